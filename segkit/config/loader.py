@@ -1,0 +1,137 @@
+"""Read configuration files: ``_BASE_``, ``imports``, overrides, defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from segkit.config.imports import import_modules
+from segkit.config.merge import merge
+from segkit.config.nodes import Node, where
+from segkit.config.overrides import apply_overrides, parse_overrides
+from segkit.config.schema import Config, resolve
+from segkit.config.spec import to_plain
+from segkit.config.specs import defaults
+from segkit.config.typecheck import coerce, show
+from segkit.config.yaml_reader import read_yaml
+from segkit.utils.errors import SegkitError
+from segkit.utils.paths import PACKAGE_PREFIX, local_path, packaged_configs
+
+BASE_KEY = "_BASE_"
+
+
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+    """Read, merge, check and complete a configuration.
+
+    Args:
+        path: a YAML file: local, http(s) or ``segkit://NAME``.
+        overrides: ``["train.epochs", "3", "solver.optimizer.lr=1e-4"]``; values are YAML.
+    Raises:
+        SegkitError: any mistake, with the key path, where it was written and what would be right.
+    """
+    overrides = list(overrides)
+    label = os.fspath(path)
+    tree = _read_file(label, [])
+    folder = local_path(label, "config").parent if "://" not in label else None
+    return _finish(tree, overrides, folder)
+
+
+def load_config_dict(mapping: Mapping[str, Any], source: str = "checkpoint", overrides: Iterable[str] = ()) -> Config:
+    """The configuration of plain values, as :meth:`Config.to_dict` gives them and a checkpoint holds them.
+
+    Args:
+        mapping: keys as in a file, without ``_BASE_``.
+        source: where they are from, for messages.
+        overrides: as for :func:`load_config`.
+    """
+    tree = Node.of(to_plain(mapping), source)
+    if not isinstance(tree.value, dict):
+        raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
+    return _finish(_with_imports(tree, None), list(overrides), None)
+
+
+def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
+    for key, node in parse_overrides(overrides):
+        if key == BASE_KEY:
+            raise SegkitError(f"{where(key, node.origin)}: can only be given in a file", key=key)
+    tree = apply_overrides(merge(defaults(Config), tree), overrides)
+    if any(key.partition(".")[0] in ("imports", "imports_from") for key, _ in parse_overrides(overrides)):
+        tree = _with_imports(tree, folder)
+    return resolve(tree)
+
+
+def _read_file(label: str, chain: list[tuple[str, Path]]) -> Node:
+    """A file's tree over those of its base files, its imports done."""
+    try:
+        file = local_path(label, "config")
+    except SegkitError as error:
+        raise SegkitError(f"{error}{_packaged(label)}", value=label) from error
+    if not file.is_file():
+        raise SegkitError(f"the config '{label}' is a folder, not a file", value=label)
+    real = Path(os.path.realpath(file))
+    if real in [known for _, known in chain]:
+        names = [name for name, _ in chain] + [label]
+        raise SegkitError(f"{BASE_KEY} goes round in a circle: {' -> '.join(names)}", key=BASE_KEY, value=label)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SegkitError(f"the config '{label}' is not a text file: {error}", value=label) from error
+    tree = read_yaml(text, label)
+    if tree.value is None:
+        tree = Node({}, f"{label}:1")
+    if not isinstance(tree.value, dict):
+        raise SegkitError(f"{tree.origin}: expected keys and values, given {show(tree.plain())}", value=label)
+    children = dict(tree.value)
+    bases = children.pop(BASE_KEY, Node([], tree.origin))
+    below: Node | None = None
+    for base in bases.value if isinstance(bases.value, list) else [bases]:
+        name = coerce(base.plain(), str, BASE_KEY, base.origin)
+        try:
+            read = _read_file(_relative_to(label, name), [*chain, (label, real)])
+        except SegkitError as error:
+            if not str(error).startswith("the config"):
+                raise
+            raise SegkitError(f"{where(BASE_KEY, base.origin)}: {error}", key=BASE_KEY, value=name) from error
+        below = read if below is None else merge(below, read)
+    own = _with_imports(Node(children, tree.origin), file.parent)
+    return own if below is None else merge(below, own)
+
+
+def _with_imports(tree: Node, folder: Path | None) -> Node:
+    """Import the tree's modules; the folders that they were found in are noted in its ``imports_from``."""
+    names = tree.value.get("imports")
+    if names is None or names.value is None:
+        return tree
+    coerce(names.plain(), tuple[str, ...], "imports", names.origin)
+    given = tree.value.get("imports_from", Node([], names.origin))
+    given = Node([], given.origin) if given.value is None else given
+    more = coerce(given.plain(), tuple[str, ...], "imports_from", given.origin)
+    places = [folder] if folder is not None else []
+    places += [Path.cwd(), *(Path(os.path.expanduser(name)) for name in more)]
+    unique = list(dict.fromkeys(place.absolute() for place in places))
+    used = import_modules([(node.value, node.origin) for node in names.value], unique)
+    found = [Node(str(place), names.origin) for place in used if str(place) not in more]
+    return Node({**tree.value, "imports_from": Node(given.value + found, given.origin)}, tree.origin)
+
+
+def _relative_to(label: str, name: str) -> str:
+    """A base file's name as seen from the file at ``label``."""
+    name = os.path.expanduser(name)
+    if "://" in name or os.path.isabs(name):
+        return name
+    scheme, mark, rest = label.rpartition("://")
+    joined = os.path.normpath(os.path.join(os.path.dirname(rest), name))
+    if scheme + mark == PACKAGE_PREFIX and joined.startswith(".."):
+        raise SegkitError(f"{label}: {BASE_KEY}: '{name}' lies outside {PACKAGE_PREFIX}", key=BASE_KEY, value=name)
+    return scheme + mark + joined
+
+
+def _packaged(label: str) -> str:
+    """A hint where the file is one of those that come with segkit."""
+    inside = packaged_configs()
+    name = label.removeprefix("./").removeprefix("configs/")
+    if "://" in label or os.path.isabs(name) or name.startswith("..") or not (inside / name).is_file():
+        return ""
+    return f"; segkit's own is {PACKAGE_PREFIX}{name}"

@@ -1,0 +1,56 @@
+"""A configuration before it is checked: plain values which remember where they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT = "default"
+COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of the tree.
+
+    Attributes:
+        value: a dict of Nodes, a list of Nodes, or a scalar. Never changed in place: nodes are shared between trees.
+        origin: ``file.yaml:12``, ``command line`` or ``default``.
+    """
+
+    value: Any
+    origin: str
+
+    @staticmethod
+    def of(value: Any, origin: str, origins: Mapping[str, str] | None = None, path: str = "") -> Node:
+        """Wrap a plain value; ``origins`` may know better, by key path, where a part of it came from."""
+        origins = origins or {}
+        here = origins.get(path, origin)
+        if isinstance(value, Mapping):
+            return Node({k: Node.of(v, origin, origins, join(path, k)) for k, v in value.items()}, here)
+        if isinstance(value, (list, tuple)):
+            return Node([Node.of(v, here, origins, join(path, i)) for i, v in enumerate(value)], here)
+        return Node(value, here)
+
+    def plain(self) -> Any:
+        """The value without its origins."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def items(self) -> Iterator[tuple[Any, Node]]:
+        """Keys and children of a mapping; nothing for other values."""
+        return iter(self.value.items()) if isinstance(self.value, dict) else iter(())
+
+
+def join(path: str, key: object) -> str:
+    """``model`` and ``neck`` give ``model.neck``."""
+    return f"{path}.{key}" if path else str(key)
+
+
+def where(path: str, origin: str) -> str:
+    """The start of every message about a value: ``train.epochs (run.yaml:3)``."""
+    return f"{path} ({origin})" if path else origin

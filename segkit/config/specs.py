@@ -1,0 +1,170 @@
+"""Check a tree of Nodes against the schema and the components' signatures, and fill in every default."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from segkit.config.merge import merge
+from segkit.config.nodes import DEFAULT, Node, join, where
+from segkit.config.spec import Spec, is_plain, to_plain
+from segkit.config.suggestions import known_keys, suggest_key
+from segkit.config.typecheck import accepts_none, coerce, show
+from segkit.registry import Registry, Signature, SlotList, find_slot, signature_of, unknown_argument
+from segkit.utils.errors import SegkitError
+
+Section = TypeVar("Section")
+
+
+def section_fields(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
+    """The keys of a section of the schema: ``{key: (field, annotation)}``."""
+    annotations = typing.get_type_hints(section, include_extras=True)
+    return {f.name: (f, annotations[f.name]) for f in dataclasses.fields(section) if f.metadata.get("key", True)}
+
+
+def section_of(annotation: Any) -> type | None:
+    """The section class inside an annotation, if there is one."""
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type) and not hasattr(annotation, "from_plain"):
+        return annotation
+    return next((s for inner in typing.get_args(annotation) if (s := section_of(inner)) is not None), None)
+
+
+def defaults(section: type) -> Node:
+    """The schema's defaults as the bottom layer; keys without one are left out."""
+    children = {}
+    for name, (field, annotation) in section_fields(section).items():
+        inner = section_of(annotation)
+        if field.default is not dataclasses.MISSING:
+            value: Any = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        elif inner is None:
+            continue
+        else:
+            value = inner  # a section that has to be given has defaults inside nevertheless
+        is_section = inner is not None and (value is inner or isinstance(value, inner))
+        children[name] = defaults(inner) if inner is not None and is_section else Node.of(to_plain(value), DEFAULT)
+    return Node(children, DEFAULT)
+
+
+class Resolver:
+    """Turns Nodes into the typed tree.
+
+    Args:
+        root: the whole schema, for suggestions.
+        tree: the whole tree.
+    Attributes:
+        origins: after resolving, where each value came from, by key path.
+    """
+
+    def __init__(self, root: type, tree: Node) -> None:
+        self.root, self.tree = root, tree
+        self.origins: dict[str, str] = {}
+
+    def section(self, section: type[Section], node: Node, path: str = "") -> Section:
+        """A section of the schema, with the defaults of keys that are not given."""
+        fields = section_fields(section)
+        if not isinstance(node.value, dict):
+            raise SegkitError(
+                f"{where(path, node.origin)}: expected a mapping of keys, given {show(node.plain())}", key=path
+            )
+        for key, child in node.items():
+            if key not in fields:
+                self._unknown_key(join(path, key), child, path, fields)
+        given = defaults(section).value
+        values: dict[str, Any] = {}
+        for key, (_, annotation) in fields.items():
+            here = join(path, key)
+            found: Node | None = node.value.get(key, given.get(key))
+            if found is None:
+                raise SegkitError(f"{where(here, node.origin)}: is missing, and a configuration needs it", key=here)
+            values[key] = self.value(annotation, found, here)
+        return section(**values)
+
+    def value(self, annotation: Any, node: Node, path: str) -> Any:
+        """A value of any annotated type: a section, a component, a list of components, or plain."""
+        if node.value is None and accepts_none(annotation):
+            self.origins[path] = node.origin
+            return None
+        slot, section = find_slot(annotation), section_of(annotation)
+        if isinstance(slot, SlotList):
+            return self._components(slot.registry, node, path)
+        if slot is not None and (
+            section is None or not isinstance(node.value, dict) or slot.registry.key in node.value
+        ):
+            return self.spec(slot.registry, node, path)
+        if section is not None:
+            return self.section(section, node, path)
+        value = coerce(node.plain(), annotation, path, node.origin)
+        self.origins[path] = node.origin
+        return value
+
+    def spec(self, registry: Registry, node: Node, path: str) -> Spec:
+        """A component's spec: its name is known, its arguments are the constructor's and of their types."""
+        if not isinstance(node.value, dict):
+            hint = f" such as {{{registry.key}: {node.value}}}" if isinstance(node.value, str) else ""
+            raise SegkitError(
+                f"{where(path, node.origin)}: expected a {registry.title}{hint}, given {show(node.plain())}", key=path
+            )
+        name_node = node.value.get(registry.key)
+        if name_node is None or not isinstance(name_node.value, str):
+            given = "is missing" if name_node is None else f"must be a name, given {show(name_node.plain())}"
+            raise SegkitError(
+                f"{where(path, node.origin)}: '{registry.key}' {given}; it says what {registry.title} to build",
+                key=path,
+            )
+        name, name_path = name_node.value, join(path, registry.key)
+        try:
+            component = registry.get(name)
+        except SegkitError as error:
+            raise SegkitError(
+                f"{where(name_path, name_node.origin)}: {error}", key=name_path, value=name, choices=error.choices
+            ) from None
+        self.origins[name_path] = name_node.origin
+        return Spec({registry.key: name, **self._arguments(name, signature_of(component), registry, node, path)})
+
+    def _arguments(self, name: str, schema: Signature, registry: Registry, node: Node, path: str) -> dict[str, Any]:
+        for key, child in node.items():
+            if key != registry.key and key not in schema.options:
+                here = join(path, key)
+                text = unknown_argument(name, str(key), schema, where(here, child.origin))
+                raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
+        arguments = {}
+        for key, parameter in schema.options.items():
+            here, child = join(path, key), node.value.get(key)
+            annotation = schema.annotations.get(key, Any)
+            has_default = parameter.default is not inspect.Parameter.empty
+            if child is None and not has_default:
+                raise SegkitError(f"{where(path, node.origin)}: {name} needs the argument '{key}'", key=here)
+            if has_default and isinstance(parameter.default, Mapping) and key in schema.slots:
+                default = Node.of(to_plain(parameter.default), DEFAULT)
+                # `neck.out_channels=64` without a name means the default neck.
+                child = default if child is None else merge(default, child, here)
+            if child is not None:
+                arguments[key] = self.value(annotation, child, here)
+            elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
+                default = Node.of(to_plain(parameter.default), DEFAULT)
+                arguments[key] = None if default.value is None else self.value(annotation, default, here)
+                self.origins.setdefault(here, DEFAULT)
+        return arguments
+
+    def _components(self, registry: Registry, node: Node, path: str) -> tuple[Spec, ...]:
+        if not isinstance(node.value, list):
+            expected = f"a list of specs [{{{registry.key}: ...}}]"
+            raise SegkitError(f"{where(path, node.origin)}: expected {expected}, given {show(node.plain())}", key=path)
+        if not node.value:
+            self.origins[path] = node.origin
+        return tuple(self.spec(registry, child, join(path, i)) for i, child in enumerate(node.value))
+
+    def _unknown_key(self, path: str, node: Node, parent: str, fields: Mapping[str, Any]) -> None:
+        while isinstance(node.value, dict) and len(node.value) == 1:  # `SOLVER: {BASE_LR: 1}` is about SOLVER.BASE_LR
+            key, node = next(node.items())
+            path = join(path, key)
+        siblings = [join(parent, key) for key in fields]
+        hint = suggest_key(path, known_keys(self.root, self.tree, section_fields, section_of), siblings)
+        raise SegkitError(
+            f"{where(path, node.origin)}: there is no such key{hint}", key=path, value=node.plain(), choices=fields
+        )

@@ -1,0 +1,79 @@
+"""The nearest key to one that does not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from segkit.config.detectron2_names import DETECTRON2_NAMES
+from segkit.config.nodes import Node, join
+from segkit.registry import Slot, find_slot, signature_of
+from segkit.utils.errors import SegkitError, did_you_mean, nearest
+
+
+def known_keys(
+    root: type, tree: Node, fields_of: Callable[[type], Mapping[str, Any]], section_of: Callable[[Any], type | None]
+) -> set[str]:
+    """Every key path that could be set in ``tree``: the schema's, and the arguments of the components named in it."""
+    known: set[str] = set()
+
+    def section(cls: type, node: Node | None, path: str) -> None:
+        for key, (_, annotation) in fields_of(cls).items():
+            here, child = join(path, key), _child(node, key)
+            known.add(here)
+            inner = section_of(annotation)
+            if inner is not None:
+                section(inner, child, here)
+            known.update(_component_keys(annotation, child, here))
+
+    section(root, tree, "")
+    return known
+
+
+def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str:
+    """The end of the message about the unknown key ``path``; ``siblings`` are the valid keys beside it."""
+    known, siblings = sorted(known), sorted(siblings)
+    leaf = path.rpartition(".")[2]
+    renamed = DETECTRON2_NAMES.get(path.upper()) if path.split(".")[0].isupper() else None
+    if renamed is not None:
+        return renamed if renamed.startswith(";") else f"; did you mean '{renamed}'?"
+    same_leaf = [key for key in known if key.rpartition(".")[2].lower() == leaf.lower()]
+    parent = path.rpartition(".")[0]
+    names = [key.rpartition(".")[2] for key in siblings if key.rpartition(".")[0] == parent]
+    beside = [f"{parent}.{name}" if parent else name for name in nearest(leaf, names)]
+    if not same_leaf and leaf.isupper():
+        same_leaf = [new for old, new in DETECTRON2_NAMES.items() if old.rpartition(".")[2] == leaf and new[0] != ";"]
+    for near in (same_leaf, beside, nearest(path, known)):
+        if near:
+            return "; did you mean " + " or ".join(f"'{key}'" for key in near[:3]) + "?"
+    leaves: dict[str, str] = {}
+    for key in known:
+        leaves.setdefault(key.rpartition(".")[2], key)
+    near = nearest(leaf, leaves)
+    if near:
+        return f"; did you mean '{leaves[near[0]]}'?"
+    return did_you_mean(path, siblings)
+
+
+def _child(node: Node | None, key: object) -> Node | None:
+    return node.value.get(key) if node is not None and isinstance(node.value, dict) else None
+
+
+def _component_keys(annotation: Any, node: Node | None, path: str) -> Iterator[str]:
+    slot = find_slot(annotation)
+    if slot is None:
+        return
+    if not isinstance(slot, Slot):
+        for i, child in enumerate(node.value if node is not None and isinstance(node.value, list) else ()):
+            yield from _component_keys(Slot(slot.registry), child, join(path, i))
+        return
+    yield join(path, slot.registry.key)
+    name = _child(node, slot.registry.key)
+    try:
+        schema = signature_of(slot.registry.get(name.value)) if name is not None else None
+    except SegkitError:  # that the component is unknown too is a later message
+        return
+    for key in schema.options if schema is not None else ():
+        yield join(path, key)
+        assert schema is not None
+        yield from _component_keys(schema.annotations.get(key), _child(node, key), join(path, key))

@@ -1,0 +1,129 @@
+"""What every data set gives: samples, class names, the files' category ids."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from segkit.structures.sample import Sample
+from segkit.utils.errors import SegkitError
+
+
+class Dataset(ABC):
+    """Images with their objects, one :class:`Sample` an index.
+
+    Attributes:
+        classes: name of each label; label ``i`` is ``classes[i]``.
+        category_ids: the id that the files use for each label; gaps are kept.
+        image_ids: id of each image in results files.
+    """
+
+    classes: list[str]
+    category_ids: list[int]
+    image_ids: list[int]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @abstractmethod
+    def load(self, index: int) -> Sample:
+        """Read one image and its objects, untransformed, in the file's pixels, with masks; ``annotations`` is None."""
+
+    @abstractmethod
+    def label_counts(self, index: int) -> dict[int, int]:
+        """How many objects of each label an image has (labels without objects left out); much cheaper than ``load``."""
+
+    def ground_truth(self, index: int, sample: Sample) -> list[dict]:
+        """Objects of ``load(index)`` (given as ``sample``) as evaluation wants them.
+
+        Returns:
+            A dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts, ``area``, ``iscrowd``, ``label``.
+        """
+        return ground_truth_from_targets(sample)
+
+    def describe(self) -> str:
+        """One line: format and place."""
+        return type(self).__name__
+
+    def notes(self) -> list[str]:
+        """What was skipped or looked odd when the data set was opened, one sentence each."""
+        return []
+
+    def summary(self) -> str:
+        """Images, classes and what was skipped, for the log: nothing is left out in silence."""
+        images = "1 image" if len(self) == 1 else f"{len(self):,} images"
+        classes = ", ".join(self.classes) if len(self.classes) <= 12 else ", ".join(self.classes[:12]) + ", ..."
+        head = f"{self.describe()}: {images}, {len(self.classes)} classes ({classes})"
+        return "\n".join([head, *(f"  note: {note}" for note in self.notes())])
+
+    def subset(self, indices: Sequence[int]) -> SubsetDataset:
+        """The images at ``indices``, in that order."""
+        return SubsetDataset(self, indices)
+
+
+class SubsetDataset(Dataset):
+    """Some images of another data set, with the same classes and the same ids."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = [int(i) for i in indices]
+        self.classes = dataset.classes
+        self.category_ids = dataset.category_ids
+        self.image_ids = [dataset.image_ids[i] for i in self.indices]
+
+    def load(self, index: int) -> Sample:
+        return self.dataset.load(self.indices[index])
+
+    def label_counts(self, index: int) -> dict[int, int]:
+        return self.dataset.label_counts(self.indices[index])
+
+    def ground_truth(self, index: int, sample: Sample) -> list[dict]:
+        return self.dataset.ground_truth(self.indices[index], sample)
+
+    def describe(self) -> str:
+        return f"{len(self)} of {len(self.dataset)} images of {self.dataset.describe()}"
+
+    def notes(self) -> list[str]:
+        return self.dataset.notes()
+
+
+def ground_truth_from_targets(sample: Sample) -> list[dict]:
+    """Evaluation's ground truth, computed from the masks: boxes and areas are the masks' own."""
+    masks = sample.targets.masks
+    assert masks is not None, "ground truth needs masks"
+    x0, y0, x1, y1 = masks.boxes().double().unbind(1)
+    boxes = [list(box) for box in zip(x0.tolist(), y0.tolist(), (x1 - x0).tolist(), (y1 - y0).tolist(), strict=True)]
+    assert sample.targets.crowd is not None  # filled by Targets
+    labels, crowd = sample.targets.labels.tolist(), sample.targets.crowd.tolist()
+    return [
+        {"bbox": box, "segmentation": rle, "area": float(area), "iscrowd": int(c), "label": label}
+        for box, rle, area, c, label in zip(boxes, masks.to_rle(), masks.areas().tolist(), crowd, labels, strict=True)
+    ]
+
+
+def category_of_name(name: str) -> int | None:
+    """3 for ``class3``, the name that a class gets when nobody names it."""
+    match = re.fullmatch(r"class(\d+)", name)
+    return int(match.group(1)) if match else None
+
+
+def default_category_ids(classes: Sequence[str]) -> list[int]:
+    """Category ids where only names are known: K of ``classK`` if all are called so, else 1, 2, ..."""
+    named = [category_of_name(name) for name in classes]
+    if classes and None not in named and len(set(named)) == len(named):
+        return [k for k in named if k is not None]
+    return list(range(1, len(classes) + 1))
+
+
+def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None) -> None:
+    """SegkitError where names repeat, or where there are not as many ids as names."""
+    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
+    if repeated:
+        raise SegkitError(f"classes: {', '.join(repeated)} occurs more than once", key="classes", value=list(classes))
+    if category_ids is not None and (len(category_ids) != len(classes) or len(set(category_ids)) != len(classes)):
+        raise SegkitError(
+            f"category_ids: {len(classes)} different ids are expected, one a class; got {list(category_ids)}",
+            key="category_ids",
+            value=list(category_ids),
+        )

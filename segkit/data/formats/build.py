@@ -1,0 +1,51 @@
+"""From a spec to a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from segkit.data.formats.base import Dataset
+from segkit.registry import DATASET_FORMAT_REGISTRY, signature_of
+from segkit.utils.errors import SegkitError
+
+
+def build_dataset(
+    spec: Mapping[str, Any],
+    classes: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
+    *,
+    path: str = "data set",
+) -> Dataset:
+    """Build the data set of a spec as ``{format: label_map, root: data/train}``.
+
+    Args:
+        spec: the format and its arguments.
+        classes: names in the order of the labels, as the model has them; None: read from the data.
+        category_ids: the file's id of each of these classes, as the training set has them.
+        path: the spec's key path, for messages.
+    Raises:
+        SegkitError: the data cannot be read, or its classes are not those given.
+    """
+    arguments = dict(spec)
+    kind = arguments.get("format")
+    is_known = isinstance(kind, str) and kind in DATASET_FORMAT_REGISTRY
+    known = signature_of(DATASET_FORMAT_REGISTRY.get(str(kind))).options if is_known else {}
+    # The spec's own values win; where they contradict, the check below tells.
+    for key, value in (("classes", classes), ("category_ids", category_ids)):
+        if value is not None and key in known and arguments.get(key) is None:
+            arguments[key] = list(value)
+    dataset = DATASET_FORMAT_REGISTRY.build(arguments, path=path)
+    if classes is not None and list(dataset.classes) != list(classes):
+        raise SegkitError(f"{path}: {class_difference(dataset.classes, classes)}", key=path, value=dataset.classes)
+    return dataset
+
+
+def class_difference(found: Sequence[str], expected: Sequence[str]) -> str:
+    """One sentence on how two lists of class names differ."""
+    lacking, extra = [c for c in expected if c not in found], [c for c in found if c not in expected]
+    if not lacking and not extra:
+        return f"the classes are in another order: {', '.join(found)}; expected {', '.join(expected)}"
+    parts = [f"lacks {', '.join(lacking)}"] if lacking else []
+    parts += [f"has {', '.join(extra)}, not expected"] if extra else []
+    return f"the data has {len(found)} classes, {len(expected)} are expected; it " + " and ".join(parts)

@@ -1,0 +1,74 @@
+"""A folder of images without annotations: what predictions are made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from segkit.data.formats.base import Dataset, check_classes, default_category_ids
+from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
+from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import is_image_name, read_image
+from segkit.utils.paths import local_path
+
+
+@DATASET_FORMAT_REGISTRY.register(name="image_folder")
+class ImageFolder(Dataset):
+    """The images of one folder (not of folders in it), without objects.
+
+    Args:
+        root: the folder.
+        id_map: JSON list of ``{file_name, id, height, width}``: the images it lists, with its ids, in its order.
+            Without it all images, sorted by name, with ids from 1.
+        classes: names of the labels that predictions will have.
+        category_ids: the id of each class in results; by default K for a class called ``classK``, else 1, 2, ...
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        id_map: str | None = None,
+        classes: Sequence[str] | None = None,
+        category_ids: Sequence[int] | None = None,
+    ) -> None:
+        self.root = local_path(root, "folder of images")
+        if not self.root.is_dir():
+            raise SegkitError(f"{self.root}: is not a folder", value=root)
+        self.classes = list(classes or [])
+        check_classes(self.classes, category_ids)
+        self.category_ids = list(category_ids) if category_ids is not None else default_category_ids(self.classes)
+        present = sorted(p.name for p in self.root.iterdir() if p.is_file() and is_image_name(p.name))
+        if id_map is None:
+            self.entries = [ImageEntry(name, number) for number, name in enumerate(present, start=1)]
+        else:
+            self.entries = load_id_map(id_map)
+            missing = sorted({entry.file_name for entry in self.entries} - set(present))
+            if missing:
+                raise SegkitError(
+                    f"{self.root}: {len(missing)} of {len(self.entries)} images of {id_map} are missing: "
+                    + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                )
+        if not self.entries:
+            raise SegkitError(f"{self.root}: holds no images", value=root)
+        self.image_ids = [entry.image_id for entry in self.entries]
+        self.unlisted = len(set(present) - {entry.file_name for entry in self.entries})
+        self.id_map = id_map
+
+    def load(self, index: int) -> Sample:
+        entry = self.entries[index]
+        image = read_image(self.root / entry.file_name)
+        size = (image.shape[1], image.shape[2])
+        check_size(self.root / entry.file_name, size, entry.size, str(self.id_map))
+        return Sample(image, Targets.empty(size), entry.image_id, entry.file_name, size, None)
+
+    def label_counts(self, index: int) -> dict[int, int]:
+        return {}
+
+    def describe(self) -> str:
+        return f"images in {self.root}"
+
+    def notes(self) -> list[str]:
+        return [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []

@@ -1,0 +1,225 @@
+"""A folder an image: ``image.tif`` and a label map ``classK.tif`` for each class that occurs in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segkit.data.formats.base import Dataset, category_of_name, check_classes
+from segkit.data.formats.id_map import load_id_map
+from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.images import is_image_name, read_image, read_pixels
+from segkit.utils.paths import local_path
+
+CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
+LARGEST_COUNTED_ID = 1 << 20  # above it, sorting the pixels is cheaper than counting every possible id
+
+
+@dataclass(frozen=True)
+class LabelMapFolder:
+    """The files of one image; ``class_files`` by category K, ascending."""
+
+    folder: Path
+    image: str
+    class_files: dict[int, str]
+
+
+@DATASET_FORMAT_REGISTRY.register(name="label_map")
+class LabelMap(Dataset):
+    """Folders with an image and a label map a class; each non-zero value of a label map is one object.
+
+    ``ROOT/<any name>/image.tif`` (or another image format) and ``ROOT/<any name>/classK.tif``, K from 1: numbers of any
+    integer type, or floats without fractions. The file of a class that does not occur is absent; an image without any
+    is an image without objects. Objects of one label map cannot overlap, objects of different classes can.
+
+    Args:
+        root: the folder of folders.
+        classes: names, in the order of the categories K; by default class1, class2, ... for those found. With more
+            names than categories found (a class that does not occur here), category K has the K-th name.
+        category_ids: K of each class, where it does not follow from the names (gaps, and classes that do not occur).
+        id_map: JSON list of ``{file_name, id}``, whose ids the images then have; a folder ``abc`` is matched with a
+            file name ``abc`` or ``abc.<suffix>``. By default ids count from 1 over the sorted folder names.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        classes: Sequence[str] | None = None,
+        category_ids: Sequence[int] | None = None,
+        id_map: str | None = None,
+    ) -> None:
+        self.root = local_path(root, "data set folder")
+        if not self.root.is_dir():
+            raise SegkitError(f"{self.root}: is not a folder", value=root)
+        children = sorted(p for p in self.root.iterdir() if not _is_litter(p.name))
+        self.folders = [scan_folder(path) for path in children if path.is_dir()]
+        self.stray_files = [path.name for path in children if not path.is_dir()]
+        if not self.folders:
+            raise SegkitError(
+                f"{self.root}: holds no images; expected one folder an image, with image.tif, class1.tif, ...",
+                value=root,
+            )
+        found = sorted({k for folder in self.folders for k in folder.class_files})
+        self.classes, self.category_ids = name_categories(found, classes, category_ids, str(self.root))
+        self._label_of = {k: label for label, k in enumerate(self.category_ids)}
+        self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
+        self._counts: dict[int, dict[int, int]] = {}
+
+    def load(self, index: int) -> Sample:
+        folder = self.folders[index]
+        image = read_image(folder.folder / folder.image)
+        size = (image.shape[1], image.shape[2])
+        masks: list[InstanceMasks] = []
+        labels: list[int] = []
+        for k, name in folder.class_files.items():
+            found = InstanceMasks.from_label_map(read_label_map(folder.folder / name, size))
+            masks.append(found)
+            labels += [self._label_of[k]] * len(found)
+        together = InstanceMasks.cat(masks) if masks else InstanceMasks.empty(size)
+        targets = Targets(together.boxes(), torch.tensor(labels, dtype=torch.int64), together)
+        return Sample(image, targets, self.image_ids[index], f"{folder.folder.name}/{folder.image}", size, None)
+
+    def label_counts(self, index: int) -> dict[int, int]:
+        if index not in self._counts:
+            folder = self.folders[index]
+            counts = {self._label_of[k]: count_objects(folder.folder / f) for k, f in folder.class_files.items()}
+            self._counts[index] = {label: count for label, count in counts.items() if count}
+        return self._counts[index]
+
+    def describe(self) -> str:
+        return f"label maps in {self.root}"
+
+    def notes(self) -> list[str]:
+        notes = []
+        for label, (name, k) in enumerate(zip(self.classes, self.category_ids, strict=True)):
+            images = sum(k in folder.class_files for folder in self.folders)
+            called = f"{name} (class{k})" if name != f"class{k}" else name
+            notes.append(f"label {label} is {called}, in {images} images" if images else f"{called} does not occur")
+        without = sum(not folder.class_files for folder in self.folders)
+        if without:
+            notes.append(f"{without} images have no class file: they count as images without objects")
+        if self.stray_files:
+            stray = ", ".join(self.stray_files[:3])
+            notes.append(f"{len(self.stray_files)} files beside the image folders are ignored, as {stray}")
+        return notes
+
+    def _mapped_ids(self, id_map: str) -> list[int]:
+        ids: dict[str, int] = {}
+        for entry in load_id_map(id_map):
+            ids[entry.file_name] = entry.image_id
+            ids.setdefault(Path(entry.file_name).stem, entry.image_id)
+        missing = [folder.folder.name for folder in self.folders if folder.folder.name not in ids]
+        if missing:
+            raise SegkitError(f"{id_map}: has no id for {len(missing)} of the images, as {missing[0]}", value=id_map)
+        return [ids[folder.folder.name] for folder in self.folders]
+
+
+def scan_folder(folder: Path) -> LabelMapFolder:
+    """Find the image and the class files of one image; SegkitError for what is missing, doubled or of unknown name."""
+    images: list[str] = []
+    class_files: dict[int, str] = {}
+    for name in sorted(p.name for p in folder.iterdir() if not _is_litter(p.name)):
+        match = CLASS_FILE.fullmatch(name)
+        if Path(name).stem == "image" and is_image_name(name):
+            images.append(name)
+        elif match is None:
+            raise SegkitError(
+                f"{folder / name}: this file has no meaning here; expected image.tif and class1.tif, class2.tif, ..."
+                + (did_you_mean(name, ["image.tif", "class1.tif"]) if not name.lower().startswith("class") else "")
+            )
+        elif int(match.group(1)) in class_files:
+            raise SegkitError(f"{folder}: has both {class_files[int(match.group(1))]} and {name}; one was expected")
+        else:
+            class_files[int(match.group(1))] = name
+    if len(images) != 1:
+        raise SegkitError(f"{folder}: expected one image.tif (or .png, ...); found {', '.join(images) or 'none'}")
+    return LabelMapFolder(folder, images[0], dict(sorted(class_files.items())))
+
+
+def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read one label map.
+
+    Args:
+        path: image file with one channel.
+        size: (H, W) that it must have.
+    Returns:
+        Integers ``[H, W]``, 0 where there is no object.
+    Raises:
+        SegkitError: unreadable, coloured, of another size, negative, fractional or not finite.
+    """
+    values = read_pixels(path)
+    if values.ndim != 2:
+        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {values.shape}")
+    if size is not None and values.shape != tuple(size):
+        height, width = values.shape
+        raise SegkitError(
+            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
+        )
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]
+        raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
+    if values.size and values.min() < 0:
+        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {values.min():g}")
+    return values if values.dtype.kind in "iu" else values.astype(np.int64)
+
+
+def count_objects(path: Path) -> int:
+    """Number of different non-zero values of a label map."""
+    values = read_label_map(path).ravel()
+    if values.size == 0:
+        return 0
+    if values.max() < LARGEST_COUNTED_ID:
+        return int(np.count_nonzero(np.bincount(values.astype(np.int64))[1:]))
+    return int(np.count_nonzero(np.unique(values)))
+
+
+def name_categories(
+    found: Sequence[int], classes: Sequence[str] | None, category_ids: Sequence[int] | None, where: str
+) -> tuple[list[str], list[int]]:
+    """Names and categories K of the labels, from the K found in the files and what the user says.
+
+    Args:
+        found: categories that occur, ascending.
+        classes: names, or None for ``classK``.
+        category_ids: K of each name, or None to work it out.
+        where: the data set, for messages.
+    """
+    if classes is None:
+        ids = list(category_ids) if category_ids is not None else list(found)
+        names = [f"class{k}" for k in ids]
+    else:
+        names = list(classes)
+        of_names = [category_of_name(name) for name in names]
+        if category_ids is not None:
+            ids = list(category_ids)
+        elif names and None not in of_names:
+            ids = [k for k in of_names if k is not None]
+        elif len(names) == len(found):
+            ids = list(found)
+        else:
+            ids = list(range(1, len(names) + 1))
+    check_classes(names, ids)
+    unknown = sorted(set(found) - set(ids))
+    if unknown:
+        files = ", ".join(f"class{k}.tif" for k in unknown)
+        raise SegkitError(
+            f"{where}: there are files {files}, but the {len(names)} classes ({', '.join(names)}) are categories {ids}",
+            key="classes",
+            value=names,
+        )
+    return names, ids
+
+
+def _is_litter(name: str) -> bool:
+    """Files that operating systems leave about."""
+    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")

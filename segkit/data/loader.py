@@ -1,0 +1,232 @@
+"""Batches: from data set, sampler and transforms, through worker processes.
+
+A training loader's batch number ``i`` is a function of the seed and ``i`` alone. So a run that starts again at
+iteration ``k`` gets the batches that it would have had, and the number of workers changes nothing but speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from segkit.data.formats.base import Dataset
+from segkit.data.samplers import Sampler
+from segkit.data.seeding import generator_for
+from segkit.data.transforms.base import Transform
+from segkit.structures.sample import Batch, Sample
+from segkit.utils.errors import SegkitError
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A user's mistake met in a worker: travels as a value, because DataLoader wraps exceptions into tracebacks."""
+
+    message: str
+    key: str | None = None
+
+
+class TrainItems(TorchDataset):
+    """Augmented samples by (epoch, index)."""
+
+    def __init__(self, dataset: Dataset, transforms: Transform, seed: int) -> None:
+        self.dataset = dataset
+        self.transforms = transforms
+        self.seed = seed
+
+    def __getitem__(self, item: tuple[int, int]) -> Sample | Failure:
+        epoch, index = item
+        try:
+            return self.transforms(self.dataset.load(index), generator_for(self.seed, epoch, index))
+        except SegkitError as error:
+            return Failure(str(error), error.key)
+
+
+class TestItems(TorchDataset):
+    """Samples by index, with the ground truth in the file's pixels."""
+
+    __test__ = False  # pytest collects classes called Test...
+
+    def __init__(self, dataset: Dataset, transforms: Transform) -> None:
+        self.dataset = dataset
+        self.transforms = transforms
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample | Failure:
+        try:
+            sample = self.dataset.load(index)
+            sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
+            return self.transforms(sample, generator_for(0, 0, index))
+        except SegkitError as error:
+            return Failure(str(error), error.key)
+
+
+class EpochBatches:
+    """The endless sequence of batches of (epoch, index), from a given iteration on.
+
+    An epoch's last incomplete batch is dropped: another epoch's order has other images there, and every step averages
+    over equally many. Where there are fewer images than a batch holds, an epoch is one batch, filled from as many
+    of the sampler's epochs as it takes: images repeat in it, each time augmented otherwise.
+    """
+
+    def __init__(
+        self, sampler: Sampler, batch_size: int, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if batch_size < 1 or batch_size % world_size:
+            raise SegkitError(f"data.batch_size: expected a multiple of the {world_size} processes; got {batch_size}")
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.start_iteration = start_iteration
+        self.rank, self.world_size = rank, world_size
+        length = len(sampler.epoch_indices(0))
+        if length == 0:
+            raise SegkitError("there are no training images", key="data.train")
+        self.iterations_per_epoch = max(1, length // batch_size)
+        self.repeats = max(1, math.ceil(batch_size / length))
+
+    def epoch(self, epoch: int) -> list[tuple[int, int]]:
+        """(epoch, index) of all samples of an epoch, a multiple of the batch size."""
+        items = [
+            (number, index)
+            for number in range(epoch * self.repeats, (epoch + 1) * self.repeats)
+            for index in self.sampler.epoch_indices(number)
+        ]
+        return items[: self.iterations_per_epoch * self.batch_size]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
+        while True:
+            items = self.epoch(epoch)
+            for i in range(first, self.iterations_per_epoch):
+                yield items[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size]
+            epoch, first = epoch + 1, 0
+
+
+class Loader:
+    """Iterates over Batches; a SegkitError in a worker is raised here as itself.
+
+    Attributes:
+        dataset: where the samples come from.
+        batch_size: samples a batch, over all processes.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, loader: DataLoader) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, Failure):
+                raise SegkitError(batch.message, key=batch.key)
+            yield batch
+
+
+class TrainLoader(Loader):
+    """Endless; ``iterations_per_epoch`` batches make an epoch. Each ``iter`` starts at ``start_iteration``."""
+
+    def __init__(self, dataset: Dataset, batches: EpochBatches, loader: DataLoader) -> None:
+        super().__init__(dataset, batches.batch_size, loader)
+        self.iterations_per_epoch = batches.iterations_per_epoch
+        self.start_iteration = batches.start_iteration
+
+
+class TestLoader(Loader):
+    """Every image once, in order; ``len`` is the number of batches."""
+
+    __test__ = False
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+def build_train_loader(
+    dataset: Dataset,
+    transforms: Transform,
+    *,
+    sampler: Sampler,
+    batch_size: int,
+    seed: int,
+    num_workers: int = 0,
+    start_iteration: int = 0,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainLoader:
+    """An endless loader of augmented batches that starts at iteration ``start_iteration``.
+
+    Args:
+        dataset: training images.
+        transforms: augmentation.
+        sampler: order of the images.
+        batch_size: samples a batch, over all processes.
+        seed: of the augmentation.
+        num_workers: processes that load; 0 loads in this one.
+        start_iteration: how many batches to skip, without loading them.
+        pin_memory: put batches into page-locked memory, for faster copies to a GPU.
+        rank: number of this process, of ``world_size``; each gets its share of every batch.
+        world_size: number of training processes.
+    Raises:
+        SegkitError: no training images; when iterated, what was wrong with a file.
+    """
+    if len(dataset) == 0:
+        raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
+    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size)
+    items = TrainItems(dataset, transforms, seed)
+    loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
+    return TrainLoader(dataset, batches, loader)
+
+
+def build_test_loader(
+    dataset: Dataset,
+    transforms: Transform,
+    *,
+    batch_size: int = 1,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TestLoader:
+    """A loader of every image once (of this process's share), with ``annotations`` for evaluation."""
+    items = TestItems(dataset, transforms)
+    indices = range(rank, len(dataset), world_size)
+    batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
+    loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
+    return TestLoader(dataset, batch_size, loader)
+
+
+def collate(samples: list[Sample | Failure]) -> Batch | Failure:
+    """A batch, or the first failure among the samples."""
+    good: list[Sample] = []
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return sample
+        good.append(sample)
+    return Batch.collate(good)
+
+
+def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:
+    # Not persistent: a training loader is iterated once, without end; between evaluations, workers would keep memory.
+    return {
+        "num_workers": num_workers,
+        "collate_fn": collate,
+        "worker_init_fn": init_worker,
+        "pin_memory": pin_memory,
+        # DataLoader draws a seed for its workers, which nothing here uses: not from the global generator.
+        "generator": torch.Generator(),
+    }
+
+
+def init_worker(worker_id: int) -> None:
+    """Set up a worker process: one thread, as there are several processes; Ctrl-C is for the main process to handle."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,125 @@
+"""Changes of colour and sharpness: torchvision's v2 transforms on the image alone, made functions of our generator."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torchvision.transforms import v2
+
+from segkit.data.transforms.base import Transform, check_probability, uniform
+from segkit.registry import TRANSFORM_REGISTRY
+from segkit.structures.sample import Sample
+
+
+class Photometric(Transform):
+    """A v2 transform of the image with probability ``p``; objects stay where they are.
+
+    Derive from it to wrap another one, with its arguments spelt out (the signature is what a configuration may say).
+    """
+
+    def __init__(self, inner: Any, p: float) -> None:
+        check_probability(p)
+        self._inner = inner
+        self.p = p
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        apply = uniform(0, 1, generator) < self.p
+        seed = int(torch.randint(0, 2**62, (), generator=generator))
+        if not apply:
+            return sample
+        # v2 draws from torch's global CPU generator: lend it a seed, then put it back. torch.manual_seed would also
+        # reset CUDA's generators, which fork_rng without devices does not put back.
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            image = self._inner(sample.image)
+        assert image.shape == sample.image.shape, (image.shape, sample.image.shape)
+        return dataclasses.replace(sample, image=image)
+
+    def __repr__(self) -> str:
+        return f"{self._inner!r} with p={self.p}"
+
+
+@TRANSFORM_REGISTRY.register
+class ColorJitter(Photometric):
+    """Random brightness, contrast, saturation and hue, in random order.
+
+    Args:
+        brightness: factor from ``max(0, 1 - b)`` to ``1 + b``, or a pair [low, high].
+        contrast: likewise.
+        saturation: likewise.
+        hue: shift from ``-h`` to ``h``, at most 0.5, or a pair.
+        p: probability.
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: float | Sequence[float] = 0.2,
+        contrast: float | Sequence[float] = 0.2,
+        saturation: float | Sequence[float] = 0.2,
+        hue: float | Sequence[float] = 0.0,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(v2.ColorJitter(brightness, contrast, saturation, hue), p)
+
+
+@TRANSFORM_REGISTRY.register
+class GaussianBlur(Photometric):
+    """Blur with a Gaussian whose sigma, in pixels, is drawn from ``sigma``.
+
+    Args:
+        kernel_size: odd number of pixels.
+        sigma: a pair [low, high].
+        p: probability.
+    """
+
+    def __init__(self, *, kernel_size: int = 5, sigma: Sequence[float] = (0.1, 2.0), p: float = 0.5) -> None:
+        super().__init__(v2.GaussianBlur(kernel_size, tuple(sigma)), p)
+
+
+@TRANSFORM_REGISTRY.register
+class GaussianNoise(Photometric):
+    """Add independent noise to each value.
+
+    Args:
+        sigma: standard deviation, where white is 1.
+        p: probability.
+    """
+
+    def __init__(self, *, sigma: float = 0.03, p: float = 0.5) -> None:
+        super().__init__(v2.GaussianNoise(mean=0.0, sigma=sigma, clip=True), p)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomGrayscale(Photometric):
+    """Take the colour away, keeping three equal channels."""
+
+    def __init__(self, *, p: float = 0.1) -> None:
+        super().__init__(v2.Grayscale(num_output_channels=3), p)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomInvert(Photometric):
+    """Make the negative: as between fluorescence and brightfield images."""
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        super().__init__(v2.RandomInvert(p=1.0), p)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomAdjustSharpness(Photometric):
+    """Sharpen (factor above 1) or smooth (below 1)."""
+
+    def __init__(self, *, factor: float = 2.0, p: float = 0.5) -> None:
+        super().__init__(v2.RandomAdjustSharpness(factor, p=1.0), p)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomAutocontrast(Photometric):
+    """Stretch each channel to the full range."""
+
+    def __init__(self, *, p: float = 0.5) -> None:
+        super().__init__(v2.RandomAutocontrast(p=1.0), p)

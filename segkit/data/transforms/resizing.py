@@ -1,0 +1,103 @@
+"""Changing an image's size. Bilinear with antialiasing; only transforms resize, no model does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from segkit.data.transforms import geometry
+from segkit.data.transforms.base import Transform, randint, uniform
+from segkit.registry import TRANSFORM_REGISTRY
+from segkit.structures.sample import Sample
+
+
+@TRANSFORM_REGISTRY.register
+class ResizeShortestEdge(Transform):
+    """Scale so that the shorter side has one of ``sizes``, and the longer one at most ``max_size``; proportions stay.
+
+    Args:
+        sizes: pixels of the shorter side; with several, one is drawn for each sample.
+        max_size: most pixels of the longer side, or None.
+        antialias: off only to match models that were trained without (torchvision's detection models).
+    """
+
+    examples = ({"sizes": [24]}, {"sizes": [40, 56], "max_size": 60}, {"sizes": [100], "antialias": False})
+
+    def __init__(self, *, sizes: Sequence[int], max_size: int | None = None, antialias: bool = True) -> None:
+        if not sizes or min(sizes) < 1:
+            raise ValueError(f"sizes: expected one or more sizes in pixels; got {list(sizes)}")
+        if max_size is not None and max_size < 1:
+            raise ValueError(f"max_size: expected pixels or null; got {max_size}")
+        self.sizes = list(sizes)
+        self.max_size = max_size
+        self.antialias = antialias
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        size = self.sizes[randint(0, len(self.sizes) - 1, generator)]
+        height, width = sample.image.shape[1:]
+        return geometry.resize(sample, shortest_edge_size(height, width, size, self.max_size), self.antialias)
+
+
+def shortest_edge_size(height: int, width: int, size: int, max_size: int | None) -> tuple[int, int]:
+    """(H, W) after scaling the shorter side to ``size``, or less where the longer one would exceed ``max_size``.
+
+    >>> shortest_edge_size(600, 1000, 800, 1333)
+    (800, 1333)
+    """
+    scale = size / min(height, width)
+    if max_size is not None and scale * max(height, width) > max_size:
+        scale = max_size / max(height, width)
+    # Rounded as Detectron2 does; torchvision rounds down. Never 0, for a very long image.
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+@TRANSFORM_REGISTRY.register
+class Resize(Transform):
+    """Scale to a fixed size, whatever the proportions were.
+
+    Args:
+        size: one number for a square, or [height, width].
+        antialias: as in ResizeShortestEdge.
+    """
+
+    examples = ({"size": 32}, {"size": [70, 45], "antialias": False})
+
+    def __init__(self, *, size: int | Sequence[int], antialias: bool = True) -> None:
+        self.size = height_and_width(size)
+        self.antialias = antialias
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        return geometry.resize(sample, self.size, self.antialias)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomScale(Transform):
+    """Zoom by a factor drawn between ``min_scale`` and ``max_scale`` (evenly on a logarithmic scale); proportions stay.
+
+    Args:
+        min_scale: smallest factor.
+        max_scale: largest factor.
+        antialias: as in ResizeShortestEdge.
+    """
+
+    def __init__(self, *, min_scale: float = 0.8, max_scale: float = 1.25, antialias: bool = True) -> None:
+        if not 0 < min_scale <= max_scale:
+            raise ValueError(f"expected 0 < min_scale <= max_scale; got {min_scale} and {max_scale}")
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+        self.antialias = antialias
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        factor = self.min_scale * (self.max_scale / self.min_scale) ** uniform(0, 1, generator)
+        height, width = sample.image.shape[1:]
+        size = (max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5)))
+        return geometry.resize(sample, size, self.antialias)
+
+
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """(H, W) from one number or a pair; ValueError for anything else."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size: expected one number of pixels, or [height, width]; got {size}")
+    return int(sides[0]), int(sides[1])

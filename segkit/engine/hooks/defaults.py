@@ -1,0 +1,57 @@
+"""The hooks of every run, and why they come in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from segkit.engine.hooks.base import Hook, Writer
+from segkit.engine.hooks.best_checkpoint import BestCheckpoint
+from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
+from segkit.engine.hooks.evaluation import Evaluation
+from segkit.engine.hooks.schedule import LearningRate
+from segkit.engine.hooks.timer import Timer
+from segkit.engine.hooks.writers import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
+
+
+def build_default_hooks(
+    *,
+    log_period: int,
+    checkpoint_period: int,
+    keep_checkpoints: int | None = None,
+    val_loader: Iterable[Any] | None = None,
+    evaluators: Sequence[Any] = (),
+    eval_period: int = 0,
+    best_metric: str = "segm/AP",
+    classes: Sequence[str] = (),
+    extra: Sequence[Hook] = (),
+    resume_command: str | None = None,
+) -> list[Hook]:
+    """The default hooks around a user's own (``extra``); periods are iterations.
+
+    Without ``val_loader`` nothing is evaluated, and there is no best checkpoint.
+    """
+    hooks: list[Hook] = [
+        Timer(log_period),  # first: a step's time ends before anything else begins
+        LearningRate(),  # sets the step's rate before anybody looks at it
+    ]
+    if val_loader is not None:
+        hooks += [
+            Evaluation(val_loader, evaluators, classes=classes, period=eval_period),
+            BestCheckpoint(best_metric),  # needs the evaluation of this iteration
+        ]
+    # A user's hooks see the evaluation, and what they log is written.
+    hooks += [hook for hook in extra if not isinstance(hook, Writers)]
+    # One hook for all writers: reading the metrics starts their means anew.
+    own_writers = [writer for hook in extra if isinstance(hook, Writers) for writer in hook.writers]
+    hooks += [
+        Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all that logs
+        # Last: what a checkpoint holds has been done and written, so that a resumed run neither repeats nor misses it.
+        PeriodicCheckpoint(checkpoint_period, keep=keep_checkpoints, resume_command=resume_command),
+    ]
+    return hooks
+
+
+def default_writers() -> list[Writer]:
+    """The log, metrics.json, TensorBoard, and curves.png, which is drawn from metrics.json and so comes after it."""
+    return [ConsoleWriter(), JsonWriter(), TensorBoardWriter(), CurvesWriter()]

@@ -1,0 +1,25 @@
+"""The learning rate of each step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segkit.engine.hooks.base import Hook
+
+if TYPE_CHECKING:
+    from segkit.engine.trainer import Trainer
+
+
+class LearningRate(Hook):
+    """Sets each parameter group's learning rate from the trainer's schedule, and logs the first group's as ``lr``."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        self._base_lrs = [float(group["lr"]) for group in trainer.optimizer.param_groups]
+
+    def before_step(self, trainer: Trainer) -> None:
+        for group, base_lr in zip(trainer.optimizer.param_groups, self._base_lrs, strict=True):
+            factor = trainer.schedule.factor(
+                trainer.iteration, trainer.max_iterations, trainer.iterations_per_epoch, base_lr
+            )
+            group["lr"] = base_lr * factor
+        trainer.log("lr", trainer.optimizer.param_groups[0]["lr"])

@@ -1,0 +1,166 @@
+"""Where the metrics go: the log, metrics.json, TensorBoard, curves.png."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+from segkit.engine.hooks.base import Hook, Writer
+from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
+from segkit.utils.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from segkit.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@HOOK_REGISTRY.register
+class Writers(Hook):
+    """Reads the metrics to the host and hands them to its writers: every ``period`` iterations, after the first one (so
+    that one sees at once what a step costs), after each evaluation, and at the end.
+
+    A ``Writers`` hook in a configuration adds its writers to the default ones.
+
+    Args:
+        period: iterations between two lines (``train.log_period``).
+        writers: in the order in which they are called.
+    """
+
+    def __init__(self, period: int, *, writers: Annotated[Sequence[Writer], SlotList(WRITER_REGISTRY)] = ()) -> None:
+        self.period = period
+        self.writers = list(writers)
+        self._open: list[Writer] = []
+
+    def before_train(self, trainer: Trainer) -> None:
+        for writer in self.writers:
+            writer.open(trainer)
+            self._open.append(writer)
+
+    def after_step(self, trainer: Trainer) -> None:
+        iteration = trainer.iteration
+        evaluated = trainer.evaluated_at == iteration
+        if iteration % self.period == 0 or iteration == 1 or evaluated or trainer.done:
+            record = trainer.read_metrics()
+            for writer in self.writers:
+                writer.write(trainer, record)
+
+    def after_train(self, trainer: Trainer) -> None:
+        while self._open:
+            self._open.pop().close(trainer)
+
+    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+        self.after_train(trainer)
+
+
+@WRITER_REGISTRY.register
+class ConsoleWriter(Writer):
+    """One line in the log."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+        logger.info(console_line(record, trainer.max_iterations))
+
+
+def console_line(record: Mapping[str, float], max_iterations: int) -> str:
+    """``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 (cls 0.21 box 0.30)  lr 1.0e-04  data 0.01 s ...``"""
+    width = len(str(max_iterations))
+    parts = [f"iter {int(record['iteration']):{width}d}/{max_iterations}", f"epoch {record['epoch']:.1f}"]
+    if "eta_seconds" in record:
+        parts.append(f"eta {timedelta(seconds=round(record['eta_seconds']))}")
+    if "loss/total" in record:
+        losses = {name.removeprefix("loss/"): value for name, value in record.items() if name.startswith("loss/")}
+        total = losses.pop("total")
+        parts.append(f"loss {total:.4f} (" + " ".join(f"{name} {value:.4f}" for name, value in losses.items()) + ")")
+    labels = {"lr": "lr {:.2e}", "grad_norm": "norm {:.2f}", "data_time": "data {:.3f} s", "step_time": "step {:.3f} s"}
+    parts += [text.format(record[name]) for name, text in labels.items() if name in record]
+    if "memory_mb" in record:
+        parts.append(f"mem {record['memory_mb']:.0f} MB")
+    return "  ".join(parts)
+
+
+@WRITER_REGISTRY.register
+class JsonWriter(Writer):
+    """``metrics.json``: one JSON object a line.
+
+    A resumed run first cuts the lines of iterations that it will do again.
+    """
+
+    def __init__(self) -> None:
+        self._file: Any = None
+
+    def open(self, trainer: Trainer) -> None:
+        path = trainer.output_dir / "metrics.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            # Where the writers have still to run for this iteration, an interrupted one may have written its line.
+            cut_lines(path, trainer.iteration - ("Writers" in trainer.pending))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
+
+    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+        plain = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        self._file.write(json.dumps(plain) + "\n")
+        self._file.flush()
+
+    def close(self, trainer: Trainer) -> None:
+        self._file.close()
+
+
+def cut_lines(path: Any, last_iteration: int) -> None:
+    """Leaves the lines of a metrics file up to ``last_iteration``; drops a line that a crash left unfinished."""
+    kept: list[str] = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        try:
+            if json.loads(line)["iteration"] <= last_iteration:
+                kept.append(line)
+        except json.JSONDecodeError:
+            if number != len(lines) - 1:
+                raise
+            logger.warning("%s: dropped its last line, which is unfinished", path)
+    if len(kept) < len(lines):
+        with atomic_write(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+
+@WRITER_REGISTRY.register
+class TensorBoardWriter(Writer):
+    """TensorBoard events in the run's folder; what a resumed run does again is hidden."""
+
+    def __init__(self) -> None:
+        self._board: Any = None
+
+    def open(self, trainer: Trainer) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        purge = trainer.iteration + 1 if trainer.iteration else None
+        self._board = SummaryWriter(str(trainer.output_dir), purge_step=purge)
+
+    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+        iteration = int(record["iteration"])
+        for name, value in record.items():
+            if name != "iteration":
+                self._board.add_scalar(name, value, iteration)
+
+    def close(self, trainer: Trainer) -> None:
+        self._board.close()
+
+
+@WRITER_REGISTRY.register
+class CurvesWriter(Writer):
+    """``curves.png`` from ``metrics.json``, drawn after each evaluation and at the end. It comes after JsonWriter."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+        if trainer.evaluated_at == trainer.iteration or trainer.done:
+            from segkit.visualization.curves import plot_curves  # matplotlib is slow to import
+
+            plot_curves(trainer.output_dir / "metrics.json", trainer.output_dir / "curves.png")

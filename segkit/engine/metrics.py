@@ -1,0 +1,87 @@
+"""What a run measures between two writes, kept where it was computed until somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segkit.utils.errors import SegkitError
+
+
+class Metrics:
+    """Means of the losses since the last write, and the last value of everything else.
+
+    Losses are added up on their device: nothing waits for the device until :meth:`read`, which makes one transfer.
+
+    Args:
+        allow_overflow: for fp16, where the scaler skips a step that overflows: such values are left out of the means,
+            and are an error only when there is nothing else.
+    """
+
+    def __init__(self, *, allow_overflow: bool = False) -> None:
+        self.allow_overflow = allow_overflow
+        self._sums: dict[str, Tensor] = {}  # name -> [2]: sum of the finite values, number of the others
+        self._counts: dict[str, int] = {}
+        self._logged: dict[str, float | Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Adds one step's scalars to the means."""
+        for name, value in values.items():
+            value = value.detach().float()
+            finite = torch.isfinite(value)
+            pair = torch.stack([torch.where(finite, value, torch.zeros_like(value)), (~finite).float()])
+            self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Keeps a value for the next write; a later value of that name takes its place."""
+        self._logged[name] = value.detach() if isinstance(value, Tensor) else value
+
+    def check(self, iteration: int) -> dict[str, float]:
+        """The means so far, without forgetting them.
+
+        Raises:
+            SegkitError: a loss was NaN or infinite.
+        """
+        if not self._sums:
+            return {}
+        table = torch.stack(list(self._sums.values())).tolist()
+        means: dict[str, float] = {}
+        culprits: list[str] = []
+        for name, (total, bad) in zip(self._sums, table, strict=True):
+            count = self._counts[name]
+            if bad and not (self.allow_overflow and bad < count):
+                culprits.append(name)
+            means[name] = total / max(count - bad, 1)
+        if culprits:
+            parts = [name for name in culprits if name not in ("loss/total", "grad_norm")] or culprits
+            raise SegkitError(
+                f"training diverged: {', '.join(parts)} became NaN or infinite within the "
+                f"{max(self._counts.values())} iterations before iteration {iteration + 1}; "
+                "usual causes are a learning rate that is too high, no warm-up or no gradient clipping "
+                "(solver.optimizer.lr, solver.schedule.warmup_iterations, solver.clip_norm)"
+            )
+        return means
+
+    def read(self, iteration: int) -> dict[str, float]:
+        """All values as numbers, and a fresh start. Raises as :meth:`check` does."""
+        record = self.check(iteration)
+        record.update({name: float(value) for name, value in self._logged.items()})
+        self._sums, self._counts, self._logged = {}, {}, {}
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values: a resumed run writes the lines that an uninterrupted one would have."""
+        return {
+            "sums": {name: value.cpu() for name, value in self._sums.items()},
+            "counts": dict(self._counts),
+            "logged": {name: float(value) for name, value in self._logged.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._counts = dict(state["counts"])
+        self._logged = dict(state["logged"])

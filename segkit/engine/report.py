@@ -1,0 +1,80 @@
+"""What a run tells about its model: a table of parameters, pictures of validation images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from segkit.evaluation.evaluator import evaluation_mode
+from segkit.utils.images import write_image
+from segkit.visualization.draw import draw_detections
+
+logger = logging.getLogger(__name__)
+
+
+def parameter_table(model: nn.Module) -> str:
+    """Parameters of each part of the model, all and those that train."""
+    rows = [(name, *count_parameters(part)) for name, part in model.named_children() if count_parameters(part)[0]]
+    rows.append(("total", *count_parameters(model)))
+    shown = [(name, f"{total:,}", f"{trainable:,}") for name, total, trainable in rows]
+    return tabulate(shown, headers=["part", "parameters", "trainable"], colalign=("left", "right", "right"))
+
+
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """All parameters and the trainable ones, each counted once."""
+    parameters = list(module.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def draw_pictures(
+    model: nn.Module,
+    loader: Iterable[Any],
+    classes: Sequence[str],
+    score_threshold: float,
+    folder: Path,
+    *,
+    count: int = 8,
+    context: Any,
+) -> list[Path]:
+    """Pictures of the first ``count`` images of a loader, ground truth on the left and detections on the right.
+
+    Args:
+        score_threshold: detections below it are left out.
+        folder: gets a PNG an image, named after its file.
+        context: autocast, or a null context.
+    """
+    written: list[Path] = []
+    with evaluation_mode(model), torch.inference_mode(), context:
+        for batch in loader:
+            found = model.predict(batch.images)
+            rows = zip(batch.images, batch.targets, found, batch.file_names, strict=True)
+            for image, targets, detections, name in rows:
+                if len(written) == count:
+                    return written
+                detections = detections.to("cpu")
+                detections = detections[detections.scores >= score_threshold]
+                truth, seen = (draw_detections(image, objects, classes) for objects in (targets, detections))
+                path = folder / f"{Path(name).stem}.png"
+                if path in written:  # files in different folders may be called the same
+                    path = path.with_stem(f"{path.stem}_{len(written)}")
+                folder.mkdir(parents=True, exist_ok=True)
+                write_image(path, side_by_side(truth, seen))
+                written.append(path)
+    return written
+
+
+def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 8) -> np.ndarray:
+    """Two pictures [H_i, W_i, 3] next to each other on white, tops in line."""
+    height = max(len(left), len(right))
+    width = left.shape[1] + gap + right.shape[1]
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    canvas[: len(left), : left.shape[1]] = left
+    canvas[: len(right), left.shape[1] + gap :] = right
+    return canvas

@@ -1,0 +1,224 @@
+"""From a configuration to a run: the one place where all parts meet."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from segkit.config.schema import Config
+from segkit.engine.checkpoint import check_classes, find_last_checkpoint, read_checkpoint, restore
+from segkit.engine.environment import environment_table, seed_everything
+from segkit.engine.hooks.defaults import build_default_hooks
+from segkit.engine.hooks.timer import peak_memory_mb
+from segkit.engine.precision import autocast, check_precision, choose_device
+from segkit.engine.report import count_parameters, draw_pictures, parameter_table
+from segkit.engine.run_data import RunData, build_data, train_loader, val_loader
+from segkit.engine.run_folder import make_folder, set_aside_earlier_run
+from segkit.engine.trainer import Trainer
+from segkit.evaluation import evaluate, metrics_table
+from segkit.modeling.build import build_model
+from segkit.modeling.weights.loading import load_checkpoint
+from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, OPTIMIZER_REGISTRY, SCHEDULE_REGISTRY
+from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError
+from segkit.utils.logging import setup_logging
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    cfg: Config,
+    *,
+    resume: bool = False,
+    eval_only: bool = False,
+    weights: str | None = None,
+    resume_command: str | None = None,
+) -> dict[str, float]:
+    """Trains, or with ``eval_only`` evaluates, what ``cfg`` describes, in ``cfg.output_dir``.
+
+    Args:
+        resume: go on from the checkpoint that ``last_checkpoint`` names; where there is none, start, and say so.
+            Without it a new run starts, and an earlier one's files are moved aside.
+        weights: to start from (as ``train.init_weights``), or to evaluate; by default the best of this folder, the
+            final, the last, or ``train.init_weights``.
+        resume_command: what to tell the user to type after Ctrl-C.
+    Returns:
+        The metrics of the last evaluation; empty where ``data.val`` is null.
+    """
+    started = time.perf_counter()
+    folder = make_folder(cfg.output_dir)
+    device = choose_device(cfg.train.device)
+    check_precision(cfg.train.precision, device)
+    setup_logging(folder)
+    logger.info("environment\n%s", environment_table(device))
+    if weights is not None:
+        cfg = cfg.with_values({"train.init_weights": weights}, "--weights")
+    seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
+    data = build_data(cfg, eval_only=eval_only)
+    if eval_only:
+        return _evaluate_only(cfg, data, device, folder, weights)
+
+    last = find_last_checkpoint(folder) if resume else None
+    if resume and last is None:
+        logger.warning("--resume: there is no checkpoint in %s yet; starting from the beginning", folder)
+    state = read_checkpoint(last) if last is not None else None
+    if state is not None:
+        check_classes(state, data.classes, last or "")
+    cfg = cfg.with_values({"data.classes": data.classes})
+    model = prepare_model(cfg, data, device, initialize=state is None)
+    if state is None:
+        set_aside_earlier_run(folder)  # only now: the initial weights may be among its files
+    with atomic_write(folder / "config.yaml") as temporary:
+        temporary.write_text(cfg.to_yaml(), encoding="utf-8")
+    trainer = build_trainer(cfg, model, data, device, state=state, resume_command=resume_command)
+    if state is not None:
+        logger.info("going on from %s: %d of %d iterations are done", last, trainer.iteration, trainer.max_iterations)
+        if trainer.done and not trainer.pending:
+            logger.warning("nothing is left to do; raise train.epochs or train.iterations to train on")
+            return trainer.evaluation
+    trainer.train()
+    if data.val is not None:
+        draw_pictures(
+            model,
+            val_loader(cfg, data.val, device),
+            data.classes,
+            cfg.predict.score_threshold,
+            folder / "inference",
+            context=trainer.autocast(),
+        )
+    _say_where(folder, device, time.perf_counter() - started)
+    return trainer.evaluation
+
+
+def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
+    """The model on its device, with ``train.init_weights`` unless a checkpoint will follow.
+
+    Raises:
+        SegkitError: it has more parameters than ``train.max_parameters``.
+    """
+    model = build_model(cfg, len(data.classes))
+    model.classes = list(data.classes)  # type: ignore[assignment]
+    total, _ = count_parameters(model)
+    limit = cfg.train.max_parameters
+    if limit is not None and total > limit:
+        raise SegkitError(
+            f"train.max_parameters: the model has {total:,} parameters, at most {limit:,} are allowed",
+            key="train.max_parameters",
+            value=total,
+        )
+    if initialize and cfg.train.init_weights is not None:
+        load_checkpoint(model, cfg.train.init_weights, on_mismatch="reinitialize")
+    logger.info("model %s\n%s", cfg.model["name"], parameter_table(model))
+    return model.to(device)
+
+
+def build_trainer(
+    cfg: Config,
+    model: nn.Module,
+    data: RunData,
+    device: torch.device,
+    *,
+    state: dict[str, Any] | None = None,
+    resume_command: str | None = None,
+) -> Trainer:
+    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it."""
+    assert data.train is not None
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = OPTIMIZER_REGISTRY.build(cfg.solver.optimizer, path="solver.optimizer", model=model, params=parameters)
+    schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
+    loader = train_loader(cfg, data.train, device, start_iteration=state["iteration"] if state else 0)
+    epoch = loader.iterations_per_epoch
+    train_cfg = cfg.train
+    extra = [
+        HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
+    ]
+    hooks = build_default_hooks(
+        log_period=train_cfg.log_period,
+        checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
+        keep_checkpoints=train_cfg.keep_checkpoints,
+        val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
+        evaluators=build_evaluators(cfg, model, data) if data.val is not None else (),
+        eval_period=train_cfg.eval_period.iterations(epoch),
+        best_metric=train_cfg.best_metric,
+        classes=data.classes,
+        extra=extra,
+        resume_command=resume_command,
+    )
+    trainer = Trainer(
+        model,
+        optimizer,
+        schedule,
+        loader,
+        max_iterations=train_cfg.total_iterations(epoch),
+        iterations_per_epoch=epoch,
+        output_dir=cfg.output_dir,
+        device=device,
+        precision=train_cfg.precision,
+        clip_norm=cfg.solver.clip_norm,
+        seed=train_cfg.seed,
+        hooks=hooks,
+        about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
+    )
+    if state is not None:
+        restore(trainer, state)
+    return trainer
+
+
+def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
+    """The evaluators of ``cfg``, which write their files to ``inference/``."""
+    runtime = {
+        "classes": data.classes,
+        "category_ids": data.category_ids,
+        "max_detections": model.detections_per_image,
+        "results_dir": str(Path(cfg.output_dir) / "inference"),
+    }
+    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
+
+
+def _evaluate_only(
+    cfg: Config, data: RunData, device: torch.device, folder: Path, weights: str | None
+) -> dict[str, float]:
+    assert data.val is not None
+    path = weights or _weights_to_evaluate(cfg, folder)
+    model = prepare_model(cfg, data, device, initialize=False)
+    logger.info("evaluating %s", path)
+    load_checkpoint(model, path)
+    evaluators = build_evaluators(cfg, model, data)
+    loader = val_loader(cfg, data.val, device)
+    metrics = evaluate(model, loader, evaluators, device, autocast(cfg.train.precision, device))
+    logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
+    context = autocast(cfg.train.precision, device)
+    draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder / "inference", context=context)
+    logger.info("results and pictures are in %s", folder / "inference")
+    return metrics
+
+
+def _weights_to_evaluate(cfg: Config, folder: Path) -> str:
+    candidates = [folder / "model_best.pth", folder / "model_final.pth", find_last_checkpoint(folder)]
+    for path in candidates:
+        if path is not None and path.is_file():
+            return str(path)
+    if cfg.train.init_weights is not None:
+        return cfg.train.init_weights
+    raise SegkitError(f"--eval-only: there is no checkpoint in {folder}; give one with --weights FILE")
+
+
+def _say_where(folder: Path, device: torch.device, seconds: float) -> None:
+    places = {
+        "curves": folder / "curves.png",
+        "metrics": folder / "metrics.json",
+        "pictures": folder / "inference",
+        "best model": folder / "model_best.pth",
+        "final model": folder / "model_final.pth",
+    }
+    rows = [(title, str(path)) for title, path in places.items() if path.exists()]
+    table = tabulate(rows, tablefmt="plain", disable_numparse=True)
+    memory = peak_memory_mb(device)
+    logger.info("done in %s, peak memory %.0f MB\n%s", timedelta(seconds=round(seconds)), memory, table)

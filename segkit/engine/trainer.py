@@ -1,0 +1,215 @@
+"""The training loop. What happens around a step is a hook's, see :mod:`segkit.engine.hooks`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.metrics import Metrics
+from segkit.engine.precision import autocast
+from segkit.solver.schedules import Schedule
+
+if TYPE_CHECKING:
+    from segkit.engine.hooks.base import Hook
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer:
+    """Takes steps until ``max_iterations`` of them are done.
+
+    Hooks get the trainer as the argument of each of their methods. These attributes are theirs to use:
+
+    Attributes:
+        iteration: how many steps are done: 0 before the first, 1 in the ``after_step`` of the first.
+        max_iterations: how many there will be.
+        start_iteration: how many were done when this process began; above 0 in a resumed run.
+        iterations_per_epoch: steps in a pass over the training data.
+        epoch: how many such passes are complete.
+        model: in training mode during a step; a hook that changes the mode changes it back.
+        optimizer: torch's; the schedule hook sets its groups' ``lr``.
+        batch: the step's batch, on the device, and only during a step.
+        losses: the last step's losses by name, with their sum as ``total``: detached scalars on the device. Reading one
+            on the host waits for the device, so do that seldom.
+        device, precision: what the arithmetic runs on and in; ``trainer.autocast()`` is the context for a forward pass.
+        output_dir: the run's folder.
+        data_time: seconds that the last step waited for its batch.
+        evaluation, evaluated_at: the last evaluation's metrics, and after which iteration it was made (None: not yet).
+        about: what checkpoints say of the run beside its state: config, classes, category_ids.
+
+    ``trainer.log(name, value)`` puts a number into the next line of metrics. ``trainer.stop()`` ends the run after the
+    present step as if it had been the last.
+
+    Args:
+        model: anything with ``losses(images, targets, generator) -> dict of scalars``.
+        optimizer: over the model's parameters; its learning rates are the schedule's base.
+        schedule: gives the learning rate of each iteration.
+        loader: an endless iterable of batches that begins with iteration ``start_iteration``'s; a batch has
+            ``.images``, ``.targets`` and ``.to(device)``.
+        precision: fp32, bf16 or fp16 (with a loss scaler).
+        clip_norm: the gradient is scaled down to this norm where it is longer; None: not.
+        seed: all that is random in step i is a function of (seed, i) alone, so that a resumed run repeats it exactly.
+        hooks: in the order in which they are called.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        loader: Iterable[Any],
+        *,
+        max_iterations: int,
+        iterations_per_epoch: int,
+        output_dir: str | Path,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+        clip_norm: float | None = None,
+        seed: int = 0,
+        hooks: Sequence[Hook] = (),
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.loader = loader
+        self.max_iterations = max_iterations
+        self.iterations_per_epoch = iterations_per_epoch
+        self.output_dir = Path(output_dir)
+        self.device = torch.device(device)
+        self.precision = precision
+        self.clip_norm = clip_norm
+        self.seed = seed
+        self.hooks = list(hooks)
+        self.about = dict(about or {})
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        self.metrics = Metrics(allow_overflow=precision == "fp16")
+        self.iteration = 0
+        self.start_iteration = 0
+        self.losses: dict[str, Tensor] = {}
+        self.batch: Any = None
+        self.data_time = 0.0
+        self.evaluation: dict[str, float] = {}
+        self.evaluated_at: int | None = None
+        self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
+        self.sound = True  # False while a step is half taken
+        self._stopping = False
+        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    @property
+    def epoch(self) -> int:
+        return self.iteration // self.iterations_per_epoch
+
+    def train(self) -> None:
+        """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised."""
+        self.start_iteration = self.iteration
+        self.model.train()
+        try:
+            for hook in self.hooks:
+                hook.before_train(self)
+            self._call_pending()  # where a run was interrupted between a step and the next
+            for batch in self._batches():
+                for hook in self.hooks:
+                    hook.before_step(self)
+                self.run_step(batch)
+                self.pending = list(self.named_hooks())
+                self._call_pending()
+            for hook in self.hooks:
+                hook.after_train(self)
+        except BaseException as error:
+            self._tell_hooks(error)
+            raise
+
+    def run_step(self, batch: Any) -> None:
+        """Forward, backward and the optimizer's step."""
+        self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
+        self.batch = batch = batch.to(self.device)
+        generator = self._seed_step()
+        with self.autocast():
+            losses: dict[str, Tensor] = self.model.losses(batch.images, batch.targets, generator)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        self.scaler.scale(total).backward()
+        values = {f"loss/{name}": loss for name, loss in losses.items()}
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            values["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        with delayed_interrupt():
+            self.sound = False
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.iteration += 1
+            self.sound = True
+            self.losses = {"total": total.detach()} | {name: loss.detach() for name, loss in losses.items()}
+            self.metrics.add({"loss/total": total, **values})
+
+    def autocast(self) -> Any:
+        """The context for a forward pass in the run's precision."""
+        return autocast(self.precision, self.device)
+
+    def log(self, name: str, value: float | Tensor) -> None:
+        """Puts a number into the next line of metrics; a scalar tensor is read only then."""
+        self.metrics.log(name, value)
+
+    def read_metrics(self) -> dict[str, float]:
+        """The line of metrics for this iteration, as numbers; starts the next one. For the writers' hook."""
+        epoch = self.iteration / self.iterations_per_epoch
+        return {"iteration": self.iteration, "epoch": epoch, **self.metrics.read(self.iteration)}
+
+    def stop(self) -> None:
+        """Makes the present step the last one: the hooks that come later in the order do what they do at the end."""
+        self._stopping = True
+
+    @property
+    def done(self) -> bool:
+        """Whether no step will follow: in ``after_step`` it tells the last one."""
+        return self._stopping or self.iteration >= self.max_iterations
+
+    def named_hooks(self) -> dict[str, Hook]:
+        """The hooks by class name, with ``#2`` for the second of a class: how checkpoints tell them apart."""
+        named: dict[str, Hook] = {}
+        counts: dict[str, int] = {}
+        for hook in self.hooks:
+            name = type(hook).__name__
+            counts[name] = counts.get(name, 0) + 1
+            named[name if counts[name] == 1 else f"{name}#{counts[name]}"] = hook
+        return named
+
+    def _batches(self) -> Iterator[Any]:
+        """The loader's batches until the run is at its end, with the time that each took to come."""
+        if self.done:
+            return
+        batches = iter(self.loader)
+        while not self.done:
+            started = time.perf_counter()
+            batch = next(batches, None)
+            assert batch is not None, "the training loader must not end"
+            self.data_time = time.perf_counter() - started
+            yield batch
+            self.batch = None
+
+    def _call_pending(self) -> None:
+        for name, hook in self.named_hooks().items():
+            if name in self.pending:
+                hook.after_step(self)
+                self.pending.remove(name)
+
+    def _seed_step(self) -> torch.Generator:
+        """Seeds the global generators (dropout, stochastic depth); the step's generator for the model's sampling."""
+        seeds = np.random.SeedSequence((self.seed, self.iteration)).generate_state(2, np.uint64)
+        torch.manual_seed(int(seeds[0] >> 1))
+        return torch.Generator(self.device).manual_seed(int(seeds[1] >> 1))
+
+    def _tell_hooks(self, error: BaseException) -> None:
+        for hook in self.hooks:
+            try:
+                hook.on_exception(self, error)
+            except Exception:  # the first error is the one to be raised; this one is told
+                logger.exception("%s failed while the run was ending with %r", type(hook).__name__, error)

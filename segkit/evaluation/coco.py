@@ -1,0 +1,159 @@
+"""COCO's average precision of boxes and masks.
+
+The back end is hotcoco (Rust, MIT, one abi3 wheel for each platform, needs only numpy). On random data with crowds, ties,
+and limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16) at 30 to 55
+times the speed of pycocotools and 2 to 3 times that of faster-coco-eval; and it brings confusion matrices and TIDE error kinds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, IouType, match
+from segkit.evaluation.evaluator import Evaluator
+from segkit.evaluation.results import coco_results, write_json
+from segkit.registry import EVALUATOR_REGISTRY
+from segkit.utils.errors import SegkitError
+
+if TYPE_CHECKING:
+    from segkit.structures.detections import Detections
+    from segkit.structures.sample import Batch
+
+logger = logging.getLogger(__name__)
+
+RESULTS_NAME = "coco_instances_results.json"
+STANDARD_LIMIT = 100
+
+
+@EVALUATOR_REGISTRY.register(name="COCO")
+class CocoEvaluator(Evaluator):
+    """AP and AR in 0..1, as ``segm/AP``, ``segm/AP50``, ``segm/AP75``, ``segm/APs``, ``APm``, ``APl``, ``segm/AR``.
+
+    These are at the model's limit of detections; ``segm/AP@100`` is at COCO's 100 an image and class. With ``per_class``
+    also ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
+
+    Args:
+        classes: name of each label.
+        category_ids: the files' id of each label, for the results file.
+        max_detections: the model's limit an image.
+        results_dir: where ``coco_instances_results.json`` is written; None: nowhere.
+        iou_types: boxes, masks or both.
+        score_thresholds: for each also AP and AP50 of the detections that score at least as much:
+            ``segm/AP50@score0.5``. AP without a threshold is never lower; with one it tells what a submission gets.
+        per_class: whether each class is reported too.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        category_ids: Sequence[int],
+        max_detections: int,
+        results_dir: str | None = None,
+        *,
+        iou_types: Sequence[IouType] = ("bbox", "segm"),
+        score_thresholds: Sequence[float] = (),
+        per_class: bool = True,
+    ) -> None:
+        assert len(classes) == len(category_ids), (classes, category_ids)
+        if not iou_types or len(set(iou_types)) != len(iou_types) or not set(iou_types) <= {"bbox", "segm"}:
+            raise SegkitError(f"iou_types: expected bbox, segm or both, got {list(iou_types)}", key="iou_types")
+        if not all(0 <= t <= 1 for t in score_thresholds):
+            raise SegkitError(f"score_thresholds: expected numbers in 0..1, got {list(score_thresholds)}")
+        self.classes = list(classes)
+        self.category_ids = list(category_ids)
+        self.max_detections = max_detections
+        self.results_dir = results_dir
+        self.iou_types = tuple(iou_types)
+        self.score_thresholds = sorted(set(score_thresholds))
+        self.per_class = per_class
+        self.reset()
+
+    def reset(self) -> None:
+        self._sizes: dict[int, tuple[int, int]] = {}
+        self._truth: dict[int, list[dict[str, Any]]] = {}
+        self._results: dict[int, list[dict[str, Any]]] = {}
+        self._labels: dict[int, list[int]] = {}
+
+    def process(self, batch: Batch, detections: list[Detections]) -> None:
+        rows = zip(batch.image_ids, batch.sizes, batch.annotations, detections, strict=True)
+        for image_id, size, annotations, found in rows:
+            if image_id in self._sizes:
+                raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
+            if annotations is None:
+                raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
+            if "segm" in self.iou_types and found.mask_probs is None and len(found):
+                raise SegkitError(
+                    "the model predicts no masks, so 'segm' cannot be evaluated; set the evaluator's iou_types to [bbox]",
+                    key="iou_types",
+                )
+            assert tuple(found.size) == tuple(size), (found.size, size)
+            self._sizes[image_id] = (int(size[0]), int(size[1]))
+            self._truth[image_id] = annotations
+            self._results[image_id] = coco_results(found, image_id, self.category_ids)
+            self._labels[image_id] = found.labels.tolist()
+
+    def evaluate(self) -> dict[str, float]:
+        if self.results_dir is not None:
+            self.write_results(Path(self.results_dir) / RESULTS_NAME)
+        self._warn_of_limit()
+        ids = sorted(self._sizes)  # COCO's tools go by id, which decides among equal scores
+        truth = [{**t, "image": i} for i, image_id in enumerate(ids) for t in self._truth[image_id]]
+        if not any(not t["iscrowd"] for t in truth):
+            logger.warning("no ground truth in the %d images evaluated: no metrics can be given", len(ids))
+            return {}
+        found = [
+            {**result, "image": i, "label": label}
+            for i, image_id in enumerate(ids)
+            for result, label in zip(self._results[image_id], self._labels[image_id], strict=True)
+        ]
+        sizes = [self._sizes[image_id] for image_id in ids]
+        metrics: dict[str, float] = {}
+        for iou_type in self.iou_types:
+            limits = sorted({STANDARD_LIMIT, self.max_detections})
+            curves = match(sizes, truth, found, len(self.classes), iou_type, limits)
+            values = self._summary(curves)
+            for threshold in self.score_thresholds:
+                kept = [d for d in found if d["score"] >= threshold]
+                curves = match(sizes, truth, kept, len(self.classes), iou_type, [self.max_detections])
+                values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
+                values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
+            metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
+        return metrics
+
+    def write_results(self, path: str | Path) -> Path:
+        """All detections seen, as a COCO results file: the files' image and category ids, pixels and sizes."""
+        return write_json(path, [result for image_id in sorted(self._results) for result in self._results[image_id]])
+
+    def _summary(self, curves: Curves) -> dict[str, float | None]:
+        limit = self.max_detections
+        values = {
+            "AP": curves.ap(limit),
+            "AP50": curves.ap(limit, iou=IOU_50),
+            "AP75": curves.ap(limit, iou=IOU_75),
+            "APs": curves.ap(limit, area="small"),
+            "APm": curves.ap(limit, area="medium"),
+            "APl": curves.ap(limit, area="large"),
+            "AP@100": curves.ap(STANDARD_LIMIT),
+            "AR": curves.ar(limit),
+        }
+        for label, name in enumerate(self.classes if self.per_class else []):
+            values[f"AP-{name}"] = curves.ap(limit, label=label)
+            values[f"AP50-{name}"] = curves.ap(limit, label=label, iou=IOU_50)
+            values[f"AP75-{name}"] = curves.ap(limit, label=label, iou=IOU_75)
+        return values
+
+    def _warn_of_limit(self) -> None:
+        """Say so where images have more objects than the model may find."""
+        counts = Counter({i: sum(not t["iscrowd"] for t in truth) for i, truth in self._truth.items()})
+        over = [count for count in counts.values() if count > self.max_detections]
+        if over:
+            logger.warning(
+                "%d of %d images have more objects than the model's limit of %d detections an image (the most: %d): "
+                "%d of %d objects cannot be found; raise model.roi_heads.detections_per_image",
+                len(over), len(counts), self.max_detections, max(over),
+                sum(over) - self.max_detections * len(over), counts.total(),
+            )  # fmt: skip

@@ -1,0 +1,101 @@
+"""COCO's matching and curves by hotcoco, and average precision computed from the curves themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+IouType = Literal["bbox", "segm"]
+AREAS = ("all", "small", "medium", "large")
+IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 among COCO's ten thresholds 0.5, 0.55, ..., 0.95
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What COCO's accumulation gives; -1 where there is nothing to find.
+
+    Attributes:
+        precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, limits].
+        recall: [10, K, 4, limits], the highest reached.
+        limits: detections an image and class, ascending.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    limits: tuple[int, ...]
+
+    def ap(self, limit: int, *, iou: int | None = None, label: int | None = None, area: str = "all") -> float | None:
+        """Mean precision over thresholds, recalls and classes; None where there is no ground truth.
+
+        pycocotools' summary looks for a limit of 100 by its value and gives -1 where it is not among the limits; here
+        every limit is named.
+        """
+        values = self.precision[..., AREAS.index(area), self.limits.index(limit)]
+        values = values if iou is None else values[iou : iou + 1]
+        return _mean(values if label is None else values[:, :, label])
+
+    def ar(self, limit: int, *, label: int | None = None, area: str = "all") -> float | None:
+        """Mean of the highest recalls over thresholds and classes."""
+        values = self.recall[..., AREAS.index(area), self.limits.index(limit)]
+        return _mean(values if label is None else values[:, label])
+
+
+def _mean(values: np.ndarray) -> float | None:
+    values = values[values > -1]
+    return float(values.mean()) if values.size else None
+
+
+def match(
+    images: Sequence[tuple[int, int]],
+    ground_truth: Sequence[dict[str, Any]],
+    detections: Sequence[dict[str, Any]],
+    num_classes: int,
+    iou_type: IouType,
+    limits: Sequence[int],
+) -> Curves:
+    """Match detections with ground truth as COCO does.
+
+    Ids are positions here, so that files may have any: 0, negative, beyond 64 bits.
+
+    Args:
+        images: (height, width) of each; an image's position is its id.
+        ground_truth: ``image`` (position), ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``.
+        detections: ``image``, ``label``, ``score``, ``bbox`` and, for segm, ``segmentation``; ties in their order.
+        num_classes: K.
+        iou_type: what overlaps: boxes or masks.
+        limits: ascending numbers of detections an image and class.
+    """
+    from hotcoco import COCO, COCOeval
+
+    # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's tools take
+    # the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
+    shape = "segmentation" if iou_type == "segm" else "bbox"
+    dataset = {
+        "images": [{"id": i + 1, "height": int(h), "width": int(w)} for i, (h, w) in enumerate(images)],
+        "categories": [{"id": label + 1, "name": str(label)} for label in range(num_classes)],
+        "annotations": [
+            {
+                "id": number,
+                "image_id": item["image"] + 1,
+                "category_id": item["label"] + 1,
+                "bbox": item["bbox"],
+                "area": item["area"],
+                "iscrowd": int(item["iscrowd"]),
+                **({"segmentation": item["segmentation"]} if shape == "segmentation" else {}),
+            }
+            for number, item in enumerate(ground_truth, start=1)
+        ],
+    }
+    results = [
+        {"image_id": d["image"] + 1, "category_id": d["label"] + 1, "score": d["score"], shape: d[shape]} for d in detections
+    ]
+    truth = COCO(dataset)
+    evaluation = COCOeval(truth, truth.load_res(results), iou_type)
+    evaluation.params.max_dets = list(limits)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    curves = evaluation.eval
+    return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(limits))

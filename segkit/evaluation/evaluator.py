@@ -1,0 +1,101 @@
+"""The evaluation loop, and what an evaluator is."""
+
+from __future__ import annotations
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from segkit.structures.detections import Detections
+    from segkit.structures.sample import Batch
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluator(ABC):
+    """Sees every batch with its detections, and says at the end how good they were.
+
+    A custom one is a class with ``@EVALUATOR_REGISTRY.register``; its constructor may ask for the run-time values
+    ``classes``, ``category_ids``, ``max_detections`` and ``results_dir`` by name.
+    """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything seen: an evaluation begins."""
+
+    @abstractmethod
+    def process(self, batch: Batch, detections: list[Detections]) -> None:
+        """Take one batch.
+
+        Args:
+            batch: with ``image_ids``, ``sizes`` (of the files) and ``annotations`` (ground truth in the files' pixels).
+            detections: one an image, in the files' pixels, on any device.
+        """
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of all that was seen, fractions in 0..1; what cannot be said is left out."""
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    evaluators: Sequence[Evaluator],
+    device: torch.device | str | None = None,
+    precision_context: AbstractContextManager | None = None,
+) -> dict[str, float]:
+    """Run the model over a loader, batch by batch, and merge what the evaluators say.
+
+    The modules' training modes are as before afterwards, also those of single modules (frozen norms), also after an error.
+
+    Args:
+        model: has ``predict(images, output_sizes)``.
+        loader: of :func:`segkit.data.loader.build_test_loader`.
+        evaluators: each sees every batch.
+        device: where batches are brought; None leaves them.
+        precision_context: entered once around the loop, as ``torch.autocast(...)``.
+    Returns:
+        metric name to value. A name given by two evaluators is an invariant broken.
+    """
+    for evaluator in evaluators:
+        evaluator.reset()
+    images, model_time, start = 0, 0.0, time.perf_counter()
+    with evaluation_mode(model), torch.inference_mode(), precision_context or nullcontext():
+        for batch in loader:
+            if device is not None:
+                batch = batch.to(device)
+            step = time.perf_counter()
+            detections = model.predict(batch.images, batch.sizes)
+            model_time += time.perf_counter() - step
+            assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
+            for evaluator in evaluators:
+                evaluator.process(batch, detections)
+            images += len(batch.sizes)
+    metrics: dict[str, float] = {}
+    for evaluator in evaluators:
+        found = evaluator.evaluate()
+        assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
+        metrics.update(found)
+    seconds = time.perf_counter() - start
+    per_image = model_time / max(images, 1)
+    logger.info("evaluated %d images in %.1f s (model: %.3f s an image)", images, seconds, per_image)
+    return metrics
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """``model.eval()`` for a block; afterwards each module has the mode it had, not the root's."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

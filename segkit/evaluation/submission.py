@@ -1,0 +1,99 @@
+"""Predictions for a test folder, as a file ready to hand in: ``test-results.json`` and a zip that holds just it."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segkit.data.formats.id_map import ImageEntry, check_size
+from segkit.evaluation.results import coco_results, write_json
+from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from segkit.structures.detections import Detections
+
+RESULTS_NAME = "test-results.json"
+ZIP_NAME = "test-results.zip"
+
+
+class SubmissionWriter:
+    """Collects the detections of the images that an id map lists, in any order.
+
+    Args:
+        folder: where :meth:`close` writes ``test-results.json`` and ``test-results.zip``.
+        id_map: of :func:`segkit.data.formats.id_map.load_id_map`.
+        category_ids: id of each label: K of ``classK.tif``.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], id_map: Sequence[ImageEntry], category_ids: Sequence[int]) -> None:
+        self.folder = Path(folder)
+        self.entries = {entry.file_name: entry for entry in id_map}
+        self.category_ids = list(category_ids)
+        self.results: dict[str, list[dict[str, Any]]] = {}
+        self.unlisted: list[str] = []
+
+    def add(self, name: str, image: np.ndarray | None, detections: Detections) -> None:
+        """Take one image's detections (at the file's size); an image that the id map does not list is counted only.
+
+        Raises:
+            SegkitError: the image is not of the size that the id map says, or was given before.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            self.unlisted.append(name)
+            return
+        if name in self.results:
+            raise SegkitError(f"{name} was predicted twice; the id map lists it once", value=name)
+        check_size(name, (int(detections.size[0]), int(detections.size[1])), entry.size, "the id map")
+        self.results[name] = coco_results(detections, entry.image_id, self.category_ids)
+
+    def close(self) -> list[Path]:
+        """Write both files, images in the id map's order.
+
+        Raises:
+            SegkitError: an image of the id map was not predicted: nothing is written, for it would be judged as empty.
+        """
+        missing = [name for name in self.entries if name not in self.results]
+        if missing:
+            hint = did_you_mean(missing[0], self.unlisted) if self.unlisted else ""
+            raise SegkitError(
+                f"{len(missing)} of the {len(self.entries)} images of the id map were not among the inputs: "
+                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint}; no submission is written"
+            )
+        results = [result for name in self.entries for result in self.results[name]]
+        written = write_json(self.folder / RESULTS_NAME, results)
+        with atomic_write(self.folder / ZIP_NAME) as temporary:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.write(written, arcname=RESULTS_NAME)
+        return [written, self.folder / ZIP_NAME]
+
+
+def write_submission(
+    detections: Mapping[str, Detections] | Iterable[tuple[str, Detections]],
+    id_map: Sequence[ImageEntry],
+    category_ids: Sequence[int],
+    folder: str | os.PathLike[str],
+) -> list[Path]:
+    """Write ``test-results.json`` and ``test-results.zip``; gives both paths.
+
+    Each result has ``image_id``, ``bbox`` (x, y, width, height in the file's pixels), ``score``, ``category_id`` and
+    ``segmentation`` (RLE at the file's size).
+
+    Args:
+        detections: by the id map's file names, at the files' sizes; a generator is taken one by one.
+        id_map: what must be there.
+        category_ids: id of each label.
+        folder: made where it is not there.
+    Raises:
+        SegkitError: an image is missing, not of its size in the id map, or given twice.
+    """
+    writer = SubmissionWriter(folder, id_map, category_ids)
+    for name, found in detections.items() if isinstance(detections, Mapping) else detections:
+        writer.add(name, None, found)
+    return writer.close()

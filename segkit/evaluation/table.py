@@ -1,0 +1,41 @@
+"""Metrics as tables to print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+
+def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
+    """The metrics of an evaluation, in percent: a line for boxes and one for masks, and under it a line a class.
+
+    A metric that is not there (no ground truth) shows as ``-``.
+
+    Args:
+        metrics: ``segm/AP`` and so on, in 0..1.
+        classes: which are shown, in this order.
+    """
+    kinds = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics if "/" in key))
+    of_class = {f"{metric}-{name}" for metric in ("AP", "AP50", "AP75") for name in classes}
+    columns = list(
+        dict.fromkeys(
+            key.split("/", 1)[1] for key in metrics if "/" in key and key.split("/", 1)[1] not in of_class
+        )
+    )
+    if not kinds:
+        return "no metrics"
+    rows = [[kind, *(_percent(metrics.get(f"{kind}/{column}")) for column in columns)] for kind in kinds]
+    text = tabulate(rows, headers=["", *columns], stralign="right", disable_numparse=True)
+    per_class = [
+        [name, *(_percent(metrics.get(f"{kind}/{m}-{name}")) for kind in kinds for m in ("AP", "AP50", "AP75"))]
+        for name in classes
+    ]
+    if any(f"{kind}/{key}" in metrics for kind in kinds for key in of_class):
+        headers = ["class", *(f"{kind}/{m}" for kind in kinds for m in ("AP", "AP50", "AP75"))]
+        text += "\n\n" + tabulate(per_class, headers=headers, stralign="right", disable_numparse=True)
+    return text
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

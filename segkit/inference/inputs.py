@@ -1,0 +1,87 @@
+"""Whatever a user calls an image, as the uint8 RGB tensor that transforms take."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.utils.errors import SegkitError
+
+
+def is_single_image(source: Any) -> bool:
+    """Whether an argument is one image rather than an iterable of them."""
+    return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source)
+
+
+def to_rgb_tensor(source: Any) -> Tensor:
+    """One image as uint8 [3, H, W], RGB.
+
+    Args:
+        source: a path; a PIL image; an array uint8 [H, W, 3] RGB, [H, W, 4] (alpha dropped), [H, W, 1] or [H, W] grey;
+            a tensor uint8 [3, H, W] RGB, [4, H, W], [1, H, W] or [H, W].
+    Raises:
+        SegkitError: anything else, with what was expected.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        from segkit.utils.images import read_image
+        from segkit.utils.paths import local_path
+
+        return read_image(local_path(os.fspath(source), "image"))
+    if isinstance(source, Tensor):
+        return _channels_first(_checked(source.detach().cpu(), source, "a tensor", channel_axis=0))
+    if _is_pil(source):
+        # PIL's I;16 and F hold more than 8 bits; convert("RGB") would clip them in silence.
+        if source.mode.startswith(("I", "F")):
+            raise SegkitError(
+                f"a PIL image of mode {source.mode} has more than 8 bits a channel; scale it to 8 bits, or give the path: "
+                "segkit's reader scales by percentiles",
+                value=source.mode,
+            )
+        source = np.asarray(source.convert("RGB"))
+    if isinstance(source, np.ndarray):
+        tensor = torch.from_numpy(np.ascontiguousarray(source)) if source.dtype == np.uint8 else source
+        tensor = _checked(tensor, source, "an array", channel_axis=2)
+        return _channels_first(tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor)
+    raise SegkitError(
+        f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not a {type(source).__name__}",
+        value=type(source).__name__,
+    )
+
+
+def _checked(pixels: Any, source: Any, what: str, channel_axis: int) -> Tensor:
+    """The pixels, once their type and shape are what the documentation says."""
+    shape = tuple(source.shape)
+    expected = "[H, W, 3] RGB or [H, W] grey" if channel_axis == 2 else "[3, H, W] RGB or [H, W] grey"
+    if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+        raise SegkitError(
+            f"{what} of {str(source.dtype).removeprefix('torch.')} was given as an image; expected uint8 {expected}, 0..255"
+            " (for floats in 0..1: multiply by 255 and round)",
+            value=str(source.dtype),
+        )
+    if len(shape) == 4:
+        raise SegkitError(f"{what} of shape {list(shape)} is several images; give them as a list: list(images)")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise SegkitError(f"{what} of shape {list(shape)} is no image; expected {expected}", value=shape)
+    if len(shape) == 3 and shape[channel_axis] not in (1, 3, 4):
+        other = 2 - channel_axis
+        hint = ""
+        if shape[other] in (1, 3, 4):
+            order = "(2, 0, 1)" if channel_axis == 0 else "(1, 2, 0)"
+            hint = f"; its channels are on the other side: {'permute' if channel_axis == 0 else 'transpose'}{order}"
+        raise SegkitError(f"{what} of shape {list(shape)} is no image; expected {expected}{hint}", value=shape)
+    return pixels
+
+
+def _channels_first(pixels: Tensor) -> Tensor:
+    """[H, W] or [C, H, W] with 1, 3 or 4 channels to [3, H, W]."""
+    pixels = pixels[None] if pixels.dim() == 2 else pixels
+    return (pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]).contiguous()
+
+
+def _is_pil(source: Any) -> bool:
+    """Whether it is a PIL image; PIL need not be imported to say no."""
+    return any(cls.__module__.startswith("PIL.") for cls in type(source).__mro__)

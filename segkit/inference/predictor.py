@@ -1,0 +1,235 @@
+"""From a checkpoint, or a configuration and a model, to detections."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.data.formats.base import default_category_ids
+from segkit.data.transforms import build_transforms
+from segkit.inference.inputs import is_single_image, to_rgb_tensor
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+
+if TYPE_CHECKING:
+    from segkit.config.schema import Config
+    from segkit.structures.detections import Detections
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Detections of images given as paths, PIL images, arrays or tensors.
+
+    The images go through the configuration's ``data.test_transforms``, as in evaluation; the detections come back in each
+    image's own pixels, on the CPU, best first.
+
+    >>> predictor = Predictor("output/cells/model_final.pth")
+    >>> detections = predictor("image.tif")
+    >>> for detections in predictor(Path("images").glob("*.tif")): ...
+
+    Args:
+        source: a checkpoint's path (it holds its configuration and classes: nothing else is needed), or a configuration.
+        weights: with a configuration: the checkpoint that the model is filled from.
+        model: with a configuration: a model that is ready.
+        score_threshold: detections that score less are left out; None: the configuration's ``predict.score_threshold``.
+        device: where the model runs; None: a GPU where there is one; a ``model`` stays where it is.
+        batch_size: images that go through the network together.
+
+    Attributes:
+        classes: name of each label.
+        category_ids: the id that files use for each label.
+        cfg: the configuration.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Config,
+        weights: str | os.PathLike[str] | None = None,
+        model: nn.Module | None = None,
+        score_threshold: float | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 1,
+    ) -> None:
+        _check_source(source, weights, model)
+        if isinstance(source, (str, os.PathLike)):
+            weights = source
+        content = _read_checkpoint(weights) if weights is not None else {}
+        self.cfg: Config = _config_of(content, str(weights)) if weights is source else source  # type: ignore[assignment]
+        self.classes = _classes(content, self.cfg, model, weights)
+        ids = content.get("category_ids")
+        self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
+        self.model = model if model is not None else _build(self.cfg, self.classes, str(weights))
+        if device is not None or model is None:
+            self.model.to(device or _default_device())
+        self.model.eval()
+        self.batch_size = _at_least_one(batch_size)
+        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else float(score_threshold)
+        if not 0 <= self.score_threshold <= 1:
+            raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
+        floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
+        if self.score_threshold < floor:
+            logger.warning(
+                "score_threshold %g has no effect below %g: the model leaves out what scores less "
+                "(model.roi_heads.score_threshold)", self.score_threshold, floor,
+            )  # fmt: skip
+        self.transforms = build_transforms(self.cfg.data.test_transforms, path="data.test_transforms")
+
+    @classmethod
+    def load(
+        cls,
+        weights: str,
+        config_file: str | None = None,
+        overrides: Sequence[str] = (),
+        score_threshold: float | None = None,
+        device: str | None = None,
+    ) -> Predictor:
+        """As a command line gives it: a checkpoint, maybe a configuration in place of its own, overrides of either."""
+        from segkit.config.loader import load_config
+
+        if config_file is not None:
+            cfg = load_config(config_file, overrides)
+        else:
+            cfg = _config_of(_read_checkpoint(weights), weights, overrides)
+        return cls(cfg, weights=weights, score_threshold=score_threshold, device=device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def __call__(self, images: Any, batch_size: int | None = None) -> Any:
+        """Detections of one image, or of each of an iterable.
+
+        Args:
+            images: a path, a PIL image, an array [H, W, 3] or [H, W], a tensor [3, H, W] (all RGB or grey, uint8); or a
+                list or tuple of such; or any other iterable.
+            batch_size: overrides that of the predictor.
+        Returns:
+            One ``Detections`` for one image; a list for a list or tuple; for another iterable an iterator, which reads
+            images as it goes, so that any number of them fits.
+        Raises:
+            SegkitError: something that is no image, unreadable, or of another shape or type.
+        """
+        if is_single_image(images):
+            return self._predict([images])[0]
+        if not isinstance(images, Iterable):
+            return self._predict([images])[0]  # raises, with what was expected
+        size = self.batch_size if batch_size is None else _at_least_one(batch_size)
+        stream = self._stream(iter(images), size)
+        return list(stream) if isinstance(images, Sequence) else stream
+
+    def _stream(self, images: Iterator[Any], batch_size: int) -> Iterator[Detections]:
+        while chunk := list(islice(images, batch_size)):
+            yield from self._predict(chunk)
+
+    def _predict(self, sources: Sequence[Any]) -> list[Detections]:
+        samples = [self._sample(source) for source in sources]
+        sizes = [sample.size for sample in samples]
+        # Not inference_mode: its tensors could not be changed in place by whoever gets them.
+        with torch.no_grad(), self._precision():
+            found = self.model.predict([sample.image for sample in samples], sizes)
+        found = [detections.to("cpu") for detections in found]
+        return [d if self.score_threshold <= 0 else d[d.scores >= self.score_threshold] for d in found]
+
+    def _sample(self, source: Any) -> Sample:
+        image = to_rgb_tensor(source)
+        size = (int(image.shape[1]), int(image.shape[2]))
+        name = str(source) if isinstance(source, (str, os.PathLike)) else ""
+        sample = Sample(image, Targets.empty(size), 0, name, size, None)
+        # Test transforms draw nothing; a generator of its own keeps one that does from moving the global one.
+        return self.transforms(sample, torch.Generator().manual_seed(0))
+
+    def _precision(self) -> torch.autocast:
+        """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely the faster one."""
+        precision = self.cfg.train.precision
+        dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=self.device.type == "cuda" and precision != "fp32")
+
+
+def _check_source(source: Any, weights: Any, model: Any) -> None:
+    """SegkitError unless it is one of the three ways to say which model."""
+    if isinstance(source, (str, os.PathLike)):
+        if weights is not None or model is not None:
+            raise SegkitError("Predictor(checkpoint) takes no weights or model; give a configuration first for those")
+        if Path(source).suffix.lower() in (".yaml", ".yml"):
+            raise SegkitError(
+                f"{source} is a configuration; use Predictor(segkit.load_config('{source}'), weights=...)", value=str(source)
+            )
+    elif (weights is None) == (model is None):
+        raise SegkitError("Predictor(cfg, ...) needs either weights=PATH or model=MODULE")
+
+
+def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A checkpoint's content; empty for a name of torchvision's weights, which holds nothing but tensors."""
+    if re.fullmatch(r"\w+_Weights\.\w+", os.fspath(path)):
+        return {}
+    from segkit.modeling.weights.reading import read_file
+
+    return read_file(os.fspath(path), "checkpoint")
+
+
+def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str] = ()) -> Config:
+    """The configuration that a checkpoint holds."""
+    from segkit.config.loader import load_config_dict
+
+    if "config" not in content:
+        raise SegkitError(
+            f"{path} holds no configuration, so it is not a checkpoint of segkit's training; "
+            "use Predictor(segkit.load_config(FILE), weights=...)",
+            value=path,
+        )
+    return load_config_dict(content["config"], path, overrides)
+
+
+def _classes(content: dict[str, Any], cfg: Config, model: nn.Module | None, weights: Any) -> list[str]:
+    """Class names: the checkpoint's, else the model's, else the configuration's; two that differ are an error."""
+    stored, configured = content.get("classes"), cfg.data.classes
+    if stored is not None and configured is not None and list(stored) != list(configured):
+        raise SegkitError(
+            f"{weights} was trained for the classes {', '.join(stored)}, but data.classes says {', '.join(configured)}",
+            key="data.classes",
+        )
+    names = stored or getattr(model, "classes", None) or configured
+    if names:
+        return [str(name) for name in names]
+    if model is not None:
+        return [f"class{k}" for k in range(1, int(model.num_classes) + 1)]
+    raise SegkitError(
+        f"{weights} does not say what its classes are called, and data.classes is null: set data.classes", key="data.classes"
+    )
+
+
+def _build(cfg: Config, classes: list[str], weights: str) -> nn.Module:
+    from segkit.modeling.build import build_model
+    from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
+
+    with skip_pretrained():  # the checkpoint overwrites whatever the backbone would fetch
+        model = build_model(cfg, len(classes))
+    model.classes = classes  # type: ignore[assignment]  # so that other classes in the checkpoint are told by name
+    load_checkpoint(model, weights)
+    return model
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _at_least_one(batch_size: int) -> int:
+    if batch_size < 1:
+        raise SegkitError(f"batch_size must be at least 1, not {batch_size}", key="batch_size", value=batch_size)
+    return batch_size
+
+
+def image_array(image: Tensor) -> Any:
+    """uint8 [3, H, W] to an array [H, W, 3]."""
+    return image.permute(1, 2, 0).contiguous().numpy()

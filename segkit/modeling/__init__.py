@@ -1,0 +1,1 @@
+"""Models, made of components from the registries."""

@@ -1,0 +1,9 @@
+"""Backbones: an image batch in, feature maps of strides 4, 8, 16 and 32 out."""
+
+from segkit.modeling.backbones.base import Backbone
+from segkit.modeling.backbones.convnext import ConvNeXt
+from segkit.modeling.backbones.efficientnet import EfficientNetV2
+from segkit.modeling.backbones.resnet import ResNet
+from segkit.modeling.backbones.tinynet import TinyNet
+
+__all__ = ["Backbone", "ConvNeXt", "EfficientNetV2", "ResNet", "TinyNet"]

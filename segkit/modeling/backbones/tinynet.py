@@ -1,0 +1,96 @@
+"""A small residual network for quick runs on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from segkit.modeling.backbones.base import Backbone
+from segkit.modeling.layers.norm import make_norm
+from segkit.registry import BACKBONE_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+@BACKBONE_REGISTRY.register
+class TinyNet(Backbone):
+    """Residual blocks of two 3x3 convolutions, made to be trained from random values within minutes.
+
+    Args:
+        width: channels of ``stage1``; the following stages have 2, 4 and 6 times as many. A multiple of 8 is fastest.
+        depths: residual blocks of the four stages.
+        norm: what follows each convolution.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
+        freeze: shell patterns of parameter names to freeze besides.
+        out_stages: the stages to publish; None: all.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int = 32,
+        depths: Sequence[int] = (1, 1, 1, 1),
+        norm: Literal["bn", "gn"] = "bn",
+        trainable_stages: int | None = None,
+        freeze: Sequence[str] = (),
+        out_stages: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if width < 2:
+            raise SegkitError(f"width is {width}; it is 2 or more", key="width", value=width)
+        if len(depths) != 4 or min(depths) < 1:
+            raise SegkitError(f"depths is {list(depths)}; it is four numbers from 1", key="depths", value=depths)
+        channels = [width, 2 * width, 4 * width, 6 * width]
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False), make_norm(norm, width // 2), nn.ReLU(inplace=True)
+        )
+        before = [width // 2, *channels]
+        for i, depth in enumerate(depths):
+            blocks = [ResidualBlock(before[i], channels[i], 2, norm)]
+            blocks += [ResidualBlock(channels[i], channels[i], 1, norm) for _ in range(depth - 1)]
+            self.add_module(f"stage{i + 1}", nn.Sequential(*blocks))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.complete(
+            [["stem"], ["stage1"], ["stage2"], ["stage3"], ["stage4"]],
+            channels,
+            out_stages=out_stages,
+            trainable_stages=trainable_stages,
+            freeze=freeze,
+        )
+
+
+class ResidualBlock(nn.Module):
+    """``relu(x + conv(relu(conv(x))))``, each convolution followed by its norm; where the shape changes, the shortcut is a
+    mean of 2x2 pixels and a 1x1 convolution (He et al., "Bag of tricks", 2018, ResNet-D).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        stride: of the first convolution and of the shortcut.
+        norm: name of the norms.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = make_norm(norm, out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.norm2 = make_norm(norm, out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            # Not a 1x1 convolution of stride 2, which throws three pixels of four away, and whose backward in oneDNN
+            # (torch 2.14, channels last, fewer than 16 channels in) writes past its memory.
+            self.shortcut = nn.Sequential(
+                nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                make_norm(norm, out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        out = self.norm2(self.conv2(out)) + self.shortcut(x)
+        return F.relu(out, inplace=True)

@@ -1,0 +1,35 @@
+"""A model from a loaded configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from segkit.registry import META_ARCH_REGISTRY
+from segkit.utils.errors import SegkitError
+
+if TYPE_CHECKING:
+    from segkit.config.schema import Config
+
+
+def build_model(cfg: Config, num_classes: int | None = None) -> nn.Module:
+    """Build ``cfg.model``, with pretrained weights where its backbone names some.
+
+    Args:
+        cfg: a loaded configuration.
+        num_classes: K; may be left out where ``cfg.data.classes`` is written.
+    Raises:
+        SegkitError: the class count is unknown, or differs from the configuration's.
+    """
+    names = cfg.data.classes
+    if num_classes is None:
+        if names is None:
+            raise SegkitError("data.classes is null, so build_model needs num_classes", key="data.classes")
+        num_classes = len(names)
+    elif names is not None and len(names) != num_classes:
+        raise SegkitError(
+            f"data.classes names {len(names)} classes ({', '.join(names)}), but num_classes is {num_classes}",
+            key="data.classes",
+        )
+    return META_ARCH_REGISTRY.build(cfg.model, path="model", num_classes=num_classes)

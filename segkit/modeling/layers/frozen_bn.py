@@ -1,0 +1,53 @@
+"""Batch normalisation whose statistics and affine parameters never change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def frozen_batch_norm(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the channels of ``x`` [N, C, H, W], in the dtype of ``x``."""
+    if not x.requires_grad:
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
+    # batch_norm would keep x for the gradients of weight and bias, which nobody wants here; addcmul keeps nothing of it.
+    # The factors are worked out in fp32 and cast: fp32 factors would lift the features to fp32 under autocast.
+    scale = weight * (var + eps).rsqrt()
+    shift = bias - mean * scale
+    return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Drop-in for a trained ``BatchNorm2d``: the same state-dict names, all of them buffers.
+
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return frozen_batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.pop(prefix + "num_batches_tracked", None)  # BatchNorm2d's counter means nothing here
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,89 @@
+"""Which object each anchor or proposal belongs to (Faster R-CNN, Ren et al. 2015, section 3.1.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segkit.modeling.layers.boxes import box_areas, intersections
+from segkit.structures.targets import Targets
+
+BELOW = 0
+BETWEEN = -1
+MATCHED = 1
+# Pairs of boxes compared at once: 16 million fp32 overlaps and their corners are about 0.5 GB at the peak.
+MAX_PAIRS = 8_000_000
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The outcome for N boxes.
+
+    Attributes:
+        objects: [N] int64, the index of the best object among the non-crowd ones; 0 where there is none.
+        state: [N] int8: 1 matched, 0 background, -1 neither (left out of the losses).
+    """
+
+    objects: Tensor
+    state: Tensor
+
+
+def match_boxes(
+    boxes: Tensor,
+    objects: Tensor,
+    *,
+    foreground_iou: float,
+    background_iou: float,
+    keep_best: bool,
+    max_pairs: int = MAX_PAIRS,
+) -> Matches:
+    """Match each box with the object it overlaps most.
+
+    Args:
+        boxes: [N, 4] anchors or proposals.
+        objects: [M, 4] ground truth.
+        foreground_iou: matched from this IoU on.
+        background_iou: background below this IoU.
+        keep_best: also match the box or boxes that overlap an object best, however little: each object gets an anchor.
+        max_pairs: how many pairs are compared at a time, which bounds the memory.
+    """
+    count = boxes.shape[0]
+    if objects.shape[0] == 0:
+        zeros = torch.zeros(count, dtype=torch.int64, device=boxes.device)
+        return Matches(zeros, zeros.to(torch.int8))
+    boxes, objects = boxes.float(), objects.float()
+    chunk = max(1, max_pairs // objects.shape[0])
+    parts = [overlaps(part, objects) for part in boxes.split(chunk)] if count > chunk else [overlaps(boxes, objects)]
+    best_of_object = torch.stack([part.amax(dim=0) for part in parts]).amax(dim=0) if keep_best and count else None
+    ious, indices = (torch.cat(values) for values in zip(*(part.max(dim=1) for part in parts), strict=True))
+    state = torch.full((count,), BETWEEN, dtype=torch.int8, device=boxes.device)
+    state[ious < background_iou] = BELOW
+    state[ious >= foreground_iou] = MATCHED
+    if best_of_object is not None:
+        # Ties all count, as in the references; an object that no box touches makes nothing a match.
+        best = torch.cat([((part == best_of_object) & (part > 0)).any(dim=1) for part in parts])
+        state[best] = MATCHED
+    return Matches(indices, state)
+
+
+def overlaps(boxes: Tensor, objects: Tensor) -> Tensor:
+    """[N, M] intersection over union; 0 for boxes without area."""
+    shared = intersections(boxes, objects)
+    union = box_areas(boxes)[:, None] + box_areas(objects)[None] - shared
+    return shared / union.clamp(min=1e-9)
+
+
+def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -> Matches:
+    """Match boxes with the objects of one image; crowd regions match nothing.
+
+    Background that lies at least half inside a crowd region is left out: nobody knows what is in there.
+    """
+    crowd = targets.crowd
+    matches = match_boxes(boxes, targets.boxes[~crowd], **thresholds)  # type: ignore[arg-type]
+    if bool(crowd.any()):
+        inside = intersections(boxes, targets.boxes[crowd]) / box_areas(boxes).clamp(min=1e-9)[:, None]
+        unknown = (inside.amax(dim=1) >= 0.5) & (matches.state == BELOW)
+        matches = Matches(matches.objects, matches.state.masked_fill(unknown, BETWEEN))
+    return matches

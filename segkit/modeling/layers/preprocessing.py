@@ -1,0 +1,34 @@
+"""What happens to images before the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from segkit.utils.errors import SegkitError
+
+
+def check_images(images: Sequence[Tensor], channels: int) -> None:
+    """Raise a SegkitError that names the first image that the model cannot take."""
+    if len(images) == 0:
+        raise SegkitError("no images were given")
+    for i, image in enumerate(images):
+        if not isinstance(image, Tensor):
+            raise SegkitError(f"images[{i}]: expected a tensor [{channels}, H, W], got {type(image).__name__}")
+        if image.dim() != 3 or image.shape[0] != channels or 0 in image.shape:
+            raise SegkitError(f"images[{i}]: expected a tensor [{channels}, H, W], got {list(image.shape)}")
+        if image.dtype != torch.uint8 and not image.is_floating_point():
+            raise SegkitError(f"images[{i}]: expected uint8, or float in 0..1, got {image.dtype}")
+
+
+def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(image - mean) / std of an RGB image [C, H, W], uint8 or float 0..1; mean and std [C, 1, 1] for 0..1."""
+    scale = 255.0 if image.dtype == torch.uint8 else 1.0
+    return (image.float() / scale - mean) / std
+
+
+def own_generator(device: torch.device) -> torch.Generator:
+    """A source of randomness with a fixed seed, so that nothing depends on or moves the global one."""
+    return torch.Generator(device).manual_seed(0)

@@ -1,0 +1,5 @@
+"""Whole models."""
+
+from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
+
+__all__ = ["GeneralizedRCNN"]

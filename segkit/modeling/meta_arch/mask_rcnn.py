@@ -1,0 +1,50 @@
+"""A Mask R-CNN in one call, without a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
+from segkit.modeling.necks.fpn import FPN
+from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
+from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
+
+
+def mask_rcnn(
+    backbone: nn.Module,
+    num_classes: int,
+    *,
+    fpn_channels: int = 256,
+    anchor_sizes: Sequence[Sequence[float]] = ((32,), (64,), (128,), (256,), (512,)),
+    mask_conv_dims: Sequence[int] = (256, 256, 256, 256),
+    fc_dims: Sequence[int] = (1024, 1024),
+    detections_per_image: int = 100,
+    score_threshold: float = 0.05,
+) -> GeneralizedRCNN:
+    """Mask R-CNN with a feature pyramid on any backbone that publishes ``out_features`` of strides 4, 8, 16, 32.
+
+    Args:
+        backbone: see :mod:`segkit.modeling.backbones`.
+        num_classes: K, without the background.
+        fpn_channels: width of the pyramid.
+        anchor_sizes: sides in pixels, a list a level (five).
+        mask_conv_dims: widths of the mask head's convolutions.
+        fc_dims: widths of the box head's layers.
+        detections_per_image: the most an image can have.
+        score_threshold: detections below are dropped.
+    """
+    neck = FPN(backbone.out_features, out_channels=fpn_channels)
+    features = neck.out_features
+    anchors = AnchorGenerator(features, sizes=anchor_sizes)
+    rpn = RPN(features, anchor_generator=anchors, head=RPNHead(features, anchors.num_anchors))
+    roi_heads = StandardROIHeads(
+        features,
+        num_classes,
+        box_head=FastRCNNHead(features, num_classes, fc_dims=fc_dims),
+        mask_head=FCNMaskHead(features, num_classes, conv_dims=mask_conv_dims),
+        detections_per_image=detections_per_image,
+        score_threshold=score_threshold,
+    )
+    return GeneralizedRCNN(num_classes, backbone=backbone, neck=neck, proposal_generator=rpn, roi_heads=roi_heads)

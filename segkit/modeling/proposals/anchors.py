@@ -1,0 +1,81 @@
+"""Anchors: the boxes that a region proposal network starts from (Faster R-CNN, Ren et al. 2015, section 3.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.registry import ANCHOR_GENERATOR_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+@ANCHOR_GENERATOR_REGISTRY.register
+class AnchorGenerator(nn.Module):
+    """Anchors of the same sizes and shapes at every pixel of a level.
+
+    Args:
+        in_features: the feature maps, in the order in which proposals are made.
+        sizes: sides in pixels of the square anchor, a list a level; one list alone serves all levels.
+        aspect_ratios: height / width; an anchor keeps its area.
+        offset: where in its stride a pixel's anchors are centred: 0 its corner (as the references have it), 0.5 its
+            middle.
+        rounded: round the corners of the base anchors to whole pixels, as torchvision does.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, FeatureSpec],
+        *,
+        sizes: Sequence[Sequence[float]] = ((32,), (64,), (128,), (256,), (512,)),
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        offset: float = 0.0,
+        rounded: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(sizes) not in (1, len(in_features)):
+            raise SegkitError(
+                f"sizes: {len(sizes)} lists for the {len(in_features)} levels {', '.join(in_features)}; give one a level"
+            )
+        if any(size <= 0 for level in sizes for size in level) or any(ratio <= 0 for ratio in aspect_ratios):
+            raise SegkitError("sizes and aspect_ratios must be above 0")
+        per_level = list(sizes) * (len(in_features) if len(sizes) == 1 else 1)
+        if len({len(level) for level in per_level}) != 1 or not per_level[0] or not aspect_ratios:
+            raise SegkitError("sizes: every level needs the same number of sizes, at least one, and an aspect ratio")
+        self.strides = [spec.stride for spec in in_features.values()]
+        self.offset = offset
+        self.num_anchors = len(per_level[0]) * len(aspect_ratios)
+        for level, level_sizes in enumerate(per_level):
+            base = base_anchors(level_sizes, aspect_ratios, rounded)
+            # Derived from the arguments, so not part of a checkpoint.
+            self.register_buffer(f"base{level}", base, persistent=False)
+
+    def forward(self, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Anchors of each level.
+
+        Args:
+            grids: (height, width) of each level's map.
+        Returns:
+            [height * width * num_anchors, 4] XYXY in pixels of the padded image, fp32, a tensor a level.
+        """
+        anchors = []
+        for level, ((height, width), stride) in enumerate(zip(grids, self.strides, strict=True)):
+            base: Tensor = getattr(self, f"base{level}").float()  # stays fp32 when the model is cast
+            x = (torch.arange(width, dtype=torch.float32, device=base.device) + self.offset) * stride
+            y = (torch.arange(height, dtype=torch.float32, device=base.device) + self.offset) * stride
+            grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+            shifts = torch.stack([grid_x, grid_y, grid_x, grid_y], dim=-1)  # [H, W, 4]
+            anchors.append((shifts[:, :, None] + base).reshape(-1, 4))
+        return anchors
+
+
+def base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float], rounded: bool) -> Tensor:
+    """[len(aspect_ratios) * len(sizes), 4] anchors centred on the origin; ratios outermost, as in the references."""
+    side = torch.tensor(list(sizes), dtype=torch.float32)
+    ratio = torch.sqrt(torch.tensor(list(aspect_ratios), dtype=torch.float32))
+    heights = (ratio[:, None] * side).reshape(-1)
+    widths = (side / ratio[:, None]).reshape(-1)
+    base = torch.stack([-widths, -heights, widths, heights], dim=1) / 2
+    return base.round() if rounded else base

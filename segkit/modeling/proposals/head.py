@@ -1,0 +1,61 @@
+"""The convolutions of a region proposal network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.registry import RPN_HEAD_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+@RPN_HEAD_REGISTRY.register
+class RPNHead(nn.Module):
+    """3x3 convolutions shared by all levels, then objectness and box offsets (Ren et al. 2015, section 3.1).
+
+    Args:
+        in_features: the feature maps, all of one number of channels.
+        num_anchors: anchors a pixel.
+        conv_depth: number of 3x3 convolutions.
+        channels: their width; null: that of the features.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, FeatureSpec],
+        num_anchors: int,
+        *,
+        conv_depth: int = 1,
+        channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        widths = {spec.channels for spec in in_features.values()}
+        if len(widths) != 1:
+            raise SegkitError(f"the levels {', '.join(in_features)} must share one number of channels, not {sorted(widths)}")
+        if conv_depth < 1:
+            raise SegkitError(f"conv_depth must be at least 1, not {conv_depth}")
+        width = widths.pop()
+        channels = channels or width
+        inputs = [width] + [channels] * (conv_depth - 1)
+        self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1) for c in inputs)
+        self.objectness = nn.Conv2d(channels, num_anchors, 1)
+        self.offsets = nn.Conv2d(channels, num_anchors * 4, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Scores and offsets a level: [B, H * W * A] logits and [B, H * W * A, 4], in the order of the anchors."""
+        objectness, offsets = [], []
+        for hidden in features:
+            for conv in self.convs:
+                hidden = F.relu(conv(hidden))
+            batch = hidden.shape[0]
+            objectness.append(self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1))
+            offsets.append(self.offsets(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4))
+        return objectness, offsets

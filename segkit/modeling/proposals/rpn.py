@@ -1,0 +1,163 @@
+"""The region proposal network (Faster R-CNN, Ren et al. 2015, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
+from segkit.modeling.layers.boxes import at_least, class_nms, clip_boxes
+from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.losses import smooth_l1_sum
+from segkit.modeling.layers.matching import match_targets
+from segkit.modeling.layers.sampling import sample_balanced
+from segkit.registry import ANCHOR_GENERATOR_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, Slot
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+
+BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class RPNOutput:
+    """What the network says of a batch of B images, before anything is chosen.
+
+    Attributes:
+        anchors: [A_l, 4] a level.
+        objectness: [B, A_l] logits a level.
+        offsets: [B, A_l, 4] a level.
+    """
+
+    anchors: list[Tensor]
+    objectness: list[Tensor]
+    offsets: list[Tensor]
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register
+class RPN(nn.Module):
+    """Anchors, a head that scores and moves them, and the choice of the best as proposals.
+
+    Args:
+        in_features: the feature maps.
+        anchor_generator: makes the anchors.
+        head: scores and moves them.
+        pre_nms_top_k: proposals kept a level before suppression, in training and at test.
+        post_nms_top_k: proposals kept an image after it, in training and at test.
+        nms_threshold: IoU above which the lower-scored of two proposals of a level goes.
+        min_size: shortest side of a proposal, in pixels.
+        foreground_iou: an anchor belongs to an object from this IoU on.
+        background_iou: and to none below this.
+        samples: anchors an image that the losses see.
+        positive_fraction: share of them on objects, at most.
+        smooth_l1_beta: of the box loss; 0 is L1.
+        loss_weight: factor of both losses.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, FeatureSpec],
+        *,
+        anchor_generator: Annotated[
+            nn.Module, Slot(ANCHOR_GENERATOR_REGISTRY, gives={"num_anchors": "num_anchors"})
+        ],
+        head: Annotated[nn.Module, Slot(RPN_HEAD_REGISTRY)],
+        pre_nms_top_k: tuple[int, int] = (2000, 1000),
+        post_nms_top_k: tuple[int, int] = (1000, 1000),
+        nms_threshold: float = 0.7,
+        min_size: float = 0.0,
+        foreground_iou: float = 0.7,
+        background_iou: float = 0.3,
+        samples: int = 256,
+        positive_fraction: float = 0.5,
+        smooth_l1_beta: float = 0.0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min(*pre_nms_top_k, *post_nms_top_k, samples) < 1:
+            raise SegkitError("pre_nms_top_k, post_nms_top_k and samples must be at least 1")
+        if not 0 <= background_iou <= foreground_iou <= 1:
+            raise SegkitError(f"expected 0 <= background_iou ({background_iou}) <= foreground_iou ({foreground_iou}) <= 1")
+        if not 0 < nms_threshold <= 1 or not 0 <= positive_fraction <= 1:
+            raise SegkitError("nms_threshold and positive_fraction must lie between 0 and 1")
+        self.levels = list(in_features)
+        self.anchor_generator = anchor_generator
+        self.head = head
+        self.pre_nms_top_k = tuple(pre_nms_top_k)
+        self.post_nms_top_k = tuple(post_nms_top_k)
+        self.nms_threshold = nms_threshold
+        self.min_size = min_size
+        self.foreground_iou = foreground_iou
+        self.background_iou = background_iou
+        self.samples = samples
+        self.positive_fraction = positive_fraction
+        self.smooth_l1_beta = smooth_l1_beta
+        self.loss_weight = loss_weight
+
+    def forward(self, features: Mapping[str, Tensor]) -> RPNOutput:
+        """Score and move all anchors."""
+        maps = [features[level] for level in self.levels]
+        objectness, offsets = self.head(maps)
+        anchors = self.anchor_generator([(m.shape[-2], m.shape[-1]) for m in maps])
+        return RPNOutput(anchors, objectness, offsets)
+
+    @torch.no_grad()
+    def proposals(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], training: bool) -> list[Tensor]:
+        """The best boxes of each image: [P_i, 4] XYXY, clipped to the image, best first."""
+        top_k = self.pre_nms_top_k[0 if training else 1]
+        boxes, scores, levels = [], [], []
+        for level, (anchors, logits, offsets) in enumerate(
+            zip(output.anchors, output.objectness, output.offsets, strict=True)
+        ):
+            best, indices = logits.float().topk(min(top_k, logits.shape[1]), dim=1)  # [B, k]
+            chosen = torch.gather(offsets, 1, indices[:, :, None].expand(-1, -1, 4))
+            boxes.append(decode_boxes(chosen, anchors[indices], BOX_WEIGHTS))
+            scores.append(best)
+            levels.append(torch.full((indices.shape[1],), level, device=indices.device))
+        all_boxes, all_scores, all_levels = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
+        keep_k = self.post_nms_top_k[0 if training else 1]
+        result = []
+        for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes, strict=True):
+            clipped = clip_boxes(image_boxes, size)
+            # A box that is not finite would poison the suppression of all others.
+            valid = at_least(clipped, self.min_size) & torch.isfinite(image_scores)
+            valid = valid & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+            clipped, image_scores, groups = clipped[valid], image_scores[valid], all_levels[valid]
+            result.append(clipped[class_nms(clipped, image_scores, groups, self.nms_threshold)[:keep_k]])
+        return result
+
+    def losses(
+        self, output: RPNOutput, targets: Sequence[Targets], generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        """``rpn_cls`` (is there an object?) and ``rpn_box`` (where?), over the sampled anchors of the batch."""
+        anchors = torch.cat(output.anchors)
+        objectness = torch.cat(output.objectness, dim=1).float()
+        offsets = torch.cat(output.offsets, dim=1)
+        logits, labels, predicted, wanted = [], [], [], []
+        for i, image_targets in enumerate(targets):
+            with torch.no_grad():
+                matches = match_targets(
+                    anchors,
+                    image_targets,
+                    foreground_iou=self.foreground_iou,
+                    background_iou=self.background_iou,
+                    keep_best=True,
+                )
+                positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
+                objects = image_targets.boxes[~image_targets.crowd][matches.objects[positive]]
+                wanted.append(encode_boxes(objects, anchors[positive], BOX_WEIGHTS))
+            sampled = torch.cat([positive, negative])
+            logits.append(objectness[i, sampled])
+            labels.append((torch.arange(len(sampled), device=sampled.device) < len(positive)).float())
+            predicted.append(offsets[i, positive])
+        count = max(1, sum(len(part) for part in labels))
+        classification = F.binary_cross_entropy_with_logits(torch.cat(logits), torch.cat(labels), reduction="sum")
+        box = smooth_l1_sum(torch.cat(predicted), torch.cat(wanted), self.smooth_l1_beta)
+        return {
+            "rpn_cls": classification / count * self.loss_weight,
+            "rpn_box": box / count * self.loss_weight,
+        }

@@ -1,0 +1,114 @@
+"""Class and box of each proposal (Fast R-CNN, Girshick 2015; FPN, Lin et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
+from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.losses import smooth_l1_sum
+from segkit.modeling.layers.roi_pooler import ROIPooler
+from segkit.registry import ROI_BOX_HEAD_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+@ROI_BOX_HEAD_REGISTRY.register
+class FastRCNNHead(nn.Module):
+    """RoIAlign, optional convolutions, fully connected layers, then class logits and box offsets.
+
+    Args:
+        in_features: the feature maps.
+        num_classes: K; the background is logit K.
+        levels: the maps to pool from.
+        resolution: side of the pooled map.
+        sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
+        aligned: RoIAlign's half-pixel correction.
+        conv_dims: widths of 3x3 convolutions, each with batch normalisation, before the fully connected layers.
+        fc_dims: widths of the fully connected layers.
+        box_weights: factors of the offsets (dx, dy, dw, dh).
+        class_agnostic: one box for all classes.
+        smooth_l1_beta: of the box loss; 0 is L1.
+        loss_weight: factor of both losses.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, FeatureSpec],
+        num_classes: int,
+        *,
+        levels: Sequence[str] = ("p2", "p3", "p4", "p5"),
+        resolution: int = 7,
+        sampling_ratio: int = 2,
+        aligned: bool = True,
+        conv_dims: Sequence[int] = (),
+        fc_dims: Sequence[int] = (1024, 1024),
+        box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+        class_agnostic: bool = False,
+        smooth_l1_beta: float = 0.0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if min([*fc_dims, *conv_dims], default=0) < 1:
+            raise SegkitError(f"fc_dims {list(fc_dims)} and conv_dims {list(conv_dims)}: expected widths of at least 1")
+        self.pooler = ROIPooler(
+            in_features, levels=levels, resolution=resolution, sampling_ratio=sampling_ratio, aligned=aligned
+        )
+        self.num_classes = num_classes
+        self.class_agnostic = class_agnostic
+        self.box_weights = box_weights
+        self.smooth_l1_beta = smooth_l1_beta
+        self.loss_weight = loss_weight
+        self.convs = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+                for a, b in pairwise([self.pooler.channels, *conv_dims])
+            )
+        )
+        width = (conv_dims[-1] if conv_dims else self.pooler.channels) * resolution**2
+        self.fcs = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([width, *fc_dims]))
+        self.classifier = nn.Linear(fc_dims[-1], num_classes + 1)
+        self.offsets = nn.Linear(fc_dims[-1], 4 * (1 if class_agnostic else num_classes))
+        for fc in self.fcs:
+            nn.init.kaiming_uniform_(fc.weight, a=1)
+            nn.init.zeros_(fc.bias)
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+        nn.init.normal_(self.offsets.weight, std=0.001)
+        nn.init.zeros_(self.offsets.bias)
+
+    def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits [N, K + 1] and offsets [N, K, 4] (or [N, 1, 4]) of all images' boxes, one after the other."""
+        hidden = self.convs(self.pooler(features, boxes)).flatten(1)
+        for fc in self.fcs:
+            hidden = F.relu(fc(hidden))
+        return self.classifier(hidden), self.offsets(hidden).unflatten(1, (-1, 4))
+
+    def losses(
+        self, logits: Tensor, offsets: Tensor, proposals: Tensor, labels: Tensor, objects: Tensor
+    ) -> dict[str, Tensor]:
+        """``cls`` (cross-entropy) and ``box`` (smooth L1 of the object's class), over all sampled proposals.
+
+        Args:
+            logits: [N, K + 1].
+            offsets: [N, K or 1, 4].
+            proposals: [N, 4].
+            labels: [N] class, K is background.
+            objects: [N, 4] matched ground truth, of no meaning for background.
+        """
+        count = max(1, len(labels))
+        classification = F.cross_entropy(logits.float(), labels, reduction="sum") / count
+        positive = (labels < self.num_classes).nonzero().squeeze(1)
+        slot = torch.zeros_like(labels[positive]) if self.class_agnostic else labels[positive]
+        wanted = encode_boxes(objects[positive], proposals[positive], self.box_weights)
+        box = smooth_l1_sum(offsets[positive, slot], wanted, self.smooth_l1_beta) / count
+        return {"cls": classification * self.loss_weight, "box": box * self.loss_weight}
+
+    def decode(self, offsets: Tensor, proposals: Tensor) -> Tensor:
+        """Boxes [N, K, 4] of proposals [N, 4], not clipped."""
+        boxes = decode_boxes(offsets, proposals[:, None], self.box_weights)
+        return boxes.expand(-1, self.num_classes, -1)

@@ -1,0 +1,88 @@
+"""A mask of each object (Mask R-CNN, He et al. 2017, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.roi_pooler import ROIPooler
+from segkit.registry import ROI_MASK_HEAD_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+@ROI_MASK_HEAD_REGISTRY.register
+class FCNMaskHead(nn.Module):
+    """RoIAlign, 3x3 convolutions, one doubling of the resolution, then a mask logit a class.
+
+    Args:
+        in_features: the feature maps.
+        num_classes: K.
+        levels: the maps to pool from.
+        resolution: side of the pooled map; the masks have twice as much.
+        sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
+        aligned: RoIAlign's half-pixel correction.
+        conv_dims: widths of the convolutions; the last is also the doubling's.
+        class_agnostic: one mask for all classes.
+        loss_weight: factor of the loss.
+    """
+
+    def __init__(
+        self,
+        in_features: Mapping[str, FeatureSpec],
+        num_classes: int,
+        *,
+        levels: Sequence[str] = ("p2", "p3", "p4", "p5"),
+        resolution: int = 14,
+        sampling_ratio: int = 2,
+        aligned: bool = True,
+        conv_dims: Sequence[int] = (256, 256, 256, 256),
+        class_agnostic: bool = False,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not conv_dims or min(conv_dims) < 1:
+            raise SegkitError(f"conv_dims {list(conv_dims)}: expected one or more widths of at least 1")
+        self.pooler = ROIPooler(
+            in_features, levels=levels, resolution=resolution, sampling_ratio=sampling_ratio, aligned=aligned
+        )
+        self.class_agnostic = class_agnostic
+        self.loss_weight = loss_weight
+        self.resolution = 2 * resolution
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise([self.pooler.channels, *conv_dims])
+        )
+        self.upsample = nn.ConvTranspose2d(conv_dims[-1], conv_dims[-1], 2, stride=2)
+        self.predictor = nn.Conv2d(conv_dims[-1], 1 if class_agnostic else num_classes, 1)
+        for module in (*self.convs, self.upsample, self.predictor):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+
+    def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        """Mask logits [N, K or 1, M, M] of all images' boxes, one after the other; M is ``self.resolution``."""
+        hidden = self.pooler(features, boxes)
+        for conv in self.convs:
+            hidden = F.relu(conv(hidden))
+        return self.predictor(F.relu(self.upsample(hidden)))
+
+    def of_class(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits [N, M, M] of each box's class."""
+        if self.class_agnostic:
+            return logits[:, 0]
+        return logits[torch.arange(len(labels), device=labels.device), labels]
+
+    def losses(self, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """``mask``: mean binary cross-entropy of the object's class.
+
+        Args:
+            logits: [N, K or 1, M, M] of proposals on objects.
+            labels: [N] classes.
+            wanted: [N, M, M] bool.
+        """
+        chosen = self.of_class(logits, labels).float()
+        total = F.binary_cross_entropy_with_logits(chosen, wanted.to(chosen.dtype), reduction="sum")
+        return {"mask": total / max(1, wanted.numel()) * self.loss_weight}

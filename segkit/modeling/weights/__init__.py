@@ -1,0 +1,1 @@
+"""Reading weights: segkit's own checkpoints and those of other frameworks."""

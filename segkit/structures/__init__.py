@@ -1,0 +1,20 @@
+"""Images, masks, targets and detections: what flows between data, model and results."""
+
+from segkit.structures.detections import Detections
+from segkit.structures.image_batch import ImageBatch
+from segkit.structures.mask_targets import mask_targets
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.pasting import paste_masks
+from segkit.structures.sample import Batch, Sample
+from segkit.structures.targets import Targets
+
+__all__ = [
+    "Batch",
+    "Detections",
+    "ImageBatch",
+    "InstanceMasks",
+    "Sample",
+    "Targets",
+    "mask_targets",
+    "paste_masks",
+]

@@ -1,0 +1,199 @@
+"""The masks of one image's objects, each stored in its box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.structures import mask_geometry as geometry
+from segkit.structures.label_maps import cut_label_map
+from segkit.structures.mask_resize import resize_crops
+from segkit.structures.mask_targets import mask_targets
+from segkit.structures.polygons import draw_polygons
+from segkit.structures.ragged import cut_stack, join, offsets_of, split, used_extents
+from segkit.structures.rle import decode_rle, encode_rle
+from segkit.utils.errors import SegkitError
+
+Index = int | slice | Sequence[int] | np.ndarray | Tensor
+
+
+class InstanceMasks:
+    """N masks on one canvas, which may overlap. They cost what the objects cost: no step builds N x H x W.
+
+    Not a tensor subclass: side tables get lost on the way through tensor operations.
+
+    Every extent is tight: no empty row or column at the border of a crop. Methods that change masks return new ones;
+    what did not change may be shared with the old.
+
+    Args:
+        bits: uint8 [P] of 0 and 1: the crops, each row-major, one after the other. On any device.
+        extents: int64 [N, 4]: x0, y0, x1, y1 of each crop in pixels, x1 and y1 exclusive; 0, 0, 0, 0 for an empty
+            mask. Always kept on the CPU, so that sizes are known without waiting for a GPU.
+        canvas: (H, W) of the image.
+    """
+
+    def __init__(self, bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> None:
+        assert bits.dtype == torch.uint8 and bits.dim() == 1, (bits.dtype, bits.shape)
+        self.bits = bits
+        self.extents = extents.to("cpu", torch.long).reshape(-1, 4)
+        self.canvas = (int(canvas[0]), int(canvas[1]))
+        self.offsets = offsets_of(self.extents)  # int64 [N + 1], on the CPU
+        assert int(self.offsets[-1]) == bits.numel(), (int(self.offsets[-1]), bits.numel())
+
+    # Making them
+
+    @staticmethod
+    def empty(size: tuple[int, int]) -> InstanceMasks:
+        """No masks, on a canvas of ``size`` (H, W)."""
+        return InstanceMasks(torch.zeros(0, dtype=torch.uint8), torch.zeros(0, 4, dtype=torch.long), size)
+
+    @staticmethod
+    def from_dense(dense: Tensor) -> InstanceMasks:
+        """From bool [N, H, W] (other types: what is not 0 is set)."""
+        if dense.dim() != 3:
+            raise SegkitError(f"from_dense: masks have shape {list(dense.shape)}, expected [N, H, W]")
+        dense = dense if dense.dtype == torch.bool else dense != 0
+        bits = dense.contiguous().view(torch.uint8)
+        extents = torch.zeros(len(dense), 4, dtype=torch.long)
+        if bits.numel():
+            extents = used_extents(bits.amax(1), bits.amax(2))
+        return InstanceMasks(cut_stack(bits, extents), extents, (dense.shape[1], dense.shape[2]))
+
+    @staticmethod
+    def from_rle(rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None) -> InstanceMasks:
+        """From COCO's RLE dicts, compressed (str or bytes) or not (list), decoded straight into their boxes.
+
+        Args:
+            rles: ``{"size": [H, W], "counts": ...}``, all of one size.
+            size: (H, W), needed only for an empty list; where given, the dicts' must be the same.
+
+        Raises:
+            SegkitError: sizes differ, or counts don't fit them.
+        """
+        return InstanceMasks(*decode_rle(rles, size))
+
+    @staticmethod
+    def from_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> InstanceMasks:
+        """From polygons, with pycocotools' rules of rounding.
+
+        Args:
+            objects: for each object its polygons [x0, y0, x1, y1, ...] in pixels, of which the union is taken.
+            size: (H, W).
+
+        Raises:
+            SegkitError: a polygon with fewer than three points, half a point, or coordinates that are not finite.
+        """
+        bits, extents = draw_polygons(objects, size)
+        return InstanceMasks(bits, extents, size)
+
+    @staticmethod
+    def from_label_map(labels: Tensor | np.ndarray) -> InstanceMasks:
+        """From integers [H, W]: each non-zero value is one object; the masks come in ascending order of the values.
+
+        Raises:
+            SegkitError: not two-dimensional, or not integers.
+        """
+        bits, extents = cut_label_map(labels)
+        return InstanceMasks(bits, extents, (labels.shape[0], labels.shape[1]))
+
+    @staticmethod
+    def cat(masks: Sequence[InstanceMasks]) -> InstanceMasks:
+        """All masks, in order; they must have one canvas and one device."""
+        assert len(masks) and len({m.canvas for m in masks}) == 1, [m.canvas for m in masks]
+        return InstanceMasks(torch.cat([m.bits for m in masks]), torch.cat([m.extents for m in masks]), masks[0].canvas)
+
+    # Reading them
+
+    def __len__(self) -> int:
+        return len(self.extents)
+
+    def __repr__(self) -> str:
+        size = f"{self.canvas[0]} x {self.canvas[1]}"
+        return f"InstanceMasks({len(self)} on {size}, {self.bits.numel()} bytes, {self.device})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the bits are."""
+        return self.bits.device
+
+    def to_dense(self) -> Tensor:
+        """bool [N, H, W]. For tests and small sets: costs N x H x W."""
+        dense = torch.zeros(len(self), *self.canvas, dtype=torch.bool, device=self.device)
+        for image, crop, (x0, y0, x1, y1) in zip(dense, self.crops(), self.extents.tolist(), strict=True):
+            image[y0:y1, x0:x1] = crop
+        return dense
+
+    def crops(self) -> list[Tensor]:
+        """Each object's mask within its extents, uint8 [y1 - y0, x1 - x0]; views."""
+        return split(self.bits, self.extents)
+
+    def to_rle(self) -> list[dict[str, Any]]:
+        """COCO's compressed RLE, ``{"size": [H, W], "counts": str}`` each, equal to pycocotools' of the dense mask."""
+        return encode_rle(self.bits, self.extents, self.canvas)
+
+    def boxes(self) -> Tensor:
+        """float32 [N, 4] XYXY on the bits' device; x1, y1 are exclusive, so one pixel has side 1. Empty: zeros."""
+        return self.extents.float().to(self.device)
+
+    def areas(self) -> Tensor:
+        """int64 [N]: set pixels of each mask."""
+        total = torch.zeros(self.bits.numel() + 1, dtype=torch.long, device=self.device)
+        torch.cumsum(self.bits, 0, dtype=torch.long, out=total[1:])
+        return total[self.offsets.to(self.device)].diff()
+
+    def __getitem__(self, index: Index) -> InstanceMasks:
+        """The chosen masks: an int (one mask), a slice, integers in any order and number, or bool [N]."""
+        if isinstance(index, Tensor):
+            index = index.cpu()
+        numbers = torch.arange(len(self))[index].reshape(-1)
+        pairs = zip(self.offsets[numbers].tolist(), self.offsets[numbers + 1].tolist(), strict=True)
+        chosen = join((self.bits[start:end] for start, end in pairs), self.bits)
+        return InstanceMasks(chosen, self.extents[numbers], self.canvas)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> InstanceMasks:
+        """The same masks with their bits on a device."""
+        return InstanceMasks(self.bits.to(device, non_blocking=non_blocking), self.extents, self.canvas)
+
+    def pin_memory(self) -> InstanceMasks:
+        """A copy with its bits in page-locked memory."""
+        return InstanceMasks(self.bits.pin_memory(), self.extents, self.canvas)
+
+    # Moving them, as the image moves
+
+    def hflip(self) -> InstanceMasks:
+        """Left to right."""
+        return InstanceMasks(*geometry.hflip(self.bits, self.extents, self.canvas), self.canvas)
+
+    def vflip(self) -> InstanceMasks:
+        """Upside down."""
+        return InstanceMasks(*geometry.vflip(self.bits, self.extents, self.canvas), self.canvas)
+
+    def rot90(self, k: int = 1) -> InstanceMasks:
+        """``k`` quarter turns counter-clockwise, as ``torch.rot90(dense, k, (1, 2))``."""
+        canvas = self.canvas if k % 2 == 0 else (self.canvas[1], self.canvas[0])
+        return InstanceMasks(*geometry.rot90(self.bits, self.extents, self.canvas, k), canvas)
+
+    def crop(self, x0: int, y0: int, x1: int, y1: int) -> InstanceMasks:
+        """What lies in a window, which becomes the canvas. Objects outside stay, as empty masks: the caller filters."""
+        return InstanceMasks(*geometry.crop(self.bits, self.extents, (x0, y0, x1, y1)), (y1 - y0, x1 - x0))
+
+    def resize(self, size: tuple[int, int], antialias: bool = True) -> InstanceMasks:
+        """Bilinear, at least 0.5, to ``size`` (H, W).
+
+        Equal to ``F.interpolate(dense.float(), size, mode="bilinear", antialias=...) >= 0.5`` but for rounding at
+        exactly 0.5, and never empty: where no pixel reaches 0.5, the largest stays.
+        """
+        return self.resize_counted(size, antialias)[0]
+
+    def resize_counted(self, size: tuple[int, int], antialias: bool = True) -> tuple[InstanceMasks, int]:
+        """As ``resize``, and how many masks would have become empty."""
+        bits, extents, rescued = resize_crops(self.bits, self.extents, self.canvas, size, antialias)
+        return InstanceMasks(bits, extents, size), rescued
+
+    def sample_targets(self, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
+        """bool [K, M, M]: mask ``indices[k]`` seen in box k at M x M; see ``mask_targets``."""
+        return mask_targets(self, indices, boxes, resolution)

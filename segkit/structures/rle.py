@@ -1,0 +1,206 @@
+"""COCO's run-length encoding, to and from masks in their boxes.
+
+Runs go down the columns of the canvas: counts of 0, 1, 0, ... pixels, the first of which may be 0. The compressed form
+writes each count (from the fourth on, its difference to the one before the last) in groups of 5 bits, least
+significant first, as characters from "0" on with 32 added where more follow; the last group's top bit is the sign.
+
+Everything is done for all objects at once in numpy; pycocotools decodes and encodes dense masks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.structures.mask_geometry import transpose
+from segkit.structures.runs import fill_runs, ragged_arange
+from segkit.utils.errors import SegkitError
+
+
+def encode_rle(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> list[dict[str, Any]]:
+    """Compressed RLE dicts (counts str) on the canvas, equal to pycocotools' of the dense masks."""
+    if len(extents) == 0:
+        return []
+    columns = transpose(bits.cpu(), extents)[0].numpy()
+    strings = write_strings(*encode_counts(columns, extents.numpy(), canvas))
+    return [{"size": list(canvas), "counts": string} for string in strings]
+
+
+def encode_counts(columns: np.ndarray, extents: np.ndarray, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """All objects' counts [C], one after the other, and how many each object has [N].
+
+    Args:
+        columns: uint8 [P], the crops in column-major order.
+        extents: [N, 4].
+        canvas: (H, W).
+    """
+    x0, y0, x1, y1 = extents.T
+    heights = y1 - y0
+    sizes = heights * (x1 - x0)
+    offsets = sizes.cumsum() - sizes
+    # Runs within a column of a crop. tops and ends are where columns start and end in the flat array.
+    tall = np.repeat(heights, x1 - x0)
+    ends = tall.cumsum()
+    neighbour = np.zeros(len(columns) + 1, np.uint8)
+    neighbour[1:] = columns
+    neighbour[ends - tall] = 0
+    starts = np.flatnonzero(columns > neighbour[:-1])
+    neighbour[:-1] = columns
+    neighbour[ends] = 0
+    lengths = np.flatnonzero(columns > neighbour[1:]) + 1 - starts
+    owners = np.searchsorted(offsets + sizes, starts, side="right")
+    places = starts - offsets[owners]
+    column = places // np.maximum(heights, 1)[owners]
+    starts = (column + x0[owners]) * canvas[0] + places - column * heights[owners] + y0[owners]
+    ends = starts + lengths
+    # A run at the canvas's lower border goes on in one that starts at the upper border of the next column.
+    joined = (ends[:-1] == starts[1:]) & (owners[:-1] == owners[1:])
+    starts, owners = starts[np.append(True, ~joined)[: len(starts)]], owners[np.append(True, ~joined)[: len(starts)]]
+    ends = ends[np.append(~joined, True)[: len(ends)]]
+    # Zeros before each run, the run, and the zeros after the last one unless there are none.
+    number = np.bincount(owners, minlength=len(extents))
+    firsts = number.cumsum() - number
+    before = np.append(0, ends[:-1])[: len(ends)]
+    before[firsts[number > 0]] = 0
+    area = canvas[0] * canvas[1]
+    tail = np.full(len(extents), area)
+    tail[number > 0] -= ends[(firsts + number - 1)[number > 0]]
+    total = 2 * number + ((tail > 0) | (number == 0))
+    slots = total.cumsum() - total
+    counts = np.zeros(int(total.sum()), np.int64)
+    place = slots[owners] + 2 * (np.arange(len(owners)) - firsts[owners])
+    counts[place], counts[place + 1] = starts - before, ends - starts
+    tailed = total > 2 * number
+    counts[(slots + total - 1)[tailed]] = tail[tailed]
+    return counts, total
+
+
+def write_strings(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
+    """Compress counts [C], of which object i has ``lengths[i]``."""
+    place = ragged_arange(lengths)
+    values = counts.copy()
+    late = np.flatnonzero(place > 2)
+    values[late] -= counts[late - 2]
+    magnitude = np.where(values < 0, ~values, values)
+    groups = np.ones(len(values), np.int64)
+    while (more := magnitude >= 1 << (5 * groups - 1)).any():
+        groups += more
+    owner, place = np.repeat(np.arange(len(values)), groups), ragged_arange(groups)
+    characters = (values[owner] >> (5 * place)) & 31
+    characters += 48 + 32 * (place < groups[owner] - 1)
+    text = characters.astype(np.uint8).tobytes().decode("ascii")
+    ends = np.append(0, groups.cumsum())[np.append(0, lengths.cumsum())].tolist()
+    return [text[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def parse_strings(strings: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of ``write_strings``."""
+    raw = [string.encode("ascii", "replace") if isinstance(string, str) else string for string in strings]
+    characters = np.frombuffer(b"".join(raw), np.uint8).astype(np.int64) - 48
+    sizes = np.array([len(one) for one in raw], np.int64)
+    stops = (characters & 32) == 0
+    bounds = sizes.cumsum()
+    broken = (sizes == 0) | ~np.append(stops, False)[bounds - 1]
+    owner = np.repeat(np.arange(len(raw)), sizes)
+    broken[owner[(characters < 0) | (characters > 63)]] = True
+    if broken.any():
+        i = int(np.flatnonzero(broken)[0])
+        raise SegkitError(f"objects[{i}]: not a compressed RLE: {strings[i]!r:.60}")
+    last = np.flatnonzero(stops)
+    first = np.append(0, last[:-1] + 1)[: len(last)]
+    groups = last - first + 1
+    values = np.zeros(len(last), np.int64)
+    np.add.at(values, np.repeat(np.arange(len(last)), groups), (characters & 31) << (5 * ragged_arange(groups)))
+    values -= np.where(characters[last] & 16, 1 << (5 * groups), 0)
+    lengths = np.bincount(owner[last], minlength=len(raw))
+    # From the fourth on, a count is added to the one before the last: two interleaved running sums an object.
+    place, starts = ragged_arange(lengths), lengths.cumsum() - lengths
+    counts = values.copy()
+    for parity in (0, 1):
+        chain = (place % 2 == parity) & (place > 0)
+        sums = np.append(0, np.where(chain, values, 0).cumsum())
+        counts = np.where(chain, sums[1:] - np.repeat(sums[starts], lengths), counts)
+    return counts, lengths
+
+
+def decode_counts(
+    counts: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int, canvas: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Crops (bits, extents) of ``count`` objects from RLEs' counts.
+
+    Args:
+        counts: [C], all RLEs' counts one after the other.
+        lengths: [L], how many counts each RLE has.
+        owners: [L], the object that each RLE belongs to; where several belong to one, their union is taken.
+        count: number of objects.
+        canvas: (H, W).
+    """
+    height, area = canvas[0], canvas[0] * canvas[1]
+    sums = np.append(0, counts.cumsum())
+    bounds = np.append(0, lengths.cumsum())
+    totals = sums[bounds[1:]] - sums[bounds[:-1]]
+    wrong = totals != area
+    wrong[np.repeat(np.arange(len(lengths)), lengths)[counts < 0]] = True
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise SegkitError(
+            f"objects[{owners[i]}]: RLE counts add up to {totals[i]} pixels, but the size {list(canvas)} has {area}"
+        )
+    ones = np.flatnonzero((ragged_arange(lengths) % 2 == 1) & (counts > 0))
+    rle = np.repeat(np.arange(len(lengths)), lengths)[ones]
+    starts = sums[ones] - sums[bounds[rle]]
+    ends = starts + counts[ones]
+    # Cut the runs at the ends of columns.
+    first = starts // max(height, 1)
+    pieces = (ends - 1) // max(height, 1) - first + 1
+    columns = np.repeat(first, pieces) + ragged_arange(pieces)
+    starts = np.maximum(np.repeat(starts, pieces) - columns * height, 0)
+    ends = np.minimum(np.repeat(ends, pieces) - columns * height, height)
+    bits, extents = fill_runs(np.repeat(owners[rle], pieces), columns, starts, ends, count)
+    return transpose(torch.from_numpy(bits), torch.from_numpy(extents))
+
+
+def decode_rle(
+    rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
+) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Crops (bits, extents) and canvas from RLE dicts; see ``InstanceMasks.from_rle``."""
+    if size is None:
+        if len(rles) == 0:
+            raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
+        size = tuple(rles[0]["size"])  # type: ignore[assignment]
+    canvas = (int(size[0]), int(size[1]))
+    counts: list[np.ndarray] = []
+    packed: list[int] = []
+    for i, rle in enumerate(rles):
+        if tuple(rle["size"]) != canvas:
+            raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(canvas)}")
+        if isinstance(rle["counts"], str | bytes):
+            packed.append(i)
+            counts.append(np.zeros(0, np.int64))
+        else:
+            counts.append(np.asarray(rle["counts"], dtype=np.int64))
+    if packed:
+        flat, lengths = parse_strings_of(rles, packed)
+        for i, part in zip(packed, np.split(flat, lengths.cumsum()[:-1]), strict=True):
+            counts[i] = part
+    lengths = np.array([len(part) for part in counts], np.int64)
+    flat = np.concatenate(counts) if counts else np.zeros(0, np.int64)
+    return *decode_counts(flat, lengths, np.arange(len(rles)), len(rles), canvas), canvas
+
+
+def parse_strings_of(rles: Sequence[Mapping[str, Any]], which: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """``parse_strings`` of some of the RLEs, with an error that names the object by its place among all."""
+    strings = [rles[i]["counts"] for i in which]
+    try:
+        return parse_strings(strings)
+    except SegkitError:
+        for i, string in zip(which, strings, strict=True):
+            try:
+                parse_strings([string])
+            except SegkitError as error:
+                raise SegkitError(str(error).replace("objects[0]", f"objects[{i}]")) from None
+        raise

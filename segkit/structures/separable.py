@@ -1,0 +1,71 @@
+"""Resampling stacks of small images by one matrix for the rows and one for the columns.
+
+Bilinear sampling, area-weighted (antialiased) resizing and RoIAlign are all of the form A @ image @ B.T with hat-shaped
+weights, so one batched product does them, and the weights beyond a crop are simply absent. Always at full precision:
+fp32 on the CPU; fp64 on CUDA, where fp32 products may be rounded to TF32 by a global setting, and where these products
+are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+
+def work_dtype(device: torch.device) -> torch.dtype:
+    """fp64 on CUDA, else fp32; see the module."""
+    return torch.float64 if device.type == "cuda" else torch.float32
+
+
+def hat(distances: Tensor) -> Tensor:
+    """max(0, 1 - abs(distances)), in place."""
+    return distances.abs_().neg_().add_(1).clamp_(min=0)
+
+
+def resample(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
+    """rows [n, O, H] times images [n, H, W] times columns [n, P, W] transposed: [n, O, P]."""
+    dtype = work_dtype(images.device)
+    with torch.autocast(images.device.type, enabled=False):
+        return torch.bmm(torch.bmm(rows.to(dtype), images.to(dtype)), columns.to(dtype).transpose(1, 2))
+
+
+def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, height: int, width: int) -> Tensor:
+    """Windows of crops as a stack, uint8 [n, height, width].
+
+    Beyond a window's own height and width come arbitrary bits, which the caller's weights have to ignore.
+
+    Args:
+        bits: uint8 [P], not empty.
+        starts: int64 [n], where the window's first pixel lies in ``bits``.
+        strides: int64 [n], the width of the crop that it is part of.
+        height: of the stack.
+        width: of the stack.
+    """
+    device = bits.device
+    lines = starts[:, None] + torch.arange(height, device=device) * strides[:, None]  # [n, height]
+    index = lines[:, :, None] + torch.arange(width, device=device)  # [n, height, width]
+    return bits.take(index.clamp_(max=bits.numel() - 1))
+
+
+def size_buckets(heights: Tensor, widths: Tensor, budget: int) -> Iterator[Tensor]:
+    """Groups of items of similar size: index tensors, together 0..n-1 without the items of no area.
+
+    Args:
+        heights: int64 [n], on the CPU.
+        widths: int64 [n].
+        budget: most pixels of a group padded to its largest height and width; a larger item goes alone.
+    """
+    sides = torch.maximum(heights, widths)
+    order = sides.argsort(stable=True)
+    order = order[torch.minimum(heights, widths)[order] > 0]
+    numbers, sizes = order.tolist(), sides[order].tolist()
+    start = 0
+    for i, side in enumerate(sizes):
+        # A third more in each direction at most, but tiny ones may go together.
+        if i > start and (side > 8 + sizes[start] * 4 // 3 or (i + 1 - start) * side * side > budget):
+            yield torch.tensor(numbers[start:i])
+            start = i
+    if len(numbers) > start:
+        yield torch.tensor(numbers[start:])

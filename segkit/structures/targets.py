@@ -1,0 +1,78 @@
+"""What is known of one image's objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from segkit.structures.masks import InstanceMasks
+from segkit.utils.errors import SegkitError
+
+
+@dataclass
+class Targets:
+    """The objects of one image.
+
+    Attributes:
+        boxes: float32 [N, 4], XYXY in pixels of the image as it is; pixel i covers [i, i + 1).
+        labels: int64 [N], 0-based classes.
+        masks: the objects' masks on the image's canvas, or None where only boxes are known.
+        crowd: bool [N], True where the "object" is a region of many (COCO's ``iscrowd``). Default: none is.
+
+    Raises:
+        SegkitError: the shapes disagree.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    masks: InstanceMasks | None = None
+    crowd: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.boxes.numel() == 0:
+            self.boxes = self.boxes.reshape(0, 4)
+        if self.boxes.dim() != 2 or self.boxes.shape[1] != 4:
+            raise SegkitError(f"targets: boxes have shape {list(self.boxes.shape)}, expected [N, 4]", key="boxes")
+        self.boxes = self.boxes.float()
+        count = len(self.boxes)
+        if self.labels.numel() and (self.labels.is_floating_point() or self.labels.dtype == torch.bool):
+            raise SegkitError(f"targets: labels are {self.labels.dtype}, expected integers", key="labels")
+        self.labels = self.labels.long()
+        if self.crowd is None:
+            self.crowd = torch.zeros(count, dtype=torch.bool, device=self.boxes.device)
+        self.crowd = self.crowd.bool()
+        for name, value in (("labels", self.labels), ("crowd", self.crowd)):
+            if list(value.shape) != [count]:
+                raise SegkitError(f"targets: {name} have shape {list(value.shape)}, expected [{count}]", key=name)
+        if self.masks is not None and len(self.masks) != count:
+            raise SegkitError(f"targets: {len(self.masks)} masks for {count} boxes", key="masks")
+
+    @staticmethod
+    def empty(size: tuple[int, int]) -> Targets:
+        """The targets of an image of ``size`` (H, W) without objects, with (no) masks."""
+        return Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), InstanceMasks.empty(size))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Tensor | slice | list[int]) -> Targets:
+        """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
+        masks = None if self.masks is None else self.masks[index]
+        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])  # type: ignore[index]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
+        """The same targets on a device; copies only what is elsewhere."""
+        masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
+        boxes, labels, crowd = (
+            value.to(device, non_blocking=non_blocking)
+            for value in (self.boxes, self.labels, self.crowd)  # type: ignore[union-attr]
+        )
+        return Targets(boxes, labels, masks, crowd)
+
+    def pin_memory(self) -> Targets:
+        """A copy in page-locked memory, from which copies to a GPU may overlap with computing."""
+        masks = None if self.masks is None else self.masks.pin_memory()
+        crowd = self.crowd.pin_memory()  # type: ignore[union-attr]
+        return Targets(self.boxes.pin_memory(), self.labels.pin_memory(), masks, crowd)

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of segmentation: errors, paths, files, images, logging."""

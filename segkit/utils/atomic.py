@@ -1,0 +1,42 @@
+"""Files that are either whole or not there: a run that is killed never leaves half a checkpoint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary path in the same folder, which takes the name ``path`` when the block ends without an error.
+
+    The temporary name keeps the suffix of ``path`` (libraries choose a format by it). The data is on the disk before
+    the name changes, so that after a power cut the name stands for the old file or for the whole new one.
+
+    >>> with atomic_write("model.pth") as temporary:
+    ...     torch.save(state, temporary)
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the new name itself durable; folders can only be opened for that on POSIX."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

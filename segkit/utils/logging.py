@@ -1,0 +1,62 @@
+"""Where log messages go: the terminal, and ``log.txt`` in the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from termcolor import colored
+
+_COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
+_CHATTY = ("matplotlib", "PIL", "fontTools", "fvcore", "iopath", "tensorboard")
+
+
+class LineFormatter(logging.Formatter):
+    """``12:30:59 message``; warnings and errors say what they are, in colour where the output is a terminal."""
+
+    def __init__(self, *, colour: bool, date: bool) -> None:
+        super().__init__("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
+        self.colour = colour
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        text = super().formatTime(record, datefmt)
+        return colored(text, "green", force_color=True) if self.colour else text
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        level = ""
+        if record.levelno >= logging.WARNING:
+            level = record.levelname.lower() + ": "
+            if self.colour:
+                level = colored(level, _COLOURS.get(record.levelno, "red"), attrs=["bold"], force_color=True)
+        return f"{record.asctime} {level}{record.message}"
+
+
+def setup_logging(output_dir: str | Path | None = None) -> None:
+    """Shows messages of level INFO on stdout and, with ``output_dir``, appends them to ``output_dir/log.txt``.
+
+    The handlers are the root logger's, so that the messages of a user's own modules are shown too. Calling it again
+    replaces what the last call set up. Where the program has a console handler of its own, no second one is added.
+    """
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if getattr(h, "segkit", False)]:
+        root.removeHandler(handler)
+        handler.close()
+    handlers: list[logging.Handler] = []
+    if not any(type(handler) is logging.StreamHandler for handler in root.handlers):
+        console = logging.StreamHandler(sys.stdout)
+        console.setFormatter(LineFormatter(colour=sys.stdout.isatty(), date=False))
+        handlers.append(console)
+    if output_dir is not None:
+        folder = Path(output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        file.setFormatter(LineFormatter(colour=False, date=True))
+        handlers.append(file)
+    for handler in handlers:
+        handler.segkit = True  # type: ignore[attr-defined]  # how the next call finds it
+        root.addHandler(handler)
+    root.setLevel(min(root.level or logging.INFO, logging.INFO))
+    logging.captureWarnings(True)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)

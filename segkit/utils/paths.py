@@ -1,0 +1,94 @@
+"""Every path a user gives: local, http(s), or ``segkit://NAME`` for a file that comes with segkit."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any
+
+from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
+
+from segkit.utils.errors import SegkitError, nearest
+
+PACKAGE_PREFIX = "segkit://"
+
+
+@lru_cache(maxsize=1)
+def packaged_configs() -> Path:
+    """The folder of the configs that come with segkit.
+
+    Installed, they lie inside the package; in a checkout (or an editable install of one) beside it.
+    """
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+class PackagedFileHandler(PathHandler):
+    """Reads ``segkit://quickstart.yaml`` from the packaged configs; read only."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [PACKAGE_PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return str(packaged_configs() / path[len(PACKAGE_PREFIX) :])
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
+        assert mode in ("r", "rb"), f"{PACKAGE_PREFIX} files can only be read"
+        return open(self._get_local_path(path), mode, buffering, **kwargs)
+
+    def _exists(self, path: str, **kwargs: Any) -> bool:
+        return os.path.exists(self._get_local_path(path))
+
+    def _isfile(self, path: str, **kwargs: Any) -> bool:
+        return os.path.isfile(self._get_local_path(path))
+
+    def _isdir(self, path: str, **kwargs: Any) -> bool:
+        return os.path.isdir(self._get_local_path(path))
+
+    def _ls(self, path: str, **kwargs: Any) -> list[str]:
+        return sorted(os.listdir(self._get_local_path(path)))
+
+
+PATHS = PathManager()
+PATHS.register_handler(HTTPURLHandler())
+PATHS.register_handler(PackagedFileHandler())
+
+
+def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
+    """The existing local file or folder behind ``path``; URLs are downloaded once into iopath's cache.
+
+    Args:
+        path: a local path (``~`` is the home folder), an http(s) URL or ``segkit://NAME``.
+        what: what it is to the user, for the message: ``"config"``, ``"COCO annotation file"``.
+    Raises:
+        SegkitError: it does not exist (similar names beside it are listed) or cannot be downloaded.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    try:
+        local = Path(PATHS.get_local_path(text))
+    except OSError as error:  # requests' and urllib's errors are OSErrors
+        raise SegkitError(f"cannot get the {what} '{path}': {error}", value=str(path)) from error
+    if not local.exists():
+        raise SegkitError(f"the {what} '{path}' does not exist{_beside(local)}", value=str(path))
+    return local
+
+
+def _beside(missing: Path) -> str:
+    """What there is instead of a missing path: similar names, or the first folder on the way that is missing too."""
+    folder = missing.parent
+    if not folder.is_dir():
+        while not folder.parent.is_dir():
+            folder = folder.parent
+        return f": there is no folder '{folder}'{_similar(folder)}"
+    return _similar(missing)
+
+
+def _similar(missing: Path) -> str:
+    try:
+        names = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        return ""
+    near = nearest(missing.name, names)
+    return f"; beside it there is {', '.join(repr(name) for name in near)}" if near else ""

@@ -1,0 +1,55 @@
+"""Colours for objects: neighbours differ, and the same input always gets the same colours."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+
+GOLDEN_ANGLE = 0.3819660112501051  # of a full turn: each further hue falls into the largest gap left
+HUES = 12  # candidates for an object; more would look alike
+DARKEST = 0.5  # brightness that every hue has at least
+CROWD_COLOR = (150, 150, 150)
+# Orange, blue, green, ... apart for most colour-blind eyes too (Okabe and Ito), lightened for dark microscopy images.
+CLASS_COLORS = ((255, 140, 0), (70, 170, 255), (60, 220, 120), (255, 90, 200), (250, 230, 60), (0, 225, 225), (170, 110, 255))
+
+
+def class_colors(labels: np.ndarray) -> np.ndarray:
+    """uint8 [N, 3]: one colour a label [N]."""
+    colors = [
+        CLASS_COLORS[k] if k < len(CLASS_COLORS) else _rgb((k * GOLDEN_ANGLE) % 1.0, 0.75) for k in labels.astype(int)
+    ]
+    return np.array(colors, dtype=np.uint8).reshape(-1, 3)
+
+
+def instance_colors(boxes: np.ndarray) -> np.ndarray:
+    """uint8 [N, 3]: hues that lie as far as can be from those of touching objects.
+
+    Going through the objects in order, each gets the golden-angle hue that is farthest from the hues of the objects
+    whose boxes touch its own; among equals the next in the golden-angle sequence.
+
+    Args:
+        boxes: [N, 4] XYXY.
+    """
+    count = len(boxes)
+    sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
+    hues = np.zeros(count)
+    margin = 2.0
+    low, high = boxes[:, :2] - margin, boxes[:, 2:] + margin
+    for i in range(count):
+        touching = ((low[:i] <= high[i]) & (high[:i] >= low[i])).all(axis=1)
+        candidates = np.roll(sequence, -(i % HUES))
+        if not touching.any():
+            hues[i] = candidates[0]
+            continue
+        apart = np.abs(candidates[:, None] - hues[:i][touching][None])
+        nearest = np.minimum(apart, 1 - apart).min(axis=1)
+        hues[i] = candidates[int(np.argmax(nearest > nearest.max() - 1e-9))]
+    return np.array([_rgb(hue) for hue in hues], dtype=np.uint8).reshape(-1, 3)
+
+
+def _rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
+    light = 0.3 * red + 0.59 * green + 0.11 * blue
+    white = max(0.0, (DARKEST - light) / (1 - light))  # pure blue and violet are hard to see on black and on stained tissue
+    return tuple(round(255 * (c + white * (1 - c))) for c in (red, green, blue))  # type: ignore[return-value]

@@ -1,0 +1,123 @@
+"""Detections or ground truth drawn on an image, readable with a few objects and with hundreds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from torch import Tensor
+
+from segkit.utils.errors import SegkitError
+from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors
+from segkit.visualization.outlines import paint_boxes, paint_masks
+from segkit.visualization.text import FONT_SIZE, add_legend, place_labels
+
+if TYPE_CHECKING:
+    from segkit.structures.detections import Detections
+    from segkit.structures.targets import Targets
+
+FEW_OBJECTS = 30  # up to here each object has its label; beyond, only those large enough to hold one
+FEW_CLASSES = 6  # up to here the legend shows classes that do not occur, too
+READABLE_SIDE = 720  # smaller pictures are enlarged by whole factors up to about this, for outlines of one pixel
+PIXELS_A_STROKE = 1100  # outlines are one pixel thicker for each so many pixels of the longer side
+
+
+def draw_detections(
+    image: np.ndarray | Tensor,
+    objects: Detections | Targets,
+    classes: Sequence[str] = (),
+    *,
+    color_by: Literal["instance", "class"] = "instance",
+    labels: bool | None = None,
+    legend: bool = True,
+    scale: int | None = None,
+) -> np.ndarray:
+    """Thin outlines and a light fill for each object, labels where there is room, and a legend with the counts.
+
+    Args:
+        image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
+        objects: detections at the image's size, or targets; without masks their boxes are drawn.
+        classes: name of each label; the label's number where there is none.
+        color_by: ``instance``: colours that differ between neighbours; ``class``: one colour a class, shown in the legend.
+        labels: True: all that find a place; False: none; None: all of a few objects, of many only the large.
+        legend: whether a strip with the counts is added below.
+        scale: whole enlargement; None: chosen so that small images are readable.
+    Returns:
+        uint8 [H * scale + legend, W * scale, 3].
+    """
+    pixels = _pixels(image)
+    height, width = pixels.shape[:2]
+    masks = getattr(objects, "masks", None) if getattr(objects, "mask_probs", True) is not None else None
+    size = masks.canvas if masks is not None else getattr(objects, "size", (height, width))
+    if tuple(size) != (height, width):
+        raise SegkitError(f"objects at {tuple(size)} cannot be drawn on an image of {(height, width)} (height, width)")
+    if color_by not in ("instance", "class"):
+        raise SegkitError(f"color_by is 'instance' or 'class', not '{color_by}'", key="color_by", value=color_by)
+    if scale is None:
+        scale = min(4, math.ceil(READABLE_SIDE / max(height, width)))
+    boxes = objects.boxes.detach().cpu().double().numpy()
+    label_ids = objects.labels.detach().cpu().numpy()
+    colors = instance_colors(boxes) if color_by == "instance" else class_colors(label_ids)
+    crowd = getattr(objects, "crowd", None)
+    if crowd is not None:
+        colors[crowd.cpu().numpy()] = CROWD_COLOR
+    canvas = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    thickness = max(1 + max(canvas.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
+    if masks is not None:
+        paint_masks(canvas, masks, colors, scale, thickness)
+    else:
+        paint_boxes(canvas, boxes, colors, scale, thickness)
+    texts = _texts(objects, label_ids, classes)
+    if labels is None:
+        texts = [text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)]
+    if labels is not False and any(texts):
+        font_size = max(FONT_SIZE, round(FONT_SIZE * max(canvas.shape[:2]) / 1600))
+        canvas = place_labels(canvas, boxes * scale, texts, colors, font_size)
+    if legend:
+        canvas = add_legend(canvas, _legend_entries(label_ids, classes, color_by), len(boxes))
+    return np.ascontiguousarray(canvas)
+
+
+def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
+    pixels: Any = image.detach().cpu().permute(1, 2, 0).numpy() if isinstance(image, Tensor) and image.dim() == 3 else image
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        what = f"{getattr(image, 'dtype', type(image).__name__)} of shape {list(getattr(image, 'shape', []))}"
+        raise SegkitError(f"an image to draw on is a uint8 array [H, W, 3] or tensor [3, H, W], not {what}")
+    return pixels
+
+
+def _name(label: int, classes: Sequence[str]) -> str:
+    return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def _texts(objects: Detections | Targets, labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """``name 0.93``; without the name where there is but one class, so that the score has room."""
+    scores = getattr(objects, "scores", None)
+    if scores is None:
+        return [_name(int(k), classes) for k in labels]
+    names = [_name(int(k), classes) + " " if len(classes) != 1 else "" for k in labels]
+    return [f"{name}{score:.2f}" for name, score in zip(names, scores.tolist(), strict=True)]
+
+
+def _has_room(box: np.ndarray, text: str, count: int) -> bool:
+    """Whether a label at the box does more good than harm."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    return count <= FEW_OBJECTS or (width >= FONT_SIZE * len(text) and height >= 8 * FONT_SIZE)
+
+
+def _legend_entries(
+    labels: np.ndarray, classes: Sequence[str], color_by: str
+) -> list[tuple[str, int, tuple[int, int, int] | None]]:
+    """All classes where there are few, by label; else those that occur, the most frequent first."""
+    counts = {int(k): int(n) for k, n in zip(*np.unique(labels, return_counts=True), strict=True)}
+    if len(classes) > FEW_CLASSES:
+        shown = sorted(counts, key=lambda k: (-counts[k], k))
+    else:
+        shown = sorted(set(range(len(classes))) | set(counts))
+    colors = class_colors(np.array(shown)) if color_by == "class" else [None] * len(shown)
+    return [
+        (_name(k, classes), counts.get(k, 0), None if c is None else tuple(int(v) for v in c))  # type: ignore[misc]
+        for k, c in zip(shown, colors, strict=True)
+    ]

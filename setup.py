@@ -1,0 +1,37 @@
+"""Packaging. The configurations and tools lie beside the package in a checkout and inside it once installed."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="segkit",
+    version="0.1.0",
+    description="Instance segmentation on plain PyTorch: registries, a config file, a hook-based trainer. Nothing to compile.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["segkit", "segkit.*"]), "segkit.configs", "segkit.tools"],
+    package_dir={"segkit.configs": "configs", "segkit.tools": "tools"},
+    package_data={"segkit": ["py.typed"], "segkit.configs": ["*.yaml", "*/*.yaml"]},
+    install_requires=[
+        "torch>=2.11",
+        "torchvision>=0.26",
+        "fvcore",
+        "iopath",
+        "pycocotools>=2.0.8",
+        "tabulate",
+        "termcolor",
+        "numpy",
+        "pyyaml",
+        "pillow>=10.1",
+        "matplotlib",
+        "tensorboard",
+        "hotcoco>=1.0",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "hypothesis>=6"],
+        "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
+    },
+)

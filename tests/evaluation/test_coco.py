@@ -1,0 +1,167 @@
+"""AP is pycocotools', whatever the limit, the ids, the ties."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from segkit.evaluation import CocoEvaluator, metrics_table
+from segkit.registry import EVALUATOR_REGISTRY
+from segkit.structures.sample import Batch
+from segkit.utils.errors import SegkitError
+
+from .helpers import detections, problem, reference, run, sample
+
+CLASSES, IDS = ["a", "b", "c"], [7, -3, 10**10]
+
+
+def mean(values):
+    return values[values > -1].mean() if (values > -1).any() else None
+
+
+def expected_metrics(pairs, iou_type, limit, threshold=0.0):
+    limits = sorted({100, limit})
+    at, hundred = limits.index(limit), limits.index(100)
+    precision, recall = reference(pairs, iou_type, limits, 3, threshold)
+    p, r = precision[..., at], recall[..., at]
+    values = {"AP": p[:, :, :, 0], "AP50": p[0, :, :, 0], "AP75": p[5, :, :, 0], "AR": r[:, :, 0]}
+    values |= {"APs": p[:, :, :, 1], "APm": p[:, :, :, 2], "APl": p[:, :, :, 3], "AP@100": precision[:, :, :, 0, hundred]}
+    for k, name in enumerate(CLASSES):
+        values |= {f"AP-{name}": p[:, :, k, 0], f"AP50-{name}": p[0, :, k, 0], f"AP75-{name}": p[5, :, k, 0]}
+    return {f"{iou_type}/{key}": mean(v) for key, v in values.items() if mean(v) is not None}
+
+
+@pytest.mark.parametrize(
+    ("seed", "limit", "kwargs"),
+    [
+        (0, 100, {}),
+        (1, 20, {"ties": False}),
+        (2, 300, {"images": 4, "most_objects": 60, "most_detections": 350}),
+        (3, 150, {"images": 3, "most_detections": 170, "ties": False}),
+        (4, 1, {}),
+    ],
+)
+def test_equals_pycocotools(seed, limit, kwargs):
+    pairs = list(problem(seed, **kwargs))
+    metrics = run(CocoEvaluator(CLASSES, IDS, limit), pairs)
+    wanted = expected_metrics(pairs, "bbox", limit) | expected_metrics(pairs, "segm", limit)
+    assert metrics.keys() == wanted.keys()
+    for key, value in wanted.items():
+        assert metrics[key] == pytest.approx(value, abs=1e-9), key
+    assert metrics["segm/AP"] > 0
+
+
+def test_limit_above_100_counts_objects_beyond_100():
+    boxes = [[6 * (i % 20), 6 * (i // 20), 6 * (i % 20) + 5, 6 * (i // 20) + 5] for i in range(200)]
+    pair = (Batch([sample(1, (120, 120), [(b, 0, False) for b in boxes])]), [detections(boxes, [0.9] * 200, [0] * 200, (120, 120))])
+    metrics = run(CocoEvaluator(["a"], [1], 200), [pair])
+    assert metrics["segm/AP"] == pytest.approx(1.0)
+    assert metrics["segm/AP@100"] == pytest.approx(51 / 101)  # half of the recall
+    assert metrics["segm/AR"] == pytest.approx(1.0)
+
+
+def test_score_thresholds():
+    pairs = list(problem(5))
+    metrics = run(CocoEvaluator(CLASSES, IDS, 100, score_thresholds=[0.5], iou_types=["segm"]), pairs)
+    precision, _ = reference(pairs, "segm", [100], 3, threshold=0.5)
+    assert metrics["segm/AP50@score0.5"] == pytest.approx(mean(precision[0, :, :, 0, 0]), abs=1e-9)
+    assert metrics["segm/AP@score0.5"] == pytest.approx(mean(precision[:, :, :, 0, 0]), abs=1e-9)
+    assert metrics["segm/AP50@score0.5"] <= metrics["segm/AP50"]
+    assert not any(key.startswith("bbox") for key in metrics)
+
+
+def test_order_of_images_changes_nothing():
+    pairs = list(problem(6))
+    forward, backward = (run(CocoEvaluator(CLASSES, IDS, 100), p) for p in (pairs, pairs[::-1]))
+    assert forward == backward
+
+
+def test_no_detections_give_zero():
+    batch = Batch([sample(1, (20, 20), [([2, 2, 9, 9], 0, False)])])
+    metrics = run(CocoEvaluator(["a", "b"], [1, 2], 100, score_thresholds=[0.5]), [(batch, [detections([], [], [], (20, 20))])])
+    assert metrics["segm/AP"] == metrics["bbox/AP"] == metrics["segm/AP-a"] == metrics["segm/AP50@score0.5"] == 0
+    assert "segm/AP-b" not in metrics  # no ground truth: nothing can be said
+
+
+@pytest.mark.parametrize("objects", [[], [([2, 2, 9, 9], 0, True)]], ids=["none", "crowd only"])
+def test_no_ground_truth_is_told(objects, caplog):
+    pair = (Batch([sample(1, (20, 20), objects)]), [detections([[1, 1, 5, 5]], [0.9], [0], (20, 20))])
+    with caplog.at_level(logging.WARNING):
+        assert run(CocoEvaluator(["a"], [1], 100), [pair]) == {}
+    assert "no ground truth in the 1 images" in caplog.text
+
+
+def test_warns_of_images_with_more_objects_than_the_limit(caplog):
+    objects = [([i, i, i + 3, i + 3], 0, i == 7) for i in range(8)]
+    pairs = [
+        (Batch([sample(1, (20, 20), objects)]), [detections([], [], [], (20, 20))]),
+        (Batch([sample(2, (20, 20), objects[:5])]), [detections([], [], [], (20, 20))]),
+    ]
+    with caplog.at_level(logging.WARNING):
+        run(CocoEvaluator(["a"], [1], 5), pairs)
+    assert "1 of 2 images have more objects than the model's limit of 5" in caplog.text
+    assert "(the most: 7): 2 of 12 objects cannot be found" in caplog.text
+
+
+def test_results_file(tmp_path):
+    pairs = list(problem(8, images=3))
+    run(CocoEvaluator(CLASSES, IDS, 100, str(tmp_path / "inference")), pairs)
+    results = json.loads((tmp_path / "inference" / "coco_instances_results.json").read_text())
+    assert len(results) == sum(len(d) for _, [d] in pairs)
+    by_id = {batch.image_ids[0]: (batch, d) for batch, [d] in pairs}
+    first = results[0]
+    batch, found = by_id[first["image_id"]]
+    x0, y0, x1, y1 = found.boxes[0].tolist()
+    assert first["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+    assert first["category_id"] == IDS[int(found.labels[0])]
+    assert first["segmentation"]["size"] == list(batch.sizes[0]) and isinstance(first["segmentation"]["counts"], str)
+    assert np.float32(first["score"]) == found.scores[0].numpy()
+
+
+def test_mistakes_are_told():
+    pair = (Batch([sample(1, (20, 20), [([2, 2, 9, 9], 0, False)])]), [detections([], [], [], (20, 20))])
+    evaluator = CocoEvaluator(["a"], [1], 100)
+    with pytest.raises(SegkitError, match="image id 1 occurs twice"):
+        run(evaluator, [pair, pair])
+    boxes_only = detections([[1, 1, 5, 5]], [0.9], [0], (20, 20))
+    boxes_only.mask_probs = None
+    with pytest.raises(SegkitError, match="predicts no masks"):
+        run(evaluator, [(pair[0], [boxes_only])])
+    assert run(CocoEvaluator(["a"], [1], 100, iou_types=["bbox"]), [(pair[0], [boxes_only])])["bbox/AP"] == 0
+    unlabelled = sample(1, (20, 20))
+    unlabelled.annotations = None
+    with pytest.raises(SegkitError, match="without ground truth"):
+        run(evaluator, [(Batch([unlabelled]), [boxes_only])])
+
+
+def test_built_from_the_registry():
+    runtime = {"classes": ["a"], "category_ids": [3], "max_detections": 250, "results_dir": None}
+    evaluator = EVALUATOR_REGISTRY.build({"name": "COCO", "iou_types": ["segm"]}, **runtime)
+    assert evaluator.iou_types == ("segm",) and evaluator.max_detections == 250
+    for spec in ({"iou_types": []}, {"iou_types": ["boundary"]}, {"score_thresholds": [50]}):
+        with pytest.raises(SegkitError, match=f"evaluator: {next(iter(spec))}"):
+            EVALUATOR_REGISTRY.build({"name": "COCO", **spec}, **runtime)
+
+
+def test_results_leave_the_detections_as_they_are():
+    found = detections([[1, 1, 5, 5]], [0.9], [0], (20, 20))
+    found.boxes = found.boxes.double()
+    before = found.boxes.clone()
+    run(CocoEvaluator(["a"], [1], 100), [(Batch([sample(1, (20, 20), [([1, 1, 5, 5], 0, False)])]), [found])])
+    assert torch.equal(found.boxes, before)
+
+
+def test_table():
+    metrics = {"bbox/AP": 0.5, "segm/AP": 0.4321, "segm/APs": 0.1, "bbox/AP-a": 0.5, "segm/AP-a": 0.4321, "segm/AP50-a": 1.0}
+    text = metrics_table(metrics, ["a", "b"])
+    overall, per_class = text.split("\n\n")
+    assert [line.split() for line in overall.splitlines()[::2]] == [["AP", "APs"], ["bbox", "50.00", "-"]]
+    assert overall.splitlines()[3].split() == ["segm", "43.21", "10.00"]
+    assert per_class.splitlines()[2].split() == ["a", "50.00", "-", "-", "43.21", "100.00", "-"]
+    assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 6
+    assert "class" not in metrics_table({"segm/AP": 0.1}, ["a"])
+    assert metrics_table({}, ["a"]) == "no metrics"

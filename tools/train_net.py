@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Train a model from a configuration file, go on with a run, or evaluate one.
+
+    python tools/train_net.py --config-file segkit://quickstart.yaml
+    python tools/train_net.py --config-file configs/quickstart.yaml output_dir=output/mine train.epochs 3 --resume
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in output_dir")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate the run's best model, or --weights")
+    parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit, torchvision, Detectron2")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides: train.epochs 3, data.batch_size=2")
+    options = parser.parse_intermixed_args(arguments)
+    if options.config_file is None:
+        parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")
+    return options
+
+
+def resume_command(arguments: list[str]) -> str:
+    """What to type to go on with this run."""
+    extra = [] if "--resume" in arguments else ["--resume"]
+    return shlex.join(["python", sys.argv[0], *arguments, *extra])
+
+
+def main(options: argparse.Namespace) -> None:
+    from segkit.config.loader import load_config
+    from segkit.engine.setup import train
+
+    cfg = load_config(options.config_file, options.opts)
+    train(
+        cfg,
+        resume=options.resume,
+        eval_only=options.eval_only,
+        weights=options.weights,
+        resume_command=resume_command(sys.argv[1:]),
+    )
+
+
+if __name__ == "__main__":
+    options = parse_arguments()  # before any import of segkit: --help and typing mistakes answer at once
+    from segkit.utils.cli import run_cli
+
+    run_cli(lambda: main(options))
