@@ -33,9 +33,11 @@ def resume_command(arguments: list[str]) -> str:
 
 def main(options: argparse.Namespace) -> None:
     from segkit.config.loader import load_config
+
+    cfg = load_config(options.config_file, options.opts)  # a mistake in it is told before the engine is imported
+
     from segkit.engine.setup import train
 
-    cfg = load_config(options.config_file, options.opts)
     train(
         cfg,
         resume=options.resume,

@@ -13,7 +13,7 @@ from segkit.config.nodes import DEFAULT, Node, join, where
 from segkit.config.spec import Spec, is_plain, to_plain
 from segkit.config.suggestions import known_keys, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
-from segkit.registry import Registry, Signature, SlotList, find_slot, signature_of, unknown_argument
+from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, signature_of, unknown_argument
 from segkit.utils.errors import SegkitError
 
 Section = TypeVar("Section")
@@ -139,10 +139,12 @@ class Resolver:
             has_default = parameter.default is not inspect.Parameter.empty
             if child is None and not has_default:
                 raise SegkitError(f"{where(path, node.origin)}: {name} needs the argument '{key}'", key=here)
-            if has_default and isinstance(parameter.default, Mapping) and key in schema.slots:
+            if isinstance(slot := schema.slots.get(key), Slot) and isinstance(parameter.default, Mapping):
                 default = Node.of(to_plain(parameter.default), DEFAULT)
-                # `neck.out_channels=64` without a name means the default neck.
-                child = default if child is None else merge(default, child, here)
+                if child is None:
+                    child = default
+                elif isinstance(child.value, dict) and slot.registry.key not in child.value:
+                    child = merge(default, child, here)  # `neck.out_channels=64` without a name means the default neck
             if child is not None:
                 arguments[key] = self.value(annotation, child, here)
             elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
@@ -160,7 +162,8 @@ class Resolver:
         return tuple(self.spec(registry, child, join(path, i)) for i, child in enumerate(node.value))
 
     def _unknown_key(self, path: str, node: Node, parent: str, fields: Mapping[str, Any]) -> None:
-        while isinstance(node.value, dict) and len(node.value) == 1:  # `SOLVER: {BASE_LR: 1}` is about SOLVER.BASE_LR
+        # `tran.epochs=3` is about tran.epochs, and Detectron2's `SOLVER: {BASE_LR: 1, ...}` about SOLVER.BASE_LR.
+        while isinstance(node.value, dict) and (len(node.value) == 1 or (node.value and path.isupper())):
             key, node = next(node.items())
             path = join(path, key)
         siblings = [join(parent, key) for key in fields]

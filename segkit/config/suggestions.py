@@ -38,6 +38,7 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
     if renamed is not None:
         return renamed if renamed.startswith(";") else f"; did you mean '{renamed}'?"
     same_leaf = [key for key in known if key.rpartition(".")[2].lower() == leaf.lower()]
+    same_leaf = nearest(path, same_leaf, count=1) or same_leaf
     parent = path.rpartition(".")[0]
     names = [key.rpartition(".")[2] for key in siblings if key.rpartition(".")[0] == parent]
     beside = [f"{parent}.{name}" if parent else name for name in nearest(leaf, names)]

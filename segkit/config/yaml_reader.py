@@ -68,7 +68,7 @@ def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, SegkitError):
             raise
-        raise SegkitError(f"{source}: not YAML: {error}", value=text) from error
+        raise SegkitError(f"{source}: not YAML: {' '.join(str(error).split())}", value=text) from error
     finally:
         if reader is not None:
             reader.dispose()
@@ -96,6 +96,8 @@ class _Converter:
             return Node(self.scalar(node), origin)
         if id(node) in self.open:
             raise SegkitError(f"{self.at(node.start_mark.line)}: an alias that contains itself")
+        if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+            self.refuse_tag(node)
         self.open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             value: Any = self.mapping(node)
@@ -135,8 +137,11 @@ class _Converter:
             "merge",
             "value",
         ):
-            raise SegkitError(f"{self.at(node.start_mark.line)}: the YAML tag '{node.tag}' is not allowed in a config")
+            self.refuse_tag(node)
         return node.value if tag in ("merge", "value") else self.reader.construct_object(node)
+
+    def refuse_tag(self, node: yaml.Node) -> None:
+        raise SegkitError(f"{self.at(node.start_mark.line)}: the YAML tag '{node.tag}' is not allowed in a config")
 
     def at(self, line: int) -> str:
         return f"{self.source}:{line + 1}" if self.lines else self.source

@@ -1,6 +1,5 @@
 """Data: formats, splits, transforms, samplers and the loader."""
 
-
 from segkit.data.formats import (
     Coco,
     Dataset,

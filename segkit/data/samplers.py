@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections import Counter
 
 import torch
 
+from segkit.data.formats.base import Dataset
 from segkit.data.seeding import generator_for
 from segkit.registry import SAMPLER_REGISTRY
+from segkit.utils.errors import SegkitError
 
 
 class Sampler(ABC):
@@ -48,3 +52,38 @@ class SequentialSampler(Sampler):
 
     def epoch_indices(self, epoch: int) -> list[int]:
         return list(range(self.num_samples))
+
+
+@SAMPLER_REGISTRY.register
+class RepeatFactorSampler(Sampler):
+    """Images with rare classes come more often (LVIS, Gupta et al. 2019, section 4.2).
+
+    A class that a share f of the images has gets the factor max(1, sqrt(threshold / f)), an image the largest factor of
+    its classes. Fractions are kept by systematic sampling: an image of factor 1.5 comes once or twice, and the epoch
+    is always equally long.
+
+    Args:
+        dataset: gives each image's classes.
+        seed: of the run.
+        threshold: classes in a smaller share of the images than this are repeated.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, *, threshold: float = 0.5) -> None:
+        if not 0 < threshold <= 1:
+            raise SegkitError(f"threshold is a share of the images, above 0 and at most 1, not {threshold}")
+        self.seed = seed
+        classes = [[label for label, n in dataset.label_counts(i).items() if n] for i in range(len(dataset))]
+        images_with = Counter(label for image in classes for label in image)
+        factor = {k: max(1.0, math.sqrt(threshold * len(dataset) / n)) for k, n in images_with.items()}
+        self.factors = torch.tensor([max((factor[k] for k in image), default=1.0) for image in classes])
+        self.length = max(1, round(float(self.factors.sum())))
+
+    def epoch_indices(self, epoch: int) -> list[int]:
+        generator = generator_for(self.seed, epoch)
+        order = torch.randperm(len(self.factors), generator=generator)
+        ends = self.factors[order].double().cumsum(0)
+        # Equally spaced points along the shuffled factors: an image gets as many as fall into its stretch.
+        spacing = ends[-1] / self.length
+        points = (torch.arange(self.length) + torch.rand((), generator=generator)) * spacing
+        chosen = order[torch.searchsorted(ends, points.double(), right=True).clamp(max=len(order) - 1)]
+        return chosen[torch.randperm(self.length, generator=generator)].tolist()

@@ -50,17 +50,20 @@ class Metrics:
             return {}
         table = torch.stack(list(self._sums.values())).tolist()
         means: dict[str, float] = {}
-        culprits: list[str] = []
+        culprits: dict[str, float] = {}
         for name, (total, bad) in zip(self._sums, table, strict=True):
             count = self._counts[name]
             if bad and not (self.allow_overflow and bad < count):
-                culprits.append(name)
+                culprits[name] = bad
             means[name] = total / max(count - bad, 1)
         if culprits:
-            parts = [name for name in culprits if name not in ("loss/total", "grad_norm")] or culprits
+            # Once the weights are NaN all losses are: what began it is what was NaN in the most iterations.
+            bad = max(culprits.values())
+            first = [name for name in culprits if culprits[name] == bad]
+            parts = [name for name in first if name not in ("loss/total", "grad_norm")] or first
             raise SegkitError(
-                f"training diverged: {', '.join(parts)} became NaN or infinite within the "
-                f"{max(self._counts.values())} iterations before iteration {iteration + 1}; "
+                f"training diverged: {', '.join(parts)} became NaN or infinite, in {bad:.0f} of the "
+                f"{max(self._counts.values())} iterations up to iteration {iteration}; "
                 "usual causes are a learning rate that is too high, no warm-up or no gradient clipping "
                 "(solver.optimizer.lr, solver.schedule.warmup_iterations, solver.clip_norm)"
             )

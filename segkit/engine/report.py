@@ -53,7 +53,7 @@ def draw_pictures(
     written: list[Path] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
-            found = model.predict(batch.images)
+            found = model.predict(batch.images)  # type: ignore[operator]
             rows = zip(batch.images, batch.targets, found, batch.file_names, strict=True)
             for image, targets, detections, name in rows:
                 if len(written) == count:

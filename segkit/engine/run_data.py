@@ -45,8 +45,9 @@ def build_data(cfg: Config, *, eval_only: bool = False) -> RunData:
         SegkitError: no images, nothing to evaluate on, or classes that are not the configuration's or not the same in
             training and validation (with the names that differ).
     """
-    split = cfg.data.val if isinstance(cfg.data.val, SplitConfig) else None
-    if eval_only and cfg.data.val is None:
+    spec = cfg.data.val
+    split = spec if isinstance(spec, SplitConfig) else None
+    if eval_only and spec is None:
         raise SegkitError("data.val is null, so there is nothing to evaluate on", key="data.val")
     train: Dataset | None = None
     val: Dataset | None = None
@@ -59,8 +60,9 @@ def build_data(cfg: Config, *, eval_only: bool = False) -> RunData:
     if split is not None:
         assert train is not None
         train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
-    elif cfg.data.val is not None:
-        val = build_dataset(cfg.data.val, classes, category_ids, path="data.val")
+    elif spec is not None:
+        assert not isinstance(spec, SplitConfig)
+        val = build_dataset(spec, classes, category_ids, path="data.val")
         _check_images(val, "data.val")
         classes = classes or list(val.classes)
         category_ids = category_ids or list(val.category_ids)

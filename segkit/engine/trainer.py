@@ -77,7 +77,7 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model = model
+        self.model: Any = model  # an nn.Module with ``losses`` and ``predict``
         self.optimizer = optimizer
         self.schedule = schedule
         self.loader = loader

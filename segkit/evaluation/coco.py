@@ -1,8 +1,8 @@
 """COCO's average precision of boxes and masks.
 
-The back end is hotcoco (Rust, MIT, one abi3 wheel for each platform, needs only numpy). On random data with crowds, ties,
-and limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16) at 30 to 55
-times the speed of pycocotools and 2 to 3 times that of faster-coco-eval; and it brings confusion matrices and TIDE error kinds.
+The back end is hotcoco (Rust, MIT, one abi3 wheel a platform, needs only numpy). On random data with crowds, ties and
+limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16), at 30 to 55
+times pycocotools' speed and 2 to 3 times faster-coco-eval's; it also has confusion matrices and TIDE error kinds.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ STANDARD_LIMIT = 100
 class CocoEvaluator(Evaluator):
     """AP and AR in 0..1, as ``segm/AP``, ``segm/AP50``, ``segm/AP75``, ``segm/APs``, ``APm``, ``APl``, ``segm/AR``.
 
-    These are at the model's limit of detections; ``segm/AP@100`` is at COCO's 100 an image and class. With ``per_class``
-    also ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
+    These are at the model's limit of detections, ``segm/AP@100`` is at COCO's 100 an image and class. ``per_class``
+    adds ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
 
     Args:
         classes: name of each label.
@@ -80,19 +80,19 @@ class CocoEvaluator(Evaluator):
 
     def process(self, batch: Batch, detections: list[Detections]) -> None:
         rows = zip(batch.image_ids, batch.sizes, batch.annotations, detections, strict=True)
-        for image_id, size, annotations, found in rows:
+        for image_id, size, truth, found in rows:
             if image_id in self._sizes:
                 raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
-            if annotations is None:
+            if truth is None:
                 raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
             if "segm" in self.iou_types and found.mask_probs is None and len(found):
                 raise SegkitError(
-                    "the model predicts no masks, so 'segm' cannot be evaluated; set the evaluator's iou_types to [bbox]",
+                    "the model predicts no masks, so 'segm' cannot be evaluated; set the evaluator's iou_types: [bbox]",
                     key="iou_types",
                 )
             assert tuple(found.size) == tuple(size), (found.size, size)
             self._sizes[image_id] = (int(size[0]), int(size[1]))
-            self._truth[image_id] = annotations
+            self._truth[image_id] = truth
             self._results[image_id] = coco_results(found, image_id, self.category_ids)
             self._labels[image_id] = found.labels.tolist()
 

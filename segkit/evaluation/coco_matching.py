@@ -62,7 +62,7 @@ def match(
 
     Args:
         images: (height, width) of each; an image's position is its id.
-        ground_truth: ``image`` (position), ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``.
+        ground_truth: ``image`` (position), ``label``, ``bbox`` XYWH, ``area``, ``iscrowd``; for segm ``segmentation``.
         detections: ``image``, ``label``, ``score``, ``bbox`` and, for segm, ``segmentation``; ties in their order.
         num_classes: K.
         iou_type: what overlaps: boxes or masks.
@@ -70,8 +70,8 @@ def match(
     """
     from hotcoco import COCO, COCOeval
 
-    # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's tools take
-    # the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
+    # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's tools
+    # take the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
     shape = "segmentation" if iou_type == "segm" else "bbox"
     dataset = {
         "images": [{"id": i + 1, "height": int(h), "width": int(w)} for i, (h, w) in enumerate(images)],
@@ -90,7 +90,8 @@ def match(
         ],
     }
     results = [
-        {"image_id": d["image"] + 1, "category_id": d["label"] + 1, "score": d["score"], shape: d[shape]} for d in detections
+        {"image_id": d["image"] + 1, "category_id": d["label"] + 1, "score": d["score"], shape: d[shape]}
+        for d in detections
     ]
     truth = COCO(dataset)
     evaluation = COCOeval(truth, truth.load_res(results), iou_type)
@@ -98,4 +99,5 @@ def match(
     evaluation.evaluate()
     evaluation.accumulate()
     curves = evaluation.eval
+    assert curves is not None  # accumulate() fills it
     return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(limits))

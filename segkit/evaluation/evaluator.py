@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ class Evaluator(ABC):
 
 
 def evaluate(
-    model: nn.Module,
+    model: Any,
     loader: Iterable[Batch],
     evaluators: Sequence[Evaluator],
     device: torch.device | str | None = None,
@@ -53,10 +53,10 @@ def evaluate(
 ) -> dict[str, float]:
     """Run the model over a loader, batch by batch, and merge what the evaluators say.
 
-    The modules' training modes are as before afterwards, also those of single modules (frozen norms), also after an error.
+    Afterwards each module is in the training mode it was in before (frozen norms too), also after an error.
 
     Args:
-        model: has ``predict(images, output_sizes)``.
+        model: an nn.Module with ``predict(images, output_sizes)``.
         loader: of :func:`segkit.data.loader.build_test_loader`.
         evaluators: each sees every batch.
         device: where batches are brought; None leaves them.

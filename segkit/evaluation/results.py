@@ -87,7 +87,8 @@ class PredictionsWriter:
         height, width = detections.size
         self.content["images"].append({"id": image_id, "file_name": name, "height": height, "width": width})
         results = coco_results(detections, image_id, self.category_ids)
-        areas = detections.masks.areas().tolist() if results and detections.mask_probs is not None else None
+        masks = detections.masks if results else None
+        areas = masks.areas().tolist() if masks is not None else None
         for i, result in enumerate(results):
             result["id"] = len(self.content["annotations"]) + 1
             result["iscrowd"] = 0

@@ -31,7 +31,9 @@ class SubmissionWriter:
         category_ids: id of each label: K of ``classK.tif``.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], id_map: Sequence[ImageEntry], category_ids: Sequence[int]) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], id_map: Sequence[ImageEntry], category_ids: Sequence[int]
+    ) -> None:
         self.folder = Path(folder)
         self.entries = {entry.file_name: entry for entry in id_map}
         self.category_ids = list(category_ids)
@@ -68,9 +70,12 @@ class SubmissionWriter:
             )
         results = [result for name in self.entries for result in self.results[name]]
         written = write_json(self.folder / RESULTS_NAME, results)
-        with atomic_write(self.folder / ZIP_NAME) as temporary:
-            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.write(written, arcname=RESULTS_NAME)
+        # Left in reverse: the archive is closed, and so complete, before the file takes its name.
+        with (
+            atomic_write(self.folder / ZIP_NAME) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            archive.write(written, arcname=RESULTS_NAME)
         return [written, self.folder / ZIP_NAME]
 
 

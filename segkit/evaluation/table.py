@@ -19,9 +19,7 @@ def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> 
     kinds = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics if "/" in key))
     of_class = {f"{metric}-{name}" for metric in ("AP", "AP50", "AP75") for name in classes}
     columns = list(
-        dict.fromkeys(
-            key.split("/", 1)[1] for key in metrics if "/" in key and key.split("/", 1)[1] not in of_class
-        )
+        dict.fromkeys(key.split("/", 1)[1] for key in metrics if "/" in key and key.split("/", 1)[1] not in of_class)
     )
     if not kinds:
         return "no metrics"

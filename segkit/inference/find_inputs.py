@@ -34,7 +34,8 @@ def _expand(given: str) -> list[Path]:
         matches = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
         files = [path for path in matches if path.is_file() and is_image_name(path.name)]
         if not files:
-            what = f"matches {len(matches)} files, but no images ({', '.join(IMAGE_SUFFIXES)})" if matches else "matches no files"
+            kinds = ", ".join(IMAGE_SUFFIXES)
+            what = f"matches {len(matches)} files, but no images ({kinds})" if matches else "matches no files"
             raise SegkitError(f"'{given}' {what}", value=given)
         return files
     path = local_path(given, "input")

@@ -37,17 +37,19 @@ def to_rgb_tensor(source: Any) -> Tensor:
         # PIL's I;16 and F hold more than 8 bits; convert("RGB") would clip them in silence.
         if source.mode.startswith(("I", "F")):
             raise SegkitError(
-                f"a PIL image of mode {source.mode} has more than 8 bits a channel; scale it to 8 bits, or give the path: "
-                "segkit's reader scales by percentiles",
+                f"a PIL image of mode {source.mode} has more than 8 bits a channel; scale it to 8 bits, or give the "
+                "path: segkit's reader scales by percentiles",
                 value=source.mode,
             )
         source = np.asarray(source.convert("RGB"))
     if isinstance(source, np.ndarray):
-        tensor = torch.from_numpy(np.ascontiguousarray(source)) if source.dtype == np.uint8 else source
+        # "W" copies read-only arrays (PIL's), which torch would warn of.
+        tensor = torch.from_numpy(np.require(source, requirements=["C", "W"])) if source.dtype == np.uint8 else source
         tensor = _checked(tensor, source, "an array", channel_axis=2)
         return _channels_first(tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor)
     raise SegkitError(
-        f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], not a {type(source).__name__}",
+        f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], "
+        f"not a {type(source).__name__}",
         value=type(source).__name__,
     )
 
@@ -58,8 +60,8 @@ def _checked(pixels: Any, source: Any, what: str, channel_axis: int) -> Tensor:
     expected = "[H, W, 3] RGB or [H, W] grey" if channel_axis == 2 else "[3, H, W] RGB or [H, W] grey"
     if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
         raise SegkitError(
-            f"{what} of {str(source.dtype).removeprefix('torch.')} was given as an image; expected uint8 {expected}, 0..255"
-            " (for floats in 0..1: multiply by 255 and round)",
+            f"{what} of {str(source.dtype).removeprefix('torch.')} was given as an image; expected uint8 {expected}, "
+            "0..255 (for floats in 0..1: multiply by 255 and round)",
             value=str(source.dtype),
         )
     if len(shape) == 4:

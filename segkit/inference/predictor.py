@@ -30,17 +30,17 @@ logger = logging.getLogger(__name__)
 class Predictor:
     """Detections of images given as paths, PIL images, arrays or tensors.
 
-    The images go through the configuration's ``data.test_transforms``, as in evaluation; the detections come back in each
-    image's own pixels, on the CPU, best first.
+    The images go through the configuration's ``data.test_transforms``, as in evaluation; the detections come back in
+    each image's own pixels, on the CPU, best first.
 
     >>> predictor = Predictor("output/cells/model_final.pth")
     >>> detections = predictor("image.tif")
     >>> for detections in predictor(Path("images").glob("*.tif")): ...
 
     Args:
-        source: a checkpoint's path (it holds its configuration and classes: nothing else is needed), or a configuration.
+        source: a checkpoint's path (it holds configuration and classes: nothing else is needed), or a configuration.
         weights: with a configuration: the checkpoint that the model is filled from.
-        model: with a configuration: a model that is ready.
+        model: with a configuration: a model (nn.Module) that is ready.
         score_threshold: detections that score less are left out; None: the configuration's ``predict.score_threshold``.
         device: where the model runs; None: a GPU where there is one; a ``model`` stays where it is.
         batch_size: images that go through the network together.
@@ -55,7 +55,7 @@ class Predictor:
         self,
         source: str | os.PathLike[str] | Config,
         weights: str | os.PathLike[str] | None = None,
-        model: nn.Module | None = None,
+        model: Any = None,
         score_threshold: float | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 1,
@@ -68,7 +68,7 @@ class Predictor:
         self.classes = _classes(content, self.cfg, model, weights)
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
-        self.model = model if model is not None else _build(self.cfg, self.classes, str(weights))
+        self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights))
         if device is not None or model is None:
             self.model.to(device or _default_device())
         self.model.eval()
@@ -77,7 +77,7 @@ class Predictor:
         if not 0 <= self.score_threshold <= 1:
             raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
         floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
-        if self.score_threshold < floor:
+        if 0 < self.score_threshold < floor:  # 0 asks for all there are
             logger.warning(
                 "score_threshold %g has no effect below %g: the model leaves out what scores less "
                 "(model.roi_heads.score_threshold)", self.score_threshold, floor,
@@ -163,7 +163,8 @@ def _check_source(source: Any, weights: Any, model: Any) -> None:
             raise SegkitError("Predictor(checkpoint) takes no weights or model; give a configuration first for those")
         if Path(source).suffix.lower() in (".yaml", ".yml"):
             raise SegkitError(
-                f"{source} is a configuration; use Predictor(segkit.load_config('{source}'), weights=...)", value=str(source)
+                f"{source} is a configuration; use Predictor(segkit.load_config('{source}'), weights=...)",
+                value=str(source),
             )
     elif (weights is None) == (model is None):
         raise SegkitError("Predictor(cfg, ...) needs either weights=PATH or model=MODULE")
@@ -191,7 +192,7 @@ def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str] = ()
     return load_config_dict(content["config"], path, overrides)
 
 
-def _classes(content: dict[str, Any], cfg: Config, model: nn.Module | None, weights: Any) -> list[str]:
+def _classes(content: dict[str, Any], cfg: Config, model: Any, weights: Any) -> list[str]:
     """Class names: the checkpoint's, else the model's, else the configuration's; two that differ are an error."""
     stored, configured = content.get("classes"), cfg.data.classes
     if stored is not None and configured is not None and list(stored) != list(configured):
@@ -205,7 +206,7 @@ def _classes(content: dict[str, Any], cfg: Config, model: nn.Module | None, weig
     if model is not None:
         return [f"class{k}" for k in range(1, int(model.num_classes) + 1)]
     raise SegkitError(
-        f"{weights} does not say what its classes are called, and data.classes is null: set data.classes", key="data.classes"
+        f"{weights} does not say what its classes are called, and data.classes is null: set it", key="data.classes"
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from segkit.structures.ragged import heights_widths
-from segkit.structures.separable import gather_windows, hat, resample, size_buckets
+from segkit.structures.separable import gather_windows, resample, size_buckets
 
 if TYPE_CHECKING:
     from segkit.structures.masks import InstanceMasks
@@ -78,17 +78,20 @@ def bin_weights(spans: Tensor, windows: Tensor, length: int, resolution: int, de
     samples = ((spans[:, 1] - spans[:, 0]) / resolution).ceil().clamp(min=0)  # [n] a bin
     most = int(samples.max())
     spans, windows, samples = spans.to(device), windows.to(device), samples.to(device)
-    pixels = torch.arange(reach, device=device)
-    step = ((spans[:, 1] - spans[:, 0]) / resolution)[:, None]
-    starts = spans[:, :1] - 0.5 + torch.arange(resolution, device=device) * step  # [n, M]
-    weights = torch.zeros(len(spans), resolution, reach, device=device)
-    for i in range(most):
-        # In the order in which torchvision's kernel adds, so that roundings agree.
-        points = starts + (i + 0.5) * step / samples.clamp(min=1)[:, None]
-        used = (points >= -1) & (points <= length) & (i < samples)[:, None]
-        points = points.clamp(0, length - 1) - windows[:, :1]
-        points = points.masked_fill(~used, -1.0)  # farther than a pixel's width from any in the window
-        weights += hat(points[:, :, None] - pixels)
-    weights /= samples.clamp(min=1)[:, None, None]
-    outside = pixels >= (windows[:, 1] - windows[:, 0])[:, None]  # [n, S]
-    return weights.masked_fill_(outside[:, None], 0)
+    ends = (windows[:, 1] - windows[:, 0])[:, None, None]
+    bins = torch.arange(resolution, device=device)[:, None]
+    step = ((spans[:, 1] - spans[:, 0]) / resolution)[:, None, None]
+    number = torch.arange(most, device=device)
+    # As torchvision's kernel computes it, so that roundings agree.
+    points = spans[:, :1, None] - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)[:, None, None]
+    used = (points >= -1) & (points <= length) & (number < samples[:, None, None])  # [n, M, samples]
+    points = points.clamp(0, length - 1)
+    low = points.floor()
+    share = torch.stack([1 - (points - low), points - low], 3) * used[..., None]
+    places = low[..., None].long() + torch.arange(2, device=device) - windows[:, :1, None, None]
+    places = places.masked_fill((places < 0) | (places >= ends[..., None]), reach)  # a column for all outside
+    weights = torch.zeros(len(spans), resolution, reach + 1, device=device)
+    # Not all at once: a bin's samples share pixels, and on CUDA the order of one scatter's additions varies.
+    for place, weight in zip(places.flatten(2).unbind(2), share.flatten(2).unbind(2), strict=True):
+        weights.scatter_add_(2, place[..., None], weight[..., None])
+    return weights[:, :, :reach] / samples.clamp(min=1)[:, None, None]

@@ -10,6 +10,7 @@ Everything is done for all objects at once in numpy; pycocotools decodes and enc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def write_strings(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
     characters += 48 + 32 * (place < groups[owner] - 1)
     text = characters.astype(np.uint8).tobytes().decode("ascii")
     ends = np.append(0, groups.cumsum())[np.append(0, lengths.cumsum())].tolist()
-    return [text[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [text[start:end] for start, end in pairwise(ends)]
 
 
 def parse_strings(strings: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
@@ -171,7 +172,7 @@ def decode_rle(
     if size is None:
         if len(rles) == 0:
             raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
-        size = tuple(rles[0]["size"])  # type: ignore[assignment]
+        size = tuple(rles[0]["size"])
     canvas = (int(size[0]), int(size[1]))
     counts: list[np.ndarray] = []
     packed: list[int] = []

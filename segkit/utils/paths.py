@@ -66,6 +66,8 @@ def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
         SegkitError: it does not exist (similar names beside it are listed) or cannot be downloaded.
     """
     text = os.path.expanduser(os.fspath(path))
+    if not text:
+        raise SegkitError(f"the path of the {what} is empty", value=text)
     try:
         local = Path(PATHS.get_local_path(text))
     except OSError as error:  # requests' and urllib's errors are OSErrors

@@ -1,4 +1,4 @@
-"""Pictures: detections and ground truth drawn on images, and a run's curves. Matplotlib and Pillow are imported when used."""
+"""Pictures: objects drawn on images, and a run's curves. Matplotlib and Pillow are imported when used."""
 
 from __future__ import annotations
 

@@ -11,7 +11,15 @@ HUES = 12  # candidates for an object; more would look alike
 DARKEST = 0.5  # brightness that every hue has at least
 CROWD_COLOR = (150, 150, 150)
 # Orange, blue, green, ... apart for most colour-blind eyes too (Okabe and Ito), lightened for dark microscopy images.
-CLASS_COLORS = ((255, 140, 0), (70, 170, 255), (60, 220, 120), (255, 90, 200), (250, 230, 60), (0, 225, 225), (170, 110, 255))
+CLASS_COLORS = (
+    (255, 140, 0),
+    (70, 170, 255),
+    (60, 220, 120),
+    (255, 90, 200),
+    (250, 230, 60),
+    (0, 225, 225),
+    (170, 110, 255),
+)
 
 
 def class_colors(labels: np.ndarray) -> np.ndarray:
@@ -51,5 +59,5 @@ def instance_colors(boxes: np.ndarray) -> np.ndarray:
 def _rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:
     red, green, blue = colorsys.hsv_to_rgb(hue, saturation, 1.0)
     light = 0.3 * red + 0.59 * green + 0.11 * blue
-    white = max(0.0, (DARKEST - light) / (1 - light))  # pure blue and violet are hard to see on black and on stained tissue
+    white = max(0.0, (DARKEST - light) / (1 - light))  # pure blue is hard to see on black and on stained tissue
     return tuple(round(255 * (c + white * (1 - c))) for c in (red, green, blue))  # type: ignore[return-value]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -51,10 +50,14 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
     FigureCanvasAgg(figure)
     for place, (title, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, columns, place)
+        axes.set_xlim(0, 1.02 * max(records[-1]["iteration"], 1))  # the same in all, also where little was measured
         _panel(axes, title, {name: _series(records, name) for name in names})
-    with atomic_write(output) as temporary:
-        figure.savefig(temporary)
-    return Path(output)
+    # Whole or not there, but not forced to the disk as atomic_write does: the picture can be drawn again.
+    path = Path(output)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    figure.savefig(temporary)
+    os.replace(temporary, path)
+    return path
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

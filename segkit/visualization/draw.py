@@ -40,7 +40,7 @@ def draw_detections(
         image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
         objects: detections at the image's size, or targets; without masks their boxes are drawn.
         classes: name of each label; the label's number where there is none.
-        color_by: ``instance``: colours that differ between neighbours; ``class``: one colour a class, shown in the legend.
+        color_by: ``instance``: colours that differ between neighbours; ``class``: one a class, shown in the legend.
         labels: True: all that find a place; False: none; None: all of a few objects, of many only the large.
         legend: whether a strip with the counts is added below.
         scale: whole enlargement; None: chosen so that small images are readable.
@@ -71,7 +71,9 @@ def draw_detections(
         paint_boxes(canvas, boxes, colors, scale, thickness)
     texts = _texts(objects, label_ids, classes)
     if labels is None:
-        texts = [text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)]
+        texts = [
+            text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)
+        ]
     if labels is not False and any(texts):
         font_size = max(FONT_SIZE, round(FONT_SIZE * max(canvas.shape[:2]) / 1600))
         canvas = place_labels(canvas, boxes * scale, texts, colors, font_size)
@@ -81,7 +83,9 @@ def draw_detections(
 
 
 def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
-    pixels: Any = image.detach().cpu().permute(1, 2, 0).numpy() if isinstance(image, Tensor) and image.dim() == 3 else image
+    pixels: Any = (
+        image.detach().cpu().permute(1, 2, 0).numpy() if isinstance(image, Tensor) and image.dim() == 3 else image
+    )
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         what = f"{getattr(image, 'dtype', type(image).__name__)} of shape {list(getattr(image, 'shape', []))}"
         raise SegkitError(f"an image to draw on is a uint8 array [H, W, 3] or tensor [3, H, W], not {what}")

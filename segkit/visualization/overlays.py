@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def unique_stems(names: Sequence[str]) -> dict[str, str]:
-    """A file stem for each name: its own where no other has it, else with the folders and the suffix that tell it apart.
+    """A file stem for each name: its own where no other has it, else with the folders and suffix that tell it apart.
 
     Compared without case, as some file systems do.
 
@@ -77,13 +76,17 @@ class OverlayWriter:
         files = {os.path.realpath(path) for path in inputs.values()}
         for path in self.paths.values():
             if os.path.realpath(path) in files:
-                raise SegkitError(f"the overlay {path} would replace an input; choose another output folder", value=str(path))
+                raise SegkitError(
+                    f"the overlay {path} would replace an input; choose another output folder", value=str(path)
+                )
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
         """Draw one image, uint8 [H, W, 3]."""
         picture = draw_detections(image, detections, self.classes, color_by=self.color_by)
-        with atomic_write(self.paths[name]) as temporary:
-            write_image(temporary, picture)
+        # Whole or not there, but not forced to the disk as atomic_write does: that takes longer than drawing.
+        temporary = self.folder / f".{self.paths[name].name}.tmp.png"
+        write_image(temporary, picture)
+        os.replace(temporary, self.paths[name])
 
     def close(self) -> list[Path]:
         """The folder."""

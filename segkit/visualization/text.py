@@ -57,7 +57,9 @@ def place_labels(
     return np.asarray(picture)
 
 
-def add_legend(canvas: np.ndarray, entries: Sequence[tuple[str, int, tuple[int, int, int] | None]], total: int) -> np.ndarray:
+def add_legend(
+    canvas: np.ndarray, entries: Sequence[tuple[str, int, tuple[int, int, int] | None]], total: int
+) -> np.ndarray:
     """The canvas with a strip below: how many objects, and of each class; nothing of the image is covered.
 
     Args:

@@ -45,7 +45,7 @@ class Detector:
         num_classes: int,
         *,
         backbone: Annotated[object, R.Slot(R.BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
-        neck: Annotated[object, R.Slot(R.NECK_REGISTRY)] = {"name": "FPN", "out_channels": 64},  # noqa: B006
+        neck: Annotated[object, R.Slot(R.NECK_REGISTRY)] = {"name": "FPN", "out_channels": 64},
         extra: Annotated[object | None, R.Slot(R.NECK_REGISTRY)] = None,
         necks: Annotated[Sequence[object], R.SlotList(R.NECK_REGISTRY)] = (),
         pixel_mean: Sequence[float] = (0.5, 0.5, 0.5),

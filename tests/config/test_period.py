@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a case a line
 from __future__ import annotations
 
 import pytest
@@ -20,7 +21,9 @@ def test_periods(given, iterations, plain):
     assert str(period) == str(plain)
 
 
-@pytest.mark.parametrize("given", [-1, "-1 epoch", "epoch", "1 week", "", None, True, [1], 0.5, float("inf"), float("nan")])
+@pytest.mark.parametrize(
+    "given", [-1, "-1 epoch", "epoch", "1 week", "", None, True, [1], 0.5, float("inf"), float("nan")]
+)
 def test_what_is_no_period(given):
-    with pytest.raises(ValueError, match="period|expected iterations"):
+    with pytest.raises(ValueError, match=r"period|expected iterations"):
         Period.from_plain(given)

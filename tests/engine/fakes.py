@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segkit.engine.hooks import build_default_hooks
-from segkit.engine.hooks.writers import ConsoleWriter, JsonWriter, Writers
+from segkit.engine.hooks.writers import CurvesWriter, TensorBoardWriter, Writers
 from segkit.engine.trainer import Trainer
 from segkit.evaluation import Evaluator
 from segkit.solver.schedules import Cosine
@@ -44,7 +44,6 @@ class FakeModel(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.layers = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-        self.fail_at = None
         self.calls = 0
 
     def losses(self, images, targets, generator):
@@ -85,12 +84,13 @@ def make_trainer(folder, *, iterations=12, state=None, extra=(), all_writers=Fal
         "log_period": 3, "checkpoint_period": 5, "eval_period": 4, "val_loader": VAL, "evaluators": [FakeEvaluator()],
         "classes": ["cell"], "resume_command": "python tools/train_net.py --resume",
     }  # fmt: skip
-    hook_settings.update({key: settings.pop(key) for key in list(settings) if key in {*hook_settings, "best_metric", "keep_checkpoints"}})
+    for key in {*hook_settings, "best_metric", "keep_checkpoints"} & settings.keys():
+        hook_settings[key] = settings.pop(key)
     hooks = build_default_hooks(extra=extra, **hook_settings)
     if not all_writers:  # TensorBoard and matplotlib take longer than all else together
         for hook in hooks:
             if isinstance(hook, Writers):
-                hook.writers = [w for w in hook.writers if isinstance(w, (ConsoleWriter, JsonWriter))]
+                hook.writers = [w for w in hook.writers if not isinstance(w, (TensorBoardWriter, CurvesWriter))]
     model = model or FakeModel()
     trainer = Trainer(
         model,

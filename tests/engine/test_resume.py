@@ -81,27 +81,14 @@ def test_ctrl_c_in_a_hook(tmp_path, whole, method, iteration, caplog):
 def test_error_in_the_model(tmp_path, whole, error):
     class Failing(FakeModel):
         def losses(self, images, targets, generator):
-            losses = super().losses(images, targets, generator)
-            if self.calls == 8:
+            if self.calls == 7:
                 raise error("out of memory")
-            return losses
+            return super().losses(images, targets, generator)
 
-    model = Failing()
-    model.layers[1].momentum = 0.0  # a forward pass that is repeated would move the running means twice
-    reference = FakeModel()
-    reference.layers[1].momentum = 0.0
-    make_trainer(tmp_path / "a", model=reference).train()
     with pytest.raises(error):
-        make_trainer(tmp_path / "b", model=model).train()
-    state = read_checkpoint(find_last_checkpoint(tmp_path / "b"))
-    assert state["iteration"] == 7
-    again = FakeModel()
-    again.layers[1].momentum = 0.0
-    trainer = make_trainer(tmp_path / "b", model=again, state=state)
-    trainer.train()
-    assert lines(tmp_path / "b") == lines(tmp_path / "a")
-    for name, value in trainer.model.state_dict().items():
-        assert torch.equal(value, reference.state_dict()[name])
+        make_trainer(tmp_path, model=Failing()).train()
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 7
+    assert_same(tmp_path, go_on(tmp_path), whole)
 
 
 def test_ctrl_c_during_the_optimizers_step_waits_for_its_end(tmp_path, whole):

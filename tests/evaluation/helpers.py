@@ -60,7 +60,9 @@ def sample(image_id, size, objects=()):
         x0, y0, x1, y1 = (float(v) for v in box)
         annotation = {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": rle, "area": area}
         annotations.append({**annotation, "iscrowd": int(crowd), "label": label})
-    return Sample(torch.zeros(3, 4, 4, dtype=torch.uint8), Targets.empty((4, 4)), image_id, f"{image_id}.png", size, annotations)
+    return Sample(
+        torch.zeros(3, 4, 4, dtype=torch.uint8), Targets.empty((4, 4)), image_id, f"{image_id}.png", size, annotations
+    )
 
 
 def problem(seed, images=8, most_objects=15, most_detections=40, num_classes=3, ties=True):
@@ -95,13 +97,19 @@ def reference(pairs, iou_type, limits, num_classes, threshold=0.0):
         for a in item.annotations:
             truth.append({**a, "id": len(truth) + 1, "image_id": item.image_id, "category_id": a["label"] + 1})
         for box, score, label, rle in zip(d.boxes.tolist(), d.scores.tolist(), d.labels.tolist(), d.rles, strict=True):
-            shape = {"segmentation": rle} if iou_type == "segm" else {"bbox": [*box[:2], box[2] - box[0], box[3] - box[1]]}
+            shape = (
+                {"segmentation": rle} if iou_type == "segm" else {"bbox": [*box[:2], box[2] - box[0], box[3] - box[1]]}
+            )
             if score >= threshold:
                 found.append({"image_id": item.image_id, "category_id": label + 1, "score": score, **shape})
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = copy.deepcopy(
-            {"images": images, "annotations": truth, "categories": [{"id": k + 1, "name": str(k)} for k in range(num_classes)]}
+            {
+                "images": images,
+                "annotations": truth,
+                "categories": [{"id": k + 1, "name": str(k)} for k in range(num_classes)],
+            }
         )
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(found), iou_type)

@@ -29,7 +29,12 @@ def expected_metrics(pairs, iou_type, limit, threshold=0.0):
     precision, recall = reference(pairs, iou_type, limits, 3, threshold)
     p, r = precision[..., at], recall[..., at]
     values = {"AP": p[:, :, :, 0], "AP50": p[0, :, :, 0], "AP75": p[5, :, :, 0], "AR": r[:, :, 0]}
-    values |= {"APs": p[:, :, :, 1], "APm": p[:, :, :, 2], "APl": p[:, :, :, 3], "AP@100": precision[:, :, :, 0, hundred]}
+    values |= {
+        "APs": p[:, :, :, 1],
+        "APm": p[:, :, :, 2],
+        "APl": p[:, :, :, 3],
+        "AP@100": precision[:, :, :, 0, hundred],
+    }
     for k, name in enumerate(CLASSES):
         values |= {f"AP-{name}": p[:, :, k, 0], f"AP50-{name}": p[0, :, k, 0], f"AP75-{name}": p[5, :, k, 0]}
     return {f"{iou_type}/{key}": mean(v) for key, v in values.items() if mean(v) is not None}
@@ -57,7 +62,10 @@ def test_equals_pycocotools(seed, limit, kwargs):
 
 def test_limit_above_100_counts_objects_beyond_100():
     boxes = [[6 * (i % 20), 6 * (i // 20), 6 * (i % 20) + 5, 6 * (i // 20) + 5] for i in range(200)]
-    pair = (Batch([sample(1, (120, 120), [(b, 0, False) for b in boxes])]), [detections(boxes, [0.9] * 200, [0] * 200, (120, 120))])
+    pair = (
+        Batch([sample(1, (120, 120), [(b, 0, False) for b in boxes])]),
+        [detections(boxes, [0.9] * 200, [0] * 200, (120, 120))],
+    )
     metrics = run(CocoEvaluator(["a"], [1], 200), [pair])
     assert metrics["segm/AP"] == pytest.approx(1.0)
     assert metrics["segm/AP@100"] == pytest.approx(51 / 101)  # half of the recall
@@ -82,7 +90,9 @@ def test_order_of_images_changes_nothing():
 
 def test_no_detections_give_zero():
     batch = Batch([sample(1, (20, 20), [([2, 2, 9, 9], 0, False)])])
-    metrics = run(CocoEvaluator(["a", "b"], [1, 2], 100, score_thresholds=[0.5]), [(batch, [detections([], [], [], (20, 20))])])
+    metrics = run(
+        CocoEvaluator(["a", "b"], [1, 2], 100, score_thresholds=[0.5]), [(batch, [detections([], [], [], (20, 20))])]
+    )
     assert metrics["segm/AP"] == metrics["bbox/AP"] == metrics["segm/AP-a"] == metrics["segm/AP50@score0.5"] == 0
     assert "segm/AP-b" not in metrics  # no ground truth: nothing can be said
 
@@ -156,7 +166,14 @@ def test_results_leave_the_detections_as_they_are():
 
 
 def test_table():
-    metrics = {"bbox/AP": 0.5, "segm/AP": 0.4321, "segm/APs": 0.1, "bbox/AP-a": 0.5, "segm/AP-a": 0.4321, "segm/AP50-a": 1.0}
+    metrics = {
+        "bbox/AP": 0.5,
+        "segm/AP": 0.4321,
+        "segm/APs": 0.1,
+        "bbox/AP-a": 0.5,
+        "segm/AP-a": 0.4321,
+        "segm/AP50-a": 1.0,
+    }
     text = metrics_table(metrics, ["a", "b"])
     overall, per_class = text.split("\n\n")
     assert [line.split() for line in overall.splitlines()[::2]] == [["AP", "APs"], ["bbox", "50.00", "-"]]

@@ -20,7 +20,9 @@ from segkit.utils.errors import SegkitError
 def found(size, count=2):
     """Whole-box masks, so that the RLE's box is the detection's."""
     boxes = torch.tensor([[1.0, 2.0, 5.0, 8.0], [3.0, 0.0, 6.0, 4.0]])[:count]
-    return Detections(boxes, torch.tensor([0.9, 0.6])[:count], torch.tensor([1, 0])[:count], torch.ones(count, 28, 28), size)
+    return Detections(
+        boxes, torch.tensor([0.9, 0.6])[:count], torch.tensor([1, 0])[:count], torch.ones(count, 28, 28), size
+    )
 
 
 ID_MAP = [ImageEntry("b.tif", 5, (10, 12)), ImageEntry("a.tif", 2, (20, 9)), ImageEntry("c.tif", 9, None)]
@@ -63,11 +65,12 @@ def test_mistakes_write_nothing(detections, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["[", "{}", '["a"]', '[{"file_name": "a", "id": 1}, {"file_name": "b", "id": 1}]', '[{"file_name": "a"}]']
+    "content",
+    ["[", "{}", '["a"]', '[{"file_name": "a", "id": 1}, {"file_name": "b", "id": 1}]', '[{"file_name": "a"}]'],
 )
 def test_bad_id_maps(content, tmp_path):
     (tmp_path / "ids.json").write_text(content)
-    with pytest.raises(SegkitError, match="ids.json"):
+    with pytest.raises(SegkitError, match=r"ids\.json"):
         load_id_map(str(tmp_path / "ids.json"))
 
 

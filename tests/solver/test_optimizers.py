@@ -47,7 +47,7 @@ def test_frozen_parameters_are_left_out():
     groups = parameter_groups(model, weight_decay=0.1, decay_norms_and_biases=False)
     assert all("conv" not in name for group in groups for name in names(model, group))
     model.requires_grad_(False)
-    with pytest.raises(SegkitError, match="frozen"):
+    with pytest.raises(SegkitError, match=r"frozen"):
         parameter_groups(model, weight_decay=0.1)
 
 
@@ -81,5 +81,5 @@ def test_no_decay_moves_nothing_that_has_no_gradient(name):
 
 
 def test_a_learning_rate_that_cannot_be():
-    with pytest.raises(SegkitError, match="solver.optimizer.*-1"):
+    with pytest.raises(SegkitError, match=r"solver.optimizer.*-1"):
         OPTIMIZER_REGISTRY.build({"name": "SGD", "lr": -1.0}, path="solver.optimizer", model=nn.Linear(1, 1))

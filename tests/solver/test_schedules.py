@@ -75,7 +75,7 @@ def test_bad_arguments(make):
 
 
 def test_mistakes_that_only_the_run_shows():
-    with pytest.raises(SegkitError, match="end_lr 0.01 is above"):
+    with pytest.raises(SegkitError, match=r"end_lr 0.01 is above"):
         Cosine(end_lr=1e-2).factor(0, 10, 5, 1e-3)
-    with pytest.raises(SegkitError, match="do not ascend"):
+    with pytest.raises(SegkitError, match=r"do not ascend"):
         MultiStep(milestones=[0.9, 5]).factor(0, 100, 10, 0.1)

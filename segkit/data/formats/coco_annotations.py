@@ -87,7 +87,8 @@ def read_images(file: Path, images: list[dict], folder: Path) -> list[dict]:
     if missing:
         raise SegkitError(
             f"{folder}: {len(missing)} of the {len(images)} images of {file} are missing: "
-            + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            + ", ".join(missing[:5])
+            + (", ..." if len(missing) > 5 else "")
         )
     return kept
 

@@ -49,7 +49,8 @@ class ImageFolder(Dataset):
             if missing:
                 raise SegkitError(
                     f"{self.root}: {len(missing)} of {len(self.entries)} images of {id_map} are missing: "
-                    + ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                    + ", ".join(missing[:5])
+                    + (", ..." if len(missing) > 5 else "")
                 )
         if not self.entries:
             raise SegkitError(f"{self.root}: holds no images", value=root)

@@ -68,7 +68,7 @@ class ColorJitter(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class GaussianBlur(Photometric):
-    """Blur with a Gaussian whose sigma, in pixels, is drawn from ``sigma``.
+    """Blur with a Gaussian whose sigma, in pixels, is drawn from ``sigma``; images smaller than its half stay.
 
     Args:
         kernel_size: odd number of pixels.
@@ -78,6 +78,11 @@ class GaussianBlur(Photometric):
 
     def __init__(self, *, kernel_size: int = 5, sigma: Sequence[float] = (0.1, 2.0), p: float = 0.5) -> None:
         super().__init__(v2.GaussianBlur(kernel_size, tuple(sigma)), p)
+        self.kernel_size = kernel_size
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        # The kernel's overhang is filled by reflection, which needs as many pixels.
+        return sample if min(sample.image.shape[1:]) <= self.kernel_size // 2 else super().__call__(sample, generator)
 
 
 @TRANSFORM_REGISTRY.register

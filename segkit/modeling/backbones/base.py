@@ -62,7 +62,9 @@ class Backbone(nn.Module):
         wanted = names if out_stages is None else list(out_stages)
         for name in wanted:
             if name not in names:
-                raise SegkitError(f"out_stages: there is no '{name}'{did_you_mean(name, names)}", key="out_stages", value=name)
+                raise SegkitError(
+                    f"out_stages: there is no '{name}'{did_you_mean(name, names)}", key="out_stages", value=name
+                )
         if not wanted:
             raise SegkitError("out_stages is empty; a backbone gives at least one stage", key="out_stages")
         last = max(names.index(name) for name in wanted) + 1
@@ -80,7 +82,9 @@ class Backbone(nn.Module):
         freeze_parameters(self, freeze)
         frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
         if frozen and weights is None and not skipping_pretrained():
-            logger.warning("%s: %d parameters are frozen at random values: weights is null", type(self).__name__, frozen)
+            logger.warning(
+                "%s: %d parameters are frozen at random values: weights is null", type(self).__name__, frozen
+            )
 
     @property
     def stages(self) -> list[nn.Module]:

@@ -52,7 +52,9 @@ class EfficientNetV2(Backbone):
     ) -> None:
         super().__init__()
         if arch not in ARCHS:
-            raise SegkitError(f"there is no arch '{arch}'{did_you_mean(arch, ARCHS)}", key="arch", value=arch, choices=ARCHS)
+            raise SegkitError(
+                f"there is no arch '{arch}'{did_you_mean(arch, ARCHS)}", key="arch", value=arch, choices=ARCHS
+            )
         if not 0 <= drop_path < 1:
             raise SegkitError(f"drop_path is {drop_path}; it is from 0 to below 1", key="drop_path", value=drop_path)
         channels, stages = ARCHS[arch]

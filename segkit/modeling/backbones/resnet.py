@@ -45,7 +45,9 @@ class ResNet(Backbone):
         if arch not in DEPTHS:
             raise SegkitError(f"there is no arch {arch}; valid: {', '.join(map(str, DEPTHS))}", key="arch", value=arch)
         if norm not in NORMS:
-            raise SegkitError(f"there is no norm '{norm}'{did_you_mean(norm, NORMS)}", key="norm", value=norm, choices=NORMS)
+            raise SegkitError(
+                f"there is no norm '{norm}'{did_you_mean(norm, NORMS)}", key="norm", value=norm, choices=NORMS
+            )
         block = resnet.BasicBlock if arch < 50 else resnet.Bottleneck
         net = resnet.ResNet(block, list(DEPTHS[arch]), num_classes=1)
         replace_batch_norms(net, norm)

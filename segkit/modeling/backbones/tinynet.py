@@ -44,7 +44,9 @@ class TinyNet(Backbone):
             raise SegkitError(f"depths is {list(depths)}; it is four numbers from 1", key="depths", value=depths)
         channels = [width, 2 * width, 4 * width, 6 * width]
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False), make_norm(norm, width // 2), nn.ReLU(inplace=True)
+            nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
+            make_norm(norm, width // 2),
+            nn.ReLU(inplace=True),
         )
         before = [width // 2, *channels]
         for i, depth in enumerate(depths):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
@@ -10,7 +10,7 @@ from torch import nn
 from segkit.utils.errors import SegkitError, nearest
 
 
-def freeze_stages(stages: Sequence[Iterable[nn.Module]], trainable_stages: int | None) -> None:
+def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> None:
     """Freeze all but the last ``trainable_stages`` of ``stages`` (input to output, the stem first; None trains all)."""
     if trainable_stages is None:
         return
@@ -21,8 +21,7 @@ def freeze_stages(stages: Sequence[Iterable[nn.Module]], trainable_stages: int |
             value=trainable_stages,
         )
     for stage in stages[: len(stages) - trainable_stages]:
-        for module in stage:
-            module.requires_grad_(False)
+        stage.requires_grad_(False)
 
 
 def freeze_parameters(module: nn.Module, patterns: Sequence[str]) -> None:

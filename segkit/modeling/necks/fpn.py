@@ -39,9 +39,13 @@ class FPN(nn.Module):
     ) -> None:
         super().__init__()
         if out_channels < 1:
-            raise SegkitError(f"out_channels is {out_channels}; it is 1 or more", key="out_channels", value=out_channels)
+            raise SegkitError(
+                f"out_channels is {out_channels}; it is 1 or more", key="out_channels", value=out_channels
+            )
         if top_block not in ("maxpool", "p6p7", None):
-            raise SegkitError(f"top_block is '{top_block}'; valid: maxpool, p6p7, null", key="top_block", value=top_block)
+            raise SegkitError(
+                f"top_block is '{top_block}'; valid: maxpool, p6p7, null", key="top_block", value=top_block
+            )
         strides = [spec.stride for spec in in_features.values()]
         if not strides or any(coarse != 2 * fine for fine, coarse in zip(strides, strides[1:], strict=False)):
             raise SegkitError(f"FPN needs maps of which each has twice the stride of the one before; it gets {strides}")

@@ -51,7 +51,9 @@ class LoadReport:
         return tabulate(rows, headers=["part", "loaded", "start anew", "not in the file", "not in the model"])
 
 
-def load_checkpoint(model: nn.Module, path: str, *, on_mismatch: Literal["error", "reinitialize"] = "error") -> LoadReport:
+def load_checkpoint(
+    model: nn.Module, path: str, *, on_mismatch: Literal["error", "reinitialize"] = "error"
+) -> LoadReport:
     """Load weights into a model.
 
     Args:
@@ -95,10 +97,13 @@ def load_checkpoint(model: nn.Module, path: str, *, on_mismatch: Literal["error"
     report.loaded = list(fitting)
     report.unused = [name for name in state if name not in own and not name.endswith("num_batches_tracked")]
     if on_mismatch == "error" and (report.reinitialized or report.missing or report.unused):
-        raise SegkitError(f"checkpoint '{path}' is of another architecture: {_problems(report, own, state)}", value=path)
+        raise SegkitError(
+            f"checkpoint '{path}' is of another architecture: {_problems(report, own, state)}", value=path
+        )
     if not report.loaded:
         raise SegkitError(
-            f"checkpoint '{path}' has nothing that fits this {type(model).__name__}: {_problems(report, own, state)}", value=path
+            f"checkpoint '{path}' has nothing that fits this {type(model).__name__}: {_problems(report, own, state)}",
+            value=path,
         )
     model.load_state_dict(fitting, strict=False)
     if difference:

@@ -70,7 +70,9 @@ def named_tensors(content: Mapping[str, Any], path: str) -> dict[str, Tensor]:
             break
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
-        raise SegkitError(f"weights '{path}' holds no named tensors; its keys: {', '.join(map(str, content))[:200]}", value=path)
+        raise SegkitError(
+            f"weights '{path}' holds no named tensors; its keys: {', '.join(map(str, content))[:200]}", value=path
+        )
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state

@@ -56,7 +56,7 @@ def named_state(name: str) -> tuple[dict[str, Tensor], list[str] | None]:
 
     try:
         weights = get_weight(name)
-    except ValueError:
+    except (ValueError, KeyError):
         enums = [get_model_weights(model) for model in list_models(detection) if "rcnn" in model]
         names = [f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__]
         raise SegkitError(f"torchvision has no weights '{name}'{did_you_mean(name, names)}", value=name) from None

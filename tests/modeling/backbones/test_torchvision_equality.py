@@ -76,6 +76,8 @@ def test_study_freezing_matches_children_of_features():
     """ "5 trainable layers" freezes children 0 to 2 of torchvision's ``features``, "3" children 0 to 4."""
     with torch.device("meta"):
         for last in (2, 4):
-            backbone = ConvNeXt(arch="base", weights="IMAGENET1K_V1", freeze=[f"features.{i}.*" for i in range(last + 1)])
+            backbone = ConvNeXt(
+                arch="base", weights="IMAGENET1K_V1", freeze=[f"features.{i}.*" for i in range(last + 1)]
+            )
             frozen = {n for n, p in backbone.features.named_parameters() if not p.requires_grad}
             assert frozen == {n for n, _ in backbone.features.named_parameters() if int(n.split(".")[0]) <= last}

@@ -13,7 +13,12 @@ from segkit.modeling.necks import FPN
 from segkit.registry import NECK_REGISTRY
 from segkit.utils.errors import SegkitError
 
-IN = {"stage1": FeatureSpec(8, 4), "stage2": FeatureSpec(16, 8), "stage3": FeatureSpec(24, 16), "stage4": FeatureSpec(32, 32)}
+IN = {
+    "stage1": FeatureSpec(8, 4),
+    "stage2": FeatureSpec(16, 8),
+    "stage3": FeatureSpec(24, 16),
+    "stage4": FeatureSpec(32, 32),
+}
 
 
 def maps(height: int, width: int, in_features=IN) -> dict[str, torch.Tensor]:

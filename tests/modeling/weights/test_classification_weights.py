@@ -47,9 +47,13 @@ def test_frozen_norms_and_left_out_stages_take_the_same_file(resnet18, tmp_path)
 def test_other_architectures_are_refused(resnet18, tmp_path):
     path = str(tmp_path / "w.pth")
     torch.save(resnet18.state_dict(), path)
-    with pytest.raises(SegkitError, match=r"another architecture than this ResNet: \d+ missing \(layer1\.2\.conv1\.weight"):
+    with pytest.raises(
+        SegkitError, match=r"another architecture than this ResNet: \d+ missing \(layer1\.2\.conv1\.weight"
+    ):
         ResNet(arch=34, weights=path)
-    with pytest.raises(SegkitError, match=r"of another shape \(layer1\.0\.conv1\.weight is \[64, 64, 3, 3\], here \[64, 64, 1, 1\]"):
+    with pytest.raises(
+        SegkitError, match=r"of another shape \(layer1\.0\.conv1\.weight is \[64, 64, 3, 3\], here \[64, 64, 1, 1\]"
+    ):
         ResNet(arch=50, weights=path)
     with pytest.raises(SegkitError, match="another architecture than this ConvNeXt"):
         ConvNeXt(arch="atto", weights=path)

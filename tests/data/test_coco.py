@@ -1,0 +1,143 @@
+import copy
+
+import numpy as np
+import pytest
+from pycocotools import mask as mask_util
+
+from segkit.data import Coco
+from segkit.data.formats.coco_annotations import compressed_rle_length
+from segkit.utils.errors import SegkitError
+
+
+def test_reads_all_segmentation_kinds_in_order(coco_files):
+    write, content = coco_files
+    dataset = Coco(**write())
+    assert dataset.classes == ["dust", "cell"] and dataset.category_ids == [2, 9] and dataset.image_ids == [10, 4, 6]
+    sample = dataset.load(0)
+    assert sample.targets.labels.tolist() == [1, 0, 1] and sample.targets.crowd.tolist() == [False, False, True]
+    polygons = mask_util.merge(mask_util.frPyObjects(content["annotations"][1]["segmentation"], 20, 30))
+    expected = [
+        mask_util.decode(content["annotations"][0]["segmentation"]),
+        mask_util.decode(polygons),
+        mask_util.decode(mask_util.frPyObjects(content["annotations"][2]["segmentation"], 20, 30)),
+    ]
+    assert (sample.targets.masks.to_dense().numpy() == np.stack(expected)).all()
+    assert (sample.targets.boxes == sample.targets.masks.boxes()).all()
+    assert dataset.label_counts(0) == {1: 2, 0: 1} and len(dataset.load(2).targets) == 0
+
+
+def test_evaluation_gets_the_files_boxes_and_areas(coco_files):
+    write, _ = coco_files
+    dataset = Coco(**write())
+    sample = dataset.load(0)
+    truth = dataset.ground_truth(0, sample)
+    assert truth[0]["bbox"] == [6, 4, 10, 5] and truth[0]["area"] == 49.5  # the file's
+    assert truth[1]["area"] == float(sample.targets.masks.areas()[1])  # the mask's, the file has none
+    assert [t["iscrowd"] for t in truth] == [0, 0, 1] and [t["label"] for t in truth] == [1, 0, 1]
+    assert isinstance(truth[1]["segmentation"]["counts"], str)
+
+
+def test_what_is_left_out_is_told(coco_files):
+    dataset = Coco(**coco_files[0]())
+    assert len(dataset.load(1).targets) == 1
+    summary = dataset.summary()
+    assert "left out: 2 polygons with fewer than three corners" in summary
+    assert "left out: 1 objects of which no polygon is left" in summary
+    assert "left out: 1 objects with a box of no width or height" in summary
+    assert "1 images have no objects" in summary and "1 of them crowd" in summary
+
+
+def test_masks_that_come_out_empty_are_dropped_but_evaluated(coco_files):
+    write, content = coco_files
+    speck = {"image_id": 6, "category_id": 9, "segmentation": [[3.1, 3.1, 3.2, 3.1, 3.2, 3.2]], "bbox": [3, 3, 1, 1]}
+    dataset = Coco(**write(annotations=[speck, *content["annotations"]]))
+    sample = dataset.load(2)
+    assert sample.dropped == 1 and len(sample.targets) == 0
+    assert len(dataset.ground_truth(2, sample)) == 1
+
+
+def test_classes_given(coco_files):
+    write, _ = coco_files
+    dataset = Coco(**write(), classes=["cell", "fibre", "dust"])
+    assert dataset.category_ids == [9, 10, 2] and dataset.load(0).targets.labels.tolist() == [0, 2, 0]
+    assert "does not know the classes fibre" in dataset.summary()
+    with pytest.raises(SegkitError, match="category 'dust' is not among the classes; did you mean 'dusty'"):
+        Coco(**write(), classes=["cell", "dusty"])
+
+
+def _with(change, key="annotations"):
+    def spoiled(content):
+        items = copy.deepcopy(content[key])
+        items[0].update(change)
+        return {key: items}
+
+    return spoiled
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda c: {"annotations": {}}, "not in the COCO format: there is no list 'annotations'"),
+        (lambda c: {"images": []}, "annotations.0.: there is no image with the id 10|lists no images"),
+        (lambda c: {"images": [3]}, r"images\[0\] is 3"),
+        (_with({"category_id": 3}), r"annotations\[0\]: category_id 3 is none of the file's categories, 2, 9"),
+        (_with({"category_id": [3]}), r"annotations\[0\]: category_id \[3\]"),
+        (_with({"image_id": 99}), r"annotations\[0\]: there is no image with the id 99"),
+        (_with({"bbox": [1, 2, 3]}), r"annotations\[0\]: 'bbox' is \[1, 2, 3\]"),
+        (_with({"bbox": [1, 2, 3, None]}), r"annotations\[0\]: 'bbox'"),
+        (_with({"area": -1}), r"annotations\[0\]: 'area' is -1"),
+        (_with({"iscrowd": 2}), r"annotations\[0\]: 'iscrowd' is 2"),
+        (_with({"segmentation": "x"}), r"annotations\[0\]: 'segmentation' is x"),
+        (_with({"segmentation": [1, 2, 3, 4, 5, 6]}), r"annotations\[0\]: a polygon is 1"),
+        (_with({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}), r"annotations\[0\]: a polygon is"),
+        (_with({"segmentation": {"size": [30, 20], "counts": [600]}}), r"the RLE's size is \[30, 20\]"),
+        (_with({"segmentation": {"size": [20, 30], "counts": [599]}}), "do not add up"),
+        (_with({"segmentation": {"size": [20, 30], "counts": [-1, 601]}}), "do not add up"),
+        (_with({"segmentation": {"size": [20, 30], "counts": "zzzz"}}), "counts are broken"),
+        (_with({"segmentation": {"size": [20, 30], "counts": 5}}), "'counts' is 5"),
+        (_with({"file_name": "../x.png"}, "images"), "leads out of the folder"),
+        (_with({"file_name": "/etc/x.png"}, "images"), "leads out of the folder"),
+        (_with({"file_name": "q.png"}, "images"), r"1 of the 3 images of .* are missing: q.png"),
+        (_with({"id": 4}, "images"), r"images\[1\]: the id 4 occurs twice"),
+        (_with({"height": None}, "images"), "needs 'height' and 'width'"),
+        (_with({"id": 2}, "categories"), r"categories\[1\] repeats"),
+        (_with({"name": None}, "categories"), r"categories\[0\] needs"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(coco_files, spoil, message):
+    write, content = coco_files
+    with pytest.raises(SegkitError, match=message):
+        Coco(**write(**spoil(content)))
+
+
+def test_files_that_are_no_coco(coco_files, tmp_path):
+    arguments = coco_files[0]()
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(SegkitError, match=r"bad.json: is not a JSON file"):
+        Coco(**{**arguments, "json": str(tmp_path / "bad.json")})
+    (tmp_path / "bad.json").write_text("[1]")
+    with pytest.raises(SegkitError, match=r"not in the COCO format.*no mapping"):
+        Coco(**{**arguments, "json": str(tmp_path / "bad.json")})
+    (tmp_path / "bad.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SegkitError, match="is not a JSON file"):
+        Coco(**{**arguments, "json": str(tmp_path / "bad.json")})
+    with pytest.raises(SegkitError, match="does not exist"):
+        Coco(**{**arguments, "json": str(tmp_path / "none.json")})
+    with pytest.raises(SegkitError, match="is not a folder"):
+        Coco(**{**arguments, "images": arguments["json"]})
+
+
+def test_image_of_another_size(coco_files):
+    write, content = coco_files
+    images = copy.deepcopy(content["images"])
+    images[2]["width"] = 31
+    with pytest.raises(SegkitError, match=r"z.png: the image is 30 x 20 pixels, but .* says 31 x 20"):
+        Coco(**write(images=images)).load(2)
+
+
+def test_length_of_compressed_rle():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        dense = np.asfortranarray(rng.random((37, 53)) < rng.random() ** 3, dtype=np.uint8)
+        assert compressed_rle_length(mask_util.encode(dense)["counts"].decode()) == 37 * 53
+    assert compressed_rle_length("\x01") is None and compressed_rle_length("o") is None

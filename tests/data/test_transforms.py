@@ -1,0 +1,198 @@
+"""Every registered transform against the dense brute force: a new one is tested by being registered."""
+
+import copy
+
+import pytest
+import torch
+
+from segkit.data import build_transforms
+from segkit.data.transforms import Photometric, RandomCrop, RandomQuarterTurn, geometry
+from segkit.data.transforms.resizing import shortest_edge_size
+from segkit.registry import TRANSFORM_REGISTRY
+from segkit.structures import InstanceMasks, Sample, Targets
+from segkit.utils.errors import SegkitError
+
+CASES = [(name, dict(arguments)) for name, cls in TRANSFORM_REGISTRY for arguments in getattr(cls, "examples", ({},))]
+IDS = [f"{name}-{i}" for i, (name, _) in enumerate(CASES)]
+every_transform = pytest.mark.parametrize(("name", "arguments"), CASES, ids=IDS)
+SEEDS = range(6)
+
+
+def _build(name, arguments):
+    return TRANSFORM_REGISTRY.build({"name": name, **arguments})
+
+
+def _seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def _state(sample):
+    masks = sample.targets.masks
+    return [sample.image, sample.targets.boxes, sample.targets.labels, sample.targets.crowd, masks.bits, masks.extents]
+
+
+@every_transform
+def test_image_boxes_and_masks_move_together(name, arguments, mask_sample, color_sample):
+    transform = _build(name, arguments)
+    if isinstance(transform, Photometric):
+        for seed in SEEDS:
+            result = transform(color_sample, _seeded(seed))
+            assert result.image.shape == color_sample.image.shape and result.image.dtype == torch.uint8
+            assert result.targets is color_sample.targets
+        return
+    before = mask_sample.targets.masks.areas()
+    for seed in SEEDS:
+        result = transform(mask_sample, _seeded(seed))
+        dense = result.targets.masks.to_dense()
+        labels = result.targets.labels
+        height, width = result.image.shape[1:]
+        assert dense.shape[1:] == (height, width) and result.image.dtype == torch.uint8
+        # The image's channels are the masks: what the image shows is what the masks should be. uint8 rounds near 0.5.
+        shown = result.image[labels].float()
+        certain = (shown - 127.5).abs() > 2
+        lone = dense.flatten(1).sum(1) == 1  # rescued: the largest pixel stays, though it is below 0.5
+        wrong = ((shown > 127.5) != dense) & certain
+        assert not wrong[~lone].any()
+        largest = shown[lone] >= shown[lone].amax((1, 2), keepdim=True) - 2
+        assert (dense[lone] & largest).flatten(1).any(1).all()
+        # Boxes follow the masks to within the pixel that a threshold can move an edge.
+        tight = InstanceMasks.from_dense(dense).boxes()
+        assert ((tight - result.targets.boxes).abs()[~lone] <= 1.01).all()
+        assert (result.targets.boxes >= 0).all() and (result.targets.boxes[:, 2] <= width).all()
+        assert (result.targets.boxes[:, 3] <= height).all()
+        # Objects go together with box and label, counted, and only where (almost) nothing of them is left.
+        gone = torch.tensor([i for i in range(len(before)) if i not in labels.tolist()], dtype=torch.long)
+        assert result.dropped == len(gone) and len(result.targets.boxes) == len(labels)
+        left = (result.image[gone] > 0).flatten(1).sum(1)
+        assert ((left == 0) | (left < getattr(transform, "min_visibility", 0) * before[gone])).all()
+
+
+@every_transform
+def test_same_generator_same_result(name, arguments, color_sample):
+    transform = _build(name, arguments)
+    original = copy.deepcopy(color_sample)
+    torch.manual_seed(1)
+    first = transform(color_sample, _seeded(4))
+    after_first = torch.rand(2)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(2), after_first), "the global generator was used"
+    second = transform(color_sample, _seeded(4))
+    assert all(torch.equal(a, b) for a, b in zip(_state(first), _state(second), strict=True))
+    unchanged = zip(_state(color_sample), _state(original), strict=True)
+    assert all(torch.equal(a, b) for a, b in unchanged), "changed in place"
+    assert (first.image_id, first.file_name, first.size) == (7, "a.png", (61, 83))
+    assert first.annotations is color_sample.annotations
+
+
+@every_transform
+def test_without_objects_and_without_masks(name, arguments, color_sample):
+    transform = _build(name, arguments)
+    for seed in range(3):
+        empty = Sample(color_sample.image, Targets.empty((61, 83)), 1, "a", (61, 83))
+        result = transform(empty, _seeded(seed))
+        assert len(result.targets) == 0 and result.targets.masks.canvas == tuple(result.image.shape[1:])
+        boxes_only = Targets(color_sample.targets.boxes, color_sample.targets.labels)
+        result = transform(Sample(color_sample.image, boxes_only, 1, "a", (61, 83)), _seeded(seed))
+        assert result.targets.masks is None and result.dropped + len(result.targets) == 9
+
+
+@every_transform
+def test_one_pixel_image(name, arguments):
+    transform = _build(name, arguments)
+    masks = InstanceMasks.from_dense(torch.ones(1, 1, 1, dtype=torch.bool))
+    targets = Targets(masks.boxes(), torch.tensor([0]), masks)
+    sample = Sample(torch.full((3, 1, 1), 9, dtype=torch.uint8), targets, 1, "a", (1, 1))
+    result = transform(sample, _seeded(0))
+    assert len(result.targets) == 1 and result.targets.masks.to_dense().any()
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 3, 5])
+def test_quarter_turns(mask_sample, dense_masks, k):
+    result = geometry.rot90(mask_sample, k)
+    assert torch.equal(result.targets.masks.to_dense(), torch.rot90(dense_masks, k, (1, 2)))
+    assert torch.equal(result.targets.boxes, result.targets.masks.boxes())
+
+
+def test_all_four_positions_are_as_likely(color_sample):
+    turn, generator = RandomQuarterTurn(), _seeded(0)
+    seen = [tuple(turn(color_sample, generator).image[0].flatten()[:3].tolist()) for _ in range(200)]
+    assert sorted(seen.count(s) for s in set(seen))[0] > 30 and len(set(seen)) == 4
+
+
+def test_resize_keeps_boxes_continuous_and_counts_rescued_masks(mask_sample):
+    result = geometry.resize(mask_sample, (7, 9))
+    assert torch.allclose(result.targets.boxes, mask_sample.targets.boxes * torch.tensor([9 / 83, 7 / 61] * 2))
+    assert result.rescued >= 1 and (result.targets.masks.areas() > 0).all() and result.dropped == 0
+    assert geometry.resize(mask_sample, (61, 83)) is mask_sample
+
+
+@pytest.mark.parametrize("antialias", [True, False])
+def test_antialias_is_passed_on(mask_sample, dense_masks, antialias):
+    result = geometry.resize(mask_sample, (23, 31), antialias)
+    dense = dense_masks[None].float()
+    exact = torch.nn.functional.interpolate(dense, (23, 31), mode="bilinear", antialias=antialias)[0]
+    assert ((result.image.float() / 255 - exact).abs() < 0.02).all()
+    kept = (exact >= 0.5).flatten(1).any(1)
+    sure = (exact - 0.5).abs() > 1e-4
+    assert not ((result.targets.masks.to_dense() != (exact >= 0.5)) & sure)[kept].any()
+
+
+def test_crop_against_dense(mask_sample, dense_masks):
+    generator = _seeded(0)
+    for _ in range(40):
+        x = torch.randint(0, 84, (2,), generator=generator).sort().values.tolist()
+        y = torch.randint(0, 62, (2,), generator=generator).sort().values.tolist()
+        if x[0] == x[1] or y[0] == y[1]:
+            continue
+        expected = dense_masks[:, y[0] : y[1], x[0] : x[1]]
+        kept = expected.flatten(1).any(1)
+        result = geometry.crop(mask_sample, (x[0], y[0], x[1], y[1]))
+        assert torch.equal(result.targets.masks.to_dense(), expected[kept])
+        assert torch.equal(result.targets.boxes, InstanceMasks.from_dense(expected[kept]).boxes())
+        assert result.targets.labels.tolist() == kept.nonzero().flatten().tolist()
+        assert result.dropped == int((~kept).sum())
+
+
+def test_min_visibility(mask_sample, dense_masks):
+    kept = dense_masks[:, :, :42].flatten(1).sum(1) >= 0.5 * dense_masks.flatten(1).sum(1)
+    result = geometry.crop(mask_sample, (0, 0, 42, 61), min_visibility=0.5)
+    assert result.targets.labels.tolist() == kept.nonzero().flatten().tolist() and 0 < result.dropped < 9
+
+
+def test_crop_larger_than_the_image_changes_nothing(color_sample):
+    assert RandomCrop(size=500)(color_sample, _seeded(0)) is color_sample
+
+
+def test_box_inside_the_crop_keeps_its_fractions(color_sample):
+    boxes = torch.tensor([[30.25, 20.5, 50.5, 40.75]])
+    masks = color_sample.targets.masks[[0]]
+    sample = Sample(color_sample.image, Targets(boxes, torch.tensor([0]), masks), 1, "a", (61, 83))
+    assert geometry.crop(sample, (10, 10, 60, 50)).targets.boxes.tolist() == [[20.25, 10.5, 40.5, 30.75]]
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "expected"),
+    [(800, 1333, (800, 1333)), (800, None, (800, 1333)), (300, 400, (240, 400)), (600, 1000, (600, 1000))],
+)
+def test_shortest_edge_size(size, limit, expected):
+    assert shortest_edge_size(600, 1000, size, limit) == expected
+    assert shortest_edge_size(1000, 600, size, limit) == expected[::-1]
+    assert shortest_edge_size(1, 3000, 800, 1333) == (1, 1333)
+
+
+def test_photometric_strength_and_p_zero(color_sample):
+    still = TRANSFORM_REGISTRY.build({"name": "ColorJitter", "p": 0.0, "brightness": 0.9})
+    assert still(color_sample, _seeded(0)) is color_sample
+    jitter = TRANSFORM_REGISTRY.build({"name": "ColorJitter", "brightness": 0.9})
+    results = [jitter(color_sample, _seeded(s)).image for s in (1, 2)]
+    assert not torch.equal(results[0], results[1])
+
+
+def test_build_transforms_names_the_place(color_sample):
+    composed = build_transforms([{"name": "RandomHorizontalFlip", "p": 1.0}, {"name": "Resize", "size": 32}])
+    assert composed(color_sample, _seeded(0)).image.shape == (3, 32, 32)
+    assert "RandomHorizontalFlip(p=1.0)" in repr(composed)
+    with pytest.raises(SegkitError, match=r"data.train_transforms\[0\]: p is a probability, 0 to 1; got 2"):
+        build_transforms([{"name": "RandomVerticalFlip", "p": 2}], path="data.train_transforms")
+    with pytest.raises(SegkitError, match="got \\[1, 2, 3\\]"):
+        build_transforms([{"name": "Resize", "size": [1, 2, 3]}])

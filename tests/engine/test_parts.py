@@ -1,0 +1,201 @@
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+from fakes import lines, make_trainer
+
+from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
+from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
+from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.metrics import Metrics
+from segkit.engine.precision import autocast, check_precision, choose_device
+from segkit.engine.run_folder import make_folder, set_aside_earlier_run
+from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+def test_metrics_are_means_since_the_last_read():
+    metrics = Metrics()
+    for value in (1.0, 2.0, 6.0):
+        metrics.add({"loss/a": torch.tensor(value, requires_grad=True)})
+        metrics.log("lr", value)
+    metrics.log("tensor", torch.tensor(4.0))
+    assert metrics.check(3) == {"loss/a": 3.0}
+    assert metrics.read(3) == {"loss/a": 3.0, "lr": 6.0, "tensor": 4.0}
+    assert metrics.read(3) == {}
+
+
+def test_metrics_come_back():
+    metrics, again = Metrics(), Metrics()
+    metrics.add({"a": torch.tensor(1.0)})
+    metrics.log("lr", torch.tensor(2.0))
+    again.load_state_dict(metrics.state_dict(), torch.device("cpu"))
+    for m in (metrics, again):
+        m.add({"a": torch.tensor(2.0), "b": torch.tensor(5.0)})
+    assert again.read(2) == metrics.read(2) == {"a": 1.5, "b": 5.0, "lr": 2.0}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_loss_that_is_not_finite(bad):
+    strict, fp16 = Metrics(), Metrics(allow_overflow=True)
+    for metrics in (strict, fp16):
+        for value in (1.0, bad, 3.0):
+            metrics.add({"loss/total": torch.tensor(value), "loss/mask": torch.tensor(value)})
+    with pytest.raises(SegkitError, match=r"diverged: loss/mask became"):
+        strict.read(3)
+    assert fp16.read(3) == {"loss/total": 2.0, "loss/mask": 2.0}
+    fp16.add({"loss/box": torch.tensor(bad)})
+    with pytest.raises(SegkitError, match=r"loss/box"):
+        fp16.read(4)
+
+
+def test_delayed_interrupt():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), delayed_interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        reached.append("end of the block")
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(ZeroDivisionError), delayed_interrupt():
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_precision():
+    cpu = torch.device("cpu")
+    check_precision("fp32", cpu)
+    check_precision("bf16", cpu)
+    with pytest.raises(SegkitError, match=r"train.precision: fp16 needs a CUDA GPU.*train.precision=fp32"):
+        check_precision("fp16", cpu)
+    with pytest.raises(SegkitError, match=r"fp32, bf16 or fp16"):
+        check_precision("fp8", cpu)
+    with autocast("bf16", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    with autocast("fp32", cpu):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_device():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device().type in ("cpu", "cuda")
+    with pytest.raises(SegkitError, match=r"train.device: 'gpu' is no device"):
+        choose_device("gpu")
+    with pytest.raises(SegkitError, match=r"train.device: 'cuda:99'"):
+        choose_device("cuda:99")
+
+
+def test_earlier_runs_are_set_aside(tmp_path):
+    folder = make_folder(tmp_path / "run")
+    set_aside_earlier_run(folder)
+    assert not list(folder.iterdir())
+    for number in (1, 2):
+        for name in ("model_final.pth", "last_checkpoint", "metrics.json", "log.txt"):
+            (folder / name).write_text(f"{number}")
+        (folder / "inference").mkdir()
+        set_aside_earlier_run(folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["log.txt", "previous_1", "previous_2"]
+    assert (folder / "previous_2" / "metrics.json").read_text() == "2"
+    assert (folder / "previous_1" / "inference").is_dir()
+
+
+def test_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegkitError, match=r"output_dir: .*file"):
+        make_folder(tmp_path / "file" / "run")
+
+
+def test_cutting_lines(tmp_path, caplog):
+    path = tmp_path / "metrics.json"
+    path.write_text("".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20, 40)) + '{"iteration": 60, "lo')
+    cut_lines(path, 20)
+    assert path.read_text() == '{"iteration": 1}\n{"iteration": 20}\n'
+    assert "unfinished" in caplog.text
+
+
+def test_what_is_no_number_stays_json(tmp_path):
+    trainer = make_trainer(tmp_path)
+    writer = JsonWriter()
+    writer.open(trainer)
+    writer.write(trainer, {"iteration": 1, "a": float("nan"), "b": 2.0})
+    writer.close(trainer)
+    assert json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail) == {
+        "iteration": 1, "a": None, "b": 2.0,
+    }  # fmt: skip
+
+
+def test_console_line():
+    record = {
+        "iteration": 120, "epoch": 2.4, "eta_seconds": 3723.2, "loss/total": 1.5, "loss/cls": 1.0, "loss/box": 0.5,
+        "lr": 1e-4, "data_time": 0.01, "step_time": 0.5, "memory_mb": 812.3, "segm/AP": 0.3,
+    }  # fmt: skip
+    assert console_line(record, 5000) == (
+        "iter  120/5000  epoch 2.4  eta 1:02:03  loss 1.5000 (cls 1.0000 box 0.5000)  lr 1.00e-04  data 0.010 s  "
+        "step 0.500 s  mem 812 MB"
+    )
+
+
+def test_timer(tmp_path):
+    class Slow(Hook):
+        def before_step(self, trainer):
+            time.sleep(0.01)
+
+        def after_step(self, trainer):
+            time.sleep(0.005)
+
+    started = time.perf_counter()
+    make_trainer(tmp_path, iterations=9, extra=[Slow()], val_loader=None).train()
+    passed = time.perf_counter() - started
+    records = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert [r["iteration"] for r in records] == [1, 3, 6, 9]
+    for r in records:
+        assert 0.01 <= r["step_time"] < passed and 0 <= r["data_time"] < passed and r["memory_mb"] > 10
+    assert records[2]["eta_seconds"] >= 3 * (records[2]["step_time"] + 0.005)  # other hooks' time counts, too
+    assert records[-1]["eta_seconds"] == 0
+    assert sum(r["step_time"] * n for r, n in zip(records, (1, 2, 3, 3), strict=True)) <= passed
+
+
+def test_order_and_users_writers():
+    class Mine(Hook):
+        pass
+
+    class Mail(Writer):
+        pass
+
+    mail = Mail()
+    hooks = build_default_hooks(
+        log_period=20, checkpoint_period=10, val_loader=[], extra=[Writers(20, writers=[mail]), Mine()]
+    )
+    assert [type(hook).__name__ for hook in hooks] == [
+        "Timer", "LearningRate", "Evaluation", "BestCheckpoint", "Mine", "Writers", "PeriodicCheckpoint",
+    ]  # fmt: skip
+    assert hooks[-2].writers[-1] is mail and len(hooks[-2].writers) == 5
+
+
+def test_writers_by_name(tmp_path):
+    seen = []
+
+    @WRITER_REGISTRY.register(name="TestListWriter")
+    class ListWriter(Writer):
+        def __init__(self, *, key: str):
+            self.key = key
+
+        def write(self, trainer, record):
+            seen.append(record[self.key])
+
+    try:
+        spec = {"name": "Writers", "writers": [{"name": "TestListWriter", "key": "iteration"}]}
+        hook = HOOK_REGISTRY.build(spec, path="hooks[0]", period=3)
+        make_trainer(tmp_path, extra=[hook]).train()
+    finally:
+        del WRITER_REGISTRY._obj_map["TestListWriter"]
+    assert seen == [line["iteration"] for line in lines(tmp_path)]
+
+
+def test_all_writers(tmp_path):
+    make_trainer(tmp_path, iterations=4, all_writers=True).train()
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1

@@ -1,0 +1,196 @@
+"""Whole runs on a few drawn images: the parts meet."""
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from segkit.config import load_config, load_config_dict
+from segkit.engine import read_checkpoint, train
+from segkit.utils.errors import SegkitError
+
+TOOL = Path(__file__).parents[2] / "tools" / "train_net.py"
+SMALL = [
+    "data.train={format: synthetic, num_images: 6, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 0}",
+    "data.val={format: synthetic, num_images: 2, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 9}",
+    "data.num_workers=0", "data.batch_size=2", "model.neck.out_channels=16", "train.iterations=4",
+    "train.eval_period=2", "train.checkpoint_period=1", "train.log_period=1", "train.device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _logging():
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in [h for h in root.handlers if h not in before]:
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def config(folder, *overrides):
+    return load_config("segkit://quickstart.yaml", [*SMALL, f"output_dir={folder}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    metrics = train(config(folder))
+    return folder, metrics
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_what_is_in_the_folder(run):
+    folder, metrics = run
+    names = "config.yaml log.txt metrics.json curves.png model_best.pth model_final.pth last_checkpoint inference"
+    assert set(names.split()) <= {path.name for path in folder.iterdir()}
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert (folder / "inference" / "coco_instances_results.json").is_file()
+    assert len(list((folder / "inference").glob("*.png"))) == 2
+    lines = records(folder)
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert lines[-1]["segm/AP"] == metrics["segm/AP"] and {"lr", "memory_mb", "loss/mask"} <= lines[0].keys()
+    log = (folder / "log.txt").read_text()
+    for text in ("torchvision", "backbone", "trainable", "peak memory", "curves.png", "metrics.json", "star"):
+        assert text in log, text
+
+
+def test_the_saved_config_is_the_run(run):
+    folder, _ = run
+    cfg = load_config(folder / "config.yaml")
+    assert cfg.data.classes == ("triangle", "cross", "ring", "star")
+    state = read_checkpoint(folder / "model_final.pth")
+    assert state["classes"] == list(cfg.data.classes)
+    assert load_config_dict(state["config"]) == cfg
+
+
+def test_resuming_repeats_the_run(run, tmp_path):
+    folder, _ = run
+    for name in ("model_0000002.pth", "metrics.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "last_checkpoint").write_text("model_0000002.pth\n")
+    train(config(tmp_path), resume=True)
+    keys = [key for key in records(folder)[-1] if key.startswith(("loss/", "segm/", "bbox/"))]
+    assert [[line.get(k) for k in keys] for line in records(tmp_path)] == [
+        [line.get(k) for k in keys] for line in records(folder)
+    ]
+    a, b = (read_checkpoint(f / "model_final.pth")["model"] for f in (folder, tmp_path))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_eval_only(run):
+    folder, metrics = run
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*") if path.name != "log.txt"}
+    final = train(config(folder), eval_only=True, weights=str(folder / "model_final.pth"))
+    assert final == pytest.approx(metrics)
+    train(config(folder), eval_only=True)
+    assert "model_best.pth" in (folder / "log.txt").read_text()
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.*") if path.name != "log.txt"}
+
+
+def test_all_data_trains_and_starts_from_weights(run, tmp_path):
+    folder, _ = run
+    cfg = config(tmp_path, "data.val=null", "train.iterations=1")
+    assert train(cfg, weights=str(folder / "model_final.pth"), resume=True) == {}
+    assert not (tmp_path / "model_best.pth").exists()
+    assert "starting from the beginning" in (tmp_path / "log.txt").read_text()
+    assert load_config(tmp_path / "config.yaml").train.init_weights == str(folder / "model_final.pth")
+    with pytest.raises(SegkitError, match=r"data.val is null"):
+        train(cfg, eval_only=True)
+
+
+def test_a_split_of_the_training_data(tmp_path):
+    train(config(tmp_path, "data.val={from_train: 0.34}", "train.iterations=1"))
+    assert len(list((tmp_path / "inference").glob("*.png"))) == 2
+    assert "4 of 6 images" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["train.max_parameters=1000"], r"train.max_parameters: the model has [\d,]+ parameters"),
+        (["train.precision=fp16"], r"train.precision: fp16 needs a CUDA GPU"),
+        (["data.classes=[a, b]"], r"data.train"),
+        (["train.init_weights=/no/such.pth"], r"/no/such.pth"),
+        (["solver.optimizer.lr=-1"], r"solver.optimizer"),
+        (["solver.schedule.end_lr=5"], r"end_lr"),
+        (["model.backbone.trainable_stages=0", "model.backbone.name=NoNet"], r"NoNet"),
+    ],
+)
+def test_mistakes(tmp_path, overrides, message):
+    with pytest.raises(SegkitError, match=message):
+        train(config(tmp_path, *overrides))
+
+
+def test_no_checkpoint_to_evaluate(tmp_path):
+    with pytest.raises(SegkitError, match=r"--eval-only: there is no checkpoint"):
+        train(config(tmp_path), eval_only=True)
+
+
+def test_a_checkpoint_of_other_classes(run, tmp_path):
+    state = read_checkpoint(run[0] / "model_0000001.pth")
+    state["classes"] = ["cell", *state["classes"]]
+    torch.save(state, tmp_path / "model_0000001.pth")
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth\n")
+    with pytest.raises(SegkitError, match=r"5 classes, the data has 4 \(only in the checkpoint: cell\)"):
+        train(config(tmp_path), resume=True)
+
+
+def tool(*arguments):
+    return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True)
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
+    overrides = [*SMALL, f"output_dir={tmp_path}", "train.iterations=100000"]
+    arguments = ["--config-file", "segkit://quickstart.yaml", *overrides]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, str(TOOL), *arguments], **pipes)
+    for line in process.stdout:
+        if "iter " in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in out + err
+    assert "to go on from iteration" in out and out.rstrip().splitlines()[-1].endswith(" --resume")
+    assert read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"] >= 1
+
+
+def test_help_does_not_import_torch():
+    done = subprocess.run([sys.executable, "-X", "importtime", str(TOOL), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--eval-only" in done.stdout
+    assert "torch" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, status, message",
+    [
+        ([], 2, "--config-file is needed"),
+        (["--config-file", "no_such.yaml"], 1, "no_such.yaml"),
+        (["--config-file", "segkit://quickstart.yaml", "train.epochs", "3", "--resume", "train.sead"], 1, "train.sead"),
+    ],
+)
+def test_mistakes_on_the_command_line(arguments, status, message):
+    done = tool(*arguments)
+    assert done.returncode == status and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_flags_after_overrides():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("train_net", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    options = module.parse_arguments(["a.b", "1", "--config-file", "f.yaml", "c=d", "--resume", "e", "-1"])
+    assert options.opts == ["a.b", "1", "c=d", "e", "-1"] and options.resume and options.config_file == "f.yaml"
+    assert module.resume_command(["--config-file", "my file.yaml"]).endswith("--config-file 'my file.yaml' --resume")
+    assert module.resume_command(["--resume", "a=1"]).count("--resume") == 1

@@ -1,0 +1,148 @@
+"""One image or many, from a checkpoint or a model, in the input's own pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import segkit
+from segkit.inference.predictor import Predictor
+from segkit.structures.detections import Detections
+from segkit.utils.errors import SegkitError
+
+OVERRIDES = ["data.test_transforms=[{name: Resize, size: [64, 64]}]", "model.roi_heads.detections_per_image=5"]
+
+
+class FakeModel(nn.Module):
+    """Finds one object a row of brightness: its score is the image's mean, its box the image's lower right half."""
+
+    num_classes = 2
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.calls = []
+
+    def predict(self, images, output_sizes=None):
+        self.calls.append([tuple(image.shape[1:]) for image in images])
+        assert all(image.dtype == torch.uint8 for image in images) and not self.training
+        found = []
+        for image, size in zip(images, output_sizes, strict=True):
+            h, w = image.shape[1:]
+            score = image.float().mean() / 255
+            boxes = torch.tensor([[w / 2, h / 2, w, h], [0, 0, 1, 1]])
+            scores, labels = torch.stack([score, score / 2]), torch.tensor([1, 0])
+            found.append(Detections(boxes, scores, labels, torch.ones(2, 4, 4), (h, w)).resized(size))
+        return found
+
+
+@pytest.fixture(scope="module")
+def cfg():
+    return segkit.load_config("segkit://quickstart.yaml", OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(cfg, tmp_path_factory):
+    model = segkit.build_model(cfg, 4)
+    about = {"config": cfg.to_dict(), "classes": ["class1", "class2", "class3", "class7"], "iteration": 1}
+    path = tmp_path_factory.mktemp("run") / "model_final.pth"
+    torch.save({"model": model.state_dict(), "category_ids": [1, 2, 3, 7], **about}, path)
+    return path
+
+
+def image(value, size=(20, 30)):
+    return np.full((*size, 3), value, np.uint8)
+
+
+def make(cfg, **kwargs):
+    return Predictor(cfg, model=FakeModel(), **kwargs)
+
+
+def test_one_image_in_its_own_size(cfg):
+    predictor = make(cfg)
+    found = predictor(image(255))
+    assert isinstance(found, Detections) and found.size == (20, 30)
+    assert predictor.model.calls == [[(64, 64)]]  # the test transforms were applied
+    assert torch.allclose(found.boxes[0], torch.tensor([15.0, 10.0, 30.0, 20.0]))
+    assert predictor.classes == ["class1", "class2"] and predictor.category_ids == [1, 2]
+    found.boxes[0, 0] += 1  # plain tensors, not inference tensors
+
+
+def test_many_images(cfg):
+    predictor = make(cfg, batch_size=2, score_threshold=0.0)
+    images = [image(255), image(100, (9, 9)), torch.zeros(3, 5, 6, dtype=torch.uint8)]
+    found = predictor(images)
+    assert isinstance(found, list) and [d.size for d in found] == [(20, 30), (9, 9), (5, 6)]
+    assert [len(c) for c in predictor.model.calls] == [2, 1]
+    assert isinstance(predictor(tuple(images)), list) and predictor([]) == []
+
+
+def test_an_iterator_is_read_as_it_is_used(cfg):
+    predictor, read = make(cfg, score_threshold=0.0), []
+
+    def images():
+        for value in (255, 200, 100):
+            read.append(value)
+            yield image(value)
+
+    stream = predictor(images())
+    assert read == [] and next(stream).size == (20, 30) and read == [255]
+    assert len(list(stream)) == 2
+    assert len(list(predictor(images(), batch_size=3))) == 3 and len(predictor.model.calls[-1]) == 3
+
+
+@pytest.mark.parametrize(("threshold", "counts"), [(None, [2, 1, 0]), (0.0, [2, 2, 2]), (0.9, [1, 0, 0])])
+def test_score_threshold(cfg, threshold, counts):
+    found = make(cfg, score_threshold=threshold)([image(255), image(200), image(100)])
+    assert [len(d) for d in found] == counts
+
+
+def test_a_checkpoint_alone_is_enough(cfg, checkpoint):
+    predictor = segkit.Predictor(checkpoint, score_threshold=0.0, device="cpu")
+    assert predictor.classes[3] == "class7" and predictor.category_ids == [1, 2, 3, 7]
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    found = predictor(picture)
+    assert found.size == (40, 50) and 0 < len(found) <= 5
+    also = Predictor(cfg, weights=str(checkpoint), score_threshold=0.0, device="cpu")(picture)
+    assert torch.equal(found.boxes, also.boxes) and torch.equal(found.mask_probs, also.mask_probs)
+    loaded = Predictor.load(str(checkpoint), overrides=["predict.score_threshold=0.75"], device="cpu")
+    assert loaded.score_threshold == 0.75
+
+
+def test_random_state_is_left_alone(cfg):
+    predictor, state = make(cfg), torch.get_rng_state()
+    predictor(image(1))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_threshold_below_the_models_is_told(cfg, checkpoint, caplog):
+    Predictor(checkpoint, score_threshold=0.01, device="cpu")
+    assert "score_threshold 0.01 has no effect below 0.05" in caplog.text
+
+
+def test_mistakes(cfg, checkpoint, tmp_path):
+    with pytest.raises(SegkitError, match=r"does not exist; beside it there is 'model_final.pth'"):
+        Predictor(checkpoint.parent / "model_finall.pth")
+    with pytest.raises(SegkitError, match="is a configuration"):
+        Predictor("a.yaml")
+    with pytest.raises(SegkitError, match="either weights=PATH or model=MODULE"):
+        Predictor(cfg)
+    with pytest.raises(SegkitError, match="takes no weights or model"):
+        Predictor(checkpoint, model=FakeModel())
+    with pytest.raises(SegkitError, match=r"score_threshold is a number in 0\.\.1"):
+        make(cfg, score_threshold=50)
+    with pytest.raises(SegkitError, match="batch_size must be at least 1"):
+        make(cfg, batch_size=0)
+    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
+    with pytest.raises(SegkitError, match="holds no configuration"):
+        Predictor(tmp_path / "plain.pth")
+    other = cfg.with_overrides(["data.classes=[x, y]"])
+    with pytest.raises(SegkitError, match=r"trained for the classes class1, .*, but data.classes says x, y"):
+        Predictor(other, weights=checkpoint)
+    with pytest.raises(SegkitError, match="not a int"):
+        make(cfg)(3)
+    with pytest.raises(SegkitError, match="not a int"):
+        make(cfg)([image(3), 3])

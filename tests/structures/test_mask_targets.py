@@ -1,0 +1,100 @@
+"""Mask targets against RoIAlign of the dense masks."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torchvision.ops import roi_align
+
+from segkit.structures import InstanceMasks, mask_targets
+
+quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def check(masks, indices, boxes, resolution):
+    dense = masks.to_dense()
+    # Boxes that are inside out have no samples; torchvision's kernel would ask for a negative amount of memory.
+    upright = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], 1)
+    rois = torch.cat([indices[:, None].float(), upright], 1)
+    values = roi_align(dense[:, None].float(), rois, resolution, 1.0, 0, aligned=True)[:, 0]
+    result = masks.sample_targets(indices, boxes, resolution)
+    assert result.dtype == torch.bool and result.shape == (len(boxes), resolution, resolution)
+    tie = (values - 0.5).abs() < 1e-4
+    assert torch.equal(result | tie, (values >= 0.5) | tie)
+
+
+@quick
+@given(
+    count=st.integers(1, 6),
+    size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    resolution=st.sampled_from([1, 7, 14, 28]),
+    seed=st.integers(0, 10**6),
+)
+def test_equal_to_roi_align(draw_objects, count, size, resolution, seed):
+    generator = torch.Generator().manual_seed(seed)
+    masks = InstanceMasks.from_dense(draw_objects(count, *size, seed))
+    indices = torch.randint(0, count, (20,), generator=generator)
+    boxes = masks.boxes()[indices] + torch.randn(20, 4, generator=generator) * 4
+    boxes[10:] = torch.rand(10, 4, generator=generator) * 80 - 15  # anywhere, also inside out
+    check(masks, indices, boxes, resolution)
+
+
+def test_whole_pixels_and_halves(draw_cells):
+    masks = draw_cells(30, (1, 60), (90, 80))
+    indices = torch.arange(30)
+    for shift in (0, 0.5, -1):
+        check(masks, indices, masks.boxes() + shift, 14)
+
+
+def test_large_boxes_take_many_samples(draw_cells):
+    masks = draw_cells(6, (1, 500), (600, 700))
+    boxes = torch.tensor([[-50.0, -40, 730, 640]]).repeat(6, 1)
+    check(masks, torch.arange(6), boxes, 28)
+    check(masks, torch.arange(6), boxes, 14)
+
+
+def test_a_mask_that_fills_its_box_is_all_ones():
+    dense = torch.zeros(2, 64, 64, dtype=torch.bool)
+    dense[0, 10:50, 20:60] = True
+    dense[1] = True
+    masks = InstanceMasks.from_dense(dense)
+    assert bool(masks.sample_targets(torch.arange(2), masks.boxes(), 28).all())
+
+
+def test_full_image_and_boxes_beyond_it():
+    masks = InstanceMasks.from_dense(torch.ones(1, 20, 30, dtype=torch.bool))
+    boxes = torch.tensor([[0.0, 0, 30, 20], [-9, -8, 40, 33], [29, 19, 30.5, 20.5], [-5, -5, 0.2, 0.2], [31, 0, 40, 9]])
+    check(masks, torch.zeros(5, dtype=torch.long), boxes, 14)
+
+
+def test_nothing():
+    masks = InstanceMasks.from_dense(torch.zeros(2, 9, 9, dtype=torch.bool))
+    none = torch.zeros(0, dtype=torch.long)
+    assert masks.sample_targets(none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
+    assert InstanceMasks.empty((9, 9)).sample_targets(none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
+    assert not masks.sample_targets(torch.tensor([0, 1]), torch.tensor([[0.0, 0, 9, 9], [2, 2, 2, 2]]), 14).any()
+    full = InstanceMasks.from_dense(torch.ones(1, 9, 9, dtype=torch.bool))
+    assert not full.sample_targets(torch.tensor([0]), torch.tensor([[5.0, 5, 3, 3]]), 14).any()
+
+
+def test_autocast_and_low_precision_boxes_change_nothing(draw_cells):
+    masks = draw_cells(20, (16, 60), (300, 300))
+    expected = mask_targets(masks, torch.arange(20), masks.boxes(), 28)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mask_targets(masks, torch.arange(20), masks.boxes(), 28), expected)
+
+
+@pytest.mark.gpu
+def test_same_on_cuda(draw_cells):
+    masks = draw_cells(60, (1, 300), (600, 700))
+    indices = torch.arange(120) % 60
+    boxes = masks.boxes()[indices] + torch.randn(120, 4) * 5
+    here = masks.sample_targets(indices, boxes, 28)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        with torch.autocast("cuda", dtype=torch.float16):
+            there = masks.to("cuda").sample_targets(indices.cuda(), boxes.cuda(), 28)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+    assert there.device.type == "cuda"
+    assert (here != there.cpu()).float().mean() < 1e-4

@@ -1,0 +1,71 @@
+"""1,000 objects on a canvas of 4096 x 4096: nothing costs N x H x W (16 GB), nor a canvas for each object in turn."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from segkit.structures import InstanceMasks, paste_masks
+
+SIZE = (4096, 4096)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the largest tensor, in bytes, that any operation gives."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(value, torch.Tensor):
+                self.largest = max(self.largest, value.numel() * value.element_size())
+        return result
+
+
+@pytest.fixture(scope="module")
+def masks(draw_cells):
+    return draw_cells(1000, (1, 50), SIZE)
+
+
+STEPS = {
+    "hflip": lambda m: m.hflip(),
+    "vflip": lambda m: m.vflip(),
+    "rot90": lambda m: m.rot90(),
+    "crop": lambda m: m.crop(1000, 1000, 3000, 3100),
+    "resize": lambda m: m.resize((3000, 3001)),
+    "index": lambda m: m[torch.arange(1000).flip(0)],
+    "areas": lambda m: m.areas(),
+    "rle": lambda m: InstanceMasks.from_rle(m.to_rle()),
+    "targets": lambda m: m.sample_targets(torch.arange(1000), m.boxes(), 28),
+    "paste": lambda m: paste_masks(torch.ones(1000, 28, 28), m.boxes(), SIZE),
+    "polygons": lambda m: InstanceMasks.from_polygons(
+        [[[x, y, x, b, r, b, r, y]] for x, y, r, b in m.extents.tolist()], SIZE
+    ),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_dense_masks(masks, step, monkeypatch):
+    seen = []
+    for name in ("zeros", "empty", "ones", "full"):
+        original = getattr(np, name)
+        monkeypatch.setattr(
+            np, name, lambda shape, *a, f=original, **k: (seen.append(int(np.prod(shape))), f(shape, *a, **k))[1]
+        )
+    with LargestTensor() as mode:
+        STEPS[step](masks)
+    assert mode.largest < 80 * 2**20, f"{mode.largest / 2**20:.0f} MB"
+    assert max(seen, default=0) < 8 * masks.bits.numel()
+
+
+def test_round_trip_and_label_map(masks):
+    again = InstanceMasks.from_rle(masks.to_rle())
+    assert torch.equal(again.extents, masks.extents) and torch.equal(again.bits, masks.bits)
+    labels = np.zeros(SIZE, np.int32)
+    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(masks.crops(), masks.extents.tolist(), strict=True)):
+        labels[y0:y1, x0:x1][crop.numpy() > 0] = i + 1
+    cut = InstanceMasks.from_label_map(labels)
+    values = np.unique(labels)[1:]
+    assert len(cut) == len(values)
+    assert cut.areas().tolist() == np.bincount(labels.reshape(-1))[values].tolist()

@@ -1,0 +1,58 @@
+"""What is imported when: ``import segkit`` and ``--help`` stay cheap by not importing torch (nothing is timed here)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import segkit
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = sorted((ROOT / "tools").glob("[!_]*.py"))
+HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "PIL", "tensorboard", "pycocotools", "hotcoco")
+
+
+def run(code: str, *arguments: str) -> str:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=env, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_segkit_imports_nothing_heavy():
+    code = f"import segkit, sys; print([m for m in {HEAVY} if m in sys.modules], segkit.__version__)"
+    assert run(code).strip() == f"[] {segkit.__version__}"
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.name)
+def test_help_answers_without_torch(tool):
+    code = (
+        "import runpy, sys\n"
+        "tool = sys.argv[1]\n"
+        "sys.argv = [tool, '--help']\n"
+        "try:\n"
+        "    runpy.run_path(tool, run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        f"print('HEAVY', [m for m in {HEAVY} if m in sys.modules])\n"
+    )
+    out = run(code, str(tool))
+    assert "usage:" in out and out.rstrip().endswith("HEAVY []")
+
+
+@pytest.mark.parametrize("name", [name for name in segkit.__all__ if name != "__version__"])
+def test_every_listed_name_is_there(name):
+    assert getattr(segkit, name).__module__.startswith("segkit.")
+    assert name in dir(segkit)
+
+
+def test_names_are_listed_once_and_others_are_an_attribute_error():
+    listed = [name for names in segkit._HOMES.values() for name in names]
+    assert sorted([*listed, "__version__"]) == sorted(segkit.__all__)
+    assert not hasattr(segkit, "no_such_name")

@@ -1,0 +1,82 @@
+"""curves.png from metrics.json, also of short, resumed and broken-off runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.utils.errors import SegkitError
+from segkit.visualization.curves import plot_curves, read_metrics, smoothed
+
+
+def write(path, records, tail=""):
+    path.write_text("\n".join([*(json.dumps(record) for record in records), tail]), encoding="utf-8")
+    return path
+
+
+def record(i):
+    return {"iteration": i, "loss/total": 2.0 / i, "loss/mask": 1.0 / i, "loss/cls": 0.5, "lr": 1e-4, "memory_mb": 10.0}
+
+
+def test_a_run(tmp_path):
+    records = [record(i) for i in range(20, 1000, 20)]
+    records += [
+        {"iteration": 1000, "segm/AP": 0.4, "segm/AP50": 0.7, "segm/AP75": 0.4, "bbox/AP": 0.4, "segm/AP-a": 0.4}
+    ]
+    out = plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
+    picture = np.asarray(Image.open(out).convert("RGB"))
+    assert picture.shape[1] > 1000 and picture.std() > 5
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["curves.png", "metrics.json"]
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [record(1)],
+        [{"iteration": 1, "loss/total": None}, record(2)],
+        [{"iteration": 5, "segm/AP": 0.1}],
+        [record(1), record(1)],
+    ],
+)
+def test_short_runs(tmp_path, records):
+    assert plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png").is_file()
+
+
+def test_not_a_number_is_left_out(tmp_path):
+    records = [record(i) for i in range(1, 40)]
+    records[5]["loss/mask"] = float("nan")
+    plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
+
+
+def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
+    first, second = [record(i) for i in (10, 20, 30)], [{**record(i), "lr": 5.0} for i in (20, 30, 40)]
+    found = read_metrics(write(tmp_path / "metrics.json", first + second))
+    assert [r["iteration"] for r in found if r["iteration"] > 20] == [30, 40] and found[-1]["lr"] == 5.0
+    assert [r["lr"] for r in found] == sorted(r["lr"] for r in found)
+
+
+def test_broken_files(tmp_path, caplog):
+    path = write(tmp_path / "metrics.json", [record(1)], tail='{"iteration": 2, "lo')
+    assert len(read_metrics(path)) == 1 and "cut short" in caplog.text
+    path.write_text('nonsense\n{"iteration": 1}\n')
+    with pytest.raises(SegkitError, match=r"metrics\.json, line 1"):
+        read_metrics(path)
+    with pytest.raises(SegkitError, match="there is no metrics file"):
+        plot_curves(tmp_path / "no.json", tmp_path / "curves.png")
+    with pytest.raises(SegkitError, match="no losses, learning rates or APs"):
+        plot_curves(write(path, [{"iteration": 1, "memory_mb": 3}]), tmp_path / "curves.png")
+
+
+def test_smoothing():
+    assert np.allclose(smoothed(np.full(100, 3.0)), 3.0)
+    line = np.arange(100.0)
+    assert np.allclose(smoothed(line)[10:90], line[10:90])  # no delay
+    noisy = line.copy()
+    noisy[50] = np.nan
+    assert np.isfinite(smoothed(noisy)).all()
+    assert np.isnan(smoothed(np.full(3, np.nan))).all()
