@@ -6,15 +6,6 @@ python tools/predict.py --weights output/cells/model_final.pth images/ 'more/*.t
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-
-if __name__ == "__main__":  # from a checkout, the package beside this file is the one meant
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from segkit.utils.cli import run_cli
-from segkit.utils.errors import SegkitError
-
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; imports no torch, so that --help answers at once."""
@@ -38,15 +29,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(args: argparse.Namespace) -> None:
     """Find the inputs, check them, predict, say where everything is."""
-    args = parse_arguments()
     from segkit.data.formats.id_map import load_id_map
     from segkit.evaluation.results import PredictionsWriter
     from segkit.evaluation.submission import SubmissionWriter
     from segkit.inference.find_inputs import find_inputs
     from segkit.inference.predict_files import Writer, name_inputs, predict_files
     from segkit.inference.predictor import Predictor
+    from segkit.utils.errors import SegkitError
     from segkit.utils.logging import setup_logging
     from segkit.visualization.overlays import OverlayWriter
 
@@ -78,4 +69,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_cli(main)
+    options = parse_arguments()  # before any import of segkit: --help and typing mistakes answer at once
+    from segkit.utils.cli import run_cli
+
+    run_cli(lambda: main(options))

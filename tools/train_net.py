@@ -17,7 +17,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in output_dir")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the run's best model, or --weights")
-    parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit, torchvision, Detectron2")
+    parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit's or torchvision's")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides: train.epochs 3, data.batch_size=2")
     options = parser.parse_intermixed_args(arguments)
     if options.config_file is None:

@@ -33,7 +33,7 @@ def SGD(
         decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused_works(model))
 
 
 @OPTIMIZER_REGISTRY.register
@@ -56,7 +56,7 @@ def AdamW(
         decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused_works(model))
 
 
 @OPTIMIZER_REGISTRY.register
@@ -79,4 +79,9 @@ def Adam(
         decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
-    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps)
+    return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=fused_works(model))
+
+
+def fused_works(model: nn.Module) -> bool:
+    """Whether torch's fused kernels, one pass over each parameter, serve all that trains: floats on a CPU or on CUDA."""
+    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters() if p.requires_grad)

@@ -126,7 +126,8 @@ def _resize_windows(
         reach = int((bottom - top)[group].max()), int((right - left)[group].max())
         if 0 in reach:
             continue
-        images = gather_windows(bits, starts[group], strides[owners[group]], *reach)
+        tall, wide = (bottom - top)[group], (right - left)[group]
+        images = gather_windows(bits, starts[group], strides[owners[group]], tall, wide)
         length = int(heights[group].max()), int(widths[group].max())
         x0, y0, x1, y1 = tiles[group].unbind(1)
         rows = axes[0].weights(y0, y1, length[0], top[group], bottom[group], reach[0])

@@ -51,8 +51,7 @@ def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolutio
     starts = masks.offsets[indices] + corner[:, 1] * strides + corner[:, 0]
     heights, widths = heights_widths(windows)
     for group in size_buckets(heights, widths, BUDGET):
-        size = int(heights[group].max()), int(widths[group].max())
-        images = gather_windows(masks.bits, starts[group].to(device), strides[group].to(device), *size)
+        images = gather_windows(masks.bits, starts[group], strides[group], heights[group], widths[group])
         rows, columns = (
             bin_weights(boxes[group, k::2], windows[group, k::2], masks.canvas[1 - k], resolution, device)
             for k in (1, 0)

@@ -38,7 +38,7 @@ class InstanceMasks:
 
     def __init__(self, bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> None:
         assert bits.dtype == torch.uint8 and bits.dim() == 1, (bits.dtype, bits.shape)
-        self.bits = bits
+        self.bits = bits.contiguous()
         self.extents = extents.to("cpu", torch.long).reshape(-1, 4)
         self.canvas = (int(canvas[0]), int(canvas[1]))
         self.offsets = offsets_of(self.extents)  # int64 [N + 1], on the CPU

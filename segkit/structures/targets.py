@@ -28,7 +28,7 @@ class Targets:
     boxes: Tensor
     labels: Tensor
     masks: InstanceMasks | None = None
-    crowd: Tensor | None = None
+    crowd: Tensor = None  # type: ignore[assignment]  # always a tensor once made
 
     def __post_init__(self) -> None:
         if self.boxes.numel() == 0:
@@ -60,19 +60,16 @@ class Targets:
     def __getitem__(self, index: Tensor | slice | list[int]) -> Targets:
         """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
         masks = None if self.masks is None else self.masks[index]
-        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])  # type: ignore[index]
+        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
         """The same targets on a device; copies only what is elsewhere."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
-        boxes, labels, crowd = (
-            value.to(device, non_blocking=non_blocking)
-            for value in (self.boxes, self.labels, self.crowd)  # type: ignore[union-attr]
-        )
+        parts = (self.boxes, self.labels, self.crowd)
+        boxes, labels, crowd = (value.to(device, non_blocking=non_blocking) for value in parts)
         return Targets(boxes, labels, masks, crowd)
 
     def pin_memory(self) -> Targets:
         """A copy in page-locked memory, from which copies to a GPU may overlap with computing."""
         masks = None if self.masks is None else self.masks.pin_memory()
-        crowd = self.crowd.pin_memory()  # type: ignore[union-attr]
-        return Targets(self.boxes.pin_memory(), self.labels.pin_memory(), masks, crowd)
+        return Targets(self.boxes.pin_memory(), self.labels.pin_memory(), masks, self.crowd.pin_memory())

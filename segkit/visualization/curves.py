@@ -54,6 +54,7 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
         _panel(axes, title, {name: _series(records, name) for name in names})
     # Whole or not there, but not forced to the disk as atomic_write does: the picture can be drawn again.
     path = Path(output)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     figure.savefig(temporary)
     os.replace(temporary, path)

@@ -25,7 +25,7 @@ def test_extending(tmp_path):
     weights = tmp_path / "out/model_final.pth"
     result = run([ROOT / "tools/predict.py", "--weights", weights, image, "--output", tmp_path / "predicted"], tmp_path)
     assert result.returncode == 0, result.stderr
-    assert list((tmp_path / "predicted").glob("*.png"))
+    assert list((tmp_path / "predicted").rglob("*.png"))
 
 
 def test_library(tmp_path):

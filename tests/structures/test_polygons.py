@@ -10,6 +10,8 @@ from pycocotools import mask as pycocotools
 from segkit.structures import InstanceMasks
 from segkit.utils.errors import SegkitError
 
+# pycocotools' own, with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 quick = settings(deadline=None, max_examples=25)
 
 
