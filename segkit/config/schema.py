@@ -124,7 +124,7 @@ class TrainConfig:
     best_metric: Annotated[str, Help("model_best.pth is where this metric of the validation was highest")] = "segm/AP"
     init_weights: Annotated[
         str | None,
-        Help("weights of the whole model to start from: file, URL or name of torchvision's, as MaskRCNN_ResNet50_FPN_Weights.COCO_V1"),
+        Help("weights of the whole model to start from: a file, a URL, or a name of torchvision's weights"),
     ] = None
     max_parameters: Annotated[int | None, Bounds(1), Help("refuse to train a model with more parameters")] = None
 

@@ -144,8 +144,10 @@ def test_checkpoints(train, tmp_path):
 
 def test_predicting(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    status, error = run_tool("predict", ["--weights", "no.pth", "x.png", "--output", "out"], monkeypatch, capsys)
-    assert status == 1 and "no.pth" in error and "Traceback" not in error
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save("x.png")
+    for weights, image, named in (("no.pth", "x.png", "no.pth"), ("no.pth", "y.png", "y.png")):
+        status, error = run_tool("predict", ["--weights", weights, image, "--output", "out"], monkeypatch, capsys)
+        assert status == 1 and named in error and "Traceback" not in error
 
 
 def test_an_unknown_flag_is_not_swallowed(monkeypatch, capsys):
