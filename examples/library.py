@@ -1,6 +1,6 @@
 """segkit as a library: no configuration file, no trainer, your own loop.
 
-    python examples/library.py [STEPS]
+python examples/library.py [STEPS]
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from segkit.modeling.backbones import TinyNet
 def main(steps: int = 20) -> None:
     images = Synthetic(num_images=64, seed=0)
     model = segkit.mask_rcnn(
-        TinyNet(), num_classes=len(images.classes), fpn_channels=32, mask_conv_dims=(32,), fc_dims=(64,),
+        TinyNet(),
+        num_classes=len(images.classes),
+        fpn_channels=32,
+        mask_conv_dims=(32,),
+        fc_dims=(64,),
         anchor_sizes=((16,), (32,), (48,), (64,), (96,)),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

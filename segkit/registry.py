@@ -76,7 +76,9 @@ class Registry(FvcoreRegistry):
         self._load_home()
         if name not in self._obj_map:
             raise SegkitError(
-                f"no {self.title} is called '{name}'{did_you_mean(name, self._obj_map)}", value=name, choices=self._obj_map
+                f"no {self.title} is called '{name}'{did_you_mean(name, self._obj_map)}",
+                value=name,
+                choices=self._obj_map,
             )
         return self._obj_map[name]
 
@@ -146,7 +148,9 @@ class Registry(FvcoreRegistry):
             if isinstance(slot, Slot) and value is not None:
                 runtime.update({given: getattr(value, attribute) for given, attribute in slot.gives.items()})
             arguments[key] = value
-        missing = [p for p in schema.runtime if p not in runtime and schema.runtime[p].default is inspect.Parameter.empty]
+        missing = [
+            p for p in schema.runtime if p not in runtime and schema.runtime[p].default is inspect.Parameter.empty
+        ]
         assert not missing, f"{path}: the builder of {name} gave no {', '.join(missing)}"
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
@@ -176,7 +180,7 @@ class Signature:
     slots: dict[str, Slot | SlotList]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def signature_of(component: Callable[..., Any]) -> Signature:
     """Read a component's constructor (or a factory function's parameters) as a schema."""
     function: Any = component.__init__ if inspect.isclass(component) else component
@@ -184,7 +188,9 @@ def signature_of(component: Callable[..., Any]) -> Signature:
     try:
         annotations = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
-        raise SegkitError(f"{component.__module__}.{component.__qualname__}: cannot read its annotations: {error}") from error
+        raise SegkitError(
+            f"{component.__module__}.{component.__qualname__}: cannot read its annotations: {error}"
+        ) from error
     kinds = inspect.Parameter
     runtime = {n: p for n, p in parameters.items() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)}
     options = {n: p for n, p in parameters.items() if p.kind is kinds.KEYWORD_ONLY}

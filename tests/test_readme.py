@@ -81,7 +81,12 @@ def test_the_error_is_what_is_printed():
 
 def test_names_are_registered():
     table = README.split("| part | names |")[1].split("\n\n")[0]
-    known = {name for registry in vars(segkit.registry).values() if isinstance(registry, segkit.Registry) for name in registry.names()}
+    known = {
+        name
+        for registry in vars(segkit.registry).values()
+        if isinstance(registry, segkit.Registry)
+        for name in registry.names()
+    }
     for name in re.findall(r"`([A-Z]\w+)`", table):
         assert name in known, name
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line; imports no torch, so that --help answers at once."""
     parser = argparse.ArgumentParser(

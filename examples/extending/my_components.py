@@ -34,7 +34,9 @@ class PlainNet(nn.Module):
         for i in range(4):
             name = f"stage{i + 1}"
             self.stages[name] = nn.Sequential(
-                nn.Conv2d(channels, width << i, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width << i), nn.ReLU()
+                nn.Conv2d(channels, width << i, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width << i),
+                nn.ReLU(),
             )
             channels = width << i
             self.out_features[name] = FeatureSpec(channels=channels, stride=4 << i)

@@ -31,7 +31,7 @@ RESOLVERS = (
 class Reader(yaml.SafeLoader):
     """Composes nodes; constructs scalars only."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
 
 class Writer(yaml.SafeDumper):

@@ -84,4 +84,6 @@ def Adam(
 
 def fused_works(model: nn.Module) -> bool:
     """Whether torch's fused kernels, one pass over each parameter, serve all that trains: floats on a CPU or on CUDA."""
-    return all(p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters() if p.requires_grad)
+    return all(
+        p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters() if p.requires_grad
+    )

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, UP007, UP045 - a case a line
+# ruff: noqa: UP007, UP045 - a case a line
 from __future__ import annotations
 
 import collections.abc

@@ -64,8 +64,14 @@ def test_takes_a_step_at_reduced_size(name):
 @pytest.mark.parametrize("name", STUDY)
 def test_the_study_keeps_its_recipe(name):
     cfg = segkit.load_config(f"segkit://{name}")
-    assert cfg.data.batch_size == 4 and cfg.train.epochs == 20 and cfg.train.precision == "fp16" and cfg.train.seed == 42
-    assert (cfg.solver.optimizer.name, cfg.solver.optimizer.lr, cfg.solver.optimizer.weight_decay) == ("AdamW", 1e-4, 1e-2)
+    assert (
+        cfg.data.batch_size == 4 and cfg.train.epochs == 20 and cfg.train.precision == "fp16" and cfg.train.seed == 42
+    )
+    assert (cfg.solver.optimizer.name, cfg.solver.optimizer.lr, cfg.solver.optimizer.weight_decay) == (
+        "AdamW",
+        1e-4,
+        1e-2,
+    )
     assert (cfg.solver.schedule.name, cfg.solver.schedule.end_lr, cfg.solver.schedule.step) == ("Cosine", 1e-6, "epoch")
     assert cfg.solver.clip_norm == 1.0 and cfg.data.val.from_train == 0.1
     names = [t.name for t in cfg.data.train_transforms]

@@ -92,7 +92,12 @@ def test_label_maps(train, tmp_path):
     mask = np.zeros((40, 50), np.uint16)
     mask[5:20, 5:20] = 1
     root = tmp_path / "set"
-    data = [f"data.train={{format: label_map, root: {root}}}", "data.val=null", "data.num_workers=0", "train.iterations=1"]
+    data = [
+        f"data.train={{format: label_map, root: {root}}}",
+        "data.val=null",
+        "data.num_workers=0",
+        "train.iterations=1",
+    ]
     root.mkdir()
     expect(train(*data), "set")  # zero training images
     write_label_map(root / "a", mask)
@@ -116,8 +121,15 @@ def test_coco(train, tmp_path):
         "images": [{"id": 1, "file_name": "a.png", "height": 40, "width": 50}],
         "categories": [{"id": 3, "name": "cell"}],
         "annotations": [
-            {"id": 1, "image_id": 1, "category_id": 4, "bbox": [5, 5, 10, 10], "area": 100, "iscrowd": 0,
-             "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]]}
+            {
+                "id": 1,
+                "image_id": 1,
+                "category_id": 4,
+                "bbox": [5, 5, 10, 10],
+                "area": 100,
+                "iscrowd": 0,
+                "segmentation": [[5, 5, 15, 5, 15, 15, 5, 15]],
+            }
         ],
     }
     path.write_text(json.dumps(content))
@@ -134,8 +146,13 @@ def test_checkpoints(train, tmp_path):
     weights = tmp_path / "out" / "model_final.pth"
     before = weights.read_bytes()
     three = "data.train={format: synthetic, num_images: 4, classes: [triangle, cross, ring]}"
-    other = train("train.iterations=1", "data.num_workers=0", three, "data.val={format: synthetic, num_images: 2, classes: [triangle, cross, ring]}",
-                  flags=["--eval-only", "--weights", str(weights)])
+    other = train(
+        "train.iterations=1",
+        "data.num_workers=0",
+        three,
+        "data.val={format: synthetic, num_images: 2, classes: [triangle, cross, ring]}",
+        flags=["--eval-only", "--weights", str(weights)],
+    )
     expect(other, "star")
     assert weights.read_bytes() == before
     (tmp_path / "garbage.pth").write_bytes(b"garbage")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import nn
 from torchvision.models import resnet
 
 from segkit.modeling.backbones.base import Backbone

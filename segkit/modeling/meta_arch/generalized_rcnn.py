@@ -8,9 +8,16 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
 from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
-from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, NECK_REGISTRY, PROPOSAL_GENERATOR_REGISTRY
-from segkit.registry import ROI_HEADS_REGISTRY, Slot
+from segkit.registry import (
+    BACKBONE_REGISTRY,
+    META_ARCH_REGISTRY,
+    NECK_REGISTRY,
+    PROPOSAL_GENERATOR_REGISTRY,
+    ROI_HEADS_REGISTRY,
+    Slot,
+)
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
@@ -47,8 +54,8 @@ class GeneralizedRCNN(nn.Module):
         *,
         backbone: Annotated[nn.Module, Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
         neck: Annotated[nn.Module | None, Slot(NECK_REGISTRY, gives={"in_features": "out_features"})],
-        proposal_generator: Annotated[nn.Module, Slot(PROPOSAL_GENERATOR_REGISTRY)],
-        roi_heads: Annotated[nn.Module, Slot(ROI_HEADS_REGISTRY)],
+        proposal_generator: Annotated[ProposalGenerator, Slot(PROPOSAL_GENERATOR_REGISTRY)],
+        roi_heads: Annotated[ROIHeads, Slot(ROI_HEADS_REGISTRY)],
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
         size_divisor: int = 32,
@@ -152,7 +159,9 @@ class GeneralizedRCNN(nn.Module):
         if isinstance(images, ImageBatch):
             images = [image[:, :h, :w] for image, (h, w) in zip(images.tensor, images.sizes, strict=True)]
         check_images(images, channels=len(self.pixel_mean))
-        normalized = [normalize(image.to(self.device, non_blocking=True), self.pixel_mean, self.pixel_std) for image in images]
+        normalized = [
+            normalize(image.to(self.device, non_blocking=True), self.pixel_mean, self.pixel_std) for image in images
+        ]
         batch = ImageBatch.from_images(normalized, divisor=self.size_divisor)
         return ImageBatch(batch.tensor.contiguous(memory_format=torch.channels_last), batch.sizes)
 

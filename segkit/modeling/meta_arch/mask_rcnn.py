@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
@@ -35,7 +36,8 @@ def mask_rcnn(
         detections_per_image: the most an image can have.
         score_threshold: detections below are dropped.
     """
-    neck = FPN(backbone.out_features, out_channels=fpn_channels)
+    published: Mapping[str, FeatureSpec] = backbone.out_features  # type: ignore[assignment]
+    neck = FPN(published, out_channels=fpn_channels)
     features = neck.out_features
     anchors = AnchorGenerator(features, sizes=anchor_sizes)
     rpn = RPN(features, anchor_generator=anchors, head=RPNHead(features, anchors.num_anchors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class FPN(nn.Module):
                 f"top_block is '{top_block}'; valid: maxpool, p6p7, null", key="top_block", value=top_block
             )
         strides = [spec.stride for spec in in_features.values()]
-        if not strides or any(coarse != 2 * fine for fine, coarse in zip(strides, strides[1:], strict=False)):
+        if not strides or any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
             raise SegkitError(f"FPN needs maps of which each has twice the stride of the one before; it gets {strides}")
         self.in_names = list(in_features)
         self.top_block = top_block

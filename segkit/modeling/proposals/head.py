@@ -34,7 +34,9 @@ class RPNHead(nn.Module):
         super().__init__()
         widths = {spec.channels for spec in in_features.values()}
         if len(widths) != 1:
-            raise SegkitError(f"the levels {', '.join(in_features)} must share one number of channels, not {sorted(widths)}")
+            raise SegkitError(
+                f"the levels {', '.join(in_features)} must share one number of channels, not {sorted(widths)}"
+            )
         if conv_depth < 1:
             raise SegkitError(f"conv_depth must be at least 1, not {conv_depth}")
         width = widths.pop()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.modeling.interfaces import ProposalGenerator
 from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
 from segkit.modeling.layers.boxes import at_least, class_nms, clip_boxes
 from segkit.modeling.layers.feature_spec import FeatureSpec
@@ -39,7 +40,7 @@ class RPNOutput:
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register
-class RPN(nn.Module):
+class RPN(ProposalGenerator):
     """Anchors, a head that scores and moves them, and the choice of the best as proposals.
 
     Args:
@@ -62,9 +63,7 @@ class RPN(nn.Module):
         self,
         in_features: Mapping[str, FeatureSpec],
         *,
-        anchor_generator: Annotated[
-            nn.Module, Slot(ANCHOR_GENERATOR_REGISTRY, gives={"num_anchors": "num_anchors"})
-        ],
+        anchor_generator: Annotated[nn.Module, Slot(ANCHOR_GENERATOR_REGISTRY, gives={"num_anchors": "num_anchors"})],
         head: Annotated[nn.Module, Slot(RPN_HEAD_REGISTRY)],
         pre_nms_top_k: tuple[int, int] = (2000, 1000),
         post_nms_top_k: tuple[int, int] = (1000, 1000),
@@ -81,7 +80,9 @@ class RPN(nn.Module):
         if min(*pre_nms_top_k, *post_nms_top_k, samples) < 1:
             raise SegkitError("pre_nms_top_k, post_nms_top_k and samples must be at least 1")
         if not 0 <= background_iou <= foreground_iou <= 1:
-            raise SegkitError(f"expected 0 <= background_iou ({background_iou}) <= foreground_iou ({foreground_iou}) <= 1")
+            raise SegkitError(
+                f"expected 0 <= background_iou ({background_iou}) <= foreground_iou ({foreground_iou}) <= 1"
+            )
         if not 0 < nms_threshold <= 1 or not 0 <= positive_fraction <= 1:
             raise SegkitError("nms_threshold and positive_fraction must lie between 0 and 1")
         self.levels = list(in_features)

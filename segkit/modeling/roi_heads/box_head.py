@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.modeling.interfaces import BoxHead
 from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.losses import smooth_l1_sum
@@ -18,7 +19,7 @@ from segkit.utils.errors import SegkitError
 
 
 @ROI_BOX_HEAD_REGISTRY.register
-class FastRCNNHead(nn.Module):
+class FastRCNNHead(BoxHead):
     """RoIAlign, optional convolutions, fully connected layers, then class logits and box offsets.
 
     Args:
@@ -74,6 +75,7 @@ class FastRCNNHead(nn.Module):
         self.classifier = nn.Linear(fc_dims[-1], num_classes + 1)
         self.offsets = nn.Linear(fc_dims[-1], 4 * (1 if class_agnostic else num_classes))
         for fc in self.fcs:
+            assert isinstance(fc, nn.Linear)
             nn.init.kaiming_uniform_(fc.weight, a=1)
             nn.init.zeros_(fc.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.roi_pooler import ROIPooler
 from segkit.registry import ROI_MASK_HEAD_REGISTRY
@@ -16,7 +17,7 @@ from segkit.utils.errors import SegkitError
 
 
 @ROI_MASK_HEAD_REGISTRY.register
-class FCNMaskHead(nn.Module):
+class FCNMaskHead(MaskHead):
     """RoIAlign, 3x3 convolutions, one doubling of the resolution, then a mask logit a class.
 
     Args:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
@@ -21,7 +22,7 @@ from segkit.utils.errors import SegkitError
 
 
 @ROI_HEADS_REGISTRY.register
-class StandardROIHeads(nn.Module):
+class StandardROIHeads(ROIHeads):
     """Samples proposals for the losses; scores, moves and masks them at test.
 
     Args:
@@ -44,8 +45,8 @@ class StandardROIHeads(nn.Module):
         in_features: Mapping[str, FeatureSpec],
         num_classes: int,
         *,
-        box_head: Annotated[nn.Module, Slot(ROI_BOX_HEAD_REGISTRY)],
-        mask_head: Annotated[nn.Module | None, Slot(ROI_MASK_HEAD_REGISTRY)],
+        box_head: Annotated[BoxHead, Slot(ROI_BOX_HEAD_REGISTRY)],
+        mask_head: Annotated[MaskHead | None, Slot(ROI_MASK_HEAD_REGISTRY)],
         foreground_iou: float = 0.5,
         samples: int = 512,
         positive_fraction: float = 0.25,

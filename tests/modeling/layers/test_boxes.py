@@ -55,7 +55,9 @@ def test_suppression_by_class_in_any_precision(dtype):
     labels = torch.arange(120) % 90
     scores = torch.rand(120)
     kept = class_nms(boxes, scores, labels, 0.5)
-    expected = torch.cat([torch.nonzero(labels == k).squeeze(1)[nms(boxes[labels == k], scores[labels == k], 0.5)] for k in range(90)])
+    expected = torch.cat(
+        [torch.nonzero(labels == k).squeeze(1)[nms(boxes[labels == k], scores[labels == k], 0.5)] for k in range(90)]
+    )
     assert sorted(kept.tolist()) == sorted(expected.tolist())
     assert (scores[kept].diff() <= 0).all()
 

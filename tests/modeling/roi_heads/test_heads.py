@@ -72,7 +72,12 @@ def brute_force_selection(boxes, scores, size, threshold, nms, limit):
         for k in range(boxes.shape[1]):
             if scores[p, k] > threshold:
                 x0, y0, x1, y1 = boxes[p, k].tolist()
-                box = [min(max(x0, 0), size[1]), min(max(y0, 0), size[0]), min(max(x1, 0), size[1]), min(max(y1, 0), size[0])]
+                box = [
+                    min(max(x0, 0), size[1]),
+                    min(max(y0, 0), size[0]),
+                    min(max(x1, 0), size[1]),
+                    min(max(y1, 0), size[0]),
+                ]
                 if box[2] > box[0] and box[3] > box[1]:
                     candidates.append((scores[p, k].item(), k, box))
     kept = []

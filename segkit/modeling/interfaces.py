@@ -1,0 +1,85 @@
+"""What the parts of a two-stage detector owe each other. A part of your own derives from the class of its place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.structures.detections import Detections
+from segkit.structures.targets import Targets
+
+
+class ProposalGenerator(nn.Module, ABC):
+    """Says where objects may be. ``forward(features)`` gives what the two methods below take, in a form of its own."""
+
+    @abstractmethod
+    def losses(self, output: Any, targets: Sequence[Targets], generator: torch.Generator | None) -> dict[str, Tensor]:
+        """Training losses by name, scalars."""
+
+    @abstractmethod
+    def proposals(self, output: Any, sizes: Sequence[tuple[int, int]], training: bool) -> list[Tensor]:
+        """Boxes [P_i, 4] XYXY of each image of (height, width), best first; more of them for training."""
+
+
+class BoxHead(nn.Module, ABC):
+    """Classifies and moves boxes. ``forward(features, boxes)`` gives logits [N, K + 1] and offsets [N, K or 1, 4]."""
+
+    @abstractmethod
+    def losses(
+        self, logits: Tensor, offsets: Tensor, proposals: Tensor, labels: Tensor, objects: Tensor
+    ) -> dict[str, Tensor]:
+        """Training losses by name, scalars; labels [N] with K for the background, objects [N, 4] what each should be."""
+
+    @abstractmethod
+    def decode(self, offsets: Tensor, proposals: Tensor) -> Tensor:
+        """Boxes [N, K, 4]."""
+
+
+class MaskHead(nn.Module, ABC):
+    """Draws masks. ``forward(features, boxes)`` gives logits [N, K or 1, M, M].
+
+    Attributes:
+        resolution: M.
+    """
+
+    resolution: int
+
+    @abstractmethod
+    def of_class(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The logits [N, M, M] of each box's class."""
+
+    @abstractmethod
+    def losses(self, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Training losses by name, scalars; wanted [N, M, M] bool."""
+
+
+class ROIHeads(nn.Module, ABC):
+    """Decides about proposals.
+
+    Attributes:
+        score_threshold: detections below are dropped.
+        detections_per_image: how many an image has at most.
+    """
+
+    score_threshold: float
+    detections_per_image: int
+
+    @abstractmethod
+    def losses(
+        self,
+        features: Mapping[str, Tensor],
+        proposals: Sequence[Tensor],
+        targets: Sequence[Targets],
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        """Training losses by name, scalars."""
+
+    @abstractmethod
+    def predict(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Detections of each image, best first, in the pixels of the network's input."""
