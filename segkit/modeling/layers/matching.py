@@ -13,7 +13,7 @@ from segkit.structures.targets import Targets
 BELOW = 0
 BETWEEN = -1
 MATCHED = 1
-# Pairs of boxes compared at once: 16 million fp32 overlaps and their corners are about 0.5 GB at the peak.
+# Pairs of boxes compared at once: their corners, areas and overlaps are about 200 MB at the peak.
 MAX_PAIRS = 8_000_000
 
 
@@ -54,18 +54,26 @@ def match_boxes(
         zeros = torch.zeros(count, dtype=torch.int64, device=boxes.device)
         return Matches(zeros, zeros.to(torch.int8))
     boxes, objects = boxes.float(), objects.float()
-    chunk = max(1, max_pairs // objects.shape[0])
-    parts = [overlaps(part, objects) for part in boxes.split(chunk)] if count > chunk else [overlaps(boxes, objects)]
-    best_of_object = torch.stack([part.amax(dim=0) for part in parts]).amax(dim=0) if keep_best and count else None
-    ious, indices = (torch.cat(values) for values in zip(*(part.max(dim=1) for part in parts), strict=True))
+    chunks = boxes.split(max(1, max_pairs // objects.shape[0]))
+    best_of_object = torch.zeros(objects.shape[0], device=boxes.device)
+    ious, indices = [], []
+    for part in chunks:
+        table = overlaps(part, objects)
+        values, objects_of_part = table.max(dim=1)
+        ious.append(values)
+        indices.append(objects_of_part)
+        if keep_best and len(part):
+            best_of_object = torch.maximum(best_of_object, table.amax(dim=0))
+    iou = torch.cat(ious)
     state = torch.full((count,), BETWEEN, dtype=torch.int8, device=boxes.device)
-    state[ious < background_iou] = BELOW
-    state[ious >= foreground_iou] = MATCHED
-    if best_of_object is not None:
-        # Ties all count, as in the references; an object that no box touches makes nothing a match.
-        best = torch.cat([((part == best_of_object) & (part > 0)).any(dim=1) for part in parts])
-        state[best] = MATCHED
-    return Matches(indices, state)
+    state[iou < background_iou] = BELOW
+    state[iou >= foreground_iou] = MATCHED
+    if keep_best:
+        # Ties all count, as in the references; an object that no box touches makes nothing a match. The overlaps are
+        # worked out again where there are several chunks: kept, they would be what the chunks are there to avoid.
+        tables = [table] if len(chunks) == 1 else (overlaps(part, objects) for part in chunks)
+        state[torch.cat([((t == best_of_object) & (t > 0)).any(dim=1) for t in tables])] = MATCHED
+    return Matches(torch.cat(indices), state)
 
 
 def overlaps(boxes: Tensor, objects: Tensor) -> Tensor:
