@@ -31,6 +31,7 @@ setup(
         "hotcoco>=1.0",
     ],
     extras_require={
+        "tiff": ["tifffile"],  # TIFF files that Pillow cannot read: 16-bit colour, odd compressions
         "test": ["pytest>=8", "hypothesis>=6"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
     },

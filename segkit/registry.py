@@ -30,7 +30,8 @@ class Slot:
     """
 
     registry: Registry
-    gives: Mapping[str, str] = field(default_factory=dict)
+    # Not hashed: typing hashes what stands in Optional[Annotated[...]].
+    gives: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class Registry(FvcoreRegistry):
                 value = slot.registry.build(value, path=f"{path}.{key}", **runtime)
             elif isinstance(slot, SlotList) and isinstance(value, (list, tuple)):
                 value = [
-                    slot.registry.build(v, path=f"{path}.{key}[{i}]", **runtime) if isinstance(v, Mapping) else v
+                    slot.registry.build(v, path=f"{path}.{key}.{i}", **runtime) if isinstance(v, Mapping) else v
                     for i, v in enumerate(value)
                 ]
             if isinstance(slot, Slot) and value is not None:

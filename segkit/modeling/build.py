@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_model(cfg: Config, num_classes: int | None = None) -> nn.Module:
-    """Build ``cfg.model``, with pretrained weights where its backbone names some.
+    """Build ``cfg.model``, with pretrained weights where its backbone names some (not under ``skip_pretrained()``).
 
     Args:
         cfg: a loaded configuration.

@@ -160,12 +160,11 @@ def _tiles(windows: Tensor) -> tuple[Tensor, Tensor]:
 
 def _add_pixels(bits: Tensor, extents: Tensor, objects: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
     """Give empty masks ``objects`` [K] one pixel each, at ``points`` [K, 2] (x, y)."""
-    places = offsets_of(extents)[objects]
     extents = extents.clone()
     extents[objects] = torch.cat([points, points + 1], 1)
-    final = torch.ones(int(offsets_of(extents)[-1]), dtype=torch.bool)
-    final[offsets_of(extents)[objects]] = False
-    assert int(final.sum()) == len(bits), (len(places), len(bits))
-    result = torch.ones(len(final), dtype=torch.uint8)
-    result[final] = bits
+    offsets = offsets_of(extents)
+    known = torch.ones(int(offsets[-1]), dtype=torch.bool)
+    known[offsets[objects]] = False
+    result = torch.ones(len(known), dtype=torch.uint8)
+    result[known] = bits
     return result, extents

@@ -12,7 +12,11 @@ def test_perfect_boxes_as_masks_score_low():
     cfg = segkit.load_config("segkit://quickstart.yaml", ["data.val.num_images=20"])
     dataset = build_dataset(cfg.data.val, path="data.val")
     evaluator = EVALUATOR_REGISTRY.build(
-        {"name": "COCO"}, classes=dataset.classes, category_ids=dataset.category_ids, max_detections=100, results_dir=None
+        {"name": "COCO"},
+        classes=dataset.classes,
+        category_ids=dataset.category_ids,
+        max_detections=100,
+        results_dir=None,
     )
     objects = touching = 0
     for batch in build_test_loader(dataset, build_transforms([])):
