@@ -147,7 +147,13 @@ class Registry(FvcoreRegistry):
                     for i, v in enumerate(value)
                 ]
             if isinstance(slot, Slot) and value is not None:
-                runtime.update({given: getattr(value, attribute) for given, attribute in slot.gives.items()})
+                for given, attribute in slot.gives.items():
+                    if not hasattr(value, attribute):
+                        raise SegkitError(
+                            f"{path}.{key}: {type(value).__name__} has no '{attribute}', which the parts after it read",
+                            key=f"{path}.{key}",
+                        )
+                    runtime[given] = getattr(value, attribute)
             arguments[key] = value
         missing = [
             p for p in schema.runtime if p not in runtime and schema.runtime[p].default is inspect.Parameter.empty

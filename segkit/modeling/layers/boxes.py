@@ -14,10 +14,13 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
-def at_least(boxes: Tensor, min_size: float) -> Tensor:
-    """[N] bool: boxes whose width and height both reach ``min_size`` pixels."""
+def usable(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
+    """[N] bool: boxes with an area, sides of at least ``min_size`` pixels and finite numbers.
+
+    One box that is not finite would poison the suppression of all others.
+    """
     sides = boxes[:, 2:] - boxes[:, :2]
-    return (sides >= min_size).all(dim=1)
+    return (sides >= min_size).all(dim=1) & (sides > 0).all(dim=1) & torch.isfinite(scores)
 
 
 def intersections(boxes: Tensor, others: Tensor) -> Tensor:

@@ -91,7 +91,9 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
     crowd = targets.crowd
     matches = match_boxes(boxes, targets.boxes[~crowd], **thresholds)  # type: ignore[arg-type]
     if bool(crowd.any()):
-        inside = intersections(boxes, targets.boxes[crowd]) / box_areas(boxes).clamp(min=1e-9)[:, None]
-        unknown = (inside.amax(dim=1) >= 0.5) & (matches.state == BELOW)
+        regions = targets.boxes[crowd]
+        parts = boxes.split(max(1, MAX_PAIRS // len(regions)))
+        shared = torch.cat([intersections(part, regions).amax(dim=1) for part in parts])
+        unknown = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.state == BELOW)
         matches = Matches(matches.objects, matches.state.masked_fill(unknown, BETWEEN))
     return matches

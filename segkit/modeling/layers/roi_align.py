@@ -62,14 +62,16 @@ def multilevel_roi_align(
     on_cpu = features[0].device.type == "cpu" and sampling_ratio > 0
     if on_cpu and features[0].dtype != torch.float64:
         return _gathered(features, strides, boxes, images, levels, resolution, sampling_ratio, aligned)
-    output = features[0].new_zeros(len(boxes), features[0].shape[1], resolution, resolution)
     rois = torch.cat([images[:, None].float(), boxes.float()], dim=1)
-    for level, (feature, stride) in enumerate(zip(features, strides, strict=True)):
-        chosen = (levels == level).nonzero().squeeze(1)
+    order = levels.argsort(stable=True)
+    groups = order.split(torch.bincount(levels, minlength=len(strides)).tolist())
+    pooled = []
+    for feature, stride, chosen in zip(features, strides, groups, strict=True):
         source = feature if feature.dtype == torch.float64 else feature.float()  # boxes never go to half precision
-        pooled = roi_align(source, rois[chosen].to(source.dtype), resolution, 1.0 / stride, sampling_ratio, aligned)
-        output = output.index_put((chosen,), pooled.to(output.dtype))
-    return output
+        pooled.append(
+            roi_align(source, rois[chosen].to(source.dtype), resolution, 1.0 / stride, sampling_ratio, aligned)
+        )
+    return torch.cat(pooled)[order.argsort()].to(features[0].dtype)
 
 
 def _gathered(

@@ -19,6 +19,7 @@ def sample_balanced(
     Returns:
         indices of the positive and of the background ones, each in random order.
     """
+    assert 0 <= positive_fraction <= 1, positive_fraction
     positive = (state > 0).nonzero().squeeze(1)
     negative = (state == 0).nonzero().squeeze(1)
     num_positive = min(positive.numel(), int(count * positive_fraction))

@@ -169,6 +169,12 @@ class GeneralizedRCNN(nn.Module):
         if len(targets) != len(batch.sizes):
             raise SegkitError(f"{len(targets)} targets for {len(batch.sizes)} images")
         for i, (image_targets, size) in enumerate(zip(targets, batch.sizes, strict=True)):
-            masks = image_targets.masks
+            labels, masks = image_targets.labels, image_targets.masks
+            # Looked at where the targets are: those of a loader are on the CPU, and no device has to be waited for.
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
+                raise SegkitError(
+                    f"targets[{i}]: labels {int(labels.min())} to {int(labels.max())}; expected 0 to "
+                    f"{self.num_classes - 1}: they are 0-based, and the background has none"
+                )
             if masks is not None and tuple(masks.canvas) != tuple(size):
                 raise SegkitError(f"targets[{i}]: masks of {tuple(masks.canvas)} pixels for an image of {tuple(size)}")

@@ -23,7 +23,11 @@ class AnchorGenerator(nn.Module):
         offset: where in its stride a pixel's anchors are centred: 0 its corner (as the references have it), 0.5 its
             middle.
         rounded: round the corners of the base anchors to whole pixels, as torchvision does.
+        whole_strides: step by padded image side // map side, as torchvision does, in place of the level's stride: they
+            differ on the coarsest level where the image is no multiple of its stride.
     """
+
+    place: Tensor
 
     def __init__(
         self,
@@ -33,6 +37,7 @@ class AnchorGenerator(nn.Module):
         aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
         offset: float = 0.0,
         rounded: bool = False,
+        whole_strides: bool = False,
     ) -> None:
         super().__init__()
         if len(sizes) not in (1, len(in_features)):
@@ -46,11 +51,11 @@ class AnchorGenerator(nn.Module):
             raise SegkitError("sizes: every level needs the same number of sizes, at least one, and an aspect ratio")
         self.strides = [spec.stride for spec in in_features.values()]
         self.offset = offset
+        self.whole_strides = whole_strides
         self.num_anchors = len(per_level[0]) * len(aspect_ratios)
-        for level, level_sizes in enumerate(per_level):
-            base = base_anchors(level_sizes, aspect_ratios, rounded)
-            # Derived from the arguments, so not part of a checkpoint.
-            self.register_buffer(f"base{level}", base, persistent=False)
+        self.base = [base_anchors(level_sizes, aspect_ratios, rounded) for level_sizes in per_level]
+        # Says where the anchors are to be made. They are no buffers: a model cast to half would round them.
+        self.register_buffer("place", torch.zeros(0), persistent=False)
 
     def forward(self, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Anchors of each level.
@@ -60,11 +65,13 @@ class AnchorGenerator(nn.Module):
         Returns:
             [height * width * num_anchors, 4] XYXY in pixels of the padded image, fp32, a tensor a level.
         """
+        padded = [side * self.strides[0] for side in grids[0]]
         anchors = []
-        for level, ((height, width), stride) in enumerate(zip(grids, self.strides, strict=True)):
-            base: Tensor = getattr(self, f"base{level}").float()  # stays fp32 when the model is cast
-            x = (torch.arange(width, dtype=torch.float32, device=base.device) + self.offset) * stride
-            y = (torch.arange(height, dtype=torch.float32, device=base.device) + self.offset) * stride
+        for (height, width), stride, base in zip(grids, self.strides, self.base, strict=True):
+            step_y, step_x = (padded[0] // height, padded[1] // width) if self.whole_strides else (stride, stride)
+            base = base.to(self.place.device)
+            x = (torch.arange(width, dtype=torch.float32, device=base.device) + self.offset) * step_x
+            y = (torch.arange(height, dtype=torch.float32, device=base.device) + self.offset) * step_y
             grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
             shifts = torch.stack([grid_x, grid_y, grid_x, grid_y], dim=-1)  # [H, W, 4]
             anchors.append((shifts[:, :, None] + base).reshape(-1, 4))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from segkit.modeling.interfaces import ProposalGenerator
 from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
-from segkit.modeling.layers.boxes import at_least, class_nms, clip_boxes
+from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.losses import smooth_l1_sum
 from segkit.modeling.layers.matching import match_targets
@@ -124,9 +124,7 @@ class RPN(ProposalGenerator):
         result = []
         for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes, strict=True):
             clipped = clip_boxes(image_boxes, size)
-            # A box that is not finite would poison the suppression of all others.
-            valid = at_least(clipped, self.min_size) & torch.isfinite(image_scores)
-            valid = valid & (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+            valid = usable(clipped, image_scores, self.min_size)
             clipped, image_scores, groups = clipped[valid], image_scores[valid], all_levels[valid]
             result.append(clipped[class_nms(clipped, image_scores, groups, self.nms_threshold)[:keep_k]])
         return result

@@ -54,8 +54,10 @@ class FastRCNNHead(BoxHead):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if min([*fc_dims, *conv_dims], default=0) < 1:
-            raise SegkitError(f"fc_dims {list(fc_dims)} and conv_dims {list(conv_dims)}: expected widths of at least 1")
+        if not fc_dims or min([*fc_dims, *conv_dims]) < 1:
+            raise SegkitError(
+                f"fc_dims {list(fc_dims)} and conv_dims {list(conv_dims)}: expected widths of at least 1, one or more fc_dims"
+            )
         self.pooler = ROIPooler(
             in_features, levels=levels, resolution=resolution, sampling_ratio=sampling_ratio, aligned=aligned
         )

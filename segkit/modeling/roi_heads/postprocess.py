@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from segkit.modeling.layers.boxes import at_least, class_nms, clip_boxes
+from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
 
 
 def select_detections(
@@ -34,8 +33,7 @@ def select_detections(
     proposals, labels = (scores > score_threshold).nonzero(as_tuple=True)
     kept_scores = scores[proposals, labels]
     kept_boxes = clip_boxes(boxes[proposals, labels], size)
-    valid = at_least(kept_boxes, min_size) & torch.isfinite(kept_scores)
-    valid = valid & (kept_boxes[:, 2] > kept_boxes[:, 0]) & (kept_boxes[:, 3] > kept_boxes[:, 1])
+    valid = usable(kept_boxes, kept_scores, min_size)
     kept_boxes, kept_scores, labels = kept_boxes[valid], kept_scores[valid], labels[valid]
     best = class_nms(kept_boxes, kept_scores, labels, nms_threshold)[:limit]
     return kept_boxes[best], kept_scores[best], labels[best]

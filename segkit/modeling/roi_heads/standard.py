@@ -57,7 +57,13 @@ class StandardROIHeads(ROIHeads):
         min_size: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in (("score_threshold", score_threshold), ("nms_threshold", nms_threshold)):
+        shares = {
+            "score_threshold": score_threshold,
+            "nms_threshold": nms_threshold,
+            "foreground_iou": foreground_iou,
+            "positive_fraction": positive_fraction,
+        }
+        for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SegkitError(f"{name} must lie between 0 and 1, not {value}")
         if samples < 1 or detections_per_image < 1:

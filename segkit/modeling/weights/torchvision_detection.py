@@ -147,8 +147,10 @@ def check_arithmetic(model: nn.Module, source: str, strict: bool) -> None:
         elif isinstance(module, FPN) and module.top_block != "maxpool":
             differences.append(f"{name}: top_block is {module.top_block} (maxpool)")
         elif isinstance(module, AnchorGenerator):
-            if any(not torch.equal(base, base.round()) for base in module.buffers()):
+            if any(not torch.equal(base, base.round()) for base in module.base):
                 differences.append(f"{name}: rounded is false (true)")
+            if not module.whole_strides:
+                differences.append(f"{name}: whole_strides is false (true)")
             if module.offset != 0:
                 differences.append(f"{name}: offset is {module.offset} (0)")
     if not differences:

@@ -41,9 +41,24 @@ def test_anchors_keep_area_ratio_and_centre():
     assert centres[0].tolist() == [2, 2] and centres[-1].tolist() == [10, 6]
 
 
+def test_anchors_equal_torchvision_where_the_coarsest_map_is_rounded_up():
+    """800 x 1088 is 12.5 x 17 pixels of stride 64: torchvision steps by 61 there."""
+    features = {f"p{i}": FeatureSpec(8, 1 << i) for i in range(2, 7)}
+    grids = [(200, 272), (100, 136), (50, 68), (25, 34), (13, 17)]
+    sizes = [[32], [64], [128], [256], [512]]
+    theirs = TorchvisionAnchors(tuple(tuple(s) for s in sizes), ((0.5, 1.0, 2.0),) * 5)
+    image = ImageList(torch.zeros(1, 3, 800, 1088), [(800, 1088)])
+    expected = theirs(image, [torch.zeros(1, 8, *grid) for grid in grids])[0]
+    ours = AnchorGenerator(features, sizes=sizes, rounded=True, whole_strides=True)(grids)
+    assert torch.equal(torch.cat(ours), expected)
+    nominal = AnchorGenerator(features, sizes=sizes, rounded=True)(grids)
+    assert torch.equal(torch.cat(nominal[:4]), torch.cat(ours[:4])) and not torch.equal(nominal[4], ours[4])
+
+
 def test_anchors_stay_fp32_in_a_half_model():
-    generator = AnchorGenerator(FEATURES, sizes=[[16]]).bfloat16()
-    assert all(level.dtype == torch.float32 for level in generator([(300, 300), (150, 150)]))
+    plain, half = AnchorGenerator(FEATURES, sizes=[[16]]), AnchorGenerator(FEATURES, sizes=[[16]]).bfloat16()
+    for exact, level in zip(plain([(300, 300), (150, 150)]), half([(300, 300), (150, 150)]), strict=True):
+        assert level.dtype == torch.float32 and torch.equal(exact, level)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def spec(**changes) -> dict:
         "neck": {"name": "FPN"},
         "proposal_generator": {
             "name": "RPN",
-            "anchor_generator": {"name": "AnchorGenerator", "rounded": True},
+            "anchor_generator": {"name": "AnchorGenerator", "rounded": True, "whole_strides": True},
             "head": {"name": "RPNHead"},
             "min_size": 1e-3,
         },
