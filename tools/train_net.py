@@ -27,8 +27,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def resume_command(arguments: list[str]) -> str:
     """What to type to go on with this run."""
-    extra = [] if "--resume" in arguments else ["--resume"]
-    return shlex.join(["python", sys.argv[0], *arguments, *extra])
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        name = argument.split("=")[0]
+        # --weights starts a run, so it goes; argparse takes its abbreviations, too.
+        starts = len(name) > 2 and "--weights".startswith(name)
+        if not skip and not starts:
+            kept.append(argument)
+        skip = starts and "=" not in argument
+    extra = [] if "--resume" in kept else ["--resume"]
+    return shlex.join(["python", sys.argv[0], *kept, *extra])
 
 
 def main(options: argparse.Namespace) -> None:

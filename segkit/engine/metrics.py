@@ -12,7 +12,7 @@ from segkit.utils.errors import SegkitError
 
 
 class Metrics:
-    """Means of the losses since the last write, and the last value of everything else.
+    """Means of the losses and totals of the counts since the last write, and the last value of everything else.
 
     Losses are added up on their device: nothing waits for the device until :meth:`read`, which makes one transfer.
 
@@ -26,6 +26,7 @@ class Metrics:
         self._sums: dict[str, Tensor] = {}  # name -> [2]: sum of the finite values, number of the others
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float | Tensor] = {}
+        self._totals: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Adds one step's scalars to the means."""
@@ -39,6 +40,11 @@ class Metrics:
     def log(self, name: str, value: float | Tensor) -> None:
         """Keeps a value for the next write; a later value of that name takes its place."""
         self._logged[name] = value.detach() if isinstance(value, Tensor) else value
+
+    def count(self, name: str, number: int) -> None:
+        """Adds to a total since the last write, which is left out of the line while it is zero."""
+        if number:
+            self._totals[name] = self._totals.get(name, 0) + number
 
     def check(self, iteration: int) -> dict[str, float]:
         """The means so far, without forgetting them.
@@ -69,11 +75,21 @@ class Metrics:
             )
         return means
 
+    def peek(self, iteration: int) -> dict[str, float]:
+        """All values as numbers, without forgetting them. Raises as :meth:`check` does."""
+        record = self.check(iteration)
+        record.update(self._totals)
+        record.update({name: float(value) for name, value in self._logged.items()})
+        return record
+
+    def clear(self) -> None:
+        """A fresh start."""
+        self._sums, self._counts, self._logged, self._totals = {}, {}, {}, {}
+
     def read(self, iteration: int) -> dict[str, float]:
         """All values as numbers, and a fresh start. Raises as :meth:`check` does."""
-        record = self.check(iteration)
-        record.update({name: float(value) for name, value in self._logged.items()})
-        self._sums, self._counts, self._logged = {}, {}, {}
+        record = self.peek(iteration)
+        self.clear()
         return record
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,10 +97,12 @@ class Metrics:
         return {
             "sums": {name: value.cpu() for name, value in self._sums.items()},
             "counts": dict(self._counts),
+            "totals": dict(self._totals),
             "logged": {name: float(value) for name, value in self._logged.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._counts = dict(state["counts"])
+        self._totals = dict(state.get("totals", {}))  # older checkpoints have none
         self._logged = dict(state["logged"])

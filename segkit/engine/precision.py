@@ -30,6 +30,16 @@ def choose_device(name: str = "auto") -> torch.device:
             key="train.device",
             value=name,
         )
+    if device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).item()  # also refuses ``meta``, which has no values
+            torch.Generator(device)
+        except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # which depends on the type
+            raise SegkitError(
+                f"train.device: '{name}' cannot be used by torch {torch.__version__} here; expected auto, cpu or cuda",
+                key="train.device",
+                value=name,
+            ) from error
     return device
 
 

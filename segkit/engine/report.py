@@ -50,24 +50,46 @@ def draw_pictures(
         folder: gets a PNG an image, named after its file.
         context: autocast, or a null context.
     """
-    written: list[Path] = []
+    pictures: list[tuple[str, np.ndarray]] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
             found = model.predict(batch.images)  # type: ignore[operator]
             rows = zip(batch.images, batch.targets, found, batch.file_names, strict=True)
             for image, targets, detections, name in rows:
-                if len(written) == count:
-                    return written
+                if len(pictures) == count:
+                    break
                 detections = detections.to("cpu")
                 detections = detections[detections.scores >= score_threshold]
                 truth, seen = (draw_detections(image, objects, classes) for objects in (targets, detections))
-                path = folder / f"{Path(name).stem}.png"
-                if path in written:  # files in different folders may be called the same
-                    path = path.with_stem(f"{path.stem}_{len(written)}")
-                folder.mkdir(parents=True, exist_ok=True)
-                write_image(path, side_by_side(truth, seen))
-                written.append(path)
+                pictures.append((name, side_by_side(truth, seen)))
+            if len(pictures) == count:
+                break
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.png"):  # an earlier evaluation's, maybe of other images
+        stale.unlink()
+    written = [folder / f"{name}.png" for name in picture_names([name for name, _ in pictures])]
+    for path, (_, picture) in zip(written, pictures, strict=True):
+        write_image(path, picture)
     return written
+
+
+def picture_names(file_names: Sequence[str]) -> list[str]:
+    """A name for the picture of each file: its own without the suffix, and with its folders where others share it."""
+    paths = [Path(name) for name in file_names]
+    names: list[str] = []
+    for path in paths:
+        alike = [other for other in paths if other.stem == path.stem]
+        parts: tuple[str, ...] = (path.stem,)
+        if len(alike) > 1:
+            shared = 0  # leading folders that tell nothing
+            for level in zip(*(other.parts[:-1] for other in alike), strict=False):
+                if len(set(level)) > 1:
+                    break
+                shared += 1
+            parts = (*path.parts[shared:-1], path.stem)
+        name = "_".join(parts)
+        names.append(name if name not in names else f"{name}_{len(names)}")
+    return names
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 8) -> np.ndarray:

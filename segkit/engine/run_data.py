@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from segkit.data import (
     build_transforms,
     split_dataset,
 )
+from segkit.modeling.weights.reading import read_file
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -38,23 +41,34 @@ class RunData:
     category_ids: list[int]
 
 
-def build_data(cfg: Config, *, eval_only: bool = False) -> RunData:
+def build_data(
+    cfg: Config,
+    *,
+    eval_only: bool = False,
+    classes: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> RunData:
     """Opens the data sets and says in the log what is in them.
 
+    Args:
+        classes, category_ids: for an evaluation, those of the checkpoint, so that its labels mean what they meant in
+            the training whatever the validation files happen to contain. Without them data.train is asked.
     Raises:
         SegkitError: no images, nothing to evaluate on, or classes that are not the configuration's or not the same in
             training and validation (with the names that differ).
     """
     spec = cfg.data.val
     split = spec if isinstance(spec, SplitConfig) else None
-    if eval_only and spec is None:
-        raise SegkitError("data.val is null, so there is nothing to evaluate on", key="data.val")
+    if eval_only:
+        check_something_to_evaluate_on(cfg)
     train: Dataset | None = None
     val: Dataset | None = None
-    classes = list(cfg.data.classes) if cfg.data.classes is not None else None
-    category_ids: list[int] | None = None
-    if split is not None or not eval_only:
-        train = build_dataset(cfg.data.train, classes, path="data.train")
+    if cfg.data.classes is not None:
+        if list(cfg.data.classes) != list(classes or ()):
+            category_ids = None  # they belong to other names
+        classes = list(cfg.data.classes)
+    if split is not None or not eval_only or classes is None or category_ids is None:
+        train = build_dataset(cfg.data.train, classes, category_ids, path="data.train")
         _check_images(train, "data.train")
         classes, category_ids = list(train.classes), list(train.category_ids)
     if split is not None:
@@ -64,15 +78,28 @@ def build_data(cfg: Config, *, eval_only: bool = False) -> RunData:
         assert not isinstance(spec, SplitConfig)
         val = build_dataset(spec, classes, category_ids, path="data.val")
         _check_images(val, "data.val")
-        classes = classes or list(val.classes)
-        category_ids = category_ids or list(val.category_ids)
     assert classes is not None and category_ids is not None
     if not classes:
         raise SegkitError("the training data has no classes", key="data.train")
     for title, dataset in (("training data", None if eval_only else train), ("validation data", val)):
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
-    return RunData(None if eval_only else train, val, classes, category_ids)
+    return RunData(None if eval_only else train, val, list(classes), list(category_ids))
+
+
+def check_something_to_evaluate_on(cfg: Config) -> None:
+    """SegkitError where ``data.val`` is null."""
+    if cfg.data.val is None:
+        raise SegkitError("data.val is null, so there is nothing to evaluate on", key="data.val")
+
+
+def checkpoint_labels(path: str) -> tuple[list[str] | None, list[int] | None]:
+    """Classes and category ids that a checkpoint was trained with; None, None where it does not hold both."""
+    if re.fullmatch(r"\w+_Weights\.\w+", path):  # a name of torchvision's
+        return None, None
+    content = read_file(path, "checkpoint")
+    classes, category_ids = content.get("classes"), content.get("category_ids")
+    return (list(classes), list(category_ids)) if classes and category_ids else (None, None)
 
 
 def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iteration: int = 0) -> Any:

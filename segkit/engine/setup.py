@@ -14,13 +14,26 @@ from torch import nn
 
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import check_classes, find_last_checkpoint, read_checkpoint, restore
-from segkit.engine.environment import environment_table, seed_everything
+from segkit.engine.environment import (
+    check_single_process,
+    environment_table,
+    nondeterminism_told,
+    seed_everything,
+)
+from segkit.engine.hooks.best_checkpoint import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.precision import autocast, check_precision, choose_device
 from segkit.engine.report import count_parameters, draw_pictures, parameter_table
-from segkit.engine.run_data import RunData, build_data, train_loader, val_loader
-from segkit.engine.run_folder import make_folder, set_aside_earlier_run
+from segkit.engine.run_data import (
+    RunData,
+    build_data,
+    check_something_to_evaluate_on,
+    checkpoint_labels,
+    train_loader,
+    val_loader,
+)
+from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
 from segkit.engine.trainer import Trainer
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.build import build_model
@@ -53,17 +66,24 @@ def train(
         The metrics of the last evaluation; empty where ``data.val`` is null.
     """
     started = time.perf_counter()
+    check_single_process()
+    if weights is not None and resume and not eval_only:
+        raise SegkitError(
+            "--weights starts a new run; --resume goes on with one", key="train.init_weights", value=weights
+        )
     folder = make_folder(cfg.output_dir)
     device = choose_device(cfg.train.device)
     check_precision(cfg.train.precision, device)
+    earlier_log = log_length(folder)
     setup_logging(folder)
     logger.info("environment\n%s", environment_table(device))
     if weights is not None:
         cfg = cfg.with_values({"train.init_weights": weights}, "--weights")
     seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
-    data = build_data(cfg, eval_only=eval_only)
     if eval_only:
-        return _evaluate_only(cfg, data, device, folder, weights)
+        with nondeterminism_told():
+            return _evaluate_only(cfg, device, folder, weights)
+    data = build_data(cfg)
 
     last = find_last_checkpoint(folder) if resume else None
     if resume and last is None:
@@ -74,7 +94,7 @@ def train(
     cfg = cfg.with_values({"data.classes": data.classes})
     model = prepare_model(cfg, data, device, initialize=state is None)
     if state is None:
-        set_aside_earlier_run(folder)  # only now: the initial weights may be among its files
+        set_aside_earlier_run(folder, earlier_log)  # only now: the initial weights may be among its files
     with atomic_write(folder / "config.yaml") as temporary:
         temporary.write_text(cfg.to_yaml(), encoding="utf-8")
     trainer = build_trainer(cfg, model, data, device, state=state, resume_command=resume_command)
@@ -83,7 +103,8 @@ def train(
         if trainer.done and not trainer.pending:
             logger.warning("nothing is left to do; raise train.epochs or train.iterations to train on")
             return trainer.evaluation
-    trainer.train()
+    with nondeterminism_told():
+        trainer.train()
     if data.val is not None:
         draw_pictures(
             model,
@@ -139,14 +160,15 @@ def build_trainer(
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
+    evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
     hooks = build_default_hooks(
         log_period=train_cfg.log_period,
         checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
         keep_checkpoints=train_cfg.keep_checkpoints,
         val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
-        evaluators=build_evaluators(cfg, model, data) if data.val is not None else (),
+        evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(epoch),
-        best_metric=train_cfg.best_metric,
+        best_metric=choose_metric(train_cfg.best_metric, evaluators),
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,
@@ -177,16 +199,17 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
         "classes": data.classes,
         "category_ids": data.category_ids,
         "max_detections": model.detections_per_image,
-        "results_dir": str(Path(cfg.output_dir) / "inference"),
+        "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
     }
     return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
 
 
-def _evaluate_only(
-    cfg: Config, data: RunData, device: torch.device, folder: Path, weights: str | None
-) -> dict[str, float]:
-    assert data.val is not None
+def _evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str | None) -> dict[str, float]:
+    check_something_to_evaluate_on(cfg)
     path = weights or _weights_to_evaluate(cfg, folder)
+    classes, category_ids = checkpoint_labels(path)
+    data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
+    assert data.val is not None
     model = prepare_model(cfg, data, device, initialize=False)
     logger.info("evaluating %s", path)
     load_checkpoint(model, path)

@@ -53,7 +53,7 @@ class Trainer:
         optimizer: over the model's parameters; its learning rates are the schedule's base.
         schedule: gives the learning rate of each iteration.
         loader: an endless iterable of batches that begins with iteration ``start_iteration``'s; a batch has
-            ``.images``, ``.targets`` and ``.to(device)``.
+            ``.images``, ``.targets`` and ``.to(device, non_blocking)``, and may have ``.samples``.
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm: the gradient is scaled down to this norm where it is longer; None: not.
         seed: all that is random in step i is a function of (seed, i) alone, so that a resumed run repeats it exactly.
@@ -83,7 +83,7 @@ class Trainer:
         self.loader = loader
         self.max_iterations = max_iterations
         self.iterations_per_epoch = iterations_per_epoch
-        self.output_dir = Path(output_dir)
+        self.output_dir = Path(output_dir).expanduser()
         self.device = torch.device(device)
         self.precision = precision
         self.clip_norm = clip_norm
@@ -102,6 +102,7 @@ class Trainer:
         self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
         self.sound = True  # False while a step is half taken
         self._stopping = False
+        self._read = False  # whether the present hook has read the metrics
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     @property
@@ -120,7 +121,6 @@ class Trainer:
                 for hook in self.hooks:
                     hook.before_step(self)
                 self.run_step(batch)
-                self.pending = list(self.named_hooks())
                 self._call_pending()
             for hook in self.hooks:
                 hook.after_train(self)
@@ -131,7 +131,8 @@ class Trainer:
     def run_step(self, batch: Any) -> None:
         """Forward, backward and the optimizer's step."""
         self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
-        self.batch = batch = batch.to(self.device)
+        # Pinned batches travel while the host goes on; for others the flag changes nothing.
+        self.batch = batch = batch.to(self.device, non_blocking=self.device.type == "cuda")
         generator = self._seed_step()
         with self.autocast():
             losses: dict[str, Tensor] = self.model.losses(batch.images, batch.targets, generator)
@@ -146,9 +147,12 @@ class Trainer:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.iteration += 1
+            self.pending = list(self.named_hooks())  # here: a Ctrl-C is raised at the end of this block
             self.sound = True
             self.losses = {"total": total.detach()} | {name: loss.detach() for name, loss in losses.items()}
             self.metrics.add({"loss/total": total, **values})
+            for name in ("dropped", "rescued"):  # what reading and transforms did to the objects
+                self.metrics.count(f"data/{name}", sum(getattr(s, name) for s in getattr(batch, "samples", ())))
 
     def autocast(self) -> Any:
         """The context for a forward pass in the run's precision."""
@@ -159,9 +163,13 @@ class Trainer:
         self.metrics.log(name, value)
 
     def read_metrics(self) -> dict[str, float]:
-        """The line of metrics for this iteration, as numbers; starts the next one. For the writers' hook."""
+        """The line of metrics for this iteration, as numbers. The next line starts when the calling hook's ``after_step``
+        is over: interrupted in between, it gets the same line once more. For the writers' hook.
+        """
         epoch = self.iteration / self.iterations_per_epoch
-        return {"iteration": self.iteration, "epoch": epoch, **self.metrics.read(self.iteration)}
+        record = {"iteration": self.iteration, "epoch": epoch, **self.metrics.peek(self.iteration)}
+        self._read = True
+        return record
 
     def stop(self) -> None:
         """Makes the present step the last one: the hooks that come later in the order do what they do at the end."""
@@ -198,8 +206,12 @@ class Trainer:
     def _call_pending(self) -> None:
         for name, hook in self.named_hooks().items():
             if name in self.pending:
+                self._read = False
                 hook.after_step(self)
-                self.pending.remove(name)
+                with delayed_interrupt():  # a line is forgotten if and only if its hook will not run again
+                    self.pending.remove(name)
+                    if self._read:
+                        self.metrics.clear()
 
     def _seed_step(self) -> torch.Generator:
         """Seeds the global generators (dropout, stochastic depth); the step's generator for the model's sampling."""

@@ -19,7 +19,7 @@ class FakeBatch:
     targets: torch.Tensor
     sizes: tuple = ((1, 1),)
 
-    def to(self, device):
+    def to(self, device, non_blocking=False):
         return FakeBatch(self.images.to(device), self.targets.to(device))
 
 

@@ -101,9 +101,10 @@ def test_eval_only(run):
 def test_all_data_trains_and_starts_from_weights(run, tmp_path):
     folder, _ = run
     cfg = config(tmp_path, "data.val=null", "train.iterations=1")
-    assert train(cfg, weights=str(folder / "model_final.pth"), resume=True) == {}
+    with pytest.raises(SegkitError, match=r"--weights starts a new run; --resume goes on with one"):
+        train(cfg, weights=str(folder / "model_final.pth"), resume=True)
+    assert train(cfg, weights=str(folder / "model_final.pth")) == {}
     assert not (tmp_path / "model_best.pth").exists()
-    assert "starting from the beginning" in (tmp_path / "log.txt").read_text()
     assert load_config(tmp_path / "config.yaml").train.init_weights == str(folder / "model_final.pth")
     with pytest.raises(SegkitError, match=r"data.val is null"):
         train(cfg, eval_only=True)
@@ -119,6 +120,7 @@ def test_a_split_of_the_training_data(tmp_path):
     "overrides, message",
     [
         (["train.max_parameters=1000"], r"train.max_parameters: the model has [\d,]+ parameters"),
+        (["train.best_metric=segm/PA", "train.iterations=1"], r"train.best_metric: .* 'segm/PA'"),
         (["train.precision=fp16"], r"train.precision: fp16 needs a CUDA GPU"),
         (["data.classes=[a, b]"], r"data.train"),
         (["train.init_weights=/no/such.pth"], r"/no/such.pth"),
@@ -194,3 +196,5 @@ def test_flags_after_overrides():
     assert options.opts == ["a.b", "1", "c=d", "e", "-1"] and options.resume and options.config_file == "f.yaml"
     assert module.resume_command(["--config-file", "my file.yaml"]).endswith("--config-file 'my file.yaml' --resume")
     assert module.resume_command(["--resume", "a=1"]).count("--resume") == 1
+    for weights in (["--weights", "x.pth"], ["--weights=x.pth"], ["--wei", "x.pth"]):
+        assert module.resume_command([*weights, "a=1"]).endswith(" a=1 --resume")

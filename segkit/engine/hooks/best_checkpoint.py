@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segkit.engine.checkpoint import save_checkpoint, training_state
 from segkit.engine.hooks.base import Hook
+from segkit.engine.hooks.checkpoint import parameters_are_finite
+from segkit.evaluation.coco import CocoEvaluator
 from segkit.utils.errors import SegkitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -45,12 +47,55 @@ class BestCheckpoint(Hook):
             )
         value = trainer.evaluation[self.metric]
         if value > self.best:
-            self.best, self.best_iteration = value, trainer.iteration
-            save_checkpoint(trainer.output_dir / "model_best.pth", training_state(trainer))
+            self._save(trainer, value)
             logger.info("best %s so far: %.2f; saved model_best.pth", self.metric, 100 * value)
+
+    def _save(self, trainer: Trainer, value: float) -> None:
+        trainer.metrics.check(trainer.iteration)  # never a model of NaN over one that was good
+        if not parameters_are_finite(trainer.model):
+            raise SegkitError(f"training diverged: the weights after iteration {trainer.iteration} are NaN or infinite")
+        before = self.best, self.best_iteration
+        self.best, self.best_iteration = value, trainer.iteration  # first, for the file holds them
+        try:
+            save_checkpoint(trainer.output_dir / "model_best.pth", training_state(trainer))
+        except BaseException:  # Ctrl-C too: the resumed run shall find it better once more, and save it
+            self.best, self.best_iteration = before
+            raise
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_iteration": self.best_iteration}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.best, self.best_iteration = state["best"], state["best_iteration"]
+
+
+def choose_metric(metric: str, evaluators: Sequence[Any]) -> str:
+    """``metric``, or boxes' AP where it is the default, masks' AP, and masks are not evaluated.
+
+    Raises:
+        SegkitError: no evaluator will give it, as far as that is known before the training: evaluators other than COCO
+            may give anything.
+    """
+    if not evaluators or not all(isinstance(evaluator, CocoEvaluator) for evaluator in evaluators):
+        return metric
+    names = [name for evaluator in evaluators for name in coco_metric_names(evaluator)]
+    if metric in names:
+        return metric
+    if metric == "segm/AP" and "bbox/AP" in names:
+        logger.warning("train.best_metric: masks are not evaluated, so the best model is that of the highest bbox/AP")
+        return "bbox/AP"
+    raise SegkitError(
+        f"train.best_metric: the evaluators give no '{metric}'{did_you_mean(metric, names)}",
+        key="train.best_metric",
+        value=metric,
+        choices=names,
+    )
+
+
+def coco_metric_names(evaluator: CocoEvaluator) -> list[str]:
+    """All that the evaluator can give; what the data has no ground truth for it leaves out."""
+    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AP@100", "AR"]
+    names += [f"{ap}@score{threshold:g}" for threshold in evaluator.score_thresholds for ap in ("AP", "AP50")]
+    if evaluator.per_class:
+        names += [f"{ap}-{name}" for name in evaluator.classes for ap in ("AP", "AP50", "AP75")]
+    return [f"{iou_type}/{name}" for iou_type in evaluator.iou_types for name in names]

@@ -12,6 +12,7 @@ import torch
 from segkit.engine.checkpoint import name_last_checkpoint, save_checkpoint, training_state
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
+from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -23,7 +24,7 @@ class PeriodicCheckpoint(Hook):
     """Saves ``model_NNNNNNN.pth`` every ``period`` iterations and ``model_final.pth`` after the last.
 
     ``last_checkpoint`` names the newest. When the run ends with an exception or Ctrl-C, what was reached is saved too,
-    if it can be resumed: no half-taken step, no parameter that is NaN.
+    if it can be resumed: no half-taken step, no parameter or loss that is NaN.
 
     Args:
         period: in iterations; 0: only at the end.
@@ -50,7 +51,7 @@ class PeriodicCheckpoint(Hook):
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__} ended the run"
         where = f"{reason} after {trainer.iteration} of {trainer.max_iterations} iterations"
-        if not trainer.sound or not parameters_are_finite(trainer.model):
+        if not trainer.sound or not parameters_are_finite(trainer.model) or not losses_are_finite(trainer):
             logger.warning("%s; its state was not saved, for it is not one to go on from", where)
         elif trainer.iteration == 0:
             logger.warning("%s; there was nothing to save", where)
@@ -64,11 +65,16 @@ class PeriodicCheckpoint(Hook):
 
     def _save_periodic(self, trainer: Trainer, pending: list[str] | None = None) -> None:
         name = f"model_{trainer.iteration:07d}.pth"
-        dropped: list[str] = []
-        self.saved = [old for old in self.saved if old != name] + [name]
+        before, dropped = self.saved, list[str]()
+        self.saved = [old for old in before if old != name] + [name]  # before the save, for the file holds it
         if self.keep is not None:
             self.saved, dropped = self.saved[-self.keep :], self.saved[: -self.keep]
-        self._save(trainer, trainer.output_dir / name, pending)
+        try:
+            self._save(trainer, trainer.output_dir / name, pending)
+        except BaseException:
+            if self._saved_at != trainer.iteration:  # else a Ctrl-C that waited for the end of the save
+                self.saved = before
+            raise
         for old in dropped:  # only once the newer one is safe on the disk
             (trainer.output_dir / old).unlink(missing_ok=True)
 
@@ -85,6 +91,15 @@ class PeriodicCheckpoint(Hook):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.saved = list(state["saved"])
+
+
+def losses_are_finite(trainer: Trainer) -> bool:
+    """Whether no loss since the last write was NaN or infinite: finite weights may have been on their way there."""
+    try:
+        trainer.metrics.check(trainer.iteration)
+    except SegkitError:
+        return False
+    return True
 
 
 def parameters_are_finite(model: torch.nn.Module) -> bool:

@@ -139,7 +139,8 @@ class TensorBoardWriter(Writer):
     def open(self, trainer: Trainer) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        purge = trainer.iteration + 1 if trainer.iteration else None
+        # As in metrics.json: what an interrupted writer has already put down is written once more.
+        purge = trainer.iteration + ("Writers" not in trainer.pending) if trainer.iteration else None
         self._board = SummaryWriter(str(trainer.output_dir), purge_step=purge)
 
     def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:

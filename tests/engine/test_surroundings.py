@@ -1,0 +1,154 @@
+"""What is around a run: devices, determinism, names, folders, labels of a checkpoint."""
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+import torch
+from fakes import FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
+from test_setup import config
+
+from segkit.engine import setup
+from segkit.engine.environment import check_single_process, nondeterminism_told, seed_everything
+from segkit.engine.hooks.best_checkpoint import BestCheckpoint, choose_metric
+from segkit.engine.precision import choose_device
+from segkit.engine.report import draw_pictures, picture_names
+from segkit.engine.run_data import build_data, checkpoint_labels
+from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
+from segkit.evaluation.coco import CocoEvaluator
+from segkit.utils.errors import SegkitError
+
+
+def test_deterministic_runs_agree_to_the_bit(tmp_path):
+    try:
+        states = []
+        for name in "ab":
+            seed_everything(1, deterministic=True)
+            trainer = make_trainer(tmp_path / name, iterations=4)
+            trainer.train()
+            states.append(trainer.model.state_dict())
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+        with pytest.raises(SegkitError, match=r"train.deterministic: .*max_unpool"), nondeterminism_told():
+            torch.nn.functional.max_unpool1d(torch.ones(1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64), 1)
+    finally:
+        seed_everything(1)
+
+
+def test_several_processes(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    check_single_process()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SegkitError, match=r"not supported yet"):
+        check_single_process()
+
+
+@pytest.mark.parametrize("name", ["meta", "xla", "hpu"])
+def test_devices_that_are_not_there(name):
+    with pytest.raises(SegkitError, match=rf"train.device: '{name}' cannot be used"):
+        choose_device(name)
+
+
+def evaluator(*iou_types):
+    return CocoEvaluator(["cell"], [1], 100, iou_types=iou_types, score_thresholds=[0.5])
+
+
+def test_the_best_metric_is_checked_before_the_training(caplog):
+    for name in ("segm/AP", "bbox/AP50-cell", "segm/AP@score0.5", "bbox/AP@100"):
+        assert choose_metric(name, [evaluator("bbox", "segm")]) == name
+    assert not caplog.text
+    assert choose_metric("segm/AP", [evaluator("bbox")]) == "bbox/AP" and "bbox/AP" in caplog.text
+    assert choose_metric("mine", [FakeEvaluator()]) == "mine"
+    with pytest.raises(SegkitError, match=r"give no 'segm/PA'"):
+        choose_metric("segm/PA", [evaluator("bbox", "segm")])
+    assert BestCheckpoint("bbox/AP").metric == "bbox/AP"
+
+
+def test_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert make_folder("~/run") == tmp_path / "run" and (tmp_path / "run").is_dir()
+    assert make_trainer("~/run").output_dir == tmp_path / "run"
+    with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/run' cannot be made"):
+        make_folder("~nobody_at_all/run")
+
+
+def test_the_earlier_log_goes_with_its_run(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("old\n")
+    (tmp_path / "metrics.json").write_text("")
+    length = log_length(tmp_path)
+    with open(log, "a") as handler:
+        print("new", file=handler, flush=True)
+        set_aside_earlier_run(tmp_path, length)
+        print("newer", file=handler, flush=True)
+    assert log.read_text() == "new\nnewer\n" and (tmp_path / "previous_1" / "log.txt").read_text() == "old\n"
+
+
+def test_picture_names(tmp_path, monkeypatch):
+    assert picture_names(["d/x/a.png", "d/y/b.png"]) == ["a", "b"]
+    assert picture_names(["d/x/image.tif", "d/y/image.tif", "d/y/b.tif"]) == ["x_image", "y_image", "b"]
+    assert len(set(picture_names(["a/b/i.png", "a_b/i.png", "a/b/i.tif"]))) == 3
+    monkeypatch.setattr("segkit.engine.report.draw_detections", lambda *_: np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "stale.png").write_text("")
+
+    class Found:
+        scores = torch.ones(1)
+
+        def to(self, device):
+            return self
+
+        def __getitem__(self, chosen):
+            return self
+
+    batch = types.SimpleNamespace(images=[0, 0], targets=[0, 0], file_names=["d/x/i.png", "d/y/i.png"])
+    model = FakeModel()
+    model.predict = lambda images: [Found(), Found()]
+    draw_pictures(model, [batch], [], 0.5, tmp_path, context=torch.no_grad())
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x_i.png", "y_i.png"]
+
+
+@dataclasses.dataclass
+class CountedBatch(FakeBatch):
+    samples: tuple = (types.SimpleNamespace(dropped=2, rescued=0), types.SimpleNamespace(dropped=1, rescued=0))
+
+    def to(self, device, non_blocking=False):
+        return self
+
+
+def test_objects_that_were_dropped_are_told(tmp_path):
+    trainer = make_trainer(tmp_path, iterations=3, val_loader=None)
+    trainer.loader = (CountedBatch(b.images, b.targets) for b in FakeLoader())
+    trainer.train()
+    written = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    assert [line["data/dropped"] for line in written] == [3, 6] and "data/rescued" not in written[0]
+
+
+def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
+    opened = []
+
+    def fake(spec, classes, category_ids=None, *, path):
+        opened.append((path, classes, category_ids))
+        names = classes or ["only"]
+        ids = category_ids or [9]
+        return types.SimpleNamespace(classes=names, category_ids=ids, summary=str, __len__=None)
+
+    monkeypatch.setattr("segkit.engine.run_data.build_dataset", fake)
+    monkeypatch.setattr("segkit.engine.run_data._check_images", lambda *_: None)
+    torch.save({"classes": ["a", "b"], "category_ids": [3, 7]}, tmp_path / "x.pth")
+    torch.save({"model": {}}, tmp_path / "y.pth")
+    cfg = config(tmp_path)
+    classes, ids = checkpoint_labels(str(tmp_path / "x.pth"))
+    data = build_data(cfg, eval_only=True, classes=classes, category_ids=ids)
+    assert opened == [("data.val", ["a", "b"], [3, 7])] and data.category_ids == [3, 7] and data.train is None
+    assert checkpoint_labels(str(tmp_path / "y.pth")) == (None, None)
+    opened.clear()
+    build_data(cfg, eval_only=True)
+    assert opened == [("data.train", None, None), ("data.val", ["only"], [9])]
+
+
+def test_weights_and_resume(tmp_path):
+    with pytest.raises(SegkitError, match=r"--weights starts a new run"):
+        setup.train(config(tmp_path), weights="x.pth", resume=True)
