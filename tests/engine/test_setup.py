@@ -161,7 +161,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
         if "iter " in line:
             break
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130 and "Traceback" not in out + err
     assert "to go on from iteration" in out and out.rstrip().splitlines()[-1].endswith(" --resume")
     assert read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"] >= 1
