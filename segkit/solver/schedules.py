@@ -7,6 +7,7 @@ drawn, tested and compared without an optimizer. One of your own subclasses :cla
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,7 +15,7 @@ from segkit.registry import SCHEDULE_REGISTRY
 from segkit.utils.errors import SegkitError
 
 
-class Schedule:
+class Schedule(ABC):
     """The learning rate of a step as a factor of the base learning rate.
 
     Args:
@@ -39,9 +40,9 @@ class Schedule:
             factor *= self.warmup_factor + (1 - self.warmup_factor) * progress
         return factor
 
+    @abstractmethod
     def shape(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
         """The factor without warm-up."""
-        raise NotImplementedError
 
 
 @SCHEDULE_REGISTRY.register
