@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,18 +34,33 @@ class Failure:
     key: str | None = None
 
 
+@dataclass(frozen=True, order=True)
+class Draw:
+    """Which image, and all that its augmentation depends on beside the seed.
+
+    Attributes:
+        epoch: of the sampler.
+        index: into the data set.
+        repeat: how often the epoch had the image before; above 0 where a sampler repeats images.
+    """
+
+    epoch: int
+    index: int
+    repeat: int = 0
+
+
 class TrainItems(TorchDataset):
-    """Augmented samples by (epoch, index)."""
+    """Augmented samples."""
 
     def __init__(self, dataset: Dataset, transforms: Transform, seed: int) -> None:
         self.dataset = dataset
         self.transforms = transforms
         self.seed = seed
 
-    def __getitem__(self, item: tuple[int, int]) -> Sample | Failure:
-        epoch, index = item
+    def __getitem__(self, draw: Draw) -> Sample | Failure:
+        numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
         try:
-            return self.transforms(self.dataset.load(index), generator_for(self.seed, epoch, index))
+            return self.transforms(self.dataset.load(draw.index), generator_for(self.seed, *numbers))
         except SegkitError as error:
             return Failure(str(error), error.key)
 
@@ -71,7 +87,7 @@ class TestItems(TorchDataset):
 
 
 class EpochBatches:
-    """The endless sequence of batches of (epoch, index), from a given iteration on.
+    """The endless sequence of batches of draws, from a given iteration on.
 
     An epoch's last incomplete batch is dropped: another epoch's order has other images there, and every step averages
     over equally many. Where there are fewer images than a batch holds, an epoch is one batch, filled from as many
@@ -93,16 +109,17 @@ class EpochBatches:
         self.iterations_per_epoch = max(1, length // batch_size)
         self.repeats = max(1, math.ceil(batch_size / length))
 
-    def epoch(self, epoch: int) -> list[tuple[int, int]]:
-        """(epoch, index) of all samples of an epoch, a multiple of the batch size."""
-        items = [
-            (number, index)
-            for number in range(epoch * self.repeats, (epoch + 1) * self.repeats)
-            for index in self.sampler.epoch_indices(number)
-        ]
-        return items[: self.iterations_per_epoch * self.batch_size]
+    def epoch(self, epoch: int) -> list[Draw]:
+        """All samples of an epoch, a multiple of the batch size."""
+        draws = []
+        for number in range(epoch * self.repeats, (epoch + 1) * self.repeats):
+            seen: Counter[int] = Counter()
+            for index in self.sampler.epoch_indices(number):
+                draws.append(Draw(number, index, seen[index]))
+                seen[index] += 1
+        return draws[: self.iterations_per_epoch * self.batch_size]
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
         while True:
             items = self.epoch(epoch)

@@ -94,7 +94,7 @@ class CocoEvaluator(Evaluator):
             assert tuple(found.size) == tuple(size), (found.size, size)
             self._sizes[image_id] = (int(size[0]), int(size[1]))
             self._truth[image_id] = truth
-            self._results[image_id] = coco_results(found, image_id, self.category_ids)
+            self._results[image_id] = coco_results(found, image_id, self.category_ids, masks="segm" in self.iou_types)
             self._labels[image_id] = found.labels.tolist()
 
     def evaluate(self) -> dict[str, float]:

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from segkit.structures.detections import Detections
 
 
-def coco_results(detections: Detections, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+def coco_results(
+    detections: Detections, image_id: int, category_ids: Sequence[int], *, masks: bool = True
+) -> list[dict[str, Any]]:
     """One image's detections as COCO results, in their order.
 
     Args:
         detections: at the file's size.
         image_id: the file's id.
         category_ids: the id in files of each label.
+        masks: False: boxes only, without the time that pasting and encoding masks takes.
     Returns:
         dicts with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels, floats), ``score`` and, where
         the model predicts masks, ``segmentation`` (RLE at the file's size, ``counts`` a str).
@@ -39,7 +42,7 @@ def coco_results(detections: Detections, image_id: int, category_ids: Sequence[i
             boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True
         )
     ]
-    if detections.mask_probs is not None:
+    if masks and detections.mask_probs is not None:
         for result, rle in zip(results, detections.to_rle(), strict=True):
             result["segmentation"] = rle
     return results

@@ -83,9 +83,21 @@ def test_small_data_sets_fill_a_batch(length, batch_size):
     assert batches.iterations_per_epoch == 1
     first, second = itertools.islice(iter(batches), 2)
     assert len(first) == len(second) == batch_size
-    assert len(set(first + second)) == 2 * batch_size  # every repetition is another (epoch, index)
+    assert len(set(first + second)) == 2 * batch_size  # every repetition is another draw
     if length < batch_size:
-        assert {index for _, index in first} == set(range(length))
+        assert {draw.index for draw in first} == set(range(length))
+
+
+def test_an_image_repeated_in_an_epoch_is_augmented_anew(dataset):
+    class Twice(SequentialSampler):
+        def epoch_indices(self, epoch):
+            return [0, 1, 0, 0]
+
+    loader = _train(dataset, sampler=Twice(2), batch_size=4)
+    first, _, second, third = next(iter(loader)).samples
+    assert first.image_id == second.image_id == third.image_id
+    pairs = itertools.combinations((first, second, third), 2)
+    assert not any(torch.equal(a.image, b.image) for a, b in pairs)
 
 
 def test_ranks_share_a_batch():

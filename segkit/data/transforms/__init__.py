@@ -1,6 +1,7 @@
 """Transforms, registered by importing this package; see :class:`segkit.data.transforms.base.Transform`."""
 
 from segkit.data.transforms.base import Compose, Transform, build_transforms
+from segkit.data.transforms.contrast import PercentileContrast
 from segkit.data.transforms.cropping import RandomCrop
 from segkit.data.transforms.flips import RandomHorizontalFlip, RandomQuarterTurn, RandomVerticalFlip
 from segkit.data.transforms.photometric import (
@@ -20,6 +21,7 @@ __all__ = [
     "Compose",
     "GaussianBlur",
     "GaussianNoise",
+    "PercentileContrast",
     "Photometric",
     "RandomAdjustSharpness",
     "RandomAutocontrast",

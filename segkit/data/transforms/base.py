@@ -16,7 +16,7 @@ class Transform(ABC):
     """Changes a sample; never in place.
 
     All randomness comes from the generator that is passed, so that a sample's augmentation is a function of
-    (seed, epoch, index). Image, boxes and masks of the result always fit each other, and ``sample.size`` stays the
+    (seed, epoch, index, repetition). Image, boxes and masks of the result always fit each other, and ``sample.size`` stays the
     file's. A transform that makes pixels appear where they were not before belongs on the functions in
     ``geometry.py``; one that only changes colours derives from ``photometric.Photometric``.
 

@@ -62,6 +62,9 @@ class FCNMaskHead(MaskHead):
         for module in (*self.convs, self.upsample, self.predictor):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)
+        # As in Detectron2: every mask pixel starts at about one half. Logits of the features' size would start the loss
+        # at four times that, and its gradient would crowd out all others where the gradient's norm is clipped.
+        nn.init.normal_(self.predictor.weight, std=0.001)
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Mask logits [N, K or 1, M, M] of all images' boxes, one after the other; M is ``self.resolution``."""

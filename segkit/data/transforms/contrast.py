@@ -1,0 +1,51 @@
+"""Bringing images of different exposure to one range of values."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from segkit.data.transforms.photometric import Photometric
+from segkit.registry import TRANSFORM_REGISTRY
+
+
+@TRANSFORM_REGISTRY.register
+class PercentileContrast(Photometric):
+    """Stretch the values between two percentiles of the image to the full range; what lies outside is clipped.
+
+    For microscopy, where exposure differs from image to image by factors. It belongs in the training *and* the test
+    transforms, before any crop: the percentiles of a crop are not those of its image. All channels are stretched by the
+    same factor, so that colours keep their hue.
+
+    Args:
+        low: percentile that becomes black, 0 to 100.
+        high: percentile that becomes white.
+        min_range: the least difference of the two, where white is 1: an image with less in it is stretched only as if
+            it had so much, and is not blown up to noise.
+        p: probability; below 1 for an augmentation.
+    """
+
+    examples = ({}, {"low": 2.0, "high": 98.0, "p": 0.5})
+
+    def __init__(self, *, low: float = 0.1, high: float = 99.9, min_range: float = 0.05, p: float = 1.0) -> None:
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"expected percentiles 0 <= low < high <= 100; got {low} and {high}")
+        if not 0 < min_range <= 1:
+            raise ValueError(f"min_range: expected above 0, to 1; got {min_range}")
+        super().__init__(lambda image: stretch(image, low, high, min_range), p)
+        self.low = low
+        self.high = high
+        self.min_range = min_range
+
+    def __repr__(self) -> str:
+        return f"PercentileContrast(low={self.low}, high={self.high}, min_range={self.min_range}, p={self.p})"
+
+
+def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
+    """A uint8 image [C, H, W] with the ``low`` percentile of all its values at 0 and the ``high`` one at 255."""
+    counts = np.cumsum(np.bincount(image.numpy().reshape(-1), minlength=256))
+    # The smallest values that at least so many values do not exceed: percentiles by nearest rank.
+    black, white = np.searchsorted(counts, np.maximum(1, np.ceil(np.array([low, high]) / 100 * counts[-1])))
+    width = max(float(white - black), min_range * 255)
+    table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)
+    return torch.from_numpy(table[image.numpy()])
