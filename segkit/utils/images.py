@@ -125,6 +125,8 @@ def _read_tiff(path: str | os.PathLike[str], reason: Exception) -> np.ndarray:
         pixels = np.squeeze(tifffile.imread(path))
     except Exception as error:  # as above
         raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
+    if pixels.size == 0:  # what tifffile makes of a damaged file
+        raise SegkitError(f"{path}: cannot be read as an image ({_short(reason)})", value=str(path)) from reason
     if pixels.ndim == 3 and pixels.shape[0] in (3, 4) and pixels.shape[2] not in (3, 4):
         pixels = pixels.transpose(1, 2, 0)  # stored plane by plane
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] > 4):

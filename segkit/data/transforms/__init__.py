@@ -1,7 +1,7 @@
 """Transforms, registered by importing this package; see :class:`segkit.data.transforms.base.Transform`."""
 
 from segkit.data.transforms.base import Compose, Transform, build_transforms
-from segkit.data.transforms.contrast import PercentileContrast
+from segkit.data.transforms.contrast import DarkBackground, PercentileContrast
 from segkit.data.transforms.cropping import RandomCrop
 from segkit.data.transforms.flips import RandomHorizontalFlip, RandomQuarterTurn, RandomVerticalFlip
 from segkit.data.transforms.photometric import (
@@ -19,6 +19,7 @@ from segkit.data.transforms.resizing import RandomScale, Resize, ResizeShortestE
 __all__ = [
     "ColorJitter",
     "Compose",
+    "DarkBackground",
     "GaussianBlur",
     "GaussianNoise",
     "PercentileContrast",

@@ -1,4 +1,4 @@
-"""Bringing images of different exposure to one range of values."""
+"""Bringing images of different exposure and polarity to one look: no augmentation, part of training *and* test transforms."""
 
 from __future__ import annotations
 
@@ -39,6 +39,27 @@ class PercentileContrast(Photometric):
 
     def __repr__(self) -> str:
         return f"PercentileContrast(low={self.low}, high={self.high}, min_range={self.min_range}, p={self.p})"
+
+
+@TRANSFORM_REGISTRY.register
+class DarkBackground(Photometric):
+    """Make the negative of images whose background is light, so that objects are light on dark in all.
+
+    For sets that mix fluorescence with brightfield: the network learns one polarity, and a few images of the rarer
+    kind are enough. The background is taken to be the image's median.
+
+    Args:
+        threshold: a median above this is light; white is 1.
+    """
+
+    def __init__(self, *, threshold: float = 0.5) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: expected 0 to 1; got {threshold}")
+        super().__init__(lambda image: 255 - image if image.median() > threshold * 255 else image, p=1.0)
+        self.threshold = threshold
+
+    def __repr__(self) -> str:
+        return f"DarkBackground(threshold={self.threshold})"
 
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:

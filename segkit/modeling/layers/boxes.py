@@ -25,9 +25,11 @@ def usable(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
 
 def intersections(boxes: Tensor, others: Tensor) -> Tensor:
     """[N, M] areas that boxes [N, 4] and others [M, 4] share, in square pixels."""
-    top_left = torch.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = torch.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return (bottom_right - top_left).clamp(min=0).prod(dim=2)
+    # Width and height apart and in place: reducing a last axis of two takes a CPU ten times as long.
+    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # [N, 1] each
+    width = torch.minimum(x1, others[:, 2]).sub_(torch.maximum(x0, others[:, 0])).clamp_(min=0)
+    height = torch.minimum(y1, others[:, 3]).sub_(torch.maximum(y0, others[:, 1])).clamp_(min=0)
+    return width.mul_(height)
 
 
 def box_areas(boxes: Tensor) -> Tensor:

@@ -72,15 +72,16 @@ def match_boxes(
         # Ties all count, as in the references; an object that no box touches makes nothing a match. The overlaps are
         # worked out again where there are several chunks: kept, they would be what the chunks are there to avoid.
         tables = [table] if len(chunks) == 1 else (overlaps(part, objects) for part in chunks)
-        state[torch.cat([((t == best_of_object) & (t > 0)).any(dim=1) for t in tables])] = MATCHED
+        best_of_object.masked_fill_(best_of_object == 0, torch.inf)
+        state[torch.cat([(t == best_of_object).any(dim=1) for t in tables])] = MATCHED
     return Matches(torch.cat(indices), state)
 
 
 def overlaps(boxes: Tensor, objects: Tensor) -> Tensor:
     """[N, M] intersection over union; 0 for boxes without area."""
     shared = intersections(boxes, objects)
-    union = box_areas(boxes)[:, None] + box_areas(objects)[None] - shared
-    return shared / union.clamp(min=1e-9)
+    union = (box_areas(boxes)[:, None] + box_areas(objects)[None]).sub_(shared).clamp_(min=1e-9)
+    return shared.div_(union)
 
 
 def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -> Matches:
