@@ -46,10 +46,12 @@ def draw_pictures(
     """Pictures of the first ``count`` images of a loader, ground truth on the left and detections on the right.
 
     Args:
+        classes: name of each label; a class-agnostic model's detections are called ``object``.
         score_threshold: detections below it are left out.
         folder: gets a PNG an image, named after its file.
         context: autocast, or a null context.
     """
+    seen_classes = ["object"] if getattr(model, "class_agnostic", False) else classes
     pictures: list[tuple[str, np.ndarray]] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
@@ -60,8 +62,8 @@ def draw_pictures(
                     break
                 detections = detections.to("cpu")
                 detections = detections[detections.scores >= score_threshold]
-                truth, seen = (draw_detections(image, objects, classes) for objects in (targets, detections))
-                pictures.append((name, side_by_side(truth, seen)))
+                truth = draw_detections(image, targets, classes)
+                pictures.append((name, side_by_side(truth, draw_detections(image, detections, seen_classes))))
             if len(pictures) == count:
                 break
     folder.mkdir(parents=True, exist_ok=True)

@@ -200,6 +200,7 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
         "category_ids": data.category_ids,
         "max_detections": model.detections_per_image,
         "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
+        "class_agnostic": getattr(model, "class_agnostic", False),
     }
     return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
 

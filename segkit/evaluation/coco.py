@@ -37,11 +37,16 @@ class CocoEvaluator(Evaluator):
     These are at the model's limit of detections, ``segm/AP@100`` is at COCO's 100 an image and class. ``per_class``
     adds ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
 
+    Of a model that tells no classes apart (``class_agnostic``) the boxes are measured with all classes taken as one, as
+    proposals are: AR says how many objects are found whatever they are, ``bbox/AR@100`` among the best 100.
+
     Args:
         classes: name of each label.
         category_ids: the files' id of each label, for the results file.
         max_detections: the model's limit an image.
-        results_dir: where ``coco_instances_results.json`` is written; None: nowhere.
+        results_dir: where ``coco_instances_results.json`` is written; None: nowhere. It gives class-agnostic detections
+            the first category's id.
+        class_agnostic: the model's detections say where, not what.
         iou_types: boxes, masks or both.
         score_thresholds: for each also AP and AP50 of the detections that score at least as much:
             ``segm/AP50@score0.5``. AP without a threshold is never lower; with one it tells what a submission gets.
@@ -54,6 +59,7 @@ class CocoEvaluator(Evaluator):
         category_ids: Sequence[int],
         max_detections: int,
         results_dir: str | None = None,
+        class_agnostic: bool = False,
         *,
         iou_types: Sequence[IouType] = ("bbox", "segm"),
         score_thresholds: Sequence[float] = (),
@@ -70,7 +76,8 @@ class CocoEvaluator(Evaluator):
         self.results_dir = results_dir
         self.iou_types = tuple(iou_types)
         self.score_thresholds = sorted(set(score_thresholds))
-        self.per_class = per_class
+        self.class_agnostic = class_agnostic
+        self.per_class = per_class and not class_agnostic
         self.reset()
 
     def reset(self) -> None:
@@ -111,15 +118,18 @@ class CocoEvaluator(Evaluator):
             for i, image_id in enumerate(ids)
             for result, label in zip(self._results[image_id], self._labels[image_id], strict=True)
         ]
+        if self.class_agnostic:
+            truth, found = ([{**item, "label": 0} for item in items] for items in (truth, found))
         sizes = [self._sizes[image_id] for image_id in ids]
+        num_classes = 1 if self.class_agnostic else len(self.classes)
         metrics: dict[str, float] = {}
         for iou_type in self.iou_types:
             limits = sorted({STANDARD_LIMIT, self.max_detections})
-            curves = match(sizes, truth, found, len(self.classes), iou_type, limits)
+            curves = match(sizes, truth, found, num_classes, iou_type, limits)
             values = self._summary(curves)
             for threshold in self.score_thresholds:
                 kept = [d for d in found if d["score"] >= threshold]
-                curves = match(sizes, truth, kept, len(self.classes), iou_type, [self.max_detections])
+                curves = match(sizes, truth, kept, num_classes, iou_type, [self.max_detections])
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
                 values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
@@ -141,6 +151,8 @@ class CocoEvaluator(Evaluator):
             "AP@100": curves.ap(STANDARD_LIMIT),
             "AR": curves.ar(limit),
         }
+        if self.class_agnostic:
+            values["AR@100"] = curves.ar(STANDARD_LIMIT)
         for label, name in enumerate(self.classes if self.per_class else []):
             values[f"AP-{name}"] = curves.ap(limit, label=label)
             values[f"AP50-{name}"] = curves.ap(limit, label=label, iou=IOU_50)
@@ -154,7 +166,7 @@ class CocoEvaluator(Evaluator):
         if over:
             logger.warning(
                 "%d of %d images have more objects than the model's limit of %d detections an image (the most: %d): "
-                "%d of %d objects cannot be found; raise model.roi_heads.detections_per_image",
+                "%d of %d objects cannot be found; raise the model's detections_per_image",
                 len(over), len(counts), self.max_detections, max(over),
                 sum(over) - self.max_detections * len(over), counts.total(),
             )  # fmt: skip

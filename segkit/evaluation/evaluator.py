@@ -23,7 +23,8 @@ class Evaluator(ABC):
     """Sees every batch with its detections, and says at the end how good they were.
 
     A custom one is a class with ``@EVALUATOR_REGISTRY.register``; its constructor may ask for the run-time values
-    ``classes``, ``category_ids``, ``max_detections`` and ``results_dir`` by name.
+    ``classes``, ``category_ids``, ``max_detections``, ``results_dir`` and ``class_agnostic`` (whether the model tells
+    no classes apart) by name.
     """
 
     @abstractmethod

@@ -69,6 +69,8 @@ class Predictor:
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
         self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights))
+        if getattr(self.model, "class_agnostic", False):  # its label 0 is no class of the data
+            self.classes, self.category_ids = ["object"], [1]
         if device is not None or model is None:
             self.model.to(device or _default_device())
         self.model.eval()

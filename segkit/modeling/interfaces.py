@@ -14,19 +14,34 @@ from segkit.structures.targets import Targets
 
 
 class ProposalGenerator(nn.Module, ABC):
-    """Says where objects may be. ``forward(features)`` gives what the two methods below take, in a form of its own."""
+    """Says where objects may be. ``forward(features)`` gives what the methods below take, in a form of its own."""
 
     @abstractmethod
     def losses(self, output: Any, targets: Sequence[Targets], generator: torch.Generator | None) -> dict[str, Tensor]:
         """Training losses by name, scalars."""
 
     @abstractmethod
+    def scored_proposals(
+        self, output: Any, sizes: Sequence[tuple[int, int]], training: bool
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [P_i, 4] XYXY of each image of (height, width) and, as logits [P_i], how much each looks like an object.
+
+        Best first; more of them for training.
+        """
+
     def proposals(self, output: Any, sizes: Sequence[tuple[int, int]], training: bool) -> list[Tensor]:
-        """Boxes [P_i, 4] XYXY of each image of (height, width), best first; more of them for training."""
+        """The boxes alone."""
+        return [boxes for boxes, _ in self.scored_proposals(output, sizes, training)]
 
 
 class BoxHead(nn.Module, ABC):
-    """Classifies and moves boxes. ``forward(features, boxes)`` gives logits [N, K + 1] and offsets [N, K or 1, 4]."""
+    """Classifies and moves boxes. ``forward(features, boxes)`` gives logits [N, K + 1] and offsets [N, K or 1, 4].
+
+    Attributes:
+        class_agnostic: one box serves all classes.
+    """
+
+    class_agnostic: bool = False
 
     @abstractmethod
     def losses(
@@ -75,8 +90,12 @@ class ROIHeads(nn.Module, ABC):
         proposals: Sequence[Tensor],
         targets: Sequence[Targets],
         generator: torch.Generator | None,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> dict[str, Tensor]:
-        """Training losses by name, scalars."""
+        """Training losses by name, scalars.
+
+        ``sizes`` are the images' (height, width), which heads need that move boxes before they learn from them.
+        """
 
     @abstractmethod
     def predict(

@@ -44,7 +44,10 @@ SMALLER = {
 def test_takes_a_step_at_reduced_size(name):
     """The same parts, with the family's smallest backbone, few proposals and a small image."""
     cfg = segkit.load_config(f"segkit://{name}")
-    overrides = ["model.roi_heads.samples=16", "model.proposal_generator.post_nms_top_k=[20, 20]"]
+    overrides = ["model.proposal_generator.post_nms_top_k=[20, 20]"]
+    roi_heads = cfg.model.get("roi_heads", {})
+    overrides += ["model.roi_heads.samples=16"] if roi_heads else []
+    overrides += [f"model.roi_heads.box_heads.{i}.fc_dims=[64]" for i in range(len(roi_heads.get("box_heads", ())))]
     smaller = SMALLER.get(cfg.model.backbone.name, {})
     overrides += [f"model.backbone.{key}={value}" for key, value in smaller.items()]
     with skip_pretrained():

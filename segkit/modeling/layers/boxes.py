@@ -23,6 +23,11 @@ def usable(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
     return (sides >= min_size).all(dim=1) & (sides > 0).all(dim=1) & torch.isfinite(scores)
 
 
+def has_area(boxes: Tensor) -> Tensor:
+    """[N] bool: boxes of positive width and height; one that is not a number has none."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+
+
 def intersections(boxes: Tensor, others: Tensor) -> Tensor:
     """[N, M] areas that boxes [N, 4] and others [M, 4] share, in square pixels."""
     # Width and height apart and in place: reducing a last axis of two takes a CPU ten times as long.

@@ -1,5 +1,6 @@
 """Whole models."""
 
 from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
+from segkit.modeling.meta_arch.proposal_network import ProposalNetwork
 
-__all__ = ["GeneralizedRCNN"]
+__all__ = ["GeneralizedRCNN", "ProposalNetwork"]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
-from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
+from segkit.modeling.layers.preprocessing import own_generator
+from segkit.modeling.meta_arch.detector import IMAGENET_MEAN, IMAGENET_STD, Detector
 from segkit.registry import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
@@ -23,12 +24,9 @@ from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 @META_ARCH_REGISTRY.register
-class GeneralizedRCNN(nn.Module):
+class GeneralizedRCNN(Detector):
     """A two-stage detector: Faster R-CNN, or Mask R-CNN where the RoI heads have a mask head.
 
     Images are RGB, uint8 or float 0..1, of any sizes; the model brings them to its mean and deviation and pads them.
@@ -45,9 +43,6 @@ class GeneralizedRCNN(nn.Module):
         size_divisor: the batch is padded to a multiple of this.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     def __init__(
         self,
         num_classes: int,
@@ -60,46 +55,16 @@ class GeneralizedRCNN(nn.Module):
         pixel_std: Sequence[float] = IMAGENET_STD,
         size_divisor: int = 32,
     ) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise SegkitError(f"num_classes must be at least 1, not {num_classes}")
-        if len(pixel_mean) != len(pixel_std) or min(pixel_std, default=0) <= 0:
-            raise SegkitError("pixel_mean and pixel_std need a value a channel, the deviations above 0")
-        if size_divisor < 1:
-            raise SegkitError(f"size_divisor must be at least 1, not {size_divisor}")
-        self.num_classes = num_classes
-        self.backbone = backbone
-        self.neck = neck
+        super().__init__(num_classes, backbone, neck, pixel_mean, pixel_std, size_divisor)
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
-        self.size_divisor = size_divisor
-        self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
         # Convolutions are faster on channels-last maps, on CPUs and on tensor cores alike; RoIAlign's rows are views.
         self.to(memory_format=torch.channels_last)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is; images and targets are brought there."""
-        return self.pixel_mean.device
 
     @property
     def detections_per_image(self) -> int:
         """How many detections an image has at most, in prediction and evaluation."""
         return self.roi_heads.detections_per_image
-
-    def forward(
-        self,
-        images: Sequence[Tensor] | ImageBatch,
-        targets: Sequence[Targets] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> dict[str, Tensor] | list[Detections]:
-        """:meth:`losses` in training mode, :meth:`predict` in evaluation mode."""
-        if self.training:
-            if targets is None:
-                raise SegkitError("a model in training mode needs targets; call model.eval() or model.predict(images)")
-            return self.losses(images, targets, generator)
-        return self.predict(images)
 
     def losses(
         self,
@@ -115,7 +80,8 @@ class GeneralizedRCNN(nn.Module):
             generator: draws the samples, on the model's device; None: one with a fixed seed. The global random state
                 is not touched.
         Returns:
-            scalars ``rpn_cls``, ``rpn_box``, ``cls``, ``box`` and, with a mask head, ``mask``.
+            scalars ``rpn_cls``, ``rpn_box``, ``cls``, ``box`` (for each stage of a cascade: ``cls_stage1``, ...) and, with
+            a mask head, ``mask``.
         """
         batch = self.preprocess(images)
         self._check_targets(targets, batch)
@@ -125,7 +91,7 @@ class GeneralizedRCNN(nn.Module):
         output = self.proposal_generator(features)
         losses = self.proposal_generator.losses(output, targets, generator)
         proposals = self.proposal_generator.proposals(output, batch.sizes, training=True)
-        losses.update(self.roi_heads.losses(features, proposals, targets, generator))
+        losses.update(self.roi_heads.losses(features, proposals, targets, generator, batch.sizes))
         return losses
 
     @torch.no_grad()
@@ -148,33 +114,3 @@ class GeneralizedRCNN(nn.Module):
         if output_sizes is None:
             return detections
         return [d.resized(size) for d, size in zip(detections, output_sizes, strict=True)]
-
-    def features(self, tensor: Tensor) -> dict[str, Tensor]:
-        """The pyramid of a normalised batch [B, C, H, W]."""
-        features = self.backbone(tensor)
-        return features if self.neck is None else self.neck(features)
-
-    def preprocess(self, images: Sequence[Tensor] | ImageBatch) -> ImageBatch:
-        """Bring images to the model's device, mean and deviation, padded with the mean to one size."""
-        if isinstance(images, ImageBatch):
-            images = [image[:, :h, :w] for image, (h, w) in zip(images.tensor, images.sizes, strict=True)]
-        check_images(images, channels=len(self.pixel_mean))
-        normalized = [
-            normalize(image.to(self.device, non_blocking=True), self.pixel_mean, self.pixel_std) for image in images
-        ]
-        batch = ImageBatch.from_images(normalized, divisor=self.size_divisor)
-        return ImageBatch(batch.tensor.contiguous(memory_format=torch.channels_last), batch.sizes)
-
-    def _check_targets(self, targets: Sequence[Targets], batch: ImageBatch) -> None:
-        if len(targets) != len(batch.sizes):
-            raise SegkitError(f"{len(targets)} targets for {len(batch.sizes)} images")
-        for i, (image_targets, size) in enumerate(zip(targets, batch.sizes, strict=True)):
-            labels, masks = image_targets.labels, image_targets.masks
-            # Looked at where the targets are: those of a loader are on the CPU, and no device has to be waited for.
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-                raise SegkitError(
-                    f"targets[{i}]: labels {int(labels.min())} to {int(labels.max())}; expected 0 to "
-                    f"{self.num_classes - 1}: they are 0-based, and the background has none"
-                )
-            if masks is not None and tuple(masks.canvas) != tuple(size):
-                raise SegkitError(f"targets[{i}]: masks of {tuple(masks.canvas)} pixels for an image of {tuple(size)}")

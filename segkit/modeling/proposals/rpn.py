@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.interfaces import ProposalGenerator
-from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
+from segkit.modeling.layers.box_coder import decode_boxes
+from segkit.modeling.layers.box_loss import BoxLoss, box_loss_sum, check_box_loss
 from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.losses import smooth_l1_sum
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
 from segkit.registry import ANCHOR_GENERATOR_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, Slot
@@ -55,8 +55,10 @@ class RPN(ProposalGenerator):
         background_iou: and to none below this.
         samples: anchors an image that the losses see.
         positive_fraction: share of them on objects, at most.
-        smooth_l1_beta: of the box loss; 0 is L1.
+        box_loss: ``smooth_l1`` of the offsets or ``giou`` of the boxes.
+        smooth_l1_beta: of smooth L1; 0 is L1.
         loss_weight: factor of both losses.
+        box_loss_weight: another factor of the box loss.
     """
 
     def __init__(
@@ -73,10 +75,13 @@ class RPN(ProposalGenerator):
         background_iou: float = 0.3,
         samples: int = 256,
         positive_fraction: float = 0.5,
+        box_loss: BoxLoss = "smooth_l1",
         smooth_l1_beta: float = 0.0,
         loss_weight: float = 1.0,
+        box_loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        check_box_loss(box_loss)
         if min(*pre_nms_top_k, *post_nms_top_k, samples) < 1:
             raise SegkitError("pre_nms_top_k, post_nms_top_k and samples must be at least 1")
         if not 0 <= background_iou <= foreground_iou <= 1:
@@ -96,8 +101,10 @@ class RPN(ProposalGenerator):
         self.background_iou = background_iou
         self.samples = samples
         self.positive_fraction = positive_fraction
+        self.box_loss = box_loss
         self.smooth_l1_beta = smooth_l1_beta
         self.loss_weight = loss_weight
+        self.box_loss_weight = box_loss_weight
 
     def forward(self, features: Mapping[str, Tensor]) -> RPNOutput:
         """Score and move all anchors."""
@@ -107,8 +114,10 @@ class RPN(ProposalGenerator):
         return RPNOutput(anchors, objectness, offsets)
 
     @torch.no_grad()
-    def proposals(self, output: RPNOutput, sizes: Sequence[tuple[int, int]], training: bool) -> list[Tensor]:
-        """The best boxes of each image: [P_i, 4] XYXY, clipped to the image, best first."""
+    def scored_proposals(
+        self, output: RPNOutput, sizes: Sequence[tuple[int, int]], training: bool
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The best boxes [P_i, 4] XYXY of each image, clipped to it, and their logits [P_i]; best first."""
         top_k = self.pre_nms_top_k[0 if training else 1]
         boxes, scores, levels = [], [], []
         for level, (anchors, logits, offsets) in enumerate(
@@ -126,7 +135,8 @@ class RPN(ProposalGenerator):
             clipped = clip_boxes(image_boxes, size)
             valid = usable(clipped, image_scores, self.min_size)
             clipped, image_scores, groups = clipped[valid], image_scores[valid], all_levels[valid]
-            result.append(clipped[class_nms(clipped, image_scores, groups, self.nms_threshold)[:keep_k]])
+            kept = class_nms(clipped, image_scores, groups, self.nms_threshold)[:keep_k]
+            result.append((clipped[kept], image_scores[kept]))
         return result
 
     def losses(
@@ -136,7 +146,7 @@ class RPN(ProposalGenerator):
         anchors = torch.cat(output.anchors)
         objectness = torch.cat(output.objectness, dim=1).float()
         offsets = torch.cat(output.offsets, dim=1)
-        logits, labels, predicted, wanted = [], [], [], []
+        logits, labels, predicted, references, wanted = [], [], [], [], []
         for i, image_targets in enumerate(targets):
             with torch.no_grad():
                 matches = match_targets(
@@ -147,16 +157,23 @@ class RPN(ProposalGenerator):
                     keep_best=True,
                 )
                 positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
-                objects = image_targets.boxes[~image_targets.crowd][matches.objects[positive]]
-                wanted.append(encode_boxes(objects, anchors[positive], BOX_WEIGHTS))
+                references.append(anchors[positive])
+                wanted.append(image_targets.boxes[~image_targets.crowd][matches.objects[positive]])
             sampled = torch.cat([positive, negative])
             logits.append(objectness[i, sampled])
             labels.append((torch.arange(len(sampled), device=sampled.device) < len(positive)).float())
             predicted.append(offsets[i, positive])
         count = max(1, sum(len(part) for part in labels))
         classification = F.binary_cross_entropy_with_logits(torch.cat(logits), torch.cat(labels), reduction="sum")
-        box = smooth_l1_sum(torch.cat(predicted), torch.cat(wanted), self.smooth_l1_beta)
+        box = box_loss_sum(
+            torch.cat(predicted),
+            torch.cat(references),
+            torch.cat(wanted),
+            BOX_WEIGHTS,
+            kind=self.box_loss,
+            beta=self.smooth_l1_beta,
+        )
         return {
             "rpn_cls": classification / count * self.loss_weight,
-            "rpn_box": box / count * self.loss_weight,
+            "rpn_box": box / count * self.loss_weight * self.box_loss_weight,
         }

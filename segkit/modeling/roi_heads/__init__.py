@@ -1,7 +1,8 @@
 """RoI heads: what is decided about each proposal."""
 
 from segkit.modeling.roi_heads.box_head import FastRCNNHead
+from segkit.modeling.roi_heads.cascade import CascadeROIHeads
 from segkit.modeling.roi_heads.mask_head import FCNMaskHead
 from segkit.modeling.roi_heads.standard import StandardROIHeads
 
-__all__ = ["FCNMaskHead", "FastRCNNHead", "StandardROIHeads"]
+__all__ = ["CascadeROIHeads", "FCNMaskHead", "FastRCNNHead", "StandardROIHeads"]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.interfaces import BoxHead
-from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
+from segkit.modeling.layers.box_coder import decode_boxes
+from segkit.modeling.layers.box_loss import BoxLoss, box_loss_sum, check_box_loss
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.losses import smooth_l1_sum
 from segkit.modeling.layers.roi_pooler import ROIPooler
 from segkit.registry import ROI_BOX_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -33,8 +33,10 @@ class FastRCNNHead(BoxHead):
         fc_dims: widths of the fully connected layers.
         box_weights: factors of the offsets (dx, dy, dw, dh).
         class_agnostic: one box for all classes.
-        smooth_l1_beta: of the box loss; 0 is L1.
+        box_loss: ``smooth_l1`` of the offsets or ``giou`` of the boxes.
+        smooth_l1_beta: of smooth L1; 0 is L1.
         loss_weight: factor of both losses.
+        box_loss_weight: another factor of the box loss; GIoU's is smaller than smooth L1's, and usually gets one.
     """
 
     def __init__(
@@ -50,10 +52,13 @@ class FastRCNNHead(BoxHead):
         fc_dims: Sequence[int] = (1024, 1024),
         box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
         class_agnostic: bool = False,
+        box_loss: BoxLoss = "smooth_l1",
         smooth_l1_beta: float = 0.0,
         loss_weight: float = 1.0,
+        box_loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        check_box_loss(box_loss)
         if not fc_dims or min([*fc_dims, *conv_dims]) < 1:
             raise SegkitError(
                 f"fc_dims {list(fc_dims)} and conv_dims {list(conv_dims)}: expected widths of at least 1, one or more fc_dims"
@@ -64,8 +69,10 @@ class FastRCNNHead(BoxHead):
         self.num_classes = num_classes
         self.class_agnostic = class_agnostic
         self.box_weights = box_weights
+        self.box_loss = box_loss
         self.smooth_l1_beta = smooth_l1_beta
         self.loss_weight = loss_weight
+        self.box_loss_weight = box_loss_weight
         self.convs = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
@@ -95,7 +102,7 @@ class FastRCNNHead(BoxHead):
     def losses(
         self, logits: Tensor, offsets: Tensor, proposals: Tensor, labels: Tensor, objects: Tensor
     ) -> dict[str, Tensor]:
-        """``cls`` (cross-entropy) and ``box`` (smooth L1 of the object's class), over all sampled proposals.
+        """``cls`` (cross-entropy) and ``box`` (of the object's class), over all sampled proposals.
 
         Args:
             logits: [N, K + 1].
@@ -108,9 +115,18 @@ class FastRCNNHead(BoxHead):
         classification = F.cross_entropy(logits.float(), labels, reduction="sum") / count
         positive = (labels < self.num_classes).nonzero().squeeze(1)
         slot = torch.zeros_like(labels[positive]) if self.class_agnostic else labels[positive]
-        wanted = encode_boxes(objects[positive], proposals[positive], self.box_weights)
-        box = smooth_l1_sum(offsets[positive, slot], wanted, self.smooth_l1_beta) / count
-        return {"cls": classification * self.loss_weight, "box": box * self.loss_weight}
+        box = box_loss_sum(
+            offsets[positive, slot],
+            proposals[positive],
+            objects[positive],
+            self.box_weights,
+            kind=self.box_loss,
+            beta=self.smooth_l1_beta,
+        )
+        return {
+            "cls": classification * self.loss_weight,
+            "box": box / count * self.loss_weight * self.box_loss_weight,
+        }
 
     def decode(self, offsets: Tensor, proposals: Tensor) -> Tensor:
         """Boxes [N, K, 4] of proposals [N, 4], not clipped."""

@@ -1,10 +1,15 @@
-"""From scored boxes of all classes to the detections of an image."""
+"""From scored boxes of all classes to the detections of each image."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import torch
 from torch import Tensor
 
+from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
+from segkit.structures.detections import Detections
 
 
 def select_detections(
@@ -37,3 +42,28 @@ def select_detections(
     kept_boxes, kept_scores, labels = kept_boxes[valid], kept_scores[valid], labels[valid]
     best = class_nms(kept_boxes, kept_scores, labels, nms_threshold)[:limit]
     return kept_boxes[best], kept_scores[best], labels[best]
+
+
+def masked_detections(
+    mask_head: MaskHead | None,
+    features: Mapping[str, Tensor],
+    kept: Sequence[tuple[Tensor, Tensor, Tensor]],
+    sizes: Sequence[tuple[int, int]],
+) -> list[Detections]:
+    """Detections of boxes that are final, with the masks that the mask head, where there is one, draws in them.
+
+    Args:
+        mask_head: None: boxes only.
+        features: maps [B, C, H, W].
+        kept: boxes [N_i, 4], scores and labels of each image, as :func:`select_detections` gives them.
+        sizes: (height, width) of each image.
+    """
+    masks: Sequence[Tensor | None] = [None] * len(kept)
+    if mask_head is not None:
+        logits = mask_head(features, [boxes for boxes, _, _ in kept])
+        chosen = mask_head.of_class(logits, torch.cat([labels for _, _, labels in kept]))
+        masks = chosen.float().sigmoid().split([len(boxes) for boxes, _, _ in kept])
+    return [
+        Detections(boxes=boxes, scores=scores, labels=labels, mask_probs=probs, size=size)
+        for (boxes, scores, labels), probs, size in zip(kept, masks, sizes, strict=True)
+    ]

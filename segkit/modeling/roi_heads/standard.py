@@ -7,18 +7,15 @@ from typing import Annotated
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.matching import match_targets
-from segkit.modeling.layers.sampling import sample_balanced
-from segkit.modeling.roi_heads.postprocess import select_detections
+from segkit.modeling.roi_heads.labelling import joined, mask_losses, sample_proposals
+from segkit.modeling.roi_heads.options import check_options
+from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
 from segkit.registry import ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, Slot
 from segkit.structures.detections import Detections
-from segkit.structures.mask_targets import mask_targets
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError
 
 
 @ROI_HEADS_REGISTRY.register
@@ -57,17 +54,15 @@ class StandardROIHeads(ROIHeads):
         min_size: float = 0.0,
     ) -> None:
         super().__init__()
-        shares = {
-            "score_threshold": score_threshold,
-            "nms_threshold": nms_threshold,
-            "foreground_iou": foreground_iou,
-            "positive_fraction": positive_fraction,
-        }
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise SegkitError(f"{name} must lie between 0 and 1, not {value}")
-        if samples < 1 or detections_per_image < 1:
-            raise SegkitError("samples and detections_per_image must be at least 1")
+        check_options(
+            shares={
+                "score_threshold": score_threshold,
+                "nms_threshold": nms_threshold,
+                "foreground_iou": foreground_iou,
+                "positive_fraction": positive_fraction,
+            },
+            counts={"samples": samples, "detections_per_image": detections_per_image},
+        )
         self.num_classes = num_classes
         self.box_head = box_head
         self.mask_head = mask_head
@@ -86,6 +81,7 @@ class StandardROIHeads(ROIHeads):
         proposals: Sequence[Tensor],
         targets: Sequence[Targets],
         generator: torch.Generator | None,
+        sizes: Sequence[tuple[int, int]] | None = None,
     ) -> dict[str, Tensor]:
         """Losses of both heads over the sampled proposals of the batch.
 
@@ -94,41 +90,22 @@ class StandardROIHeads(ROIHeads):
             proposals: [P_i, 4] an image.
             targets: an image each, in the pixels of the network's input.
             generator: draws the samples.
+            sizes: not needed here.
         """
-        sampled, labels, objects, positives, wanted = [], [], [], [], []
-        for boxes, image_targets in zip(proposals, targets, strict=True):
-            with torch.no_grad():
-                solid = (~image_targets.crowd).nonzero().squeeze(1)
-                if self.add_objects:
-                    boxes = torch.cat([boxes, image_targets.boxes[solid].float()])
-                matches = match_targets(
-                    boxes,
-                    image_targets,
-                    foreground_iou=self.foreground_iou,
-                    background_iou=self.foreground_iou,
-                    keep_best=False,
-                )
-                positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
-                chosen = torch.cat([positive, negative])
-                matched = solid[matches.objects[positive]]
-                sampled.append(boxes[chosen])
-                labels.append(F.pad(image_targets.labels[matched], (0, len(negative)), value=self.num_classes))
-                objects.append(F.pad(image_targets.boxes[matched].float(), (0, 0, 0, len(negative))))
-                positives.append(len(positive))
-                if self.mask_head is not None:
-                    if image_targets.masks is None:
-                        raise SegkitError("the model has a mask head, but the targets have no masks")
-                    wanted.append(
-                        mask_targets(image_targets.masks, matched, boxes[positive], self.mask_head.resolution)
-                    )
-        all_labels = torch.cat(labels)
-        logits, offsets = self.box_head(features, sampled)
-        losses = self.box_head.losses(logits, offsets, torch.cat(sampled), all_labels, torch.cat(objects))
+        sampled = sample_proposals(
+            proposals,
+            targets,
+            num_classes=self.num_classes,
+            foreground_iou=self.foreground_iou,
+            samples=self.samples,
+            positive_fraction=self.positive_fraction,
+            add_objects=self.add_objects,
+            generator=generator,
+        )
+        logits, offsets = self.box_head(features, [image.boxes for image in sampled])
+        losses = self.box_head.losses(logits, offsets, *joined(sampled))
         if self.mask_head is not None:
-            mask_boxes = [boxes[:count] for boxes, count in zip(sampled, positives, strict=True)]
-            mask_labels = torch.cat([image[:count] for image, count in zip(labels, positives, strict=True)])
-            mask_logits = self.mask_head(features, mask_boxes)
-            losses.update(self.mask_head.losses(mask_logits, mask_labels, torch.cat(wanted)))
+            losses.update(mask_losses(self.mask_head, features, sampled, targets))
         return losses
 
     @torch.no_grad()
@@ -152,12 +129,4 @@ class StandardROIHeads(ROIHeads):
             )
             for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
         ]
-        masks: Sequence[Tensor | None] = [None] * len(kept)
-        if self.mask_head is not None:
-            mask_logits = self.mask_head(features, [b for b, _, _ in kept])
-            chosen = self.mask_head.of_class(mask_logits, torch.cat([labels for _, _, labels in kept]))
-            masks = chosen.float().sigmoid().split([len(b) for b, _, _ in kept])
-        return [
-            Detections(boxes=b, scores=s, labels=k, mask_probs=m, size=size)
-            for (b, s, k), m, size in zip(kept, masks, sizes, strict=True)
-        ]
+        return masked_detections(self.mask_head, features, kept, sizes)

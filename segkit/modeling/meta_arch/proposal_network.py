@@ -1,0 +1,95 @@
+"""A region proposal network on its own: where objects are, whatever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from segkit.modeling.interfaces import ProposalGenerator
+from segkit.modeling.layers.preprocessing import own_generator
+from segkit.modeling.meta_arch.detector import IMAGENET_MEAN, IMAGENET_STD, Detector
+from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, NECK_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, Slot
+from segkit.structures.detections import Detections
+from segkit.structures.image_batch import ImageBatch
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+
+
+@META_ARCH_REGISTRY.register
+class ProposalNetwork(Detector):
+    """Backbone, neck and proposals without RoI heads (the RPN of Faster R-CNN, Ren et al. 2015, section 3.1).
+
+    It learns from the boxes of all classes alike and tells none of them apart: its detections all have the label 0,
+    their scores say how much they look like any object, and they are evaluated with the data's classes taken as one.
+
+    Args:
+        num_classes: K, of the data.
+        backbone: image to feature maps.
+        neck: feature maps to a pyramid; null: the backbone's own maps.
+        proposal_generator: where objects may be.
+        detections_per_image: the best so many proposals are kept, in evaluation too; the proposal generator has a limit
+            of its own.
+        pixel_mean: of each channel, for values in 0..1.
+        pixel_std: likewise.
+        size_divisor: the batch is padded to a multiple of this.
+    """
+
+    class_agnostic = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        backbone: Annotated[nn.Module, Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
+        neck: Annotated[nn.Module | None, Slot(NECK_REGISTRY, gives={"in_features": "out_features"})],
+        proposal_generator: Annotated[ProposalGenerator, Slot(PROPOSAL_GENERATOR_REGISTRY)],
+        detections_per_image: int = 1000,
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+        size_divisor: int = 32,
+    ) -> None:
+        super().__init__(num_classes, backbone, neck, pixel_mean, pixel_std, size_divisor)
+        if detections_per_image < 1:
+            raise SegkitError(f"detections_per_image must be at least 1, not {detections_per_image}")
+        self.proposal_generator = proposal_generator
+        self._detections_per_image = detections_per_image
+        self.to(memory_format=torch.channels_last)
+
+    @property
+    def detections_per_image(self) -> int:
+        return self._detections_per_image
+
+    def losses(
+        self,
+        images: Sequence[Tensor] | ImageBatch,
+        targets: Sequence[Targets],
+        generator: torch.Generator | None = None,
+    ) -> dict[str, Tensor]:
+        """The proposal generator's losses, ``rpn_cls`` and ``rpn_box``; see :meth:`Detector.losses`."""
+        batch = self.preprocess(images)
+        self._check_targets(targets, batch)
+        targets = [t.to(self.device) for t in targets]
+        output = self.proposal_generator(self.features(batch.tensor))
+        return self.proposal_generator.losses(output, targets, generator or own_generator(self.device))
+
+    @torch.no_grad()
+    def predict(
+        self, images: Sequence[Tensor] | ImageBatch, output_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Detections]:
+        """Proposals as detections of label 0, without masks, best first; see :meth:`Detector.predict`."""
+        batch = self.preprocess(images)
+        if output_sizes is not None and len(output_sizes) != len(batch.sizes):
+            raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
+        output = self.proposal_generator(self.features(batch.tensor))
+        found = self.proposal_generator.scored_proposals(output, batch.sizes, training=False)
+        detections = []
+        for (boxes, logits), size in zip(found, batch.sizes, strict=True):
+            boxes, scores = boxes[: self.detections_per_image], logits[: self.detections_per_image].sigmoid()
+            labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+            detections.append(Detections(boxes, scores, labels, mask_probs=None, size=size))
+        if output_sizes is None:
+            return detections
+        return [d.resized(size) for d, size in zip(detections, output_sizes, strict=True)]

@@ -1,0 +1,133 @@
+"""What each proposal of an image should become: which of them the losses see, with label, box and mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from segkit.modeling.interfaces import MaskHead
+from segkit.modeling.layers.boxes import has_area
+from segkit.modeling.layers.matching import match_targets
+from segkit.modeling.layers.sampling import sample_balanced
+from segkit.structures.mask_targets import mask_targets
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+
+
+@dataclass(frozen=True)
+class LabelledBoxes:
+    """Boxes of one image, N of them, with what they should become; the P on objects come first.
+
+    Attributes:
+        boxes: [N, 4] XYXY.
+        labels: [N] class, K is the background.
+        objects: [N, 4] the box of the matched object, zeros for background.
+        matched: [P] which of the image's targets each of the first P belongs to.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    objects: Tensor
+    matched: Tensor
+
+
+@torch.no_grad()
+def sample_proposals(
+    proposals: Sequence[Tensor],
+    targets: Sequence[Targets],
+    *,
+    num_classes: int,
+    foreground_iou: float,
+    samples: int,
+    positive_fraction: float,
+    add_objects: bool,
+    generator: torch.Generator | None,
+) -> list[LabelledBoxes]:
+    """Draw the proposals that the losses see (Fast R-CNN, Girshick 2015, section 2.3).
+
+    Args:
+        proposals: [P_i, 4] an image.
+        targets: an image each.
+        num_classes: K.
+        foreground_iou: a proposal belongs to an object from this IoU on, else to the background.
+        samples: how many an image, at most.
+        positive_fraction: share of those on objects, at most.
+        add_objects: take the objects' own boxes among the proposals.
+        generator: draws.
+    """
+    sampled = []
+    for boxes, image_targets in zip(proposals, targets, strict=True):
+        if add_objects:
+            boxes = torch.cat([boxes, image_targets.boxes[~image_targets.crowd].float()])
+        matches = match_targets(
+            boxes, image_targets, foreground_iou=foreground_iou, background_iou=foreground_iou, keep_best=False
+        )
+        positive, negative = sample_balanced(matches.state, samples, positive_fraction, generator)
+        sampled.append(_labelled(boxes, image_targets, matches.objects, positive, negative, num_classes))
+    return sampled
+
+
+@torch.no_grad()
+def label_proposals(
+    proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, foreground_iou: float
+) -> list[LabelledBoxes]:
+    """All proposals, labelled; those without area and those that nobody knows about (crowds) are left out."""
+    labelled = []
+    for boxes, image_targets in zip(proposals, targets, strict=True):
+        matches = match_targets(
+            boxes, image_targets, foreground_iou=foreground_iou, background_iou=foreground_iou, keep_best=False
+        )
+        state = matches.state.masked_fill(~has_area(boxes), -1)
+        positive, negative = ((state == kind).nonzero().squeeze(1) for kind in (1, 0))
+        labelled.append(_labelled(boxes, image_targets, matches.objects, positive, negative, num_classes))
+    return labelled
+
+
+def _labelled(
+    boxes: Tensor, targets: Targets, objects: Tensor, positive: Tensor, negative: Tensor, num_classes: int
+) -> LabelledBoxes:
+    solid = (~targets.crowd).nonzero().squeeze(1)  # matching counts these only
+    matched = solid[objects[positive]]
+    return LabelledBoxes(
+        boxes=boxes[torch.cat([positive, negative])],
+        labels=F.pad(targets.labels[matched], (0, len(negative)), value=num_classes),
+        objects=F.pad(targets.boxes[matched].float(), (0, 0, 0, len(negative))),
+        matched=matched,
+    )
+
+
+def joined(labelled: Sequence[LabelledBoxes]) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes [N, 4], labels [N] and objects [N, 4] of all images, one after the other, as box heads take them."""
+    return (
+        torch.cat([image.boxes for image in labelled]),
+        torch.cat([image.labels for image in labelled]),
+        torch.cat([image.objects for image in labelled]),
+    )
+
+
+def mask_losses(
+    mask_head: MaskHead,
+    features: Mapping[str, Tensor],
+    sampled: Sequence[LabelledBoxes],
+    targets: Sequence[Targets],
+) -> dict[str, Tensor]:
+    """The mask head's losses on the boxes that belong to objects.
+
+    Raises:
+        SegkitError: the targets have no masks.
+    """
+    boxes, labels, wanted = [], [], []
+    for image, image_targets in zip(sampled, targets, strict=True):
+        if image_targets.masks is None:
+            raise SegkitError("the model has a mask head, but the targets have no masks")
+        count = len(image.matched)
+        boxes.append(image.boxes[:count])
+        labels.append(image.labels[:count])
+        with torch.no_grad():
+            wanted.append(mask_targets(image_targets.masks, image.matched, boxes[-1], mask_head.resolution))
+    logits = mask_head(features, boxes)
+    return mask_head.losses(logits, torch.cat(labels), torch.cat(wanted))

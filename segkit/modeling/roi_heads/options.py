@@ -1,0 +1,17 @@
+"""Checks of the arguments that all RoI heads have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from segkit.utils.errors import SegkitError
+
+
+def check_options(*, shares: Mapping[str, float], counts: Mapping[str, int]) -> None:
+    """SegkitError unless the shares lie in 0..1 and the counts are at least 1, by name."""
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise SegkitError(f"{name} must lie between 0 and 1, not {value}")
+    for name, count in counts.items():
+        if count < 1:
+            raise SegkitError(f"{name} must be at least 1, not {count}")
