@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
 from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
+from segkit.modeling.layers.randomness import randomness_of
+from segkit.modeling.layers.target_checks import check_targets
+from segkit.modeling.nonfinite import run_or_name_culprit
 from segkit.registry import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
@@ -109,24 +112,26 @@ class GeneralizedRCNN(nn.Module):
     ) -> dict[str, Tensor]:
         """The training losses, whatever the mode; their sum is what is minimised.
 
+        No mode is asked for: train() and eval() only switch the layers that have two ways of working. In evaluation mode
+        (see :func:`segkit.modeling.modes.evaluation_mode`) these are the validation losses, and no state is touched; in
+        training mode batch norms use the batch's statistics and learn, dropout and stochastic depth leave out.
+
         Args:
             images: [C, H_i, W_i] each, RGB, uint8 or float 0..1.
-            targets: one an image, in its pixels.
-            generator: draws the samples, on the model's device; None: one with a fixed seed. The global random state
-                is not touched.
+            targets: one an image, in its pixels. Boxes without area are left out, with a warning.
+            generator: all that is random is a function of it, the draws of dropout and stochastic depth included, and the
+                global random state is neither used nor moved. It draws the samples, so it is on the model's device. None:
+                the samples are those of a fixed seed, and dropout and stochastic depth in training mode draw from
+                the global state as they do anywhere.
         Returns:
             scalars ``rpn_cls``, ``rpn_box``, ``cls``, ``box`` and, with a mask head, ``mask``.
         """
         batch = self.preprocess(images)
-        self._check_targets(targets, batch)
-        targets = [t.to(self.device) for t in targets]
-        generator = generator or own_generator(self.device)
-        features = self.features(batch.tensor)
-        output = self.proposal_generator(features)
-        losses = self.proposal_generator.losses(output, targets, generator)
-        proposals = self.proposal_generator.proposals(output, batch.sizes, training=True)
-        losses.update(self.roi_heads.losses(features, proposals, targets, generator))
-        return losses
+        kept = check_targets(targets, batch.sizes, self.num_classes)
+        with randomness_of(generator, self.device):
+            features = self.features(batch.tensor)
+            output = self.proposal_generator(features)
+            return self._losses(features, output, batch.sizes, kept, generator)
 
     @torch.no_grad()
     def predict(
@@ -137,14 +142,71 @@ class GeneralizedRCNN(nn.Module):
         Args:
             images: as in :meth:`losses`.
             output_sizes: (height, width) each image's detections are given in; None: that of the image.
+        Raises:
+            SegkitError: the network gives NaN or infinity; the layer it comes from is named.
         """
         batch = self.preprocess(images)
-        if output_sizes is not None and len(output_sizes) != len(batch.sizes):
-            raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
-        features = self.features(batch.tensor)
-        output = self.proposal_generator(features)
-        proposals = self.proposal_generator.proposals(output, batch.sizes, training=False)
-        detections = self.roi_heads.predict(features, proposals, batch.sizes)
+        check_output_sizes(output_sizes, batch)
+
+        def run() -> list[Detections]:
+            features = self.features(batch.tensor)
+            return self._detections(features, self.proposal_generator(features), batch.sizes, output_sizes)
+
+        return run_or_name_culprit(self, run)
+
+    @torch.no_grad()
+    def predict_with_losses(
+        self,
+        images: Sequence[Tensor] | ImageBatch,
+        targets: Sequence[Targets],
+        generator: torch.Generator | None = None,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> tuple[list[Detections], dict[str, Tensor]]:
+        """:meth:`predict` and :meth:`losses` of the same images from one pass through backbone, neck and proposal head.
+
+        Each is what its own method gives in the model's present mode; the losses have no gradients.
+
+        Args:
+            images, targets, generator: as in :meth:`losses`.
+            output_sizes: as in :meth:`predict`.
+        """
+        batch = self.preprocess(images)
+        check_output_sizes(output_sizes, batch)
+        kept = check_targets(targets, batch.sizes, self.num_classes)
+
+        def run() -> tuple[list[Detections], dict[str, Tensor]]:
+            with randomness_of(generator, self.device):
+                features = self.features(batch.tensor)
+                output = self.proposal_generator(features)
+                losses = self._losses(features, output, batch.sizes, kept, generator)
+                return self._detections(features, output, batch.sizes, output_sizes), losses
+
+        return run_or_name_culprit(self, run)
+
+    def _losses(
+        self,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
+        targets: Sequence[Targets],
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        targets = [t.to(self.device) for t in targets]
+        generator = generator or own_generator(self.device)
+        losses = self.proposal_generator.losses(output, targets, generator)
+        proposals = self.proposal_generator.proposals(output, sizes, training=True)
+        losses.update(self.roi_heads.losses(features, proposals, targets, generator))
+        return losses
+
+    def _detections(
+        self,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]] | None,
+    ) -> list[Detections]:
+        proposals = self.proposal_generator.proposals(output, sizes, training=False)
+        detections = self.roi_heads.predict(features, proposals, sizes)
         if output_sizes is None:
             return detections
         return [d.resized(size) for d, size in zip(detections, output_sizes, strict=True)]
@@ -165,16 +227,8 @@ class GeneralizedRCNN(nn.Module):
         batch = ImageBatch.from_images(normalized, divisor=self.size_divisor)
         return ImageBatch(batch.tensor.contiguous(memory_format=torch.channels_last), batch.sizes)
 
-    def _check_targets(self, targets: Sequence[Targets], batch: ImageBatch) -> None:
-        if len(targets) != len(batch.sizes):
-            raise SegkitError(f"{len(targets)} targets for {len(batch.sizes)} images")
-        for i, (image_targets, size) in enumerate(zip(targets, batch.sizes, strict=True)):
-            labels, masks = image_targets.labels, image_targets.masks
-            # Looked at where the targets are: those of a loader are on the CPU, and no device has to be waited for.
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-                raise SegkitError(
-                    f"targets[{i}]: labels {int(labels.min())} to {int(labels.max())}; expected 0 to "
-                    f"{self.num_classes - 1}: they are 0-based, and the background has none"
-                )
-            if masks is not None and tuple(masks.canvas) != tuple(size):
-                raise SegkitError(f"targets[{i}]: masks of {tuple(masks.canvas)} pixels for an image of {tuple(size)}")
+
+def check_output_sizes(output_sizes: Sequence[tuple[int, int]] | None, batch: ImageBatch) -> None:
+    """SegkitError unless there is a size an image, or none at all."""
+    if output_sizes is not None and len(output_sizes) != len(batch.sizes):
+        raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")

@@ -13,6 +13,7 @@ from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
+from segkit.modeling.nonfinite import require_finite
 from segkit.modeling.roi_heads.postprocess import select_detections
 from segkit.registry import ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, Slot
 from segkit.structures.detections import Detections
@@ -135,8 +136,13 @@ class StandardROIHeads(ROIHeads):
     def predict(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detections of each image, best first, in the pixels of the network's input."""
+        """Detections of each image, best first, in the pixels of the network's input.
+
+        Raises:
+            NotFiniteError: a head gives NaN or infinity.
+        """
         logits, offsets = self.box_head(features, proposals)
+        require_finite("the class scores or box offsets", logits, offsets)
         counts = [len(boxes) for boxes in proposals]
         boxes = self.box_head.decode(offsets, torch.cat(list(proposals))).split(counts)
         scores = logits.float().softmax(dim=1)[:, : self.num_classes].split(counts)
@@ -156,6 +162,7 @@ class StandardROIHeads(ROIHeads):
         if self.mask_head is not None:
             mask_logits = self.mask_head(features, [b for b, _, _ in kept])
             chosen = self.mask_head.of_class(mask_logits, torch.cat([labels for _, _, labels in kept]))
+            require_finite("the masks' logits", chosen)
             masks = chosen.float().sigmoid().split([len(b) for b, _, _ in kept])
         return [
             Detections(boxes=b, scores=s, labels=k, mask_probs=m, size=size)
