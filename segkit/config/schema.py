@@ -116,12 +116,18 @@ class TrainConfig:
     deterministic: Annotated[bool, Help("only deterministic kernels: slower, two runs agree to the bit")] = False
     device: Annotated[str, Help("'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', 'mps'")] = "auto"
     eval_period: Annotated[Period, Help("evaluate this often: 500 or '1 epoch'; 0: only at the end")] = EVERY_EPOCH
+    eval_losses: Annotated[
+        bool, Help("evaluation also measures the validation losses (val/loss/...), in the same pass over the images")
+    ] = True
     checkpoint_period: Annotated[Period, Help("save a checkpoint this often; 0: only at the end")] = EVERY_EPOCH
     keep_checkpoints: Annotated[
         int | None, Bounds(1), Help("periodic checkpoints kept, the latest; null: all. Best and final always stay")
     ] = 3
     log_period: Annotated[int, Bounds(1), Help("iterations between two lines of the log and of metrics.json")] = 20
-    best_metric: Annotated[str, Help("model_best.pth is where this metric of the validation was highest")] = "segm/AP"
+    best_metric: Annotated[
+        str,
+        Help("model_best.pth is where this metric of the validation was best: a val/loss/... lowest, others highest"),
+    ] = "segm/AP"
     init_weights: Annotated[
         str | None,
         Help("weights of the whole model to start from: a file, a URL, or a name of torchvision's weights"),

@@ -22,6 +22,7 @@ from segkit.data.formats.base import Dataset
 from segkit.data.samplers import Sampler
 from segkit.data.seeding import generator_for
 from segkit.data.transforms.base import Transform
+from segkit.data.transforms.geometry import without_degenerate
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
 
@@ -60,7 +61,8 @@ class TrainItems(TorchDataset):
     def __getitem__(self, draw: Draw) -> Sample | Failure:
         numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
         try:
-            return self.transforms(self.dataset.load(draw.index), generator_for(self.seed, *numbers))
+            sample = self.transforms(self.dataset.load(draw.index), generator_for(self.seed, *numbers))
+            return without_degenerate(sample)
         except SegkitError as error:
             return Failure(str(error), error.key)
 
@@ -81,7 +83,7 @@ class TestItems(TorchDataset):
         try:
             sample = self.dataset.load(index)
             sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
-            return self.transforms(sample, generator_for(0, 0, index))
+            return without_degenerate(self.transforms(sample, generator_for(0, 0, index)))
         except SegkitError as error:
             return Failure(str(error), error.key)
 
@@ -119,6 +121,11 @@ class EpochBatches:
                 seen[index] += 1
         return draws[: self.iterations_per_epoch * self.batch_size]
 
+    def batch(self, iteration: int) -> list[Draw]:
+        """The samples of one iteration's batch."""
+        epoch, i = divmod(iteration, self.iterations_per_epoch)
+        return self.epoch(epoch)[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size]
+
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
         while True:
@@ -155,6 +162,15 @@ class TrainLoader(Loader):
         super().__init__(dataset, batches.batch_size, loader)
         self.iterations_per_epoch = batches.iterations_per_epoch
         self.start_iteration = batches.start_iteration
+        self._batches = batches
+
+    def batch_at(self, iteration: int) -> Batch:
+        """One iteration's batch, loaded in this process: to look at it once more."""
+        items = self._loader.dataset
+        batch = collate([items[draw] for draw in self._batches.batch(iteration)])
+        if isinstance(batch, Failure):
+            raise SegkitError(batch.message, key=batch.key)
+        return batch
 
 
 class TestLoader(Loader):

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from segkit.utils.errors import SegkitError
+
+
+class DivergedError(SegkitError):
+    """Losses were NaN or infinite.
+
+    Attributes:
+        count: in how many of the iterations since the last write.
+    """
+
+    def __init__(self, names: Sequence[str], count: int, iterations: int, iteration: int) -> None:
+        super().__init__(
+            f"training diverged: {', '.join(names)} became NaN or infinite, in {count} of the {iterations} iterations "
+            f"up to iteration {iteration}"
+        )
+        self.count = count
 
 
 class Metrics:
@@ -50,7 +65,7 @@ class Metrics:
         """The means so far, without forgetting them.
 
         Raises:
-            SegkitError: a loss was NaN or infinite.
+            DivergedError: a loss was NaN or infinite.
         """
         if not self._sums:
             return {}
@@ -64,15 +79,10 @@ class Metrics:
             means[name] = total / max(count - bad, 1)
         if culprits:
             # Once the weights are NaN all losses are: what began it is what was NaN in the most iterations.
-            bad = max(culprits.values())
-            first = [name for name in culprits if culprits[name] == bad]
+            worst = max(culprits.values())
+            first = [name for name in culprits if culprits[name] == worst]
             parts = [name for name in first if name not in ("loss/total", "grad_norm")] or first
-            raise SegkitError(
-                f"training diverged: {', '.join(parts)} became NaN or infinite, in {bad:.0f} of the "
-                f"{max(self._counts.values())} iterations up to iteration {iteration}; "
-                "usual causes are a learning rate that is too high, no warm-up or no gradient clipping "
-                "(solver.optimizer.lr, solver.schedule.warmup_iterations, solver.clip_norm)"
-            )
+            raise DivergedError(parts, int(worst), max(self._counts.values()), iteration)
         return means
 
     def peek(self, iteration: int) -> dict[str, float]:

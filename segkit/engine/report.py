@@ -12,7 +12,7 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from segkit.evaluation.evaluator import evaluation_mode
+from segkit.modeling.modes import evaluation_mode
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
 

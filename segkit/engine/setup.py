@@ -168,7 +168,8 @@ def build_trainer(
         val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
         evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(epoch),
-        best_metric=choose_metric(train_cfg.best_metric, evaluators),
+        eval_losses=train_cfg.eval_losses,
+        best_metric=choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses),
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,
@@ -184,6 +185,7 @@ def build_trainer(
         device=device,
         precision=train_cfg.precision,
         clip_norm=cfg.solver.clip_norm,
+        check_period=1 if device.type == "cpu" else train_cfg.log_period,  # elsewhere a look waits, as a write does
         seed=train_cfg.seed,
         hooks=hooks,
         about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
@@ -216,7 +218,8 @@ def _evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str
     load_checkpoint(model, path)
     evaluators = build_evaluators(cfg, model, data)
     loader = val_loader(cfg, data.val, device)
-    metrics = evaluate(model, loader, evaluators, device, autocast(cfg.train.precision, device))
+    context = autocast(cfg.train.precision, device)
+    metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses)
     logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
     context = autocast(cfg.train.precision, device)
     draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder / "inference", context=context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit.engine.interrupt import delayed_interrupt
-from segkit.engine.metrics import Metrics
+from segkit.engine.metrics import DivergedError, Metrics
+from segkit.engine.nonfinite import check_step, explain_late
 from segkit.engine.precision import autocast
 from segkit.solver.schedules import Schedule
 
@@ -56,6 +57,8 @@ class Trainer:
             ``.images``, ``.targets`` and ``.to(device, non_blocking)``, and may have ``.samples``.
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm: the gradient is scaled down to this norm where it is longer; None: not.
+        check_period: every so many steps the losses are looked at before the optimizer's step, which a NaN ends while its
+            layer can still be named; on a GPU each look waits for it. A NaN in between is found when metrics are written.
         seed: all that is random in step i is a function of (seed, i) alone, so that a resumed run repeats it exactly.
         hooks: in the order in which they are called.
     """
@@ -73,6 +76,7 @@ class Trainer:
         device: torch.device | str = "cpu",
         precision: str = "fp32",
         clip_norm: float | None = None,
+        check_period: int = 1,
         seed: int = 0,
         hooks: Sequence[Hook] = (),
         about: Mapping[str, Any] | None = None,
@@ -87,6 +91,7 @@ class Trainer:
         self.device = torch.device(device)
         self.precision = precision
         self.clip_norm = clip_norm
+        self.check_period = check_period
         self.seed = seed
         self.hooks = list(hooks)
         self.about = dict(about or {})
@@ -133,7 +138,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
         # Pinned batches travel while the host goes on; for others the flag changes nothing.
         self.batch = batch = batch.to(self.device, non_blocking=self.device.type == "cuda")
-        generator = self._seed_step()
+        generator = self.seed_step(self.iteration)
         with self.autocast():
             losses: dict[str, Tensor] = self.model.losses(batch.images, batch.targets, generator)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
@@ -142,6 +147,8 @@ class Trainer:
         if self.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             values["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
+        if (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled():  # which skips bad steps
+            check_step(self, {"loss/total": total, **values})
         with delayed_interrupt():
             self.sound = False
             self.scaler.step(self.optimizer)
@@ -167,9 +174,23 @@ class Trainer:
         is over: interrupted in between, it gets the same line once more. For the writers' hook.
         """
         epoch = self.iteration / self.iterations_per_epoch
-        record = {"iteration": self.iteration, "epoch": epoch, **self.metrics.peek(self.iteration)}
+        record = {"iteration": self.iteration, "epoch": epoch, **self._explained(self.metrics.peek)}
         self._read = True
         return record
+
+    def check_metrics(self) -> dict[str, float]:
+        """The means of the losses so far, without forgetting them; before saving: a model of NaN is worth nothing.
+
+        Raises:
+            SegkitError: a loss was NaN or infinite; it says in which iteration and what is known of the cause.
+        """
+        return self._explained(self.metrics.check)
+
+    def seed_step(self, step: int) -> torch.Generator:
+        """Seeds the global generators for step number ``step``; gives the generator for the model's sampling."""
+        seeds = np.random.SeedSequence((self.seed, step)).generate_state(2, np.uint64)
+        torch.manual_seed(int(seeds[0] >> 1))
+        return torch.Generator(self.device).manual_seed(int(seeds[1] >> 1))
 
     def stop(self) -> None:
         """Makes the present step the last one: the hooks that come later in the order do what they do at the end."""
@@ -213,11 +234,11 @@ class Trainer:
                     if self._read:
                         self.metrics.clear()
 
-    def _seed_step(self) -> torch.Generator:
-        """Seeds the global generators (dropout, stochastic depth); the step's generator for the model's sampling."""
-        seeds = np.random.SeedSequence((self.seed, self.iteration)).generate_state(2, np.uint64)
-        torch.manual_seed(int(seeds[0] >> 1))
-        return torch.Generator(self.device).manual_seed(int(seeds[1] >> 1))
+    def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:
+        try:
+            return look(self.iteration)
+        except DivergedError as error:
+            raise explain_late(self, error) from error
 
     def _tell_hooks(self, error: BaseException) -> None:
         for hook in self.hooks:

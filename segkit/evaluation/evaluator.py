@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+
+from segkit.evaluation.validation_losses import ValidationLosses, predict_batch
+from segkit.modeling.modes import evaluation_mode
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -51,6 +53,8 @@ def evaluate(
     evaluators: Sequence[Evaluator],
     device: torch.device | str | None = None,
     precision_context: AbstractContextManager | None = None,
+    *,
+    losses: bool = True,
 ) -> dict[str, float]:
     """Run the model over a loader, batch by batch, and merge what the evaluators say.
 
@@ -62,24 +66,27 @@ def evaluate(
         evaluators: each sees every batch.
         device: where batches are brought; None leaves them.
         precision_context: entered once around the loop, as ``torch.autocast(...)``.
+        losses: also the validation losses, ``val/loss/total`` and ``val/loss/NAME`` (see :class:`ValidationLosses`), where
+            the model has ``predict_with_losses``: one pass through the backbone gives both.
     Returns:
         metric name to value. A name given by two evaluators is an invariant broken.
     """
     for evaluator in evaluators:
         evaluator.reset()
+    validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
     with evaluation_mode(model), torch.inference_mode(), precision_context or nullcontext():
         for batch in loader:
             if device is not None:
                 batch = batch.to(device)
             step = time.perf_counter()
-            detections = model.predict(batch.images, batch.sizes)
+            detections = predict_batch(model, batch, validation_losses)
             model_time += time.perf_counter() - step
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
             for evaluator in evaluators:
                 evaluator.process(batch, detections)
             images += len(batch.sizes)
-    metrics: dict[str, float] = {}
+    metrics = {} if validation_losses is None else validation_losses.metrics()
     for evaluator in evaluators:
         found = evaluator.evaluate()
         assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
@@ -88,15 +95,3 @@ def evaluate(
     per_image = model_time / max(images, 1)
     logger.info("evaluated %d images in %.1f s (model: %.3f s an image)", images, seconds, per_image)
     return metrics
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model.eval()`` for a block; afterwards each module has the mode it had, not the root's."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -6,16 +6,24 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from segkit.evaluation.validation_losses import LOSS_PREFIX
+
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
     """The metrics of an evaluation, in percent: a line for boxes and one for masks, and under it a line a class.
 
-    A metric that is not there (no ground truth) shows as ``-``.
+    A metric that is not there (no ground truth) shows as ``-``. Validation losses come first, on a line of their own.
 
     Args:
         metrics: ``segm/AP`` and so on, in 0..1.
         classes: which are shown, in this order.
     """
+    losses = {key.removeprefix(LOSS_PREFIX): value for key, value in metrics.items() if key.startswith(LOSS_PREFIX)}
+    if losses:
+        metrics = {key: value for key, value in metrics.items() if not key.startswith(LOSS_PREFIX)}
+        total = losses.pop("total")
+        parts = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        return f"validation loss {total:.4f} ({parts})\n{metrics_table(metrics, classes)}"
     kinds = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics if "/" in key))
     of_class = {f"{metric}-{name}" for metric in ("AP", "AP50", "AP75") for name in classes}
     columns = list(

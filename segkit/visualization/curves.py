@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOSS = "loss/"
+VALIDATION_LOSS = "val/loss/"
 VALIDATION = ("AP", "AP50", "AP75")
 COLUMNS = 3
 SMOOTHED_FROM = 12  # points; below, smoothing would hide all there is
 
 
 def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
-    """Draw every loss, the learning rate and the validation AP over iterations.
+    """Draw every loss (in training and, where it was measured, in validation), the learning rate and the validation AP.
 
     Args:
         metrics_file: one JSON object a line, with ``iteration``; of a resumed run the later lines count.
@@ -37,9 +39,12 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
 
     records = read_metrics(metrics_file)
     keys = list(dict.fromkeys(key for record in records for key in record))
-    losses = sorted((key for key in keys if key.startswith("loss/")), key=lambda key: (key != "loss/total", key))
+    losses = {key.removeprefix("val/") for key in keys if key.startswith((LOSS, VALIDATION_LOSS))}
     kinds = [kind for kind in ("segm", "bbox") if any(f"{kind}/{name}" in keys for name in VALIDATION)]
-    panels: list[tuple[str, list[str]]] = [(key, [key]) for key in losses]
+    panels: list[tuple[str, list[str]]] = [
+        (loss, [key for key in (loss, f"val/{loss}") if key in keys])
+        for loss in sorted(losses, key=lambda loss: (loss != "loss/total", loss))
+    ]
     panels += [("learning rate", ["lr"])] if "lr" in keys else []
     panels += [(f"validation {kind}", [f"{kind}/{n}" for n in VALIDATION if f"{kind}/{n}" in keys]) for kind in kinds]
     if not panels:
@@ -110,7 +115,13 @@ def _series(records: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.nda
 def _panel(axes: Axes, title: str, series: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     validation = title.startswith("validation")
     for name, (iterations, values) in series.items():
-        if title.startswith("loss/") and len(values) >= SMOOTHED_FROM:
+        if name.startswith(VALIDATION_LOSS):
+            axes.plot(
+                iterations, values, color="tab:orange", marker="o", markersize=3, linewidth=1.4, label="validation"
+            )
+            axes.legend(fontsize=8, loc="best")
+            continue
+        if title.startswith(LOSS) and len(values) >= SMOOTHED_FROM:
             axes.plot(iterations, values, color="tab:blue", alpha=0.3, linewidth=0.8)
             axes.plot(iterations, smoothed(values), color="tab:blue", linewidth=1.6)
             last = np.flatnonzero(np.isfinite(values))

@@ -80,3 +80,23 @@ def test_smoothing():
     noisy[50] = np.nan
     assert np.isfinite(smoothed(noisy)).all()
     assert np.isnan(smoothed(np.full(3, np.nan))).all()
+
+
+def test_validation_losses_share_the_panel_of_their_loss(tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    titles, labels = [], []
+    original_title, original_plot = Axes.set_title, Axes.plot
+    monkeypatch.setattr(
+        Axes, "set_title", lambda self, text, **k: (titles.append(text), original_title(self, text, **k))[1]
+    )
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, *a, **k: (labels.append(k.get("label")), original_plot(self, *a, **k))[1]
+    )
+    records = [record(i) for i in range(20, 1000, 20)]
+    records += [{"iteration": 1000, "val/loss/total": 0.4, "val/loss/mask": 0.2, "val/loss/cls": 0.2}]
+    plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
+    assert labels.count("validation") == 3
+    assert sum(title.startswith("loss/") for title in titles) == 3 and not any("val" in title for title in titles)
+    alone = [{"iteration": 5, "val/loss/total": 0.4}]
+    assert plot_curves(write(tmp_path / "metrics.json", alone), tmp_path / "curves.png").is_file()

@@ -101,6 +101,15 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
     return dataclasses.replace(sample, image=image, targets=cropped, dropped=sample.dropped + int((~kept).sum()))
 
 
+def without_degenerate(sample: Sample) -> Sample:
+    """Without the objects whose box has no area or is not finite, as a file may have them; they count as ``dropped``."""
+    boxes = sample.targets.boxes
+    good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & torch.isfinite(boxes).all(dim=1)
+    if bool(good.all()):
+        return sample
+    return dataclasses.replace(sample, targets=sample.targets[good], dropped=sample.dropped + int((~good).sum()))
+
+
 def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
     return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
 

@@ -11,6 +11,7 @@ from segkit.engine.checkpoint import save_checkpoint, training_state
 from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.checkpoint import parameters_are_finite
 from segkit.evaluation.coco import CocoEvaluator
+from segkit.evaluation.validation_losses import LOSS_PREFIX
 from segkit.utils.errors import SegkitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,10 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class BestCheckpoint(Hook):
-    """Saves ``model_best.pth`` after an evaluation whose ``metric`` is higher than all before.
+    """Saves ``model_best.pth`` after an evaluation whose ``metric`` is better than all before.
 
     Args:
-        metric: as it is called in ``metrics.json``; higher is better.
+        metric: as it is called in ``metrics.json``; higher is better, but of ``val/loss/...`` lower is.
     """
 
     def __init__(self, metric: str) -> None:
@@ -34,7 +35,7 @@ class BestCheckpoint(Hook):
     def after_step(self, trainer: Trainer) -> None:
         if trainer.evaluated_at != trainer.iteration:
             return
-        if not trainer.evaluation:
+        if self.metric not in trainer.evaluation and all(name.startswith(LOSS_PREFIX) for name in trainer.evaluation):
             logger.warning("the evaluation gave no metrics, so there is no best checkpoint yet")
             return
         if self.metric not in trainer.evaluation:
@@ -46,12 +47,14 @@ class BestCheckpoint(Hook):
                 choices=trainer.evaluation,
             )
         value = trainer.evaluation[self.metric]
-        if value > self.best:
-            self._save(trainer, value)
-            logger.info("best %s so far: %.2f; saved model_best.pth", self.metric, 100 * value)
+        is_loss = self.metric.startswith(LOSS_PREFIX)
+        if (rank := -value if is_loss else value) > self.best:
+            self._save(trainer, rank)
+            shown = f"{value:.4f}" if is_loss else f"{100 * value:.2f}"
+            logger.info("best %s so far: %s; saved model_best.pth", self.metric, shown)
 
     def _save(self, trainer: Trainer, value: float) -> None:
-        trainer.metrics.check(trainer.iteration)  # never a model of NaN over one that was good
+        trainer.check_metrics()  # never a model of NaN over one that was good
         if not parameters_are_finite(trainer.model):
             raise SegkitError(f"training diverged: the weights after iteration {trainer.iteration} are NaN or infinite")
         before = self.best, self.best_iteration
@@ -69,13 +72,17 @@ class BestCheckpoint(Hook):
         self.best, self.best_iteration = state["best"], state["best_iteration"]
 
 
-def choose_metric(metric: str, evaluators: Sequence[Any]) -> str:
+def choose_metric(metric: str, evaluators: Sequence[Any], *, losses: bool = True) -> str:
     """``metric``, or boxes' AP where it is the default, masks' AP, and masks are not evaluated.
 
+    Args:
+        losses: whether the validation losses are measured.
     Raises:
         SegkitError: no evaluator will give it, as far as that is known before the training: evaluators other than COCO
             may give anything.
     """
+    if losses and metric.startswith(LOSS_PREFIX):
+        return metric
     if not evaluators or not all(isinstance(evaluator, CocoEvaluator) for evaluator in evaluators):
         return metric
     names = [name for evaluator in evaluators for name in coco_metric_names(evaluator)]

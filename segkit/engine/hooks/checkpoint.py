@@ -12,7 +12,7 @@ import torch
 from segkit.engine.checkpoint import name_last_checkpoint, save_checkpoint, training_state
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
-from segkit.utils.errors import SegkitError
+from segkit.engine.metrics import DivergedError
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -79,7 +79,7 @@ class PeriodicCheckpoint(Hook):
             (trainer.output_dir / old).unlink(missing_ok=True)
 
     def _save(self, trainer: Trainer, path: Path, pending: list[str] | None = None) -> None:
-        trainer.metrics.check(trainer.iteration)  # never a model of NaN over one that was good
+        trainer.check_metrics()  # never a model of NaN over one that was good
         with delayed_interrupt():
             save_checkpoint(path, training_state(trainer, pending or ()))
             name_last_checkpoint(path)
@@ -97,7 +97,7 @@ def losses_are_finite(trainer: Trainer) -> bool:
     """Whether no loss since the last write was NaN or infinite: finite weights may have been on their way there."""
     try:
         trainer.metrics.check(trainer.iteration)
-    except SegkitError:
+    except DivergedError:
         return False
     return True
 

@@ -22,6 +22,7 @@ def build_default_hooks(
     val_loader: Iterable[Any] | None = None,
     evaluators: Sequence[Any] = (),
     eval_period: int = 0,
+    eval_losses: bool = True,
     best_metric: str = "segm/AP",
     classes: Sequence[str] = (),
     extra: Sequence[Hook] = (),
@@ -37,7 +38,7 @@ def build_default_hooks(
     ]
     if val_loader is not None:
         hooks += [
-            Evaluation(val_loader, evaluators, classes=classes, period=eval_period),
+            Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
             BestCheckpoint(best_metric),  # needs the evaluation of this iteration
         ]
     # A user's hooks see the evaluation, and what they log is written.

@@ -23,20 +23,30 @@ class Evaluation(Hook):
         evaluators: what is measured.
         classes: for the table of the last evaluation, which has a line a class.
         period: in iterations; 0: only at the end.
+        losses: whether the validation losses are measured too.
     """
 
     def __init__(
-        self, loader: Iterable[Any], evaluators: Sequence[Evaluator], *, classes: Sequence[str] = (), period: int = 0
+        self,
+        loader: Iterable[Any],
+        evaluators: Sequence[Evaluator],
+        *,
+        classes: Sequence[str] = (),
+        period: int = 0,
+        losses: bool = True,
     ) -> None:
         self.loader = loader
         self.evaluators = list(evaluators)
         self.classes = list(classes)
         self.period = period
+        self.losses = losses
 
     def after_step(self, trainer: Trainer) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
-        metrics = evaluate(trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast())
+        metrics = evaluate(
+            trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
+        )
         trainer.evaluation, trainer.evaluated_at = metrics, trainer.iteration
         for name, value in metrics.items():
             trainer.log(name, value)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segkit.modeling.layers.preprocessing import check_images, normalize
+from segkit.modeling.interfaces import ProposalGenerator
+from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
+from segkit.modeling.layers.randomness import randomness_of
+from segkit.modeling.layers.target_checks import check_targets
+from segkit.modeling.nonfinite import run_or_name_culprit
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
@@ -28,6 +33,7 @@ class Detector(nn.Module, ABC):
         num_classes: K; labels are 0 .. K - 1.
         backbone: image to feature maps.
         neck: feature maps to a pyramid; None: the backbone's own maps.
+        proposal_generator: where objects may be.
         pixel_mean: of each channel, for values in 0..1.
         pixel_std: likewise.
         size_divisor: the batch is padded to a multiple of this.
@@ -45,6 +51,7 @@ class Detector(nn.Module, ABC):
         num_classes: int,
         backbone: nn.Module,
         neck: nn.Module | None,
+        proposal_generator: ProposalGenerator,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         size_divisor: int,
@@ -59,6 +66,7 @@ class Detector(nn.Module, ABC):
         self.num_classes = num_classes
         self.backbone = backbone
         self.neck = neck
+        self.proposal_generator = proposal_generator
         self.size_divisor = size_divisor
         self.register_buffer("pixel_mean", torch.tensor(list(pixel_mean)).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(list(pixel_std)).view(-1, 1, 1), persistent=False)
@@ -73,23 +81,34 @@ class Detector(nn.Module, ABC):
     def detections_per_image(self) -> int:
         """How many detections an image has at most, in prediction and evaluation."""
 
-    @abstractmethod
     def losses(
         self,
         images: Sequence[Tensor] | ImageBatch,
         targets: Sequence[Targets],
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """The training losses, whatever the mode; their sum is what is minimised.
+        """The training losses, whatever the mode: scalars by name, whose sum is what is minimised.
+
+        No mode is asked for: train() and eval() only switch the layers that have two ways of working. In evaluation mode
+        (see :func:`segkit.modeling.modes.evaluation_mode`) these are the validation losses, and no state is touched; in
+        training mode batch norms use the batch's statistics and learn, dropout and stochastic depth leave out.
 
         Args:
             images: [C, H_i, W_i] each, RGB, uint8 or float 0..1.
-            targets: one an image, in its pixels.
-            generator: draws the samples, on the model's device; None: one with a fixed seed. The global random state
-                is not touched.
+            targets: one an image, in its pixels. Boxes without area are left out, with a warning.
+            generator: all that is random is a function of it, the draws of dropout and stochastic depth included, and the
+                global random state is neither used nor moved. It draws the samples, so it is on the model's device. None:
+                the samples are those of a fixed seed, and dropout and stochastic depth in training mode draw from
+                the global state as they do anywhere.
         """
+        batch = self.preprocess(images)
+        kept = check_targets(targets, batch.sizes, self.num_classes)
+        with randomness_of(generator, self.device):
+            features = self.features(batch.tensor)
+            output = self.proposal_generator(features)
+            return self._losses(features, output, batch.sizes, kept, generator)
 
-    @abstractmethod
+    @torch.no_grad()
     def predict(
         self, images: Sequence[Tensor] | ImageBatch, output_sizes: Sequence[tuple[int, int]] | None = None
     ) -> list[Detections]:
@@ -98,7 +117,86 @@ class Detector(nn.Module, ABC):
         Args:
             images: as in :meth:`losses`.
             output_sizes: (height, width) each image's detections are given in; None: that of the image.
+        Raises:
+            SegkitError: the network gives NaN or infinity; the layer it comes from is named.
         """
+        batch = self.preprocess(images)
+        sizes = self._output_sizes(output_sizes, batch)
+
+        def run() -> list[Detections]:
+            features = self.features(batch.tensor)
+            return self._detections(features, self.proposal_generator(features), batch.sizes)
+
+        return [d.resized(size) for d, size in zip(run_or_name_culprit(self, run), sizes, strict=True)]
+
+    @torch.no_grad()
+    def predict_with_losses(
+        self,
+        images: Sequence[Tensor] | ImageBatch,
+        targets: Sequence[Targets],
+        generator: torch.Generator | None = None,
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> tuple[list[Detections], dict[str, Tensor]]:
+        """:meth:`predict` and :meth:`losses` of the same images from one pass through backbone, neck and proposal head.
+
+        Each is what its own method gives in the model's present mode; the losses have no gradients.
+
+        Args:
+            images, targets, generator: as in :meth:`losses`.
+            output_sizes: as in :meth:`predict`.
+        """
+        batch = self.preprocess(images)
+        own_sizes = self._output_sizes(output_sizes, batch)
+        kept = check_targets(targets, batch.sizes, self.num_classes)
+
+        def run() -> tuple[list[Detections], dict[str, Tensor]]:
+            with randomness_of(generator, self.device):
+                features = self.features(batch.tensor)
+                output = self.proposal_generator(features)
+                losses = self._losses(features, output, batch.sizes, kept, generator)
+                return self._detections(features, output, batch.sizes), losses
+
+        detections, losses = run_or_name_culprit(self, run)
+        return [d.resized(size) for d, size in zip(detections, own_sizes, strict=True)], losses
+
+    def _losses(
+        self,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
+        targets: Sequence[Targets],
+        generator: torch.Generator | None,
+    ) -> dict[str, Tensor]:
+        targets = [t.to(self.device) for t in targets]
+        generator = generator or own_generator(self.device)
+        losses = self.proposal_generator.losses(output, targets, generator)
+        losses.update(self._second_stage_losses(features, output, sizes, targets, generator))
+        return losses
+
+    @abstractmethod
+    def _second_stage_losses(
+        self,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
+        targets: Sequence[Targets],
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Losses beside the proposal generator's.
+
+        Args:
+            features: the pyramid.
+            output: the proposal generator's.
+            sizes: (height, width) of each image.
+            targets: checked, on the model's device.
+            generator: draws.
+        """
+
+    @abstractmethod
+    def _detections(
+        self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """Detections of each image in the pixels of the network's input; arguments as above."""
 
     def forward(
         self,
@@ -129,16 +227,10 @@ class Detector(nn.Module, ABC):
         batch = ImageBatch.from_images(normalized, divisor=self.size_divisor)
         return ImageBatch(batch.tensor.contiguous(memory_format=torch.channels_last), batch.sizes)
 
-    def _check_targets(self, targets: Sequence[Targets], batch: ImageBatch) -> None:
-        if len(targets) != len(batch.sizes):
-            raise SegkitError(f"{len(targets)} targets for {len(batch.sizes)} images")
-        for i, (image_targets, size) in enumerate(zip(targets, batch.sizes, strict=True)):
-            labels, masks = image_targets.labels, image_targets.masks
-            # Looked at where the targets are: those of a loader are on the CPU, and no device has to be waited for.
-            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes:
-                raise SegkitError(
-                    f"targets[{i}]: labels {int(labels.min())} to {int(labels.max())}; expected 0 to "
-                    f"{self.num_classes - 1}: they are 0-based, and the background has none"
-                )
-            if masks is not None and tuple(masks.canvas) != tuple(size):
-                raise SegkitError(f"targets[{i}]: masks of {tuple(masks.canvas)} pixels for an image of {tuple(size)}")
+    def _output_sizes(
+        self, output_sizes: Sequence[tuple[int, int]] | None, batch: ImageBatch
+    ) -> Sequence[tuple[int, int]]:
+        """What was asked for, or the images' own sizes; SegkitError unless there is one an image."""
+        if output_sizes is not None and len(output_sizes) != len(batch.sizes):
+            raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
+        return batch.sizes if output_sizes is None else output_sizes

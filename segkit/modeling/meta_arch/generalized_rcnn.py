@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
-from segkit.modeling.layers.preprocessing import own_generator
 from segkit.modeling.meta_arch.detector import IMAGENET_MEAN, IMAGENET_STD, Detector
 from segkit.registry import (
     BACKBONE_REGISTRY,
@@ -20,9 +19,7 @@ from segkit.registry import (
     Slot,
 )
 from segkit.structures.detections import Detections
-from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError
 
 
 @META_ARCH_REGISTRY.register
@@ -55,8 +52,7 @@ class GeneralizedRCNN(Detector):
         pixel_std: Sequence[float] = IMAGENET_STD,
         size_divisor: int = 32,
     ) -> None:
-        super().__init__(num_classes, backbone, neck, pixel_mean, pixel_std, size_divisor)
-        self.proposal_generator = proposal_generator
+        super().__init__(num_classes, backbone, neck, proposal_generator, pixel_mean, pixel_std, size_divisor)
         self.roi_heads = roi_heads
         # Convolutions are faster on channels-last maps, on CPUs and on tensor cores alike; RoIAlign's rows are views.
         self.to(memory_format=torch.channels_last)
@@ -66,51 +62,18 @@ class GeneralizedRCNN(Detector):
         """How many detections an image has at most, in prediction and evaluation."""
         return self.roi_heads.detections_per_image
 
-    def losses(
+    def _second_stage_losses(
         self,
-        images: Sequence[Tensor] | ImageBatch,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
         targets: Sequence[Targets],
-        generator: torch.Generator | None = None,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """The training losses, whatever the mode; their sum is what is minimised.
+        proposals = self.proposal_generator.proposals(output, sizes, training=True)
+        return self.roi_heads.losses(features, proposals, targets, generator, sizes)
 
-        Args:
-            images: [C, H_i, W_i] each, RGB, uint8 or float 0..1.
-            targets: one an image, in its pixels.
-            generator: draws the samples, on the model's device; None: one with a fixed seed. The global random state
-                is not touched.
-        Returns:
-            scalars ``rpn_cls``, ``rpn_box``, ``cls``, ``box`` (for each stage of a cascade: ``cls_stage1``, ...) and, with
-            a mask head, ``mask``.
-        """
-        batch = self.preprocess(images)
-        self._check_targets(targets, batch)
-        targets = [t.to(self.device) for t in targets]
-        generator = generator or own_generator(self.device)
-        features = self.features(batch.tensor)
-        output = self.proposal_generator(features)
-        losses = self.proposal_generator.losses(output, targets, generator)
-        proposals = self.proposal_generator.proposals(output, batch.sizes, training=True)
-        losses.update(self.roi_heads.losses(features, proposals, targets, generator, batch.sizes))
-        return losses
-
-    @torch.no_grad()
-    def predict(
-        self, images: Sequence[Tensor] | ImageBatch, output_sizes: Sequence[tuple[int, int]] | None = None
+    def _detections(
+        self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detections of each image, best first.
-
-        Args:
-            images: as in :meth:`losses`.
-            output_sizes: (height, width) each image's detections are given in; None: that of the image.
-        """
-        batch = self.preprocess(images)
-        if output_sizes is not None and len(output_sizes) != len(batch.sizes):
-            raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
-        features = self.features(batch.tensor)
-        output = self.proposal_generator(features)
-        proposals = self.proposal_generator.proposals(output, batch.sizes, training=False)
-        detections = self.roi_heads.predict(features, proposals, batch.sizes)
-        if output_sizes is None:
-            return detections
-        return [d.resized(size) for d, size in zip(detections, output_sizes, strict=True)]
+        return self.roi_heads.predict(features, self.proposal_generator.proposals(output, sizes, training=False), sizes)

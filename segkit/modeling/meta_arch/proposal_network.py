@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator
-from segkit.modeling.layers.preprocessing import own_generator
 from segkit.modeling.meta_arch.detector import IMAGENET_MEAN, IMAGENET_STD, Detector
 from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, NECK_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, Slot
 from segkit.structures.detections import Detections
-from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -51,45 +49,33 @@ class ProposalNetwork(Detector):
         pixel_std: Sequence[float] = IMAGENET_STD,
         size_divisor: int = 32,
     ) -> None:
-        super().__init__(num_classes, backbone, neck, pixel_mean, pixel_std, size_divisor)
+        super().__init__(num_classes, backbone, neck, proposal_generator, pixel_mean, pixel_std, size_divisor)
         if detections_per_image < 1:
             raise SegkitError(f"detections_per_image must be at least 1, not {detections_per_image}")
-        self.proposal_generator = proposal_generator
         self._detections_per_image = detections_per_image
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # see GeneralizedRCNN
 
     @property
     def detections_per_image(self) -> int:
         return self._detections_per_image
 
-    def losses(
+    def _second_stage_losses(
         self,
-        images: Sequence[Tensor] | ImageBatch,
+        features: Mapping[str, Tensor],
+        output: Any,
+        sizes: Sequence[tuple[int, int]],
         targets: Sequence[Targets],
-        generator: torch.Generator | None = None,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """The proposal generator's losses, ``rpn_cls`` and ``rpn_box``; see :meth:`Detector.losses`."""
-        batch = self.preprocess(images)
-        self._check_targets(targets, batch)
-        targets = [t.to(self.device) for t in targets]
-        output = self.proposal_generator(self.features(batch.tensor))
-        return self.proposal_generator.losses(output, targets, generator or own_generator(self.device))
+        return {}
 
-    @torch.no_grad()
-    def predict(
-        self, images: Sequence[Tensor] | ImageBatch, output_sizes: Sequence[tuple[int, int]] | None = None
+    def _detections(
+        self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Proposals as detections of label 0, without masks, best first; see :meth:`Detector.predict`."""
-        batch = self.preprocess(images)
-        if output_sizes is not None and len(output_sizes) != len(batch.sizes):
-            raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
-        output = self.proposal_generator(self.features(batch.tensor))
-        found = self.proposal_generator.scored_proposals(output, batch.sizes, training=False)
+        found = self.proposal_generator.scored_proposals(output, sizes, training=False)
         detections = []
-        for (boxes, logits), size in zip(found, batch.sizes, strict=True):
+        for (boxes, logits), size in zip(found, sizes, strict=True):
             boxes, scores = boxes[: self.detections_per_image], logits[: self.detections_per_image].sigmoid()
             labels = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
             detections.append(Detections(boxes, scores, labels, mask_probs=None, size=size))
-        if output_sizes is None:
-            return detections
-        return [d.resized(size) for d, size in zip(detections, output_sizes, strict=True)]
+        return detections

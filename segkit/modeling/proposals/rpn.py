@@ -17,6 +17,7 @@ from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
+from segkit.modeling.nonfinite import require_finite
 from segkit.registry import ANCHOR_GENERATOR_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, RPN_HEAD_REGISTRY, Slot
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
@@ -117,7 +118,11 @@ class RPN(ProposalGenerator):
     def scored_proposals(
         self, output: RPNOutput, sizes: Sequence[tuple[int, int]], training: bool
     ) -> list[tuple[Tensor, Tensor]]:
-        """The best boxes [P_i, 4] XYXY of each image, clipped to it, and their logits [P_i]; best first."""
+        """The best boxes [P_i, 4] XYXY of each image, clipped to it, and their logits [P_i]; best first.
+
+        Raises:
+            NotFiniteError: at test, where the best are NaN or infinite (NaN counts as best); in training those go.
+        """
         top_k = self.pre_nms_top_k[0 if training else 1]
         boxes, scores, levels = [], [], []
         for level, (anchors, logits, offsets) in enumerate(
@@ -129,6 +134,8 @@ class RPN(ProposalGenerator):
             scores.append(best)
             levels.append(torch.full((indices.shape[1],), level, device=indices.device))
         all_boxes, all_scores, all_levels = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
+        if not training:  # there the losses tell, and fp16's scaler skips a step that overflows
+            require_finite("the proposals' scores or boxes", all_scores, all_boxes)
         keep_k = self.post_nms_top_k[0 if training else 1]
         result = []
         for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes, strict=True):

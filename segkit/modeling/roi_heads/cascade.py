@@ -12,6 +12,7 @@ from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.boxes import clip_boxes, has_area
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.scale_gradient import scale_gradient
+from segkit.modeling.nonfinite import require_finite
 from segkit.modeling.roi_heads.labelling import LabelledBoxes, joined, label_proposals, mask_losses, sample_proposals
 from segkit.modeling.roi_heads.options import check_options
 from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
@@ -147,11 +148,16 @@ class CascadeROIHeads(ROIHeads):
     def predict(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detections of each image, best first, in the pixels of the network's input."""
+        """Detections of each image, best first, in the pixels of the network's input.
+
+        Raises:
+            NotFiniteError: a head gives NaN or infinity.
+        """
         boxes, probabilities = list(proposals), []
         for head in self.box_heads:
             assert isinstance(head, BoxHead)
             logits, offsets = head(features, boxes)
+            require_finite("the class scores or box offsets", logits, offsets)
             # Boxes without area stay in their place here, so that the stages' scores belong together; in the end they go.
             boxes = refine(head, offsets, boxes, sizes)
             probabilities.append(logits.float().softmax(dim=1))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
+from segkit.modeling.nonfinite import require_finite
 from segkit.structures.detections import Detections
 
 
@@ -57,11 +58,14 @@ def masked_detections(
         features: maps [B, C, H, W].
         kept: boxes [N_i, 4], scores and labels of each image, as :func:`select_detections` gives them.
         sizes: (height, width) of each image.
+    Raises:
+        NotFiniteError: the mask head gives NaN or infinity.
     """
     masks: Sequence[Tensor | None] = [None] * len(kept)
     if mask_head is not None:
         logits = mask_head(features, [boxes for boxes, _, _ in kept])
         chosen = mask_head.of_class(logits, torch.cat([labels for _, _, labels in kept]))
+        require_finite("the masks' logits", chosen)
         masks = chosen.float().sigmoid().split([len(boxes) for boxes, _, _ in kept])
     return [
         Detections(boxes=boxes, scores=scores, labels=labels, mask_probs=probs, size=size)

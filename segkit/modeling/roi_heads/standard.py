@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.nonfinite import require_finite
 from segkit.modeling.roi_heads.labelling import joined, mask_losses, sample_proposals
 from segkit.modeling.roi_heads.options import check_options
 from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
@@ -112,8 +113,13 @@ class StandardROIHeads(ROIHeads):
     def predict(
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
-        """Detections of each image, best first, in the pixels of the network's input."""
+        """Detections of each image, best first, in the pixels of the network's input.
+
+        Raises:
+            NotFiniteError: a head gives NaN or infinity.
+        """
         logits, offsets = self.box_head(features, proposals)
+        require_finite("the class scores or box offsets", logits, offsets)
         counts = [len(boxes) for boxes in proposals]
         boxes = self.box_head.decode(offsets, torch.cat(list(proposals))).split(counts)
         scores = logits.float().softmax(dim=1)[:, : self.num_classes].split(counts)

@@ -9,6 +9,7 @@ import segkit
 from segkit.modeling.interfaces import BoxHead
 from segkit.modeling.layers.box_coder import decode_boxes
 from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.nonfinite import NotFiniteError
 from segkit.modeling.roi_heads import CascadeROIHeads, FastRCNNHead, FCNMaskHead, StandardROIHeads
 from segkit.modeling.roi_heads.labelling import label_proposals
 from segkit.registry import ROI_HEADS_REGISTRY
@@ -162,7 +163,8 @@ def test_boxes_without_area_are_counted_and_left_out():
     nan = make_fixed(FixedHead([float("nan")] * 4), last)
     losses_of(nan)
     assert len(last.seen[0]) == 0 and nan.degenerate.tolist() == [len(nan.box_heads[0].seen[0])]
-    assert [len(d) for d in nan.predict(make_features(), make_proposals(), SIZES)] == [0, 0]
+    with pytest.raises(NotFiniteError, match="box offsets are NaN"):
+        nan.predict(make_features(), make_proposals(), SIZES)
 
 
 def test_images_without_objects_or_proposals_train():
@@ -181,7 +183,8 @@ def test_not_a_number_reaches_the_losses_but_no_pooling():
         heads.box_heads[0].offsets.bias[0] = float("nan")
     losses = losses_of(heads)
     assert torch.isnan(losses["box_stage1"]) and torch.isfinite(losses["cls_stage2"])
-    assert all(len(d) == 0 for d in heads.predict(make_features(), make_proposals(), SIZES))
+    with pytest.raises(NotFiniteError, match="box offsets are NaN"):
+        heads.predict(make_features(), make_proposals(), SIZES)
 
 
 def test_scores_are_the_mean_and_boxes_the_last():
