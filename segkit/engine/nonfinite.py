@@ -47,11 +47,11 @@ def check_step(trainer: Trainer, values: Mapping[str, Tensor]) -> None:
 
 def explain_late(trainer: Trainer, error: DivergedError) -> SegkitError:
     """The same for what was found after the step: the error with all that can still be known."""
-    first = trainer.iteration + 1 - error.count
     if trainer.scaler.is_enabled():  # it skips such steps, so the weights are finite, and this step is one of them
         return SegkitError(
             f"{error}{_of_images(trainer.batch)}. {_find_layer(trainer, trainer.iteration - 1)}; {ADVICE}"
         )
+    first = trainer.iteration + 1 - error.count  # once the weights are NaN, all that follows is
     state = not_finite_state(trainer.model)
     weights = f"; {_told(state)} not finite any more" if state else ""
     return SegkitError(

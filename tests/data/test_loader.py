@@ -157,3 +157,30 @@ def test_every_sampler_is_a_pure_function_of_the_epoch(name, dataset):
 def test_pinned_batches(dataset):
     batch = _take(_train(dataset, pin_memory=True, num_workers=1), 1)[0]
     assert batch.images[0].is_pinned() and batch.targets[0].masks.bits.is_pinned()
+
+
+def test_a_batch_once_more(dataset):
+    for i, batch in enumerate(_take(_train(dataset), 5)):
+        _equal(batch, _train(dataset, start_iteration=2).batch_at(i))
+
+
+def test_boxes_without_area_are_dropped_and_counted(dataset):
+    class Odd(Synthetic):
+        """As a file may have them: a line, a point, and a number that is none."""
+
+        def load(self, index):
+            sample = super().load(index)
+            sample.targets.boxes[0, 2] = sample.targets.boxes[0, 0]
+            sample.targets.boxes[1, 1] = float("nan")
+            return sample
+
+    odd = Odd(num_images=2, image_size=(64, 64), min_objects=3, max_objects=5, max_size=30)
+    whole = [len(odd.load(i).targets) for i in range(2)]
+    for loader in (
+        build_train_loader(odd, build_transforms([]), sampler=SequentialSampler(2), batch_size=2, seed=0),
+        build_test_loader(odd, build_transforms([]), batch_size=2),
+    ):
+        (batch,) = _take(loader, 1)
+        assert [sample.dropped for sample in batch.samples] == [2, 2]
+        assert [len(sample.targets) for sample in batch.samples] == [count - 2 for count in whole]
+        assert all((t.boxes[:, 2:] > t.boxes[:, :2]).all() and len(t.masks) == len(t) for t in batch.targets)

@@ -16,7 +16,8 @@ SMALL = [
     "data.train={format: synthetic, num_images: 4, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 0}",
     "data.val={format: synthetic, num_images: 2, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 9}",
     "data.num_workers=0", "data.batch_size=2", "model.neck.out_channels=16", "train.iterations=2",
-    "model.roi_heads.box_head.fc_dims=[32]", "model.roi_heads.mask_head.conv_dims=[16]", "train.checkpoint_period=0", "train.log_period=1", "train.device=cpu",
+    "model.roi_heads.box_head.fc_dims=[32]", "model.roi_heads.mask_head.conv_dims=[16]", "train.checkpoint_period=0",
+    "train.log_period=1", "train.device=cpu",
 ]  # fmt: skip
 BACKBONES = {
     "batch norms": "{name: TinyNet, width: 8}",
@@ -32,6 +33,7 @@ def run(folder, *overrides):
     device = torch.device("cpu")
     cfg = cfg.with_values({"data.classes": data.classes})
     trainer = build_trainer(cfg, prepare_model(cfg, data, device), data, device)
+    trainer.hooks = [hook for hook in trainer.hooks if "Checkpoint" not in type(hook).__name__]  # takes long
     for hook in trainer.hooks:
         if hasattr(hook, "writers"):
             hook.writers = [w for w in hook.writers if type(w).__name__ == "JsonWriter"]

@@ -112,7 +112,9 @@ def test_1_geometry_in_half_precision(dtype, device):
     distance = torch.cdist(boxes.cpu(), exact.clamp(min=0), p=float("inf"))
     assert distance.min(dim=1).values.max() < 1e-3 and len(boxes) == 1000
     half = maps.to(dtype)
-    (their,) = TheirAnchors(((20,),), ((0.5, 1.0, 2.0),))(ImageList(half[:, :3], [(32, 1204)]), [half])
+    (their,) = TheirAnchors(((20,),), ((0.5, 1.0, 2.0),))(
+        ImageList(half.new_zeros(1, 3, 32, 1204), [(32, 1204)]), [half]
+    )
     offsets = torch.randn(len(their), 4, device=device).to(dtype) / 4
     wanted = decode_boxes(offsets, their, (1.0,) * 4)
     assert their.dtype == dtype and wanted.dtype == torch.float32
