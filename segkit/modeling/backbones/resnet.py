@@ -11,6 +11,7 @@ from torchvision.ops import StochasticDepth
 
 from segkit.modeling.backbones.base import Backbone
 from segkit.modeling.layers.norm import NormName, replace_batch_norms
+from segkit.modeling.weights.torchvision_classification import is_path
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -82,6 +83,12 @@ class ResNet(Backbone):
             raise SegkitError(
                 f"stride_in_1x1 is for the bottlenecks of 50 and more layers; arch {arch} has none", key="stride_in_1x1"
             )
+        if stride_in_1x1 and weights is not None and not is_path(weights):
+            raise SegkitError(
+                f"weights '{weights}' are torchvision's, which have the stride in the 3x3 convolution: set stride_in_1x1 to "
+                "false, or give the path of a file",
+                key="weights", value=weights,
+            )  # fmt: skip
         net = resnet.ResNet(block, list(depths), num_classes=1, groups=groups, width_per_group=width)
         if stride_in_1x1:
             move_strides(net)

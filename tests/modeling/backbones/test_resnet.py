@@ -41,6 +41,11 @@ def test_stride_in_1x1_needs_bottlenecks():
         ResNet(arch=34, stride_in_1x1=True)
 
 
+def test_stride_in_1x1_is_not_for_torchvisions_weights():
+    with pytest.raises(SegkitError, match=r"'IMAGENET1K_V1' are torchvision's.*stride_in_1x1 to false"):
+        ResNet(arch=50, stride_in_1x1=True, weights="IMAGENET1K_V1")
+
+
 @pytest.mark.parametrize("arch", KIN)
 def test_kin_have_torchvisions_parameters(arch):
     with torch.device("meta"):

@@ -54,3 +54,14 @@ def test_nothing_is_kept_but_the_input():
 
     part = nn.Sequential(*(nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()) for _ in range(8)))
     assert kept(lambda x: recomputed(part, x, [part])) <= 3 * 32 * 32 < kept(part)
+
+
+def test_the_second_run_is_under_the_same_autocast():
+    part = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3))
+    x = torch.randn(2, 3, 8, 8)
+    gradients = []
+    for function in (part, lambda x: recomputed(part, x, [part])):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = function(x).float().square().sum()
+        gradients.append(torch.autograd.grad(loss, part.parameters()))
+    assert all(torch.equal(one, two) for one, two in zip(*gradients, strict=True))
