@@ -61,6 +61,13 @@ class Detector(nn.Module, ABC):
             raise SegkitError(f"num_classes must be at least 1, not {num_classes}")
         if len(pixel_mean) != len(pixel_std) or min(pixel_std, default=0) <= 0:
             raise SegkitError("pixel_mean and pixel_std need a value a channel, the deviations above 0")
+        in_channels = getattr(backbone, "in_channels", len(pixel_mean))
+        if in_channels != len(pixel_mean):
+            raise SegkitError(
+                f"the backbone takes images of {in_channels} channels (in_channels), but pixel_mean and pixel_std have "
+                f"{len(pixel_mean)} values; give them one a channel",
+                key="pixel_mean",
+            )
         if size_divisor < 1:
             raise SegkitError(f"size_divisor must be at least 1, not {size_divisor}")
         self.num_classes = num_classes

@@ -40,6 +40,21 @@ class GeneralizedRCNN(Detector):
         size_divisor: the batch is padded to a multiple of this.
     """
 
+    examples = (
+        {
+            "backbone": {"name": "TinyNet", "width": 8},
+            "neck": {"name": "FPN", "out_channels": 16},
+            "proposal_generator": {
+                "name": "RPN", "anchor_generator": {"name": "AnchorGenerator"}, "head": {"name": "RPNHead"}
+            },
+            "roi_heads": {
+                "name": "StandardROIHeads",
+                "box_head": {"name": "FastRCNNHead", "fc_dims": [16]},
+                "mask_head": {"name": "FCNMaskHead", "conv_dims": [8]},
+            },
+        },
+    )  # fmt: skip
+
     def __init__(
         self,
         num_classes: int,

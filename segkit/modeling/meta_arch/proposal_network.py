@@ -35,6 +35,15 @@ class ProposalNetwork(Detector):
         size_divisor: the batch is padded to a multiple of this.
     """
 
+    examples = (
+        {
+            "backbone": {"name": "TinyNet", "width": 8},
+            "neck": {"name": "FPN", "out_channels": 16},
+            "proposal_generator": {
+                "name": "RPN", "anchor_generator": {"name": "AnchorGenerator"}, "head": {"name": "RPNHead"}
+            },
+        },
+    )  # fmt: skip
     class_agnostic = True
 
     def __init__(

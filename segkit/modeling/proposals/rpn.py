@@ -62,6 +62,8 @@ class RPN(ProposalGenerator):
         box_loss_weight: another factor of the box loss.
     """
 
+    examples = ({"anchor_generator": {"name": "AnchorGenerator"}, "head": {"name": "RPNHead"}},)
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

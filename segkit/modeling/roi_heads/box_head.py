@@ -39,6 +39,8 @@ class FastRCNNHead(BoxHead):
         box_loss_weight: another factor of the box loss; GIoU's is smaller than smooth L1's, and usually gets one.
     """
 
+    examples = ({"fc_dims": [16]}, {"fc_dims": [16], "conv_dims": [8], "class_agnostic": True})
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

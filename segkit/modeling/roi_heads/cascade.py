@@ -50,6 +50,13 @@ class CascadeROIHeads(ROIHeads):
             or made no numbers of. They are left out; their count is a property of this process, not of the weights.
     """
 
+    examples = (
+        {
+            "box_heads": [{"name": "FastRCNNHead", "fc_dims": [16], "class_agnostic": True}] * 2,
+            "foreground_ious": [0.5, 0.6],
+            "mask_head": {"name": "FCNMaskHead", "conv_dims": [8]},
+        },
+    )
     degenerate: Tensor
 
     def __init__(

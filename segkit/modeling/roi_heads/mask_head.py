@@ -32,6 +32,8 @@ class FCNMaskHead(MaskHead):
         loss_weight: factor of the loss.
     """
 
+    examples = ({"conv_dims": [8]}, {"conv_dims": [8], "class_agnostic": True})
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],
