@@ -1,0 +1,1 @@
+"""Measuring: what ``tools/benchmark.py`` and ``tools/analyze_model.py`` run."""

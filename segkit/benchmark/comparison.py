@@ -1,0 +1,260 @@
+"""Two models with the same weights on the same device, ready to be timed: segkit's and torchvision's."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.benchmark.measure import alternate, free, median
+from segkit.benchmark.models import build_random, chosen_device
+from segkit.benchmark.options import Options
+from segkit.benchmark.peak_memory import how, peak_memory
+from segkit.benchmark.peers import NoPeer, make_peer, state_to_load
+from segkit.benchmark.report import OWN, Report, Row, machine
+from segkit.benchmark.syncs import count_syncs
+from segkit.config.loader import load_config
+from segkit.modeling.weights.loading import load_checkpoint
+from segkit.utils.errors import SegkitError
+
+PEER = "torchvision"
+PEER_FILE = "peer.pth"
+OWN_FILE = "own.pth"
+
+
+@dataclass
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: ``segkit``, one of its variants, or ``torchvision``.
+        model: it, on the device.
+        step: does the whole work once and gives numbers by name, that tell what was done.
+        boxes: the modules that pool boxes for the box and the mask head: what they get is counted.
+    """
+
+    name: str
+    model: Any
+    step: Callable[[], Mapping[str, Any]]
+    boxes: dict[str, nn.Module] = field(default_factory=dict)
+
+    def counted(self) -> tuple[Mapping[str, Any], dict[str, int]]:
+        """Take one step; what it gives, and how many boxes each head got."""
+        counts = dict.fromkeys(self.boxes, 0)
+
+        def counter(name: str) -> Callable[..., None]:
+            def count(module: nn.Module, args: tuple[Any, ...]) -> None:
+                counts[name] += sum(len(boxes) for boxes in args[1])
+
+            return count
+
+        handles = [module.register_forward_pre_hook(counter(name)) for name, module in self.boxes.items()]
+        try:
+            return self.step(), counts
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def variants(options: Options, *, optimizer: bool) -> list[str]:
+    """Our sides beside the plain one that were asked for."""
+    asked = {
+        "channels-first": options.channels_last,
+        "compiled": options.compile,
+        "fused": options.fused and optimizer,
+    }
+    return [f"{OWN} {name}" for name, wanted in asked.items() if wanted]
+
+
+# Changes random weights so that the situation is as wanted: the model, whether it is torchvision's, the options.
+Shape = Callable[[Any, bool, Options], None]
+
+
+def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[list[str], list[str]]:
+    """Random weights in ``folder`` for both models, the same for both where there is a peer.
+
+    Returns:
+        the names of the sides that there are (ours and torchvision), and what is to be said about them.
+    """
+    cfg = load_config(options.config_file, options.overrides)
+    torch.manual_seed(0)
+    model = build_random(cfg, options.num_classes)
+    try:
+        assert options.size is not None
+        peer = make_peer(model, cfg.model, options.size)
+    except NoPeer as error:
+        if shape is not None:
+            shape(model, False, options)
+        torch.save({"model": model.state_dict()}, folder / OWN_FILE)
+        return [OWN], [f"torchvision is left out, having no equal of this configuration: {error}"]
+    calm(peer)
+    if shape is not None:
+        shape(peer, True, options)
+    torch.save(peer.state_dict(), folder / PEER_FILE)
+    torch.save(state_to_load(peer), folder / OWN_FILE)
+    with quiet():  # what it would say of a file of ours, the notes say better
+        report = load_checkpoint(model, str(folder / OWN_FILE), on_mismatch="reinitialize")
+    torch.save({"model": model.state_dict()}, folder / OWN_FILE)
+    alone = report.missing + report.reinitialized
+    notes = [f"{len(alone)} tensors are segkit's alone, {alone[0]} the first of them"] if alone else []
+    return [OWN, PEER], notes
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps warnings of the weights' loading back."""
+    log = logging.getLogger("segkit.modeling.weights")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def calm(peer: nn.Module) -> None:
+    """Keep the sums of a ResNet's blocks, which random weights let double from block to block, in bounds."""
+    for name, parameter in [*peer.named_parameters(), *peer.named_buffers()]:
+        if name.endswith("bn3.weight"):
+            nn.init.constant_(parameter, 0.3)
+
+
+def build_side(options: Options, name: str, folder: Path) -> Any:
+    """The model of one side, with the weights that :func:`write_weights` left, on its device."""
+    device = chosen_device(options)
+    cfg = load_config(options.config_file, options.overrides)
+    model = build_random(cfg, options.num_classes)
+    if name == PEER:
+        assert options.size is not None
+        peer = make_peer(model, cfg.model, options.size)
+        peer.load_state_dict(torch.load(folder / PEER_FILE, weights_only=True))
+        return peer.to(device)
+    load_checkpoint(model, str(folder / OWN_FILE))
+    model.to(device)
+    if name.endswith("channels-first"):
+        channels_first(model)
+    if name.endswith("compiled"):
+        for part in (model.backbone, model.neck):
+            if part is not None:
+                part.compile()
+    return model
+
+
+def box_modules(model: Any, name: str) -> dict[str, nn.Module]:
+    """What gets the boxes of each head, by the head's name."""
+    heads = model.roi_heads
+    if name == PEER:
+        return {"box": heads.box_roi_pool, "mask": heads.mask_roi_pool}
+    found: dict[str, Any] = {kind: getattr(heads, f"{kind}_head", None) for kind in ("box", "mask")}
+    return {kind: head.pooler for kind, head in found.items() if hasattr(head, "pooler")}
+
+
+def channels_first(model: nn.Module) -> None:
+    """Make every convolution see and give channels-first maps, as it would without segkit's care for the other order."""
+
+    def bring(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(arg.contiguous() for arg in args)
+
+    model.to(memory_format=torch.contiguous_format)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.register_forward_pre_hook(bring)
+
+
+def compare(
+    part: str,
+    options: Options,
+    make_side: Callable[[Options, str, Path], Side],
+    *,
+    situation: str,
+    optimizer: bool,
+    shape: Shape | None = None,
+) -> Report:
+    """Measure segkit, its variants asked for and torchvision, in turns.
+
+    Args:
+        part: the name that ``make_side``'s module has among the parts.
+        make_side: a side by its name, from the weights in a folder.
+        situation: for the report.
+        optimizer: whether steps have one.
+        shape: changes the random weights before both sides get them.
+    """
+    device = chosen_device(options)
+    if options.count_syncs and device.type != "cuda":
+        raise SegkitError(f"--count-syncs needs a CUDA GPU; this is a {device.type}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        names, notes = write_weights(options, folder, shape)
+        names += variants(options, optimizer=optimizer)
+        report = Report(part, situation, [], PEER, notes)
+        report.details = {"options": asdict(options), "machine": machine(device)}
+        sides = {name: make_side(options, name, folder) for name in names}
+        work = measure_sides(report, sides, options, device)
+        sides.clear()
+        free(device)  # for the processes that follow
+        if options.memory:
+            add_memory(report, {name: peak_memory(part, name, options, folder) for name in names}, device)
+    report.rows += work
+    return report
+
+
+def measure_sides(report: Report, sides: dict[str, Side], options: Options, device: torch.device) -> list[Row]:
+    """Put times and waits into the report; rows on whether the sides do the same work are given back."""
+    first = {}
+    for name, side in list(sides.items()):
+        try:
+            first[name] = side.counted()
+        except torch.OutOfMemoryError:
+            report.notes.append(f"{name}: out of memory")
+            del sides[name], side
+            free(device)
+    times, failed = alternate({name: side.step for name, side in sides.items()}, options.runs, device)
+    report.rows += time_rows(times, options.batch or 1)
+    report.details["seconds"] = times
+    if options.count_syncs:
+        add_syncs(report, {name: side.step for name, side in sides.items() if name in times})
+    report.notes += [f"{name}: out of memory" for name in failed]
+    return first_step_rows(first)
+
+
+def time_rows(times: Mapping[str, list[float]], batch: int) -> list[Row]:
+    medians = {name: median(seconds) for name, seconds in times.items()}
+    return [
+        Row("time a step", "s", medians, "peer/own"),
+        Row("images a second", "", {name: batch / seconds for name, seconds in medians.items()}, "own/peer"),
+    ]
+
+
+def add_memory(report: Report, found: Mapping[str, float | str], device: torch.device) -> None:
+    peaks = {name: peak / 2**20 for name, peak in found.items() if isinstance(peak, float)}
+    report.rows.append(Row("peak memory", "MiB", peaks, "own/peer"))
+    report.notes += [f"{name}: no peak memory: {why}" for name, why in found.items() if isinstance(why, str)]
+    report.notes.append(how(device.type))
+
+
+def add_syncs(report: Report, steps: Mapping[str, Callable[[], Any]]) -> None:
+    found = {name: count_syncs(step) for name, step in steps.items()}
+    report.rows.append(Row("waits for the device", "", {name: float(c.total()) for name, c in found.items()}))
+    report.details["waits"] = {name: dict(counts) for name, counts in found.items()}
+    for name, counts in found.items():
+        told = ", ".join(f"{operation} {count}" for operation, count in counts.most_common())
+        report.notes.append(f"{name} waits for the device in: {told or 'nothing'}")
+
+
+def first_step_rows(first: Mapping[str, tuple[Mapping[str, Any], Mapping[str, int]]]) -> list[Row]:
+    """What the first step of each side gave, and how many boxes its heads got: whether the sides do the same."""
+    values = {
+        side: {**{f"boxes of the {head} head": n for head, n in counts.items()}, **given}
+        for side, (given, counts) in first.items()
+    }
+    names = dict.fromkeys(name for found in values.values() for name in found)
+    return [
+        Row(name, "", {side: float(found[name]) for side, found in values.items() if name in found}) for name in names
+    ]

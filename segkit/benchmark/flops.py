@@ -1,0 +1,120 @@
+"""Multiply-adds and activations of a detector, part by part.
+
+A detector as a whole cannot be traced: how many boxes there are depends on what it sees. Its parts can, given images of
+one size and a stated number of boxes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segkit.evaluation.evaluator import evaluation_mode
+from segkit.modeling.interfaces import BoxHead, MaskHead
+
+# Work on elements and comparisons, which fvcore does not know and nobody counts; in place, too.
+CHEAP = (
+    *("add", "sub", "rsub", "mul", "div", "sqrt", "log2", "exp", "where", "le", "ge", "gt", "lt", "eq", "numel"),
+    *("minimum", "maximum", "clamp", "floor", "unflatten", "repeat_interleave", "rand", "bernoulli", "dropout"),
+    *("sigmoid", "relu", "silu", "gelu", "hardsigmoid", "hardswish"),
+)
+
+
+@dataclass(frozen=True)
+class PartCost:
+    """What one pass through a part costs.
+
+    Attributes:
+        name: of the part in the model.
+        work: what it was given.
+        flops: multiply-adds, a fused one counting once, of convolutions, matrix products and normalisations.
+        activations: numbers given by convolutions and matrix products.
+        uncounted: operations that have work in them and were not counted.
+    """
+
+    name: str
+    work: str
+    flops: int
+    activations: int
+    uncounted: Counter[str]
+
+
+class _Named(nn.Module):
+    """A part that takes a dictionary or list of maps, as a module of plain tensors, which tracing needs."""
+
+    def __init__(self, part: nn.Module, names: Sequence[str] | None, boxes: list[Tensor] | None) -> None:
+        super().__init__()
+        self.part = part
+        self.names = names
+        self.boxes = boxes
+
+    def forward(self, *maps: Tensor) -> Any:
+        given: Any = list(maps) if self.names is None else dict(zip(self.names, maps, strict=True))
+        return self.part(given) if self.boxes is None else self.part(given, self.boxes)
+
+
+def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[PartCost]:
+    """The costs of predicting ``batch`` images, in the order in which the parts run.
+
+    Args:
+        model: with ``backbone``, ``neck``, ``proposal_generator`` and ``roi_heads``, as ``GeneralizedRCNN`` has them;
+            what is not there is left out. Of the RoI heads, each box head gets as many boxes as there are proposals at
+            most, each mask head as many as there are detections at most.
+        size: (height, width) of the images.
+    """
+    images = [torch.zeros(model.pixel_mean.numel(), *size)] * batch
+    costs: list[PartCost] = []
+    with evaluation_mode(model), torch.no_grad():
+        x = model.preprocess(images).tensor
+        of = f"{batch} x {x.shape[2]} x {x.shape[3]}"
+        costs.append(cost_of("backbone", of, model.backbone, (x,)))
+        maps: Mapping[str, Tensor] = model.backbone(x)
+        if getattr(model, "neck", None) is not None:
+            costs.append(cost_of("neck", of, _Named(model.neck, list(maps), None), tuple(maps.values())))
+            maps = model.neck(maps)
+        generator = model.proposal_generator
+        if hasattr(generator, "head"):
+            levels = [maps[level] for level in getattr(generator, "levels", maps)]
+            head = _Named(generator.head, None, None)
+            costs.append(cost_of("proposal_generator.head", of, head, tuple(levels)))
+        heads = getattr(model, "roi_heads", None)
+        if heads is None:
+            return costs
+        proposals = getattr(generator, "post_nms_top_k", (1000, 1000))[-1]
+        for kind, count in ((BoxHead, proposals), (MaskHead, heads.detections_per_image)):
+            for name, head in heads.named_modules():
+                if isinstance(head, kind):
+                    boxes = [spread_boxes(count, size).to(x.device)] * batch
+                    wrapped = _Named(head, list(maps), boxes)
+                    costs.append(
+                        cost_of(f"roi_heads.{name}", f"{batch} x {count:,} boxes", wrapped, tuple(maps.values()))
+                    )
+    return costs
+
+
+def cost_of(name: str, work: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> PartCost:
+    """Trace a module once and count."""
+    with warnings.catch_warnings():  # fvcore scripts two losses when it is imported, which newer torch warns of
+        warnings.simplefilter("ignore", FutureWarning)
+        from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+    flops, activations = FlopCountAnalysis(module, inputs), ActivationCountAnalysis(module, inputs)
+    for analysis in (flops, activations):  # what is not counted is told in one line, not in a warning each
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    totals = int(flops.total()), int(activations.total())
+    missed = Counter({op.removeprefix("aten::"): count for op, count in flops.unsupported_ops().items()})
+    uncounted = Counter({op: count for op, count in missed.items() if op.removesuffix("_") not in CHEAP})
+    return PartCost(name, work, *totals, uncounted)
+
+
+def spread_boxes(count: int, size: tuple[int, int]) -> Tensor:
+    """[count, 4] boxes of an eighth to a half of the image's sides, so that every level gets some."""
+    generator = torch.Generator().manual_seed(0)
+    sides = torch.tensor([size[1], size[0]]) * torch.exp2(-1 - 2 * torch.rand(count, 1, generator=generator))
+    corners = torch.rand(count, 2, generator=generator) * (torch.tensor([size[1], size[0]]) - sides)
+    return torch.cat([corners, corners + sides], dim=1)

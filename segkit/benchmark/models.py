@@ -1,0 +1,42 @@
+"""The device and the model that a tool's flags ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from segkit.benchmark.options import Options
+from segkit.config.schema import Config
+from segkit.engine.precision import check_precision, choose_device
+from segkit.modeling.build import build_model
+from segkit.modeling.weights.reading import skip_pretrained
+from segkit.utils.errors import SegkitError
+
+DEFAULT_CLASSES = 80
+
+
+def chosen_device(options: Options) -> torch.device:
+    """The device asked for; messages name the tools' flags, not the configuration's keys."""
+    try:
+        device = choose_device(options.device)
+        check_precision(options.precision, device)
+    except SegkitError as error:
+        message = str(error).replace("train.precision=", "--precision ").replace("train.", "--")
+        raise SegkitError(message, key=error.key, value=error.value) from None
+    return device
+
+
+def build_random(cfg: Config, num_classes: int | None, classes: Sequence[str] | None = None) -> Any:
+    """A configuration's model with random weights, on the CPU; nothing is downloaded.
+
+    Args:
+        num_classes: K; None: as many as the configuration or ``classes`` names, else 80.
+        classes: of a checkpoint that is to be loaded.
+    """
+    if num_classes is None:
+        known = cfg.data.classes or classes
+        num_classes = DEFAULT_CLASSES if known is None else len(known)
+    with skip_pretrained():
+        return build_model(cfg, num_classes)

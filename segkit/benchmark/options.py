@@ -1,0 +1,81 @@
+"""What is to be measured. Imports no torch, so that the tool's ``--help`` answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from segkit.utils.errors import SegkitError, did_you_mean
+
+# A part is a module with DEFAULTS (batch, objects, size) and ``run(options) -> Report``; add yours here.
+PARTS = {
+    "train": "segkit.benchmark.train",
+    "infer": "segkit.benchmark.infer",
+}
+CONFIG_FILE = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The situation and how it is measured; a part fills in what is None.
+
+    Attributes:
+        config_file: of segkit's model.
+        overrides: of the configuration, ``KEY=VALUE`` or pairs.
+        device: ``auto``, or torch's name.
+        precision: ``fp32``, ``bf16``, ``fp16``.
+        batch: images a step.
+        objects: objects an image.
+        size: (height, width) of the images.
+        num_classes: K; None: as many as the configuration names, else 80.
+        runs: timed steps a side; their median is told.
+        channels_last: measure segkit without channels-last maps, too.
+        compile: measure segkit with backbone and neck compiled, too.
+        fused: measure segkit with torch's fused optimizer, too.
+        count_syncs: count the waits of the host for the device (CUDA).
+        memory: measure the peak memory, which takes a process a side.
+    """
+
+    config_file: str = CONFIG_FILE
+    overrides: Sequence[str] = ()
+    device: str = "auto"
+    precision: str = "fp32"
+    batch: int | None = None
+    objects: int | None = None
+    size: tuple[int, int] | None = None
+    num_classes: int | None = None
+    runs: int = 5
+    channels_last: bool = False
+    compile: bool = False
+    fused: bool = False
+    count_syncs: bool = False
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "objects", "num_classes", "runs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SegkitError(f"--{name.replace('_', '-')} must be at least 1, not {value}", value=value)
+        check_size(self.size)
+
+    def filled(self, batch: int, objects: int, size: tuple[int, int]) -> Options:
+        """With a part's defaults for what was not given."""
+        return replace(
+            self,
+            batch=self.batch or batch,
+            objects=self.objects or objects,
+            size=(self.size[0], self.size[1]) if self.size else size,
+        )
+
+
+def check_size(size: Sequence[int] | None) -> None:
+    """SegkitError where an image of this height and width would be too small for a pyramid down to stride 64."""
+    if size is not None and min(size) < 64:
+        raise SegkitError(f"--size must be at least 64 64, not {size[0]} {size[1]}", value=tuple(size))
+
+
+def check_parts(names: Sequence[str]) -> None:
+    """SegkitError for a part that there is not."""
+    for name in names:
+        if name not in PARTS:
+            raise SegkitError(f"there is no part '{name}'{did_you_mean(name, PARTS)}", value=name, choices=PARTS)

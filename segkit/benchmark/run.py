@@ -1,0 +1,52 @@
+"""What the tools call: measure, print, write a file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Sequence
+
+from segkit.benchmark.analysis import analyze
+from segkit.benchmark.models import chosen_device
+from segkit.benchmark.options import PARTS, Options, check_parts
+from segkit.benchmark.report import Report, machine
+from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError
+
+RATIOS = (
+    "ratio: torchvision's time by segkit's, segkit's images a second by torchvision's, segkit's share of its memory"
+)
+
+
+def run_parts(names: Sequence[str], options: Options, json_path: str | None = None) -> list[Report]:
+    """Run parts, print each one's table as soon as it is there, and write them all to ``json_path``."""
+    check_parts(names)
+    device = chosen_device(options)
+    print(f"{machine(device)}\n{RATIOS}")
+    reports: list[Report] = []
+    for name in names:
+        started = time.perf_counter()
+        reports.append(importlib.import_module(PARTS[name]).run(options))
+        print(f"\n{reports[-1].text()}\n({time.perf_counter() - started:.0f} s)", flush=True)
+        if json_path is not None:  # after each part: a long run that is broken off leaves what it has
+            write_json(json_path, {"machine": machine(device), "parts": [report.to_dict() for report in reports]})
+    return reports
+
+
+def run_analysis(options: Options, *, weights: str | None, json_path: str | None = None) -> None:
+    """Print what a configuration's model is made of and what it costs, and write it to ``json_path``."""
+    device = chosen_device(options)
+    analysis = analyze(options.filled(batch=1, objects=20, size=(800, 1216)), weights=weights, device=device)
+    print(analysis.text())
+    if json_path is not None:
+        write_json(json_path, analysis.to_dict())
+
+
+def write_json(path: str, content: object) -> None:
+    """Write readable JSON, whole or not at all."""
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SegkitError(f"--json {path}: {error}", value=path) from error

@@ -1,0 +1,62 @@
+"""Made-up images and objects of a stated number and size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.sample import Batch, Sample
+from segkit.structures.targets import Targets
+
+
+def make_batch(batch: int, objects: int, size: tuple[int, int], num_classes: int, *, channels: int = 3) -> Batch:
+    """Images of noise, each with ``objects`` elliptic objects.
+
+    The longer sides are drawn log-uniformly between 1/40 and 1/3 of the image's shorter side (20 to 270 pixels at 800),
+    and 8 pixels at least; sides differ by a factor of two at most.
+    """
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for index in range(batch):
+        image = torch.randint(0, 256, (channels, *size), dtype=torch.uint8, generator=generator)
+        targets = make_targets(objects, size, num_classes, generator)
+        samples.append(Sample(image, targets, index, f"{index}.png", size))
+    return Batch(samples)
+
+
+def make_targets(objects: int, size: tuple[int, int], num_classes: int, generator: torch.Generator) -> Targets:
+    """Ellipses anywhere in an image of ``size``; they may overlap."""
+    low, high = (torch.tensor(max(8.0, min(size) * part)).log() for part in (1 / 40, 1 / 3))
+    longer = torch.exp(low + (high - low) * torch.rand(objects, generator=generator))
+    aspect = torch.exp2(torch.rand(objects, generator=generator) * 2 - 1)  # width / height
+    widths = (longer * aspect.clamp(max=1)).round().long()
+    heights = (longer / aspect.clamp(min=1)).round().long()
+    place = torch.rand(objects, 2, generator=generator)
+    x0 = (place[:, 0] * (size[1] - widths + 1)).floor().long()
+    y0 = (place[:, 1] * (size[0] - heights + 1)).floor().long()
+    extents = torch.stack([x0, y0, x0 + widths, y0 + heights], dim=1)
+    pairs = zip(heights.tolist(), widths.tolist(), strict=True)
+    bits = torch.cat([ellipse(height, width).flatten() for height, width in pairs])
+    masks = InstanceMasks(bits, extents, size)
+    labels = torch.randint(0, num_classes, (objects,), generator=generator)
+    return Targets(masks.boxes(), labels, masks)
+
+
+def ellipse(height: int, width: int) -> Tensor:
+    """uint8 [height, width], 1 inside the largest ellipse."""
+    y = (torch.arange(height) + 0.5) / height * 2 - 1
+    x = (torch.arange(width) + 0.5) / width * 2 - 1
+    return (y[:, None] ** 2 + x**2 <= 1).to(torch.uint8)
+
+
+def jittered(boxes: Tensor, count: int) -> Tensor:
+    """About ``count`` boxes [M, 4] that overlap the given ones [N, 4] well (IoU above 0.6), as a trained model proposes.
+
+    Each side is moved by up to 8 % of the box's own.
+    """
+    copies = -(-count // max(1, len(boxes)))
+    repeated = boxes.repeat(copies, 1)
+    sides = (repeated[:, 2:] - repeated[:, :2]).repeat(1, 2)
+    generator = torch.Generator().manual_seed(0)
+    return repeated + (torch.rand(repeated.shape, generator=generator) * 2 - 1) * 0.08 * sides
