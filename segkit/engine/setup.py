@@ -221,7 +221,6 @@ def _evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str
     context = autocast(cfg.train.precision, device)
     metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses)
     logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
-    context = autocast(cfg.train.precision, device)
     draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder / "inference", context=context)
     logger.info("results and pictures are in %s", folder / "inference")
     return metrics

@@ -13,6 +13,7 @@ import torch
 
 from segkit.evaluation.validation_losses import ValidationLosses, predict_batch
 from segkit.modeling.modes import evaluation_mode
+from segkit.modeling.nonfinite import naming_images
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -80,7 +81,8 @@ def evaluate(
             if device is not None:
                 batch = batch.to(device)
             step = time.perf_counter()
-            detections = predict_batch(model, batch, validation_losses)
+            with naming_images(getattr(batch, "file_names", ["a batch"])):
+                detections = predict_batch(model, batch, validation_losses)
             model_time += time.perf_counter() - step
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
             for evaluator in evaluators:

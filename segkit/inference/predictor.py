@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from segkit.data.formats.base import default_category_ids
 from segkit.data.transforms import build_transforms
 from segkit.inference.inputs import is_single_image, to_rgb_tensor
+from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
@@ -120,7 +121,7 @@ class Predictor:
             One ``Detections`` for one image; a list for a list or tuple; for another iterable an iterator, which reads
             images as it goes, so that any number of them fits.
         Raises:
-            SegkitError: something that is no image, unreadable, or of another shape or type.
+            SegkitError: something that is no image, unreadable, or of another shape or type; or the network gives NaN.
         """
         if is_single_image(images):
             return self._predict([images])[0]
@@ -138,7 +139,8 @@ class Predictor:
         samples = [self._sample(source) for source in sources]
         sizes = [sample.size for sample in samples]
         # Not inference_mode: its tensors could not be changed in place by whoever gets them.
-        with torch.no_grad(), self._precision():
+        names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(samples)]
+        with torch.no_grad(), self._precision(), naming_images(names):
             found = self.model.predict([sample.image for sample in samples], sizes)
         found = [detections.to("cpu") for detections in found]
         return [d if self.score_threshold <= 0 else d[d.scores >= self.score_threshold] for d in found]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -34,15 +35,24 @@ def require_finite(what: str, *values: Tensor) -> None:
 
 
 def run_or_name_culprit(model: nn.Module, run: Callable[[], Result]) -> Result:
-    """``run()``; where it ends with a NotFiniteError, a SegkitError that also names the layer."""
+    """``run()``; where it ends with a NotFiniteError, one that also names the layer."""
     try:
         return run()
     except NotFiniteError as error:
         culprit = first_not_finite(model, run) or "every layer's output is finite"
-        raise SegkitError(
+        raise NotFiniteError(
             f"{error}: {culprit}. Usual causes are weights of a training that diverged, float images that are not finite, "
             "and fp16 where bf16 or fp32 is needed"
         ) from error
+
+
+@contextmanager
+def naming_images(names: Sequence[str]) -> Iterator[None]:
+    """A NotFiniteError in the block begins with the images' names."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{', '.join(names)}: {error}") from error
 
 
 def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from fakes import FakeBatch, FakeLoader, FakeModel, make_trainer
+from fakes import VAL, FakeBatch, FakeLoader, FakeModel, make_trainer
 from torch import nn
 
 from segkit.engine.hooks import Hook
@@ -126,6 +126,11 @@ def test_found_only_when_the_metrics_are_written(tmp_path, loader):
     assert "in 3 of the 4 iterations up to iteration 8; it began in iteration 6" in text
     assert ("(images image6.png)" in text) == isinstance(loader, NamedLoader)
     assert "more parameters are not finite any more" in text and "train.log_period=1 (--resume)" in text
+
+
+def test_nothing_is_evaluated_after_it(tmp_path):
+    text = message(tmp_path, overflow, iteration=6, check_period=1000, val_loader=VAL, eval_period=8, log_period=100)
+    assert "in 3 of the 7 iterations up to iteration 8; it began in iteration 6" in text
 
 
 def test_looking_changes_nothing(tmp_path):

@@ -14,6 +14,7 @@ from segkit.evaluation import Evaluator, evaluate, metrics_table
 from segkit.modeling.backbones import TinyNet
 from segkit.modeling.modes import evaluation_mode
 from segkit.structures import Batch, InstanceMasks, Sample, Targets
+from segkit.utils.errors import SegkitError
 
 
 class Count(Evaluator):
@@ -95,6 +96,13 @@ def test_models_that_only_predict():
             return [None for _ in images]
 
     assert evaluate(Plain(), BATCHES, [Count()], "cpu") == {"segm/images": 3.0}
+
+
+def test_images_are_named_where_the_network_gives_nan():
+    model = make_model()
+    torch.nn.init.constant_(model.neck.get_parameter(next(iter(dict(model.neck.named_parameters())))), float("nan"))
+    with pytest.raises(SegkitError, match=r"^0\.png, 1\.png: .*neck\."):
+        evaluate(model, BATCHES, [Count()], "cpu")
 
 
 def test_in_bf16():

@@ -146,3 +146,14 @@ def test_mistakes(cfg, checkpoint, tmp_path):
         make(cfg)(3)
     with pytest.raises(SegkitError, match="not a int"):
         make(cfg)([image(3), 3])
+
+
+def test_a_network_that_gives_nan_is_told_with_layer_and_file(cfg, tmp_path):
+    model = segkit.build_model(cfg, 4)
+    nn.init.constant_(model.proposal_generator.head.objectness.bias, float("nan"))
+    predictor = Predictor(cfg, model=model)
+    Image.fromarray(image(9)).save(tmp_path / "cells.png")
+    with pytest.raises(SegkitError, match=r"^\S*cells\.png: the proposals.*proposal_generator\.head\.objectness"):
+        predictor(tmp_path / "cells.png")
+    with pytest.raises(SegkitError, match=r"^image 0 of its batch, image 1 of its batch: "):
+        predictor([image(9), image(8)], batch_size=2)

@@ -44,6 +44,7 @@ class Evaluation(Hook):
     def after_step(self, trainer: Trainer) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
+        trainer.check_metrics()  # of a model of NaN this says when it began, which evaluating it would not
         metrics = evaluate(
             trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
         )
