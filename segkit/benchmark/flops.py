@@ -113,8 +113,8 @@ def cost_of(name: str, work: str, module: nn.Module, inputs: tuple[Tensor, ...])
 
 
 def spread_boxes(count: int, size: tuple[int, int]) -> Tensor:
-    """[count, 4] boxes of an eighth to a half of the image's sides, so that every level gets some."""
+    """[count, 4] boxes of a 32nd to a half of the image's sides, so that every level gets some."""
     generator = torch.Generator().manual_seed(0)
-    sides = torch.tensor([size[1], size[0]]) * torch.exp2(-1 - 2 * torch.rand(count, 1, generator=generator))
+    sides = torch.tensor([size[1], size[0]]) * torch.exp2(-1 - 4 * torch.rand(count, 1, generator=generator))
     corners = torch.rand(count, 2, generator=generator) * (torch.tensor([size[1], size[0]]) - sides)
     return torch.cat([corners, corners + sides], dim=1)

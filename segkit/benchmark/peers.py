@@ -13,6 +13,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
 from segkit.modeling.layers.roi_pooler import ROIPooler
+from segkit.modeling.meta_arch.generalized_rcnn import IMAGENET_MEAN, IMAGENET_STD
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
@@ -80,8 +81,8 @@ def make_peer(model: Any, spec: Mapping[str, Any], size: tuple[int, int]) -> nn.
         backbone,
         min_size=min(size),
         max_size=max(size),
-        image_mean=model.pixel_mean.flatten().tolist(),
-        image_std=model.pixel_std.flatten().tolist(),
+        image_mean=list(spec.get("pixel_mean", IMAGENET_MEAN)),
+        image_std=list(spec.get("pixel_std", IMAGENET_STD)),
         rpn_anchor_generator=generator,
         rpn_head=rpn.RPNHead(channels, generator.num_anchors_per_location()[0], depth),
         rpn_pre_nms_top_n_train=proposals.pre_nms_top_k[0],
