@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
-from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
+from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD, check_images, normalize, own_generator
 from segkit.registry import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
@@ -22,9 +22,6 @@ from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @META_ARCH_REGISTRY.register

@@ -1,4 +1,4 @@
-"""Backbone weights from torchvision's classifiers, by name or from a file."""
+"""Backbone weights: torchvision's classifiers by name, or a file of theirs or of Detectron2's ResNets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from segkit.modeling.weights.reading import read_state, skipping_pretrained
+from segkit.modeling.weights.backbone_file import read_backbone
+from segkit.modeling.weights.reading import skipping_pretrained
+from segkit.modeling.weights.strides import check_stride
 from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -20,6 +22,8 @@ def load_classification_weights(
     backbone: nn.Module, weights: str, model: str | None, *, skip: Sequence[str] = ()
 ) -> None:
     """Load a classifier's weights into a backbone that has its parameter names.
+
+    Those of Detectron2's ResNets are made to fit images in RGB with ImageNet's mean and deviation, as torchvision's are.
 
     Args:
         backbone: gets the weights; all its parameters must be among them.
@@ -33,7 +37,11 @@ def load_classification_weights(
     if skipping_pretrained() or any(p.is_meta for p in backbone.parameters()):
         logger.debug("%s: pretrained weights %s not loaded", name, weights)
         return
-    state = read_state(weights) if is_path(weights) else named_weights(weights, model)
+    if is_path(weights):
+        state = read_backbone(backbone, weights)
+    else:
+        state = named_weights(weights, model)
+        check_stride(backbone, False, weights)
     skipped = [key for key in state if key.startswith(tuple(skip))]
     state = {key: value for key, value in state.items() if key not in set(skipped)}
     check_fit(backbone, state, weights)
@@ -46,7 +54,7 @@ def load_classification_weights(
 
 def is_path(weights: str) -> bool:
     """Whether weights are given by place, not by name: anything with a slash or a file's ending."""
-    return "/" in weights or "\\" in weights or bool(re.search(r"\.(pth|pt|bin|ckpt|safetensors)$", weights))
+    return "/" in weights or "\\" in weights or bool(re.search(r"\.(pth|pt|pkl|bin|ckpt)$", weights))
 
 
 def named_weights(weights: str, model: str | None) -> dict[str, Tensor]:
