@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from segkit.config.nodes import join, where
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, did_you_mean, nearest
 
 NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text", type(None): "null", Any: "anything"}
 UNIONS = (Union, types.UnionType)
@@ -185,7 +185,7 @@ def _literal(value: Any, choices: tuple[Any, ...]) -> Any:
         if type(choice) is type(value) and choice == value:
             return choice
     names = [choice for choice in choices if isinstance(choice, str)]
-    if isinstance(value, str) and len(names) == len(choices):
+    if isinstance(value, str) and (len(names) == len(choices) or nearest(value, names)):
         text = f"'{value}' is none of its choices{did_you_mean(value, names)}"
     else:
         text = f"expected {' or '.join('null' if c is None else repr(c) for c in choices)}, given {show(value)}"

@@ -1,4 +1,8 @@
-"""What the parts of a two-stage detector owe each other. A part of your own derives from the class of its place."""
+"""What the parts of a two-stage detector owe each other. A part of your own derives from the class of its place.
+
+A class may have ``examples``, a sequence of arguments as a configuration gives them: with these, in place of its defaults, the
+tests over the registries try it.
+"""
 
 from __future__ import annotations
 

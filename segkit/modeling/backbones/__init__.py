@@ -5,5 +5,6 @@ from segkit.modeling.backbones.convnext import ConvNeXt
 from segkit.modeling.backbones.efficientnet import EfficientNetV2
 from segkit.modeling.backbones.resnet import ResNet
 from segkit.modeling.backbones.tinynet import TinyNet
+from segkit.modeling.backbones.torchvision_network import TorchvisionBackbone
 
-__all__ = ["Backbone", "ConvNeXt", "EfficientNetV2", "ResNet", "TinyNet"]
+__all__ = ["Backbone", "ConvNeXt", "EfficientNetV2", "ResNet", "TinyNet", "TorchvisionBackbone"]

@@ -7,13 +7,17 @@ dictionary with the same keys will do.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.freezing import eval_frozen, freeze_parameters, freeze_stages
+from segkit.modeling.layers.recompute import recomputed
+from segkit.modeling.layers.stem import adapt_stem_weight, replace_stem
 from segkit.modeling.weights.torchvision_classification import load_classification_weights, skipping_pretrained
 from segkit.utils.errors import SegkitError, did_you_mean
 
@@ -28,10 +32,16 @@ class Backbone(nn.Module):
     Attributes:
         out_features: what ``forward`` gives, by name, finest first.
         stage_paths: for the stem and each stage, the names of the layers it is made of.
+        in_channels: channels of the images.
+        gradient_checkpointing: whether stages are run again in backward.
+        examples: arguments with which the tests try the backbone, where its defaults are heavy or missing.
     """
 
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     out_features: dict[str, FeatureSpec]
     stage_paths: list[list[str]]
+    in_channels: int
+    gradient_checkpointing: bool
 
     def complete(
         self,
@@ -44,8 +54,11 @@ class Backbone(nn.Module):
         weights: str | None = None,
         weights_of: str | None = None,
         head: Sequence[str] = (),
+        stem: str = "",
+        in_channels: int = 3,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        """Declare the stages, load weights, freeze.
+        """Declare the stages, fit the stem to the images, load weights, freeze.
 
         Args:
             stage_paths: names of the layers of the stem and of each stage, in the order they run.
@@ -56,6 +69,9 @@ class Backbone(nn.Module):
             weights: name of torchvision weights, or a file, or a URL.
             weights_of: the torchvision model whose weights fit, as ``convnext_tiny``; None: there is none.
             head: prefixes of that model's parameters that a backbone does without.
+            stem: the first convolution, made for 3 channels; needed where ``in_channels`` differ.
+            in_channels: channels of the images. Weights for RGB are adapted, see :func:`adapt_stem_weight`.
+            gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
         """
         assert len(stage_paths) == len(channels) + 1, "a stem, and one channel count for each stage"
         names = [f"stage{i + 1}" for i in range(len(channels))]
@@ -68,6 +84,11 @@ class Backbone(nn.Module):
         if not wanted:
             raise SegkitError("out_stages is empty; a backbone gives at least one stage", key="out_stages")
         last = max(names.index(name) for name in wanted) + 1
+        self.in_channels = in_channels
+        self.gradient_checkpointing = gradient_checkpointing
+        self._stem = stem
+        if in_channels != 3:
+            replace_stem(self, stem, in_channels)
         removed = [path for paths in stage_paths[last + 1 :] for path in paths]
         for path in removed:  # so that no parameter stays without a gradient
             parent, _, child = path.rpartition(".")
@@ -77,7 +98,13 @@ class Backbone(nn.Module):
             name: FeatureSpec(channels[i], 2 ** (i + 2)) for i, name in enumerate(names) if name in wanted
         }
         if weights is not None:
-            load_classification_weights(self, weights, weights_of, skip=[*head, *(f"{path}." for path in removed)])
+            load_classification_weights(
+                self,
+                weights,
+                weights_of,
+                skip=[*head, *(f"{path}." for path in removed)],
+                convert=self.convert_weights,
+            )
         freeze_stages(self.stages, trainable_stages)
         freeze_parameters(self, freeze)
         frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
@@ -98,6 +125,13 @@ class Backbone(nn.Module):
             eval_frozen(self)
         return self
 
+    def convert_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A classifier's weights as this backbone takes them: here, the stem's for the images' channels."""
+        key = f"{self._stem}.weight"
+        if self.in_channels == 3 or key not in state or state[key].shape[1] != 3:
+            return state
+        return {**state, key: adapt_stem_weight(state[key], self.in_channels)}
+
     def publish(self, name: str, x: Tensor) -> Tensor:
         """A hook for subclasses: what is done to a stage's output that goes out, not on to the next stage."""
         return x
@@ -106,7 +140,7 @@ class Backbone(nn.Module):
         """Feature maps of normalised images.
 
         Args:
-            x: [B, 3, H, W].
+            x: [B, in_channels, H, W].
         Returns:
             for each of ``out_features``: [B, channels, ~H / stride, ~W / stride], channels last in memory.
         """
@@ -115,9 +149,16 @@ class Backbone(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         features: dict[str, Tensor] = {}
         for index, paths in enumerate(self.stage_paths):
-            for path in paths:
-                x = self.get_submodule(path)(x)
+            if self.gradient_checkpointing:
+                x = recomputed(partial(self._run, paths), x, [self.get_submodule(path) for path in paths])
+            else:
+                x = self._run(paths, x)
             name = f"stage{index}"  # stage0 is the stem
             if name in self.out_features:
                 features[name] = self.publish(name, x)
         return features
+
+    def _run(self, paths: Sequence[str], x: Tensor) -> Tensor:
+        for path in paths:
+            x = self.get_submodule(path)(x)
+        return x

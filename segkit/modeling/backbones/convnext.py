@@ -42,7 +42,11 @@ class ConvNeXt(Backbone):
             better with 0.1 to 1.
         output_norm: a LayerNorm on each published map, as in the paper's detection recipe.
         out_stages: the stages to publish; None: all.
+        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
     """
+
+    examples = ({"arch": "atto"},)
 
     def __init__(
         self,
@@ -55,6 +59,8 @@ class ConvNeXt(Backbone):
         layer_scale: float = 1e-6,
         output_norm: bool = True,
         out_stages: Sequence[str] | None = None,
+        in_channels: int = 3,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if arch not in ARCHS:
@@ -79,6 +85,9 @@ class ConvNeXt(Backbone):
             weights=weights,
             weights_of=f"convnext_{arch}" if arch in TORCHVISION_ARCHS else None,
             head=("classifier.",),
+            stem="features.0.0",
+            in_channels=in_channels,
+            gradient_checkpointing=gradient_checkpointing,
         )
         if output_norm:  # last: these are new, whatever the weights, and always train
             norm = partial(convnext.LayerNorm2d, eps=1e-6)

@@ -8,7 +8,7 @@ from typing import Literal
 from torchvision.models import efficientnet
 
 from segkit.modeling.backbones.base import Backbone
-from segkit.modeling.layers.norm import replace_batch_norms
+from segkit.modeling.layers.norm import NormName, replace_batch_norms
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 
@@ -32,11 +32,14 @@ class EfficientNetV2(Backbone):
     Args:
         arch: size.
         weights: ``IMAGENET1K_V1`` or ``DEFAULT``, or a file or URL of a torchvision classifier's weights.
-        norm: ``bn``, ``frozen_bn`` (statistics and factors fixed at the weights' values) or ``gn``.
+        norm: ``bn``, ``frozen_bn`` (statistics and factors fixed at the weights' values), ``sync_bn`` (statistics over all
+            processes) or ``gn``.
         trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
         freeze: shell patterns of parameter names to freeze besides, as ``features.0.*``.
         drop_path: probability to leave out the last block in training (stochastic depth; linearly less before).
         out_stages: the stages to publish; None: all.
+        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class EfficientNetV2(Backbone):
         *,
         arch: Literal["s", "m", "l"] = "s",
         weights: str | None = None,
-        norm: Literal["bn", "frozen_bn", "gn"] = "bn",
+        norm: NormName = "bn",
         trainable_stages: int | None = None,
         freeze: Sequence[str] = (),
         drop_path: float = 0.2,
         out_stages: Sequence[str] | None = None,
+        in_channels: int = 3,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if arch not in ARCHS:
@@ -71,4 +76,7 @@ class EfficientNetV2(Backbone):
             weights=weights,
             weights_of=f"efficientnet_v2_{arch}",
             head=("classifier.", f"features.{last}."),
+            stem="features.0.0",
+            in_channels=in_channels,
+            gradient_checkpointing=gradient_checkpointing,
         )

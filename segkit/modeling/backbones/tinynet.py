@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.modeling.backbones.base import Backbone
-from segkit.modeling.layers.norm import make_norm
+from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -25,17 +24,23 @@ class TinyNet(Backbone):
         trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
         freeze: shell patterns of parameter names to freeze besides.
         out_stages: the stages to publish; None: all.
+        in_channels: channels of the images.
+        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
     """
+
+    examples = ({"width": 8},)
 
     def __init__(
         self,
         *,
         width: int = 32,
         depths: Sequence[int] = (1, 1, 1, 1),
-        norm: Literal["bn", "gn"] = "bn",
+        norm: NormName = "bn",
         trainable_stages: int | None = None,
         freeze: Sequence[str] = (),
         out_stages: Sequence[str] | None = None,
+        in_channels: int = 3,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if width < 2:
@@ -62,6 +67,9 @@ class TinyNet(Backbone):
             out_stages=out_stages,
             trainable_stages=trainable_stages,
             freeze=freeze,
+            stem="stem.0",
+            in_channels=in_channels,
+            gradient_checkpointing=gradient_checkpointing,
         )
 
 

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from segkit.modeling.layers.frozen_bn import FrozenBatchNorm2d
 from segkit.utils.errors import SegkitError, did_you_mean
 
-NORMS = ("bn", "frozen_bn", "gn")
+NormName = Literal["bn", "frozen_bn", "sync_bn", "gn"]
+NORMS = ("bn", "frozen_bn", "sync_bn", "gn")
 
 
-def make_norm(name: str, channels: int, eps: float = 1e-5) -> nn.Module:
+class SyncBatchNorm2d(nn.SyncBatchNorm):
+    """Batch normalisation over the images of all processes; the state is that of ``BatchNorm2d``.
+
+    torch's own, but that one process alone may be on any device, also where a process group exists.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size(self.process_group) > 1:
+            return super().forward(x)
+        return nn.BatchNorm2d.forward(self, x)
+
+
+def make_norm(name: str, channels: int, eps: float = 1e-5, momentum: float | None = 0.1) -> nn.Module:
     """A normalisation layer over ``channels``.
 
     Args:
-        name: ``bn``, ``frozen_bn`` or ``gn`` (32 groups, or as many of them as divide the channels).
+        name: ``bn``; ``frozen_bn``; ``sync_bn``; ``gn`` (32 groups, or as many of them as divide the channels).
         channels: number of channels.
         eps: added to the variance.
+        momentum: weight of a batch in the running statistics, where there are any.
     """
     if name == "bn":
-        return nn.BatchNorm2d(channels, eps=eps)
+        return nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
     if name == "frozen_bn":
         return FrozenBatchNorm2d(channels, eps=eps)
+    if name == "sync_bn":
+        return SyncBatchNorm2d(channels, eps=eps, momentum=momentum)
     if name == "gn":
         return nn.GroupNorm(math.gcd(32, channels), channels, eps=eps)
     raise SegkitError(f"there is no norm '{name}'{did_you_mean(name, NORMS)}", key="norm", value=name, choices=NORMS)
@@ -31,10 +49,12 @@ def make_norm(name: str, channels: int, eps: float = 1e-5) -> nn.Module:
 
 def replace_batch_norms(module: nn.Module, name: str) -> None:
     """Put ``make_norm(name)`` in the place of every ``BatchNorm2d`` inside a newly made ``module``, with its eps."""
+    if name not in NORMS:
+        make_norm(name, 1)  # says which there are
     if name == "bn":
         return
     for child_name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
-            setattr(module, child_name, make_norm(name, child.num_features, child.eps))
+            setattr(module, child_name, make_norm(name, child.num_features, child.eps, child.momentum))
         else:
             replace_batch_norms(child, name)

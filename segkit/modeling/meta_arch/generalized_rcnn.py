@@ -42,6 +42,20 @@ class GeneralizedRCNN(nn.Module):
         size_divisor: the batch is padded to a multiple of this.
     """
 
+    examples = (
+        {
+            "backbone": {"name": "TinyNet", "width": 8},
+            "neck": {"name": "FPN", "out_channels": 16},
+            "proposal_generator": {
+                "name": "RPN", "anchor_generator": {"name": "AnchorGenerator"}, "head": {"name": "RPNHead"}
+            },
+            "roi_heads": {
+                "name": "StandardROIHeads",
+                "box_head": {"name": "FastRCNNHead", "fc_dims": [16]},
+                "mask_head": {"name": "FCNMaskHead", "conv_dims": [8]},
+            },
+        },
+    )  # fmt: skip
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -62,6 +76,13 @@ class GeneralizedRCNN(nn.Module):
             raise SegkitError(f"num_classes must be at least 1, not {num_classes}")
         if len(pixel_mean) != len(pixel_std) or min(pixel_std, default=0) <= 0:
             raise SegkitError("pixel_mean and pixel_std need a value a channel, the deviations above 0")
+        in_channels = getattr(backbone, "in_channels", len(pixel_mean))
+        if in_channels != len(pixel_mean):
+            raise SegkitError(
+                f"the backbone takes images of {in_channels} channels (in_channels), but pixel_mean and pixel_std have "
+                f"{len(pixel_mean)} values; give them one a channel",
+                key="pixel_mean",
+            )
         if size_divisor < 1:
             raise SegkitError(f"size_divisor must be at least 1, not {size_divisor}")
         self.num_classes = num_classes

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
+from segkit.modeling.meta_arch.generalized_rcnn import IMAGENET_MEAN, IMAGENET_STD, GeneralizedRCNN
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
@@ -23,6 +23,8 @@ def mask_rcnn(
     fc_dims: Sequence[int] = (1024, 1024),
     detections_per_image: int = 100,
     score_threshold: float = 0.05,
+    pixel_mean: Sequence[float] = IMAGENET_MEAN,
+    pixel_std: Sequence[float] = IMAGENET_STD,
 ) -> GeneralizedRCNN:
     """Mask R-CNN with a feature pyramid on any backbone that publishes ``out_features`` of strides 4, 8, 16, 32.
 
@@ -35,6 +37,8 @@ def mask_rcnn(
         fc_dims: widths of the box head's layers.
         detections_per_image: the most an image can have.
         score_threshold: detections below are dropped.
+        pixel_mean: of each channel, for values in 0..1.
+        pixel_std: likewise.
     """
     published: Mapping[str, FeatureSpec] = backbone.out_features  # type: ignore[assignment]
     neck = FPN(published, out_channels=fpn_channels)
@@ -49,4 +53,12 @@ def mask_rcnn(
         detections_per_image=detections_per_image,
         score_threshold=score_threshold,
     )
-    return GeneralizedRCNN(num_classes, backbone=backbone, neck=neck, proposal_generator=rpn, roi_heads=roi_heads)
+    return GeneralizedRCNN(
+        num_classes,
+        backbone=backbone,
+        neck=neck,
+        proposal_generator=rpn,
+        roi_heads=roi_heads,
+        pixel_mean=pixel_mean,
+        pixel_std=pixel_std,
+    )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.norm import make_norm
+from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import NECK_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -24,11 +24,13 @@ class FPN(nn.Module):
         out_channels: channels of every map given.
         top_block: what makes maps coarser than the backbone's: ``maxpool``, every second pixel of the last one (one map);
             ``p6p7``, 3x3 convolutions of stride 2 (two maps; Lin et al., "Focal loss", 2017); None, no more maps.
-        norm: what follows each convolution, in place of a bias: ``bn``, ``frozen_bn``, ``gn``; None: nothing.
+        norm: what follows each convolution, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: nothing.
 
     Attributes:
         out_features: ``p2`` for stride 4, ``p3`` for stride 8, ...
     """
+
+    examples = ({"out_channels": 16}, {"out_channels": 16, "top_block": "p6p7", "norm": "gn"})
 
     def __init__(
         self,
@@ -36,7 +38,7 @@ class FPN(nn.Module):
         *,
         out_channels: int = 256,
         top_block: Literal["maxpool", "p6p7", None] = "maxpool",
-        norm: Literal["bn", "frozen_bn", "gn", None] = None,
+        norm: NormName | None = None,
     ) -> None:
         super().__init__()
         if out_channels < 1:

@@ -23,6 +23,8 @@ class RPNHead(nn.Module):
         channels: their width; null: that of the features.
     """
 
+    examples = ({"conv_depth": 1}, {"conv_depth": 2, "channels": 12})
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

@@ -59,6 +59,8 @@ class RPN(ProposalGenerator):
         loss_weight: factor of both losses.
     """
 
+    examples = ({"anchor_generator": {"name": "AnchorGenerator"}, "head": {"name": "RPNHead"}},)
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

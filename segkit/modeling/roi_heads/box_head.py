@@ -37,6 +37,8 @@ class FastRCNNHead(BoxHead):
         loss_weight: factor of both losses.
     """
 
+    examples = ({"fc_dims": [16]}, {"fc_dims": [16], "conv_dims": [8], "class_agnostic": True})
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

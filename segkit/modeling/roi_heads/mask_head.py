@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn import functional as F
 
 from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.norm import make_norm
+from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.modeling.layers.roi_pooler import ROIPooler
 from segkit.registry import ROI_MASK_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -30,10 +29,12 @@ class FCNMaskHead(MaskHead):
         sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
         conv_dims: widths of the convolutions; the last is also the doubling's.
-        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``gn``; None: nothing.
+        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: nothing.
         class_agnostic: one mask for all classes.
         loss_weight: factor of the loss.
     """
+
+    examples = ({"conv_dims": [8]}, {"conv_dims": [8], "class_agnostic": True})
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class FCNMaskHead(MaskHead):
         sampling_ratio: int = 2,
         aligned: bool = True,
         conv_dims: Sequence[int] = (256, 256, 256, 256),
-        norm: Literal["bn", "frozen_bn", "gn", None] = None,
+        norm: NormName | None = None,
         class_agnostic: bool = False,
         loss_weight: float = 1.0,
     ) -> None:

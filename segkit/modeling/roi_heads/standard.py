@@ -40,6 +40,11 @@ class StandardROIHeads(ROIHeads):
         min_size: shortest side of a detection, in pixels.
     """
 
+    examples = (
+        {"box_head": {"name": "FastRCNNHead", "fc_dims": [16]}, "mask_head": {"name": "FCNMaskHead", "conv_dims": [8]}},
+        {"box_head": {"name": "FastRCNNHead", "fc_dims": [16]}, "mask_head": None},
+    )
+
     def __init__(
         self,
         in_features: Mapping[str, FeatureSpec],

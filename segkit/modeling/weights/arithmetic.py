@@ -31,8 +31,10 @@ def differences(model: nn.Module, weights: Converted) -> list[str]:
         if not _equal(here, there):
             found.append(f"{place}: {argument} is {_yaml(here)} ({owner}: {_yaml(there)})")
     backbone = getattr(model, "backbone", model)
-    if weights.folded_norms and any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
-        found.append("backbone: norm is bn (frozen_bn: the file's norms are factors, without statistics)")
+    if weights.folded_norms and any(
+        isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in backbone.modules()
+    ):
+        found.append("backbone: norm is not frozen_bn (the file's norms are factors, without statistics)")
     return found
 
 

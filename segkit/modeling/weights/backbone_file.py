@@ -29,7 +29,9 @@ def read_backbone(backbone: nn.Module, path: str) -> dict[str, Tensor]:
     converted = detectron2.convert_backbone(state, own, str(content.get("__author__", "")))
     if converted.stride_in_1x1 is not None:
         check_stride(backbone, converted.stride_in_1x1, path)
-    if converted.folded_norms and any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
+    if converted.folded_norms and any(
+        isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in backbone.modules()
+    ):
         raise SegkitError(
             f"weights '{path}' hold batch norms as factors, without statistics: they need norm: frozen_bn",
             key="norm", value=path,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from segkit.modeling.weights.backbone_file import read_backbone
 from segkit.modeling.weights.reading import skipping_pretrained
-from segkit.modeling.weights.strides import check_stride
 from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -19,7 +18,12 @@ __all__ = ["load_classification_weights", "skipping_pretrained"]
 
 
 def load_classification_weights(
-    backbone: nn.Module, weights: str, model: str | None, *, skip: Sequence[str] = ()
+    backbone: nn.Module,
+    weights: str,
+    model: str | None,
+    *,
+    skip: Sequence[str] = (),
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> None:
     """Load a classifier's weights into a backbone that has its parameter names.
 
@@ -30,6 +34,7 @@ def load_classification_weights(
         weights: ``IMAGENET1K_V1``, ``DEFAULT``, ``ResNet50_Weights.IMAGENET1K_V1``, or a path or URL.
         model: the torchvision model whose weights fit, as ``resnet50``; None: torchvision has none.
         skip: prefixes of parameters in the weights that the backbone does without.
+        convert: brings the weights to the backbone's names and shapes, before anything is skipped.
     Raises:
         SegkitError: there are no such weights, they cannot be had, or they belong to another architecture.
     """
@@ -37,11 +42,8 @@ def load_classification_weights(
     if skipping_pretrained() or any(p.is_meta for p in backbone.parameters()):
         logger.debug("%s: pretrained weights %s not loaded", name, weights)
         return
-    if is_path(weights):
-        state = read_backbone(backbone, weights)
-    else:
-        state = named_weights(weights, model)
-        check_stride(backbone, False, weights)
+    state = read_backbone(backbone, weights) if is_path(weights) else named_weights(weights, model)
+    state = state if convert is None else convert(state)
     skipped = [key for key in state if key.startswith(tuple(skip))]
     state = {key: value for key, value in state.items() if key not in set(skipped)}
     check_fit(backbone, state, weights)

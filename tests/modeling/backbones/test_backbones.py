@@ -8,24 +8,24 @@ import pytest
 import torch
 from torch import nn
 
+from segkit.modeling.backbones import Backbone
+from segkit.modeling.backbones.resnet import ARCHS
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.registry import BACKBONE_REGISTRY, signature_of
 from segkit.utils.errors import SegkitError
 
-# The quickest variant of each; one that is not listed is built with its defaults.
-SMALL = {
-    "ConvNeXt": {"arch": "atto"},
-    "ResNet": {"arch": 18},
-    "TinyNet": {"width": 8},
-    "EfficientNetV2": {"arch": "s"},
-}
-NAMES = [name for name in BACKBONE_REGISTRY.names() if name in SMALL or not name.startswith("_")]
-STAGED = list(SMALL)
+NAMES = [name for name in BACKBONE_REGISTRY.names() if not name.startswith("_")]
+STAGED = [name for name in NAMES if issubclass(BACKBONE_REGISTRY.get(name), Backbone)]
+
+
+def example(name: str) -> dict:
+    """The arguments that a backbone names for its tests."""
+    return dict(getattr(BACKBONE_REGISTRY.get(name), "examples", ({},))[0])
 
 
 def build(name: str, **arguments) -> nn.Module:
     torch.manual_seed(0)
-    return BACKBONE_REGISTRY.build({"name": name, **SMALL.get(name, {}), **arguments})
+    return BACKBONE_REGISTRY.build({"name": name, **example(name), **arguments})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,7 +50,7 @@ def test_every_parameter_gets_a_finite_gradient_and_the_state_round_trips(name):
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), parameter_name
 
     torch.manual_seed(1)
-    other = BACKBONE_REGISTRY.build({"name": name, **SMALL.get(name, {})})
+    other = BACKBONE_REGISTRY.build({"name": name, **example(name)})
     other.load_state_dict(backbone.state_dict())
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -66,7 +66,7 @@ def test_the_global_seed_decides_the_start_values(name):
 
 ALL_ARCHS = [
     *(("ConvNeXt", {"arch": arch}) for arch in ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large")),
-    *(("ResNet", {"arch": arch}) for arch in (18, 34, 50, 101, 152)),
+    *(("ResNet", {"arch": arch}) for arch in ARCHS),
     *(("EfficientNetV2", {"arch": arch}) for arch in ("s", "m", "l")),
 ]
 
@@ -84,7 +84,7 @@ def test_full_size_on_the_meta_device(name, arguments):
 @pytest.mark.parametrize("name", STAGED)
 def test_trainable_stages_counts_from_the_output(name, caplog):
     counts = []
-    for trainable in range(6):
+    for trainable in (0, 1, 3, 5):
         with torch.device("meta"):
             backbone = build(name, trainable_stages=trainable)
         stages = backbone.stages
@@ -93,7 +93,7 @@ def test_trainable_stages_counts_from_the_output(name, caplog):
             assert all(p.requires_grad == (i >= 5 - trainable) for p in stage.parameters())
         counts.append(sum(p.numel() for stage in stages for p in stage.parameters() if p.requires_grad))
     assert counts[0] == 0 and counts == sorted(set(counts))
-    assert counts[5] == sum(p.numel() for stage in stages for p in stage.parameters())
+    assert counts[-1] == sum(p.numel() for stage in stages for p in stage.parameters())
     assert "random values" in caplog.text
 
 
@@ -175,7 +175,9 @@ def test_out_stages_that_are_none():
     ("EfficientNetV2", {"arch": "b0"}, "valid: l, m, s"),
     ("EfficientNetV2", {"drop_path": 1.0}, "drop_path is 1.0"),
     ("ConvNeXt", {"drop_path": -0.1}, "drop_path is -0.1"),
+    ("ResNet", {"drop_path": 1.0}, "drop_path is 1.0"),
     ("TinyNet", {"width": 1}, "width is 1"),
+    ("TinyNet", {"in_channels": 0}, "in_channels is 0"),
     ("TinyNet", {"depths": (1, 1, 1)}, "four numbers"),
     ("TinyNet", {"widht": 8}, "did you mean 'width'"),
 ])  # fmt: skip
@@ -189,22 +191,80 @@ def test_config_arguments_are_keyword_only(name):
     assert not signature_of(BACKBONE_REGISTRY.get(name)).runtime
 
 
-@pytest.mark.parametrize("norm", ["bn", "frozen_bn", "gn"])
-def test_norms(norm):
-    backbone = build("ResNet", norm=norm)
-    kinds = {type(m).__name__ for m in backbone.modules() if "Norm" in type(m).__name__}
-    assert kinds == {{"bn": "BatchNorm2d", "frozen_bn": "FrozenBatchNorm2d", "gn": "GroupNorm"}[norm]}
-    features = backbone(torch.randn(2, 3, 64, 64))
-    sum(f.mean() for f in features.values()).backward()
+NORM_CLASSES = {
+    "bn": "BatchNorm2d", "frozen_bn": "FrozenBatchNorm2d", "sync_bn": "SyncBatchNorm2d", "gn": "GroupNorm"
+}  # fmt: skip
 
 
-def test_drop_path_drops_in_training_only():
-    backbone = build("ConvNeXt", drop_path=0.9, layer_scale=1.0)
-    image = torch.randn(1, 3, 64, 64)
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if "norm" in signature_of(BACKBONE_REGISTRY.get(name)).options]
+)
+def test_norms(name):
+    for norm, kind in NORM_CLASSES.items():
+        with torch.device("meta"):
+            backbone = build(name, norm=norm)
+        names = {type(m).__name__ for m in backbone.modules()}
+        assert names.intersection(NORM_CLASSES.values()) == {kind}
+
+
+@pytest.mark.parametrize("norm", NORM_CLASSES)
+def test_norms_train(norm):
+    features = build("ResNet", norm=norm, out_stages=["stage2"])(torch.randn(2, 3, 64, 64))
+    features["stage2"].mean().backward()
+
+
+@pytest.mark.parametrize(("name", "arguments"), [
+    ("ConvNeXt", {"layer_scale": 1.0}),
+    ("ResNet", {}),
+    ("TorchvisionBackbone", {"arch": "efficientnet_b0"}),
+])  # fmt: skip
+def test_drop_path_drops_in_training_only(name, arguments):
+    backbone = build(name, drop_path=0.9, **arguments)
+    image = torch.randn(4, 3, 32, 32)
     with torch.no_grad():
+        for module in backbone.modules():  # in training, batch statistics would differ too
+            module.training = "Norm" not in type(module).__name__
         assert not torch.equal(backbone(image)["stage4"], backbone(image)["stage4"])
         backbone.eval()
         assert torch.equal(backbone(image)["stage4"], backbone(image)["stage4"])
+
+
+@pytest.mark.parametrize("name", STAGED)
+@pytest.mark.parametrize("in_channels", [1, 5])
+def test_in_channels(name, in_channels):
+    backbone = build(name, in_channels=in_channels, out_stages=["stage1"])
+    assert backbone.in_channels == in_channels
+    backbone(torch.randn(2, in_channels, 32, 32))["stage1"].square().mean().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", STAGED)
+def test_gradient_checkpointing_changes_nothing_but_the_memory(name):
+    backbones = [build(name, out_stages=["stage1", "stage2"], gradient_checkpointing=on) for on in (False, True)]
+    image = torch.randn(2, 3, 64, 64)
+    for backbone in backbones:
+        torch.manual_seed(1)  # of dropped paths
+        sum(f.square().mean() for f in backbone(image).values()).backward()
+    plain, recomputed = backbones
+    for (key, one), two in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(two.grad, one.grad, msg=lambda text, key=key: f"{key}: {text}")
+    for (key, one), two in zip(plain.named_buffers(), recomputed.buffers(), strict=True):  # statistics, and counts
+        assert torch.equal(one, two), key
+
+
+def test_gradient_checkpointing_leaves_frozen_stages_alone():
+    backbone = build("TinyNet", gradient_checkpointing=True, trainable_stages=2)
+    runs = []
+    for i, stage in enumerate(backbone.stages):
+        next(m for m in stage.modules() if isinstance(m, nn.Conv2d)).register_forward_hook(
+            lambda *_, i=i: runs.append(i)
+        )
+    backbone(torch.randn(2, 3, 64, 64))["stage4"].mean().backward()
+    assert sorted(runs) == [0, 1, 2, 3, 3, 4, 4]
+    runs.clear()
+    with torch.no_grad():
+        backbone(torch.randn(2, 3, 64, 64))
+    assert runs == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -83,3 +83,33 @@ def test_a_frozen_norm_inside_a_trained_block_keeps_its_statistics():
 def test_freeze_parameters_names_the_parts_when_nothing_is_near():
     with pytest.raises(SegkitError, match=r"matches 'xyz'; parts: 0\.bias, 0\.weight"):
         freeze_parameters(nn.Sequential(nn.Conv2d(3, 3, 1)), ["xyz"])
+
+
+def test_sync_batch_norm_is_batch_norm_in_one_process():
+    """With and without a process group; torch's own wants CUDA where there is one."""
+    x = torch.randn(2, 6, 5, 5)
+    norm = trained_batch_norm().train()
+    synced = make_norm("sync_bn", 6, eps=1e-3)
+    synced.load_state_dict(norm.state_dict())
+    assert torch.equal(synced(x), norm(x)) and torch.equal(synced.eval()(x), norm.eval()(x))
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        assert torch.equal(synced.train()(x), norm.train()(x))
+    finally:
+        torch.distributed.destroy_process_group()
+    for one, two in zip(synced.state_dict().items(), norm.state_dict().items(), strict=True):
+        assert one[0] == two[0] and torch.equal(one[1], two[1])
+
+
+@pytest.mark.gpu
+def test_sync_batch_norm_on_a_gpu():
+    x = torch.randn(2, 6, 5, 5, device="cuda")
+    torch.testing.assert_close(make_norm("sync_bn", 6).cuda()(x), make_norm("bn", 6).cuda()(x))
+
+
+def test_replace_batch_norms_keeps_the_momentum():
+    net = nn.Sequential(nn.BatchNorm2d(8, eps=0.01, momentum=0.003))
+    replace_batch_norms(net, "sync_bn")
+    assert (type(net[0]).__name__, net[0].eps, net[0].momentum) == ("SyncBatchNorm2d", 0.01, 0.003)
+    with pytest.raises(SegkitError, match="did you mean 'sync_bn'"):
+        replace_batch_norms(net, "sync_bm")
