@@ -26,7 +26,7 @@ BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 def differences(model: nn.Module, weights: Converted) -> list[str]:
     """In words, where ``model`` computes otherwise than what ``weights`` were trained in."""
     found = []
-    owner = weights.arithmetic.framework if weights.arithmetic else weights.kind
+    owner = weights.arithmetic.framework if weights.arithmetic else "the weights"
     for place, argument, here, there in _compared(model, weights):
         if not _equal(here, there):
             found.append(f"{place}: {argument} is {_yaml(here)} ({owner}: {_yaml(there)})")

@@ -134,8 +134,10 @@ def fold_eps(state: dict[str, Tensor]) -> list[str]:
     return factors
 
 
-def _config(state: Mapping[str, Tensor]) -> str:
-    """The configuration of the model that has these weights."""
+def _config(state: Mapping[str, Tensor]) -> str | None:
+    """The configuration of the model that has these weights; None: of no ResNet."""
+    if "backbone.layer1.0.conv1.weight" not in state:
+        return None
     kind = "mask" if any(name.startswith("roi_heads.mask_head.") for name in state) else "faster"
     second = "proposal_generator.head.convs.1.weight" in state
     return f"segkit://coco/torchvision_{kind}_rcnn_r50_fpn{'_v2' if second else ''}.yaml"

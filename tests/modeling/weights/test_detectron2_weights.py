@@ -300,6 +300,16 @@ def test_resnets_from_caffe_need_their_arithmetic(msra_path):
         read_backbone(shape_of(stride_in_1x1=True), msra_path)
 
 
+def test_resnets_from_caffe_in_a_detector_of_other_arithmetic(msra_path, narrow):
+    with torch.device("meta"):
+        model = build(narrow["mask"], K, "model.backbone.norm=bn", "model.backbone.stride_in_1x1=false")
+    model.pixel_mean = torch.tensor([0.485, 0.456, 0.406])
+    assert differences(model, read_weights(msra_path, model.state_dict(), K)) == [
+        "backbone: stride_in_1x1 is false (the weights: true)",
+        "backbone: norm is not frozen_bn (the file's norms are factors, without statistics)",
+    ]
+
+
 def test_resnets_start_a_detector(msra_path, model):
     """As ``train.init_weights``: the backbone is taken, all else starts anew."""
     with pytest.raises(SegkitError, match="weights of a backbone only"):

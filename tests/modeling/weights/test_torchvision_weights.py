@@ -211,6 +211,8 @@ def test_another_model_of_torchvision_names_its_configuration(name, path):
     with torch.device("meta"):
         theirs = builder(weights=None, weights_backbone=None, num_classes=K + 1).state_dict()
     assert torchvision_detection.convert(theirs, "x", K).config == f"segkit://coco/torchvision_{name}.yaml"
+    others = {key: tensor for key, tensor in theirs.items() if not key.startswith("backbone.body.")}
+    assert torchvision_detection.convert(others, "x", K).config is None
     if name == "mask_rcnn_r50_fpn":
         model = build(config="segkit://coco/torchvision_faster_rcnn_r50_fpn.yaml")
         with pytest.raises(SegkitError, match=r"architecture: .*torchvision_mask_rcnn_r50_fpn\.yaml"):
