@@ -72,7 +72,7 @@ def _of_module(
                 there.shape == here.shape and torch.allclose(there.float(), here, atol=1e-3)
                 for there, here in zip(anchors, module.base, strict=True)
             )
-            yield "anchors as in the file", same, True
+            yield "sizes and aspect_ratios as in the file", same, True
         elif wanted.sizes_first:
             yield "several sizes a level", module.num_sizes > 1, False
     elif isinstance(module, RPN):

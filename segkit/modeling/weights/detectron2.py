@@ -50,7 +50,7 @@ BACKBONE = [
     (r"res(\d)\.(\d+)\.shortcut\.norm\.(.+)", r"layer\1.\2.downsample.1.\3"),
     (r"(?:stem\.)?(?:fc|fc1000|linear)\.(.+)", r"fc.\1"),
 ]
-# Numbers in <...> are counted from 0 here, by how much less is said before them.
+# <1-N> stands for N - 1: layers are counted from 0 here, in Detectron2 from 1, pyramid levels from 2.
 HEADS = [
     (r"backbone\.fpn_(lateral|output)(\d)\.norm\.(.+)", r"neck.\1_convs.<2-\2>.1.\3"),
     (r"backbone\.fpn_(lateral|output)(\d)\.(.+)", r"neck.\1_convs.<2-\2>.\3"),
@@ -136,7 +136,7 @@ def convert_backbone(
     named = {_caffe2_name(name): tensor for name, tensor in state.items() if not name.endswith("_momentum")}
     pixels = _pixels(named, author, mean, std)
     ours = {f"backbone.{_backbone_name(name)}": tensor for name, tensor in named.items()}
-    # Convolutions before a norm have no bias; those that Caffe's files hold are zeros that Detectron2 leaves out, too.
+    # Convolutions before a norm have no bias. Caffe's files hold some, which Detectron2 leaves out, too.
     ours = {name: tensor for name, tensor in ours.items() if not re.fullmatch(r".*(conv\d|downsample\.0)\.bias", name)}
     folded = add_statistics(ours, own)
     return Converted(

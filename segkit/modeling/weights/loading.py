@@ -71,8 +71,8 @@ def load_checkpoint(
 
     Args:
         model: as built; its ``classes`` (names), where it has any, are compared with the checkpoint's.
-        path: a path, URL or ``segkit://`` path of a checkpoint of segkit, of a detection model of torchvision or
-            Detectron2, or of a backbone, told apart by content; or a name of torchvision's, as
+        path: a path, URL, ``segkit://`` or ``detectron2://`` path of a checkpoint of segkit, of a detection model of
+            torchvision or Detectron2, or of a backbone, told apart by content; or a name of torchvision's, as
             ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``.
         on_mismatch: ``error``: everything must fit, for prediction, evaluation and resuming. ``reinitialize``: for
             training on from other data: the predictors start anew if the classes differ, as does what has another shape;

@@ -185,7 +185,7 @@ def test_old_files_hold_their_anchors(detectron2_state, model, tmp_path):
     }
     assert not load_checkpoint(model, write(tmp_path / "x.pth", {**detectron2_state, **anchors})).unused
     anchors["proposal_generator.anchor_generator.cell_anchors.2"] *= 1.5
-    with pytest.raises(SegkitError, match="anchors as in the file is false"):
+    with pytest.raises(SegkitError, match="sizes and aspect_ratios as in the file is false"):
         load_checkpoint(model, write(tmp_path / "x.pth", {**detectron2_state, **anchors}))
 
 
