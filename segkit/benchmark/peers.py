@@ -12,8 +12,8 @@ from torchvision.models.detection import faster_rcnn, mask_rcnn, rpn
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 
+from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from segkit.modeling.layers.roi_pooler import ROIPooler
-from segkit.modeling.meta_arch.generalized_rcnn import IMAGENET_MEAN, IMAGENET_STD
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads

@@ -18,6 +18,7 @@ DETECTRON2_NAMES = {
     "MODEL.BACKBONE.FREEZE_AT": "model.backbone.trainable_stages",
     "MODEL.RESNETS.DEPTH": "model.backbone.arch",
     "MODEL.RESNETS.NORM": "model.backbone.norm",
+    "MODEL.RESNETS.STRIDE_IN_1X1": "model.backbone.stride_in_1x1",
     "MODEL.FPN.OUT_CHANNELS": "model.neck.out_channels",
     "MODEL.FPN.NORM": "model.neck.norm",
     "MODEL.ANCHOR_GENERATOR.NAME": "model.proposal_generator.anchor_generator.name",

@@ -1,4 +1,4 @@
-"""Every path a user gives: local, http(s), or ``segkit://NAME`` for a file that comes with segkit."""
+"""Every path a user gives: local, http(s), ``segkit://NAME`` for a file that comes with segkit, or ``detectron2://``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 from segkit.utils.errors import SegkitError, nearest
 
 PACKAGE_PREFIX = "segkit://"
+DETECTRON2_PREFIX = "detectron2://"
+DETECTRON2_ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
 
 
 @lru_cache(maxsize=1)
@@ -51,8 +53,19 @@ class PackagedFileHandler(PathHandler):
         return sorted(os.listdir(self._get_local_path(path)))
 
 
+class Detectron2ZooHandler(PathHandler):
+    """Downloads ``detectron2://ImageNetPretrained/MSRA/R-50.pkl`` from Detectron2's model zoo; read only."""
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [DETECTRON2_PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        return PATHS.get_local_path(DETECTRON2_ZOO + path[len(DETECTRON2_PREFIX) :], force, **kwargs)
+
+
 PATHS = PathManager()
 PATHS.register_handler(HTTPURLHandler())
+PATHS.register_handler(Detectron2ZooHandler())
 PATHS.register_handler(PackagedFileHandler())
 
 
@@ -60,7 +73,8 @@ def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
     """The existing local file or folder behind ``path``; URLs are downloaded once into iopath's cache.
 
     Args:
-        path: a local path (``~`` is the home folder), an http(s) URL or ``segkit://NAME``.
+        path: a local path (``~`` is the home folder), an http(s) URL, ``segkit://NAME`` or
+            ``detectron2://NAME``.
         what: what it is to the user, for the message: ``"config"``, ``"COCO annotation file"``.
     Raises:
         SegkitError: it does not exist (similar names beside it are listed) or cannot be downloaded.

@@ -50,6 +50,8 @@ def test_takes_a_step_at_reduced_size(name):
     overrides += [f"model.roi_heads.box_heads.{i}.fc_dims=[64]" for i in range(len(roi_heads.get("box_heads", ())))]
     smaller = SMALLER.get(cfg.model.backbone.name, {})
     overrides += [f"model.backbone.{key}={value}" for key, value in smaller.items()]
+    if cfg.model.backbone.get("stride_in_1x1"):
+        overrides.append("model.backbone.stride_in_1x1=false")  # the small ones have no 1x1
     with skip_pretrained():
         model = segkit.build_model(cfg.with_overrides(overrides), num_classes=4).train()
     masks = torch.zeros(2, 96, 128, dtype=torch.bool)

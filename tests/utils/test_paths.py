@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from iopath.common.file_io import HTTPURLHandler
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import PATHS, local_path, packaged_configs
@@ -48,6 +49,15 @@ def test_a_missing_path_says_what_is_beside_it(tmp_path):
         local_path(tmp_path / "image" / "a" / "b.png")
     with pytest.raises(SegkitError, match=r"^the path of the image is empty$"):
         local_path("", "image")
+
+
+def test_detectron2s_zoo_is_a_url(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        HTTPURLHandler, "_get_local_path", lambda self, path, force, **_: asked.append(path) or str(tmp_path)
+    )
+    assert local_path("detectron2://ImageNetPretrained/MSRA/R-50.pkl") == tmp_path
+    assert asked == ["https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"]
 
 
 def test_urls_are_downloaded_once_and_failures_are_told(tmp_path, monkeypatch):

@@ -38,8 +38,8 @@ class ResNet(Backbone):
 
     Args:
         arch: number of layers; or torchvision's name of one of the kin.
-        weights: ``IMAGENET1K_V1``, ``IMAGENET1K_V2`` (50 and deeper) or ``DEFAULT``, or a file or URL of a torchvision
-            classifier's weights.
+        weights: ``IMAGENET1K_V1``, ``IMAGENET1K_V2`` (50 and deeper) or ``DEFAULT``, or a file or URL of the weights of a
+            classifier of torchvision's or of a ResNet of Detectron2's (``R-50.pkl``).
         norm: ``bn``; ``frozen_bn``, statistics and factors fixed at the weights' values, as is usual in detection with few
             images a device; ``sync_bn``, statistics over the images of all processes; ``gn``, group norm, which does
             without statistics.

@@ -9,6 +9,10 @@ from torch import Tensor
 
 from segkit.utils.errors import SegkitError
 
+# What torchvision's and most other weights from ImageNet were trained with, RGB in 0..1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def check_images(images: Sequence[Tensor], channels: int) -> None:
     """Raise a SegkitError that names the first image that the model cannot take."""

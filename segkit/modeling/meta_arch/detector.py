@@ -19,9 +19,6 @@ from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class Detector(nn.Module, ABC):
     """Images to losses, or to detections.

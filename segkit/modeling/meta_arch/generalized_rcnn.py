@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
-from segkit.modeling.meta_arch.detector import IMAGENET_MEAN, IMAGENET_STD, Detector
+from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from segkit.modeling.meta_arch.detector import Detector
 from segkit.registry import (
     BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.meta_arch.generalized_rcnn import IMAGENET_MEAN, IMAGENET_STD, GeneralizedRCNN
+from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads

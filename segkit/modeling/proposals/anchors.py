@@ -51,7 +51,9 @@ class AnchorGenerator(nn.Module):
             raise SegkitError("sizes: every level needs the same number of sizes, at least one, and an aspect ratio")
         self.strides = [spec.stride for spec in in_features.values()]
         self.offset = offset
+        self.rounded = rounded
         self.whole_strides = whole_strides
+        self.num_sizes = len(per_level[0])
         self.num_anchors = len(per_level[0]) * len(aspect_ratios)
         self.base = [base_anchors(level_sizes, aspect_ratios, rounded) for level_sizes in per_level]
         # Says where the anchors are to be made. They are no buffers: a model cast to half would round them.

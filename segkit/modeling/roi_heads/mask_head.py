@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.modeling.layers.roi_pooler import ROIPooler
 from segkit.registry import ROI_MASK_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -28,6 +29,7 @@ class FCNMaskHead(MaskHead):
         sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
         conv_dims: widths of the convolutions; the last is also the doubling's.
+        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: nothing.
         class_agnostic: one mask for all classes.
         loss_weight: factor of the loss.
     """
@@ -44,6 +46,7 @@ class FCNMaskHead(MaskHead):
         sampling_ratio: int = 2,
         aligned: bool = True,
         conv_dims: Sequence[int] = (256, 256, 256, 256),
+        norm: NormName | None = None,
         class_agnostic: bool = False,
         loss_weight: float = 1.0,
     ) -> None:
@@ -56,17 +59,21 @@ class FCNMaskHead(MaskHead):
         self.class_agnostic = class_agnostic
         self.loss_weight = loss_weight
         self.resolution = 2 * resolution
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise([self.pooler.channels, *conv_dims])
-        )
+        convs = [
+            nn.Conv2d(a, b, 3, padding=1, bias=norm is None) for a, b in pairwise([self.pooler.channels, *conv_dims])
+        ]
         self.upsample = nn.ConvTranspose2d(conv_dims[-1], conv_dims[-1], 2, stride=2)
         self.predictor = nn.Conv2d(conv_dims[-1], 1 if class_agnostic else num_classes, 1)
-        for module in (*self.convs, self.upsample, self.predictor):
+        for module in (*convs, self.upsample, self.predictor):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         # As in Detectron2: every mask pixel starts at about one half. Logits of the features' size would start the loss
         # at four times that, and its gradient would crowd out all others where the gradient's norm is clipped.
         nn.init.normal_(self.predictor.weight, std=0.001)
+        self.convs = nn.ModuleList(
+            conv if norm is None else nn.Sequential(conv, make_norm(norm, conv.out_channels)) for conv in convs
+        )
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Mask logits [N, K or 1, M, M] of all images' boxes, one after the other; M is ``self.resolution``."""

@@ -1,18 +1,20 @@
-"""Loading a checkpoint into a whole model: segkit's own, or one of torchvision's detection models."""
+"""Loading a checkpoint into a whole model: segkit's own, or one of torchvision's or Detectron2's."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from segkit.modeling.weights import torchvision_detection
-from segkit.modeling.weights.reading import named_tensors, read_file, skip_pretrained, skipping_pretrained
+from segkit.modeling.weights.arithmetic import differences
+from segkit.modeling.weights.converted import Converted
+from segkit.modeling.weights.pixels import fold_pixels
+from segkit.modeling.weights.reading import read_file, skip_pretrained, skipping_pretrained
+from segkit.modeling.weights.recognition import read_weights
 from segkit.utils.errors import SegkitError
 
 __all__ = ["LoadReport", "load_checkpoint", "read_file", "skip_pretrained", "skipping_pretrained"]
@@ -22,33 +24,44 @@ logger = logging.getLogger(__name__)
 # What depends on the classes: starts anew when a checkpoint has others.
 PREDICTORS = ("roi_heads.box_head.classifier.", "roi_heads.box_head.offsets.", "roi_heads.mask_head.predictor.")
 
+# The first convolution of the networks whose input other frameworks prepare in other ways.
+STEM = "backbone.conv1.weight"
+
 
 @dataclass
 class LoadReport:
     """What came of loading a checkpoint; names of tensors.
 
     Attributes:
+        kind: who wrote the checkpoint.
+        classes: the checkpoint's class names, where it has any.
         loaded: in the file and in the model.
+        changed: those of them that have other values than in the file, and what was done to them.
         reinitialized: of another shape or for other classes in the file: the model's own values stay.
         missing: in the model only.
         unused: in the file only.
-        classes: the checkpoint's class names, where it has any.
-        kind: who wrote the checkpoint.
     """
 
     kind: str
     classes: list[str] | None = None
     loaded: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
     reinitialized: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
     def table(self) -> str:
         """Counts of tensors, for each part of the model."""
-        columns = (self.loaded, self.reinitialized, self.missing, self.unused)
+        columns = (self.loaded, list(self.changed), self.reinitialized, self.missing, self.unused)
         parts = list(dict.fromkeys(_part(name) for names in columns for name in names))
         rows = [[part, *(sum(_part(name) == part for name in names) for names in columns)] for part in parts]
-        return tabulate(rows, headers=["part", "loaded", "start anew", "not in the file", "not in the model"])
+        headers = ["part", "loaded", "of them changed", "skipped (start anew)", "not in the file", "left over"]
+        return tabulate(rows, headers=headers)
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Each thing that was done to tensors, and to which."""
+        ways = dict.fromkeys(self.changed.values())
+        return [(how, _names([name for name in self.changed if self.changed[name] == how], 3)) for how in ways]
 
 
 def load_checkpoint(
@@ -58,62 +71,103 @@ def load_checkpoint(
 
     Args:
         model: as built; its ``classes`` (names), where it has any, are compared with the checkpoint's.
-        path: a path, URL or ``segkit://`` path of a checkpoint of segkit or of a detection model of torchvision, told
-            apart by content; or a name of torchvision's, as ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``.
+        path: a path, URL, ``segkit://`` or ``detectron2://`` path of a checkpoint of segkit, of a detection model of
+            torchvision or Detectron2, or of a backbone, told apart by content; or a name of torchvision's, as
+            ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``.
         on_mismatch: ``error``: everything must fit, for prediction, evaluation and resuming. ``reinitialize``: for
-            training on from other data: the predictors start anew if the classes differ, as does what has another shape.
+            training on from other data: the predictors start anew if the classes differ, as does what has another shape;
+            a backbone alone will do; arithmetic that differs from the weights' is a warning.
     Returns:
         what was loaded and what was not; it is logged, too.
     Raises:
         SegkitError: the file cannot be read or does not fit.
     """
     assert on_mismatch in ("error", "reinitialize"), on_mismatch
-    path = str(path)
+    path, strict = str(path), on_mismatch == "error"
     own = model.state_dict()
-    if re.fullmatch(r"\w+_Weights\.\w+", path):
-        state, classes = torchvision_detection.named_state(path)
-        kind = "torchvision"
-    else:
-        content = read_file(path, "checkpoint")
-        state, classes = named_tensors(content, path), _class_names(content)
-        kind = "torchvision" if torchvision_detection.recognised(state) else "segkit"
-    if any(key.startswith("backbone.bottom_up.") for key in state):
-        raise SegkitError(f"checkpoint '{path}' is one of Detectron2's, which are not read yet", value=path)
-    if kind == "torchvision":
-        torchvision_detection.check_arithmetic(model, path, strict=on_mismatch == "error")
-        state, classes = torchvision_detection.convert(state, path, num_classes=getattr(model, "num_classes", None))
-    report = LoadReport(kind, classes)
-    difference = class_difference(model, classes, own, state)
-    if difference and on_mismatch == "error":
+    weights = read_weights(path, own, getattr(model, "num_classes", None))
+    if strict and weights.kind != "segkit" and weights.backbone_only:
+        raise SegkitError(
+            f"checkpoint '{path}' holds the weights of a backbone only; they are to start a training from: "
+            "train.init_weights, or the backbone's 'weights'",
+            value=path,
+        )
+    _check_arithmetic(model, weights, path, strict)
+    _fold_pixels(model, weights)
+    report, difference = _compare(model, own, weights)
+    if difference and strict:
         raise SegkitError(f"checkpoint '{path}' is for other classes: {difference}", value=path)
-    fitting: dict[str, Tensor] = {}
+    hint = f"; its configuration is {weights.config}" if weights.config else ""
+    if strict and (report.reinitialized or report.missing or report.unused):
+        raise SegkitError(
+            f"checkpoint '{path}' is of another architecture: {_problems(report, own, weights.state)}{hint}", value=path
+        )
+    if not report.loaded:
+        raise SegkitError(
+            f"checkpoint '{path}' has nothing that fits this {type(model).__name__}: "
+            f"{_problems(report, own, weights.state)}{hint}",
+            value=path,
+        )
+    model.load_state_dict({name: weights.state[name] for name in report.loaded}, strict=False)
+    if difference:
+        logger.warning("the predictors start anew, as '%s' is for other classes: %s", path, difference)
+    _log(report, path)
+    return report
+
+
+def _check_arithmetic(model: nn.Module, weights: Converted, path: str, strict: bool) -> None:
+    """SegkitError where the model computes otherwise than the weights want; a warning if not ``strict``."""
+    found = differences(model, weights)
+    if not found:
+        return
+    see = f"; see {weights.config}" if weights.config else ""
+    message = f"'{path}' was trained with other arithmetic than this model's: {'; '.join(found)}{see}"
+    if strict:
+        raise SegkitError(message, value=path)
+    logger.warning("%s", message)  # training can make up for it
+
+
+def _fold_pixels(model: nn.Module, weights: Converted) -> None:
+    """Make the stem take what the model gives it: RGB in 0..1 by the model's deviation."""
+    std = getattr(model, "pixel_std", None)
+    stem = weights.state.get(STEM)
+    if weights.pixels is None or std is None or stem is None or stem.shape[1] != len(std):
+        return
+    folded = fold_pixels(stem, weights.pixels, std.cpu())
+    if folded is not stem:
+        weights.state[STEM] = folded
+        weights.changed[STEM] = f"from {weights.pixels} to RGB in 0..1 by the model's deviation"
+
+
+def _compare(model: nn.Module, own: Mapping[str, Tensor], weights: Converted) -> tuple[LoadReport, str]:
+    """What can be loaded and what cannot, and how the classes differ."""
+    state = weights.state
+    report = LoadReport(weights.kind, weights.classes)
+    difference = class_difference(model, weights.classes, own, state)
     for name, tensor in own.items():
         if name not in state:
             report.missing += [] if name.endswith("num_batches_tracked") else [name]
         elif state[name].shape != tensor.shape or (difference and name.startswith(PREDICTORS)):
             report.reinitialized.append(name)
         else:
-            fitting[name] = state[name]
-    report.loaded = list(fitting)
+            report.loaded.append(name)
+    report.changed = {name: how for name, how in weights.changed.items() if name in report.loaded}
     report.unused = [name for name in state if name not in own and not name.endswith("num_batches_tracked")]
-    if on_mismatch == "error" and (report.reinitialized or report.missing or report.unused):
-        raise SegkitError(
-            f"checkpoint '{path}' is of another architecture: {_problems(report, own, state)}", value=path
-        )
-    if not report.loaded:
-        raise SegkitError(
-            f"checkpoint '{path}' has nothing that fits this {type(model).__name__}: {_problems(report, own, state)}",
-            value=path,
-        )
-    model.load_state_dict(fitting, strict=False)
-    if difference:
-        logger.warning("the predictors start anew, as '%s' is for other classes: %s", path, difference)
+    return report, difference
+
+
+def _log(report: LoadReport, path: str) -> None:
     partly = report.reinitialized or report.missing or report.unused
+    changes = [f"changed: {names} ({how})" for how, names in report.changes()]
+    details = [report.table(), *changes] if partly or changes else []
     logger.log(
         logging.WARNING if partly else logging.INFO,
-        "loaded %d tensors from '%s' (%s)%s", len(report.loaded), path, kind, ":\n" + report.table() if partly else "",
-    )  # fmt: skip
-    return report
+        "loaded %d tensors from '%s' (%s)%s",
+        len(report.loaded),
+        path,
+        report.kind,
+        ":\n" + "\n".join(details) if details else "",
+    )
 
 
 def class_difference(
@@ -134,11 +188,6 @@ def class_difference(
         told = f" ({_names(classes or expected or [])})" if classes or expected else ""
         return f"{len(state[key]) - 1} there, {len(own[key]) - 1} here{told}"
     return ""
-
-
-def _class_names(content: Mapping[str, Any]) -> list[str] | None:
-    classes = content.get("classes")
-    return [str(name) for name in classes] if isinstance(classes, (list, tuple)) else None
 
 
 def _names(names: Sequence[str], limit: int = 8) -> str:

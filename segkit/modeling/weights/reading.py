@@ -6,12 +6,18 @@ import contextlib
 import contextvars
 import pickle
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.modeling.weights.pickles import read_pickle
 from segkit.utils.errors import SegkitError
+
+# How files of torch.save begin: a zip archive, or (before torch 1.6) a pickle of a number of its own.
+TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 _skip: contextvars.ContextVar[bool] = contextvars.ContextVar("skip_pretrained", default=False)
 
@@ -34,6 +40,8 @@ def skipping_pretrained() -> bool:
 def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     """What is in a checkpoint file: tensors and plain values, on the CPU.
 
+    Files of ``torch.save`` and pickles of numpy arrays (Detectron2's ``.pkl``) are told apart by their first bytes.
+
     Args:
         path: local path, URL or ``segkit://`` path.
         what: for messages.
@@ -44,7 +52,7 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
 
     file = local_path(path, what)
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = _load(file)
     except pickle.UnpicklingError as error:
         raise SegkitError(
             f"{what} '{path}': the file holds more than tensors and plain values, or is damaged; it is not read, for "
@@ -57,14 +65,28 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     return dict(content)
 
 
-def read_state(path: str) -> dict[str, Tensor]:
-    """The named tensors in a file: the file itself, or what it has under ``model`` or ``state_dict``."""
-    return named_tensors(read_file(path), path)
+def _load(file: Path) -> Any:
+    with file.open("rb") as stream:
+        beginning = stream.read(max(map(len, TORCH_BEGINNINGS)))
+    if beginning.startswith(TORCH_BEGINNINGS):
+        return torch.load(file, map_location="cpu", weights_only=True)
+    return _as_tensors(read_pickle(file))
+
+
+def _as_tensors(content: Any) -> Any:
+    """Numeric arrays, in nested mappings too, as tensors."""
+    if isinstance(content, Mapping):
+        return {key: _as_tensors(value) for key, value in content.items()}
+    if isinstance(content, np.ndarray) and content.dtype.kind in "fiub":
+        return torch.from_numpy(
+            np.array(content, dtype=content.dtype.newbyteorder("="))
+        )  # a copy that is ours to write
+    return content
 
 
 def named_tensors(content: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     """The model's named tensors in a checkpoint's content, without the ``module.`` of DistributedDataParallel."""
-    for key in ("model", "state_dict", "model_state_dict", "model_state"):
+    for key in ("model", "state_dict", "model_state_dict", "model_state", "blobs"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break

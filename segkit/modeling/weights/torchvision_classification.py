@@ -1,4 +1,4 @@
-"""Backbone weights from torchvision's classifiers, by name or from a file."""
+"""Backbone weights: torchvision's classifiers by name, or a file of theirs or of Detectron2's ResNets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from segkit.modeling.weights.reading import read_state, skipping_pretrained
+from segkit.modeling.weights.backbone_file import read_backbone
+from segkit.modeling.weights.reading import skipping_pretrained
 from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ def load_classification_weights(
 ) -> None:
     """Load a classifier's weights into a backbone that has its parameter names.
 
+    Those of Detectron2's ResNets are made to fit images in RGB with ImageNet's mean and deviation, as torchvision's are.
+
     Args:
         backbone: gets the weights; all its parameters must be among them.
         weights: ``IMAGENET1K_V1``, ``DEFAULT``, ``ResNet50_Weights.IMAGENET1K_V1``, or a path or URL.
@@ -39,7 +42,7 @@ def load_classification_weights(
     if skipping_pretrained() or any(p.is_meta for p in backbone.parameters()):
         logger.debug("%s: pretrained weights %s not loaded", name, weights)
         return
-    state = read_state(weights) if is_path(weights) else named_weights(weights, model)
+    state = read_backbone(backbone, weights) if is_path(weights) else named_weights(weights, model)
     state = state if convert is None else convert(state)
     skipped = [key for key in state if key.startswith(tuple(skip))]
     state = {key: value for key, value in state.items() if key not in set(skipped)}
@@ -53,7 +56,7 @@ def load_classification_weights(
 
 def is_path(weights: str) -> bool:
     """Whether weights are given by place, not by name: anything with a slash or a file's ending."""
-    return "/" in weights or "\\" in weights or bool(re.search(r"\.(pth|pt|bin|ckpt|safetensors)$", weights))
+    return "/" in weights or "\\" in weights or bool(re.search(r"\.(pth|pt|pkl|bin|ckpt)$", weights))
 
 
 def named_weights(weights: str, model: str | None) -> dict[str, Tensor]:

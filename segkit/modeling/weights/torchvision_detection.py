@@ -5,19 +5,27 @@ torchvision has the background first; here it is last among the class logits, an
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segkit.modeling.weights.coco_names import coco_names
+from segkit.modeling.weights.converted import Arithmetic, Converted, nest_convolutions, rename
+from segkit.modeling.weights.pixels import IMAGENET_RGB
 from segkit.modeling.weights.torchvision_classification import download
 from segkit.utils.errors import SegkitError, did_you_mean
 
-logger = logging.getLogger(__name__)
-
-CONFIG = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
+ARITHMETIC = Arithmetic(
+    "torchvision",
+    aligned=False,
+    sampling_ratio=2,
+    rounded=True,
+    whole_strides=True,
+    sizes_first=False,
+    smooth_l1_beta=1 / 9,
+)
 # Its batch norms were trained with eps 0; torchvision changes its model for these files alone.
 EPS_0_FILES = re.compile(r"(faster|mask|keypoint)rcnn_resnet50_fpn_coco-|RCNN_ResNet50_FPN_Weights\.(COCO|DEFAULT)")
 EPS = 1e-5
@@ -40,6 +48,7 @@ RENAMES = [
     (r"roi_heads\.box_predictor\.cls_score\.(.+)", r"roi_heads.box_head.classifier.\1"),
     (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.offsets.\1"),
     (r"roi_heads\.mask_head\.(\d)\.0\.(.+)", r"roi_heads.mask_head.convs.\1.\2"),
+    (r"roi_heads\.mask_head\.(\d)\.1\.(.+)", r"roi_heads.mask_head.convs.\1.1.\2"),
     (r"roi_heads\.mask_predictor\.conv5_mask\.(.+)", r"roi_heads.mask_head.upsample.\1"),
     (r"roi_heads\.mask_predictor\.mask_fcn_logits\.(.+)", r"roi_heads.mask_head.predictor.\1"),
 ]
@@ -50,8 +59,8 @@ def recognised(state: Mapping[str, Tensor]) -> bool:
     return any(k.startswith("backbone.body.") for k in state) and any(k.startswith("rpn.head.") for k in state)
 
 
-def named_state(name: str) -> tuple[dict[str, Tensor], list[str] | None]:
-    """torchvision's weights by their full name, downloaded if need be."""
+def named_state(name: str) -> dict[str, Tensor]:
+    """torchvision's weights by their full name, as ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``, downloaded if need be."""
     from torchvision.models import detection, get_model_weights, get_weight, list_models
 
     try:
@@ -60,23 +69,16 @@ def named_state(name: str) -> tuple[dict[str, Tensor], list[str] | None]:
         enums = [get_model_weights(model) for model in list_models(detection) if "rcnn" in model]
         names = [f"{enum.__name__}.{member}" for enum in enums for member in enum.__members__]
         raise SegkitError(f"torchvision has no weights '{name}'{did_you_mean(name, names)}", value=name) from None
-    state = download(weights)
-    if not recognised(state):
-        raise SegkitError(f"'{name}' is not of a detection model; it may be a backbone's 'weights'", value=name)
-    return state, None
+    return download(weights)
 
 
-def convert(
-    state: Mapping[str, Tensor], source: str, num_classes: int | None
-) -> tuple[dict[str, Tensor], list[str] | None]:
+def convert(state: Mapping[str, Tensor], source: str, num_classes: int | None) -> Converted:
     """Rename and permute torchvision's weights.
 
     Args:
         state: torchvision's.
         source: name or path they came from.
         num_classes: of our model. 80: of COCO's 90 numbers, those that are in use.
-    Returns:
-        the weights under our names (what has no counterpart keeps its name), and the class names if they are COCO's.
     """
     names = coco_names()
     keep: list[int] | None = None
@@ -85,80 +87,60 @@ def convert(
         keep = [i for i in range(1, len(names)) if num_classes != 80 or names[i] != "N/A"]
         # Where the 90 are all kept (to the letter as torchvision has them), or another number starts anew: no names to compare.
         classes = [names[i] for i in keep] if num_classes == 80 else None
+    dropped = f", {len(names) - 1 - len(keep)} unused classes left out" if keep and len(keep) < len(names) - 1 else ""
     converted: dict[str, Tensor] = {}
+    changed: dict[str, str] = {}
     for name, tensor in state.items():
-        new = rename(name)
+        new = our_name(name)
         if new.startswith("roi_heads.box_head.classifier."):
             tensor = torch.cat([_foreground(tensor, keep), tensor[:1]])
+            changed[new] = f"background from first to last{dropped}"
         elif new.startswith("roi_heads.box_head.offsets."):
             tensor = _foreground(tensor.unflatten(0, (-1, 4)), keep).flatten(0, 1)
+            changed[new] = f"background taken out{dropped}"
         elif new.startswith("roi_heads.mask_head.predictor."):
             tensor = _foreground(tensor, keep)
+            changed[new] = f"background taken out{dropped}"
         converted[new] = tensor
-    if any(name.startswith("neck.lateral_convs.0.1.") for name in converted):
-        # With norms, a convolution of the neck is the first of two layers.
-        converted = {re.sub(r"^(neck\.\w+\.\d+)\.(weight)$", r"\1.0.\2", k): v for k, v in converted.items()}
+    converted = nest_convolutions(converted)
     if EPS_0_FILES.search(source):
-        fold_eps(converted)
-    return converted, classes
+        changed.update(dict.fromkeys(fold_eps(converted), "batch norm's eps from 0 to 1e-5"))
+    return Converted(
+        "torchvision",
+        converted,
+        classes,
+        changed,
+        arithmetic=ARITHMETIC,
+        config=_config(converted),
+        pixels=IMAGENET_RGB,
+        stride_in_1x1=False,
+    )
 
 
-def rename(name: str) -> str:
+def our_name(name: str) -> str:
     """Our name of a parameter of torchvision's."""
     name = re.sub(r"mask_fcn(\d)\.", lambda match: f"{int(match[1]) - 1}.0.", name)  # old names count from 1
-    for pattern, replacement in RENAMES:
-        if re.fullmatch(pattern, name):
-            return re.sub(pattern, replacement, name)
-    return name
+    return rename(name, RENAMES)
 
 
-def fold_eps(state: dict[str, Tensor]) -> None:
-    """Make batch norms that were trained with eps 0 give the same with ``EPS``: the factor takes up the difference."""
+def fold_eps(state: dict[str, Tensor]) -> list[str]:
+    """Make batch norms that were trained with eps 0 give the same with ``EPS``: the factors, returned, make up for it."""
+    factors = []
     for name in [k for k in state if k.startswith("backbone.") and k.endswith("running_var")]:
         variance = state[name].double()
         weight = name.replace("running_var", "weight")
         state[weight] = (state[weight].double() * ((variance + EPS) / variance).sqrt()).to(state[weight].dtype)
+        factors.append(weight)
+    return factors
 
 
-def coco_names() -> list[str]:
-    """COCO's 91 category numbers as torchvision has them: the background first, unused ones "N/A"."""
-    from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights
-
-    return list(MaskRCNN_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
-
-
-def check_arithmetic(model: nn.Module, source: str, strict: bool) -> None:
-    """Compare the arguments that change what the weights mean with torchvision's.
-
-    Raises:
-        SegkitError: they differ and ``strict``; otherwise it is logged: training can make up for it.
-    """
-    from segkit.modeling.layers.roi_pooler import ROIPooler
-    from segkit.modeling.necks.fpn import FPN
-    from segkit.modeling.proposals.anchors import AnchorGenerator
-
-    differences = []
-    for name, module in model.named_modules():
-        if isinstance(module, ROIPooler):
-            if module.aligned:
-                differences.append(f"{name.removesuffix('.pooler')}: aligned is true (torchvision: false)")
-            if module.sampling_ratio != 2:
-                differences.append(f"{name.removesuffix('.pooler')}: sampling_ratio is {module.sampling_ratio} (2)")
-        elif isinstance(module, FPN) and module.top_block != "maxpool":
-            differences.append(f"{name}: top_block is {module.top_block} (maxpool)")
-        elif isinstance(module, AnchorGenerator):
-            if any(not torch.equal(base, base.round()) for base in module.base):
-                differences.append(f"{name}: rounded is false (true)")
-            if not module.whole_strides:
-                differences.append(f"{name}: whole_strides is false (true)")
-            if module.offset != 0:
-                differences.append(f"{name}: offset is {module.offset} (0)")
-    if not differences:
-        return
-    message = f"'{source}' was trained with other arithmetic than this model's: {'; '.join(differences)}; see {CONFIG}"
-    if strict:
-        raise SegkitError(message, value=source)
-    logger.warning("%s", message)
+def _config(state: Mapping[str, Tensor]) -> str | None:
+    """The configuration of the model that has these weights; None: of no ResNet."""
+    if "backbone.layer1.0.conv1.weight" not in state:
+        return None
+    kind = "mask" if any(name.startswith("roi_heads.mask_head.") for name in state) else "faster"
+    second = "proposal_generator.head.convs.1.weight" in state
+    return f"segkit://coco/torchvision_{kind}_rcnn_r50_fpn{'_v2' if second else ''}.yaml"
 
 
 def _foreground(tensor: Tensor, keep: list[int] | None) -> Tensor:

@@ -94,12 +94,6 @@ def test_missing_and_unused_tensors(tmp_path):
     assert report.missing == ["neck.output_convs.0.bias"] and report.unused == ["extra.weight"]
 
 
-def test_detectron2_is_told(tmp_path):
-    torch.save({"model": {"backbone.bottom_up.stem.conv1.weight": torch.zeros(1)}}, tmp_path / "d2.pth")
-    with pytest.raises(SegkitError, match="Detectron2"):
-        load_checkpoint(model(), str(tmp_path / "d2.pth"))
-
-
 def test_missing_file(tmp_path):
     save(tmp_path / "model_final.pth", model(), None)
     with pytest.raises(SegkitError, match=r"model_fnal\.pth' does not exist; beside it there is 'model_final\.pth'"):

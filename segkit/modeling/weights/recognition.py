@@ -1,0 +1,49 @@
+"""Whose weights a file holds, by its content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from segkit.modeling.weights import detectron2, torchvision_detection
+from segkit.modeling.weights.converted import Converted
+from segkit.modeling.weights.reading import named_tensors, read_file
+
+
+def read_weights(path: str, own: Mapping[str, Tensor], num_classes: int | None) -> Converted:
+    """Weights under our names, whoever wrote them.
+
+    Args:
+        path: a path, URL or ``segkit://`` path; or a name of torchvision's, as ``ResNet50_Weights.IMAGENET1K_V1``.
+        own: the model's tensors.
+        num_classes: the model's.
+    Raises:
+        SegkitError: they cannot be read.
+    """
+    content: dict[str, Any] = {}
+    if re.fullmatch(r"\w+_Weights\.\w+", path):
+        state = torchvision_detection.named_state(path)
+    else:
+        content = read_file(path, "checkpoint")
+        state = named_tensors(content, path)
+    author = str(content.get("__author__", ""))
+    if torchvision_detection.recognised(state):
+        return torchvision_detection.convert(state, path, num_classes)
+    if detectron2.recognised(state):
+        return detectron2.convert(state, path, own, author)
+    if detectron2.recognised_backbone(state):
+        return detectron2.convert_backbone(state, own, author)
+    of_backbone = {f"backbone.{name}": tensor for name, tensor in state.items()}
+    if own.keys().isdisjoint(state) and not own.keys().isdisjoint(of_backbone):
+        # A bottleneck of torchvision's classifiers has its stride in the 3x3; of other files nothing is known.
+        classifier = "backbone.fc.weight" in of_backbone and "backbone.layer1.0.conv3.weight" in of_backbone
+        return Converted("backbone", of_backbone, stride_in_1x1=False if classifier else None)
+    return Converted("segkit", state, _class_names(content))
+
+
+def _class_names(content: Mapping[str, Any]) -> list[str] | None:
+    classes = content.get("classes")
+    return [str(name) for name in classes] if isinstance(classes, (list, tuple)) else None
