@@ -130,7 +130,7 @@ class TrainConfig:
     ] = "segm/AP"
     init_weights: Annotated[
         str | None,
-        Help("weights of the whole model to start from: a file, a URL, or a name of torchvision's weights"),
+        Help("weights to start from, whole or a backbone alone: a file, a URL, or a name of torchvision's weights"),
     ] = None
     max_parameters: Annotated[int | None, Bounds(1), Help("refuse to train a model with more parameters")] = None
 

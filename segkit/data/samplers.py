@@ -62,20 +62,30 @@ class RepeatFactorSampler(Sampler):
     its classes. Fractions are kept by systematic sampling: an image of factor 1.5 comes once or twice, and the epoch
     is always equally long.
 
+    Where training crops have one size, a large image holds many of them and shows the network one at a time: with
+    ``area_power`` it comes more often for that.
+
     Args:
-        dataset: gives each image's classes.
+        dataset: gives each image's classes and size.
         seed: of the run.
         threshold: classes in a smaller share of the images than this are repeated.
+        area_power: an image's factor is multiplied by (its area / the smallest image's area) to this power. 0: area does
+            not count; 1: every pixel of the data set is seen equally often.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, *, threshold: float = 0.5) -> None:
+    def __init__(self, dataset: Dataset, seed: int, *, threshold: float = 0.5, area_power: float = 0.0) -> None:
         if not 0 < threshold <= 1:
             raise SegkitError(f"threshold is a share of the images, above 0 and at most 1, not {threshold}")
+        if not 0 <= area_power <= 1:
+            raise SegkitError(f"area_power is between 0 and 1, not {area_power}")
         self.seed = seed
         classes = [[label for label, n in dataset.label_counts(i).items() if n] for i in range(len(dataset))]
         images_with = Counter(label for image in classes for label in image)
         factor = {k: max(1.0, math.sqrt(threshold * len(dataset) / n)) for k, n in images_with.items()}
         self.factors = torch.tensor([max((factor[k] for k in image), default=1.0) for image in classes])
+        if area_power and len(dataset):
+            areas = torch.tensor([float(math.prod(dataset.size(i))) for i in range(len(dataset))])
+            self.factors = self.factors * (areas / areas.min()) ** area_power
         self.length = max(1, round(float(self.factors.sum())))
 
     def epoch_indices(self, epoch: int) -> list[int]:

@@ -34,6 +34,10 @@ class Dataset(ABC):
     def label_counts(self, index: int) -> dict[int, int]:
         """How many objects of each label an image has (labels without objects left out); much cheaper than ``load``."""
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image as ``load`` gives it; formats that know it without reading the pixels say so."""
+        return self.load(index).size
+
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         """Objects of ``load(index)`` (given as ``sample``) as evaluation wants them.
 
@@ -77,6 +81,9 @@ class SubsetDataset(Dataset):
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.dataset.size(self.indices[index])
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         return self.dataset.ground_truth(self.indices[index], sample)

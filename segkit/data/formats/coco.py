@@ -90,6 +90,10 @@ class Coco(Dataset):
                     from_mask[key] = from_file[key]
         return truth
 
+    def size(self, index: int) -> tuple[int, int]:
+        entry = self._entries[index][0]
+        return entry["height"], entry["width"]
+
     def describe(self) -> str:
         return f"COCO data set {self.file}"
 

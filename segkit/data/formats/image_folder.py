@@ -10,7 +10,7 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import is_image_name, read_image
+from segkit.utils.images import image_size, is_image_name, read_image
 from segkit.utils.paths import local_path
 
 
@@ -67,6 +67,10 @@ class ImageFolder(Dataset):
 
     def label_counts(self, index: int) -> dict[int, int]:
         return {}
+
+    def size(self, index: int) -> tuple[int, int]:
+        entry = self.entries[index]
+        return entry.size or image_size(self.root / entry.file_name)
 
     def describe(self) -> str:
         return f"images in {self.root}"

@@ -17,7 +17,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.images import is_image_name, read_image, read_pixels
+from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
 from segkit.utils.paths import local_path
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
@@ -95,6 +95,9 @@ class LabelMap(Dataset):
             counts = {self._label_of[k]: count_objects(folder.folder / f) for k, f in folder.class_files.items()}
             self._counts[index] = {label: count for label, count in counts.items() if count}
         return self._counts[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        return image_size(self.folders[index].folder / self.folders[index].image)
 
     def describe(self) -> str:
         return f"label maps in {self.root}"

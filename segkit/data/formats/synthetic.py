@@ -90,6 +90,9 @@ class Synthetic(Dataset):
         _, labels, _ = self._place(np.random.default_rng([self.seed, index]))
         return {label: labels.count(label) for label in sorted(set(labels))}
 
+    def size(self, index: int) -> tuple[int, int]:
+        return self.image_size
+
     def describe(self) -> str:
         height, width = self.image_size
         few, many = self.object_range
