@@ -83,9 +83,9 @@ def test_peers_have_the_same_parameters(config):
     with torch.device("meta"):
         model = build_random(cfg, 5)
         peer = make_peer(model, cfg.model, (64, 64))
-    theirs, _ = torchvision_detection.convert(state_to_load(peer), "peer", 5)
+    converted = torchvision_detection.convert(state_to_load(peer), "peer", 5).state
     ours = {name: tensor.shape for name, tensor in model.state_dict().items() if "output_norms" not in name}
-    theirs = {name: tensor.shape for name, tensor in theirs.items() if name in ours or "num_batches" not in name}
+    theirs = {name: tensor.shape for name, tensor in converted.items() if name in ours or "num_batches" not in name}
     assert theirs == ours
     trainable = {name for name, p in model.named_parameters() if p.requires_grad and "output_norms" not in name}
     assert sum(p.requires_grad for p in peer.parameters()) == len(trainable)
