@@ -2,7 +2,7 @@
 
 from segkit.data.transforms.base import Compose, Transform, build_transforms
 from segkit.data.transforms.contrast import DarkBackground, PercentileContrast
-from segkit.data.transforms.cropping import RandomCrop
+from segkit.data.transforms.cropping import RandomCrop, RandomScaledCrop
 from segkit.data.transforms.flips import RandomHorizontalFlip, RandomQuarterTurn, RandomVerticalFlip
 from segkit.data.transforms.photometric import (
     ColorJitter,
@@ -32,6 +32,7 @@ __all__ = [
     "RandomInvert",
     "RandomQuarterTurn",
     "RandomScale",
+    "RandomScaledCrop",
     "RandomVerticalFlip",
     "Resize",
     "ResizeShortestEdge",

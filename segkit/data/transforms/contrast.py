@@ -55,7 +55,7 @@ class DarkBackground(Photometric):
     def __init__(self, *, threshold: float = 0.5) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected 0 to 1; got {threshold}")
-        super().__init__(lambda image: 255 - image if image.median() > threshold * 255 else image, p=1.0)
+        super().__init__(lambda image: 255 - image if percentiles(image, 50)[0] > threshold * 255 else image, p=1.0)
         self.threshold = threshold
 
     def __repr__(self) -> str:
@@ -64,9 +64,13 @@ class DarkBackground(Photometric):
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
     """A uint8 image [C, H, W] with the ``low`` percentile of all its values at 0 and the ``high`` one at 255."""
-    counts = np.cumsum(np.bincount(image.numpy().reshape(-1), minlength=256))
-    # The smallest values that at least so many values do not exceed: percentiles by nearest rank.
-    black, white = np.searchsorted(counts, np.maximum(1, np.ceil(np.array([low, high]) / 100 * counts[-1])))
+    black, white = percentiles(image, low, high)
     width = max(float(white - black), min_range * 255)
     table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)
     return torch.from_numpy(table[image.numpy()])
+
+
+def percentiles(image: torch.Tensor, *shares: float) -> list[int]:
+    """The smallest values that so many percent of a uint8 image's values do not exceed (nearest rank)."""
+    counts = np.cumsum(np.bincount(image.numpy().reshape(-1), minlength=256))
+    return np.searchsorted(counts, np.maximum(1, np.ceil(np.array(shares) / 100 * counts[-1]))).tolist()

@@ -1,4 +1,4 @@
-"""Random crops."""
+"""Random crops, of the image as it is or of the image zoomed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from segkit.data.transforms import geometry
-from segkit.data.transforms.base import Transform, check_probability, randint
-from segkit.data.transforms.resizing import height_and_width
+from segkit.data.transforms.base import Transform, check_probability, randint, uniform
+from segkit.data.transforms.resizing import check_scales, height_and_width
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 
@@ -33,9 +33,64 @@ class RandomCrop(Transform):
         self.min_visibility = min_visibility
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        height, width = sample.image.shape[1:]
-        rows, columns = min(self.size[0], height), min(self.size[1], width)
-        top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)
-        if (rows, columns) == (height, width):
-            return sample
-        return geometry.crop(sample, (left, top, left + columns, top + rows), self.min_visibility)
+        return random_window(sample, self.size, self.min_visibility, generator)
+
+
+@TRANSFORM_REGISTRY.register
+class RandomScaledCrop(Transform):
+    """Zoom by a random factor and cut out a window, as RandomScale and RandomCrop together do.
+
+    The window is cut out first, so that what it leaves away is not resized: of an image of many windows, a fraction of
+    the time. The factor is drawn evenly on a logarithmic scale.
+
+    Args:
+        size: of the result: one number of pixels for a square, or [height, width]; less where the zoomed image is smaller.
+        min_scale: smallest factor.
+        max_scale: largest factor.
+        min_visibility: as in RandomCrop.
+        antialias: as in ResizeShortestEdge.
+    """
+
+    examples = (
+        {"size": 20, "min_scale": 0.5, "max_scale": 2.0},
+        {"size": [30, 1000], "min_scale": 1.5, "max_scale": 1.5},
+        {"size": 200, "antialias": False},
+    )
+
+    def __init__(
+        self,
+        *,
+        size: int | Sequence[int],
+        min_scale: float = 0.8,
+        max_scale: float = 1.25,
+        min_visibility: float = 0.0,
+        antialias: bool = True,
+    ) -> None:
+        check_probability(min_visibility)
+        check_scales(min_scale, max_scale)
+        self.size = height_and_width(size)
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+        self.min_visibility = min_visibility
+        self.antialias = antialias
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        factor = self.min_scale * (self.max_scale / self.min_scale) ** uniform(0, 1, generator)
+        window = tuple(max(1, round(side / factor)) for side in self.size)
+        full = sample.image.shape[1:]
+        sample = random_window(sample, (window[0], window[1]), self.min_visibility, generator)
+        height, width = (
+            target if cut < side else max(1, min(target, round(side * factor)))
+            for target, cut, side in zip(self.size, window, full, strict=True)
+        )
+        return geometry.resize(sample, (height, width), self.antialias)
+
+
+def random_window(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:
+    """Cut out a window of ``size`` (H, W), or as much of it as there is, at a random place."""
+    height, width = sample.image.shape[1:]
+    rows, columns = min(size[0], height), min(size[1], width)
+    top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)
+    if (rows, columns) == (height, width):
+        return sample
+    return geometry.crop(sample, (left, top, left + columns, top + rows), min_visibility)

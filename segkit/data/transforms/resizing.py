@@ -82,8 +82,7 @@ class RandomScale(Transform):
     """
 
     def __init__(self, *, min_scale: float = 0.8, max_scale: float = 1.25, antialias: bool = True) -> None:
-        if not 0 < min_scale <= max_scale:
-            raise ValueError(f"expected 0 < min_scale <= max_scale; got {min_scale} and {max_scale}")
+        check_scales(min_scale, max_scale)
         self.min_scale = min_scale
         self.max_scale = max_scale
         self.antialias = antialias
@@ -93,6 +92,12 @@ class RandomScale(Transform):
         height, width = sample.image.shape[1:]
         size = (max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5)))
         return geometry.resize(sample, size, self.antialias)
+
+
+def check_scales(min_scale: float, max_scale: float) -> None:
+    """ValueError unless the factors are above 0 and in order."""
+    if not 0 < min_scale <= max_scale:
+        raise ValueError(f"expected 0 < min_scale <= max_scale; got {min_scale} and {max_scale}")
 
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
