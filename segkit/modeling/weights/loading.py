@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,7 +23,8 @@ __all__ = ["LoadReport", "load_checkpoint", "read_file", "skip_pretrained", "ski
 logger = logging.getLogger(__name__)
 
 # What depends on the classes: starts anew when a checkpoint has others.
-PREDICTORS = ("roi_heads.box_head.classifier.", "roi_heads.box_head.offsets.", "roi_heads.mask_head.predictor.")
+PREDICTORS = re.compile(r"roi_heads\.(box_heads?(\.\d+)?\.(classifier|offsets)|mask_head\.predictor)\.")
+CLASSIFIER = re.compile(r"roi_heads\.box_heads?(\.\d+)?\.classifier\.bias")
 
 # The first convolution of the networks whose input other frameworks prepare in other ways.
 STEM = "backbone.conv1.weight"
@@ -147,7 +149,7 @@ def _compare(model: nn.Module, own: Mapping[str, Tensor], weights: Converted) ->
     for name, tensor in own.items():
         if name not in state:
             report.missing += [] if name.endswith("num_batches_tracked") else [name]
-        elif state[name].shape != tensor.shape or (difference and name.startswith(PREDICTORS)):
+        elif state[name].shape != tensor.shape or (difference and PREDICTORS.match(name)):
             report.reinitialized.append(name)
         else:
             report.loaded.append(name)
@@ -183,8 +185,8 @@ def class_difference(
         if not only and not lacking:
             return f"the same names in another order, {_names(classes)} there, {_names(expected)} here"
         return f"{len(classes)} there, {len(expected)} here; only there: {_names(only)}; only here: {_names(lacking)}"
-    key = "roi_heads.box_head.classifier.bias"
-    if key in own and key in state and own[key].shape != state[key].shape:
+    key = next((name for name in own if CLASSIFIER.fullmatch(name)), None)
+    if key is not None and key in state and own[key].shape != state[key].shape:
         told = f" ({_names(classes or expected or [])})" if classes or expected else ""
         return f"{len(state[key]) - 1} there, {len(own[key]) - 1} here{told}"
     return ""

@@ -9,6 +9,7 @@ from torch import nn
 from segkit.modeling.backbones import TinyNet
 from segkit.modeling.meta_arch.mask_rcnn import mask_rcnn
 from segkit.modeling.weights.loading import load_checkpoint
+from segkit.registry import ROI_HEADS_REGISTRY
 from segkit.utils.errors import SegkitError
 
 
@@ -66,6 +67,26 @@ def test_other_classes(there, here, message, tmp_path, caplog):
     assert torch.equal(target.roi_heads.box_head.classifier.weight, before["roi_heads.box_head.classifier.weight"])
     assert not torch.equal(target.backbone.stem[0].weight, before["backbone.stem.0.weight"])
     assert message.split(";")[0] in caplog.text
+
+
+def test_all_predictors_of_a_cascade_start_anew(tmp_path):
+    heads = [{"name": "FastRCNNHead", "fc_dims": [8], "class_agnostic": True}] * 2
+    spec = {"name": "CascadeROIHeads", "box_heads": heads, "foreground_ious": [0.5, 0.6]}
+    spec |= {"mask_head": {"name": "FCNMaskHead", "conv_dims": [8]}}
+
+    def cascade(classes: list[str]) -> nn.Module:
+        net = model(len(classes), classes)
+        net.roi_heads = ROI_HEADS_REGISTRY.build(spec, in_features=net.neck.out_features, num_classes=len(classes))
+        return net
+
+    path = save(tmp_path / "m.pth", cascade(["a", "b"]), ["a", "b"])
+    report = load_checkpoint(cascade(["a", "x"]), path, on_mismatch="reinitialize")
+    stages = {name.split(".")[2] for name in report.reinitialized if "box_heads" in name}
+    assert stages == {"0", "1"} and len(report.reinitialized) == 2 * 4 + 2
+    net = cascade(["a", "b", "c"])
+    net.classes = None
+    with pytest.raises(SegkitError, match="other classes: 2 there, 3 here"):
+        load_checkpoint(net, path)
 
 
 def test_other_architecture(tmp_path, caplog):
