@@ -141,9 +141,7 @@ def build_side(options: Options, name: str, folder: Path) -> Any:
     if name.endswith("channels-first"):
         channels_first(model)
     if name.endswith("compiled"):
-        for part in (model.backbone, model.neck):
-            if part is not None:
-                part.compile()
+        model.compile_trunk()
     return model
 
 

@@ -114,6 +114,10 @@ class TrainConfig:
     ] = "fp32"
     seed: Annotated[int, Bounds(0), Help("seed of weights, batches and augmentation")] = 42
     deterministic: Annotated[bool, Help("only deterministic kernels: slower, two runs agree to the bit")] = False
+    compile: Annotated[
+        bool,
+        Help("torch.compile backbone and neck: minutes at the start and for each new image size, then faster steps"),
+    ] = False
     device: Annotated[str, Help("'auto' (CUDA where there is one), 'cpu', 'cuda', 'cuda:1', 'mps'")] = "auto"
     eval_period: Annotated[Period, Help("evaluate this often: 500 or '1 epoch'; 0: only at the end")] = EVERY_EPOCH
     eval_losses: Annotated[

@@ -97,6 +97,8 @@ def train(
         set_aside_earlier_run(folder, earlier_log)  # only now: the initial weights may be among its files
     with atomic_write(folder / "config.yaml") as temporary:
         temporary.write_text(cfg.to_yaml(), encoding="utf-8")
+    if cfg.train.compile:
+        model.compile_trunk()  # type: ignore[operator]
     trainer = build_trainer(cfg, model, data, device, state=state, resume_command=resume_command)
     if state is not None:
         logger.info("going on from %s: %d of %d iterations are done", last, trainer.iteration, trainer.max_iterations)

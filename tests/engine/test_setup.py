@@ -116,6 +116,21 @@ def test_a_split_of_the_training_data(tmp_path):
     assert "4 of 6 images" in (tmp_path / "log.txt").read_text()
 
 
+def test_a_compiled_trunk_trains_alike(run, tmp_path, monkeypatch):
+    compiled, compile_module = [], torch.nn.Module.compile
+
+    def eagerly(module):  # captures the graphs as always, without a compiler for what is in them
+        compiled.append(type(module).__name__)
+        compile_module(module, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", eagerly)
+    train(config(tmp_path, "train.compile=true", "train.iterations=1", "data.val=null"))
+    assert compiled == ["TinyNet", "FPN"]
+    assert records(tmp_path)[0]["loss/total"] == pytest.approx(records(run[0])[0]["loss/total"], rel=1e-4)
+    names = [read_checkpoint(folder / "model_final.pth")["model"].keys() for folder in (tmp_path, run[0])]
+    assert names[0] == names[1]
+
+
 @pytest.mark.parametrize(
     "overrides, message",
     [

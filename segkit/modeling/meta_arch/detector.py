@@ -220,6 +220,12 @@ class Detector(nn.Module, ABC):
         features = self.backbone(tensor)
         return features if self.neck is None else self.neck(features)
 
+    def compile_trunk(self) -> None:
+        """``torch.compile`` backbone and neck, the parts of fixed work, in place: parameters keep their names."""
+        for part in (self.backbone, self.neck):
+            if part is not None:
+                part.compile()
+
     def preprocess(self, images: Sequence[Tensor] | ImageBatch) -> ImageBatch:
         """Bring images to the model's device, mean and deviation, padded with the mean to one size."""
         if isinstance(images, ImageBatch):
