@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from segkit.data.transforms import geometry
-from segkit.data.transforms.base import Transform, check_probability, randint, uniform
-from segkit.data.transforms.resizing import check_scales, height_and_width
+from segkit.data.transforms.base import Transform, check_probability, randint
+from segkit.data.transforms.resizing import check_scales, draw_scale, height_and_width
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 
@@ -75,7 +75,7 @@ class RandomScaledCrop(Transform):
         self.antialias = antialias
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        factor = self.min_scale * (self.max_scale / self.min_scale) ** uniform(0, 1, generator)
+        factor = draw_scale(self.min_scale, self.max_scale, generator)
         window = tuple(max(1, round(side / factor)) for side in self.size)
         full = sample.image.shape[1:]
         sample = random_window(sample, (window[0], window[1]), self.min_visibility, generator)

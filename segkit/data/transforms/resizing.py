@@ -88,7 +88,7 @@ class RandomScale(Transform):
         self.antialias = antialias
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        factor = self.min_scale * (self.max_scale / self.min_scale) ** uniform(0, 1, generator)
+        factor = draw_scale(self.min_scale, self.max_scale, generator)
         height, width = sample.image.shape[1:]
         size = (max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5)))
         return geometry.resize(sample, size, self.antialias)
@@ -98,6 +98,11 @@ def check_scales(min_scale: float, max_scale: float) -> None:
     """ValueError unless the factors are above 0 and in order."""
     if not 0 < min_scale <= max_scale:
         raise ValueError(f"expected 0 < min_scale <= max_scale; got {min_scale} and {max_scale}")
+
+
+def draw_scale(min_scale: float, max_scale: float, generator: torch.Generator) -> float:
+    """A factor between the two, evenly on a logarithmic scale: as often half as twice the size."""
+    return min_scale * (max_scale / min_scale) ** uniform(0, 1, generator)
 
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from segkit.modeling.layers.boxes import has_area
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -53,7 +54,7 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
 
 def degenerate(boxes: Tensor) -> Tensor:
     """[N] bool: boxes [N, 4] without width or height, inside out, or not finite."""
-    return ~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & torch.isfinite(boxes).all(dim=1))
+    return ~(has_area(boxes) & torch.isfinite(boxes).all(dim=1))
 
 
 def without_degenerate(targets: Targets, name: str) -> Targets:
