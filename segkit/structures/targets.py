@@ -62,6 +62,11 @@ class Targets:
         masks = None if self.masks is None else self.masks[index]
         return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])
 
+    def degenerate(self) -> Tensor:
+        """[N] bool: objects whose box has no width or height, is inside out, or is not finite."""
+        has_area = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1)
+        return ~(has_area & torch.isfinite(self.boxes).all(dim=1))
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
         """The same targets on a device; copies only what is elsewhere."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)

@@ -103,11 +103,10 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
 def without_degenerate(sample: Sample) -> Sample:
     """Without the objects whose box has no area or is not finite, as a file may have them; they count as ``dropped``."""
-    boxes = sample.targets.boxes
-    good = (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & torch.isfinite(boxes).all(dim=1)
-    if bool(good.all()):
+    bad = sample.targets.degenerate()
+    if not bool(bad.any()):
         return sample
-    return dataclasses.replace(sample, targets=sample.targets[good], dropped=sample.dropped + int((~good).sum()))
+    return dataclasses.replace(sample, targets=sample.targets[~bad], dropped=sample.dropped + int(bad.sum()))
 
 
 def _box_areas(boxes: torch.Tensor) -> torch.Tensor:

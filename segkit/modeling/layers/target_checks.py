@@ -6,9 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
-from segkit.modeling.layers.boxes import has_area
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -39,7 +37,7 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
     rows = []
     for i in filled:
         labels = targets[i].labels
-        rows.append(torch.stack([labels.min(), labels.max(), degenerate(targets[i].boxes).sum()]))
+        rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one wait for a device
         if not 0 <= lowest <= highest < num_classes:
@@ -52,14 +50,9 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
     return kept
 
 
-def degenerate(boxes: Tensor) -> Tensor:
-    """[N] bool: boxes [N, 4] without width or height, inside out, or not finite."""
-    return ~(has_area(boxes) & torch.isfinite(boxes).all(dim=1))
-
-
 def without_degenerate(targets: Targets, name: str) -> Targets:
     """The other objects, and a warning that counts those left out."""
-    bad = degenerate(targets.boxes)
+    bad = targets.degenerate()
     example = [round(value, 2) for value in targets.boxes[bad][0].tolist()]
     logger.warning(
         "%s: %d of %d objects are left out, for their boxes have no area or are not finite, as %s",
