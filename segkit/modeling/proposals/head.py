@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.windows import gather_windows
 from segkit.registry import RPN_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -63,3 +65,28 @@ class RPNHead(nn.Module):
             objectness.append(self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1))
             offsets.append(self.offsets(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4))
         return objectness, offsets
+
+    def at(self, features: Sequence[Tensor], images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``forward`` says of some anchors only: logits [S] and offsets [S, 4].
+
+        The losses see a few hundred anchors of hundreds of thousands. Worked out from the windows that these anchors
+        depend on, in place of the whole maps, they need next to no backward pass, and the maps' hidden values need not be kept.
+
+        Args:
+            features: as for ``forward``.
+            images: [S] the image of each anchor.
+            anchors: [S] its number in the order of ``forward``, all levels one after the other.
+        """
+        num_anchors = self.objectness.out_channels
+        depth = len(self.convs)
+        hidden, inside = gather_windows(features, images, anchors // num_anchors, radius=depth)
+        for number, conv in enumerate(self.convs, start=1):
+            assert isinstance(conv, nn.Conv2d)
+            hidden = F.relu(F.conv2d(hidden, conv.weight, conv.bias))
+            if number < depth:  # what the next one pads with is zero, not what this one makes of its own padding
+                hidden = hidden * inside[..., number:-number, number:-number].to(hidden.dtype)
+        kinds = anchors % num_anchors
+        objectness = self.objectness(hidden).flatten(1)  # [S, A]
+        offsets = self.offsets(hidden).reshape(-1, num_anchors, 4)
+        rows = torch.arange(len(anchors), device=anchors.device)
+        return objectness[rows, kinds], offsets[rows, kinds]

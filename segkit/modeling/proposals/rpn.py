@@ -33,11 +33,29 @@ class RPNOutput:
         anchors: [A_l, 4] a level.
         objectness: [B, A_l] logits a level.
         offsets: [B, A_l, 4] a level.
+        maps: the features that they are of, where the losses work out the anchors that they sample by themselves; logits and
+            offsets have no gradient then.
     """
 
     anchors: list[Tensor]
     objectness: list[Tensor]
     offsets: list[Tensor]
+    maps: list[Tensor] | None = None
+
+    def at(self, head: nn.Module, images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [S] and offsets [S, 4] of some anchors, given by image and number, with their gradient."""
+        if self.maps is not None:
+            return head.at(self.maps, images, anchors)  # type: ignore[operator]
+        return torch.cat(self.objectness, dim=1)[images, anchors], torch.cat(self.offsets, dim=1)[images, anchors]
+
+
+def answers_for_some(head: nn.Module) -> bool:
+    """Whether a head has a method ``at`` (see :class:`RPNHead`) that belongs to its ``forward``.
+
+    A subclass that changes ``forward`` alone has inherited one that does not.
+    """
+    definer = next(kind for kind in type(head).__mro__ if "forward" in vars(kind))
+    return "at" in vars(definer)
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register
@@ -112,9 +130,12 @@ class RPN(ProposalGenerator):
     def forward(self, features: Mapping[str, Tensor]) -> RPNOutput:
         """Score and move all anchors."""
         maps = [features[level] for level in self.levels]
-        objectness, offsets = self.head(maps)
         anchors = self.anchor_generator([(m.shape[-2], m.shape[-1]) for m in maps])
-        return RPNOutput(anchors, objectness, offsets)
+        if torch.is_grad_enabled() and answers_for_some(self.head):
+            with torch.no_grad():
+                objectness, offsets = self.head(maps)
+            return RPNOutput(anchors, objectness, offsets, maps)
+        return RPNOutput(anchors, *self.head(maps))
 
     @torch.no_grad()
     def scored_proposals(
@@ -153,9 +174,7 @@ class RPN(ProposalGenerator):
     ) -> dict[str, Tensor]:
         """``rpn_cls`` (is there an object?) and ``rpn_box`` (where?), over the sampled anchors of the batch."""
         anchors = torch.cat(output.anchors)
-        objectness = torch.cat(output.objectness, dim=1).float()
-        offsets = torch.cat(output.offsets, dim=1)
-        logits, labels, predicted, references, wanted = [], [], [], [], []
+        chosen, images, positives, references, wanted = [], [], [], [], []
         for i, image_targets in enumerate(targets):
             with torch.no_grad():
                 matches = match_targets(
@@ -166,22 +185,23 @@ class RPN(ProposalGenerator):
                     keep_best=True,
                 )
                 positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
-                references.append(anchors[positive])
-                wanted.append(image_targets.boxes[~image_targets.crowd][matches.objects[positive]])
-            sampled = torch.cat([positive, negative])
-            logits.append(objectness[i, sampled])
-            labels.append((torch.arange(len(sampled), device=sampled.device) < len(positive)).float())
-            predicted.append(offsets[i, positive])
-        count = max(1, sum(len(part) for part in labels))
-        classification = F.binary_cross_entropy_with_logits(torch.cat(logits), torch.cat(labels), reduction="sum")
+            references.append(anchors[positive])
+            wanted.append(image_targets.boxes[~image_targets.crowd][matches.objects[positive]])
+            chosen += [positive, negative]
+            images.append(torch.full((len(positive) + len(negative),), i, device=anchors.device))
+            positives += [torch.ones_like(positive, dtype=torch.bool), torch.zeros_like(negative, dtype=torch.bool)]
+        is_positive = torch.cat(positives)
+        logits, offsets = output.at(self.head, torch.cat(images), torch.cat(chosen))
+        classification = F.binary_cross_entropy_with_logits(logits.float(), is_positive.float(), reduction="sum")
         box = box_loss_sum(
-            torch.cat(predicted),
+            offsets[is_positive],
             torch.cat(references),
             torch.cat(wanted),
             BOX_WEIGHTS,
             kind=self.box_loss,
             beta=self.smooth_l1_beta,
         )
+        count = max(1, len(logits))
         return {
             "rpn_cls": classification / count * self.loss_weight,
             "rpn_box": box / count * self.loss_weight * self.box_loss_weight,

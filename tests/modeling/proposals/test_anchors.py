@@ -7,6 +7,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
+from segkit.modeling.proposals.rpn import RPNOutput
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -123,9 +124,8 @@ def test_losses_vanish_for_a_perfect_network():
     perfect = (matches.state == 1).float() * 60 - 30
     offsets = encode_boxes(objects[matches.objects], anchors, (1.0, 1.0, 1.0, 1.0))
     counts = [len(level) for level in output.anchors]
-    output.objectness[:] = perfect[None].split(counts, dim=1)
-    output.offsets[:] = offsets[None].split(counts, dim=1)
-    losses = rpn.losses(output, targets, None)
+    objectness, moved = perfect[None].split(counts, dim=1), offsets[None].split(counts, dim=1)
+    losses = rpn.losses(RPNOutput(output.anchors, list(objectness), list(moved)), targets, None)
     assert losses["rpn_cls"] < 1e-6 and losses["rpn_box"] < 1e-6
 
 
