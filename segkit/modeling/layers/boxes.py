@@ -72,8 +72,8 @@ def _suppress(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: floa
     """Indices kept, ascending; the boxes come best first."""
     if boxes.device.type != "cpu":
         return batched_nms(boxes, scores, groups, iou_threshold).sort().values
-    # Group by group on runs of sorted boxes: faster than torchvision's ways of any number of boxes, and without an
-    # offset, whose rounding shows in the overlap of small boxes.
+    # Group by group on slices of sorted boxes: not slower than either of torchvision's ways, and without an offset,
+    # whose rounding shows in the overlaps of small boxes.
     order = groups.argsort(stable=True)
     counts = groups[order].unique_consecutive(return_counts=True)[1].tolist()
     pieces = zip(boxes[order].split(counts), scores[order].split(counts), order.split(counts), strict=True)
