@@ -89,9 +89,9 @@ class PredictionsWriter:
         image_id = self.image_ids[name]
         height, width = detections.size
         self.content["images"].append({"id": image_id, "file_name": name, "height": height, "width": width})
+        masks = detections.masks  # pasted here, once, for their areas and their encoding
+        areas = None if masks is None else masks.areas().tolist()
         results = coco_results(detections, image_id, self.category_ids)
-        masks = detections.masks if results else None
-        areas = masks.areas().tolist() if masks is not None else None
         for i, result in enumerate(results):
             result["id"] = len(self.content["annotations"]) + 1
             result["iscrowd"] = 0

@@ -18,32 +18,35 @@ import torch
 from torch import Tensor
 
 from segkit.structures.mask_geometry import transpose
-from segkit.structures.runs import fill_runs, ragged_arange
+from segkit.structures.runs import Runs, fill_runs, ragged_arange
 from segkit.utils.errors import SegkitError
 
 
 def encode_rle(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> list[dict[str, Any]]:
     """Compressed RLE dicts (counts str) on the canvas, equal to pycocotools' of the dense masks."""
-    if len(extents) == 0:
-        return []
     columns = transpose(bits.cpu(), extents)[0].numpy()
-    strings = write_strings(*encode_counts(columns, extents.numpy(), canvas))
+    return encode_runs(find_runs(columns, extents.numpy(), canvas[0]), len(extents), canvas)
+
+
+def encode_runs(runs: Runs, count: int, canvas: tuple[int, int]) -> list[dict[str, Any]]:
+    """Compressed RLE dicts (counts str) of ``count`` objects from their runs."""
+    strings = write_strings(*count_runs(runs, count, canvas[0] * canvas[1]))
     return [{"size": list(canvas), "counts": string} for string in strings]
 
 
-def encode_counts(columns: np.ndarray, extents: np.ndarray, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """All objects' counts [C], one after the other, and how many each object has [N].
+def find_runs(columns: np.ndarray, extents: np.ndarray, height: int) -> Runs:
+    """The runs within the columns of crops.
 
     Args:
         columns: uint8 [P], the crops in column-major order.
         extents: [N, 4].
-        canvas: (H, W).
+        height: of the canvas.
     """
     x0, y0, x1, y1 = extents.T
     heights = y1 - y0
     sizes = heights * (x1 - x0)
     offsets = sizes.cumsum() - sizes
-    # Runs within a column of a crop. tops and ends are where columns start and end in the flat array.
+    # tops and ends are where columns start and end in the flat array.
     tall = np.repeat(heights, x1 - x0)
     ends = tall.cumsum()
     neighbour = np.zeros(len(columns) + 1, np.uint8)
@@ -53,27 +56,38 @@ def encode_counts(columns: np.ndarray, extents: np.ndarray, canvas: tuple[int, i
     neighbour[:-1] = columns
     neighbour[ends] = 0
     lengths = np.flatnonzero(columns > neighbour[1:]) + 1 - starts
-    owners = np.searchsorted(offsets + sizes, starts, side="right")
-    places = starts - offsets[owners]
-    column = places // np.maximum(heights, 1)[owners]
-    starts = (column + x0[owners]) * canvas[0] + places - column * heights[owners] + y0[owners]
-    ends = starts + lengths
+    objects = np.searchsorted(offsets + sizes, starts, side="right")
+    places = starts - offsets[objects]
+    column = places // np.maximum(heights, 1)[objects]
+    starts = (column + x0[objects]) * height + places - column * heights[objects] + y0[objects]
+    return Runs(objects, starts, starts + lengths)
+
+
+def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarray]:
+    """All objects' counts [C], one after the other, and how many each object has [N].
+
+    Args:
+        runs: of ``count`` objects.
+        count: N.
+        area: pixels of the canvas.
+    """
+    objects, starts, ends = runs
     # A run at the canvas's lower border goes on in one that starts at the upper border of the next column.
-    joined = (ends[:-1] == starts[1:]) & (owners[:-1] == owners[1:])
-    starts, owners = starts[np.append(True, ~joined)[: len(starts)]], owners[np.append(True, ~joined)[: len(starts)]]
-    ends = ends[np.append(~joined, True)[: len(ends)]]
+    joined = (ends[:-1] == starts[1:]) & (objects[:-1] == objects[1:])
+    first, last = np.ones(len(starts), bool), np.ones(len(starts), bool)
+    first[1:] = last[:-1] = ~joined
+    objects, starts, ends = objects[first], starts[first], ends[last]
     # Zeros before each run, the run, and the zeros after the last one unless there are none.
-    number = np.bincount(owners, minlength=len(extents))
+    number = np.bincount(objects, minlength=count)
     firsts = number.cumsum() - number
     before = np.append(0, ends[:-1])[: len(ends)]
     before[firsts[number > 0]] = 0
-    area = canvas[0] * canvas[1]
-    tail = np.full(len(extents), area)
+    tail = np.full(count, area)
     tail[number > 0] -= ends[(firsts + number - 1)[number > 0]]
     total = 2 * number + ((tail > 0) | (number == 0))
     slots = total.cumsum() - total
     counts = np.zeros(int(total.sum()), np.int64)
-    place = slots[owners] + 2 * (np.arange(len(owners)) - firsts[owners])
+    place = slots[objects] + 2 * (np.arange(len(objects)) - firsts[objects])
     counts[place], counts[place + 1] = starts - before, ends - starts
     tailed = total > 2 * number
     counts[(slots + total - 1)[tailed]] = tail[tailed]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.structures import InstanceMasks, paste_masks
+from segkit.structures import InstanceMasks, paste_masks, paste_rle
 
 SIZE = (4096, 4096)
 
@@ -39,6 +39,7 @@ STEPS = {
     "rle": lambda m: InstanceMasks.from_rle(m.to_rle()),
     "targets": lambda m: m.sample_targets(torch.arange(1000), m.boxes(), 28),
     "paste": lambda m: paste_masks(torch.ones(1000, 28, 28), m.boxes(), SIZE),
+    "paste to RLE": lambda m: paste_rle(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "polygons": lambda m: InstanceMasks.from_polygons(
         [[[x, y, x, b, r, b, r, y]] for x, y, r, b in m.extents.tolist()], SIZE
     ),
@@ -69,3 +70,11 @@ def test_round_trip_and_label_map(masks):
     values = np.unique(labels)[1:]
     assert len(cut) == len(values)
     assert cut.areas().tolist() == np.bincount(labels.reshape(-1))[values].tolist()
+
+
+def test_objects_as_large_as_the_image_are_pasted_in_strips():
+    probs = (torch.rand(3, 28, 28) > 0.3).float()
+    with LargestTensor() as mode:
+        rles = paste_rle(probs, torch.tensor([[-9.0, -9, 4100, 4100]]).repeat(3, 1), SIZE)
+    assert mode.largest < 10 * 2**20, f"{mode.largest / 2**20:.0f} MB"
+    assert 2**22 < sum(InstanceMasks.from_rle(rles[:1]).areas().tolist()) < 2**24
