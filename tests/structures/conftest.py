@@ -40,7 +40,7 @@ def draw_objects():
 def draw_cells():
     """A function (count, sides, size, seed) -> InstanceMasks: overlapping ellipses in boxes, never N x H x W."""
     from segkit.structures import InstanceMasks
-    from segkit.structures.ragged import tighten
+    from segkit.structures.ragged import pack, tighten
 
     def draw(count, sides, size, seed=0):
         rng = np.random.default_rng(seed)
@@ -49,9 +49,9 @@ def draw_cells():
             h, w = rng.integers(sides[0], sides[1] + 1, 2)
             top, left = rng.integers(0, size[0] - h + 1), rng.integers(0, size[1] - w + 1)
             y, x = np.mgrid[:h, :w] + 0.5
-            crops.append(((y / h * 2 - 1) ** 2 + (x / w * 2 - 1) ** 2 <= 1).reshape(-1))
+            crops.append(((y / h * 2 - 1) ** 2 + (x / w * 2 - 1) ** 2 <= 1).astype(np.uint8))
             extents.append([left, top, left + w, top + h])
-        bits = torch.from_numpy(np.concatenate(crops).astype(np.uint8))
-        return InstanceMasks(*tighten(bits, torch.tensor(extents)), size)
+        crops, tight = tighten(crops, torch.tensor(extents), range(count))
+        return InstanceMasks(pack(crops), tight, size)
 
     return draw
