@@ -85,39 +85,41 @@ def resize_crops(
     windows = torch.stack([x0, y0, x1, y1], 1)
     windows[~solid | (x1 <= x0) | (y1 <= y0)] = 0
     scale = torch.tensor([size[1] / canvas[1], size[0] / canvas[0]])
-    middles = ((extents[:, :2] + extents[:, 2:]) / 2 * scale).long().minimum(torch.tensor(size[::-1]) - 1)
-    middles[~solid] = -1
-    crops = Crops(bits.cpu(), extents)
-    resized, tight, rescued = threshold_windows(windows, lambda tiles, owners: crops.resized(tiles, owners, axes), middles)
-    return resized.to(bits.device), tight, rescued
+    device, bits = bits.device, bits.cpu()
+
+    def sample(tiles: Tensor, owners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return _sample_tiles(bits, extents, axes, tiles, owners)
+
+    def middles(objects: Tensor) -> Tensor:
+        places = (extents[objects, :2] + extents[objects, 2:]) / 2 * scale
+        pixels = places.long().minimum(torch.tensor(size[::-1]) - 1)
+        return pixels.masked_fill(~solid[objects, None], -1)
+
+    resized, tight, rescued = threshold_windows(windows, sample, middles)
+    return resized.to(device), tight, rescued
 
 
-@dataclass
-class Crops:
-    """What tiles of resized masks are computed from: flat ``bits`` on the CPU, and ``extents`` [N, 4]."""
-
-    bits: Tensor
-    extents: Tensor
-
-    def resized(self, tiles: Tensor, owners: Tensor, axes: list[Axis]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Groups of tiles with their values; see mask_sampling.Sampler."""
-        extents = self.extents[owners]
-        # The part of the crop that each tile needs.
-        old = []
-        for axis, k in zip(axes, (1, 0), strict=True):
-            low, high = axis.reaching(tiles[:, k], tiles[:, k + 2])
-            low = low.maximum(extents[:, k])
-            old += [low, high.minimum(extents[:, k + 2]).maximum(low)]
-        top, bottom, left, right = old
-        strides = extents[:, 2] - extents[:, 0]
-        starts = offsets_of(self.extents)[owners] + (top - extents[:, 1]) * strides + left - extents[:, 0]
-        heights, widths = heights_widths(tiles)
-        tall, wide = bottom - top, right - left
-        seen = (tall > 0) & (wide > 0)
-        for group in size_buckets(tall.maximum(heights) * seen, wide.maximum(widths) * seen, BUDGET):
-            images = gather_windows(self.bits, starts[group], strides[group], tall[group], wide[group])
-            x0, y0, x1, y1 = tiles[group].unbind(1)
-            lengths = int(heights[group].max()), int(widths[group].max())
-            rows = axes[0].taps(y0, y1, lengths[0], top[group], bottom[group])
-            columns = axes[1].taps(x0, x1, lengths[1], left[group], right[group])
-            yield group, sum_taps(images, rows, columns)
+def _sample_tiles(
+    bits: Tensor, extents: Tensor, axes: list[Axis], tiles: Tensor, owners: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Groups of tiles with their values; see mask_sampling.Sampler."""
+    crops = extents[owners]
+    # The part of the crop that each tile needs.
+    old = []
+    for axis, k in zip(axes, (1, 0), strict=True):
+        low, high = axis.reaching(tiles[:, k], tiles[:, k + 2])
+        low = low.maximum(crops[:, k])
+        old += [low, high.minimum(crops[:, k + 2]).maximum(low)]
+    top, bottom, left, right = old
+    strides = crops[:, 2] - crops[:, 0]
+    starts = offsets_of(extents)[owners] + (top - crops[:, 1]) * strides + left - crops[:, 0]
+    heights, widths = heights_widths(tiles)
+    tall, wide = bottom - top, right - left
+    seen = (tall > 0) & (wide > 0)
+    for group in size_buckets(tall.maximum(heights) * seen, wide.maximum(widths) * seen, BUDGET):
+        images = gather_windows(bits, starts[group], strides[group], tall[group], wide[group])
+        x0, y0, x1, y1 = tiles[group].unbind(1)
+        lengths = int(heights[group].max()), int(widths[group].max())
+        rows = axes[0].taps(y0, y1, lengths[0], top[group], bottom[group])
+        columns = axes[1].taps(x0, x1, lengths[1], left[group], right[group])
+        yield group, sum_taps(images, rows, columns)

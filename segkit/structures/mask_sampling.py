@@ -25,7 +25,9 @@ BUDGET = 1 << 17
 Sampler = Callable[[Tensor, Tensor], Iterator[tuple[Tensor, Tensor]]]
 
 
-def threshold_windows(windows: Tensor, sampler: Sampler, middles: Tensor) -> tuple[Tensor, Tensor, int]:
+def threshold_windows(
+    windows: Tensor, sampler: Sampler, middles: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, int]:
     """Masks of the values that are at least 0.5: (bits, extents) on the CPU, and how many were kept from being empty.
 
     Where no value of an object reaches 0.5 its largest pixel stays; where all are 0, as with a thin object between two
@@ -34,7 +36,7 @@ def threshold_windows(windows: Tensor, sampler: Sampler, middles: Tensor) -> tup
     Args:
         windows: int64 [N, 4], where an object's values may be above 0; of no area where nowhere.
         sampler: computes the values.
-        middles: int64 [N, 2]: x, y of the pixel to keep where all values are 0; negative for none.
+        middles: gives for objects [K] whose values are all 0 the pixel to keep, x, y [K, 2]; negative for none.
     """
     tiles, owners = cut_tiles(windows)
     tops, spots = torch.zeros(len(tiles)), torch.zeros(len(tiles), 2, dtype=torch.long)
@@ -54,10 +56,12 @@ def threshold_windows(windows: Tensor, sampler: Sampler, middles: Tensor) -> tup
     extents = _joined(tiles, owners, used, len(windows))
     # What would be empty keeps a pixel.
     peaks = torch.zeros(len(windows)).scatter_reduce(0, owners, tops, "amax")
-    kept = (extents[:, 2] == 0) & ((peaks > 0) | (middles >= 0).all(1))
     best_tiles = ((tops == peaks[owners]) & (tops > 0)).nonzero().squeeze(1)
-    pixels = middles.clone()
+    pixels = torch.full((len(windows), 2), -1)
     pixels[owners[best_tiles]] = spots[best_tiles] + tiles[best_tiles, :2]
+    unseen = (peaks == 0).nonzero().squeeze(1)
+    pixels[unseen] = middles(unseen)
+    kept = (extents[:, 2] == 0) & (pixels >= 0).all(1)
     extents = torch.where(kept[:, None], torch.cat([pixels, pixels + 1], 1), extents)
     pieces: list[list[int]] = [[] for _ in range(len(windows))]
     for number, owner in enumerate(owners.tolist()):

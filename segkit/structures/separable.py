@@ -58,7 +58,7 @@ def _sum_rows(images: Tensor, index: Tensor, weights: Tensor) -> Tensor:
 def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
     """Windows of crops as a stack, uint8 [n, largest height, largest width], on the bits' device.
 
-    What lies beyond a window's own height and width is arbitrary: the caller's weights are 0 there.
+    What lies beyond a window's own height and width is 0 on the CPU, elsewhere arbitrary: the caller's weights are 0.
 
     Args:
         bits: uint8 [P], not empty.
