@@ -17,8 +17,8 @@ from segkit.structures.ragged import heights_widths, pack, used_extents
 
 # Side of the tiles that windows are cut into.
 TILE = 64
-# Pixels of a stack of tiles: half a megabyte as fp32, and a few such are alive at a time.
-BUDGET = 1 << 17
+# Pixels of a stack of tiles: 400 KB as fp32, and a few such are alive at a time. Smaller stacks cost more calls.
+BUDGET = 3 << 15
 
 # (tiles [T, 4], their objects [T]) -> groups of tiles (numbers [n]) with fp32 values [n, h, w], each tile's in the top
 # left corner and 0 beyond it. Tiles that nothing reaches may be left out.
@@ -49,7 +49,7 @@ def threshold_windows(
         if len(low):
             best = values[low].flatten(1).argmax(1)
             spots[group[low]] = torch.stack([best % values.shape[2], best // values.shape[2]], 1)
-        stack = (values >= 0.5).view(torch.uint8)
+        stack = (values >= 0.5).contiguous().view(torch.uint8)
         used[group] = used_extents(stack.amax(1), stack.amax(2))
         places.update({number: (len(stacks), i) for i, number in enumerate(group.tolist())})
         stacks.append(stack.numpy())

@@ -34,7 +34,7 @@ def resample(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
 
 
 def sum_taps(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """As ``resample`` where few weights are not 0: [n, O, P] from uint8 images [n, H, W], on the CPU.
+    """As ``resample`` where few weights are not 0: [n, O, P], a transposed view, from uint8 images [n, H, W] on the CPU.
 
     Args:
         images: uint8 [n, H, W].
@@ -42,7 +42,7 @@ def sum_taps(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor,
             image have weight 0.
         columns: likewise, [n, P, taps].
     """
-    return _sum_rows(_sum_rows(images.float().transpose(1, 2), *columns).transpose(1, 2), *rows)
+    return _sum_rows(_sum_rows(images.float(), *rows).transpose(1, 2), *columns).transpose(1, 2)
 
 
 def _sum_rows(images: Tensor, index: Tensor, weights: Tensor) -> Tensor:

@@ -118,10 +118,10 @@ def randint(low: int, high: int, generator: torch.Generator) -> int:
 
 def interval(value: float | Sequence[float], name: str) -> tuple[float, float]:
     """(low, high) from one number, which stands for both directions, or a pair; ValueError for anything else."""
-    low, high = (-value, value) if isinstance(value, (int, float)) else (value if len(value) == 2 else (1, 0))
-    if not low <= high:
+    ends = (-value, value) if isinstance(value, (int, float)) else tuple(value)
+    if len(ends) != 2 or not ends[0] <= ends[1]:
         raise ValueError(f"{name}: expected one number from 0 on, or [low, high]; got {value}")
-    return float(low), float(high)
+    return float(ends[0]), float(ends[1])
 
 
 def check_probability(p: float) -> None:
