@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from segkit.data.formats.base import Dataset
 from segkit.data.samplers import Sampler
 from segkit.data.seeding import generator_for
-from segkit.data.transforms.base import Transform
+from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
@@ -51,20 +51,23 @@ class Draw:
 
 
 class TrainItems(TorchDataset):
-    """Augmented samples."""
+    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely."""
 
     def __init__(self, dataset: Dataset, transforms: Transform, seed: int) -> None:
         self.dataset = dataset
-        self.transforms = transforms
+        self.transforms = Compose([transforms])
         self.seed = seed
 
     def __getitem__(self, draw: Draw) -> Sample | Failure:
         numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
         try:
-            sample = self.transforms(self.dataset.load(draw.index), generator_for(self.seed, *numbers))
-            return without_degenerate(sample)
+            generator = generator_for(self.seed, *numbers)
+            return without_degenerate(self.transforms(self.dataset.load(draw.index), generator, self._load_other))
         except SegkitError as error:
             return Failure(str(error), error.key)
+
+    def _load_other(self, generator: torch.Generator) -> Sample:
+        return self.dataset.load(randint(0, len(self.dataset) - 1, generator))
 
 
 class TestItems(TorchDataset):
@@ -74,7 +77,8 @@ class TestItems(TorchDataset):
 
     def __init__(self, dataset: Dataset, transforms: Transform) -> None:
         self.dataset = dataset
-        self.transforms = transforms
+        self.transforms = Compose([transforms])
+        self.transforms.check_for_test()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -229,7 +233,11 @@ def build_test_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TestLoader:
-    """A loader of every image once (of this process's share), with ``annotations`` for evaluation."""
+    """A loader of every image once (of this process's share), with ``annotations`` for evaluation.
+
+    Raises:
+        SegkitError: a transform is for training only; when iterated, what was wrong with a file.
+    """
     items = TestItems(dataset, transforms)
     indices = range(rank, len(dataset), world_size)
     batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]

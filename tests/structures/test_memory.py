@@ -6,6 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from segkit.structures import InstanceMasks, paste_masks, paste_rle
+from segkit.structures.affine import affine_matrix
 
 SIZE = (4096, 4096)
 
@@ -34,6 +35,8 @@ STEPS = {
     "rot90": lambda m: m.rot90(),
     "crop": lambda m: m.crop(1000, 1000, 3000, 3100),
     "resize": lambda m: m.resize((3000, 3001)),
+    "affine": lambda m: m.affine(affine_matrix(SIZE, (3000, 3001), angle=30, scale=1.2), (3000, 3001)),
+    "without": lambda m: m.without(torch.ones(SIZE, dtype=torch.bool)),
     "index": lambda m: m[torch.arange(1000).flip(0)],
     "areas": lambda m: m.areas(),
     "rle": lambda m: InstanceMasks.from_rle(m.to_rle()),
