@@ -1,4 +1,4 @@
-"""What the annotations of a large data set take in memory, with worker processes that all read them.
+"""What the annotations of a large data set take in memory, with worker processes that all go through them.
 
 Measured in processes of their own, as the sum of the proportional set sizes (PSS: a page that several processes share
 counts in equal parts) of a loading process and its workers.
@@ -31,7 +31,8 @@ from segkit.utils.images import write_image
 PER_IMAGE = 100
 SIZE = (256, 256)
 CLASSES = 4
-CHUNK = 200  # images at a time
+CHUNK = 200  # images a batch
+LOADED = 4  # each so manieth image is loaded, masks and all: often enough to touch every page of what is mapped
 IMAGE_NAME = "image.png"
 
 
@@ -59,11 +60,12 @@ def write_annotations(file: Path, count: int) -> None:
 
 def annotation_memory(side: str, file: Path, workers: int) -> float | str:
     """Bytes that a process with the data set and ``workers`` of its own take, or why there is no figure."""
-    return output_of(__name__, side, str(file), str(workers))
+    cache = {"SEGKIT_CACHE": str(file.parent)}  # what is kept of large files goes with the file
+    return output_of(__name__, side, str(file), str(workers), environment=cache)
 
 
 class Reader(TorchDataset):
-    """Reads all annotations of an image; ``read`` gives how many an index has."""
+    """Goes through images; ``read`` gives how many objects one has."""
 
     def __init__(self, read: Callable[[int], int]) -> None:
         self.read = read
@@ -80,21 +82,21 @@ def reader(side: str, file: Path) -> tuple[Reader, int]:
         return Reader(lambda index: len(theirs._load_target(theirs.ids[index]))), len(theirs)
     ours = Coco(json=str(file), images=str(file.parent))
 
-    def read(index: int) -> int:  # an image now and then is loaded, as in training
-        return sum(ours.label_counts(index).values()) if index % CHUNK else len(ours.load(index).targets)
+    def read(index: int) -> int:
+        return sum(ours.label_counts(index).values()) if index % LOADED else len(ours.load(index).targets)
 
     return Reader(read), len(ours)
 
 
 def every_worker_all(images: int, workers: int) -> Iterator[list[int]]:
-    """Batches, which DataLoader gives its workers in turns, such that each worker reads every image."""
+    """Batches, which DataLoader gives its workers in turns, such that each worker gets every image."""
     for start in range(0, images, CHUNK):
         for _ in range(workers):
             yield list(range(start, min(start + CHUNK, images)))
 
 
 def total_memory(side: str, file: Path, workers: int) -> tuple[float, int]:
-    """Bytes of this process and its workers when each of them has read all annotations, and how many they read."""
+    """Bytes of this process and its workers when each of them went through all images, and how many objects they saw."""
     dataset, images = reader(side, file)
     gc.collect()
     batches = list(every_worker_all(images, workers))

@@ -25,8 +25,9 @@ MIB = 2**20
 NOTES = [
     "load: as in the part data, one image; paste: as in the part postprocess; training: a step as in the part train, "
     "with weights, gradients and the optimizer's state",
-    "annotations: memory of a process and its workers (PSS, shared pages counted once) when each worker has read them all, "
-    "less the same with one image; segkit: the format coco, torchvision: CocoDetection",
+    "annotations: memory of a process and its workers (PSS, shared pages counted once) when each worker went "
+    "through all images, less the same with one object; segkit: the format coco, the labels of each image and the masks of "
+    "every fourth; torchvision: CocoDetection, the dicts of each image",
 ]
 
 
