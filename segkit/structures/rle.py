@@ -100,13 +100,15 @@ def write_strings(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
     return [text[start:end] for start, end in pairwise(ends)]
 
 
-def parse_strings(strings: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of ``write_strings``."""
+def parse_strings(
+    strings: Sequence[str | bytes], numbers: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of ``write_strings``. A string that is broken is an error, which names the object by ``numbers``."""
     raw = [_ascii(string) for string in strings]
     broken = _broken(raw)
     if broken.any():
         i = int(broken.argmax())
-        raise SegkitError(f"objects[{i}]: not a compressed RLE: {strings[i]!r:.60}")
+        raise SegkitError(f"objects[{i if numbers is None else numbers[i]}]: not a compressed RLE: {strings[i]!r:.60}")
     return _parse(raw)
 
 
@@ -214,34 +216,15 @@ def decode_rle(
             raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
         size = tuple(rles[0]["size"])
     canvas = (int(size[0]), int(size[1]))
-    counts: list[np.ndarray] = []
-    packed: list[int] = []
     for i, rle in enumerate(rles):
         if tuple(rle["size"]) != canvas:
             raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(canvas)}")
-        if isinstance(rle["counts"], str | bytes):
-            packed.append(i)
-            counts.append(np.zeros(0, np.int64))
-        else:
-            counts.append(np.asarray(rle["counts"], dtype=np.int64))
-    if packed:
-        flat, lengths = parse_strings_of(rles, packed)
-        for i, part in zip(packed, np.split(flat, lengths.cumsum()[:-1]), strict=True):
-            counts[i] = part
-    lengths = np.array([len(part) for part in counts], np.int64)
-    flat = np.concatenate(counts) if counts else np.zeros(0, np.int64)
-    return *decode_counts(flat, lengths, np.arange(len(rles)), len(rles), canvas), canvas
-
-
-def parse_strings_of(rles: Sequence[Mapping[str, Any]], which: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """``parse_strings`` of some of the RLEs, with an error that names the object by its place among all."""
-    strings = [rles[i]["counts"] for i in which]
-    try:
-        return parse_strings(strings)
-    except SegkitError:
-        for i, string in zip(which, strings, strict=True):
-            try:
-                parse_strings([string])
-            except SegkitError as error:
-                raise SegkitError(str(error).replace("objects[0]", f"objects[{i}]")) from None
-        raise
+    packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
+    counts, lengths = parse_strings([rles[i]["counts"] for i in packed], packed)
+    if len(packed) < len(rles):
+        parsed = dict(
+            zip(packed, np.split(counts, lengths.cumsum()[:-1]), strict=False)
+        )  # of nothing there is one part
+        parts = [parsed[i] if i in parsed else np.asarray(rle["counts"], np.int64) for i, rle in enumerate(rles)]
+        counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
+    return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), canvas), canvas
