@@ -21,7 +21,7 @@ from segkit.utils.errors import SegkitError
 MAGIC = b"segkit arrays 1\n"
 _ALIGNMENT = 64
 _TAIL = struct.Struct("<QI")  # length of the JSON, CRC
-_PIECE = 1 << 22  # bytes read at a time by the check: the file is not to be in memory as a whole
+_PIECE = 1 << 18  # bytes read at a time by the check: the file is not to be in memory as a whole
 
 
 class ArrayWriter:

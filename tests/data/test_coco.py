@@ -147,6 +147,16 @@ def test_keys_in_any_order(coco_files):
         assert everything(Coco(**arguments)) == expected
 
 
+def test_without_annotations(coco_files):
+    dataset = Coco(**coco_files[0](annotations=[]))
+    assert (
+        len(dataset.load(1).targets) == 0
+        and dataset.label_counts(0) == {}
+        and dataset.ground_truth(0, dataset.load(0)) == []
+    )
+    assert "3 images have no objects" in dataset.summary()
+
+
 def everything(dataset):
     truth = [dataset.ground_truth(i, dataset.load(i)) for i in range(len(dataset))]
     counts = [dataset.label_counts(i) for i in range(len(dataset))]

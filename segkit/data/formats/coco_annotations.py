@@ -80,7 +80,7 @@ class Images:
             self.widths.append(width)
             self.names += name.encode("utf-8", "surrogatepass")
             self.name_ends.append(len(self.names))
-        ids = np.array(self.ids)
+        ids = np.asarray(self.ids)
         order = np.argsort(ids, kind="stable")
         again = order[1:][ids[order[1:]] == ids[order[:-1]]]
         if len(again):
@@ -142,8 +142,8 @@ class Annotations:
         if unknown is not None:
             ids = _ranges(sorted(categories.values()))
             self._fail(unknown[0], f"category_id {unknown[1]!r} is none of the file's categories, {ids}", unknown[1])
-        sizes, owners = np.array(self._rle_sizes).reshape(-1, 2), image[np.array(self._rles)]
-        expected = np.stack([np.array(images.heights)[owners], np.array(images.widths)[owners]], 1)
+        sizes, owners = np.asarray(self._rle_sizes).reshape(-1, 2), image[np.asarray(self._rles)]
+        expected = np.stack([np.asarray(images.heights)[owners], np.asarray(images.widths)[owners]], 1)
         wrong = (sizes != expected).any(1)
         if wrong.any():
             i = int(wrong.argmax())
@@ -249,10 +249,10 @@ def _mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
 
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Place of each wanted id among ids, and whether it is there."""
-    asked, there = np.array(wanted, np.int64), np.array(ids, np.int64)
+    asked, there = np.asarray(wanted), np.asarray(ids, np.int64)
     if len(there) == 0:
-        return np.zeros(len(asked), np.int64), np.zeros(len(asked), bool)
-    order = np.argsort(there)
+        return np.zeros(len(asked), np.int32), np.zeros(len(asked), bool)
+    order = np.argsort(there).astype(np.int32)
     places = order[np.searchsorted(there, asked, sorter=order).clip(max=len(there) - 1)]
     return places, there[places] == asked
 

@@ -165,23 +165,19 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
             raise SegkitError(f"{file}: is not in the COCO format: there is no list '{key}' ({have})", value=str(file))
     assert images is not None and categories is not None
     image, category = annotations.places(images, categories)
-    kinds, ends = np.frombuffer(annotations.kinds, np.uint8), np.array(annotations.ends)
-    starts = np.append(0, ends)[: len(ends)]
+    kinds, ends = np.asarray(annotations.kinds), np.asarray(annotations.ends)
     kept = np.flatnonzero(kinds != LEFT_OUT)
     kept = kept[np.argsort(image[kept], kind="stable")]
-    columns = {
-        "image_id": np.array(images.ids),
-        "height": np.array(images.heights),
-        "width": np.array(images.widths),
-        "name_end": np.array(images.name_ends),
-        "last": np.bincount(image[kept], minlength=len(images.ids)).cumsum(),
-        "names": np.frombuffer(images.names, np.uint8),
-        "category": category[kept],
-        "kind": kinds[kept],
-        "crowd": np.frombuffer(annotations.crowds, np.uint8)[kept],
-        "start": starts[kept],
-        "end": ends[kept],
-    }
-    for name, column in columns.items():
-        writer.add(name, column, DTYPES[name])
+    writer.add("image_id", np.asarray(images.ids), DTYPES["image_id"])
+    writer.add("height", np.asarray(images.heights), DTYPES["height"])
+    writer.add("width", np.asarray(images.widths), DTYPES["width"])
+    writer.add("name_end", np.asarray(images.name_ends), DTYPES["name_end"])
+    writer.add("names", np.asarray(images.names), DTYPES["names"])
+    # One after the other: together these columns would take as much again as what is there already.
+    writer.add("last", np.bincount(image[kept], minlength=len(images.ids)).cumsum(), DTYPES["last"])
+    writer.add("category", category[kept], DTYPES["category"])
+    writer.add("kind", kinds[kept], DTYPES["kind"])
+    writer.add("crowd", np.asarray(annotations.crowds)[kept], DTYPES["crowd"])
+    writer.add("end", ends[kept], DTYPES["end"])
+    writer.add("start", np.append(0, ends[:-1])[kept] if len(kept) else ends, DTYPES["start"])
     writer.finish({"origin": origin, "categories": categories, "skipped": annotations.skipped})
