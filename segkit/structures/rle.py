@@ -222,9 +222,8 @@ def decode_rle(
     packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
     counts, lengths = parse_strings([rles[i]["counts"] for i in packed], packed)
     if len(packed) < len(rles):
-        parsed = dict(
-            zip(packed, np.split(counts, lengths.cumsum()[:-1]), strict=False)
-        )  # of nothing there is one part
-        parts = [parsed[i] if i in parsed else np.asarray(rle["counts"], np.int64) for i, rle in enumerate(rles)]
+        parsed = iter(np.split(counts, lengths.cumsum()[:-1]))
+        given = [rle["counts"] for rle in rles]
+        parts = [next(parsed) if isinstance(one, str | bytes) else np.asarray(one, np.int64) for one in given]
         counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
     return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), canvas), canvas

@@ -1,6 +1,7 @@
 import copy
 import itertools
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,7 @@ def test_from_the_cache_all_is_the_same(coco_files, tmp_path, monkeypatch):
     assert everything(Coco(**arguments)) == expected
     monkeypatch.setattr(coco_table, "write_table", None)  # it is not read again
     assert everything(Coco(**arguments)) == expected
+    assert everything(pickle.loads(pickle.dumps(Coco(**arguments)))) == expected  # as a spawned worker gets it
     # What does not stand in the JSON is not taken from the cache: the classes that are asked for, the image files.
     assert Coco(**arguments, classes=["dust", "fibre", "cell"]).load(0).targets.labels.tolist() == [2, 0, 2]
     (Path(arguments["images"]) / "z.png").unlink()

@@ -52,6 +52,7 @@ def test_every_cut_is_found(tmp_path, monkeypatch, chunk):
         ("{images: []}", "expected a key in double quotes at character 1"),
         ('{"a" []}', "expected ':' at character 5"),
         ('{"a": [' + "[" * 100000 + "]", "nested too deeply"),
+        ('{"a": [' + "7" * 5000 + "]}", r"limit .* in a\[0\]"),
         ("[1, 2]", "it is no mapping"),
         ("3", "it is no mapping"),
         ("cells", "Expecting value at character 0"),

@@ -30,7 +30,8 @@ class Coco(Dataset):
     COCO's published numbers do.
 
     Args:
-        json: the annotation file.
+        json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
+            ``$SEGKIT_CACHE``, by default ``~/.cache/segkit``, whose files may be deleted at any time.
         images: the folder that its file names are relative to.
         classes: names in the order of the labels; by default the file's categories by ascending id.
     """

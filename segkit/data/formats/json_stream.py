@@ -125,6 +125,8 @@ class _Scanner:
                     self.fail(error.msg, error.pos)
             except RecursionError:
                 self.fail("nested too deeply")
+            except ValueError as error:  # an integer of more digits than Python reads
+                self.fail(str(error))
             else:
                 # A number may go on, as 1 does in 1e+5; three characters further one that does not is at its end.
                 if end + 3 <= len(self.window) or self.ended:
