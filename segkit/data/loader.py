@@ -10,7 +10,7 @@ import dataclasses
 import math
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.formats.base import Dataset
+from segkit.data.grouping import batch_by_group, orientations
 from segkit.data.samplers import Sampler
 from segkit.data.seeding import generator_for
 from segkit.data.transforms.base import Compose, Transform, randint
@@ -98,10 +99,19 @@ class EpochBatches:
     An epoch's last incomplete batch is dropped: another epoch's order has other images there, and every step averages
     over equally many. Where there are fewer images than a batch holds, an epoch is one batch, filled from as many
     of the sampler's epochs as it takes: images repeat in it, each time augmented otherwise.
+
+    With ``groups``, the group of each image, a batch holds images of one group: the epoch's images are the same, in
+    another order. What is left of the groups in the end makes up the epoch's last batches.
     """
 
     def __init__(
-        self, sampler: Sampler, batch_size: int, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        start_iteration: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        groups: Sequence[int] | None = None,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise SegkitError(f"data.batch_size: expected a multiple of the {world_size} processes; got {batch_size}")
@@ -109,6 +119,7 @@ class EpochBatches:
         self.batch_size = batch_size
         self.start_iteration = start_iteration
         self.rank, self.world_size = rank, world_size
+        self.groups = groups
         length = len(sampler.epoch_indices(0))
         if length == 0:
             raise SegkitError("there are no training images", key="data.train")
@@ -123,7 +134,10 @@ class EpochBatches:
             for index in self.sampler.epoch_indices(number):
                 draws.append(Draw(number, index, seen[index]))
                 seen[index] += 1
-        return draws[: self.iterations_per_epoch * self.batch_size]
+        draws = draws[: self.iterations_per_epoch * self.batch_size]
+        if self.groups is None:
+            return draws
+        return batch_by_group(draws, [self.groups[draw.index] for draw in draws], self.batch_size)
 
     def batch(self, iteration: int) -> list[Draw]:
         """The samples of one iteration's batch."""
@@ -195,6 +209,7 @@ def build_train_loader(
     seed: int,
     num_workers: int = 0,
     start_iteration: int = 0,
+    aspect_ratio_grouping: bool = False,
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -209,6 +224,7 @@ def build_train_loader(
         seed: of the augmentation.
         num_workers: processes that load; 0 loads in this one.
         start_iteration: how many batches to skip, without loading them.
+        aspect_ratio_grouping: put wide images and high images into different batches; asks for the size of each image.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         rank: number of this process, of ``world_size``; each gets its share of every batch.
         world_size: number of training processes.
@@ -217,7 +233,8 @@ def build_train_loader(
     """
     if len(dataset) == 0:
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
-    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size)
+    groups = orientations(dataset) if aspect_ratio_grouping else None
+    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups)
     items = TrainItems(dataset, transforms, seed)
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)

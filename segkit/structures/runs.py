@@ -65,6 +65,7 @@ def fill_runs(
     # +1 where a run starts, -1 where it ends: the running sum counts the runs that cover a pixel.
     steps = np.zeros(int(sizes.sum()) + 1, np.int32)
     line = offsets[objects] + (rows - extents[objects, 1]) * widths[objects] - extents[objects, 0]
-    np.add.at(steps, line + starts, 1)
-    np.add.at(steps, line + ends, -1)
+    one = np.ones(len(line), np.int32)  # an array of the same type: with a plain 1 this takes 20 times as long
+    np.add.at(steps, line + starts, one)
+    np.subtract.at(steps, line + ends, one)
     return (np.cumsum(steps[:-1], out=steps[:-1]) > 0).view(np.uint8), extents
