@@ -14,11 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, EvaluatedImage, IouType, match
+from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, EvaluatedImage, IouType, ground_truth, match
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.results import coco_results, write_json
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
+from segkit.utils.garbage import no_garbage_search
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -101,8 +102,11 @@ class CocoEvaluator(Evaluator):
             assert tuple(found.size) == tuple(size), (found.size, size)
             # Only what the metrics need stays: encoded masks, not the probabilities.
             results = coco_results(found, image_id, self.category_ids, masks="segm" in self.iou_types)
-            self._images[image_id] = EvaluatedImage((int(size[0]), int(size[1])), truth, results, found.labels.tolist())
+            self._images[image_id] = EvaluatedImage(
+                (int(size[0]), int(size[1])), truth, results, found.labels.cpu().numpy().tolist()
+            )
 
+    @no_garbage_search()  # half of the time with 50,000 objects
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:
             self.write_results(Path(self.results_dir) / RESULTS_NAME)
@@ -117,12 +121,13 @@ class CocoEvaluator(Evaluator):
                 for image in images
             ]
         num_classes = 1 if self.class_agnostic else len(self.classes)
+        truth = ground_truth(images, num_classes, masks="segm" in self.iou_types)
         metrics: dict[str, float] = {}
         for iou_type in self.iou_types:
             limits = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(match(images, num_classes, iou_type, limits))
+            values = self._summary(match(truth, images, iou_type, limits))
             for threshold in self.score_thresholds:
-                curves = match(images, num_classes, iou_type, [self.max_detections], threshold)
+                curves = match(truth, images, iou_type, [self.max_detections], threshold)
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
                 values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})

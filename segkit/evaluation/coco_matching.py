@@ -65,38 +65,49 @@ class EvaluatedImage:
     labels: Sequence[int]
 
 
-def match(
-    images: Sequence[EvaluatedImage],
-    num_classes: int,
-    iou_type: IouType,
-    limits: Sequence[int],
-    score_threshold: float = 0.0,
-) -> Curves:
-    """Match detections with ground truth as COCO does.
+def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+    """hotcoco's data set of the images' objects, which serves all evaluations of them.
 
     Ids are positions here, so that files may have any: 0, negative, beyond 64 bits.
 
     Args:
         images: there must be an object in one of them.
         num_classes: K.
-        iou_type: what overlaps: boxes or masks.
-        limits: ascending numbers of detections an image and class.
-        score_threshold: detections below are left out.
+        masks: whether masks will be matched.
     """
-    from hotcoco import COCO, COCOeval
+    from hotcoco import COCO
 
-    keys = ("bbox", "area", "segmentation") if iou_type == "segm" else ("bbox", "area")
     annotations = [
-        {"image_id": number, "category_id": item["label"] + 1, "iscrowd": int(item["iscrowd"])}
-        | {key: item[key] for key in keys}
+        {"image_id": number, "category_id": item["label"] + 1, "iscrowd": int(item["iscrowd"]), "bbox": item["bbox"],
+         "area": item["area"], **({"segmentation": item["segmentation"]} if masks else {})}
         for number, image in enumerate(images, 1)
         for item in image.truth
-    ]
+    ]  # fmt: skip
     for number, annotation in enumerate(annotations, 1):
         annotation["id"] = number
     sizes = [{"id": number, "height": image.size[0], "width": image.size[1]} for number, image in enumerate(images, 1)]
     categories = [{"id": label + 1, "name": str(label)} for label in range(num_classes)]
-    truth = COCO({"images": sizes, "categories": categories, "annotations": annotations})
+    return COCO({"images": sizes, "categories": categories, "annotations": annotations})
+
+
+def match(
+    truth: Any,
+    images: Sequence[EvaluatedImage],
+    iou_type: IouType,
+    limits: Sequence[int],
+    score_threshold: float = 0.0,
+) -> Curves:
+    """Match detections with ground truth as COCO does.
+
+    Args:
+        truth: :func:`ground_truth` of the images.
+        images: with the detections.
+        iou_type: what overlaps: boxes or masks.
+        limits: ascending numbers of detections an image and class.
+        score_threshold: detections below are left out.
+    """
+    from hotcoco import COCOeval
+
     # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's tools
     # take the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
     shape = "segmentation" if iou_type == "segm" else "bbox"
