@@ -166,6 +166,7 @@ def build_trainer(
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
+    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     hooks = build_default_hooks(
         log_period=train_cfg.log_period,
         checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
@@ -174,9 +175,9 @@ def build_trainer(
         evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(epoch),
         eval_losses=train_cfg.eval_losses,
-        best_metric=choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses),
+        best_metric=best_metric,
         best_min_gain=train_cfg.best_min_gain,
-        early_stopping=build_early_stopping(cfg, evaluators),
+        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,
@@ -207,13 +208,15 @@ def build_trainer(
     return trainer
 
 
-def build_early_stopping(cfg: Config, evaluators: list[Any]) -> EarlyStopping | None:
+def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -> EarlyStopping | None:
     """The hook of ``train.early_stopping``; None where it is null.
 
+    Args:
+        best_metric: what has to gain where no other metric is named.
     Raises:
         SegkitError: nothing is evaluated, or not that metric.
     """
-    settings, losses = cfg.train.early_stopping, cfg.train.eval_losses
+    settings, metric = cfg.train.early_stopping, best_metric
     if settings is None:
         return None
     if cfg.data.val is None:
@@ -221,8 +224,9 @@ def build_early_stopping(cfg: Config, evaluators: list[Any]) -> EarlyStopping | 
             "train.early_stopping: data.val is null, so nothing is evaluated; set train.early_stopping=null",
             key="train.early_stopping",
         )
-    key = "train.early_stopping.metric" if settings.metric is not None else "train.best_metric"
-    metric = choose_metric(settings.metric or cfg.train.best_metric, evaluators, losses=losses, key=key)
+    if settings.metric is not None:
+        key = "train.early_stopping.metric"
+        metric = choose_metric(settings.metric, evaluators, losses=cfg.train.eval_losses, key=key)
     return EarlyStopping(metric, patience=settings.patience, min_gain=settings.min_gain)
 
 

@@ -92,7 +92,7 @@ def test_from_the_configuration():
 
     def build(*overrides):
         cfg = load_config("segkit://quickstart.yaml", list(overrides))
-        return build_early_stopping(cfg, evaluators)
+        return build_early_stopping(cfg, evaluators, cfg.train.best_metric)
 
     assert build() is None
     hook = build("train.early_stopping={patience: 4, min_gain: 0.01}", "train.best_metric=bbox/AP50")

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from fakes import FakeLoader, FakeModel, make_trainer
 
-ITERATIONS = 400
+ITERATIONS = 200
 SETTINGS = {
     "default": {},
     "all": {"accumulate": 1, "ema_decay": 0.99, "clip_value": 1.0, "max_skipped": 5},
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     logging.disable()
     torch.set_num_threads(1)
     times = {name: [] for name in ("bare", *SETTINGS)}
-    for _ in range(7):  # in turns
+    for _ in range(15):  # in turns
         times["bare"].append(bare())
         for name, settings in SETTINGS.items():
             times[name].append(run(settings))
