@@ -26,8 +26,8 @@ def main() -> int:
     if not found:
         from segkit.engine.environment import device_problems, machine_notes, machine_rows  # needs all of them
 
-        rows += machine_rows()
         found += device_problems()
+        rows += machine_rows(free_memory=not found)
         notes += machine_notes()
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:{width}}  {value}" for name, value in rows))

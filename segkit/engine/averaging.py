@@ -35,6 +35,7 @@ class AveragedWeights:
         self.decay = decay
         self._model = model
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._in_use = False
         self.restart()
 
     @torch.no_grad()
@@ -58,11 +59,12 @@ class AveragedWeights:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """The model has the averaged weights in here, and its own afterwards. Nothing is copied."""
-        self._exchange()
         try:
+            self._exchange()  # inside: a Ctrl-C that it held back is raised here
             yield
         finally:
-            self._exchange()
+            if self._in_use:
+                self._exchange()
 
     def restart(self) -> None:
         """Starts from the weights that the model has now."""
@@ -71,6 +73,7 @@ class AveragedWeights:
 
     def model_state(self) -> dict[str, Tensor]:
         """The model's state dict with the averaged weights."""
+        assert not self._in_use, "the two are exchanged"
         return {**self._model.state_dict(), **self._named(self._average)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,6 +89,7 @@ class AveragedWeights:
     @torch.no_grad()
     def _exchange(self) -> None:
         with delayed_interrupt():
+            self._in_use = not self._in_use
             for i, parameter in enumerate(self._parameters):
                 parameter.data, self._average[i] = self._average[i], parameter.data
 

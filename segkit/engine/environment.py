@@ -25,17 +25,21 @@ def environment_table(device: torch.device) -> str:
     return "\n".join([tabulate(rows, tablefmt="plain", disable_numparse=True), *machine_notes()])
 
 
-def machine_rows() -> list[tuple[str, str]]:
-    """Processors, memory and GPUs, for a table."""
+def machine_rows(*, free_memory: bool = False) -> list[tuple[str, str]]:
+    """Processors, memory and GPUs, for a table.
+
+    Args:
+        free_memory: also what is free on each GPU; asking for it takes some memory on all of them.
+    """
     rows = [("processors", f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads")]
     if memory := memory_gib():
         rows.append(("memory", f"{memory:.0f} GiB"))
     for i in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(i)
-        name = torch.cuda.get_device_name(i)
-        rows.append((f"cuda:{i}", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"))
-    if torch.version.cuda:
-        rows.append(("cuda", f"torch was built for {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"))
+        properties = torch.cuda.get_device_properties(i)
+        free = f", {torch.cuda.mem_get_info(i)[0] / 2**30:.0f} GiB free" if free_memory else ""
+        rows.append((f"cuda:{i}", f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB){free}"))
+    cuda = f"for {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if torch.version.cuda else "without it"
+    rows.append(("cuda", f"torch was built {cuda}"))
     if torch.backends.mps.is_available():
         rows.append(("mps", "available"))
     return rows
@@ -57,14 +61,9 @@ def machine_notes() -> list[str]:
     """What works, and could work better."""
     notes = []
     if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
-        built = (
-            f"is built for CUDA {torch.version.cuda}: its driver may be too old"
-            if torch.version.cuda
-            else "has no CUDA"
-        )
-        notes.append(
-            f"there is an NVIDIA driver, but torch {torch.__version__} sees no GPU and {built}; see pytorch.org"
-        )
+        cuda = torch.version.cuda
+        reason = f"it is built for CUDA {cuda}: the driver may be older" if cuda else "it is built without CUDA"
+        notes.append(f"there is an NVIDIA driver, but torch {torch.__version__} sees no GPU: {reason}; see pytorch.org")
     shared = Path("/dev/shm")
     if shared.is_dir() and (size := shutil.disk_usage(shared).total) < SHARED_MEMORY:
         notes.append(

@@ -97,7 +97,10 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        assert not max_skipped or check_period == 1, "a step can only be left out where each is looked at"
+        if max_skipped and check_period != 1:
+            raise ValueError(f"max_skipped takes a check_period of 1, got {check_period}")
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
         self.model: Any = model  # an nn.Module with ``losses`` and ``predict``
         self.optimizer = optimizer
         self.schedule = schedule

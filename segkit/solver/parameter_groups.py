@@ -101,6 +101,9 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
 
     A group's ``lr`` becomes the optimizer's times ``lr_factor``, which the group then has too (for the schedule), as it has
     the ``param_names``. Parameters keep their order.
+
+    Raises:
+        SegkitError: a setting gives a weight decay, and the optimizer has none.
     """
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     own = (p for group in optimizer.param_groups for p in group["params"] if id(p) not in name_of)
@@ -116,6 +119,8 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
             part["lr"] = group["lr"] * setting.lr_factor
             part["lr_factor"] = setting.lr_factor
             if setting.weight_decay is not None:
+                if "weight_decay" not in group:
+                    raise SegkitError("solver.parameters: the optimizer has no weight_decay", key="solver.parameters")
                 part["weight_decay"] = setting.weight_decay
             groups.append({**part, "params": members})
     optimizer.param_groups.clear()

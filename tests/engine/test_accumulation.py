@@ -106,14 +106,14 @@ def test_a_proposal_network_where_the_counts_are_equal():
     cfg = load_config(
         "segkit://quickstart.yaml",
         [
-            "model={name: ProposalNetwork, backbone: {name: ConvNeXt, arch: atto, layer_scale: 1.0}, "
+            "model={name: ProposalNetwork, backbone: {name: TinyNet, width: 8}, "
             "neck: {name: FPN, out_channels: 16}, proposal_generator: {name: RPN, head: {name: RPNHead}, "
             "anchor_generator: {name: AnchorGenerator, sizes: [[16], [32], [64], [96], [128]]}, "
             "samples: 100000, positive_fraction: 1.0, foreground_iou: 0.5, background_iou: 0.5}}",
         ],
     )
     torch.manual_seed(0)
-    model = build_model(cfg, 1)
+    model = build_model(cfg, 1).eval()  # its batch norms would look across images
     generator = torch.Generator().manual_seed(1)
     images = [torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8, generator=generator) for _ in range(2)]
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
@@ -132,3 +132,9 @@ def test_a_proposal_network_where_the_counts_are_equal():
 
     for large, small in zip(gradients([[0, 1]]), gradients([[0], [1]]), strict=True):
         assert torch.allclose(large, small, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{"accumulate": 0}, {"max_skipped": 1, "check_period": 3}])
+def test_settings_that_cannot_be(tmp_path, settings):
+    with pytest.raises(ValueError, match=r"must be 1 or more|takes a check_period of 1"):
+        make_trainer(tmp_path, **settings)

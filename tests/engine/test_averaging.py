@@ -1,6 +1,8 @@
 """The moving average of the weights: its arithmetic, when it is used, what a checkpoint holds of it."""
 
 import logging
+import os
+import signal
 
 import pytest
 import torch
@@ -60,6 +62,26 @@ def test_in_use_and_back_also_after_an_error():
         raise ZeroDivisionError
     assert torch.equal(model.layers[0].weight, own)
     assert torch.equal(averaged.model_state()["layers.0.weight"], average)
+
+
+def test_ctrl_c_while_they_are_exchanged():
+    model = FakeModel()
+    averaged = AveragedWeights(model, 0.8)
+    with torch.no_grad():
+        model.layers[0].weight.add_(1)
+    own = model.layers[0].weight.detach().clone()
+    named_parameters = averaged._parameters
+
+    class Pressing(list):
+        def __iter__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            averaged._parameters = named_parameters
+            return super().__iter__()
+
+    averaged._parameters = Pressing(named_parameters)
+    with pytest.raises(KeyboardInterrupt), averaged.in_use():
+        pytest.fail("it was raised before the block")
+    assert torch.equal(model.layers[0].weight, own)
 
 
 def test_shared_and_frozen_parameters():

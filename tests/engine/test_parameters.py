@@ -1,6 +1,8 @@
 """From the configuration to parameter groups: freezing, factors by pattern and by depth, the batch's size, the table."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,8 @@ from segkit.modeling.build import build_model
 from segkit.solver.parameter_groups import parameter_settings, regroup
 from segkit.solver.schedules import Cosine
 from segkit.utils.errors import SegkitError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +139,18 @@ def test_resumed_with_other_rules(tmp_path):
     other.loader = FakeLoader(5)
     other.train()
     assert other.iteration == 12
+
+
+def test_what_the_documentation_shows(cfg, tmp_path):
+    """docs/training.md: its blocks load, its keys and commands are there."""
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for i, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)):
+        (tmp_path / f"{i}.yaml").write_text(f"_BASE_: segkit://quickstart.yaml\n{block}")
+        found = load_config(tmp_path / f"{i}.yaml")
+    assert found.hooks[0].name == "Profiler"
+    model = build_model(load_config("segkit://quickstart.yaml"), 1)
+    rules = load_config(tmp_path / "0.yaml")
+    freeze(model, rules.solver.parameters)
+    build_optimizer(rules, model)
+    for key, value in re.findall(r"`((?:train|solver)\.\w+): ([^`]+)`", text):
+        cfg.with_overrides([f"{key}={value}"])

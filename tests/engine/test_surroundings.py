@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from fakes import FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
-from test_setup import _logging, config  # noqa: F401  # a fixture
+from test_setup import config
+from test_validation_losses import run
 
-from segkit.engine import read_checkpoint, setup
+from segkit.engine import setup
 from segkit.engine.environment import check_single_process, nondeterminism_told, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
@@ -156,20 +157,16 @@ def test_weights_and_resume(tmp_path):
 
 
 def test_a_whole_deterministic_run_agrees_to_the_bit(tmp_path):
-    """With the real model: none of its operations is without a deterministic kernel."""
+    """With a real model: none of its operations is without a deterministic kernel."""
     try:
-        states = []
+        trainers = []
         for name in "ab":
-            overrides = [
-                "train.deterministic=true",
-                "train.iterations=2",
-                "train.eval_period=0",
-                "train.checkpoint_period=0",
-            ]
-            cfg = config(tmp_path / name, *overrides, "data.val=null", "train.accumulate=2", "train.ema_decay=0.9")
-            setup.train(cfg)
-            states.append(read_checkpoint(tmp_path / name / "model_final.pth"))
-        for part in (lambda state: state["model"], lambda state: state["averaged"]["weights"]):
-            assert all(torch.equal(value, part(states[1])[name]) for name, value in part(states[0]).items())
+            seed_everything(1, deterministic=True)
+            trainers.append(run(tmp_path / name, "data.val=null", "train.accumulate=2", "train.ema_decay=0.9")[0])
+        for states in (
+            [trainer.model.state_dict() for trainer in trainers],
+            [trainer.averaged.model_state() for trainer in trainers],
+        ):
+            assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     finally:
         seed_everything(1)

@@ -117,3 +117,10 @@ def test_a_state_without_names_is_taken_as_it_is():
     other = torch.optim.AdamW(model.parameters(), lr=0.1)
     regroup(other, model, settings())
     assert reordered_state(state, other) == state
+
+
+def test_a_weight_decay_for_an_optimizer_without():
+    model = net()
+    optimizer = torch.optim.Rprop(model.parameters(), lr=0.1)
+    with pytest.raises(SegkitError, match=r"solver.parameters: the optimizer has no weight_decay"):
+        regroup(optimizer, model, settings({"match": "head", "weight_decay": 0}))
