@@ -17,9 +17,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in output_dir")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the run's best model, or --weights")
+    parser.add_argument("--dry-run", action="store_true", help="one batch through everything, in a temporary folder")
     parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit's or torchvision's")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides: train.epochs 3, data.batch_size=2")
     options = parser.parse_intermixed_args(arguments)
+    if options.dry_run and (options.resume or options.eval_only):
+        parser.error("--dry-run tries the start of a run; --resume and --eval-only do not go with it")
     if options.config_file is None:
         parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")
     return options
@@ -44,6 +47,12 @@ def main(options: argparse.Namespace) -> None:
     from segkit.config.loader import load_config
 
     cfg = load_config(options.config_file, options.opts)  # a mistake in it is told before the engine is imported
+
+    if options.dry_run:
+        from segkit.engine.dry_run import dry_run
+
+        dry_run(cfg, weights=options.weights)
+        return
 
     from segkit.engine.setup import train
 

@@ -79,5 +79,7 @@ DETECTRON2_NAMES = {
     "SOLVER.CHECKPOINT_PERIOD": "train.checkpoint_period",
     "SOLVER.AMP.ENABLED": "train.precision",
     "SOLVER.CLIP_GRADIENTS.ENABLED": "solver.clip_norm",
-    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": "solver.clip_norm",
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": "solver.clip_value",
+    "SOLVER.REFERENCE_WORLD_SIZE": "solver.base_batch_size",
+    "SOLVER.BACKBONE_MULTIPLIER": "solver.parameters",
 }

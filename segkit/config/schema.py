@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from segkit.config.nodes import Node
 from segkit.config.overrides import apply_overrides, apply_values
+from segkit.config.parameter_rule import ParameterRule
 from segkit.config.period import Period
 from segkit.config.spec import Spec, to_plain
 from segkit.config.specs import Resolver
@@ -76,7 +77,9 @@ class DataConfig:
     test_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms for evaluation and prediction, in order")
     ] = _specs(Spec(name="ResizeShortestEdge", sizes=[800], max_size=1333))
-    batch_size: Annotated[int, Bounds(1), Help("training images a step, over all processes")] = 4
+    batch_size: Annotated[
+        int, Bounds(1), Help("training images a batch, over all processes; a step takes train.accumulate batches")
+    ] = 4
     test_batch_size: Annotated[int, Bounds(1), Help("images a step of evaluation")] = 1
     num_workers: Annotated[
         int, Bounds(0), Help("loader processes; their number changes speed only, never the batches")
@@ -103,6 +106,39 @@ class SolverConfig:
     clip_norm: Annotated[
         float | None, Bounds(0, open_low=True), Help("the gradient's norm is cut to this; null: left alone")
     ] = None
+    clip_value: Annotated[
+        float | None,
+        Bounds(0, open_low=True),
+        Help("each component of the gradient is cut to this, before clip_norm; null: left alone"),
+    ] = None
+    base_batch_size: Annotated[
+        int | None,
+        Bounds(1),
+        Help(
+            "the images a step for which the learning rate is given: another number scales all learning rates in "
+            "proportion; null: they are taken as they are"
+        ),
+    ] = None
+    layer_decay: Annotated[
+        float | None,
+        Bounds(0, 1, open_low=True),
+        Help("learning rates are multiplied by this for each backbone stage back from the last, itself included"),
+    ] = None
+    parameters: Annotated[
+        tuple[ParameterRule, ...],
+        Help("rules for some: {match: 'backbone.*', lr_factor: 0.1, weight_decay: 0} or {match: ..., freeze: true}"),
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingConfig:
+    """``train.early_stopping``: when the run ends before its time."""
+
+    patience: Annotated[int, Bounds(1), Help("evaluations in a row without a gain that end the run")] = 5
+    metric: Annotated[
+        str | None, Help("what has to gain, as val/loss/total (lower is better); null: train.best_metric")
+    ] = None
+    min_gain: Annotated[float, Bounds(0), Help("a gain is more than this over the best so far (AP is in 0..1)")] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +149,11 @@ class TrainConfig:
         int | None, Bounds(1), Help("passes over the data; or give iterations, the later setting wins")
     ] = 20
     iterations: Annotated[int | None, Bounds(1), Help("optimizer steps, as the alternative to epochs")] = None
+    accumulate: Annotated[
+        int,
+        Bounds(1),
+        Help("batches a step, their gradients averaged: the step of a larger batch with a batch's memory"),
+    ] = 1
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], Help("arithmetic of the network; fp16 with a loss scaler. Boxes stay fp32")
     ] = "fp32"
@@ -127,6 +168,22 @@ class TrainConfig:
     eval_losses: Annotated[
         bool, Help("evaluation also measures the validation losses (val/loss/...), in the same pass over the images")
     ] = True
+    ema_decay: Annotated[
+        float | None,
+        Bounds(0, 1, open_low=True, open_high=True),
+        Help(
+            "average the weights over about the last 1 / (1 - this) steps; it is the average that is evaluated and, in "
+            "checkpoints, predicted with; null: no average"
+        ),
+    ] = None
+    skip_nonfinite: Annotated[
+        int,
+        Bounds(0),
+        Help(
+            "a run leaves out so many steps whose losses or gradients are NaN or infinite; the next ends it. "
+            "Above 0, a GPU is waited for in each step"
+        ),
+    ] = 0
     checkpoint_period: Annotated[Period, Help("save a checkpoint this often; 0: only at the end")] = EVERY_EPOCH
     keep_checkpoints: Annotated[
         int | None, Bounds(1), Help("periodic checkpoints kept, the latest; null: all. Best and final always stay")
@@ -136,6 +193,13 @@ class TrainConfig:
         str,
         Help("model_best.pth is where this metric of the validation was best: a val/loss/... lowest, others highest"),
     ] = "segm/AP"
+    best_min_gain: Annotated[
+        float, Bounds(0), Help("model_best.pth is replaced only where best_metric gains more than this (AP is in 0..1)")
+    ] = 0.0
+    early_stopping: Annotated[
+        EarlyStoppingConfig | None,
+        Help("end the run when evaluations gain nothing any more: {patience: 5}; null: never"),
+    ] = None
     init_weights: Annotated[
         str | None,
         Help("weights to start from, whole or a backbone alone: a file, a URL, or a name of torchvision's weights"),
@@ -223,4 +287,4 @@ def section_to_dict(section: Any) -> dict[str, Any]:
 
 
 def _is_section(value: Any) -> bool:
-    return isinstance(value, (DataConfig, SplitConfig, SolverConfig, TrainConfig, PredictConfig))
+    return isinstance(value, (DataConfig, SplitConfig, SolverConfig, EarlyStoppingConfig, TrainConfig, PredictConfig))

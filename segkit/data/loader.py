@@ -1,6 +1,6 @@
 """Batches: from data set, sampler and transforms, through worker processes.
 
-A training loader's batch number ``i`` is a function of the seed and ``i`` alone. So a run that starts again at
+What a training loader gives for iteration ``i`` is a function of the seed and ``i`` alone. So a run that starts again at
 iteration ``k`` gets the batches that it would have had, and the number of workers changes nothing but speed.
 """
 
@@ -94,11 +94,12 @@ class TestItems(TorchDataset):
 
 
 class EpochBatches:
-    """The endless sequence of batches of draws, from a given iteration on.
+    """The endless sequence of batches of draws, ``accumulate`` of them an iteration, from a given iteration on.
 
-    An epoch's last incomplete batch is dropped: another epoch's order has other images there, and every step averages
-    over equally many. Where there are fewer images than a batch holds, an epoch is one batch, filled from as many
-    of the sampler's epochs as it takes: images repeat in it, each time augmented otherwise.
+    An iteration's batches together are what a single batch of that many images would be. An epoch's last incomplete
+    iteration is dropped: another epoch's order has other images there, and every step averages over equally many. Where
+    there are fewer images than an iteration takes, an epoch is one iteration, filled from as many of the sampler's epochs
+    as it needs: images repeat in it, each time augmented otherwise.
 
     With ``groups``, the group of each image, a batch holds images of one group: the epoch's images are the same, in
     another order. What is left of the groups in the end makes up the epoch's last batches.
@@ -112,45 +113,52 @@ class EpochBatches:
         rank: int = 0,
         world_size: int = 1,
         groups: Sequence[int] | None = None,
+        accumulate: int = 1,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise SegkitError(f"data.batch_size: expected a multiple of the {world_size} processes; got {batch_size}")
         self.sampler = sampler
         self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.images_per_iteration = batch_size * accumulate
         self.start_iteration = start_iteration
         self.rank, self.world_size = rank, world_size
         self.groups = groups
         length = len(sampler.epoch_indices(0))
         if length == 0:
             raise SegkitError("there are no training images", key="data.train")
-        self.iterations_per_epoch = max(1, length // batch_size)
-        self.repeats = max(1, math.ceil(batch_size / length))
+        self.iterations_per_epoch = max(1, length // self.images_per_iteration)
+        self.repeats = max(1, math.ceil(self.images_per_iteration / length))
 
     def epoch(self, epoch: int) -> list[Draw]:
-        """All samples of an epoch, a multiple of the batch size."""
+        """All samples of an epoch, a multiple of those of an iteration."""
         draws = []
         for number in range(epoch * self.repeats, (epoch + 1) * self.repeats):
             seen: Counter[int] = Counter()
             for index in self.sampler.epoch_indices(number):
                 draws.append(Draw(number, index, seen[index]))
                 seen[index] += 1
-        draws = draws[: self.iterations_per_epoch * self.batch_size]
+        draws = draws[: self.iterations_per_epoch * self.images_per_iteration]
         if self.groups is None:
             return draws
         return batch_by_group(draws, [self.groups[draw.index] for draw in draws], self.batch_size)
 
-    def batch(self, iteration: int) -> list[Draw]:
-        """The samples of one iteration's batch."""
+    def iteration(self, iteration: int) -> list[list[Draw]]:
+        """The batches of one iteration."""
         epoch, i = divmod(iteration, self.iterations_per_epoch)
-        return self.epoch(epoch)[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size]
+        return self._batches(self.epoch(epoch), i)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
         while True:
             items = self.epoch(epoch)
             for i in range(first, self.iterations_per_epoch):
-                yield items[i * self.batch_size : (i + 1) * self.batch_size][self.rank :: self.world_size]
+                yield from self._batches(items, i)
             epoch, first = epoch + 1, 0
+
+    def _batches(self, items: list[Draw], i: int) -> list[list[Draw]]:
+        starts = range(i * self.images_per_iteration, (i + 1) * self.images_per_iteration, self.batch_size)
+        return [items[start : start + self.batch_size][self.rank :: self.world_size] for start in starts]
 
 
 class Loader:
@@ -174,7 +182,11 @@ class Loader:
 
 
 class TrainLoader(Loader):
-    """Endless; ``iterations_per_epoch`` batches make an epoch. Each ``iter`` starts at ``start_iteration``."""
+    """Endless; each ``iter`` starts at ``start_iteration``.
+
+    Attributes:
+        iterations_per_epoch: each of ``accumulate`` batches.
+    """
 
     def __init__(self, dataset: Dataset, batches: EpochBatches, loader: DataLoader) -> None:
         super().__init__(dataset, batches.batch_size, loader)
@@ -182,13 +194,16 @@ class TrainLoader(Loader):
         self.start_iteration = batches.start_iteration
         self._batches = batches
 
-    def batch_at(self, iteration: int) -> Batch:
-        """One iteration's batch, loaded in this process: to look at it once more."""
+    def batches_at(self, iteration: int) -> list[Batch]:
+        """One iteration's batches, loaded in this process: to look at them once more."""
         items = self._loader.dataset
-        batch = collate([items[draw] for draw in self._batches.batch(iteration)])
-        if isinstance(batch, Failure):
-            raise SegkitError(batch.message, key=batch.key)
-        return batch
+        batches: list[Batch] = []
+        for draws in self._batches.iteration(iteration):
+            batch = collate([items[draw] for draw in draws])
+            if isinstance(batch, Failure):
+                raise SegkitError(batch.message, key=batch.key)
+            batches.append(batch)
+        return batches
 
 
 class TestLoader(Loader):
@@ -213,6 +228,7 @@ def build_train_loader(
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
+    accumulate: int = 1,
 ) -> TrainLoader:
     """An endless loader of augmented batches that starts at iteration ``start_iteration``.
 
@@ -228,13 +244,14 @@ def build_train_loader(
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         rank: number of this process, of ``world_size``; each gets its share of every batch.
         world_size: number of training processes.
+        accumulate: batches an iteration.
     Raises:
         SegkitError: no training images; when iterated, what was wrong with a file.
     """
     if len(dataset) == 0:
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
     groups = orientations(dataset) if aspect_ratio_grouping else None
-    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups)
+    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
     items = TrainItems(dataset, transforms, seed)
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)

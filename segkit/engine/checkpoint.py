@@ -3,7 +3,9 @@
 A checkpoint is a dictionary of tensors and plain values, which torch loads with ``weights_only=True``:
 
 ==============  ====================================================================================================
-model           the model's state dict
+model           the model's state dict; where weights are averaged, the average: what one predicts with
+averaged        where they are: how many steps it covers, and the weights themselves
+skipped         steps left out because something in them was not finite
 config          the whole resolved configuration, as plain values
 classes         class names, by label
 category_ids    the ids that the data set's files have for them
@@ -32,7 +34,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from segkit.engine.averaging import restore_average
 from segkit.engine.trainer import Trainer
+from segkit.solver.parameter_groups import reordered_state
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 
@@ -109,7 +113,9 @@ def training_state(trainer: Trainer, pending: Sequence[str] = ()) -> dict[str, A
     return {
         "version": 1,
         **trainer.about,
-        "model": dict(trainer.model.state_dict()),
+        "model": dict(trainer.averaged.model_state() if trainer.averaged else trainer.model.state_dict()),
+        "averaged": trainer.averaged.state_dict() if trainer.averaged else None,
+        "skipped": trainer.skipped,
         "iteration": trainer.iteration,
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": {
@@ -137,10 +143,12 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
         raise SegkitError(
             f"the checkpoint is of another model than the configuration's, so it cannot be resumed; {error}"
         ) from error
+    restore_average(trainer.model, trainer.averaged, state.get("averaged"))
+    trainer.skipped = state.get("skipped", 0)
     groups = trainer.optimizer.param_groups
     hyper = [{key: value for key, value in group.items() if key != "params"} for group in groups]
     try:
-        trainer.optimizer.load_state_dict(state["optimizer"])
+        trainer.optimizer.load_state_dict(reordered_state(state["optimizer"], trainer.optimizer))
     except ValueError as error:
         raise SegkitError(
             f"the checkpoint's optimizer does not fit this run's ({error}): what trains has changed since. "

@@ -2,32 +2,83 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
-import platform
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from tabulate import tabulate
 
-import segkit
 from segkit.utils.errors import SegkitError
+from segkit.utils.requirements import package_rows
+
+SHARED_MEMORY = 2**30
 
 
 def environment_table(device: torch.device) -> str:
-    """Versions and hardware, for the log."""
-    rows = [
-        ("segkit", segkit.__version__),
-        ("python", platform.python_version()),
-        ("torch", torch.__version__),
-        ("torchvision", importlib.metadata.version("torchvision")),
-        ("system", platform.platform()),
-        ("device", device_name(device)),
-    ]
-    return tabulate(rows, tablefmt="plain", disable_numparse=True)
+    """Versions, hardware and what to know of them, for the log: what ``python -m segkit.doctor`` says."""
+    rows = [*package_rows(), *machine_rows(), ("runs on", device_name(device))]
+    return "\n".join([tabulate(rows, tablefmt="plain", disable_numparse=True), *machine_notes()])
+
+
+def machine_rows(*, free_memory: bool = False) -> list[tuple[str, str]]:
+    """Processors, memory and GPUs, for a table.
+
+    Args:
+        free_memory: also what is free on each GPU; asking for it takes some memory on all of them.
+    """
+    rows = [("processors", f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads")]
+    if memory := memory_gib():
+        rows.append(("memory", f"{memory:.0f} GiB"))
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        free = f", {torch.cuda.mem_get_info(i)[0] / 2**30:.0f} GiB free" if free_memory else ""
+        rows.append((f"cuda:{i}", f"{properties.name} ({properties.total_memory / 2**30:.0f} GiB){free}"))
+    cuda = f"for {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}" if torch.version.cuda else "without it"
+    rows.append(("cuda", f"torch was built {cuda}"))
+    if torch.backends.mps.is_available():
+        rows.append(("mps", "available"))
+    return rows
+
+
+def device_problems() -> list[str]:
+    """GPUs that torch sees and that do not compute."""
+    found = []
+    for i in range(torch.cuda.device_count()):
+        try:
+            torch.ones(2, 2, device=f"cuda:{i}").matmul(torch.ones(2, 2, device=f"cuda:{i}")).sum().item()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            found.append(f"cuda:{i} does not compute ({reason}): update its driver, or set train.device=cpu")
+    return found
+
+
+def machine_notes() -> list[str]:
+    """What works, and could work better."""
+    notes = []
+    if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
+        cuda = torch.version.cuda
+        reason = f"it is built for CUDA {cuda}: the driver may be older" if cuda else "it is built without CUDA"
+        notes.append(f"there is an NVIDIA driver, but torch {torch.__version__} sees no GPU: {reason}; see pytorch.org")
+    shared = Path("/dev/shm")
+    if shared.is_dir() and (size := shutil.disk_usage(shared).total) < SHARED_MEMORY:
+        notes.append(
+            f"/dev/shm has {size / 2**20:.0f} MiB, through which loader processes hand over batches: if they die, set "
+            "data.num_workers=0 or make it larger (docker run --shm-size=8g)"
+        )
+    return notes
+
+
+def memory_gib() -> float | None:
+    """The machine's memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def device_name(device: torch.device) -> str:

@@ -115,6 +115,7 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         start_iteration=start_iteration,
         aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,
         pin_memory=device.type == "cuda",
+        accumulate=cfg.train.accumulate,
     )
 
 

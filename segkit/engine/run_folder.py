@@ -16,6 +16,8 @@ _OF_A_RUN = (
     "events.out.tfevents.*",
     "curves.png",
     "inference",
+    "nonfinite_batch_*.pth",
+    "profile",
     "log.txt",
 )
 

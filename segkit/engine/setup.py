@@ -20,9 +20,11 @@ from segkit.engine.environment import (
     nondeterminism_told,
     seed_everything,
 )
-from segkit.engine.hooks.best_checkpoint import choose_metric
+from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
+from segkit.engine.hooks.early_stopping import EarlyStopping
 from segkit.engine.hooks.timer import peak_memory_mb
+from segkit.engine.parameters import build_optimizer, freeze
 from segkit.engine.precision import autocast, check_precision, choose_device
 from segkit.engine.report import count_parameters, draw_pictures, parameter_table
 from segkit.engine.run_data import (
@@ -38,7 +40,7 @@ from segkit.engine.trainer import Trainer
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint
-from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, OPTIMIZER_REGISTRY, SCHEDULE_REGISTRY
+from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
@@ -108,14 +110,15 @@ def train(
     with nondeterminism_told():
         trainer.train()
     if data.val is not None:
-        draw_pictures(
-            model,
-            val_loader(cfg, data.val, device),
-            data.classes,
-            cfg.predict.score_threshold,
-            folder / "inference",
-            context=trainer.autocast(),
-        )
+        with trainer.averaged_weights():
+            draw_pictures(
+                model,
+                val_loader(cfg, data.val, device),
+                data.classes,
+                cfg.predict.score_threshold,
+                folder / "inference",
+                context=trainer.autocast(),
+            )
     _say_where(folder, device, time.perf_counter() - started)
     return trainer.evaluation
 
@@ -138,6 +141,7 @@ def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initializ
         )
     if initialize and cfg.train.init_weights is not None:
         load_checkpoint(model, cfg.train.init_weights, on_mismatch="reinitialize")
+    freeze(model, cfg.solver.parameters)
     logger.info("model %s\n%s", cfg.model["name"], parameter_table(model))
     return model.to(device)
 
@@ -153,8 +157,7 @@ def build_trainer(
 ) -> Trainer:
     """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it."""
     assert data.train is not None
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = OPTIMIZER_REGISTRY.build(cfg.solver.optimizer, path="solver.optimizer", model=model, params=parameters)
+    optimizer = build_optimizer(cfg, model)
     schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
     loader = train_loader(cfg, data.train, device, start_iteration=state["iteration"] if state else 0)
     epoch = loader.iterations_per_epoch
@@ -163,6 +166,7 @@ def build_trainer(
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
+    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     hooks = build_default_hooks(
         log_period=train_cfg.log_period,
         checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
@@ -171,7 +175,9 @@ def build_trainer(
         evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(epoch),
         eval_losses=train_cfg.eval_losses,
-        best_metric=choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses),
+        best_metric=best_metric,
+        best_min_gain=train_cfg.best_min_gain,
+        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,
@@ -185,9 +191,14 @@ def build_trainer(
         iterations_per_epoch=epoch,
         output_dir=cfg.output_dir,
         device=device,
+        accumulate=train_cfg.accumulate,
         precision=train_cfg.precision,
         clip_norm=cfg.solver.clip_norm,
-        check_period=1 if device.type == "cpu" else train_cfg.log_period,  # elsewhere a look waits, as a write does
+        clip_value=cfg.solver.clip_value,
+        ema_decay=train_cfg.ema_decay,
+        # Except on the CPU a look waits, as a write does.
+        check_period=1 if device.type == "cpu" or train_cfg.skip_nonfinite else train_cfg.log_period,
+        max_skipped=train_cfg.skip_nonfinite,
         seed=train_cfg.seed,
         hooks=hooks,
         about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
@@ -195,6 +206,28 @@ def build_trainer(
     if state is not None:
         restore(trainer, state)
     return trainer
+
+
+def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -> EarlyStopping | None:
+    """The hook of ``train.early_stopping``; None where it is null.
+
+    Args:
+        best_metric: what has to gain where no other metric is named.
+    Raises:
+        SegkitError: nothing is evaluated, or not that metric.
+    """
+    settings, metric = cfg.train.early_stopping, best_metric
+    if settings is None:
+        return None
+    if cfg.data.val is None:
+        raise SegkitError(
+            "train.early_stopping: data.val is null, so nothing is evaluated; set train.early_stopping=null",
+            key="train.early_stopping",
+        )
+    if settings.metric is not None:
+        key = "train.early_stopping.metric"
+        metric = choose_metric(settings.metric, evaluators, losses=cfg.train.eval_losses, key=key)
+    return EarlyStopping(metric, patience=settings.patience, min_gain=settings.min_gain)
 
 
 def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segkit.engine.averaging import AveragedWeights
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import DivergedError, Metrics
-from segkit.engine.nonfinite import check_step, explain_late
+from segkit.engine.nonfinite import are_finite, explain_late, leave_out
 from segkit.engine.precision import autocast
+from segkit.engine.step import batch_losses, compute_gradients, copy_buffers, put_back
+from segkit.modeling.layers.freezing import eval_frozen
 from segkit.solver.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -30,19 +33,22 @@ class Trainer:
     Hooks get the trainer as the argument of each of their methods. These attributes are theirs to use:
 
     Attributes:
-        iteration: how many steps are done: 0 before the first, 1 in the ``after_step`` of the first.
+        iteration: how many optimizer steps are done: 0 before the first, 1 in the ``after_step`` of the first.
         max_iterations: how many there will be.
         start_iteration: how many were done when this process began; above 0 in a resumed run.
         iterations_per_epoch: steps in a pass over the training data.
         epoch: how many such passes are complete.
         model: in training mode during a step; a hook that changes the mode changes it back.
         optimizer: torch's; the schedule hook sets its groups' ``lr``.
-        batch: the step's batch, on the device, and only during a step.
-        losses: the last step's losses by name, with their sum as ``total``: detached scalars on the device. Reading one
-            on the host waits for the device, so do that seldom.
+        batch: the step's batch, on the device, and only during a step; of accumulated ones, the last so far.
+        losses: the last step's losses by name, with their sum as ``total``: detached scalars on the device, means over
+            accumulated batches. Reading one on the host waits for the device, so do that seldom.
         device, precision: what the arithmetic runs on and in; ``trainer.autocast()`` is the context for a forward pass.
+        averaged: the moving average of the weights, or None; ``trainer.averaged_weights()`` is the context in which the
+            model has them.
+        skipped: steps of the run left out because something in them was not finite.
         output_dir: the run's folder.
-        data_time: seconds that the last step waited for its batch.
+        data_time: seconds that the last step waited for its batches.
         evaluation, evaluated_at: the last evaluation's metrics, and after which iteration it was made (None: not yet).
         about: what checkpoints say of the run beside its state: config, classes, category_ids.
 
@@ -55,11 +61,17 @@ class Trainer:
         schedule: gives the learning rate of each iteration.
         loader: an endless iterable of batches that begins with iteration ``start_iteration``'s; a batch has
             ``.images``, ``.targets`` and ``.to(device, non_blocking)``, and may have ``.samples``.
+        accumulate: batches a step, whose gradients are averaged.
         precision: fp32, bf16 or fp16 (with a loss scaler).
         clip_norm: the gradient is scaled down to this norm where it is longer; None: not.
+        clip_value: each component of the gradient is cut to at most this, before its norm is; None: not.
+        ema_decay: share of the averaged weights that a step keeps, see :class:`AveragedWeights`; None: no average.
         check_period: every so many steps the losses are looked at before the optimizer's step, which a NaN ends while its
             layer can still be named; on a GPU each look waits for it. A NaN in between is found when metrics are written.
-        seed: all that is random in step i is a function of (seed, i) alone, so that a resumed run repeats it exactly.
+        max_skipped: so many steps whose losses or gradients are not finite are left out instead of ending the run; it
+            takes a ``check_period`` of 1. With fp16 the scaler leaves out such steps, and their number is not limited.
+        seed: all that is random in the k-th batch of step i is a function of (seed, i, k) alone, so that a resumed run
+            repeats it exactly.
         hooks: in the order in which they are called.
     """
 
@@ -74,13 +86,21 @@ class Trainer:
         iterations_per_epoch: int,
         output_dir: str | Path,
         device: torch.device | str = "cpu",
+        accumulate: int = 1,
         precision: str = "fp32",
         clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
         check_period: int = 1,
+        max_skipped: int = 0,
         seed: int = 0,
         hooks: Sequence[Hook] = (),
         about: Mapping[str, Any] | None = None,
     ) -> None:
+        if max_skipped and check_period != 1:
+            raise ValueError(f"max_skipped takes a check_period of 1, got {check_period}")
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
         self.model: Any = model  # an nn.Module with ``losses`` and ``predict``
         self.optimizer = optimizer
         self.schedule = schedule
@@ -89,9 +109,13 @@ class Trainer:
         self.iterations_per_epoch = iterations_per_epoch
         self.output_dir = Path(output_dir).expanduser()
         self.device = torch.device(device)
+        self.accumulate = accumulate
         self.precision = precision
         self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.averaged = AveragedWeights(model, ema_decay) if ema_decay is not None else None
         self.check_period = check_period
+        self.max_skipped = max_skipped
         self.seed = seed
         self.hooks = list(hooks)
         self.about = dict(about or {})
@@ -101,6 +125,8 @@ class Trainer:
         self.start_iteration = 0
         self.losses: dict[str, Tensor] = {}
         self.batch: Any = None
+        self.batches: list[Any] = []  # all of the present step so far, where the loader has put them
+        self.skipped = 0
         self.data_time = 0.0
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
@@ -108,7 +134,6 @@ class Trainer:
         self.sound = True  # False while a step is half taken
         self._stopping = False
         self._read = False  # whether the present hook has read the metrics
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     @property
     def epoch(self) -> int:
@@ -118,14 +143,15 @@ class Trainer:
         """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised."""
         self.start_iteration = self.iteration
         self.model.train()
+        eval_frozen(self.model)  # a frozen batch norm keeps its statistics
         try:
             for hook in self.hooks:
                 hook.before_train(self)
             self._call_pending()  # where a run was interrupted between a step and the next
-            for batch in self._batches():
+            for batches in self._steps():
                 for hook in self.hooks:
                     hook.before_step(self)
-                self.run_step(batch)
+                self.run_step(batches)
                 self._call_pending()
             for hook in self.hooks:
                 hook.after_train(self)
@@ -133,33 +159,48 @@ class Trainer:
             self._tell_hooks(error)
             raise
 
-    def run_step(self, batch: Any) -> None:
-        """Forward, backward and the optimizer's step."""
+    def run_step(self, batches: Iterable[Any]) -> None:
+        """Forward and backward with each of the step's batches, then the optimizer's step."""
         self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
-        # Pinned batches travel while the host goes on; for others the flag changes nothing.
-        self.batch = batch = batch.to(self.device, non_blocking=self.device.type == "cuda")
-        generator = self.seed_step(self.iteration)
-        with self.autocast():
-            losses: dict[str, Tensor] = self.model.losses(batch.images, batch.targets, generator)
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        self.scaler.scale(total).backward()
-        values = {f"loss/{name}": loss for name, loss in losses.items()}
-        if self.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            values["grad_norm"] = nn.utils.clip_grad_norm_(self._parameters, self.clip_norm)
-        if (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled():  # which skips bad steps
-            check_step(self, {"loss/total": total, **values})
+        self.batches = []
+        buffers = copy_buffers(self.model)
+        try:
+            values = compute_gradients(self, batches)
+            looked_at = (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled()
+            skip = looked_at and not are_finite(values)  # fp16's scaler leaves bad steps out itself
+            if skip:
+                put_back(buffers)
+                leave_out(self, values)
+        except BaseException:
+            put_back(buffers)
+            raise
         with delayed_interrupt():
             self.sound = False
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            if skip:
+                put_back(buffers)
+                self.skipped += 1
+            else:
+                self._update(values)
             self.iteration += 1
             self.pending = list(self.named_hooks())  # here: a Ctrl-C is raised at the end of this block
             self.sound = True
-            self.losses = {"total": total.detach()} | {name: loss.detach() for name, loss in losses.items()}
-            self.metrics.add({"loss/total": total, **values})
+            self.losses = {name.removeprefix("loss/"): v for name, v in values.items() if name.startswith("loss/")}
+            self.metrics.count("skipped_steps", int(skip))
+            samples = [sample for batch in self.batches for sample in getattr(batch, "samples", ())]
             for name in ("dropped", "rescued"):  # what reading and transforms did to the objects
-                self.metrics.count(f"data/{name}", sum(getattr(s, name) for s in getattr(batch, "samples", ())))
+                self.metrics.count(f"data/{name}", sum(getattr(sample, name) for sample in samples))
+
+    def _update(self, values: Mapping[str, Tensor]) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update(torch.isfinite(values["grad_norm"]) if self.scaler.is_enabled() else None)
+        self.metrics.add(values)
+
+    def batch_losses(self, batch: Any, step: int, part: int) -> dict[str, Tensor]:
+        """The losses of batch number ``part`` of step number ``step`` (both from 0), which is on the device."""
+        place = {"seed": self.seed, "step": step, "part": part}
+        return batch_losses(self.model, batch, **place, device=self.device, precision=self.precision)
 
     def autocast(self) -> Any:
         """The context for a forward pass in the run's precision."""
@@ -186,11 +227,9 @@ class Trainer:
         """
         return self._explained(self.metrics.check)
 
-    def seed_step(self, step: int) -> torch.Generator:
-        """Seeds the global generators for step number ``step``; gives the generator for the model's sampling."""
-        seeds = np.random.SeedSequence((self.seed, step)).generate_state(2, np.uint64)
-        torch.manual_seed(int(seeds[0] >> 1))
-        return torch.Generator(self.device).manual_seed(int(seeds[1] >> 1))
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """The context in which the model has the averaged weights, where there are any: to evaluate in."""
+        return nullcontext() if self.averaged is None else self.averaged.in_use()
 
     def stop(self) -> None:
         """Makes the present step the last one: the hooks that come later in the order do what they do at the end."""
@@ -211,18 +250,24 @@ class Trainer:
             named[name if counts[name] == 1 else f"{name}#{counts[name]}"] = hook
         return named
 
-    def _batches(self) -> Iterator[Any]:
-        """The loader's batches until the run is at its end, with the time that each took to come."""
+    def _steps(self) -> Iterator[Iterator[Any]]:
+        """Each step's batches until the run is at its end: the first is there, the others are loaded when asked for."""
         if self.done:
             return
-        batches = iter(self.loader)
-        while not self.done:
+        loader = iter(self.loader)
+
+        def load() -> Any:
             started = time.perf_counter()
-            batch = next(batches, None)
+            batch = next(loader, None)
             assert batch is not None, "the training loader must not end"
-            self.data_time = time.perf_counter() - started
-            yield batch
-            self.batch = None
+            self.data_time += time.perf_counter() - started
+            return batch
+
+        while not self.done:
+            self.data_time = 0.0
+            first = load()
+            yield (first if part == 0 else load() for part in range(self.accumulate))
+            self.batch, self.batches = None, []
 
     def _call_pending(self) -> None:
         for name, hook in self.named_hooks().items():

@@ -1,12 +1,17 @@
-"""Which parameters train, and which of them decay."""
+"""Which parameters train, which of them decay, and which learn at another rate."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
+from segkit.config.parameter_rule import ParameterRule
 from segkit.utils.errors import SegkitError
+from segkit.utils.patterns import matching_names
 
 _NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -53,3 +58,100 @@ def is_norm_or_bias(module: nn.Module, name: str, parameter: nn.Parameter) -> bo
         return True
     one_a_channel = parameter.numel() == max(parameter.shape, default=1)
     return one_a_channel and not isinstance(module, _WEIGHTED)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a parameter trains: its factor of the learning rate, and its weight decay (None: the optimizer's)."""
+
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+
+def parameter_settings(
+    names: Sequence[str],
+    rules: Sequence[ParameterRule],
+    *,
+    scale: float = 1.0,
+    layer_decay: Mapping[str, float] | None = None,
+) -> dict[str, Setting]:
+    """How each parameter trains.
+
+    Args:
+        names: of all the model's parameters.
+        rules: of several that match, the last one that gives a value counts.
+        scale: the factor of all.
+        layer_decay: factors by name, which go on top of those of the rules; 1 for names that are not in it.
+    Raises:
+        SegkitError: a rule that matches no parameter.
+    """
+    factors, decays = dict.fromkeys(names, 1.0), dict[str, float]()
+    for i, rule in enumerate(rules):
+        for name in matching_names(rule.match, names, f"solver.parameters[{i}].match"):
+            if rule.lr_factor is not None:
+                factors[name] = rule.lr_factor
+            if rule.weight_decay is not None:
+                decays[name] = rule.weight_decay
+    depth = layer_decay or {}
+    return {name: Setting(scale * factors[name] * depth.get(name, 1.0), decays.get(name)) for name in names}
+
+
+def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mapping[str, Setting]) -> None:
+    """Splits an optimizer's parameter groups so that each parameter trains by its setting. Works with any optimizer.
+
+    A group's ``lr`` becomes the optimizer's times ``lr_factor``, which the group then has too (for the schedule), as it has
+    the ``param_names``. Parameters keep their order.
+
+    Raises:
+        SegkitError: a setting gives a weight decay, and the optimizer has none.
+    """
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = (p for group in optimizer.param_groups for p in group["params"] if id(p) not in name_of)
+    name_of |= {id(parameter): f"optimizer's own {i}" for i, parameter in enumerate(own)}  # which no rule can mean
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        parts: dict[Setting, list[tuple[str, nn.Parameter]]] = {}
+        for parameter in group["params"]:
+            name = name_of[id(parameter)]
+            parts.setdefault(settings.get(name, Setting()), []).append((name, parameter))
+        for setting, members in parts.items():
+            part = {key: value for key, value in group.items() if key not in ("params", "param_names")}
+            part["lr"] = group["lr"] * setting.lr_factor
+            part["lr_factor"] = setting.lr_factor
+            if setting.weight_decay is not None:
+                if "weight_decay" not in group:
+                    raise SegkitError("solver.parameters: the optimizer has no weight_decay", key="solver.parameters")
+                part["weight_decay"] = setting.weight_decay
+            groups.append({**part, "params": members})
+    optimizer.param_groups.clear()
+    for group in groups:
+        optimizer.add_param_group(group)
+
+
+def reordered_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """An optimizer's saved state for an optimizer whose groups hold the same parameters, put together in another way.
+
+    torch tells saved parameters apart by their number alone, so that other groups of the same sizes would get one
+    another's moments.
+
+    Args:
+        state: of an optimizer that :func:`regroup` has been through; any other is given back as it is.
+    Raises:
+        ValueError: other parameters; it says which.
+    """
+    saved, present = state["param_groups"], optimizer.param_groups
+    if not all("param_names" in group for group in [*saved, *present]):
+        return dict(state)
+    number_of = {n: i for group in saved for n, i in zip(group["param_names"], group["params"], strict=True)}
+    names = [group["param_names"] for group in present]
+    difference = number_of.keys() ^ {name for group in names for name in group}
+    if difference:
+        some = ", ".join(sorted(difference)[:3])
+        raise ValueError(
+            f"{len(difference)} parameters train in one of the two only: {some}{', ...' * (len(difference) > 3)}"
+        )
+    groups = [
+        {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[n] for n in group["param_names"]]}
+        for group in present
+    ]
+    return {"state": state["state"], "param_groups": groups}

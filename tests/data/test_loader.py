@@ -161,7 +161,19 @@ def test_pinned_batches(dataset):
 
 def test_a_batch_once_more(dataset):
     for i, batch in enumerate(_take(_train(dataset), 5)):
-        _equal(batch, _train(dataset, start_iteration=2).batch_at(i))
+        (again,) = _train(dataset, start_iteration=2).batches_at(i)
+        _equal(batch, again)
+
+
+def test_accumulated_batches_are_one_large_batch_in_parts(dataset):
+    large, small = _train(dataset, batch_size=4), _train(dataset, batch_size=2, accumulate=2, start_iteration=1)
+    assert large.iterations_per_epoch == small.iterations_per_epoch == 1  # of 7 images, the last 3 are left out
+    whole, parts = _take(large, 3)[1:], _take(small, 4)
+    for i, batch in enumerate(whole):
+        first, second = parts[2 * i : 2 * i + 2]
+        assert len(first) == len(second) == 2 and first.image_ids + second.image_ids == batch.image_ids
+        for again, part in zip(small.batches_at(i + 1), (first, second), strict=True):
+            _equal(again, part)
 
 
 def test_boxes_without_area_are_dropped_and_counted(dataset):

@@ -152,3 +152,37 @@ def test_a_new_learning_rate_is_obeyed(tmp_path):
     make_trainer(tmp_path, iterations=6).train()
     trainer = make_trainer(tmp_path, iterations=9, state=read_checkpoint(tmp_path / "model_final.pth"))
     assert trainer.optimizer.param_groups[0]["lr"] == 0.05
+
+
+MORE = {"accumulate": 2, "ema_decay": 0.9, "clip_value": 0.05}
+
+
+@pytest.fixture(scope="module")
+def whole_with_more(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("more")
+    make_trainer(folder, **MORE).train()
+    return lines(folder), read_checkpoint(folder / "model_final.pth")
+
+
+@pytest.mark.parametrize("call, error", [(15, RuntimeError), (16, KeyboardInterrupt)])
+def test_accumulated_and_averaged(tmp_path, whole_with_more, call, error):
+    """Interrupted in the first and in the second batch of a step, after the batch norms have learnt from it."""
+
+    class Failing(FakeModel):
+        def losses(self, images, targets, generator):
+            losses = super().losses(images, targets, generator)
+            if self.calls == call:
+                raise error("out of memory")
+            return losses
+
+    with pytest.raises(error):
+        make_trainer(tmp_path, model=Failing(), **MORE).train()
+    state = read_checkpoint(find_last_checkpoint(tmp_path))
+    assert state["iteration"] == 7
+    make_trainer(tmp_path, state=state, **MORE).train()
+    metrics, final = whole_with_more
+    assert lines(tmp_path) == metrics
+    resumed = read_checkpoint(tmp_path / "model_final.pth")
+    assert resumed["averaged"]["steps"] == final["averaged"]["steps"] == 12
+    for of in (lambda s: s["model"], lambda s: s["averaged"]["weights"]):
+        assert all(torch.equal(value, of(final)[name]) for name, value in of(resumed).items())

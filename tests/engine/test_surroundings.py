@@ -9,10 +9,12 @@ import pytest
 import torch
 from fakes import FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 from test_setup import config
+from test_validation_losses import run
 
 from segkit.engine import setup
 from segkit.engine.environment import check_single_process, nondeterminism_told, seed_everything
-from segkit.engine.hooks.best_checkpoint import BestCheckpoint, choose_metric
+from segkit.engine.hooks.best_checkpoint import BestCheckpoint
+from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.precision import choose_device
 from segkit.engine.report import draw_pictures, picture_names
 from segkit.engine.run_data import build_data, checkpoint_labels
@@ -152,3 +154,19 @@ def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
 def test_weights_and_resume(tmp_path):
     with pytest.raises(SegkitError, match=r"--weights starts a new run"):
         setup.train(config(tmp_path), weights="x.pth", resume=True)
+
+
+def test_a_whole_deterministic_run_agrees_to_the_bit(tmp_path):
+    """With a real model: none of its operations is without a deterministic kernel."""
+    try:
+        trainers = []
+        for name in "ab":
+            seed_everything(1, deterministic=True)
+            trainers.append(run(tmp_path / name, "data.val=null", "train.accumulate=2", "train.ema_decay=0.9")[0])
+        for states in (
+            [trainer.model.state_dict() for trainer in trainers],
+            [trainer.averaged.model_state() for trainer in trainers],
+        ):
+            assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    finally:
+        seed_everything(1)

@@ -119,7 +119,7 @@ def test_nan_is_told_by_name_and_never_saved(tmp_path, log_period, checkpoint_pe
     )
     with pytest.raises(SegkitError, match=r"diverged: loss/size became NaN or infinite.* in iteration 7"):
         trainer.train()
-    for path in tmp_path.glob("*.pth"):
+    for path in tmp_path.glob("model_*.pth"):
         state = read_checkpoint(path)
         assert state["iteration"] < 7 and all(torch.isfinite(v).all() for v in state["model"].values())
     last = find_last_checkpoint(tmp_path)

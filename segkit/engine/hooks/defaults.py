@@ -8,6 +8,7 @@ from typing import Any
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
+from segkit.engine.hooks.early_stopping import EarlyStopping
 from segkit.engine.hooks.evaluation import Evaluation
 from segkit.engine.hooks.schedule import LearningRate
 from segkit.engine.hooks.timer import Timer
@@ -24,6 +25,8 @@ def build_default_hooks(
     eval_period: int = 0,
     eval_losses: bool = True,
     best_metric: str = "segm/AP",
+    best_min_gain: float = 0.0,
+    early_stopping: EarlyStopping | None = None,
     classes: Sequence[str] = (),
     extra: Sequence[Hook] = (),
     resume_command: str | None = None,
@@ -39,8 +42,10 @@ def build_default_hooks(
     if val_loader is not None:
         hooks += [
             Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
-            BestCheckpoint(best_metric),  # needs the evaluation of this iteration
+            BestCheckpoint(best_metric, min_gain=best_min_gain),  # needs the evaluation of this iteration
         ]
+        if early_stopping is not None:
+            hooks.append(early_stopping)  # after the best is saved; those that follow do what they do at the end
     # A user's hooks see the evaluation, and what they log is written.
     hooks += [hook for hook in extra if not isinstance(hook, Writers)]
     # One hook for all writers: reading the metrics starts their means anew.

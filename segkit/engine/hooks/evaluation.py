@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 class Evaluation(Hook):
     """Evaluates every ``period`` iterations and after the last one, into ``trainer.evaluation`` and the log.
 
+    Where weights are averaged, it is the average that is evaluated.
+
     Args:
         loader: batches with ground truth.
         evaluators: what is measured.
@@ -45,9 +47,10 @@ class Evaluation(Hook):
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
         trainer.check_metrics()  # of a model of NaN this says when it began, which evaluating it would not
-        metrics = evaluate(
-            trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
-        )
+        with trainer.averaged_weights():
+            metrics = evaluate(
+                trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
+            )
         trainer.evaluation, trainer.evaluated_at = metrics, trainer.iteration
         for name, value in metrics.items():
             trainer.log(name, value)

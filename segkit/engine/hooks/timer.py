@@ -45,12 +45,12 @@ class Timer(Hook):
             between = now - self._last_end - trainer.data_time
             self._other += between
             self._others_in_window += between
-        self._data += trainer.data_time
         self._steps += 1
 
     def after_step(self, trainer: Trainer) -> None:
         if not self._steps:
             return  # called again in a resumed run, which has not taken a step yet
+        self._data += trainer.data_time  # here: a step that accumulates waits for further batches
         if trainer.iteration % self.period == 0 or trainer.done or trainer.iteration == 1:
             self._log(trainer)
         self._last_end = time.perf_counter()

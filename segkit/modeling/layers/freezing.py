@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from torch import nn
 
-from segkit.utils.errors import SegkitError, nearest
+from segkit.utils.errors import SegkitError
+from segkit.utils.patterns import matching_names
 
 
 def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> None:
@@ -24,19 +24,17 @@ def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> 
         stage.requires_grad_(False)
 
 
-def freeze_parameters(module: nn.Module, patterns: Sequence[str]) -> None:
-    """Freeze the parameters of ``module`` whose names match any of the shell patterns.
+def freeze_parameters(module: nn.Module, patterns: Sequence[str], key: str = "freeze") -> None:
+    """Freeze the parameters of ``module`` whose names match any of the shell patterns (see :func:`matching_names`).
 
+    Args:
+        key: the configuration's key, for the message.
     Raises:
         SegkitError: a pattern that matches no parameter.
     """
     parameters = dict(module.named_parameters())
     for pattern in patterns:
-        # Also the name of a layer alone: "features.0" means all that is in it.
-        found = [name for name in parameters if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
-        if not found:
-            raise SegkitError(_no_match(pattern, list(parameters)), key="freeze", value=pattern, choices=parameters)
-        for name in found:
+        for name in matching_names(pattern, list(parameters), key):
             parameters[name].requires_grad_(False)
 
 
@@ -51,13 +49,3 @@ def eval_frozen(module: nn.Module) -> None:
         return
     for child in module.children():
         eval_frozen(child)
-
-
-def _no_match(pattern: str, names: list[str]) -> str:
-    parts = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
-    word = pattern.rstrip("*.")
-    near = nearest(word, parts)
-    if not near:
-        tops = sorted({".".join(name.split(".")[:2]) for name in names})
-        return f"freeze: no parameter matches '{pattern}'; parts: {', '.join(tops[:12])}"
-    return f"freeze: no parameter matches '{pattern}'; did you mean {' or '.join(repr(f'{part}.*') for part in near)}?"

@@ -1,0 +1,88 @@
+"""Where the time of a step goes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+
+from segkit.engine.hooks.base import Hook
+from segkit.registry import HOOK_REGISTRY
+from segkit.utils.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from segkit.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@HOOK_REGISTRY.register
+class Profiler(Hook):
+    """Records some steps with ``torch.profiler``, once in a run.
+
+    It writes ``profile/trace_NNNNNNN.json.gz`` (for chrome://tracing or https://ui.perfetto.dev) and
+    ``profile/table_NNNNNNN.txt``, the operators that take most time, named for the last step recorded. What is recorded
+    is all from one step's end to another's: loading, hooks and evaluation, too. The run is slower meanwhile.
+
+    Args:
+        wait: steps before anything is done; the first ones of a run are not like the others.
+        warmup: steps then recorded and thrown away, for the profiler's own start costs time.
+        active: steps recorded.
+        shapes: also tell apart operators by the shapes of their inputs.
+        memory: also record what is allocated and freed.
+        rows: lines of the table.
+    """
+
+    def __init__(
+        self,
+        *,
+        wait: int = 10,
+        warmup: int = 2,
+        active: int = 5,
+        shapes: bool = False,
+        memory: bool = False,
+        rows: int = 40,
+    ) -> None:
+        if wait < 0 or warmup < 0 or active < 1 or rows < 1:
+            raise ValueError("wait and warmup must be 0 or more, active and rows 1 or more")
+        self.schedule = torch.profiler.schedule(wait=wait, warmup=warmup, active=active, repeat=1)
+        self.shapes = shapes
+        self.memory = memory
+        self.rows = rows
+        self._profile: torch.profiler.profile | None = None
+
+    def before_train(self, trainer: Trainer) -> None:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        if trainer.device.type == "cuda":
+            activities.append(torch.profiler.ProfilerActivity.CUDA)
+        self._profile = torch.profiler.profile(
+            activities=activities,
+            schedule=self.schedule,
+            on_trace_ready=lambda profile: self._write(trainer, profile),
+            record_shapes=self.shapes,
+            profile_memory=self.memory,
+        )
+        self._profile.start()
+
+    def after_step(self, trainer: Trainer) -> None:
+        if self._profile is not None:
+            self._profile.step()
+
+    def after_train(self, trainer: Trainer) -> None:
+        if self._profile is not None:
+            self._profile.stop()  # a run that ends while steps are recorded has those that were
+            self._profile = None
+
+    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+        self.after_train(trainer)
+
+    def _write(self, trainer: Trainer, profile: torch.profiler.profile) -> None:
+        folder, name = trainer.output_dir / "profile", f"{trainer.iteration:07d}"
+        with atomic_write(folder / f"trace_{name}.json.gz") as temporary:
+            profile.export_chrome_trace(str(temporary))
+        order = "self_cuda_time_total" if trainer.device.type == "cuda" else "self_cpu_time_total"
+        averages = profile.key_averages(group_by_input_shape=self.shapes)
+        with atomic_write(folder / f"table_{name}.txt") as temporary:
+            temporary.write_text(averages.table(sort_by=order, row_limit=self.rows), encoding="utf-8")
+        logger.info("profile of the steps up to %d: trace and table are in %s", trainer.iteration, folder)

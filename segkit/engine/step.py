@@ -1,0 +1,83 @@
+"""A step's gradients: a function of the weights, the step's batches and (seed, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segkit.engine.precision import autocast
+from segkit.solver.clipping import clip_gradients
+
+if TYPE_CHECKING:
+    from segkit.engine.trainer import Trainer
+
+
+def seed_step(seed: int, step: int, part: int, device: torch.device | str) -> torch.Generator:
+    """Seeds the global generators for batch number ``part`` of step number ``step`` (both from 0).
+
+    Returns:
+        the generator, on ``device``, for the model's sampling.
+    """
+    numbers = (seed, step, part) if part else (seed, step)
+    seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
+    if (
+        torch.device(device).type == "cpu"
+    ):  # without the other devices, whose seeding costs half a millisecond to put off
+        torch.default_generator.manual_seed(int(seeds[0] >> 1))
+    else:
+        torch.manual_seed(int(seeds[0] >> 1))
+    return torch.Generator(device).manual_seed(int(seeds[1] >> 1))
+
+
+def batch_losses(
+    model: Any, batch: Any, *, seed: int, step: int, part: int, device: torch.device, precision: str
+) -> dict[str, Tensor]:
+    """The losses of a batch that is on ``device``, with the randomness of its place in the run."""
+    generator = seed_step(seed, step, part, device)
+    with autocast(precision, device):
+        return model.losses(batch.images, batch.targets, generator)
+
+
+def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Tensor]:
+    """Gives the parameters the gradients of a step's ``trainer.accumulate`` batches, averaged and clipped.
+
+    Each batch counts the same, as its own loss is normalised; batch norms see, and learn from, one batch at a time.
+
+    Returns:
+        ``loss/total``, ``loss/NAME`` (means over the batches) and, where it was needed, ``grad_norm`` (before clipping):
+        detached scalars on the device.
+    """
+    values: dict[str, Tensor] = {}
+    for part, batch in enumerate(batches):
+        trainer.batches.append(batch)
+        # Pinned batches travel while the host goes on; for others the flag changes nothing.
+        trainer.batch = batch = batch.to(trainer.device, non_blocking=trainer.device.type == "cuda")
+        losses = trainer.batch_losses(batch, trainer.iteration, part)
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        trainer.scaler.scale(total / trainer.accumulate).backward()
+        for name, loss in {"total": total, **losses}.items():
+            share = loss.detach() / trainer.accumulate
+            values[f"loss/{name}"] = values[f"loss/{name}"] + share if f"loss/{name}" in values else share
+    fp16_average = trainer.averaged is not None and trainer.scaler.is_enabled()  # the norm says whether a step is taken
+    if trainer.clip_norm is not None or trainer.clip_value is not None or fp16_average:
+        trainer.scaler.unscale_(trainer.optimizer)
+        parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+        norm = clip_gradients(parameters, max_norm=trainer.clip_norm, max_value=trainer.clip_value)
+        values["grad_norm"] = norm
+    return values
+
+
+def copy_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """The model's buffers, each with a copy: batch norms learn in the forward pass, also of a step not taken."""
+    return [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+
+def put_back(buffers: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Gives each buffer of :func:`copy_buffers` the value that it had."""
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)

@@ -1,0 +1,86 @@
+"""What segkit needs to be installed, looked up without importing any of it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import sys
+from dataclasses import dataclass
+
+import segkit
+
+PYTHON = (3, 10)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A distribution.
+
+    Attributes:
+        name: as pip has it.
+        minimum: the oldest version that works; empty: any.
+        purpose: what does not work without it; empty: nothing does.
+    """
+
+    name: str
+    minimum: str = ""
+    purpose: str = ""
+
+    def version(self) -> str | None:
+        """The version that is installed; None: it is not."""
+        try:
+            return importlib.metadata.version(self.name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def problem(self) -> str | None:
+        """What is wrong, and what to type; None: nothing."""
+        version = self.version()
+        wanted = self.name + (f">={self.minimum}" if self.minimum else "")
+        if version is None:
+            return f"{self.name} is not installed: pip install '{wanted}'"
+        if self.minimum and numbers(version) < numbers(self.minimum):
+            return f"{self.name} {version} is older than {self.minimum}: pip install --upgrade '{wanted}'"
+        return None
+
+
+# As in setup.py; tests/test_doctor.py compares them.
+REQUIREMENTS = (
+    Requirement("torch", "2.11"),
+    Requirement("torchvision", "0.26"),
+    Requirement("fvcore"),
+    Requirement("iopath"),
+    Requirement("pycocotools", "2.0.8"),
+    Requirement("tabulate"),
+    Requirement("termcolor"),
+    Requirement("numpy"),
+    Requirement("pyyaml"),
+    Requirement("pillow", "10.1"),
+    Requirement("matplotlib"),
+    Requirement("tensorboard"),
+    Requirement("hotcoco", "1.0"),
+)
+OPTIONAL = (Requirement("tifffile", purpose="TIFF files that Pillow cannot read: 16-bit colour, odd compressions"),)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """``2.14.1+cu130`` as (2, 14, 1), for comparing."""
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[+a-z]", version)[0]))
+
+
+def problems() -> list[str]:
+    """All that is wrong with Python and what has to be installed, each with what to do about it."""
+    found = [problem for requirement in REQUIREMENTS if (problem := requirement.problem())]
+    if sys.version_info[:2] < PYTHON:
+        here, wanted = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, PYTHON))
+        found.insert(0, f"this is Python {here}; {wanted} or later is needed")
+    return found
+
+
+def package_rows() -> list[tuple[str, str]]:
+    """Versions, for a table."""
+    rows = [("segkit", segkit.__version__), ("python", f"{platform.python_version()} ({sys.executable})")]
+    rows += [(requirement.name, requirement.version() or "missing") for requirement in REQUIREMENTS]
+    rows += [(requirement.name, version) for requirement in OPTIONAL if (version := requirement.version())]
+    return [*rows, ("system", platform.platform())]

@@ -1,0 +1,112 @@
+"""The best model by a metric with a least gain, and the end of a run that gains nothing any more."""
+
+import pytest
+from fakes import lines, make_trainer
+
+from segkit.config import load_config
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
+from segkit.engine.hooks import BestCheckpoint, EarlyStopping, Hook
+from segkit.engine.setup import build_early_stopping
+from segkit.evaluation import CocoEvaluator
+from segkit.utils.errors import SegkitError
+
+
+def run(folder, values, *, state=None, extra=(), iterations=12, name="segm/AP", **settings):
+    """A run that evaluates after every second step, to the values, one after the other."""
+    trainer = make_trainer(
+        folder, iterations=iterations, eval_period=2, checkpoint_period=100, state=state, extra=extra, **settings
+    )
+    trainer.hooks[2].evaluators[0].evaluate = lambda: {"segm/AP": 0.0, name: values[trainer.iteration // 2 - 1]}
+    trainer.train()
+    return trainer
+
+
+@pytest.mark.parametrize(
+    "name, values, min_gain, best",
+    [
+        ("segm/AP", [0.1, 0.3, 0.3, 0.2, 0.31, 0.1], 0.0, 10),
+        ("segm/AP", [0.1, 0.3, 0.3, 0.2, 0.31, 0.1], 0.05, 4),
+        ("segm/AP", [0.1, 0.14, 0.16, 0.2, 0.205, 0.1], 0.05, 6),  # a gain over what was saved, not over the one before
+        ("val/loss/total", [3.0, 2.0, 1.99, 1.5, 1.45, 9.0], 0.1, 8),
+        ("bbox/AP", [float("nan"), 0.2, float("nan"), 0.1, 0.1, 0.1], 0.0, 4),
+    ],
+)
+def test_the_best_by_a_least_gain(tmp_path, name, values, min_gain, best):
+    run(tmp_path, values, name=name, best_metric=name, best_min_gain=min_gain)
+    assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == best
+
+
+@pytest.mark.parametrize(
+    "metric, values, min_gain, end",
+    [
+        ("segm/AP", [0.1, 0.2, 0.2, 0.15, 0.3, 0.4], 0.0, 8),
+        ("segm/AP", [0.1, 0.2, 0.2, 0.25, 0.2, 0.3], 0.0, 12),
+        ("segm/AP", [0.1, 0.2, 0.24, 0.23, 0.3, 0.4], 0.05, 8),
+        ("val/loss/total", [3.0, 2.0, 2.5, 1.0, 1.5, 0.5], 0.0, 12),
+        ("val/loss/total", [3.0, 2.0, 2.5, 2.0, 1.5, 0.5], 0.0, 8),
+        ("bbox/AP", [0.1, float("nan"), float("nan"), 0.3, 0.4, 0.5], 0.0, 6),
+    ],
+)
+def test_patience(tmp_path, metric, values, min_gain, end, caplog):
+    caplog.set_level("INFO")
+    run(tmp_path, values, name=metric, early_stopping=EarlyStopping(metric, patience=2, min_gain=min_gain))
+    assert lines(tmp_path)[-1]["iteration"] == end
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == end
+    assert find_last_checkpoint(tmp_path).name == "model_final.pth"
+    assert ("early stopping after iteration" in caplog.text) == (end < 12)
+
+
+VALUES = [0.1, 0.2, 0.15, 0.2, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("iteration", [3, 6, 8])
+def test_it_goes_on_counting_in_a_resumed_run(tmp_path, iteration):
+    class Press(Hook):
+        def after_step(self, trainer):
+            if trainer.iteration == iteration:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):  # after the count where it is 6, with the run to be ended where it is 8
+        run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2), extra=[Press()])
+    state = read_checkpoint(find_last_checkpoint(tmp_path))
+    assert state["iteration"] == iteration
+    trainer = run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2), state=state)
+    assert trainer.iteration == 8 and lines(tmp_path)[-1]["iteration"] == 8
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 8
+
+
+def test_a_stopped_run_ends_at_once_and_goes_on_with_more_patience(tmp_path):
+    run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2))
+    state = read_checkpoint(tmp_path / "model_final.pth")
+    assert run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2), state=state).iteration == 8
+    assert run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=3), state=state).iteration == 10
+
+
+def test_a_metric_that_is_not_there(tmp_path):
+    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluation gives no 'segm/PA'.*'segm/AP'"):
+        run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/PA", patience=2))
+
+
+def test_from_the_configuration():
+    evaluators = [CocoEvaluator(["cell"], [1], 100)]
+
+    def build(*overrides):
+        cfg = load_config("segkit://quickstart.yaml", list(overrides))
+        return build_early_stopping(cfg, evaluators, cfg.train.best_metric)
+
+    assert build() is None
+    hook = build("train.early_stopping={patience: 4, min_gain: 0.01}", "train.best_metric=bbox/AP50")
+    assert (hook.metric, hook.patience, hook.min_gain) == ("bbox/AP50", 4, 0.01)
+    assert build("train.early_stopping.metric=val/loss/total").metric == "val/loss/total"
+    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluators give no 'segm/PA'"):
+        build("train.early_stopping.metric=segm/PA")
+    with pytest.raises(SegkitError, match=r"train.early_stopping: data.val is null"):
+        build("train.early_stopping={}", "data.val=null")
+
+
+@pytest.mark.parametrize("settings", [{"patience": 0}, {"patience": 1, "min_gain": -0.1}])
+def test_settings_that_cannot_be(settings):
+    with pytest.raises(ValueError, match=r"0 or more|1 or more"):
+        EarlyStopping("segm/AP", **settings)
+    with pytest.raises(ValueError, match=r"min_gain"):
+        BestCheckpoint("segm/AP", min_gain=-1)
