@@ -81,7 +81,7 @@ class Profiler(Hook):
         folder, name = trainer.output_dir / "profile", f"{trainer.iteration:07d}"
         with atomic_write(folder / f"trace_{name}.json.gz") as temporary:
             profile.export_chrome_trace(str(temporary))
-        order = "self_cuda_time_total" if trainer.device.type == "cuda" else "self_cpu_time_total"
+        order = "self_device_time_total" if trainer.device.type == "cuda" else "self_cpu_time_total"
         averages = profile.key_averages(group_by_input_shape=self.shapes)
         with atomic_write(folder / f"table_{name}.txt") as temporary:
             temporary.write_text(averages.table(sort_by=order, row_limit=self.rows), encoding="utf-8")
