@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOWN = {"yaml": "pyyaml", "PIL": "pillow"}
 # Declared, but imported by name nowhere: torch.utils.tensorboard needs tensorboard.
 UNSEEN = {"tensorboard"}
+# Measured beside segkit where it happens to be installed, and named as left out where not; it is not on PyPI.
+PEERS = {"detectron2": "segkit/benchmark/"}
 
 
 def normal(name: str) -> str:
@@ -70,6 +72,8 @@ def distributions(module: str) -> set[str]:
 def test_every_import_is_declared():
     needed, extras = declared()
     for module, files in imported().items():
+        if module in PEERS and all(file.startswith(PEERS[module]) for file in files):
+            continue
         assert distributions(module) & (needed | extras), f"{module} ({files[0]}) is not declared in setup.py"
 
 
