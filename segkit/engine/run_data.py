@@ -114,6 +114,7 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         num_workers=cfg.data.num_workers,
         start_iteration=start_iteration,
         pin_memory=device.type == "cuda",
+        skip_unreadable=cfg.data.unreadable == "skip",
     )
 
 

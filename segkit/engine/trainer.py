@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.interrupt import delayed_interrupt, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import check_step, explain_late
 from segkit.engine.precision import autocast
@@ -115,23 +115,33 @@ class Trainer:
         return self.iteration // self.iterations_per_epoch
 
     def train(self) -> None:
-        """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised."""
+        """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised.
+
+        Raises:
+            RunInterrupted: SIGINT or SIGTERM came. It ends hooks and the wait for a batch, but no step.
+        """
         self.start_iteration = self.iteration
         self.model.train()
-        try:
+        with stop_signals() as check_signals:
+            try:
+                self._run(check_signals)
+            except BaseException as error:
+                self._tell_hooks(error)
+                raise
+
+    def _run(self, check_signals: Callable[[], None]) -> None:
+        for hook in self.hooks:
+            hook.before_train(self)
+        self._call_pending()  # where a run was interrupted between a step and the next
+        for batch in self._batches():
             for hook in self.hooks:
-                hook.before_train(self)
-            self._call_pending()  # where a run was interrupted between a step and the next
-            for batch in self._batches():
-                for hook in self.hooks:
-                    hook.before_step(self)
+                hook.before_step(self)
+            with delayed_interrupt():
                 self.run_step(batch)
-                self._call_pending()
-            for hook in self.hooks:
-                hook.after_train(self)
-        except BaseException as error:
-            self._tell_hooks(error)
-            raise
+            self._call_pending()
+            check_signals()
+        for hook in self.hooks:
+            hook.after_train(self)
 
     def run_step(self, batch: Any) -> None:
         """Forward, backward and the optimizer's step."""
@@ -160,6 +170,7 @@ class Trainer:
             self.metrics.add({"loss/total": total, **values})
             for name in ("dropped", "rescued"):  # what reading and transforms did to the objects
                 self.metrics.count(f"data/{name}", sum(getattr(s, name) for s in getattr(batch, "samples", ())))
+            self.metrics.count("data/skipped", sum(len(s.skipped) for s in getattr(batch, "samples", ())))
 
     def autocast(self) -> Any:
         """The context for a forward pass in the run's precision."""
@@ -241,7 +252,7 @@ class Trainer:
             raise explain_late(self, error) from error
 
     def _tell_hooks(self, error: BaseException) -> None:
-        for hook in self.hooks:
+        for hook in reversed(self.hooks):  # saving first, in case that a hook fails or takes long
             try:
                 hook.on_exception(self, error)
             except Exception:  # the first error is the one to be raised; this one is told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from segkit.engine.background import BackgroundWriter
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
@@ -19,6 +20,7 @@ def build_default_hooks(
     log_period: int,
     checkpoint_period: int,
     keep_checkpoints: int | None = None,
+    keep_every: int = 0,
     val_loader: Iterable[Any] | None = None,
     evaluators: Sequence[Any] = (),
     eval_period: int = 0,
@@ -32,6 +34,7 @@ def build_default_hooks(
 
     Without ``val_loader`` nothing is evaluated, and there is no best checkpoint.
     """
+    writer = BackgroundWriter()
     hooks: list[Hook] = [
         Timer(log_period),  # first: a step's time ends before anything else begins
         LearningRate(),  # sets the step's rate before anybody looks at it
@@ -39,7 +42,7 @@ def build_default_hooks(
     if val_loader is not None:
         hooks += [
             Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
-            BestCheckpoint(best_metric),  # needs the evaluation of this iteration
+            BestCheckpoint(best_metric, writer=writer),  # needs the evaluation of this iteration
         ]
     # A user's hooks see the evaluation, and what they log is written.
     hooks += [hook for hook in extra if not isinstance(hook, Writers)]
@@ -48,7 +51,13 @@ def build_default_hooks(
     hooks += [
         Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all that logs
         # Last: what a checkpoint holds has been done and written, so that a resumed run neither repeats nor misses it.
-        PeriodicCheckpoint(checkpoint_period, keep=keep_checkpoints, resume_command=resume_command),
+        PeriodicCheckpoint(
+            checkpoint_period,
+            keep=keep_checkpoints,
+            keep_every=keep_every,
+            resume_command=resume_command,
+            writer=writer,
+        ),
     ]
     return hooks
 
