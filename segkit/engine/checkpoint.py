@@ -68,15 +68,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise SegkitError(f"no checkpoint at '{path}'", value=str(path))
+    if (problem := damage(path)) is not None:  # first, for the unpickler takes flipped bytes for another program
+        raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # flipped bytes are another program for the unpickler, which may raise anything
-        message = f"'{path}' cannot be read as a checkpoint; it may be damaged ({_reason(error)})"
-        raise SegkitError(message, value=str(path)) from error
+    except Exception as error:  # as many kinds as there are ways to write such a file
+        raise SegkitError(f"'{path}' cannot be read as a checkpoint: {_reason(error)}", value=str(path)) from error
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
-    if (problem := damage(path)) is not None:
-        raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     return state
 
 
@@ -227,7 +226,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
 def _reason(error: BaseException) -> str:
     """The first line of what an error says."""
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return told.splitlines()[0]
+    return re.sub(r"^\[enforce fail at .*?\] \. ", "", told.splitlines()[0])  # a place in torch's own source
 
 
 def _check_plain(value: object, path: str) -> None:

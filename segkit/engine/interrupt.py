@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from segkit.utils.errors import RunInterrupted
 
@@ -28,45 +29,59 @@ def stop_signals() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    arrived: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        arrived.append(number)
-        for other in ours:  # the system's own way needs no Python, which may be waiting for a kernel or a disk
-            signal.signal(other, signal.SIG_DFL)
-        raise RunInterrupted(number)
-
-    def check() -> None:
-        if arrived:
-            raise RunInterrupted(arrived[0])
-
     before = {number: signal.getsignal(number) for number in _STOPPING}
-    ours = [number for number in _STOPPING if before[number] in (signal.SIG_DFL, signal.default_int_handler)]
+    stop = _Stop([number for number in _STOPPING if before[number] in (signal.SIG_DFL, signal.default_int_handler)])
     try:
-        for number in ours:
+        for number in stop.numbers:
             signal.signal(number, stop)
-        yield check
+        yield stop.check
     finally:
-        for number in ours:
+        for number in stop.numbers:
             signal.signal(number, before[number])
 
 
-class _Delay:
-    """A handler that remembers which signals came, and ends the process at the second that asks for it."""
+class _Stop:
+    """A handler that raises at the first signal, and leaves the next to the system."""
 
-    def __init__(self, outer: bool) -> None:
-        self.seen: list[int] = []
-        self.outer = outer  # not inside another one
+    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
+        self.numbers = numbers
+        self.arrived: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if number in _STOPPING:
-            if any(earlier in _STOPPING for earlier in self.seen):
+        self.arrived = number
+        for other in self.numbers:  # the system's own way needs no Python, which may be waiting for a kernel or a disk
+            signal.signal(other, signal.SIG_DFL)
+        raise RunInterrupted(number)
+
+    def check(self) -> None:
+        if self.arrived is not None:
+            raise RunInterrupted(self.arrived)
+
+
+class _Delay:
+    """A handler that remembers which signals came, and ends the process at the second that would have ended it."""
+
+    def __init__(self, before: Mapping[signal.Signals, Any]) -> None:
+        self.seen: list[int] = []
+        self.outer = not any(isinstance(handler, _Delay) for handler in before.values())
+        self.ending = [number for number in _STOPPING if _is_ending(number, before.get(number))]
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number in self.ending:
+            if any(earlier in self.ending for earlier in self.seen):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             elif self.outer:  # os.write, for a handler may have come in the middle of a print
                 os.write(2, b"finishing this step first; once more to stop at once, without saving\n")
         if number not in self.seen:
             self.seen.append(number)
+
+
+def _is_ending(number: int, handler: Any) -> bool:
+    """Whether a handler ends the run, and is not the program's own."""
+    return isinstance(handler, _Stop) or (
+        number in handler.ending if isinstance(handler, _Delay) else handler is signal.default_int_handler
+    )
 
 
 @contextmanager
@@ -80,7 +95,7 @@ def delayed_interrupt() -> Iterator[None]:
         yield
         return
     before = {number: handler for number in _DELAYED if callable(handler := signal.getsignal(number))}
-    delay = _Delay(outer=not any(isinstance(handler, _Delay) for handler in before.values()))
+    delay = _Delay(before)
     try:
         for number in before:
             signal.signal(number, delay)
