@@ -79,7 +79,7 @@ def places(tree, found=None):
 def mutated_tree(tree, draw):
     """A copy with up to five places changed: another value, gone, doubled, renamed, or another place's value."""
     tree = copy.deepcopy(tree)
-    for _ in range(draw.randint(1, 5)):
+    for _ in range(draw.choice([1, 1, 1, 2, 5])):
         found = places(tree)
         if not found:
             break
@@ -101,7 +101,7 @@ def mutated_tree(tree, draw):
 
 def mutated_text(text, draw):
     """The text with up to five of its lines or letters changed."""
-    for _ in range(draw.randint(1, 5)):
+    for _ in range(draw.choice([1, 1, 1, 2, 5])):
         at, end = sorted((draw.randrange(len(text) + 1), draw.randrange(len(text) + 1)))
         way = draw.randrange(4)
         if way == 0:
@@ -152,7 +152,7 @@ def annotations():
             {"id": 3, "image_id": 2, "category_id": 3, **common, "iscrowd": 1,
              "segmentation": {"size": [48, 64], "counts": [100, 20, 48 * 64 - 120]}},
             {"id": 4, "image_id": 5, "category_id": 1, **common,
-             "segmentation": {"size": [48, 64], "counts": "QPg21o0000000000000000000000000000000[o0"}},
+             "segmentation": {"size": [48, 64], "counts": "U<?Q100000000000000000000000000000000000000000kb1"}},
         ],
     }  # fmt: skip
 
