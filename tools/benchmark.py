@@ -2,6 +2,7 @@
 """Time and memory of segkit beside its peers' on the same weights and images, in one run and in turns.
 
 python tools/benchmark.py train infer
+python tools/benchmark.py data postprocess masks evaluate memory --json benchmark.json
 python tools/benchmark.py train --device cuda --precision bf16 --batch 8 --objects 200 --size 800 1216 --count-syncs
 """
 
@@ -24,7 +25,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--objects", type=int, metavar="N", help="objects, or detections, an image (default: the part's)")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images (default: the part's)")
     add("--num-classes", type=int, default=80, metavar="K", help="unless the configuration names them (default: 80)")
-    add("--runs", type=int, default=5, metavar="N", help="timed steps a side, of which the median is told (default: 5)")
+    add("--annotations", type=int, metavar="N", help="of the data set that memory opens with 1 and 8 workers")
+    add("--runs", type=int, metavar="N", help="timed turns a side; the median is told (default: the part's)")
     add(
         "--channels-last",
         action="store_true",
@@ -52,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
         objects=args.objects,
         size=tuple(args.size) if args.size else None,
         num_classes=args.num_classes,
+        annotations=args.annotations,
         runs=args.runs,
         channels_last=args.channels_last,
         compile=args.compile,

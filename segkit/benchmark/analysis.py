@@ -111,7 +111,7 @@ def analyze(options: Options, *, weights: str | None, device: torch.device) -> A
         device: where it runs.
     """
     cfg = load_config(options.config_file, options.overrides)
-    assert options.batch and options.objects and options.size
+    assert options.batch and options.objects and options.size and options.runs
     batch, size, precision, runs = options.batch, options.size, options.precision, options.runs
     load_kernels(device)
     memory = PeakMemory(device)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,49 +18,15 @@ from segkit.benchmark.models import build_random, chosen_device
 from segkit.benchmark.options import Options
 from segkit.benchmark.peak_memory import how, peak_memory
 from segkit.benchmark.peers import NoPeer, make_peer, state_to_load
-from segkit.benchmark.report import OWN, Report, Row, machine
+from segkit.benchmark.report import OWN, PEER, Report, Row, machine
+from segkit.benchmark.sides import Side
 from segkit.benchmark.syncs import count_syncs
 from segkit.config.loader import load_config
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.utils.errors import SegkitError
 
-PEER = "torchvision"
 PEER_FILE = "peer.pth"
 OWN_FILE = "own.pth"
-
-
-@dataclass
-class Side:
-    """One side of a comparison.
-
-    Attributes:
-        name: ``segkit``, one of its variants, or ``torchvision``.
-        model: it, on the device.
-        step: does the whole work once and gives numbers by name, that tell what was done.
-        boxes: the modules that pool boxes for the box and the mask head: what they get is counted.
-    """
-
-    name: str
-    model: Any
-    step: Callable[[], Mapping[str, Any]]
-    boxes: dict[str, nn.Module] = field(default_factory=dict)
-
-    def counted(self) -> tuple[Mapping[str, Any], dict[str, int]]:
-        """Take one step; what it gives, and how many boxes each head got."""
-        counts = dict.fromkeys(self.boxes, 0)
-
-        def counter(name: str) -> Callable[..., None]:
-            def count(module: nn.Module, args: tuple[Any, ...]) -> None:
-                counts[name] += sum(len(boxes) for boxes in args[1])
-
-            return count
-
-        handles = [module.register_forward_pre_hook(counter(name)) for name, module in self.boxes.items()]
-        try:
-            return self.step(), counts
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def variants(options: Options, *, optimizer: bool) -> list[str]:
@@ -213,7 +179,7 @@ def measure_sides(report: Report, sides: dict[str, Side], options: Options, devi
             report.notes.append(f"{name}: out of memory")
             del sides[name], side
             free(device)
-    times, failed = alternate({name: side.step for name, side in sides.items()}, options.runs, device)
+    times, failed = alternate({name: side.step for name, side in sides.items()}, options.runs or 1, device)
     report.rows += time_rows(times, options.batch or 1)
     report.details["seconds"] = times
     if options.count_syncs:

@@ -11,14 +11,15 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from segkit.benchmark.comparison import PEER, Side, box_modules, build_side, compare
+from segkit.benchmark.comparison import box_modules, build_side, compare
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
-from segkit.benchmark.report import Report
+from segkit.benchmark.report import PEER, Report
 from segkit.benchmark.scene import make_batch
+from segkit.benchmark.sides import Side
 from segkit.engine.precision import autocast
 
-DEFAULTS: dict[str, Any] = {"batch": 1, "objects": 100, "size": (800, 1216)}
+DEFAULTS: dict[str, Any] = {"batch": 1, "objects": 100, "size": (800, 1216), "runs": 5}
 NOTES = ["a step: the images from the host's memory to the device, detection, masks at the images' size as COCO's RLE"]
 PEER_NOTES = [
     "torchvision: its own pasting, probabilities above 0.5, pycocotools' encoder; segkit: Detections.to_rle",
@@ -83,7 +84,7 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
             "bytes of RLE": sum(len(mask["counts"]) for image in found for mask in image),
         }
 
-    return Side(name, model, step, box_modules(model, name))
+    return Side(name, step, box_modules(model, name))
 
 
 def own_predict(model: Any, images: Sequence[Tensor], context: Callable[[], Any]) -> list[list[dict[str, Any]]]:

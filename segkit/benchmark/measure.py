@@ -26,27 +26,35 @@ def seconds_of(step: Callable[[], Any], device: torch.device) -> float:
 
 
 def alternate(
-    steps: Mapping[str, Callable[[], Any]], runs: int, device: torch.device
+    steps: Mapping[str, Callable[[], Any]], runs: int, device: torch.device, shortest_turn: float = 0.0
 ) -> tuple[dict[str, list[float]], list[str]]:
-    """Times each side ``runs`` times in turns, A B A B ..., after a warm-up of each.
+    """Times each side in ``runs`` turns, A B A B ..., after a warm-up of each.
 
+    Args:
+        steps: what each side does.
+        runs: turns of each.
+        device: waited for.
+        shortest_turn: seconds; a side that needs less repeats its step in its turn until it has taken that long.
     Returns:
         the seconds of each run by side, and the sides that had too little memory on the device, which have none.
     """
     steps = dict(steps)
     failed: list[str] = []
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(WARM_UP.get(device.type, 1) + runs):
+    warm_up = WARM_UP.get(device.type, 1)
+    for turn in range(warm_up + runs):
         for name in [name for name in steps if name not in failed]:
             try:
-                seconds = seconds_of(steps[name], device)
+                seconds = [seconds_of(steps[name], device)]
+                while turn >= warm_up and sum(seconds) < shortest_turn:
+                    seconds.append(seconds_of(steps[name], device))
             except torch.OutOfMemoryError:
                 failed.append(name)
                 times.pop(name)
                 free(device)
                 continue
-            if turn >= WARM_UP.get(device.type, 1):
-                times[name].append(seconds)
+            if turn >= warm_up:
+                times[name] += seconds
     return times, failed
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from segkit.utils.errors import SegkitError, did_you_mean
 
-# A part is a module with DEFAULTS (batch, objects, size) and ``run(options) -> Report``; add yours here.
+# A part is a module with DEFAULTS (of some of the Options) and ``run(options) -> Report``; add yours here.
 PARTS = {
     "train": "segkit.benchmark.train",
     "infer": "segkit.benchmark.infer",
+    "data": "segkit.benchmark.data",
+    "masks": "segkit.benchmark.masks",
+    "postprocess": "segkit.benchmark.postprocess",
+    "evaluate": "segkit.benchmark.evaluate",
+    "memory": "segkit.benchmark.memory",
 }
 CONFIG_FILE = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
 
@@ -27,8 +33,10 @@ class Options:
         batch: images a step.
         objects: objects an image.
         size: (height, width) of the images.
+        object_sides: shortest and longest of the objects' longer sides, in pixels; None: relative to the image.
         num_classes: K; None: as many as the configuration names, else 80.
-        runs: timed steps a side; their median is told.
+        annotations: of the data set whose memory the part ``memory`` measures.
+        runs: timed turns a side; the median is told.
         channels_last: measure segkit without channels-last maps, too.
         compile: measure segkit with backbone and neck compiled, too.
         fused: measure segkit with torch's fused optimizer, too.
@@ -43,8 +51,10 @@ class Options:
     batch: int | None = None
     objects: int | None = None
     size: tuple[int, int] | None = None
+    object_sides: tuple[int, int] | None = None
     num_classes: int | None = None
-    runs: int = 5
+    annotations: int | None = None
+    runs: int | None = None
     channels_last: bool = False
     compile: bool = False
     fused: bool = False
@@ -52,20 +62,15 @@ class Options:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch", "objects", "num_classes", "runs"):
+        for name in ("batch", "objects", "num_classes", "annotations", "runs"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SegkitError(f"--{name.replace('_', '-')} must be at least 1, not {value}", value=value)
         check_size(self.size)
 
-    def filled(self, batch: int, objects: int, size: tuple[int, int]) -> Options:
+    def filled(self, **defaults: Any) -> Options:
         """With a part's defaults for what was not given."""
-        return replace(
-            self,
-            batch=self.batch or batch,
-            objects=self.objects or objects,
-            size=(self.size[0], self.size[1]) if self.size else size,
-        )
+        return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
 def check_size(size: Sequence[int] | None) -> None:

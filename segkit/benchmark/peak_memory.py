@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,10 +31,22 @@ def peak_memory(part: str, side: str, options: Options, folder: Path) -> float |
         side: which of its sides.
         folder: where the weights are.
     """
+    return output_of(__name__, part, side, str(folder), json.dumps(asdict(options)))
+
+
+def output_of(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> float | str:
+    """The number that a module prints last, run in a process of its own; or why there is none.
+
+    Args:
+        module: name.
+        arguments: of its command line.
+        environment: added to this process's.
+    """
     root = str(Path(segkit.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", __name__, part, side, str(folder), json.dumps(asdict(options))]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    environment = {**os.environ, "PYTHONPATH": path, **(environment or {})}
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode < 0:
         return f"its process was ended by signal {-done.returncode}, as by a system that is out of memory"
     if done.returncode:
@@ -45,7 +58,7 @@ def how(device_type: str) -> str:
     """In words, what the figures are."""
     if device_type == "cuda":
         return "peak memory: torch.cuda.max_memory_allocated of a process a side, weights and optimizer included"
-    return "peak memory: highest resident memory of a process a side beyond what it had before the model was made"
+    return "peak memory: highest resident memory of a process a side beyond what it had before model and data were made"
 
 
 def main(part: str, side: str, folder: str, options: str) -> None:

@@ -15,6 +15,7 @@ import segkit
 from segkit.engine.environment import device_name
 
 OWN = "segkit"
+PEER = "torchvision"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Report:
     part: str
     situation: str
     rows: list[Row]
-    peer: str = "torchvision"
+    peer: str = PEER
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
 

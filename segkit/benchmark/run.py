@@ -14,9 +14,7 @@ from segkit.benchmark.report import Report, machine
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 
-RATIOS = (
-    "ratio: torchvision's time by segkit's, segkit's images a second by torchvision's, segkit's share of its memory"
-)
+RATIOS = "ratio: the peer's time by segkit's, segkit's images a second by the peer's, segkit's memory by the peer's"
 
 
 def run_parts(names: Sequence[str], options: Options, json_path: str | None = None) -> list[Report]:

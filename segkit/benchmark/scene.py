@@ -10,24 +10,40 @@ from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
 
 
-def make_batch(batch: int, objects: int, size: tuple[int, int], num_classes: int, *, channels: int = 3) -> Batch:
-    """Images of noise, each with ``objects`` elliptic objects.
-
-    The longer sides are drawn log-uniformly between 1/40 and 1/3 of the image's shorter side (20 to 270 pixels at 800),
-    and 8 pixels at least; sides differ by a factor of two at most.
-    """
+def make_batch(
+    batch: int,
+    objects: int,
+    size: tuple[int, int],
+    num_classes: int,
+    *,
+    channels: int = 3,
+    sides: tuple[int, int] | None = None,
+) -> Batch:
+    """Images of noise, each with ``objects`` elliptic objects; see :func:`make_targets`."""
     generator = torch.Generator().manual_seed(0)
     samples = []
     for index in range(batch):
         image = torch.randint(0, 256, (channels, *size), dtype=torch.uint8, generator=generator)
-        targets = make_targets(objects, size, num_classes, generator)
+        targets = make_targets(objects, size, num_classes, generator, sides)
         samples.append(Sample(image, targets, index, f"{index}.png", size))
     return Batch(samples)
 
 
-def make_targets(objects: int, size: tuple[int, int], num_classes: int, generator: torch.Generator) -> Targets:
-    """Ellipses anywhere in an image of ``size``; they may overlap."""
-    low, high = (torch.tensor(max(8.0, min(size) * part)).log() for part in (1 / 40, 1 / 3))
+def make_targets(
+    objects: int,
+    size: tuple[int, int],
+    num_classes: int,
+    generator: torch.Generator,
+    sides: tuple[int, int] | None = None,
+) -> Targets:
+    """Ellipses anywhere in an image of ``size``; they may overlap.
+
+    Their longer sides are drawn log-uniformly between the two ``sides``, in pixels. Without these between 1/40 and 1/3 of
+    the image's shorter side (20 to 270 pixels at 800), and 8 pixels at least. Width and height differ by a factor of two
+    at most.
+    """
+    limits = sides or tuple(max(8.0, min(size) * part) for part in (1 / 40, 1 / 3))
+    low, high = (torch.tensor(float(min(limit, *size))).log() for limit in limits)
     longer = torch.exp(low + (high - low) * torch.rand(objects, generator=generator))
     aspect = torch.exp2(torch.rand(objects, generator=generator) * 2 - 1)  # width / height
     widths = (longer * aspect.clamp(max=1)).round().long()
@@ -35,12 +51,16 @@ def make_targets(objects: int, size: tuple[int, int], num_classes: int, generato
     place = torch.rand(objects, 2, generator=generator)
     x0 = (place[:, 0] * (size[1] - widths + 1)).floor().long()
     y0 = (place[:, 1] * (size[0] - heights + 1)).floor().long()
-    extents = torch.stack([x0, y0, x0 + widths, y0 + heights], dim=1)
-    pairs = zip(heights.tolist(), widths.tolist(), strict=True)
-    bits = torch.cat([ellipse(height, width).flatten() for height, width in pairs])
-    masks = InstanceMasks(bits, extents, size)
+    masks = ellipses(torch.stack([x0, y0, x0 + widths, y0 + heights], dim=1), size)
     labels = torch.randint(0, num_classes, (objects,), generator=generator)
     return Targets(masks.boxes(), labels, masks)
+
+
+def ellipses(extents: Tensor, size: tuple[int, int]) -> InstanceMasks:
+    """The largest ellipse in each of some boxes, int64 [N, 4], inside an image of ``size``."""
+    sides = (extents[:, 2:] - extents[:, :2]).tolist()
+    bits = torch.cat([ellipse(height, width).flatten() for width, height in sides])
+    return InstanceMasks(bits, extents, size)
 
 
 def ellipse(height: int, width: int) -> Tensor:

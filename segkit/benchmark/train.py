@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit.benchmark.comparison import PEER, Side, box_modules, build_side, compare
+from segkit.benchmark.comparison import box_modules, build_side, compare
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
 from segkit.benchmark.peers import LOSSES
-from segkit.benchmark.report import OWN, Report
+from segkit.benchmark.report import OWN, PEER, Report
 from segkit.benchmark.scene import jittered, make_batch
+from segkit.benchmark.sides import Side
 from segkit.engine.precision import autocast
 from segkit.structures.sample import Batch
 
-DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 40, "size": (512, 512)}
+DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 40, "size": (512, 512), "runs": 5}
 # Every run does the same work: at learning rate 0 the optimizer does all it does, and the weights stay.
 LEARNING_RATE = 0.0
 NOTES = [
@@ -52,7 +53,9 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
     """One side with its model, inputs and optimizer."""
     device = chosen_device(options)
     model = build_side(options, name, folder).train()
-    batch = make_batch(options.batch or 1, options.objects or 1, options.size or (0, 0), model_classes(model, name))
+    assert options.batch and options.objects and options.size
+    classes = model_classes(model, name)
+    batch = make_batch(options.batch, options.objects, options.size, classes, sides=options.object_sides)
     samples = model.roi_heads.samples if name != PEER else model.roi_heads.fg_bg_sampler.batch_size_per_image
     extra = [jittered(targets.boxes, samples // 2).to(device) for targets in batch.targets]
     if device.type == "cuda":
@@ -74,7 +77,7 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
         scaler.update()
         return {"loss, total": total.detach()} | {f"loss, {name}": loss.detach() for name, loss in losses.items()}
 
-    return Side(name, model, step, box_modules(model, name))
+    return Side(name, step, box_modules(model, name))
 
 
 def model_classes(model: Any, name: str) -> int:

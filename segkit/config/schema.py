@@ -91,6 +91,10 @@ class DataConfig:
     sampler: Annotated[Spec, Slot(SAMPLER_REGISTRY), Help("which training images make an epoch, in which order")] = (
         field(default_factory=lambda: Spec(name="ShuffleSampler"))
     )
+    aspect_ratio_grouping: Annotated[
+        bool,
+        Help("wide and high images in different batches: less padding where transforms keep the images' shapes"),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

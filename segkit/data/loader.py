@@ -11,7 +11,7 @@ import logging
 import math
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.formats.base import Dataset
+from segkit.data.grouping import batch_by_group, orientations
 from segkit.data.samplers import Sampler
 from segkit.data.seeding import generator_for
-from segkit.data.transforms.base import Transform
+from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
@@ -55,7 +56,7 @@ class Draw:
 
 
 class TrainItems(TorchDataset):
-    """Augmented samples.
+    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
 
     Args:
         skip_unreadable: in the place of an image that cannot be read comes the next one that can, up to
@@ -64,23 +65,37 @@ class TrainItems(TorchDataset):
 
     def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
         self.dataset = dataset
-        self.transforms = transforms
+        self.transforms = Compose([transforms])
         self.seed = seed
         self.skip_unreadable = skip_unreadable
 
     def __getitem__(self, draw: Draw) -> Sample | Failure:
         numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
+        skipped: list[str] = []
+
+        def load_other(generator: torch.Generator) -> Sample:
+            return self._load(randint(0, len(self.dataset) - 1, generator), skipped)
+
+        try:
+            sample = self._load(draw.index, skipped)
+            sample = without_degenerate(self.transforms(sample, generator_for(self.seed, *numbers), load_other))
+            return dataclasses.replace(sample, skipped=tuple(skipped))
+        except SegkitError as error:
+            return Failure(str(error), error.key)
+
+    def _load(self, index: int, skipped: list[str]) -> Sample:
+        """An image, or the next one that can be read; what was wrong with those before it is added to ``skipped``."""
         problems: list[str] = []
         for step in range(min(MOST_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
             try:
-                loaded = self.dataset.load((draw.index + step) % len(self.dataset))
-                sample = without_degenerate(self.transforms(loaded, generator_for(self.seed, *numbers)))
-                return dataclasses.replace(sample, skipped=tuple(problems))
+                sample = self.dataset.load((index + step) % len(self.dataset))
+                skipped += problems
+                return sample
             except SegkitError as error:
                 problems.append(str(error))
                 key = error.key
         more = f"; nor can the {len(problems) - 1} images after it" if len(problems) > 1 else ""
-        return Failure(problems[0] + more, key)
+        raise SegkitError(problems[0] + more, key=key)
 
 
 class TestItems(TorchDataset):
@@ -90,7 +105,8 @@ class TestItems(TorchDataset):
 
     def __init__(self, dataset: Dataset, transforms: Transform) -> None:
         self.dataset = dataset
-        self.transforms = transforms
+        self.transforms = Compose([transforms])
+        self.transforms.check_for_test()
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -110,10 +126,19 @@ class EpochBatches:
     An epoch's last incomplete batch is dropped: another epoch's order has other images there, and every step averages
     over equally many. Where there are fewer images than a batch holds, an epoch is one batch, filled from as many
     of the sampler's epochs as it takes: images repeat in it, each time augmented otherwise.
+
+    With ``groups``, the group of each image, a batch holds images of one group: the epoch's images are the same, in
+    another order. What is left of the groups in the end makes up the epoch's last batches.
     """
 
     def __init__(
-        self, sampler: Sampler, batch_size: int, start_iteration: int = 0, rank: int = 0, world_size: int = 1
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        start_iteration: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        groups: Sequence[int] | None = None,
     ) -> None:
         if batch_size < 1 or batch_size % world_size:
             raise SegkitError(f"data.batch_size: expected a multiple of the {world_size} processes; got {batch_size}")
@@ -121,6 +146,7 @@ class EpochBatches:
         self.batch_size = batch_size
         self.start_iteration = start_iteration
         self.rank, self.world_size = rank, world_size
+        self.groups = groups
         length = len(sampler.epoch_indices(0))
         if length == 0:
             raise SegkitError("there are no training images", key="data.train")
@@ -135,7 +161,10 @@ class EpochBatches:
             for index in self.sampler.epoch_indices(number):
                 draws.append(Draw(number, index, seen[index]))
                 seen[index] += 1
-        return draws[: self.iterations_per_epoch * self.batch_size]
+        draws = draws[: self.iterations_per_epoch * self.batch_size]
+        if self.groups is None:
+            return draws
+        return batch_by_group(draws, [self.groups[draw.index] for draw in draws], self.batch_size)
 
     def batch(self, iteration: int) -> list[Draw]:
         """The samples of one iteration's batch."""
@@ -219,6 +248,7 @@ def build_train_loader(
     seed: int,
     num_workers: int = 0,
     start_iteration: int = 0,
+    aspect_ratio_grouping: bool = False,
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -234,6 +264,7 @@ def build_train_loader(
         seed: of the augmentation.
         num_workers: processes that load; 0 loads in this one.
         start_iteration: how many batches to skip, without loading them.
+        aspect_ratio_grouping: put wide images and high images into different batches; asks for the size of each image.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
         rank: number of this process, of ``world_size``; each gets its share of every batch.
         world_size: number of training processes.
@@ -243,7 +274,8 @@ def build_train_loader(
     """
     if len(dataset) == 0:
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
-    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size)
+    groups = orientations(dataset) if aspect_ratio_grouping else None
+    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups)
     items = TrainItems(dataset, transforms, seed, skip_unreadable)
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)
@@ -259,7 +291,11 @@ def build_test_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TestLoader:
-    """A loader of every image once (of this process's share), with ``annotations`` for evaluation."""
+    """A loader of every image once (of this process's share), with ``annotations`` for evaluation.
+
+    Raises:
+        SegkitError: a transform is for training only; when iterated, what was wrong with a file.
+    """
     items = TestItems(dataset, transforms)
     indices = range(rank, len(dataset), world_size)
     batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]

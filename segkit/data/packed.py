@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 
 class PackedList:
-    """Read-only list of plain Python values, kept as one byte buffer with offsets.
+    """Read-only list of plain Python values, kept as one byte buffer with offsets: for what an image needs little of.
 
     A forked worker that merely reads a list of dicts writes to their reference counts, so that the pages are copied
-    and memory grows with every worker (Detectron2 issue 3847). One numpy array has one reference count.
+    and memory grows with every worker (Detectron2 issue 3847). One numpy array has one reference count. Spawned workers
+    get a copy each; what grows with the objects is in an ``ArrayFile``. The pickles never leave the process and its
+    workers.
     """
 
     def __init__(self, items: Iterable[Any]) -> None:
@@ -23,6 +25,9 @@ class PackedList:
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):

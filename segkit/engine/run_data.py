@@ -113,6 +113,7 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         seed=cfg.train.seed,
         num_workers=cfg.data.num_workers,
         start_iteration=start_iteration,
+        aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,
         pin_memory=device.type == "cuda",
         skip_unreadable=cfg.data.unreadable == "skip",
     )

@@ -234,6 +234,7 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
         "max_detections": model.detections_per_image,
         "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
         "class_agnostic": getattr(model, "class_agnostic", False),
+        "predicts_masks": getattr(model, "predicts_masks", True),
     }
     return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,52 +48,75 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
-def match(
-    images: Sequence[tuple[int, int]],
-    ground_truth: Sequence[dict[str, Any]],
-    detections: Sequence[dict[str, Any]],
-    num_classes: int,
-    iou_type: IouType,
-    limits: Sequence[int],
-) -> Curves:
-    """Match detections with ground truth as COCO does.
+@dataclass(frozen=True)
+class EvaluatedImage:
+    """One image's ground truth and detections.
+
+    Attributes:
+        size: (height, width).
+        truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``.
+        found: COCO results, ties in their order.
+        labels: of the results.
+    """
+
+    size: tuple[int, int]
+    truth: Sequence[Mapping[str, Any]]
+    found: Sequence[Mapping[str, Any]]
+    labels: Sequence[int]
+
+
+def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+    """hotcoco's data set of the images' objects, which serves all evaluations of them.
 
     Ids are positions here, so that files may have any: 0, negative, beyond 64 bits.
 
     Args:
-        images: (height, width) of each; an image's position is its id.
-        ground_truth: ``image`` (position), ``label``, ``bbox`` XYWH, ``area``, ``iscrowd``; for segm ``segmentation``.
-        detections: ``image``, ``label``, ``score``, ``bbox`` and, for segm, ``segmentation``; ties in their order.
+        images: there must be an object in one of them.
         num_classes: K.
+        masks: whether masks will be matched.
+    """
+    from hotcoco import COCO
+
+    annotations = [
+        {"image_id": number, "category_id": item["label"] + 1, "iscrowd": int(item["iscrowd"]), "bbox": item["bbox"],
+         "area": item["area"], **({"segmentation": item["segmentation"]} if masks else {})}
+        for number, image in enumerate(images, 1)
+        for item in image.truth
+    ]  # fmt: skip
+    for number, annotation in enumerate(annotations, 1):
+        annotation["id"] = number
+    sizes = [{"id": number, "height": image.size[0], "width": image.size[1]} for number, image in enumerate(images, 1)]
+    categories = [{"id": label + 1, "name": str(label)} for label in range(num_classes)]
+    return COCO({"images": sizes, "categories": categories, "annotations": annotations})
+
+
+def match(
+    truth: Any,
+    images: Sequence[EvaluatedImage],
+    iou_type: IouType,
+    limits: Sequence[int],
+    score_threshold: float = 0.0,
+) -> Curves:
+    """Match detections with ground truth as COCO does.
+
+    Args:
+        truth: :func:`ground_truth` of the images.
+        images: with the detections.
         iou_type: what overlaps: boxes or masks.
         limits: ascending numbers of detections an image and class.
+        score_threshold: detections below are left out.
     """
-    from hotcoco import COCO, COCOeval
+    from hotcoco import COCOeval
 
     # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's tools
     # take the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
     shape = "segmentation" if iou_type == "segm" else "bbox"
-    dataset = {
-        "images": [{"id": i + 1, "height": int(h), "width": int(w)} for i, (h, w) in enumerate(images)],
-        "categories": [{"id": label + 1, "name": str(label)} for label in range(num_classes)],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": item["image"] + 1,
-                "category_id": item["label"] + 1,
-                "bbox": item["bbox"],
-                "area": item["area"],
-                "iscrowd": int(item["iscrowd"]),
-                **({"segmentation": item["segmentation"]} if shape == "segmentation" else {}),
-            }
-            for number, item in enumerate(ground_truth, start=1)
-        ],
-    }
     results = [
-        {"image_id": d["image"] + 1, "category_id": d["label"] + 1, "score": d["score"], shape: d[shape]}
-        for d in detections
+        {"image_id": number, "category_id": label + 1, "score": result["score"], shape: result[shape]}
+        for number, image in enumerate(images, 1)
+        for result, label in zip(image.found, image.labels, strict=True)
+        if result["score"] >= score_threshold
     ]
-    truth = COCO(dataset)
     evaluation = COCOeval(truth, truth.load_res(results), iou_type)
     evaluation.params.max_dets = list(limits)
     evaluation.evaluate()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from segkit.evaluation.background import BackgroundCalls
 from segkit.evaluation.validation_losses import ValidationLosses, predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.modeling.nonfinite import naming_images
@@ -26,8 +27,11 @@ class Evaluator(ABC):
     """Sees every batch with its detections, and says at the end how good they were.
 
     A custom one is a class with ``@EVALUATOR_REGISTRY.register``; its constructor may ask for the run-time values
-    ``classes``, ``category_ids``, ``max_detections``, ``results_dir`` and ``class_agnostic`` (whether the model tells
-    no classes apart) by name.
+    ``classes``, ``category_ids``, ``max_detections``, ``results_dir``, ``class_agnostic`` (whether the model tells
+    no classes apart) and ``predicts_masks`` by name.
+
+    ``process`` is called in a thread of its own, while the model is at the next batch: one call after the other, in the
+    order of the batches, in inference mode and without autocast. ``reset`` and ``evaluate`` are called before and after.
     """
 
     @abstractmethod
@@ -59,6 +63,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Run the model over a loader, batch by batch, and merge what the evaluators say.
 
+    The evaluators work while the model is at the next batch. They are never more than two batches behind, and what they
+    find is what they would find in turn with it.
+
     Afterwards each module is in the training mode it was in before (frozen norms too), also after an error.
 
     Args:
@@ -76,7 +83,18 @@ def evaluate(
         evaluator.reset()
     validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
-    with evaluation_mode(model), torch.inference_mode(), precision_context or nullcontext():
+
+    def process(batch: Batch, detections: list[Detections]) -> None:
+        for evaluator in evaluators:
+            evaluator.process(batch, detections)
+
+    where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with (
+        evaluation_mode(model),
+        torch.inference_mode(),
+        BackgroundCalls(process, where) as in_background,
+        precision_context or nullcontext(),
+    ):
         for batch in loader:
             if device is not None:
                 batch = batch.to(device)
@@ -85,8 +103,7 @@ def evaluate(
                 detections = predict_batch(model, batch, validation_losses)
             model_time += time.perf_counter() - step
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
-            for evaluator in evaluators:
-                evaluator.process(batch, detections)
+            in_background(batch, detections)
             images += len(batch.sizes)
     metrics = {} if validation_losses is None else validation_losses.metrics()
     for evaluator in evaluators:

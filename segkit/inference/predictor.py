@@ -86,6 +86,7 @@ class Predictor:
                 "(model.roi_heads.score_threshold)", self.score_threshold, floor,
             )  # fmt: skip
         self.transforms = build_transforms(self.cfg.data.test_transforms, path="data.test_transforms")
+        self.transforms.check_for_test()
 
     @classmethod
     def load(

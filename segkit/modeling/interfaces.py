@@ -87,6 +87,11 @@ class ROIHeads(nn.Module, ABC):
     score_threshold: float
     detections_per_image: int
 
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether the detections have masks: where ``mask_head`` is a module."""
+        return getattr(self, "mask_head", None) is not None
+
     @abstractmethod
     def losses(
         self,

@@ -4,7 +4,7 @@ from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.mask_targets import mask_targets
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.pasting import paste_masks
+from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
 
@@ -17,4 +17,5 @@ __all__ = [
     "Targets",
     "mask_targets",
     "paste_masks",
+    "paste_rle",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.pasting import paste_masks
+from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.utils.errors import SegkitError
 
 
@@ -73,15 +73,16 @@ class Detections:
         return self._masks
 
     def to_rle(self) -> list[dict[str, Any]]:
-        """The masks as COCO's compressed RLE (counts str) at ``size``; nothing of N x H x W is built.
+        """``masks.to_rle()``: COCO's compressed RLE (counts str) at ``size``, pasted without keeping the masks.
 
         Raises:
             SegkitError: the model gave no masks.
         """
-        masks = self.masks
-        if masks is None:
+        if self._masks is not None:
+            return self._masks.to_rle()
+        if self.mask_probs is None:
             raise SegkitError("detections: to_rle() needs masks, but these come from a model without a mask head")
-        return masks.to_rle()
+        return paste_rle(self.mask_probs, self.boxes, self.size)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Detections:
         """The same detections on a device."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from segkit.structures.ragged import heights_widths, offsets_of, split, tighten
-from segkit.structures.separable import gather_windows, hat, resample, size_buckets
-
-# Side of the tiles that large objects are resized in: beyond a tile's reach all weights are zero.
-TILE = 64
-# Pixels of tiles at a time: 4 MB as fp32.
-BUDGET = 1 << 20
-# A distance at which no hat has any weight.
-FAR = 1e9
+from segkit.structures.mask_sampling import BUDGET, threshold_windows
+from segkit.structures.ragged import heights_widths, offsets_of
+from segkit.structures.separable import gather_windows, hat, size_buckets, sum_taps
 
 
 @dataclass
@@ -25,12 +21,14 @@ class Axis:
     Attributes:
         centers: fp32 [new length], ascending, in old pixels (the centre of pixel i is i + 0.5).
         width: half the support of a hat, in old pixels.
-        sums: fp32 [new length], of the hat over all old pixels.
+        first: int64 [new length], the lowest old pixel with a share; may be outside the image, with a share of 0.
+        shares: fp32 [new length, taps], of the old pixels from there on.
     """
 
     centers: Tensor
     width: float
-    sums: Tensor
+    first: Tensor
+    shares: Tensor
 
     def reached(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """The new pixels [low, high) that old pixels [first, last) have a share in."""
@@ -40,18 +38,18 @@ class Axis:
 
     def reaching(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Old pixels [low, high) that hold all those with a share in the new pixels [first, last) (not empty)."""
-        low = (self.centers[first] - self.width - 0.5).floor().long()
-        return low, (self.centers[last - 1] + self.width + 0.5).ceil().long()
+        return self.first[first], self.first[last - 1] + self.shares.shape[1]
 
-    def weights(self, new: Tensor, new_end: Tensor, length: int, old: Tensor, old_end: Tensor, reach: int) -> Tensor:
-        """[n, length, reach]: share of old pixel old[i] + b in new pixel new[i] + a; 0 beyond either end."""
+    def taps(self, new: Tensor, new_end: Tensor, length: int, old: Tensor, old_end: Tensor) -> tuple[Tensor, Tensor]:
+        """For new pixels new[i] .. new[i] + length: old pixels, counted from old[i], and their shares [n, length, taps].
+
+        Shares are 0 beyond either end.
+        """
         pixels = new[:, None] + torch.arange(length)
         known = pixels.clamp(max=len(self.centers) - 1)
-        centers = self.centers[known].masked_fill_(pixels >= new_end[:, None], -FAR)
-        places = old[:, None] + (torch.arange(reach) + 0.5)
-        places = places.masked_fill_(places > old_end[:, None], FAR)
-        distances = places[:, None] - centers[:, :, None]
-        return hat(distances.div_(self.width)).div_(self.sums[known][:, :, None])
+        index = (self.first[known] - old[:, None])[:, :, None] + torch.arange(self.shares.shape[1])
+        inside = (index >= 0) & (index < (old_end - old)[:, None, None]) & (pixels < new_end[:, None])[:, :, None]
+        return index, self.shares[known] * inside
 
 
 def bilinear_axis(old: int, new: int, antialias: bool) -> Axis:
@@ -61,10 +59,13 @@ def bilinear_axis(old: int, new: int, antialias: bool) -> Axis:
     if not antialias or scale <= 1:
         # Two neighbours' mean, at borders the one at hand. (Antialiased enlarging: the border's hat, normalised, is
         # the same.)
-        return Axis(centers.clamp(0.5, old - 0.5), 1.0, torch.ones(new))
-    taps = (centers - scale - 0.5).floor()[:, None] + torch.arange(int(2 * scale) + 4)
-    hats = hat((taps + 0.5 - centers[:, None]) / scale)
-    return Axis(centers, scale, hats.masked_fill((taps < 0) | (taps >= old), 0).sum(1))
+        centers, width = centers.clamp(0.5, old - 0.5), 1.0
+    else:
+        width = scale
+    first = (centers - width - 0.5).floor().long() + 1
+    taps = first[:, None] + torch.arange(math.ceil(2 * width))
+    shares = hat((taps + 0.5 - centers[:, None]) / width).masked_fill_((taps < 0) | (taps >= old), 0)
+    return Axis(centers, width, first, shares / shares.sum(1, keepdim=True))
 
 
 @torch.no_grad()
@@ -77,94 +78,48 @@ def resize_crops(
     """
     if tuple(size) == tuple(canvas):
         return bits, extents, 0
-    device, bits = bits.device, bits.cpu()
     axes = [bilinear_axis(canvas[k], size[k], antialias) for k in (0, 1)]
     solid = extents[:, 2] > extents[:, 0]
     bounds = [axis.reached(extents[:, k], extents[:, k + 2]) for axis, k in zip(axes, (1, 0), strict=True)]
     (y0, y1), (x0, x1) = bounds
     windows = torch.stack([x0, y0, x1, y1], 1)
     windows[~solid | (x1 <= x0) | (y1 <= y0)] = 0
-    resized = torch.zeros(int(offsets_of(windows)[-1]), dtype=torch.uint8)
-    peaks, places = _resize_windows(bits, extents, windows, axes, resized)
-    # Where nothing reaches 0.5 the largest pixel stays; where no sample even touches the object, the one at its centre.
-    lost = (solid & (peaks < 0.5)).nonzero().squeeze(1)
-    unseen = lost[peaks[lost] <= 0]
-    middle = (extents[unseen, :2] + extents[unseen, 2:]) / 2 * torch.tensor([size[1] / canvas[1], size[0] / canvas[0]])
-    seen = lost[peaks[lost] > 0]
-    resized[places[seen]] = 1
-    tight_bits, tight = tighten(resized, windows)
-    if len(unseen):
-        tight_bits, tight = _add_pixels(tight_bits, tight, unseen, middle.long().minimum(torch.tensor(size[::-1]) - 1))
-    return tight_bits.to(device), tight, len(lost)
+    scale = torch.tensor([size[1] / canvas[1], size[0] / canvas[0]])
+    device, bits = bits.device, bits.cpu()
+
+    def sample(tiles: Tensor, owners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        return _sample_tiles(bits, extents, axes, tiles, owners)
+
+    def middles(objects: Tensor) -> Tensor:
+        places = (extents[objects, :2] + extents[objects, 2:]) / 2 * scale
+        pixels = places.long().minimum(torch.tensor(size[::-1]) - 1)
+        return pixels.masked_fill(~solid[objects, None], -1)
+
+    resized, tight, rescued = threshold_windows(windows, sample, middles)
+    return resized.to(device), tight, rescued
 
 
-def _resize_windows(
-    bits: Tensor, extents: Tensor, windows: Tensor, axes: list[Axis], resized: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Fill ``resized``, the windows' flat crops; the largest value [N] of each object and its place in ``resized``."""
-    tiles, owners = _tiles(windows)
-    peaks, places = torch.zeros(len(extents)), torch.zeros(len(extents), dtype=torch.long)
-    if not len(tiles):
-        return peaks, places
+def _sample_tiles(
+    bits: Tensor, extents: Tensor, axes: list[Axis], tiles: Tensor, owners: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Groups of tiles with their values; see mask_sampling.Sampler."""
+    crops = extents[owners]
     # The part of the crop that each tile needs.
     old = []
     for axis, k in zip(axes, (1, 0), strict=True):
         low, high = axis.reaching(tiles[:, k], tiles[:, k + 2])
-        low = low.maximum(extents[owners, k])
-        old += [low, high.minimum(extents[owners, k + 2]).maximum(low)]
+        low = low.maximum(crops[:, k])
+        old += [low, high.minimum(crops[:, k + 2]).maximum(low)]
     top, bottom, left, right = old
-    _, strides = heights_widths(extents)
-    starts = offsets_of(extents)[owners] + (top - extents[owners, 1]) * strides[owners] + left - extents[owners, 0]
-    _, lengths = heights_widths(windows)
-    outputs = offsets_of(windows)[owners] + (tiles[:, 1] - windows[owners, 1]) * lengths[owners]
-    outputs += tiles[:, 0] - windows[owners, 0]
-    tops, spots = torch.zeros(len(tiles)), torch.zeros(len(tiles), dtype=torch.long)
+    strides = crops[:, 2] - crops[:, 0]
+    starts = offsets_of(extents)[owners] + (top - crops[:, 1]) * strides + left - crops[:, 0]
     heights, widths = heights_widths(tiles)
-    crops, owner_of = split(resized.view(torch.bool), windows), owners.tolist()
-    places_in_crop = (tiles - windows[owners][:, [0, 1, 0, 1]]).tolist()
-    for group in size_buckets((bottom - top).maximum(heights), (right - left).maximum(widths), BUDGET):
-        reach = int((bottom - top)[group].max()), int((right - left)[group].max())
-        if 0 in reach:
-            continue
-        tall, wide = (bottom - top)[group], (right - left)[group]
-        images = gather_windows(bits, starts[group], strides[owners[group]], tall, wide)
-        length = int(heights[group].max()), int(widths[group].max())
+    tall, wide = bottom - top, right - left
+    seen = (tall > 0) & (wide > 0)
+    for group in size_buckets(tall.maximum(heights) * seen, wide.maximum(widths) * seen, BUDGET):
+        images = gather_windows(bits, starts[group], strides[group], tall[group], wide[group])
         x0, y0, x1, y1 = tiles[group].unbind(1)
-        rows = axes[0].weights(y0, y1, length[0], top[group], bottom[group], reach[0])
-        columns = axes[1].weights(x0, x1, length[1], left[group], right[group], reach[1])
-        values = resample(rows, images, columns)  # [n, *length]
-        tops[group] = values.amax((1, 2))
-        for i in (tops[group] < 0.5).nonzero().squeeze(1).tolist():
-            number = group[i]
-            best = int(values[i].argmax())
-            spots[number] = outputs[number] + best // length[1] * lengths[owners[number]] + best % length[1]
-        for i, number in enumerate(group.tolist()):
-            x0, y0, x1, y1 = places_in_crop[number]
-            torch.ge(values[i, : y1 - y0, : x1 - x0], 0.5, out=crops[owner_of[number]][y0:y1, x0:x1])
-    peaks.scatter_reduce_(0, owners, tops, "amax")
-    best_tiles = (tops == peaks[owners]).nonzero().squeeze(1)
-    places[owners[best_tiles]] = spots[best_tiles]
-    return peaks, places
-
-
-def _tiles(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """The windows cut into tiles [T, 4], and the window [T] that each belongs to."""
-    heights, widths = heights_widths(windows)
-    down, across = -(-heights // TILE), -(-widths // TILE)
-    owners = torch.repeat_interleave(torch.arange(len(windows)), down * across)
-    first = (down * across).cumsum(0) - down * across
-    number = torch.arange(len(owners)) - first[owners]
-    low = torch.stack([number % across[owners], number // across[owners]], 1) * TILE + windows[owners, :2]
-    return torch.cat([low, (low + TILE).minimum(windows[owners, 2:])], 1), owners
-
-
-def _add_pixels(bits: Tensor, extents: Tensor, objects: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Give empty masks ``objects`` [K] one pixel each, at ``points`` [K, 2] (x, y)."""
-    extents = extents.clone()
-    extents[objects] = torch.cat([points, points + 1], 1)
-    offsets = offsets_of(extents)
-    known = torch.ones(int(offsets[-1]), dtype=torch.bool)
-    known[offsets[objects]] = False
-    result = torch.ones(len(known), dtype=torch.uint8)
-    result[known] = bits
-    return result, extents
+        lengths = int(heights[group].max()), int(widths[group].max())
+        rows = axes[0].taps(y0, y1, lengths[0], top[group], bottom[group])
+        columns = axes[1].taps(x0, x1, lengths[1], left[group], right[group])
+        yield group, sum_taps(images, rows, columns)

@@ -25,7 +25,7 @@ def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolutio
     is 0.5) without N x H x W: RoIAlign's mean over a bin's samples is a weighted sum of rows, then of columns, and only
     the part of an object's crop that the box reaches has any weight. Always in fp32 or better, under autocast too.
 
-    On CUDA this waits once for boxes and indices; the pixels stay there.
+    The pixels stay where they are. Boxes and indices are needed on the CPU: from a GPU they are waited for.
 
     Args:
         masks: the image's objects.

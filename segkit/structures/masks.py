@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segkit.structures import mask_geometry as geometry
 from segkit.structures.label_maps import cut_label_map
+from segkit.structures.mask_affine import warp_crops
 from segkit.structures.mask_resize import resize_crops
 from segkit.structures.mask_targets import mask_targets
 from segkit.structures.polygons import draw_polygons
@@ -193,6 +194,38 @@ class InstanceMasks:
         """As ``resize``, and how many masks would have become empty."""
         bits, extents, rescued = resize_crops(self.bits, self.extents, self.canvas, size, antialias)
         return InstanceMasks(bits, extents, size), rescued
+
+    def affine(self, matrix: Tensor, size: tuple[int, int]) -> tuple[InstanceMasks, int]:
+        """Under an affine map to a canvas of ``size`` (H, W): bilinear at pixel centres, outside 0, at least 0.5.
+
+        A mask that comes out empty although it is in view keeps its largest pixel; what is out of view stays, as an
+        empty mask: the caller filters.
+
+        Args:
+            matrix: fp64 [2, 3], from old to new coordinates; see ``affine``.
+            size: of the new canvas.
+        Returns:
+            The masks, and how many of them would have become empty in view.
+        """
+        bits, extents, rescued = warp_crops(self.bits, self.extents, matrix, size)
+        return InstanceMasks(bits, extents, size), rescued
+
+    def placed(self, size: tuple[int, int], x: int = 0, y: int = 0) -> InstanceMasks:
+        """On a canvas of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
+        assert x >= 0 and y >= 0 and y + self.canvas[0] <= size[0] and x + self.canvas[1] <= size[1], (size, x, y)
+        return InstanceMasks(self.bits, geometry.move(self.extents, x, y), size)
+
+    # Overlaps
+
+    def union(self) -> Tensor:
+        """bool [H, W], on the CPU: the pixels of any mask."""
+        return geometry.union(self.bits, self.extents, self.canvas)
+
+    def without(self, region: Tensor) -> tuple[InstanceMasks, Tensor]:
+        """The masks less the pixels of ``region`` (bool [H, W], on the CPU), and which of them lost any (bool [N])."""
+        assert tuple(region.shape) == self.canvas, (region.shape, self.canvas)
+        bits, extents, changed = geometry.erase(self.bits, self.extents, region)
+        return InstanceMasks(bits, extents, self.canvas), changed
 
     def sample_targets(self, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
         """bool [K, M, M]: mask ``indices[k]`` seen in box k at M x M; see ``mask_targets``."""

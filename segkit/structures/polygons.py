@@ -30,6 +30,10 @@ def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int,
             owners.append(i)
     if not flat:
         return torch.zeros(0, dtype=torch.uint8), torch.zeros(len(objects), 4, dtype=torch.long)
+    if not np.abs(np.concatenate(flat)).max() <= FARTHEST:  # also NaN; all at once, as it is rarely so
+        k = next(k for k, points in enumerate(flat) if not np.abs(points).max() <= FARTHEST)
+        where = f"objects[{owners[k]}], polygon {owners[:k].count(owners[k])}"
+        raise SegkitError(f"{where}: coordinates must be finite and at most {FARTHEST:g}")
     from pycocotools import mask as pycocotools
 
     rles = pycocotools.frPyObjects(flat, *size)
@@ -43,6 +47,4 @@ def _checked(polygon: Sequence[float], where: str) -> np.ndarray:
         raise SegkitError(
             f"{where}: shape {list(points.shape)}, expected a flat list x0, y0, x1, y1, ... of at least three points"
         )
-    if not np.abs(points).max() <= FARTHEST:  # also NaN
-        raise SegkitError(f"{where}: coordinates must be finite and at most {FARTHEST:g}")
     return points

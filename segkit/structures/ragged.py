@@ -4,13 +4,15 @@ Legend: N objects, P bytes of all crops together, R rows of all crops together.
 ``extents`` is int64 [N, 4] on the CPU: x0, y0, x1, y1 with x1, y1 exclusive. Crop i is row-major [y1 - y0, x1 - x0].
 
 Most operations take views of the crops and concatenate them: measured, a few microseconds an object are less than
-what index arithmetic with 8 bytes of int64 for each byte of mask costs.
+what index arithmetic with 8 bytes of int64 for each byte of mask costs. Where the crops are on the CPU the views are
+numpy's, which slices and copies small arrays several times as fast as torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,38 +42,42 @@ def join(crops: Iterable[Tensor], like: Tensor) -> Tensor:
     return torch.cat(pieces) if pieces else like.new_zeros(0)
 
 
-def take_windows(bits: Tensor, extents: Tensor, windows: Tensor) -> Tensor:
-    """The part of each crop within its window [N, 4] (canvas coordinates, inside the extents, or of no area)."""
-    if torch.equal(extents, windows):
-        return bits
-    local = (windows - extents[:, [0, 1, 0, 1]]).tolist()
-    pairs = zip(split(bits, extents), local, strict=True)
-    return join((crop[y0:y1, x0:x1] for crop, (x0, y0, x1, y1) in pairs), bits)
-
-
-def tighten(bits: Tensor, extents: Tensor) -> tuple[Tensor, Tensor]:
-    """Shrink crops to their set pixels; a crop without any becomes the empty one, extents 0, 0, 0, 0."""
-    if bits.numel() == 0:
-        return bits, torch.zeros_like(extents)
+def arrays(bits: Tensor, extents: Tensor) -> list[np.ndarray]:
+    """As ``split``, as numpy's views; of a copy where the bits are on a GPU."""
     heights, widths = heights_widths(extents)
-    objects = torch.repeat_interleave(torch.arange(len(extents)), heights)  # [R]
-    numbers = torch.arange(len(objects)) - (heights.cumsum(0) - heights)[objects]  # [R], within the crop
-    starts = offsets_of(extents)[objects] + numbers * widths[objects]
-    # The first and last set pixel of each row, looked up among all set pixels.
-    found = bits.nonzero().squeeze(1)
-    bounds = torch.stack([starts, starts + widths[objects]]).to(bits.device)
-    ranks = torch.searchsorted(found, bounds).cpu()
-    full = (ranks[1] > ranks[0]).nonzero().squeeze(1)
-    found = found[ranks[:, full].sub(torch.tensor([[0], [1]])).to(bits.device)].cpu()
-    objects, numbers = objects[full], numbers[full]
-    lows = torch.stack([found[0] - starts[full], numbers], 1) + extents[objects, :2]
-    highs = torch.stack([found[1] - starts[full], numbers], 1) + extents[objects, :2] + 1
-    slots = objects[:, None].expand(-1, 2)
-    empty = torch.zeros(len(extents), 2, dtype=torch.long)
-    low = empty.scatter_reduce(0, slots, lows, "amin", include_self=False)
-    tight = torch.cat([low, empty.scatter_reduce(0, slots, highs, "amax", include_self=False)], 1)
-    windows = torch.where((tight[:, 2:] > 0).all(1)[:, None], tight, extents[:, [0, 1, 0, 1]])
-    return take_windows(bits, extents, windows), tight
+    flat, ends = bits.cpu().numpy(), offsets_of(extents).tolist()
+    sides = zip(ends, ends[1:], heights.tolist(), widths.tolist(), strict=False)
+    return [flat[start:end].reshape(h, w) for start, end, h, w in sides]
+
+
+def pack(crops: Iterable[np.ndarray], device: torch.device | str = "cpu") -> Tensor:
+    """uint8 or bool crops one after the other, flat, as uint8 on a device."""
+    pieces = [crop.reshape(-1) for crop in crops]
+    flat = np.concatenate(pieces) if pieces else np.zeros(0, np.uint8)
+    return torch.from_numpy(flat.view(np.uint8)).to(device)
+
+
+def used_window(crop: np.ndarray) -> tuple[int, int, int, int]:
+    """x0, y0, x1, y1 of the set pixels in a crop; zeros where none is."""
+    rows, columns = crop.any(1).nonzero()[0], crop.any(0).nonzero()[0]
+    return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else (0, 0, 0, 0)
+
+
+def tighten(crops: list[np.ndarray], extents: Tensor, which: Iterable[int]) -> tuple[list[np.ndarray], Tensor]:
+    """Shrink crops to their set pixels; one without any becomes the empty one, extents 0, 0, 0, 0.
+
+    Args:
+        crops: [h, w] each.
+        extents: int64 [N, 4].
+        which: numbers of those that may have empty rows or columns at a border.
+    """
+    crops, places = list(crops), extents.tolist()
+    for i in which:
+        x0, y0, x1, y1 = used_window(crops[i])
+        crops[i] = crops[i][y0:y1, x0:x1]
+        left, top = places[i][:2] if x1 else (0, 0)
+        places[i] = [left + x0, top + y0, left + x1, top + y1]
+    return crops, torch.tensor(places, dtype=torch.long).reshape(-1, 4)
 
 
 def used_extents(columns: Tensor, rows: Tensor) -> Tensor:

@@ -18,32 +18,37 @@ import torch
 from torch import Tensor
 
 from segkit.structures.mask_geometry import transpose
-from segkit.structures.runs import fill_runs, ragged_arange
+from segkit.structures.runs import Runs, fill_runs, ragged_arange
 from segkit.utils.errors import SegkitError
+
+LONGEST_COUNT = 7  # groups: 35 bits, more than an image's pixels need, and sums of many stay below 63
 
 
 def encode_rle(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> list[dict[str, Any]]:
     """Compressed RLE dicts (counts str) on the canvas, equal to pycocotools' of the dense masks."""
-    if len(extents) == 0:
-        return []
     columns = transpose(bits.cpu(), extents)[0].numpy()
-    strings = write_strings(*encode_counts(columns, extents.numpy(), canvas))
+    return encode_runs(find_runs(columns, extents.numpy(), canvas[0]), len(extents), canvas)
+
+
+def encode_runs(runs: Runs, count: int, canvas: tuple[int, int]) -> list[dict[str, Any]]:
+    """Compressed RLE dicts (counts str) of ``count`` objects from their runs."""
+    strings = write_strings(*count_runs(runs, count, canvas[0] * canvas[1]))
     return [{"size": list(canvas), "counts": string} for string in strings]
 
 
-def encode_counts(columns: np.ndarray, extents: np.ndarray, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """All objects' counts [C], one after the other, and how many each object has [N].
+def find_runs(columns: np.ndarray, extents: np.ndarray, height: int) -> Runs:
+    """The runs within the columns of crops.
 
     Args:
         columns: uint8 [P], the crops in column-major order.
         extents: [N, 4].
-        canvas: (H, W).
+        height: of the canvas.
     """
     x0, y0, x1, y1 = extents.T
     heights = y1 - y0
     sizes = heights * (x1 - x0)
     offsets = sizes.cumsum() - sizes
-    # Runs within a column of a crop. tops and ends are where columns start and end in the flat array.
+    # tops and ends are where columns start and end in the flat array.
     tall = np.repeat(heights, x1 - x0)
     ends = tall.cumsum()
     neighbour = np.zeros(len(columns) + 1, np.uint8)
@@ -53,27 +58,38 @@ def encode_counts(columns: np.ndarray, extents: np.ndarray, canvas: tuple[int, i
     neighbour[:-1] = columns
     neighbour[ends] = 0
     lengths = np.flatnonzero(columns > neighbour[1:]) + 1 - starts
-    owners = np.searchsorted(offsets + sizes, starts, side="right")
-    places = starts - offsets[owners]
-    column = places // np.maximum(heights, 1)[owners]
-    starts = (column + x0[owners]) * canvas[0] + places - column * heights[owners] + y0[owners]
-    ends = starts + lengths
+    objects = np.searchsorted(offsets + sizes, starts, side="right")
+    places = starts - offsets[objects]
+    column = places // np.maximum(heights, 1)[objects]
+    starts = (column + x0[objects]) * height + places - column * heights[objects] + y0[objects]
+    return Runs(objects, starts, starts + lengths)
+
+
+def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarray]:
+    """All objects' counts [C], one after the other, and how many each object has [N].
+
+    Args:
+        runs: of ``count`` objects.
+        count: N.
+        area: pixels of the canvas.
+    """
+    objects, starts, ends = runs
     # A run at the canvas's lower border goes on in one that starts at the upper border of the next column.
-    joined = (ends[:-1] == starts[1:]) & (owners[:-1] == owners[1:])
-    starts, owners = starts[np.append(True, ~joined)[: len(starts)]], owners[np.append(True, ~joined)[: len(starts)]]
-    ends = ends[np.append(~joined, True)[: len(ends)]]
+    joined = (ends[:-1] == starts[1:]) & (objects[:-1] == objects[1:])
+    first, last = np.ones(len(starts), bool), np.ones(len(starts), bool)
+    first[1:] = last[:-1] = ~joined
+    objects, starts, ends = objects[first], starts[first], ends[last]
     # Zeros before each run, the run, and the zeros after the last one unless there are none.
-    number = np.bincount(owners, minlength=len(extents))
+    number = np.bincount(objects, minlength=count)
     firsts = number.cumsum() - number
     before = np.append(0, ends[:-1])[: len(ends)]
     before[firsts[number > 0]] = 0
-    area = canvas[0] * canvas[1]
-    tail = np.full(len(extents), area)
+    tail = np.full(count, area)
     tail[number > 0] -= ends[(firsts + number - 1)[number > 0]]
     total = 2 * number + ((tail > 0) | (number == 0))
     slots = total.cumsum() - total
     counts = np.zeros(int(total.sum()), np.int64)
-    place = slots[owners] + 2 * (np.arange(len(owners)) - firsts[owners])
+    place = slots[objects] + 2 * (np.arange(len(objects)) - firsts[objects])
     counts[place], counts[place + 1] = starts - before, ends - starts
     tailed = total > 2 * number
     counts[(slots + total - 1)[tailed]] = tail[tailed]
@@ -98,28 +114,68 @@ def write_strings(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
     return [text[start:end] for start, end in pairwise(ends)]
 
 
-def parse_strings(strings: Sequence[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of ``write_strings``."""
-    raw = [string.encode("ascii", "replace") if isinstance(string, str) else string for string in strings]
-    characters = np.frombuffer(b"".join(raw), np.uint8).astype(np.int64) - 48
-    sizes = np.array([len(one) for one in raw], np.int64)
-    stops = (characters & 32) == 0
-    bounds = sizes.cumsum()
-    broken = (sizes == 0) | ~np.append(stops, False)[bounds - 1]
-    owner = np.repeat(np.arange(len(raw)), sizes)
-    broken[owner[(characters < 0) | (characters > 63)]] = True
+def parse_strings(
+    strings: Sequence[str | bytes], numbers: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of ``write_strings``. A string that is broken is an error, which names the object by ``numbers``."""
+    raw = [_ascii(string) for string in strings]
+    broken = _broken(raw)
     if broken.any():
-        i = int(np.flatnonzero(broken)[0])
-        raise SegkitError(f"objects[{i}]: not a compressed RLE: {strings[i]!r:.60}")
-    last = np.flatnonzero(stops)
-    first = np.append(0, last[:-1] + 1)[: len(last)]
-    groups = last - first + 1
-    values = np.zeros(len(last), np.int64)
-    np.add.at(values, np.repeat(np.arange(len(last)), groups), (characters & 31) << (5 * ragged_arange(groups)))
-    values -= np.where(characters[last] & 16, 1 << (5 * groups), 0)
-    lengths = np.bincount(owner[last], minlength=len(raw))
+        i = int(broken.argmax())
+        raise SegkitError(f"objects[{i if numbers is None else numbers[i]}]: not a compressed RLE: {strings[i]!r:.60}")
+    return _parse(raw)
+
+
+def covered_pixels(strings: Sequence[str | bytes]) -> np.ndarray:
+    """int64 [N]: number of pixels that each string's counts cover; -1 where it is no compressed RLE."""
+    raw = [_ascii(string) for string in strings]
+    broken = _broken(raw)
+    counts, lengths = _parse([b"" if bad else one for one, bad in zip(raw, broken.tolist(), strict=True)])
+    owner = np.repeat(np.arange(len(raw)), lengths)
+    broken[owner[counts < 0]] = True
+    ends = lengths.cumsum()
+    sums = np.append(0, counts.cumsum())
+    return np.where(broken, -1, sums[ends] - sums[ends - lengths])
+
+
+def _ascii(string: str | bytes) -> bytes:
+    # What is not ASCII becomes bytes above 127, which no code has.
+    return string.encode("utf-8", "surrogatepass") if isinstance(string, str) else string
+
+
+def _broken(raw: list[bytes]) -> np.ndarray:
+    """bool [N]: whether a string is empty, has other characters, ends in the middle of a count, or has absurd ones."""
+    codes = np.frombuffer(b"".join(raw), np.uint8)
+    sizes = np.array([len(one) for one in raw], np.int64)
+    owner = np.repeat(np.arange(len(raw)), sizes)
+    more = (codes - np.uint8(48)) & 32 != 0
+    broken = (sizes == 0) | np.append(more, True)[sizes.cumsum() - 1]
+    broken[owner[(codes < 48) | (codes > 111)]] = True
+    last = np.flatnonzero(~more)
+    broken[owner[last[np.diff(last, prepend=-1) > LONGEST_COUNT]]] = True
+    return broken
+
+
+def _parse(raw: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Counts [C] and how many each string has [N]; the strings are not broken, but for empty ones."""
+    codes = np.frombuffer(b"".join(raw), np.uint8) - np.uint8(48)
+    sizes = np.array([len(one) for one in raw], np.int64)
+    last = np.flatnonzero((codes & 32) == 0)
+    ends = last + 1
+    first = np.append(0, ends[:-1])[: len(ends)]
+    groups = ends - first
+    # Most counts have one or two groups: the first ones of all, then the second ones, and so on.
+    values = (codes[first] & 31).astype(np.int64)
+    longer, group = np.flatnonzero(groups > 1), 1
+    while len(longer):
+        values[longer] |= (codes[first[longer] + group] & 31).astype(np.int64) << (5 * group)
+        group += 1
+        longer = longer[groups[longer] > group]
+    values -= np.where(codes[last] & 16, 1 << (5 * groups), 0)
+    bounds = np.searchsorted(ends, sizes.cumsum(), side="right")
+    lengths = np.diff(bounds, prepend=0)
     # From the fourth on, a count is added to the one before the last: two interleaved running sums an object.
-    place, starts = ragged_arange(lengths), lengths.cumsum() - lengths
+    place, starts = ragged_arange(lengths), bounds - lengths
     counts = values.copy()
     for parity in (0, 1):
         chain = (place % 2 == parity) & (place > 0)
@@ -174,34 +230,14 @@ def decode_rle(
             raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
         size = tuple(rles[0]["size"])
     canvas = (int(size[0]), int(size[1]))
-    counts: list[np.ndarray] = []
-    packed: list[int] = []
     for i, rle in enumerate(rles):
         if tuple(rle["size"]) != canvas:
             raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(canvas)}")
-        if isinstance(rle["counts"], str | bytes):
-            packed.append(i)
-            counts.append(np.zeros(0, np.int64))
-        else:
-            counts.append(np.asarray(rle["counts"], dtype=np.int64))
-    if packed:
-        flat, lengths = parse_strings_of(rles, packed)
-        for i, part in zip(packed, np.split(flat, lengths.cumsum()[:-1]), strict=True):
-            counts[i] = part
-    lengths = np.array([len(part) for part in counts], np.int64)
-    flat = np.concatenate(counts) if counts else np.zeros(0, np.int64)
-    return *decode_counts(flat, lengths, np.arange(len(rles)), len(rles), canvas), canvas
-
-
-def parse_strings_of(rles: Sequence[Mapping[str, Any]], which: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """``parse_strings`` of some of the RLEs, with an error that names the object by its place among all."""
-    strings = [rles[i]["counts"] for i in which]
-    try:
-        return parse_strings(strings)
-    except SegkitError:
-        for i, string in zip(which, strings, strict=True):
-            try:
-                parse_strings([string])
-            except SegkitError as error:
-                raise SegkitError(str(error).replace("objects[0]", f"objects[{i}]")) from None
-        raise
+    packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
+    counts, lengths = parse_strings([rles[i]["counts"] for i in packed], packed)
+    if len(packed) < len(rles):
+        parsed = iter(np.split(counts, lengths.cumsum()[:-1]))
+        given = [rle["counts"] for rle in rles]
+        parts = [next(parsed) if isinstance(one, str | bytes) else np.asarray(one, np.int64) for one in given]
+        counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
+    return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), canvas), canvas

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def work_dtype(device: torch.device) -> torch.dtype:
@@ -32,10 +33,32 @@ def resample(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
         return torch.bmm(torch.bmm(rows.to(dtype), images.to(dtype)), columns.to(dtype).transpose(1, 2))
 
 
+def sum_taps(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
+    """As ``resample`` where few weights are not 0: [n, O, P], a transposed view, from uint8 images [n, H, W] on the CPU.
+
+    Args:
+        images: uint8 [n, H, W].
+        rows: of each new row the numbers of the old ones, and their weights: [n, O, taps] each. Numbers outside the
+            image have weight 0.
+        columns: likewise, [n, P, taps].
+    """
+    return _sum_rows(_sum_rows(images.float(), *rows).transpose(1, 2), *columns).transpose(1, 2)
+
+
+def _sum_rows(images: Tensor, index: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of rows of fp32 images [n, H, W]: [n, O, W], with ``index`` and ``weights`` [n, O, taps]."""
+    count, height, width = images.shape
+    lines = index.clamp(0, height - 1) + torch.arange(count)[:, None, None] * height
+    # One fused pass over what is there: a third of the time of products with matrices that are mostly 0.
+    table = images.reshape(-1, width)
+    sums = F.embedding_bag(lines.flatten(0, 1), table, mode="sum", per_sample_weights=weights.flatten(0, 1))
+    return sums.view(count, -1, width)
+
+
 def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
     """Windows of crops as a stack, uint8 [n, largest height, largest width], on the bits' device.
 
-    What lies beyond a window's own height and width is arbitrary: the caller's weights are 0 there.
+    What lies beyond a window's own height and width is 0 on the CPU, elsewhere arbitrary: the caller's weights are 0.
 
     Args:
         bits: uint8 [P], not empty.

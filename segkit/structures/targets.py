@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,18 @@ class Targets:
     def empty(size: tuple[int, int]) -> Targets:
         """The targets of an image of ``size`` (H, W) without objects, with (no) masks."""
         return Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), InstanceMasks.empty(size))
+
+    @staticmethod
+    def cat(parts: Sequence[Targets]) -> Targets:
+        """All objects in order, on one canvas; with masks if all that has objects has masks."""
+        bare = any(len(part) and part.masks is None for part in parts)
+        masks = [part.masks for part in parts if part.masks is not None]
+        return Targets(
+            torch.cat([part.boxes for part in parts]),
+            torch.cat([part.labels for part in parts]),
+            None if bare or not masks else InstanceMasks.cat(masks),
+            torch.cat([part.crowd for part in parts]),
+        )
 
     def __len__(self) -> int:
         return len(self.boxes)

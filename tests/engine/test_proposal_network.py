@@ -48,6 +48,14 @@ def _logging():
     logging.captureWarnings(False)
 
 
+def test_masks_to_evaluate_that_the_model_does_not_predict_are_told_before_training(tmp_path):
+    (tmp_path / "rpn.yaml").write_text(CONFIG)
+    overrides = [f"output_dir={tmp_path / 'run'}", "evaluators=[{name: COCO}]"]
+    with pytest.raises(SegkitError, match=r"evaluators\[0\].*predicts no masks.*iou_types: \[bbox\]"):
+        train(load_config(tmp_path / "rpn.yaml", overrides))
+    assert not list((tmp_path / "run").glob("*.pth"))
+
+
 def test_a_run(tmp_path):
     (tmp_path / "rpn.yaml").write_text(CONFIG)
     folder = tmp_path / "run"

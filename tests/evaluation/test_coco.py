@@ -112,9 +112,13 @@ def test_warns_of_images_with_more_objects_than_the_limit(caplog):
         (Batch([sample(2, (20, 20), objects[:5])]), [detections([], [], [], (20, 20))]),
     ]
     with caplog.at_level(logging.WARNING):
-        run(CocoEvaluator(["a"], [1], 5), pairs)
+        evaluator = CocoEvaluator(["a"], [1], 5)
+        run(evaluator, pairs)
     assert "1 of 2 images have more objects than the model's limit of 5" in caplog.text
-    assert "(the most: 7): 2 of 12 objects cannot be found" in caplog.text
+    assert "(the most: 7): 2 of 12 objects cannot be found, so that recall is at most 83.3 %" in caplog.text
+    caplog.clear()
+    run(evaluator, pairs)
+    assert not caplog.text  # said once, not at each evaluation of a training
 
 
 def test_results_file(tmp_path):
@@ -152,6 +156,9 @@ def test_built_from_the_registry():
     runtime = {"classes": ["a"], "category_ids": [3], "max_detections": 250, "results_dir": None}
     evaluator = EVALUATOR_REGISTRY.build({"name": "COCO", "iou_types": ["segm"]}, **runtime)
     assert evaluator.iou_types == ("segm",) and evaluator.max_detections == 250
+    assert EVALUATOR_REGISTRY.build({"name": "COCO", "iou_types": ["bbox"]}, **runtime, predicts_masks=False)
+    with pytest.raises(SegkitError, match=r"evaluator.*predicts no masks.*iou_types: \[bbox\]"):
+        EVALUATOR_REGISTRY.build({"name": "COCO"}, path="evaluator", **runtime, predicts_masks=False)
     for spec in ({"iou_types": []}, {"iou_types": ["boundary"]}, {"score_thresholds": [50]}):
         with pytest.raises(SegkitError, match=f"evaluator: {next(iter(spec))}"):
             EVALUATOR_REGISTRY.build({"name": "COCO", **spec}, **runtime)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 import torch
 from torch import nn
 
-from segkit.evaluation import Evaluator, evaluate
+from segkit.evaluation import CocoEvaluator, Evaluator, evaluate
+from segkit.structures.detections import Detections
 from segkit.structures.sample import Batch
+from segkit.utils.errors import SegkitError
 
-from .helpers import detections, sample
+from .helpers import detections, problem, run, sample
 
 
 class Model(nn.Module):
@@ -74,3 +79,115 @@ def test_modes_are_restored_after_an_error():
 
 def test_no_images():
     assert evaluate(Model(), [], [Recorder("a")], "cpu") == {"a/count": 0.0}
+
+
+class Slow(Recorder):
+    """Is behind the model; ``fail`` is the batch at which it goes wrong."""
+
+    def __init__(self, prefix, error=None, fail=2):
+        super().__init__(prefix)
+        self.error, self.fail = error, fail
+
+    def reset(self):
+        super().reset()
+        self.calls, self.threads, self.modes = 0, set(), set()
+
+    def process(self, batch, detections):
+        time.sleep(0.01)
+        self.calls += 1
+        self.threads.add(threading.current_thread())
+        self.modes.add((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
+        if self.error is not None and self.calls == self.fail:
+            raise self.error
+        super().process(batch, detections)
+
+
+def batches(count):
+    return [Batch([sample(i, (9, 9))]) for i in range(count)]
+
+
+def test_evaluators_work_in_one_thread_in_the_order_of_the_batches():
+    evaluator, model = Slow("a"), Model()
+    ahead = []
+
+    def loader():
+        for batch in batches(12):
+            ahead.append(len(model.seen) - evaluator.calls)
+            yield batch
+
+    context = torch.autocast("cpu", dtype=torch.bfloat16)
+    assert evaluate(model, loader(), [evaluator], "cpu", context) == {"a/count": 12.0}
+    assert evaluator.ids == list(range(12))
+    assert len(evaluator.threads) == 1 and threading.current_thread() not in evaluator.threads
+    assert evaluator.modes == {(True, False)}
+    assert 1 <= max(ahead) <= 3  # one in work, one that waits, one given
+    assert not any(thread.is_alive() for thread in evaluator.threads)
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), SegkitError("twice"), KeyboardInterrupt()])
+def test_an_evaluators_error_comes_as_itself_and_soon(error):
+    model, evaluator = Model().train(), Slow("a", error)
+    with pytest.raises(type(error)) as caught:
+        evaluate(model, batches(50), [evaluator], "cpu")
+    assert caught.value is error
+    assert evaluator.calls == 2 and len(model.seen) <= 5
+    assert model.training and not torch.is_inference_mode_enabled()
+    assert not any(thread.is_alive() for thread in evaluator.threads)
+
+
+def test_an_error_at_the_last_batch_is_raised_too():
+    error = OSError("disk")
+    with pytest.raises(OSError, match="disk"):
+        evaluate(Model(), batches(2), [Slow("a", error)], "cpu")
+
+
+def test_an_error_of_the_loop_leaves_out_what_waits():
+    evaluator = Slow("a")
+
+    def interrupted():
+        yield from batches(5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Model(), interrupted(), [evaluator], "cpu")
+    assert evaluator.calls < 5 and evaluator.ids == list(range(evaluator.calls))
+    assert not any(thread.is_alive() for thread in evaluator.threads)
+
+
+class Masks(nn.Module):
+    """A model whose detections are a function of the image alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def predict(self, images, output_sizes):
+        found = []
+        for size in output_sizes:
+            low = torch.rand(30, 2, generator=torch.Generator().manual_seed(sum(size))) * 40
+            boxes = torch.cat([low, low + 20], 1).to(self.layer.weight.device)
+            probs = torch.sin(boxes[:, :, None] * boxes[:, None, :]).abs().repeat(1, 7, 7)
+            found.append(Detections(boxes, boxes[:, 0] / 50, boxes[:, 1].long() % 2, probs, size))
+        return found
+
+
+def recorded(model, pairs, device):
+    evaluator = CocoEvaluator(["a", "b"], [1, 2], 100)
+    metrics = evaluate(model, [batch for batch, _ in pairs], [evaluator], device)
+    return metrics, [image.found for image in evaluator._images.values()]
+
+
+def test_results_are_those_of_a_loop_without_a_thread():
+    pairs, model = list(problem(3, num_classes=2)), Masks()
+    with torch.inference_mode():
+        inline = [(batch, model.predict(None, batch.sizes)) for batch, _ in pairs]
+    evaluator = CocoEvaluator(["a", "b"], [1, 2], 100)
+    assert recorded(model, pairs, "cpu") == (run(evaluator, inline), [i.found for i in evaluator._images.values()])
+
+
+@pytest.mark.gpu
+def test_results_on_cuda_are_those_of_the_cpu():
+    pairs = list(problem(3, num_classes=2))
+    here, there = (recorded(Masks().to(device), pairs, device) for device in ("cpu", "cuda"))
+    assert there[0]["segm/AP"] == pytest.approx(here[0]["segm/AP"], abs=1e-3)
+    assert [len(image) for image in there[1]] == [len(image) for image in here[1]]

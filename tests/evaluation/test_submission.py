@@ -45,6 +45,22 @@ def test_both_files(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["test-results.json", "test-results.zip"]
 
 
+def test_nothing_stops_at_a_hundred(tmp_path):
+    many = Detections(
+        torch.tensor([[1.0, 2, 5, 8]]).repeat(250, 1),
+        torch.linspace(1, 0, 250),
+        torch.zeros(250, dtype=torch.long),
+        torch.ones(250, 2, 2),
+        (10, 12),
+    )
+    write_submission({"b.tif": many}, ID_MAP[:1], [1, 4], tmp_path)
+    assert len(json.loads((tmp_path / "test-results.json").read_text())) == 250
+    writer = PredictionsWriter(tmp_path / "predictions.json", ["x", "y"], [1, 4])
+    writer.add("b.tif", None, many)
+    writer.close()
+    assert len(json.loads((tmp_path / "predictions.json").read_text())["annotations"]) == 250
+
+
 def test_a_generator_is_enough(tmp_path):
     write_submission(((name, d) for name, d in FOUND.items()), ID_MAP, [1, 4], tmp_path)
     assert len(json.loads((tmp_path / "test-results.json").read_text())) == 3

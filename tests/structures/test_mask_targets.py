@@ -8,7 +8,9 @@ from torchvision.ops import roi_align
 
 from segkit.structures import InstanceMasks, mask_targets
 
-quick = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(
+    deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def check(masks, indices, boxes, resolution):
@@ -37,6 +39,21 @@ def test_equal_to_roi_align(draw_objects, count, size, resolution, seed):
     boxes = masks.boxes()[indices] + torch.randn(20, 4, generator=generator) * 4
     boxes[10:] = torch.rand(10, 4, generator=generator) * 80 - 15  # anywhere, also inside out
     check(masks, indices, boxes, resolution)
+
+
+@quick
+@given(
+    corner=st.tuples(st.integers(0, 39), st.integers(0, 29)),
+    sides=st.sampled_from([(1, 1), (1, 30), (40, 1), (2, 30), (40, 2), (1, 7), (9, 1), (40, 30)]),
+    shift=st.tuples(*[st.floats(-6, 6, width=32)] * 4),
+    resolution=st.sampled_from([1, 14, 28]),
+)
+def test_thin_objects_at_borders_in_boxes_partly_outside(corner, sides, shift, resolution):
+    dense = torch.zeros(1, 30, 40, dtype=torch.bool)
+    dense[0, corner[1] : corner[1] + sides[1], corner[0] : corner[0] + sides[0]] = True
+    masks = InstanceMasks.from_dense(dense)
+    boxes = torch.cat([masks.boxes(), masks.boxes() + torch.tensor(shift)])
+    check(masks, torch.zeros(2, dtype=torch.long), boxes, resolution)
 
 
 def test_whole_pixels_and_halves(draw_cells):

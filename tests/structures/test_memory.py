@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.structures import InstanceMasks, paste_masks
+from segkit.structures import InstanceMasks, paste_masks, paste_rle
+from segkit.structures.affine import affine_matrix
 
 SIZE = (4096, 4096)
 
@@ -34,11 +35,14 @@ STEPS = {
     "rot90": lambda m: m.rot90(),
     "crop": lambda m: m.crop(1000, 1000, 3000, 3100),
     "resize": lambda m: m.resize((3000, 3001)),
+    "affine": lambda m: m.affine(affine_matrix(SIZE, (3000, 3001), angle=30, scale=1.2), (3000, 3001)),
+    "without": lambda m: m.without(torch.ones(SIZE, dtype=torch.bool)),
     "index": lambda m: m[torch.arange(1000).flip(0)],
     "areas": lambda m: m.areas(),
     "rle": lambda m: InstanceMasks.from_rle(m.to_rle()),
     "targets": lambda m: m.sample_targets(torch.arange(1000), m.boxes(), 28),
     "paste": lambda m: paste_masks(torch.ones(1000, 28, 28), m.boxes(), SIZE),
+    "paste to RLE": lambda m: paste_rle(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "polygons": lambda m: InstanceMasks.from_polygons(
         [[[x, y, x, b, r, b, r, y]] for x, y, r, b in m.extents.tolist()], SIZE
     ),
@@ -69,3 +73,11 @@ def test_round_trip_and_label_map(masks):
     values = np.unique(labels)[1:]
     assert len(cut) == len(values)
     assert cut.areas().tolist() == np.bincount(labels.reshape(-1))[values].tolist()
+
+
+def test_objects_as_large_as_the_image_are_pasted_in_strips():
+    probs = (torch.rand(3, 28, 28) > 0.3).float()
+    with LargestTensor() as mode:
+        rles = paste_rle(probs, torch.tensor([[-9.0, -9, 4100, 4100]]).repeat(3, 1), SIZE)
+    assert mode.largest < 10 * 2**20, f"{mode.largest / 2**20:.0f} MB"
+    assert 2**22 < sum(InstanceMasks.from_rle(rles[:1]).areas().tolist()) < 2**24

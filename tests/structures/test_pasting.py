@@ -1,12 +1,14 @@
 """Pasting against grid_sample over the whole image, as Detectron2 does it."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as mask_api
 from torch.nn import functional as F
 
-from segkit.structures import InstanceMasks, paste_masks
+from segkit.structures import Detections, InstanceMasks, paste_masks, paste_rle, pasting
 from segkit.utils.errors import SegkitError
 
 
@@ -27,10 +29,14 @@ def check(probs, boxes, size, threshold=0.5):
     values = reference(probs, boxes, size)
     tie = (values - threshold).abs() < 1e-4
     assert torch.equal(result | tie, (values >= threshold) | tie)
+    rles = paste_rle(probs, boxes, size, threshold)
+    assert rles == masks.to_rle()
+    for rle, mask in zip(rles, result.numpy(), strict=True):
+        assert rle["counts"] == mask_api.encode(np.asfortranarray(mask.view(np.uint8)))["counts"].decode()
     return masks
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=40, derandomize=True)
 @given(
     count=st.integers(0, 12),
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
@@ -68,14 +74,40 @@ def test_boxes_that_are_none():
     assert paste_masks(torch.zeros(3, 14, 14), torch.tensor([[1.0, 1, 9, 9]]).repeat(3, 1), (20, 20)).bits.numel() == 0
 
 
-def test_chunks_change_nothing(monkeypatch):
-    low = torch.rand(50, 2) * 200
-    probs, boxes = torch.rand(50, 28, 28), torch.cat([low, low + torch.rand(50, 2) * 90], 1)
-    whole = paste_masks(probs, boxes, (250, 260))
-    monkeypatch.setattr("segkit.structures.pasting.BUDGET", 500)
-    parts = paste_masks(probs, boxes, (250, 260))
+def test_a_thousand_objects():
+    low = torch.rand(1000, 2) * torch.tensor([70.0, 40.0]) - 5
+    check(torch.rand(1000, 28, 28), torch.cat([low, low + torch.rand(1000, 2) * 30], 1), (40, 70))
+
+
+def test_values_that_are_all_the_threshold_reach_it():
+    """No rounding: interpolated between equal values, each pixel whose centre is half a cell inside has that value."""
+    boxes = torch.tensor([[1.3, 2.7, 40.1, 33.9], [0, 0, 50, 40]])
+    masks = paste_masks(torch.full((2, 28, 28), 0.7), boxes, (40, 50), float(torch.tensor(0.7)))
+    assert masks.extents.tolist() == [[2, 3, 39, 33], [1, 1, 49, 39]]
+    assert bool(masks.bits.all())
+
+
+@pytest.mark.parametrize("budget", [1, 60, 2000])
+def test_chunks_and_strips_change_nothing(monkeypatch, budget):
+    low = torch.rand(15, 2) * 50
+    probs, boxes = torch.rand(15, 14, 14), torch.cat([low, low + torch.rand(15, 2) * 30], 1)
+    boxes[::7] = torch.tensor([-3.0, -4, 70, 65])
+    whole, rles = paste_masks(probs, boxes, (50, 60)), paste_rle(probs, boxes, (50, 60))
+    monkeypatch.setattr(pasting, "BUDGET", budget)
+    monkeypatch.setattr(pasting, "FILL_BUDGET", 10 * budget)
+    parts = paste_masks(probs, boxes, (50, 60))
     assert torch.equal(whole.extents, parts.extents)
     assert torch.equal(whole.bits, parts.bits)
+    assert rles == paste_rle(probs, boxes, (50, 60))
+
+
+def test_detections_encode_without_masks_or_from_those_they_have():
+    found = Detections(
+        torch.tensor([[1.0, 2, 9, 8]]), torch.ones(1), torch.zeros(1).long(), torch.rand(1, 9, 9), (9, 9)
+    )
+    rles = found.to_rle()
+    assert found._masks is None
+    assert found.masks is not None and found.masks.to_rle() == rles == found.to_rle()
 
 
 def test_wrong_threshold():
@@ -97,7 +129,23 @@ def test_autocast_and_half_probabilities(dtype):
 def test_same_on_cuda():
     low = torch.rand(100, 2) * 500
     probs, boxes = torch.rand(100, 28, 28), torch.cat([low, low + torch.rand(100, 2) * 200 + 1], 1)
+    boxes[0] = torch.tensor([-10.0, -10, 800, 800])
     here = paste_masks(probs, boxes, (600, 500))
     there = paste_masks(probs.cuda(), boxes.cuda(), (600, 500))
     assert there.device.type == "cuda"
+    assert paste_rle(probs.cuda(), boxes.cuda(), (600, 500)) == there.to_rle()
     assert (here.to_dense() != there.to_dense().cpu()).sum() < 20
+
+
+@pytest.mark.gpu
+def test_waits_of_pasting_do_not_grow_with_the_objects(monkeypatch):
+    waits = []
+    original = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: (waits.append(self.is_cuda), original(self))[1])
+    counts = []
+    for number in (20, 500):
+        low = torch.rand(number, 2) * 500
+        waits.clear()
+        paste_rle(torch.rand(number, 28, 28).cuda(), torch.cat([low, low + 40], 1).cuda(), (600, 600))
+        counts.append(sum(waits))
+    assert counts[1] <= counts[0] + 2

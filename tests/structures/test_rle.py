@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
 from segkit.structures import InstanceMasks
-from segkit.structures.rle import parse_strings, write_strings
+from segkit.structures.rle import LONGEST_COUNT, covered_pixels, parse_strings, write_strings
 from segkit.utils.errors import SegkitError
 
 quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -110,3 +110,37 @@ def test_differing_sizes():
         InstanceMasks.from_rle(rles)
     with pytest.raises(SegkitError, match=r"objects\[0\]"):
         InstanceMasks.from_rle(rles[:1], size=(4, 4))
+
+
+def covered_slowly(string):
+    """One character after the other; -1 for what is no code."""
+    runs, value, shift = [], 0, 0
+    for character in string:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift >= 5 * LONGEST_COUNT:
+            return -1
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= 1 << shift if code & 16 else 0
+            value += runs[-2] if len(runs) > 2 else 0
+            runs.append(value)
+            value = shift = 0
+    return -1 if shift or not runs or min(runs) < 0 else sum(runs)
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(st.lists(st.text(st.sampled_from("0123456789@IOPZ_`oqé/ "), max_size=9), max_size=8))
+def test_covered_pixels_of_anything(strings):
+    assert covered_pixels(strings).tolist() == [covered_slowly(string) for string in strings]
+    for string in strings:
+        if covered_slowly(string) >= 0:
+            assert covered_slowly(string) == parse_strings([string])[0].sum()
+
+
+def test_covered_pixels_of_masks(draw_cells):
+    strings = [rle["counts"] for rle in draw_cells(20, (1, 40), (70, 90)).to_rle()]
+    assert covered_pixels(strings).tolist() == [70 * 90] * 20
+    assert covered_pixels([*strings[:2], strings[2][:-1] + "\x01", strings[3]]).tolist() == [6300, 6300, -1, 6300]
+    # Sums that leave 64 bits and come back would pass for whole.
+    assert covered_pixels(["o" * 12 + "0"]).tolist() == [-1]

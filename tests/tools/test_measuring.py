@@ -81,6 +81,9 @@ def test_analysis_of_a_checkpoint(run, tmp_path):
         ("analyze_model", [*TINY, "--device", "gpu"], "--device: 'gpu' is no device"),
         ("analyze_model", ["--config-file", "segkit://quikstart.yaml"], "quickstart.yaml"),
         ("benchmark", ["trian"], "there is no part 'trian'; did you mean 'train'?"),
+        ("benchmark", ["data", "postproces"], "there is no part 'postproces'; did you mean 'postprocess'?"),
+        ("benchmark", ["memory", "--annotations", "0"], "--annotations must be at least 1, not 0"),
+        ("benchmark", ["memory", "--no-memory"], "--no-memory leaves nothing of the part memory"),
         ("benchmark", ["train", *TINY, "--runs", "0"], "--runs must be at least 1, not 0"),
         ("benchmark", ["infer", *TINY, "--precision", "half"], "--precision must be fp32, bf16 or fp16, got 'half'"),
     ],
@@ -110,6 +113,7 @@ def test_commands_of_the_page_on_benchmarks_parse():
     blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
     assert len(lines) >= 4
+    lines += [shlex.split(command) for command in re.findall(r"^\| `(python [^`]*)` \|", page, flags=re.MULTILINE)]
     for python, script, *arguments in lines:
         assert python == "python"
         options = load(Path(script).stem).parse_arguments(arguments)

@@ -21,7 +21,7 @@ def test_colour_and_grey(tmp_path, suffix):
     color = read_image(_save(tmp_path / f"c.{suffix}", COLOR))
     assert color.dtype == torch.uint8 and (color.numpy() == COLOR.transpose(2, 0, 1)).all()
     grey = read_image(_save(tmp_path / f"g.{suffix}", GREY))
-    assert (grey.numpy() == GREY[None].repeat(3, 0)).all() and grey.is_contiguous()
+    assert (grey.numpy() == GREY[None].repeat(3, 0)).all() and grey.permute(1, 2, 0).is_contiguous()
 
 
 def test_alpha_is_dropped(tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, check_classes, ground_truth_from_targets
-from segkit.data.formats.coco_annotations import read_annotations, read_categories, read_coco_json, read_images
+from segkit.data.formats.coco_annotations import match_classes
+from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
-from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
@@ -27,7 +30,8 @@ class Coco(Dataset):
     COCO's published numbers do.
 
     Args:
-        json: the annotation file.
+        json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
+            ``$SEGKIT_CACHE``, by default ``~/.cache/segkit``, whose files may be deleted at any time.
         images: the folder that its file names are relative to.
         classes: names in the order of the labels; by default the file's categories by ascending id.
     """
@@ -37,74 +41,78 @@ class Coco(Dataset):
         self.folder = local_path(images, "folder of images")
         if not self.folder.is_dir():
             raise SegkitError(f"{self.folder}: is not a folder", value=images)
-        content = read_coco_json(self.file)
+        self._table = CocoTable(self.file)
         names = None if classes is None else list(classes)
-        self.classes, self.category_ids, self._lacking = read_categories(self.file, content["categories"], names)
+        of_file = self._table.category_ids
+        self.classes, self.category_ids, self._lacking = match_classes(self.file, of_file, names)
         check_classes(self.classes, self.category_ids)
-        entries = read_images(self.file, content["images"], self.folder)
-        if not entries:
+        if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
-        label_of = {k: label for label, k in enumerate(self.category_ids) if self.classes[label] not in self._lacking}
-        by_image, self.skipped = read_annotations(self.file, content["annotations"], entries, label_of)
-        self.image_ids = [entry["id"] for entry in entries]
-        self._without = sum(not objects for objects in by_image)
-        self._count = sum(len(objects) for objects in by_image)
-        self._crowds = sum(a["iscrowd"] for objects in by_image for a in objects)
-        self._entries = PackedList(zip(entries, by_image, strict=True))
+        self._check_files()
+        self._labels = np.array([self.classes.index(name) for name in of_file], np.int64)  # of the file's categories
+        self.image_ids = self._table.arrays["image_id"].tolist()
 
     def load(self, index: int) -> Sample:
-        entry, objects = self._entries[index]
-        size = (entry["height"], entry["width"])
-        image = read_image(self.folder / entry["file_name"])
-        check_size(self.folder / entry["file_name"], (image.shape[1], image.shape[2]), size, str(self.file))
-        masks = decode_masks([a["segmentation"] for a in objects], size)
-        labels = torch.tensor([a["label"] for a in objects], dtype=torch.int64)
-        crowd = torch.tensor([a["iscrowd"] for a in objects], dtype=torch.bool)
-        targets = Targets(masks.boxes(), labels, masks, crowd)
+        objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
+        image = read_image(self.folder / name)
+        check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
+        targets = self._targets(objects, size)
         # A polygon thinner than a pixel gives an empty mask: nothing to learn from.
-        filled = masks.areas() > 0
+        assert targets.masks is not None
+        filled = targets.masks.areas() > 0
         dropped = int((~filled).sum())
         if dropped:
             targets = targets[filled]
-        return Sample(image, targets, entry["id"], entry["file_name"], size, None, dropped=dropped)
+        return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
     def label_counts(self, index: int) -> dict[int, int]:
-        counts: dict[int, int] = {}
-        for annotation in self._entries[index][1]:
-            counts[annotation["label"]] = counts.get(annotation["label"], 0) + 1
-        return counts
+        labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
+        return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
-        entry, objects = self._entries[index]
+        objects = self._table.objects(index)
         if sample.dropped:  # evaluation keeps the objects whose masks came out empty, as pycocotools does
-            size = (entry["height"], entry["width"])
-            masks = decode_masks([a["segmentation"] for a in objects], size)
-            labels = torch.tensor([a["label"] for a in objects], dtype=torch.int64)
-            crowd = torch.tensor([a["iscrowd"] for a in objects], dtype=torch.bool)
-            whole = Targets(masks.boxes(), labels, masks, crowd)
+            whole = self._targets(objects, self._table.size(index))
             sample = Sample(sample.image, whole, sample.image_id, sample.file_name, sample.size, None)
         truth = ground_truth_from_targets(sample)
-        for from_mask, from_file in zip(truth, objects, strict=True):
-            for key in ("bbox", "area"):
-                if from_file[key] is not None:
-                    from_mask[key] = from_file[key]
+        for from_mask, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
+            if not math.isnan(box[0]):
+                from_mask["bbox"] = box
+            if not math.isnan(area):
+                from_mask["area"] = area
         return truth
 
     def size(self, index: int) -> tuple[int, int]:
-        entry = self._entries[index][0]
-        return entry["height"], entry["width"]
+        return self._table.size(index)
 
     def describe(self) -> str:
         return f"COCO data set {self.file}"
 
     def notes(self) -> list[str]:
-        notes = [f"{self._count:,} objects, {self._crowds:,} of them crowd regions"]
-        if self._without:
-            notes.append(f"{self._without} images have no objects")
+        counts, crowds = self._table.counts(), int(self._table.arrays["crowd"].sum())
+        notes = [f"{int(counts.sum()):,} objects, {crowds:,} of them crowd regions"]
+        without = int((counts == 0).sum())
+        if without:
+            notes.append(f"{without} images have no objects")
         if self._lacking:
             notes.append(f"the file does not know the classes {', '.join(sorted(self._lacking))}")
-        notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self.skipped.items())]
+        notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes
+
+    def _targets(self, objects: ImageObjects, size: tuple[int, int]) -> Targets:
+        masks = decode_masks(objects.segmentations, size)
+        labels = torch.from_numpy(self._labels[objects.categories])
+        return Targets(masks.boxes(), labels, masks, torch.from_numpy(objects.crowds))
+
+    def _check_files(self) -> None:
+        names = map(self._table.name, range(len(self._table)))
+        missing = [name for name in names if not os.path.isfile(self.folder / name)]
+        if missing:
+            raise SegkitError(
+                f"{self.folder}: {len(missing)} of the {len(self._table)} images of {self.file} are missing: "
+                + ", ".join(missing[:5])
+                + (", ..." if len(missing) > 5 else "")
+            )
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:

@@ -1,44 +1,31 @@
-"""Reading and checking COCO annotations: everything that can be wrong in the JSON is found here, when it is opened."""
+"""Checking the entries of a COCO JSON, one by one as they are read: all that can be wrong in it is found here."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
+import struct
+from array import array
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
+import numpy as np
+
+from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError, did_you_mean
 
-
-def read_coco_json(file: Path) -> dict[str, Any]:
-    """Read the file and check its outline: "images", "annotations" and "categories" are lists of dicts."""
-    try:
-        with open(file, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except (ValueError, OSError) as error:
-        raise SegkitError(f"{file}: is not a JSON file ({error})", value=str(file)) from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            have = f"its keys are {', '.join(list(content)[:8])}" if isinstance(content, dict) else "it is no mapping"
-            raise SegkitError(f"{file}: is not in the COCO format: there is no list '{key}' ({have})", value=str(file))
-        for number, item in enumerate(content[key]):
-            if not isinstance(item, dict):
-                raise SegkitError(f"{file}: {key}[{number}] is {str(item)[:60]}; expected a mapping")
-    return content
+LEFT_OUT, POLYGONS, COMPRESSED, COUNTS = range(4)  # kinds of segmentation
+HEAD = struct.Struct("<5d")  # of a record: the box XYWH and the area, NaN where the file has none
+NO_BOX = [math.nan] * 4
+PENDING = 1 << 20  # characters of RLE that are checked at a time
 
 
-def read_categories(
-    file: Path, categories: list[dict], classes: list[str] | None
-) -> tuple[list[str], list[int], set[str]]:
-    """Class names and ids, by ascending id or in the order of ``classes``.
-
-    Returns:
-        names, ids, and the names that the file lacks; those get ids above the file's.
-    """
+def read_categories(file: Path, items: Iterable[Any]) -> dict[str, int]:
+    """Id of each category name, in the file's order."""
     ids: dict[str, int] = {}
-    for number, category in enumerate(categories):
+    for number, category in enumerate(_mappings(file, "categories", items)):
         name, category_id = category.get("name"), category.get("id")
         if not isinstance(name, str) or not _is_int(category_id):
             text = str(category)[:100]
@@ -46,6 +33,15 @@ def read_categories(
         if name in ids or category_id in ids.values():
             raise SegkitError(f"{file}: categories[{number}] repeats the name '{name}' or the id {category_id}")
         ids[name] = category_id
+    return ids
+
+
+def match_classes(file: Path, ids: dict[str, int], classes: list[str] | None) -> tuple[list[str], list[int], set[str]]:
+    """Class names and ids, by ascending id or in the order of ``classes``.
+
+    Returns:
+        names, ids, and the names that the file lacks; those get ids above the file's.
+    """
     if classes is None:
         names = sorted(ids, key=lambda name: ids[name])
         return names, [ids[name] for name in names], set()
@@ -59,169 +55,225 @@ def read_categories(
         )
     lacking = [name for name in classes if name not in ids]
     above = max(ids.values(), default=0) + 1
-    ids |= {name: above + i for i, name in enumerate(lacking)}
+    ids = ids | {name: above + i for i, name in enumerate(lacking)}
     return list(classes), [ids[name] for name in classes], set(lacking)
 
 
-def read_images(file: Path, images: list[dict], folder: Path) -> list[dict]:
-    """Check the image entries; returns ``{id, file_name, height, width}`` each, and that all files exist."""
-    kept: list[dict] = []
-    seen: set[int] = set()
-    missing: list[str] = []
-    for number, image in enumerate(images):
-        where = f"{file}: images[{number}]"
-        name, image_id = image.get("file_name"), image.get("id")
-        if not isinstance(name, str) or not _is_int(image_id):
-            raise SegkitError(f"{where} needs an integer 'id' and a 'file_name'; it is {str(image)[:100]}")
-        if image_id in seen:
-            raise SegkitError(f"{where}: the id {image_id} occurs twice")
-        height, width = image.get("height"), image.get("width")
-        if not (_is_int(height) and _is_int(width) and height > 0 and width > 0):
-            raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0")
-        if os.path.isabs(name) or ".." in Path(name.replace("\\", "/")).parts:
-            raise SegkitError(f"{where}: the file name '{name}' leads out of the folder of images")
-        if not (folder / name).is_file():
-            missing.append(name)
-        seen.add(image_id)
-        kept.append({"id": image_id, "file_name": name, "height": height, "width": width})
-    if missing:
-        raise SegkitError(
-            f"{folder}: {len(missing)} of the {len(images)} images of {file} are missing: "
-            + ", ".join(missing[:5])
-            + (", ..." if len(missing) > 5 else "")
-        )
-    return kept
+class Images:
+    """The image entries as columns: ``ids``, ``heights``, ``widths``, and ``names`` (UTF-8), which end at ``name_ends``."""
+
+    def __init__(self, file: Path, items: Iterable[Any]) -> None:
+        self.ids, self.heights, self.widths = array("q"), array("i"), array("i")
+        self.names, self.name_ends = bytearray(), array("q")
+        for number, image in enumerate(_mappings(file, "images", items)):
+            where = f"{file}: images[{number}]"
+            name, image_id = image.get("file_name"), image.get("id")
+            if not isinstance(name, str) or not _is_int(image_id):
+                raise SegkitError(f"{where} needs an integer 'id' and a 'file_name'; it is {str(image)[:100]}")
+            height, width = image.get("height"), image.get("width")
+            if not (_is_int(height) and _is_int(width) and 0 < height < 2**31 and 0 < width < 2**31):
+                raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0")
+            if os.path.isabs(name) or ".." in Path(name.replace("\\", "/")).parts:
+                raise SegkitError(f"{where}: the file name '{name}' leads out of the folder of images")
+            self.ids.append(image_id)
+            self.heights.append(height)
+            self.widths.append(width)
+            self.names += name.encode("utf-8", "surrogatepass")
+            self.name_ends.append(len(self.names))
+        ids = np.asarray(self.ids)
+        order = np.argsort(ids, kind="stable")
+        again = order[1:][ids[order[1:]] == ids[order[:-1]]]
+        if len(again):
+            raise SegkitError(f"{file}: images[{again.min()}]: the id {ids[again.min()]} occurs twice")
 
 
-def read_annotations(
-    file: Path, annotations: list[dict], images: list[dict], label_of: dict[int, int]
-) -> tuple[list[list[dict]], Counter[str]]:
-    """Check the annotations and sort them by image.
+class Annotations:
+    """Checks annotations one by one. Of each, some 30 bytes stay here; box, area and segmentation go on as a record.
 
-    Returns:
-        A list an image (in the order of ``images``) of ``{segmentation, bbox, area, iscrowd, label}``, where bbox and
-        area are None if the file has none; and a count of what was left out, by reason.
+    What depends on the file's other lists, which may come later, is checked in the end, by ``places``.
+
+    Args:
+        file: for messages.
+        append: takes the records' bytes.
+
+    Attributes:
+        kinds: of each annotation's segmentation; LEFT_OUT where there is no record.
+        crowds: 1 for a crowd region.
+        ends: where each annotation's record ends, and the next one starts.
+        skipped: how many were left out, by reason.
     """
-    place = {image["id"]: i for i, image in enumerate(images)}
-    by_image: list[list[dict]] = [[] for _ in images]
-    skipped: Counter[str] = Counter()
-    for number, annotation in enumerate(annotations):
-        where = f"{file}: annotations[{number}]"
-        image_id, category_id = annotation.get("image_id"), annotation.get("category_id")
-        if not _is_hashable(image_id) or image_id not in place:
-            raise SegkitError(f"{where}: there is no image with the id {image_id!r}", value=image_id)
-        if not _is_hashable(category_id) or category_id not in label_of:
-            raise SegkitError(
-                f"{where}: category_id {category_id!r} is none of the file's categories, {_ranges(sorted(label_of))}",
-                value=category_id,
-            )
-        image = images[place[image_id]]
-        bbox = _read_bbox(where, annotation.get("bbox"))
-        if bbox is not None and (bbox[2] <= 0 or bbox[3] <= 0):
-            skipped["objects with a box of no width or height"] += 1
-            continue
-        size = (image["height"], image["width"])
-        segmentation = _read_segmentation(where, annotation.get("segmentation"), size, skipped)
-        if segmentation is None:
-            continue
-        area = annotation.get("area")
-        if area is not None and not (_is_number(area) and area >= 0):
-            raise SegkitError(f"{where}: 'area' is {area!r}; expected a number, 0 or more")
-        iscrowd = annotation.get("iscrowd", 0)
+
+    def __init__(self, file: Path, append: Callable[[bytes], None]) -> None:
+        self.kinds, self.crowds, self.ends = bytearray(), bytearray(), array("q")
+        self.skipped: Counter[str] = Counter()
+        self._file, self._append, self._length = file, append, 0
+        self._image_ids, self._category_ids = array("q"), array("q")
+        self._odd: dict[str, tuple[int, Any]] = {}  # the first image_id and category_id that is no integer
+        self._rles, self._rle_sizes = array("q"), array("i")  # which annotations have an RLE; two sides for each
+        self._pending: list[tuple[int, bytes, tuple[int, int]]] = []  # compressed RLE still to be checked
+        self._pending_length = 0
+
+    def read(self, items: Iterable[Any]) -> None:
+        """Check all annotations and keep them."""
+        for number, annotation in enumerate(_mappings(self._file, "annotations", items)):
+            self._image_ids.append(self._id(number, "image_id", annotation))
+            self._category_ids.append(self._id(number, "category_id", annotation))
+            kind, crowd, record = self._record(number, annotation)
+            if kind != LEFT_OUT:
+                self._append(record)
+                self._length += len(record)
+            self.kinds.append(kind)
+            self.crowds.append(crowd)
+            self.ends.append(self._length)
+        self._check_pending()
+
+    def places(self, images: Images, categories: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each annotation, the place of its image and of its category in the file's lists.
+
+        Raises:
+            SegkitError: there is no such image or category, or the image's size is not the RLE's.
+        """
+        image, known = _lookup(self._image_ids, images.ids)
+        unknown = self._first_unknown("image_id", known, self._image_ids)
+        if unknown is not None:
+            self._fail(unknown[0], f"there is no image with the id {unknown[1]!r}", unknown[1])
+        category, known = _lookup(self._category_ids, list(categories.values()))
+        unknown = self._first_unknown("category_id", known, self._category_ids)
+        if unknown is not None:
+            ids = _ranges(sorted(categories.values()))
+            self._fail(unknown[0], f"category_id {unknown[1]!r} is none of the file's categories, {ids}", unknown[1])
+        sizes, owners = np.asarray(self._rle_sizes).reshape(-1, 2), image[np.asarray(self._rles)]
+        expected = np.stack([np.asarray(images.heights)[owners], np.asarray(images.widths)[owners]], 1)
+        wrong = (sizes != expected).any(1)
+        if wrong.any():
+            i = int(wrong.argmax())
+            expects = f"the image's [height, width] is {expected[i].tolist()}"
+            self._fail(self._rles[i], f"the RLE's size is {sizes[i].tolist()}; {expects}")
+        return image, category
+
+    def _id(self, number: int, key: str, annotation: dict) -> int:
+        value = annotation.get(key)
+        whole = _whole(value, 2**63)
+        if whole is None:
+            self._odd.setdefault(key, (number, value))
+        return whole or 0
+
+    def _first_unknown(self, key: str, known: np.ndarray, ids: array[int]) -> tuple[int, Any] | None:
+        found = [self._odd[key]] if key in self._odd else []
+        if not known.all():
+            i = int((~known).argmax())
+            found.append((i, ids[i]))
+        return min(found, key=lambda pair: pair[0], default=None)
+
+    def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes]:
+        """Kind of segmentation, whether it is a crowd region, and the record."""
+        bbox = annotation.get("bbox")
+        if bbox is None or bbox == []:
+            bbox = NO_BOX
+        elif not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
+            self._fail(number, f"'bbox' is {str(bbox)[:80]}; expected [x, y, width, height]")
+        elif bbox[2] <= 0 or bbox[3] <= 0:
+            self.skipped["objects with a box of no width or height"] += 1
+            return LEFT_OUT, 0, b""
+        kind, body = self._segmentation(number, annotation.get("segmentation"))
+        area, iscrowd = annotation.get("area"), annotation.get("iscrowd", 0)
+        if area is None:
+            area = math.nan
+        elif not (_are_numbers([area]) and area >= 0):
+            self._fail(number, f"'area' is {area!r}; expected a number, 0 or more")
         if iscrowd not in (0, 1):
-            raise SegkitError(f"{where}: 'iscrowd' is {iscrowd!r}; expected 0 or 1")
-        by_image[place[image_id]].append(
-            {
-                "segmentation": segmentation,
-                "bbox": bbox,
-                "area": None if area is None else float(area),
-                "iscrowd": int(iscrowd),
-                "label": label_of[category_id],
-            }
-        )
-    return by_image, skipped
+            self._fail(number, f"'iscrowd' is {iscrowd!r}; expected 0 or 1")
+        return kind, int(iscrowd), HEAD.pack(*bbox, area) + body
+
+    def _segmentation(self, number: int, value: Any) -> tuple[int, bytes]:
+        if value is None or value == []:
+            self.skipped["objects without a segmentation"] += 1
+            return LEFT_OUT, b""
+        if isinstance(value, dict):
+            return self._rle(number, value)
+        if not isinstance(value, list):
+            self._fail(number, f"'segmentation' is {str(value)[:60]}; expected polygons or RLE")
+        kept = array("d")
+        for polygon in value:
+            if not isinstance(polygon, list) or len(polygon) % 2 or not _are_numbers(polygon):
+                self._fail(number, f"a polygon is {str(polygon)[:60]}; expected a flat list x, y, x, y, ...")
+            if len(polygon) < 6:
+                self.skipped["polygons with fewer than three corners"] += 1
+            else:
+                kept.append(len(polygon))
+                kept.extend(polygon)
+        if not kept:
+            self.skipped["objects of which no polygon is left"] += 1
+        return (POLYGONS if kept else LEFT_OUT), kept.tobytes()
+
+    def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:
+        counts, size = rle.get("counts"), rle.get("size")
+        sides = [_whole(side, 2**31) for side in size] if isinstance(size, list) else []
+        if len(sides) != 2 or sides[0] is None or sides[1] is None:
+            self._fail(number, f"the RLE's size is {str(size)[:60]}; expected the image's [height, width]")
+        height, width = sides[0], sides[1]
+        self._rles.append(number)
+        self._rle_sizes.extend((height, width))
+        if isinstance(counts, list):
+            if not ({*map(type, counts)} <= {int} and min(counts, default=0) >= 0 and sum(counts) == height * width):
+                self._fail(number, f"the RLE's counts do not add up to {height} x {width} pixels")
+            return COUNTS, array("q", counts).tobytes()
+        if not isinstance(counts, str):
+            self._fail(number, f"the RLE's 'counts' is {str(counts)[:60]}; expected a string or a list")
+        string = counts.encode("utf-8", "surrogatepass")
+        self._pending.append((number, string, (height, width)))
+        self._pending_length += len(string)
+        if self._pending_length > PENDING:
+            self._check_pending()
+        return COMPRESSED, string
+
+    def _check_pending(self) -> None:
+        """Compressed counts are checked many at once: one by one, a character takes longer than to decode its JSON."""
+        totals = covered_pixels([string for _, string, _ in self._pending])
+        for total, (number, _, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
+            if total != height * width:
+                covers = f"they cover {total} pixels of {height} x {width}" if total >= 0 else "they are no such code"
+                self._fail(number, f"the RLE's counts are broken: {covers}")
+        self._pending, self._pending_length = [], 0
+
+    def _fail(self, number: int, problem: str, value: Any = None) -> NoReturn:
+        raise SegkitError(f"{self._file}: annotations[{number}]: {problem}", value=value)
 
 
-def _read_bbox(where: str, bbox: Any) -> list[float] | None:
-    if bbox is None or bbox == []:
-        return None
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(v) for v in bbox):
-        raise SegkitError(f"{where}: 'bbox' is {str(bbox)[:80]}; expected [x, y, width, height]")
-    return [float(v) for v in bbox]
+def _mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise SegkitError(f"{file}: {key}[{number}] is {str(item)[:60]}; expected a mapping")
+        yield item
 
 
-def _read_segmentation(where: str, value: Any, size: tuple[int, int], skipped: Counter[str]) -> Any:
-    """Polygons (those with three corners or more) or an RLE dict, checked; None where nothing is left."""
-    if value is None or value == []:
-        skipped["objects without a segmentation"] += 1
-        return None
-    if isinstance(value, dict):
-        return _read_rle(where, value, size)
-    if not isinstance(value, list):
-        raise SegkitError(f"{where}: 'segmentation' is {str(value)[:60]}; expected polygons or RLE")
-    kept = []
-    for polygon in value:
-        if not isinstance(polygon, list) or len(polygon) % 2 or not all(_is_number(v) for v in polygon):
-            raise SegkitError(f"{where}: a polygon is {str(polygon)[:60]}; expected a flat list x, y, x, y, ...")
-        if len(polygon) < 6:
-            skipped["polygons with fewer than three corners"] += 1
-        else:
-            kept.append([float(v) for v in polygon])
-    if not kept:
-        skipped["objects of which no polygon is left"] += 1
-    return kept or None
-
-
-def _read_rle(where: str, rle: dict, size: tuple[int, int]) -> dict:
-    counts, rle_size = rle.get("counts"), rle.get("size")
-    if not isinstance(rle_size, (list, tuple)) or tuple(rle_size) != size:
-        raise SegkitError(f"{where}: the RLE's size is {rle_size}; the image's [height, width] is {list(size)}")
-    height, width = size
-    if isinstance(counts, list):
-        if not all(_is_int(c) and c >= 0 for c in counts) or sum(counts) != height * width:
-            raise SegkitError(f"{where}: the RLE's counts do not add up to {height} x {width} pixels")
-    elif not isinstance(counts, str):
-        raise SegkitError(f"{where}: the RLE's 'counts' is {str(counts)[:60]}; expected a string or a list")
-    elif (total := compressed_rle_length(counts)) != height * width:
-        raise SegkitError(f"{where}: the RLE's counts are broken: they cover {total} pixels of {height} x {width}")
-    return {"size": list(size), "counts": counts}
-
-
-def compressed_rle_length(counts: str) -> int | None:
-    """Number of pixels that COCO's compressed counts cover; None where the string is no such code.
-
-    Checked here because pycocotools trusts the string: a broken one makes it write outside its memory.
-    """
-    runs: list[int] = []
-    value = shift = 0
-    for character in counts:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 50:
-            return None
-        value |= (code & 0x1F) << shift
-        shift += 5
-        if not code & 0x20:
-            if code & 0x10:
-                value -= 1 << shift
-            if len(runs) > 2:  # from the fourth run on, differences to the run before the last are stored
-                value += runs[-2]
-            if value < 0:
-                return None
-            runs.append(value)
-            value = shift = 0
-    return None if shift else sum(runs)
+def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Place of each wanted id among ids, and whether it is there."""
+    asked, there = np.asarray(wanted), np.asarray(ids, np.int64)
+    if len(there) == 0:
+        return np.zeros(len(asked), np.int32), np.zeros(len(asked), bool)
+    order = np.argsort(there).astype(np.int32)
+    places = order[np.searchsorted(there, asked, sorter=order).clip(max=len(there) - 1)]
+    return places, there[places] == asked
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _whole(value: Any, limit: int) -> int | None:
+    """An integer below the limit, also where it is written as 3.0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if _is_int(value) and abs(value) < limit else None
 
 
-def _is_hashable(value: Any) -> bool:
-    return value.__hash__ is not None
+def _are_numbers(values: list) -> bool:
+    """Whether all are finite numbers, as a double holds them (JSON knows larger ones, and ``true`` is none)."""
+    try:
+        return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
+    except OverflowError:
+        return False
 
 
 def _ranges(ids: list[int]) -> str:

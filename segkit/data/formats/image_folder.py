@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from segkit.data.formats.base import Dataset, check_classes, default_category_ids
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
+from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -42,20 +43,21 @@ class ImageFolder(Dataset):
         self.category_ids = list(category_ids) if category_ids is not None else default_category_ids(self.classes)
         present = sorted(p.name for p in self.root.iterdir() if p.is_file() and is_image_name(p.name))
         if id_map is None:
-            self.entries = [ImageEntry(name, number) for number, name in enumerate(present, start=1)]
+            entries = [ImageEntry(name, number) for number, name in enumerate(present, start=1)]
         else:
-            self.entries = load_id_map(id_map)
-            missing = sorted({entry.file_name for entry in self.entries} - set(present))
+            entries = load_id_map(id_map)
+            missing = sorted({entry.file_name for entry in entries} - set(present))
             if missing:
                 raise SegkitError(
-                    f"{self.root}: {len(missing)} of {len(self.entries)} images of {id_map} are missing: "
+                    f"{self.root}: {len(missing)} of {len(entries)} images of {id_map} are missing: "
                     + ", ".join(missing[:5])
                     + (", ..." if len(missing) > 5 else "")
                 )
-        if not self.entries:
+        if not entries:
             raise SegkitError(f"{self.root}: holds no images", value=root)
-        self.image_ids = [entry.image_id for entry in self.entries]
-        self.unlisted = len(set(present) - {entry.file_name for entry in self.entries})
+        self.entries = PackedList(entries)
+        self.image_ids = [entry.image_id for entry in entries]
+        self.unlisted = len(set(present) - {entry.file_name for entry in entries})
         self.id_map = id_map
 
     def load(self, index: int) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from segkit.data.formats.base import Dataset, category_of_name, check_classes
 from segkit.data.formats.id_map import load_id_map
+from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
@@ -21,6 +23,7 @@ from segkit.utils.images import image_size, is_image_name, read_image, read_pixe
 from segkit.utils.paths import local_path
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
+UNKNOWN = -1
 LARGEST_COUNTED_ID = 1 << 20  # above it, sorting the pixels is cheaper than counting every possible id
 
 
@@ -62,18 +65,23 @@ class LabelMap(Dataset):
         if not self.root.is_dir():
             raise SegkitError(f"{self.root}: is not a folder", value=root)
         children = sorted(p for p in self.root.iterdir() if not _is_litter(p.name))
-        self.folders = [scan_folder(path) for path in children if path.is_dir()]
+        self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
         self.stray_files = [path.name for path in children if not path.is_dir()]
-        if not self.folders:
+        if len(self.folders) == 0:
             raise SegkitError(
                 f"{self.root}: holds no images; expected one folder an image, with image.tif, class1.tif, ...",
                 value=root,
             )
-        found = sorted({k for folder in self.folders for k in folder.class_files})
-        self.classes, self.category_ids = name_categories(found, classes, category_ids, str(self.root))
+        files = [folder.class_files for folder in self.folders]
+        self._images_with = Counter(k for class_files in files for k in class_files)
+        self._without = sum(not class_files for class_files in files)
+        self.classes, self.category_ids = name_categories(
+            sorted(self._images_with), classes, category_ids, str(self.root)
+        )
         self._label_of = {k: label for label, k in enumerate(self.category_ids)}
         self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
-        self._counts: dict[int, dict[int, int]] = {}
+        # Objects of each label in each image, where somebody has asked; counting them takes reading the label maps.
+        self._counts = np.full((len(self.folders), len(self.classes)), UNKNOWN, np.int32)
 
     def load(self, index: int) -> Sample:
         folder = self.folders[index]
@@ -90,14 +98,16 @@ class LabelMap(Dataset):
         return Sample(image, targets, self.image_ids[index], f"{folder.folder.name}/{folder.image}", size, None)
 
     def label_counts(self, index: int) -> dict[int, int]:
-        if index not in self._counts:
+        if self.classes and self._counts[index, 0] == UNKNOWN:
             folder = self.folders[index]
-            counts = {self._label_of[k]: count_objects(folder.folder / f) for k, f in folder.class_files.items()}
-            self._counts[index] = {label: count for label, count in counts.items() if count}
-        return self._counts[index]
+            self._counts[index] = 0
+            for k, name in folder.class_files.items():
+                self._counts[index, self._label_of[k]] = count_objects(folder.folder / name)
+        return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
 
     def size(self, index: int) -> tuple[int, int]:
-        return image_size(self.folders[index].folder / self.folders[index].image)
+        folder = self.folders[index]
+        return image_size(folder.folder / folder.image)
 
     def describe(self) -> str:
         return f"label maps in {self.root}"
@@ -105,12 +115,11 @@ class LabelMap(Dataset):
     def notes(self) -> list[str]:
         notes = []
         for label, (name, k) in enumerate(zip(self.classes, self.category_ids, strict=True)):
-            images = sum(k in folder.class_files for folder in self.folders)
+            images = self._images_with[k]
             called = f"{name} (class{k})" if name != f"class{k}" else name
             notes.append(f"label {label} is {called}, in {images} images" if images else f"{called} does not occur")
-        without = sum(not folder.class_files for folder in self.folders)
-        if without:
-            notes.append(f"{without} images have no class file: they count as images without objects")
+        if self._without:
+            notes.append(f"{self._without} images have no class file: they count as images without objects")
         if self.stray_files:
             stray = ", ".join(self.stray_files[:3])
             notes.append(f"{len(self.stray_files)} files beside the image folders are ignored, as {stray}")
@@ -121,10 +130,11 @@ class LabelMap(Dataset):
         for entry in load_id_map(id_map):
             ids[entry.file_name] = entry.image_id
             ids.setdefault(Path(entry.file_name).stem, entry.image_id)
-        missing = [folder.folder.name for folder in self.folders if folder.folder.name not in ids]
+        names = [folder.folder.name for folder in self.folders]
+        missing = [name for name in names if name not in ids]
         if missing:
             raise SegkitError(f"{id_map}: has no id for {len(missing)} of the images, as {missing[0]}", value=id_map)
-        return [ids[folder.folder.name] for folder in self.folders]
+        return [ids[name] for name in names]
 
 
 def scan_folder(folder: Path) -> LabelMapFolder:

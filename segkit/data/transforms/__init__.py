@@ -1,9 +1,13 @@
 """Transforms, registered by importing this package; see :class:`segkit.data.transforms.base.Transform`."""
 
-from segkit.data.transforms.base import Compose, Transform, build_transforms
+from segkit.data.transforms.affine import RandomAffine, RandomRotation
+from segkit.data.transforms.base import Compose, MixingTransform, Transform, build_transforms
 from segkit.data.transforms.contrast import DarkBackground, PercentileContrast
+from segkit.data.transforms.copy_paste import CopyPaste
 from segkit.data.transforms.cropping import RandomCrop, RandomScaledCrop
 from segkit.data.transforms.flips import RandomHorizontalFlip, RandomQuarterTurn, RandomVerticalFlip
+from segkit.data.transforms.large_scale_jitter import LargeScaleJitter
+from segkit.data.transforms.mosaic import Mosaic
 from segkit.data.transforms.photometric import (
     ColorJitter,
     GaussianBlur,
@@ -19,18 +23,24 @@ from segkit.data.transforms.resizing import RandomScale, Resize, ResizeShortestE
 __all__ = [
     "ColorJitter",
     "Compose",
+    "CopyPaste",
     "DarkBackground",
     "GaussianBlur",
     "GaussianNoise",
+    "LargeScaleJitter",
+    "MixingTransform",
+    "Mosaic",
     "PercentileContrast",
     "Photometric",
     "RandomAdjustSharpness",
+    "RandomAffine",
     "RandomAutocontrast",
     "RandomCrop",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
     "RandomQuarterTurn",
+    "RandomRotation",
     "RandomScale",
     "RandomScaledCrop",
     "RandomVerticalFlip",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
+from segkit.utils.errors import SegkitError
 
 
 class Transform(ABC):
@@ -35,16 +36,69 @@ class Transform(ABC):
         return f"{type(self).__name__}({options})"
 
 
-class Compose(Transform):
-    """One transform after the other."""
+# Loads a random sample of the data set, untransformed.
+LoadOther = Callable[[torch.Generator], Sample]
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        self.transforms = list(transforms)
+
+class MixingTransform(Transform):
+    """Makes one sample of several images of the data set; for training only.
+
+    ``Compose``, which knows the transforms that stand before it, runs it. The other samples come through those too, so
+    that sizes and looks are alike.
+    """
+
+    @abstractmethod
+    def mix(self, sample: Sample, draw_other: Callable[[], Sample], generator: torch.Generator) -> Sample:
+        """The mixed sample; whose image it counts as, ``image_id`` and the rest, is ``sample``.
+
+        Args:
+            sample: never changed in place.
+            draw_other: gives another random sample of the data set (maybe of the same image), as far transformed as
+                ``sample``. It draws from ``generator``.
+            generator: source of all randomness.
+        """
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        for transform in self.transforms:
-            sample = transform(sample, generator)
+        raise SegkitError(
+            f"{type(self).__name__} mixes in other images of the training data, and here is no such data: it belongs in "
+            "data.train_transforms only"
+        )
+
+
+class Compose(Transform):
+    """One transform after the other; those within another Compose are taken in its place."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms: list[Transform] = []
+        for transform in transforms:
+            self.transforms += transform.transforms if isinstance(transform, Compose) else [transform]
+
+    def __call__(self, sample: Sample, generator: torch.Generator, load_other: LoadOther | None = None) -> Sample:
+        """As Transform's; ``load_other`` is where mixing transforms get their other samples from.
+
+        Raises:
+            SegkitError: there is a mixing transform, and no ``load_other``.
+        """
+        for i, transform in enumerate(self.transforms):
+            if load_other is not None and isinstance(transform, MixingTransform):
+                sample = transform.mix(sample, self._drawing(i, generator, load_other), generator)
+            else:
+                sample = transform(sample, generator)
         return sample
+
+    def check_for_test(self) -> None:
+        """SegkitError where a transform is for training only."""
+        for transform in self.transforms:
+            if isinstance(transform, MixingTransform):
+                raise SegkitError(
+                    f"{type(transform).__name__} makes training images of several: it cannot be a test transform",
+                    key="data.test_transforms",
+                )
+
+    def _drawing(self, count: int, generator: torch.Generator, load_other: LoadOther) -> Callable[[], Sample]:
+        """A function that gives a random sample after the first ``count`` transforms."""
+        before = Compose(self.transforms[:count])
+        return lambda: before(load_other(generator), generator, load_other)
 
 
 def build_transforms(specs: Sequence[Mapping[str, Any]], *, path: str = "data.transforms") -> Compose:
@@ -60,6 +114,14 @@ def uniform(low: float, high: float, generator: torch.Generator) -> float:
 def randint(low: int, high: int, generator: torch.Generator) -> int:
     """A random integer from low to high, both included."""
     return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def interval(value: float | Sequence[float], name: str) -> tuple[float, float]:
+    """(low, high) from one number, which stands for both directions, or a pair; ValueError for anything else."""
+    ends = (-value, value) if isinstance(value, (int, float)) else tuple(value)
+    if len(ends) != 2 or not ends[0] <= ends[1]:
+        raise ValueError(f"{name}: expected one number from 0 on, or [low, high]; got {value}")
+    return float(ends[0]), float(ends[1])
 
 
 def check_probability(p: float) -> None:

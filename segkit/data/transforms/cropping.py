@@ -76,14 +76,26 @@ class RandomScaledCrop(Transform):
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         factor = draw_scale(self.min_scale, self.max_scale, generator)
-        window = tuple(max(1, round(side / factor)) for side in self.size)
-        full = sample.image.shape[1:]
-        sample = random_window(sample, (window[0], window[1]), self.min_visibility, generator)
-        height, width = (
-            target if cut < side else max(1, min(target, round(side * factor)))
-            for target, cut, side in zip(self.size, window, full, strict=True)
-        )
-        return geometry.resize(sample, (height, width), self.antialias)
+        return zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
+
+
+def zoomed_window(
+    sample: Sample,
+    factor: float,
+    size: tuple[int, int],
+    min_visibility: float,
+    antialias: bool,
+    generator: torch.Generator,
+) -> Sample:
+    """The image zoomed by ``factor``, and of it a window of ``size`` (H, W), or as much as there is, at a random place."""
+    window = tuple(max(1, round(side / factor)) for side in size)
+    full = sample.image.shape[1:]
+    sample = random_window(sample, (window[0], window[1]), min_visibility, generator)
+    height, width = (
+        target if cut < side else max(1, min(target, round(side * factor)))
+        for target, cut, side in zip(size, window, full, strict=True)
+    )
+    return geometry.resize(sample, (height, width), antialias)
 
 
 def random_window(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:

@@ -6,13 +6,20 @@ Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
+from torch.nn.functional import grid_sample
 from torchvision.transforms.v2 import functional as F
 
+from segkit.structures.affine import inverse, move_hulls, sampling_grid
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
+
+# A colour, 0 to 255: one value for all channels, or one a channel.
+Fill = int | Sequence[int]
 
 
 def hflip(sample: Sample) -> Sample:
@@ -63,10 +70,11 @@ def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sam
     if (height, width) == size:
         return sample
     image = F.resize_image(sample.image, list(size), antialias=antialias)
-    factor = torch.tensor([size[1] / width, size[0] / height] * 2)
+    # Multiplied before divided: a box at the border stays there to the bit.
+    boxes = sample.targets.boxes * torch.tensor([size[1], size[0]] * 2) / torch.tensor([width, height] * 2)
     masks = sample.targets.masks
     resized, rescued = (None, 0) if masks is None else masks.resize_counted(size, antialias=antialias)
-    sample = _moved(sample, image, sample.targets.boxes * factor, resized)
+    sample = _moved(sample, image, boxes, resized)
     return dataclasses.replace(sample, rescued=sample.rescued + rescued)
 
 
@@ -99,6 +107,107 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
     image = sample.image[:, y0:y1, x0:x1].contiguous()
     cropped = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
     return dataclasses.replace(sample, image=image, targets=cropped, dropped=sample.dropped + int((~kept).sum()))
+
+
+def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
+    """Add pixels of colour ``fill`` at the right and bottom up to ``size`` (H, W), at least the image's own."""
+    height, width = sample.image.shape[1:]
+    if (height, width) == size:
+        return sample
+    image = blank(size, fill, sample.image)
+    image[:, :height, :width] = sample.image
+    return dataclasses.replace(sample, image=image, targets=place(sample.targets, size, 0, 0))
+
+
+def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
+    """Targets on a canvas of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
+    masks = None if targets.masks is None else targets.masks.placed(size, x, y)
+    return Targets(targets.boxes + torch.tensor([x, y, x, y]), targets.labels, masks, targets.crowd)
+
+
+def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fill = 0) -> Sample:
+    """Move all pixels by an affine map, bilinear; what comes from outside the image has colour ``fill``.
+
+    Boxes become those of the moved masks: they hold all of them and are tight, where the hull of a turned box's corners
+    is up to twice the object's area. Without masks that hull, cut at the border, is all that is known. Objects of
+    which nothing is in view are removed with box, label and mask, counted in ``dropped``; a mask in view that sampling
+    would empty keeps its largest pixel, counted in ``rescued``.
+
+    Args:
+        sample: never changed in place.
+        matrix: fp64 [2, 3], from old coordinates to new; see ``segkit.structures.affine``.
+        size: (H, W) of the new image.
+        fill: colour.
+    """
+    old = sample.image.shape[1:]
+    origin = torch.zeros(1, 2, dtype=torch.float64)
+    grid = sampling_grid(inverse(matrix), origin, size, origin, (old[0], old[1]))
+    # Sampling the difference from the fill colour, with 0 outside, blends with it at the border. (torchvision's affine
+    # weights a pixel at the border twice there.)
+    color = fill_color(fill, sample.image).float()
+    moved = grid_sample((sample.image.float() - color)[None], grid, mode="bilinear", align_corners=False)[0]
+    image = moved.add_(color).round_().clamp_(0, 255).to(sample.image.dtype)
+    targets, rescued = sample.targets, 0
+    if targets.masks is None:
+        limit = torch.tensor([size[1], size[0]] * 2)
+        masks, boxes = None, move_hulls(targets.boxes, matrix).float().clamp(min=0).minimum(limit)
+        kept = _box_areas(boxes) > 0
+    else:
+        masks, rescued = targets.masks.affine(matrix, size)
+        boxes = masks.boxes()
+        kept = masks.extents[:, 2] > 0
+    dropped, rescued = sample.dropped + int((~kept).sum()), sample.rescued + rescued
+    targets = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
+    return dataclasses.replace(sample, image=image, targets=targets, dropped=dropped, rescued=rescued)
+
+
+def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility: float = 0.0) -> Sample:
+    """Put another image's objects over a sample: their pixels replace what was there.
+
+    The masks below lose the covered pixels, and the boxes of those that lost any become those of what remains. Objects
+    of which nothing remains, or less than ``min_visibility`` of their area, are removed and counted in ``dropped``.
+
+    Args:
+        sample: with masks, if it has objects.
+        image: as large as the sample's.
+        objects: with masks, on that image.
+        min_visibility: 0 to 1.
+    """
+    assert image.shape == sample.image.shape and objects.masks is not None, (image.shape, sample.image.shape)
+    # One canvas for all that is pasted, which each mask below looks at within its own box.
+    region = objects.masks.union()
+    mixed = torch.where(region, image, sample.image)
+    below, dropped = sample.targets, sample.dropped
+    if below.masks is not None:
+        masks, cut = below.masks.without(region)
+        areas = masks.areas()
+        boxes = torch.where(cut[:, None], masks.boxes(), below.boxes)
+        kept = ~cut | ((areas > 0) & (areas >= min_visibility * below.masks.areas()))
+        below = Targets(boxes, below.labels, masks, below.crowd)[kept]
+        dropped += int((~kept).sum())
+    return dataclasses.replace(sample, image=mixed, targets=Targets.cat([below, objects]), dropped=dropped)
+
+
+def check_fill(fill: Fill) -> None:
+    """ValueError unless a colour is one number for all channels or a list of them, 0 to 255 each."""
+    values = [fill] if isinstance(fill, int) else list(fill)
+    if not values or not all(0 <= value <= 255 for value in values):
+        raise ValueError(f"fill: expected one value from 0 to 255, or one a channel; got {fill}")
+
+
+def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
+    """[C, 1, 1] of the image's type (1 for C where one value is for all channels); SegkitError if C is another."""
+    color = torch.tensor([fill] if isinstance(fill, int) else list(fill), dtype=image.dtype)
+    if len(color) not in (1, len(image)):
+        raise SegkitError(
+            f"fill: {len(color)} values for the {len(image)} channels of an image", key="fill", value=fill
+        )
+    return color[:, None, None]
+
+
+def blank(size: tuple[int, int], fill: Fill, like: torch.Tensor) -> torch.Tensor:
+    """An image [C, H, W] of one colour, with the channels of ``like``."""
+    return fill_color(fill, like).repeat(len(like) if isinstance(fill, int) else 1, *size)
 
 
 def without_degenerate(sample: Sample) -> Sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,9 @@ from segkit.structures.targets import Targets
 BELOW = 0
 BETWEEN = -1
 MATCHED = 1
-# Pairs of boxes compared at once: their corners, areas and overlaps are about 200 MB at the peak.
-MAX_PAIRS = 8_000_000
+# Pairs of boxes compared at once. Four tables of them in fp32 are held at the peak, 32 MB; a CPU is faster with tables
+# near the size of its caches, a GPU with larger ones.
+MAX_PAIRS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -55,26 +57,44 @@ def match_boxes(
         return Matches(zeros, zeros.to(torch.int8))
     boxes, objects = boxes.float(), objects.float()
     chunks = boxes.split(max(1, max_pairs // objects.shape[0]))
-    best_of_object = torch.zeros(objects.shape[0], device=boxes.device)
-    ious, indices = [], []
+    values, indices, bests = [], [], []
     for part in chunks:
         table = overlaps(part, objects)
-        values, objects_of_part = table.max(dim=1)
-        ious.append(values)
-        indices.append(objects_of_part)
-        if keep_best and len(part):
-            best_of_object = torch.maximum(best_of_object, table.amax(dim=0))
-    iou = torch.cat(ious)
+        value, index = table.max(dim=1)
+        values.append(value)
+        indices.append(index)
+        if keep_best and count:
+            bests.append(table.amax(dim=0))
+    iou = torch.cat(values)
     state = torch.full((count,), BETWEEN, dtype=torch.int8, device=boxes.device)
     state[iou < background_iou] = BELOW
     state[iou >= foreground_iou] = MATCHED
-    if keep_best:
-        # Ties all count, as in the references; an object that no box touches makes nothing a match. The overlaps are
-        # worked out again where there are several chunks: kept, they would be what the chunks are there to avoid.
-        tables = [table] if len(chunks) == 1 else (overlaps(part, objects) for part in chunks)
-        best_of_object.masked_fill_(best_of_object == 0, torch.inf)
-        state[torch.cat([(t == best_of_object).any(dim=1) for t in tables])] = MATCHED
+    if bests:
+        state[_reach_best(chunks, objects, torch.stack(bests), table)] = MATCHED
     return Matches(torch.cat(indices), state)
+
+
+def _reach_best(chunks: Sequence[Tensor], objects: Tensor, bests: Tensor, table: Tensor) -> Tensor:
+    """[N] bool: the boxes that overlap some object as much as the best box of all does, however many these are.
+
+    Args:
+        chunks: the boxes.
+        objects: [M, 4].
+        bests: [len(chunks), M] each object's highest overlap in each chunk.
+        table: the overlaps of the last chunk, which need not be worked out again where it is the only one.
+    """
+    best = bests.amax(dim=0)
+    best = best.masked_fill(best == 0, torch.inf)  # an object that no box touches makes nothing a match
+    if len(chunks) == 1:
+        return (table == best).any(dim=1)
+    # Kept, the tables would be what the chunks are there to avoid. But only a chunk where an object's best lies has to be
+    # looked at again, for that object; one transfer tells them all.
+    holds = (bests == best).cpu()
+    reached = []
+    for part, held in zip(chunks, holds, strict=True):
+        some = held.nonzero().squeeze(1).to(objects.device)
+        reached.append((overlaps(part, objects[some]) == best[some]).any(dim=1))
+    return torch.cat(reached)
 
 
 def overlaps(boxes: Tensor, objects: Tensor) -> Tensor:

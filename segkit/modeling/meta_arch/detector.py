@@ -85,6 +85,11 @@ class Detector(nn.Module, ABC):
     def detections_per_image(self) -> int:
         """How many detections an image has at most, in prediction and evaluation."""
 
+    @property
+    @abstractmethod
+    def predicts_masks(self) -> bool:
+        """Whether the detections have masks."""
+
     def losses(
         self,
         images: Sequence[Tensor] | ImageBatch,

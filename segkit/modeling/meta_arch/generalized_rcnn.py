@@ -78,6 +78,11 @@ class GeneralizedRCNN(Detector):
         """How many detections an image has at most, in prediction and evaluation."""
         return self.roi_heads.detections_per_image
 
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether the detections have masks."""
+        return self.roi_heads.predicts_masks
+
     def _second_stage_losses(
         self,
         features: Mapping[str, Tensor],

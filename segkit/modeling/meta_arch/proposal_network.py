@@ -69,6 +69,11 @@ class ProposalNetwork(Detector):
     def detections_per_image(self) -> int:
         return self._detections_per_image
 
+    @property
+    def predicts_masks(self) -> bool:
+        """Proposals have none."""
+        return False
+
     def _second_stage_losses(
         self,
         features: Mapping[str, Tensor],

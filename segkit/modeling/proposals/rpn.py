@@ -165,7 +165,7 @@ class RPN(ProposalGenerator):
             clipped = clip_boxes(image_boxes, size)
             valid = usable(clipped, image_scores, self.min_size)
             clipped, image_scores, groups = clipped[valid], image_scores[valid], all_levels[valid]
-            kept = class_nms(clipped, image_scores, groups, self.nms_threshold)[:keep_k]
+            kept = class_nms(clipped, image_scores, groups, self.nms_threshold, keep_k)
             result.append((clipped[kept], image_scores[kept]))
         return result
 

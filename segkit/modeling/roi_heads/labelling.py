@@ -120,14 +120,17 @@ def mask_losses(
     Raises:
         SegkitError: the targets have no masks.
     """
-    boxes, labels, wanted = [], [], []
-    for image, image_targets in zip(sampled, targets, strict=True):
+    counts = [len(image.matched) for image in sampled]
+    boxes = [image.boxes[:count] for image, count in zip(sampled, counts, strict=True)]
+    labels = torch.cat([image.labels[:count] for image, count in zip(sampled, counts, strict=True)])
+    logits = mask_head(features, boxes)
+    # The targets' sizes are known on the host only: all images' boxes come there together, so that a GPU is waited for
+    # once, and has the mask head to work on meanwhile.
+    places = torch.cat(boxes).cpu().split(counts)
+    matched = torch.cat([image.matched for image in sampled]).cpu().split(counts)
+    wanted = []
+    for image_targets, numbers, where in zip(targets, matched, places, strict=True):
         if image_targets.masks is None:
             raise SegkitError("the model has a mask head, but the targets have no masks")
-        count = len(image.matched)
-        boxes.append(image.boxes[:count])
-        labels.append(image.labels[:count])
-        with torch.no_grad():
-            wanted.append(mask_targets(image_targets.masks, image.matched, boxes[-1], mask_head.resolution))
-    logits = mask_head(features, boxes)
-    return mask_head.losses(logits, torch.cat(labels), torch.cat(wanted))
+        wanted.append(mask_targets(image_targets.masks, numbers, where, mask_head.resolution))
+    return mask_head.losses(logits, labels, torch.cat(wanted))

@@ -41,7 +41,7 @@ def select_detections(
     kept_boxes = clip_boxes(boxes[proposals, labels], size)
     valid = usable(kept_boxes, kept_scores, min_size)
     kept_boxes, kept_scores, labels = kept_boxes[valid], kept_scores[valid], labels[valid]
-    best = class_nms(kept_boxes, kept_scores, labels, nms_threshold)[:limit]
+    best = class_nms(kept_boxes, kept_scores, labels, nms_threshold, limit)
     return kept_boxes[best], kept_scores[best], labels[best]
 
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torchvision.models.detection._utils import BoxCoder, Matcher
-from torchvision.ops import box_iou, nms
+from torchvision.ops import batched_nms, box_iou, nms
 
 from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
 from segkit.modeling.layers.boxes import class_nms, clip_boxes
 from segkit.modeling.layers.losses import smooth_l1_sum
-from segkit.modeling.layers.matching import BELOW, BETWEEN, MATCHED, match_boxes, match_targets
+from segkit.modeling.layers.matching import BELOW, BETWEEN, MATCHED, match_boxes, match_targets, overlaps
 from segkit.modeling.layers.sampling import sample_balanced
 from segkit.structures.targets import Targets
 
@@ -60,6 +60,42 @@ def test_suppression_by_class_in_any_precision(dtype):
     )
     assert sorted(kept.tolist()) == sorted(expected.tolist())
     assert (scores[kept].diff() <= 0).all()
+
+
+@pytest.mark.parametrize(("count", "groups"), [(2500, 1), (2500, 80), (700, 80), (700, 3), (0, 1)])
+@pytest.mark.parametrize("limit", [None, 1, 20, 5000])
+def test_suppression_equals_torchvision_whatever_the_limit(count, groups, limit):
+    boxes = random_boxes(count)
+    labels = torch.randint(0, groups, (count,))
+    scores = torch.randint(0, 300, (count,)) / 300  # many are equal
+    expected = [torch.nonzero(labels == k).squeeze(1) for k in range(groups)]
+    expected = torch.cat([numbers[nms(boxes[numbers], scores[numbers], 0.5)] for numbers in expected]).sort().values
+    expected = expected[scores[expected].argsort(descending=True, stable=True)]
+    assert torch.equal(class_nms(boxes, scores, labels, 0.5, limit), expected[:limit])
+    theirs = batched_nms(boxes, scores, labels, 0.5)
+    assert torch.equal(theirs.sort().values, expected.sort().values)
+
+
+@pytest.mark.gpu
+def test_suppression_on_cuda_equals_the_cpus():
+    boxes, labels, scores = random_boxes(2500), torch.randint(0, 5, (2500,)), torch.rand(2500)
+    there = class_nms(boxes.cuda(), scores.cuda(), labels.cuda(), 0.5, 300)
+    assert torch.equal(there.cpu(), class_nms(boxes, scores, labels, 0.5, 300))
+
+
+def test_boxes_that_reach_an_objects_best_alike_all_count_in_any_chunk():
+    boxes, objects = random_boxes(60).repeat(5, 1), random_boxes(7)
+    boxes = boxes[torch.randperm(300)]
+    whole = match_boxes(boxes, objects, foreground_iou=0.99, background_iou=0.3, keep_best=True)
+    table = overlaps(boxes, objects)
+    best = table.amax(0)
+    assert torch.equal(whole.state == MATCHED, ((table == best) & (best > 0)).any(1))
+    assert (whole.state == MATCHED).sum() >= 5
+    for max_pairs in (1, 7, 50, 700):
+        chunked = match_boxes(
+            boxes, objects, foreground_iou=0.99, background_iou=0.3, keep_best=True, max_pairs=max_pairs
+        )
+        assert torch.equal(chunked.state, whole.state) and torch.equal(chunked.objects, whole.objects)
 
 
 @pytest.mark.parametrize("keep_best", [True, False])

@@ -1,0 +1,119 @@
+"""What the annotations of a large data set take in memory, with worker processes that all go through them.
+
+Measured in processes of their own, as the sum of the proportional set sizes (PSS: a page that several processes share
+counts in equal parts) of a loading process and its workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.datasets import CocoDetection
+
+from segkit.benchmark.peak_memory import output_of
+from segkit.benchmark.report import PEER
+from segkit.benchmark.scene import make_targets
+from segkit.data.formats.coco import Coco
+from segkit.data.loader import init_worker
+from segkit.utils.images import write_image
+
+PER_IMAGE = 100
+SIZE = (256, 256)
+CLASSES = 4
+CHUNK = 200  # images a batch
+LOADED = 4  # each so manieth image is loaded, masks and all: often enough to touch every page of what is mapped
+IMAGE_NAME = "image.png"
+
+
+def write_annotations(file: Path, count: int) -> None:
+    """Write a COCO JSON of ``count`` objects as compressed RLE, PER_IMAGE an image, and the one file of all images."""
+    masks = make_targets(PER_IMAGE, SIZE, CLASSES, torch.Generator().manual_seed(0), (16, 60)).masks
+    assert masks is not None
+    objects = [
+        json.dumps({"bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0, "segmentation": rle})[1:]
+        for (x0, y0, x1, y1), area, rle in zip(
+            masks.extents.tolist(), masks.areas().tolist(), masks.to_rle(), strict=True
+        )
+    ]
+    write_image(file.parent / IMAGE_NAME, np.zeros((*SIZE, 3), dtype=np.uint8))
+    entry = {"file_name": IMAGE_NAME, "height": SIZE[0], "width": SIZE[1]}
+    images = [{"id": i, **entry} for i in range(-(-count // PER_IMAGE))]
+    categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
+    with open(file, "w", encoding="utf-8") as stream:  # piece by piece: a million dicts would take gigabytes
+        stream.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": [')
+        for i in range(count):
+            head = f'{{"id": {i + 1}, "image_id": {i // PER_IMAGE}, "category_id": {i % CLASSES + 1}, '
+            stream.write(("," if i else "") + head + objects[i % PER_IMAGE])
+        stream.write("]}")
+
+
+def annotation_memory(side: str, file: Path, workers: int) -> float | str:
+    """Bytes that a process with the data set and ``workers`` of its own take, or why there is no figure."""
+    cache = {"SEGKIT_CACHE": str(file.parent)}  # what is kept of large files goes with the file
+    return output_of(__name__, side, str(file), str(workers), environment=cache)
+
+
+class Reader(TorchDataset):
+    """Goes through images; ``read`` gives how many objects one has."""
+
+    def __init__(self, read: Callable[[int], int]) -> None:
+        self.read = read
+
+    def __getitem__(self, index: int) -> int:
+        return self.read(index)
+
+
+def reader(side: str, file: Path) -> tuple[Reader, int]:
+    """The data set of a side, and its number of images."""
+    if side == PEER:
+        with contextlib.redirect_stdout(io.StringIO()):
+            theirs = CocoDetection(str(file.parent), str(file))
+        return Reader(lambda index: len(theirs._load_target(theirs.ids[index]))), len(theirs)
+    ours = Coco(json=str(file), images=str(file.parent))
+
+    def read(index: int) -> int:
+        return sum(ours.label_counts(index).values()) if index % LOADED else len(ours.load(index).targets)
+
+    return Reader(read), len(ours)
+
+
+def every_worker_all(images: int, workers: int) -> Iterator[list[int]]:
+    """Batches, which DataLoader gives its workers in turns, such that each worker gets every image."""
+    for start in range(0, images, CHUNK):
+        for _ in range(workers):
+            yield list(range(start, min(start + CHUNK, images)))
+
+
+def total_memory(side: str, file: Path, workers: int) -> tuple[float, int]:
+    """Bytes of this process and its workers when each of them went through all images, and how many objects they saw."""
+    dataset, images = reader(side, file)
+    gc.collect()
+    batches = list(every_worker_all(images, workers))
+    loader: Any = DataLoader(
+        dataset, batch_sampler=batches, num_workers=workers, worker_init_fn=init_worker, collate_fn=sum
+    )
+    iterator = iter(loader)
+    count = sum(next(iterator) for _ in batches)
+    # The workers are still there: they go when the end of the iteration is asked for.
+    return pss("self") + sum(pss(worker.pid) for worker in iterator._workers), count
+
+
+def pss(pid: int | str) -> float:
+    """A process's proportional set size in bytes (Linux)."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("Pss:"))) * 2**10
+
+
+if __name__ == "__main__":
+    print(total_memory(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))[0])

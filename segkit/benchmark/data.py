@@ -1,0 +1,195 @@
+"""Part ``data``: from files to what a training step gets, segkit's way against torchvision's with dense masks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.datasets import CocoDetection
+from torchvision.transforms import v2
+
+from segkit.benchmark.options import Options
+from segkit.benchmark.report import OWN, PEER, Report, Row
+from segkit.benchmark.scene import make_batch
+from segkit.benchmark.sides import Side, measure_work
+from segkit.data.formats.coco import Coco
+from segkit.data.transforms.base import Compose
+from segkit.data.transforms.flips import RandomHorizontalFlip
+from segkit.data.transforms.resizing import ResizeShortestEdge
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+from segkit.utils.images import read_image, write_image
+
+DEFAULTS: dict[str, Any] = {"batch": 2, "size": (1024, 1024), "object_sides": (16, 60), "runs": 5}
+OBJECTS = (250, 7)
+SHORTER, LONGER = 800, 1333
+CLASSES = 4
+JSON_NAME = "annotations.json"
+IMAGE_ALONE = "image alone"
+NOTES = [
+    "one process; an image: the file (PNG) is decoded, flipped and resized to 800, its objects go from COCO's RLE, which is "
+    "in memory, to boxes, labels and masks",
+    "segkit: the format coco, RandomHorizontalFlip, ResizeShortestEdge; torchvision: CocoDetection's annotations, "
+    "pycocotools' decoding into [N, H, W], v2's flip and resizing of image, masks and boxes; images uint8, antialiased",
+    "the image alone is the floor: the same image and transforms without objects; the masks' share is what is beyond it",
+    "segkit resizes masks with antialiasing and a threshold, torchvision takes the nearest pixel: they agree as well as "
+    "that allows",
+]
+
+
+def run(options: Options) -> Report:
+    """Measure; see the notes above for what."""
+    options = options.filled(**DEFAULTS)
+    assert options.size
+    report = Report("data", f"{options.batch} images of {options.size[0]} x {options.size[1]}, each by itself", [])
+    report.details["options"] = asdict(options)
+    for objects in [options.objects] if options.objects else OBJECTS:
+        measure_objects(replace(options, objects=objects), report)
+    report.notes += NOTES
+    return report
+
+
+def measure_objects(options: Options, report: Report) -> None:
+    """Rows for images of one number of objects."""
+    assert options.batch and options.runs
+    title = f"{options.objects} objects"
+    cpu = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(options, folder)
+        sides = {side: make_side(options, side, folder) for side in (OWN, PEER)}
+        alone = {side: make_image_side(side, folder) for side in (OWN, PEER)}
+        how: dict[str, Any] = {"runs": options.runs, "device": cpu, "images": options.batch}
+        made = measure_work(report, f"{title}: an image", sides, **how)
+        measure_work(report, f"{title}: of it the {IMAGE_ALONE}", alone, **how)
+    whole, floor = (row.values for row in report.rows[-2:])
+    share = {side: (whole[side] - floor[side]) * 1000 for side in whole}
+    report.rows.append(Row(f"{title}: of it the masks' share", "ms", share))
+    size = {OWN: mean([own_bytes(sample.targets) for sample in made[OWN]])}
+    size[PEER] = mean([target["masks"].numel() for _, target in made[PEER]])
+    report.rows.append(Row(f"{title}: masks of an image", "MB", {k: v / 1e6 for k, v in size.items()}, "own/peer"))
+    report.rows += agreement(title, made[OWN], made[PEER])
+    report.notes.append(f"{title}: with masks at no cost segkit would be {whole[PEER] / floor[OWN]:.3g} times faster")
+
+
+def prepare(options: Options, folder: Path) -> None:
+    """Write images and a COCO JSON with compressed RLE."""
+    assert options.batch and options.objects and options.size
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for sample in make_batch(options.batch, options.objects, options.size, CLASSES, sides=options.object_sides).samples:
+        write_image(folder / sample.file_name, sample.image.permute(1, 2, 0).numpy())
+        entry = {"id": sample.image_id, "file_name": sample.file_name}
+        images.append({**entry, "height": sample.size[0], "width": sample.size[1]})
+        masks = sample.targets.masks
+        assert masks is not None
+        rows = zip(masks.boxes().tolist(), masks.areas().tolist(), masks.to_rle(), sample.targets.labels, strict=True)
+        annotations += [
+            {
+                "id": len(annotations) + number,
+                "image_id": sample.image_id,
+                "category_id": int(label) + 1,
+                "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+                "area": area,
+                "iscrowd": 0,
+                "segmentation": rle,
+            }
+            for number, (box, area, rle, label) in enumerate(rows, start=1)
+        ]
+    categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / JSON_NAME).write_text(json.dumps(content), encoding="utf-8")
+
+
+def make_side(options: Options, name: str, folder: Path) -> Side:
+    """One side; its step loads every image that :func:`prepare` wrote."""
+    if name == PEER:
+        dataset = DenseCoco(folder)
+        return Side(name, lambda: [dataset[i] for i in range(len(dataset))])
+    coco = Coco(json=str(folder / JSON_NAME), images=str(folder))
+    transforms, generator = own_transforms(), torch.Generator()
+    return Side(name, lambda: [transforms(coco.load(i), generator) for i in range(len(coco))])
+
+
+def make_image_side(name: str, folder: Path) -> Side:
+    """The same without objects."""
+    files = [str(path) for path in sorted(folder.glob("*.png"))]
+    if name == PEER:
+        resize = peer_transforms()
+        return Side(name, lambda: [resize(v2.functional.to_image(Image.open(file).convert("RGB"))) for file in files])
+    transforms, generator = own_transforms(), torch.Generator()
+
+    def load(file: str) -> Sample:
+        image = read_image(file)
+        size = (image.shape[1], image.shape[2])
+        return transforms(Sample(image, Targets.empty(size), 0, file, size), generator)
+
+    return Side(name, lambda: [load(file) for file in files])
+
+
+def own_transforms() -> Compose:
+    """Every image is flipped, so that runs are alike."""
+    return Compose([RandomHorizontalFlip(p=1.0), ResizeShortestEdge(sizes=[SHORTER], max_size=LONGER)])
+
+
+def peer_transforms() -> v2.Compose:
+    return v2.Compose([v2.RandomHorizontalFlip(1.0), v2.Resize(SHORTER, max_size=LONGER, antialias=True)])
+
+
+class DenseCoco(CocoDetection):
+    """COCO as torchvision's users read it, with a mask [N, H, W] of all objects."""
+
+    def __init__(self, folder: Path) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells how long it took
+            super().__init__(folder, str(folder / JSON_NAME))
+        self.transforms = peer_transforms()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        image = v2.functional.to_image(self._load_image(self.ids[index]))
+        annotations = self._load_target(self.ids[index])
+        masks = torch.stack([torch.from_numpy(self.coco.annToMask(a)) for a in annotations])
+        boxes = torch.tensor([a["bbox"] for a in annotations])
+        boxes[:, 2:] += boxes[:, :2]
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=(image.shape[1], image.shape[2])),
+            "labels": torch.tensor([a["category_id"] for a in annotations]),
+            "masks": tv_tensors.Mask(masks),
+        }
+        return self.transforms(image, target)
+
+
+def own_bytes(targets: Targets) -> int:
+    """That the masks of an image take."""
+    masks = targets.masks
+    assert masks is not None
+    return sum(tensor.numel() * tensor.element_size() for tensor in (masks.bits, masks.extents, masks.offsets))
+
+
+def agreement(title: str, own: Sequence[Sample], peer: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> list[Row]:
+    """How far both sides made the same of the files."""
+    pixels, overlaps, boxes = [], [], []
+    for sample, (image, target) in zip(own, peer, strict=True):
+        pixels.append((sample.image.int() - image.int()).abs().amax().item())
+        boxes.append((sample.targets.boxes - target["boxes"]).abs().amax().item())
+        assert sample.targets.masks is not None
+        for ours, theirs in zip(sample.targets.masks.to_dense(), target["masks"].bool(), strict=True):
+            overlaps.append(((ours & theirs).sum() / (ours | theirs).sum()).item())
+    return [
+        Row(f"{title}: greatest difference of the images", "of 255", {OWN: max(pixels)}),
+        Row(f"{title}: greatest difference of the boxes", "pixels", {OWN: max(boxes)}),
+        Row(f"{title}: mean IoU with the peer's masks", "", {OWN: mean(overlaps)}),
+    ]
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,143 @@
+"""Part ``evaluate``: from encoded detections to COCO's numbers, segkit's evaluator against pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from segkit.benchmark.evaluation_scene import Scene, make_scenes
+from segkit.benchmark.options import Options
+from segkit.benchmark.report import OWN, Report, Row
+from segkit.benchmark.sides import Side, installed, measure_work
+from segkit.evaluation.coco import CocoEvaluator
+from segkit.evaluation.results import coco_results
+from segkit.structures.sample import Batch
+
+DEFAULTS: dict[str, Any] = {"batch": 1000, "objects": 45, "size": (512, 512), "object_sides": (16, 60), "runs": 1}
+CLASSES = 4
+LIMIT = 100
+PYCOCOTOOLS = "pycocotools"
+# Evaluators of pycocotools' interface: package and name of the class.
+PEERS = {PYCOCOTOOLS: ("pycocotools", "COCOeval"), "faster-coco-eval": ("faster_coco_eval", "COCOeval_faster")}
+STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+MAX_DIFFERENCE = 1e-9
+NOTES = [
+    "both start from ground truth and detections with masks as compressed RLE, and end with AP and AR of boxes and of masks; "
+    "pasting and encoding are the part postprocess",
+    "segkit: CocoEvaluator.process of each image, evaluate(), with the numbers of each class; pycocotools: COCO, loadRes, "
+    "evaluate, accumulate, summarize for bbox and for segm, its dicts made beforehand",
+]
+
+
+def run(options: Options) -> Report:
+    """Measure; see the notes above for what."""
+    options = options.filled(**DEFAULTS)
+    assert options.batch and options.objects and options.size and options.runs
+    scenes = make_scenes(options.batch, options.objects, options.size, CLASSES, options.object_sides)
+    detections = sum(len(scene.found) for scene in scenes)
+    situation = f"{options.batch:,} images, {options.batch * options.objects:,} objects, {detections:,} detections"
+    report = Report("evaluate", f"{situation}, {CLASSES} classes", [], PYCOCOTOOLS)
+    report.details["options"] = asdict(options)
+    others = installed({name: package for name, (package, _) in PEERS.items()}, report)
+    sides = {OWN: Side(OWN, lambda: own_metrics(scenes))}
+    sides |= {name: peer_side(name, scenes) for name in others}
+    made = measure_work(
+        report, "boxes and masks, from detections to numbers", sides, runs=options.runs, device=torch.device("cpu")
+    )
+    report.rows += agreement(made, report)
+    report.notes += NOTES
+    return report
+
+
+def own_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
+    """What segkit's evaluator says."""
+    names = [f"class{k + 1}" for k in range(CLASSES)]
+    evaluator = CocoEvaluator(names, list(range(1, CLASSES + 1)), LIMIT)
+    for scene in scenes:
+        evaluator.process(Batch([scene.sample]), [scene.found])
+    return evaluator.evaluate()
+
+
+def peer_side(name: str, scenes: Sequence[Scene]) -> Side:
+    """An evaluator of pycocotools' interface, with its input made."""
+    package, evaluator = PEERS[name]
+    truth, results = peer_input(scenes)
+    module = importlib.import_module(package)
+    if name == PYCOCOTOOLS:
+        coco, evaluation = (importlib.import_module(f"{package}.{m}") for m in ("coco", "cocoeval"))
+        return Side(name, lambda: peer_metrics(coco.COCO, evaluation.COCOeval, truth, results))
+    return Side(name, lambda: peer_metrics(module.COCO, getattr(module, evaluator), truth, results))
+
+
+def peer_input(scenes: Sequence[Scene]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A COCO data set with its ground truth, and COCO results."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for scene in scenes:
+        image_id = scene.sample.image_id
+        images.append({"id": image_id, "height": scene.sample.size[0], "width": scene.sample.size[1]})
+        for truth in scene.sample.annotations or ():
+            given = {key: truth[key] for key in ("bbox", "segmentation", "area", "iscrowd")}
+            number = len(annotations) + 1
+            annotations.append({"id": number, "image_id": image_id, "category_id": truth["label"] + 1, **given})
+        results += coco_results(scene.found, image_id, range(1, CLASSES + 1))
+    categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
+    return {"images": images, "annotations": annotations, "categories": categories}, results
+
+
+def peer_metrics(coco: Any, evaluation: Any, truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
+    """What an evaluator of pycocotools' interface says."""
+    metrics: dict[str, float] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        ground_truth = coco()
+        # Annotations are changed in place (and results get areas), so each run has its own.
+        ground_truth.dataset = {**truth, "annotations": [dict(a) for a in truth["annotations"]]}
+        ground_truth.createIndex()
+        for kind, left_out in (("bbox", "segmentation"), ("segm", "bbox")):
+            found = [{key: value for key, value in result.items() if key != left_out} for result in results]
+            run = evaluation(ground_truth, ground_truth.loadRes(found), kind)
+            run.evaluate()
+            run.accumulate()
+            run.summarize()
+            metrics |= {f"{kind}/{name}": float(value) for name, value in zip(STATS, run.stats, strict=False)}
+            metrics[f"{kind}/AR"] = float(run.stats[8])
+            precision = run.eval["precision"][:, :, :, 0, -1]
+            metrics |= {f"{kind}/AP-class{k + 1}": mean_precision(precision[:, :, k]) for k in range(CLASSES)}
+    return {name: value for name, value in metrics.items() if value > -1}  # -1: no such objects
+
+
+def mean_precision(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else -1.0
+
+
+def agreement(made: dict[str, dict[str, float]], report: Report) -> list[Row]:
+    """The metrics of each side, and how far they are from segkit's."""
+    rows = [
+        Row(f"{kind}/{name}", "", {side: metrics[f"{kind}/{name}"] for side, metrics in made.items()})
+        for kind in ("bbox", "segm")
+        for name in ("AP", "AP50", "AR")
+    ]
+    own = made[OWN]
+    differences = {
+        side: max(abs(value - own.get(name, float("nan"))) for name, value in metrics.items())
+        for side, metrics in made.items()
+        if side != OWN
+    }
+    rows.append(Row("greatest difference from segkit's numbers", "", differences))
+    counts = {side: float(len(metrics.keys() & own.keys())) for side, metrics in made.items()}
+    rows.append(Row("numbers compared", "", counts))
+    report.notes += [
+        f"{side} and segkit differ by {value:.3g}: they may not do the same work"
+        for side, value in differences.items()
+        if not value <= MAX_DIFFERENCE
+    ]
+    return rows

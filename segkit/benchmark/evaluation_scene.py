@@ -1,0 +1,82 @@
+"""Made-up ground truth and detections that are neither all right nor all wrong, as an evaluation gets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from segkit.benchmark.scene import ellipses, make_targets
+from segkit.data.formats.base import ground_truth_from_targets
+from segkit.structures.detections import Detections
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+
+MISSED, INVENTED, MISTAKEN, CROWDS = 0.1, 0.15, 0.05, 0.01  # shares of the objects
+
+
+class EncodedDetections(Detections):
+    """Detections whose masks are encoded already, so that an evaluation's time has no pasting and encoding in it."""
+
+    rles: list[dict[str, Any]]
+
+    def to_rle(self) -> list[dict[str, Any]]:
+        return self.rles
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What one image has, and what was found in it; ``sample.annotations`` is the ground truth."""
+
+    sample: Sample
+    found: EncodedDetections
+
+
+def make_scenes(
+    images: int, objects: int, size: tuple[int, int], num_classes: int, sides: tuple[int, int] | None
+) -> list[Scene]:
+    """Images with ``objects`` each, all masks as RLE.
+
+    Detections are the objects with each side of their boxes moved by up to 15 %, without some (MISSED), with others in
+    free places (INVENTED) and of other classes (MISTAKEN). Scores are random, higher for the true ones. Some objects
+    (CROWDS) are crowd regions.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return [_scene(i, objects, size, num_classes, sides, generator) for i in range(images)]
+
+
+def _scene(
+    number: int,
+    objects: int,
+    size: tuple[int, int],
+    num_classes: int,
+    sides: tuple[int, int] | None,
+    generator: torch.Generator,
+) -> Scene:
+    def drawn(share: float, count: int) -> torch.Tensor:
+        return torch.rand(count, generator=generator) < share
+
+    targets = make_targets(objects, size, num_classes, generator, sides)
+    targets = Targets(targets.boxes, targets.labels, targets.masks, drawn(CROWDS, objects))
+    sample = Sample(torch.zeros(3, 0, 0, dtype=torch.uint8), targets, number, f"{number}.png", size)
+    sample.annotations = ground_truth_from_targets(sample)
+    kept = targets[~drawn(MISSED, objects)]
+    others = make_targets(max(1, int(objects * INVENTED)), size, num_classes, generator, sides)
+    assert kept.masks is not None and others.masks is not None
+    extents = kept.masks.extents
+    lengths = (extents[:, 2:] - extents[:, :2]).repeat(1, 2)
+    moved = extents + (lengths * (torch.rand(extents.shape, generator=generator) - 0.5) * 0.3).round().long()
+    limit = torch.tensor([size[1], size[0]])
+    low = moved[:, :2].clamp(min=0).minimum(limit - 1)
+    moved = torch.cat([low, moved[:, 2:].minimum(limit).maximum(low + 1)], dim=1)
+    masks = InstanceMasks.cat([ellipses(moved, size), others.masks])
+    labels = torch.cat([kept.labels, others.labels])
+    labels = torch.where(drawn(MISTAKEN, len(labels)), (labels + 1) % num_classes, labels)
+    scores = torch.rand(len(labels), generator=generator)
+    scores[: len(kept)] = scores[: len(kept)].sqrt()
+    # Tiny probabilities, only to say that there are masks: they are never pasted.
+    found = EncodedDetections(masks.boxes(), scores, labels, torch.zeros(len(labels), 1, 1), size)
+    found.rles = masks.to_rle()
+    return Scene(sample, found)

@@ -1,0 +1,82 @@
+"""What is measured: sides that do the same work, each in its own way."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.benchmark.measure import alternate, median
+from segkit.benchmark.report import Report, Row
+
+SHORTEST_TURN = 0.5  # seconds
+
+
+@dataclass
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        name: ``segkit``, one of its variants, or ``torchvision``.
+        step: does the whole work once and gives what it made (of models: numbers by name, that tell what was done).
+        boxes: the modules that pool boxes for the box and the mask head: what they get is counted.
+    """
+
+    name: str
+    step: Callable[[], Any]
+    boxes: dict[str, nn.Module] = field(default_factory=dict)
+
+    def counted(self) -> tuple[Mapping[str, Any], dict[str, int]]:
+        """Take one step; what it gives, and how many boxes each head got."""
+        counts = dict.fromkeys(self.boxes, 0)
+
+        def counter(name: str) -> Callable[..., None]:
+            def count(module: nn.Module, args: tuple[Any, ...]) -> None:
+                counts[name] += sum(len(boxes) for boxes in args[1])
+
+            return count
+
+        handles = [module.register_forward_pre_hook(counter(name)) for name, module in self.boxes.items()]
+        try:
+            return self.step(), counts
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def measure_work(
+    report: Report, work: str, sides: Mapping[str, Side], *, runs: int, device: torch.device, images: int = 1
+) -> dict[str, Any]:
+    """Time sides in turns; a row of medians and all single times go into the report.
+
+    Args:
+        report: gets a row, the single times under ``seconds``, and a note for each side that had too little memory.
+        work: what they do.
+        sides: by name.
+        runs: turns a side.
+        device: waited for.
+        images: that a step works on; the row tells the time of one, the single times are those of a step.
+    Returns:
+        what the first step of each side made.
+    """
+    made: dict[str, Any] = {}
+
+    def remembered(name: str) -> Callable[[], object]:
+        return lambda: made.setdefault(name, sides[name].step())
+
+    times, failed = alternate({name: remembered(name) for name in sides}, runs, device, SHORTEST_TURN)
+    report.rows.append(Row(work, "s", {name: median(seconds) / images for name, seconds in times.items()}, "peer/own"))
+    report.details.setdefault("seconds", {})[work] = times
+    report.notes += [f"{name}: out of memory at: {work}" for name in failed]
+    return made
+
+
+def installed(peers: Mapping[str, str], report: Report) -> list[str]:
+    """Those of some peers (name: module) that are installed; the report's notes name the others."""
+    there = [name for name, module in peers.items() if importlib.util.find_spec(module) is not None]
+    report.notes += [f"{name} is left out: it is not installed" for name in peers if name not in there]
+    return there

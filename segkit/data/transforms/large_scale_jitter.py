@@ -1,0 +1,65 @@
+"""Zooming far in and out onto an image of fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from segkit.data.transforms import geometry
+from segkit.data.transforms.base import Transform, check_probability, uniform
+from segkit.data.transforms.cropping import zoomed_window
+from segkit.data.transforms.resizing import check_scales, height_and_width
+from segkit.registry import TRANSFORM_REGISTRY
+from segkit.structures.sample import Sample
+
+
+@TRANSFORM_REGISTRY.register
+class LargeScaleJitter(Transform):
+    """Large-scale jittering (Ghiasi et al. 2021, Simple Copy-Paste, section 3): every image comes out in one size.
+
+    A factor is drawn evenly between ``min_scale`` and ``max_scale``. The image is scaled to fit into so many times
+    ``size``, its proportions kept; where it is then larger than ``size`` a window at a random place is cut out, where
+    smaller it is padded at the right and bottom. As in RandomScaledCrop, what is cut away is not resized.
+
+    Args:
+        size: of the result: one number of pixels for a square, or [height, width].
+        min_scale: smallest factor.
+        max_scale: largest factor.
+        fill: colour of the padding, 0 to 255: one value, or one a channel.
+        min_visibility: as in RandomCrop.
+        antialias: as in ResizeShortestEdge.
+    """
+
+    examples = (
+        {"size": 64},
+        {"size": [40, 90], "min_scale": 0.5, "max_scale": 0.9, "min_visibility": 0.2},
+        {"size": 50, "min_scale": 3.0, "max_scale": 3.0, "antialias": False},
+    )
+
+    def __init__(
+        self,
+        *,
+        size: int | Sequence[int],
+        min_scale: float = 0.1,
+        max_scale: float = 2.0,
+        fill: int | Sequence[int] = 0,
+        min_visibility: float = 0.0,
+        antialias: bool = True,
+    ) -> None:
+        check_scales(min_scale, max_scale)
+        check_probability(min_visibility)
+        geometry.check_fill(fill)
+        self.size = height_and_width(size)
+        self.min_scale = min_scale
+        self.max_scale = max_scale
+        self.fill = fill
+        self.min_visibility = min_visibility
+        self.antialias = antialias
+
+    def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
+        height, width = sample.image.shape[1:]
+        fitting = min(self.size[0] / height, self.size[1] / width)
+        factor = fitting * uniform(self.min_scale, self.max_scale, generator)
+        sample = zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
+        return geometry.pad(sample, self.size, self.fill)

@@ -1,0 +1,91 @@
+"""Reading JSON piece by piece against reading it at once."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segkit.data.formats import json_stream
+from segkit.data.formats.json_stream import stream_mapping
+from segkit.utils.errors import SegkitError
+
+TEXT = st.text(st.sampled_from('ab\\"\n/ é☃🜚{}[],:'), max_size=8)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+TREES = st.recursive(LEAVES, lambda some: st.lists(some, max_size=4) | st.dictionaries(TEXT, some, max_size=4))
+
+
+def read(path):
+    return {key: items if items is None else list(items) for key, items in stream_mapping(path)}
+
+
+@settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=st.dictionaries(TEXT, TREES, max_size=5), chunk=st.integers(1, 40), indent=st.none() | st.integers(0, 2))
+def test_equal_to_the_whole(tmp_path, monkeypatch, tree, chunk, indent):
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    path = tmp_path / "some.json"
+    for ascii_only in (True, False):
+        path.write_text(json.dumps(tree, indent=indent, ensure_ascii=ascii_only), encoding="utf-8")
+        assert read(path) == {key: value if isinstance(value, list) else None for key, value in tree.items()}
+
+
+@pytest.mark.parametrize("chunk", [2, 1 << 20])
+def test_every_cut_is_found(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    path = tmp_path / "cut.json"
+    text = '{"info": {"a": [1, {}]}, "images": [{"id": -1.5e3, "n": "\\u00e9\\n"}, true, NaN], "x": null} '
+    path.write_text(text)
+    assert list(read(path)) == ["info", "images", "x"]
+    for end in range(len(text) - 1):
+        path.write_text(text[:end])
+        with pytest.raises(SegkitError, match=r"cut.json: is not a JSON file \(.* at character \d+"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"images": [{"id": 1}, {"id" 2}]}', r"delimiter at character 29 in images\[1\]"),
+        ('{"images": [{"id": 1} {"id": 2}]}', r"expected ',' or ']' at character 22 in images\[0\]"),
+        ('{"images": [], "images": [1]}', "the key 'images' occurs twice"),
+        ('{"images": []} {}', "more text after the end at character 15"),
+        ("{images: []}", "expected a key in double quotes at character 1"),
+        ('{"a" []}', "expected ':' at character 5"),
+        ('{"a": [' + "[" * 100000 + "]", "nested too deeply"),
+        ('{"a": [' + "7" * 5000 + "]}", r"limit .* in a\[0\]"),
+        ("[1, 2]", "it is no mapping"),
+        ("3", "it is no mapping"),
+        ("cells", "Expecting value at character 0"),
+        (b'{"a": ["\xff"]}', "can't decode byte 0xff"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, message):
+    path = tmp_path / "bad.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SegkitError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_byte_order_mark(tmp_path):
+    (tmp_path / "mark.json").write_text('{"a": [1]}', encoding="utf-8-sig")
+    assert read(tmp_path / "mark.json") == {"a": [1]}
+
+
+def test_a_broken_file_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, "CHUNK", 1000)
+    windows = []
+    grow = json_stream._Scanner.grow
+
+    def watched(scanner):
+        grow(scanner)
+        windows.append(len(scanner.window))
+
+    monkeypatch.setattr(json_stream._Scanner, "grow", watched)
+    (tmp_path / "bad.json").write_text('{"a": [{"b" 1}, ' + "[2], " * 20000)
+    with pytest.raises(SegkitError, match="character 12"):
+        read(tmp_path / "bad.json")
+    assert len(windows) == 1
+    (tmp_path / "long.json").write_text('{"a": [' + "[2], " * 20000 + '"' + "x" * 50000 + '"]}')
+    assert len(read(tmp_path / "long.json")["a"]) == 20001
+    assert len(windows) < 130 and sorted(windows)[-7] < 10000  # a long value's window doubles, and then it is dropped
