@@ -16,9 +16,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in output_dir")
+    parser.add_argument("--restart", action="store_true", help="begin anew where a run is; its files are moved aside")
     parser.add_argument("--eval-only", action="store_true", help="evaluate the run's best model, or --weights")
     parser.add_argument("--dry-run", action="store_true", help="one batch through everything, in a temporary folder")
     parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit's or torchvision's")
+    parser.add_argument("--allow-imports", action="store_true", help="let a config from a URL import Python modules")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides: train.epochs 3, data.batch_size=2")
     options = parser.parse_intermixed_args(arguments)
     if options.dry_run and (options.resume or options.eval_only):
@@ -34,9 +36,9 @@ def resume_command(arguments: list[str]) -> str:
     skip = False
     for argument in arguments:
         name = argument.split("=")[0]
-        # --weights starts a run, so it goes; argparse takes its abbreviations, too.
+        # --weights and --restart start a run, so they go; argparse takes their abbreviations, too.
         starts = len(name) > 2 and "--weights".startswith(name)
-        if not skip and not starts:
+        if not skip and not starts and not (len(name) > 4 and "--restart".startswith(name)):
             kept.append(argument)
         skip = starts and "=" not in argument
     extra = [] if "--resume" in kept else ["--resume"]
@@ -46,7 +48,8 @@ def resume_command(arguments: list[str]) -> str:
 def main(options: argparse.Namespace) -> None:
     from segkit.config.loader import load_config
 
-    cfg = load_config(options.config_file, options.opts)  # a mistake in it is told before the engine is imported
+    # A mistake in it is told before the engine is imported.
+    cfg = load_config(options.config_file, options.opts, allow_imports=options.allow_imports)
 
     if options.dry_run:
         from segkit.engine.dry_run import dry_run
@@ -59,6 +62,7 @@ def main(options: argparse.Namespace) -> None:
     train(
         cfg,
         resume=options.resume,
+        restart=options.restart,
         eval_only=options.eval_only,
         weights=options.weights,
         resume_command=resume_command(sys.argv[1:]),

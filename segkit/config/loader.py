@@ -22,33 +22,42 @@ from segkit.utils.paths import PACKAGE_PREFIX, local_path, packaged_configs
 BASE_KEY = "_BASE_"
 
 
-def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, allow_imports: bool = False) -> Config:
     """Read, merge, check and complete a configuration.
 
     Args:
         path: a YAML file: local, http(s) or ``segkit://NAME``.
         overrides: ``["train.epochs", "3", "solver.optimizer.lr=1e-4"]``; values are YAML.
+        allow_imports: let ``imports`` of files that come from a URL run code here; local files always may.
     Raises:
         SegkitError: any mistake, with the key path, where it was written and what would be right.
     """
     overrides = list(overrides)
     label = os.fspath(path)
-    tree = _read_file(label, [])
+    tree = _read_file(label, [], allow_imports)
     folder = local_path(label, "config").parent if "://" not in label else None
     return _finish(tree, overrides, folder)
 
 
-def load_config_dict(mapping: Mapping[str, Any], source: str = "checkpoint", overrides: Iterable[str] = ()) -> Config:
+def load_config_dict(
+    mapping: Mapping[str, Any],
+    source: str = "checkpoint",
+    overrides: Iterable[str] = (),
+    *,
+    allow_imports: bool = False,
+) -> Config:
     """The configuration of plain values, as :meth:`Config.to_dict` gives them and a checkpoint holds them.
 
     Args:
         mapping: keys as in a file, without ``_BASE_``.
         source: where they are from, for messages.
-        overrides: as for :func:`load_config`.
+        overrides, allow_imports: as for :func:`load_config`.
     """
     tree = Node.of(to_plain(mapping), source)
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
+    if not allow_imports:
+        _refuse_imports(tree, source)
     return _finish(_with_imports(tree, None), list(overrides), None)
 
 
@@ -62,7 +71,26 @@ def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
     return resolve(tree)
 
 
-def _read_file(label: str, chain: list[tuple[str, Path]]) -> Node:
+def _is_remote(source: str) -> bool:
+    """Whether somebody else may have written what is there."""
+    return "://" in source and not source.startswith(PACKAGE_PREFIX)
+
+
+def _refuse_imports(tree: Node, source: str) -> None:
+    """SegkitError where what comes from a URL says which Python modules to run."""
+    for key in ("imports", "imports_from"):
+        node = tree.value.get(key)
+        if _is_remote(source) and node is not None and node.value:
+            raise SegkitError(
+                f"{where(key, node.origin)}: a file from a URL may not run Python modules here (it names "
+                f"{show(node.plain())}). Download it, look at what it imports, and give the local file; or allow it with "
+                "load_config(..., allow_imports=True)",
+                key=key,
+                value=node.plain(),
+            )
+
+
+def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> Node:
     """A file's tree over those of its base files, its imports done."""
     try:
         file = local_path(label, "config")
@@ -89,12 +117,14 @@ def _read_file(label: str, chain: list[tuple[str, Path]]) -> Node:
     for base in bases.value if isinstance(bases.value, list) else [bases]:
         name = coerce(base.plain(), str, BASE_KEY, base.origin)
         try:
-            read = _read_file(_relative_to(label, name), [*chain, (label, real)])
+            read = _read_file(_relative_to(label, name), [*chain, (label, real)], allow_imports)
         except SegkitError as error:
             if not str(error).startswith("the config"):
                 raise
             raise SegkitError(f"{where(BASE_KEY, base.origin)}: {error}", key=BASE_KEY, value=name) from error
         below = read if below is None else merge(below, read)
+    if not allow_imports:
+        _refuse_imports(Node(children, tree.origin), label)
     own = _with_imports(Node(children, tree.origin), file.parent)
     return own if below is None else merge(below, own)
 

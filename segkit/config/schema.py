@@ -38,6 +38,7 @@ class Help:
 
 
 EVERY_EPOCH = Period(1, "epoch")
+NEVER = Period(0)
 
 
 def _specs(*specs: Spec) -> Any:
@@ -84,6 +85,12 @@ class DataConfig:
     num_workers: Annotated[
         int, Bounds(0), Help("loader processes; their number changes speed only, never the batches")
     ] = 2
+    unreadable: Annotated[
+        Literal["stop", "skip"],
+        Help(
+            "a training image that cannot be read: stop with its name, or take the next one in its place and count it"
+        ),
+    ] = "stop"
     sampler: Annotated[Spec, Slot(SAMPLER_REGISTRY), Help("which training images make an epoch, in which order")] = (
         field(default_factory=lambda: Spec(name="ShuffleSampler"))
     )
@@ -188,6 +195,9 @@ class TrainConfig:
     keep_checkpoints: Annotated[
         int | None, Bounds(1), Help("periodic checkpoints kept, the latest; null: all. Best and final always stay")
     ] = 3
+    keep_every: Annotated[
+        Period, Help("beside those, the checkpoints after each multiple of this stay, as '10 epochs'; 0: none")
+    ] = NEVER
     log_period: Annotated[int, Bounds(1), Help("iterations between two lines of the log and of metrics.json")] = 20
     best_metric: Annotated[
         str,

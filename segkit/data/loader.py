@@ -7,6 +7,7 @@ iteration ``k`` gets the batches that it would have had, and the number of worke
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import signal
 from collections import Counter
@@ -26,6 +27,9 @@ from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+MOST_SKIPPED = 10  # unreadable images in a row: more are no accident, but a disk that is gone
 
 
 @dataclass(frozen=True)
@@ -52,23 +56,46 @@ class Draw:
 
 
 class TrainItems(TorchDataset):
-    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely."""
+    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
 
-    def __init__(self, dataset: Dataset, transforms: Transform, seed: int) -> None:
+    Args:
+        skip_unreadable: in the place of an image that cannot be read comes the next one that can, up to
+            ``MOST_SKIPPED`` further on, so that a batch stays as large as it was.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
         self.dataset = dataset
         self.transforms = Compose([transforms])
         self.seed = seed
+        self.skip_unreadable = skip_unreadable
 
     def __getitem__(self, draw: Draw) -> Sample | Failure:
         numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
+        skipped: list[str] = []
+
+        def load_other(generator: torch.Generator) -> Sample:
+            return self._load(randint(0, len(self.dataset) - 1, generator), skipped)
+
         try:
-            generator = generator_for(self.seed, *numbers)
-            return without_degenerate(self.transforms(self.dataset.load(draw.index), generator, self._load_other))
+            sample = self._load(draw.index, skipped)
+            sample = without_degenerate(self.transforms(sample, generator_for(self.seed, *numbers), load_other))
+            return dataclasses.replace(sample, skipped=tuple(skipped))
         except SegkitError as error:
             return Failure(str(error), error.key)
 
-    def _load_other(self, generator: torch.Generator) -> Sample:
-        return self.dataset.load(randint(0, len(self.dataset) - 1, generator))
+    def _load(self, index: int, skipped: list[str]) -> Sample:
+        """An image, or the next one that can be read; what was wrong with those before it is added to ``skipped``."""
+        problems: list[str] = []
+        for step in range(min(MOST_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
+            try:
+                sample = self.dataset.load((index + step) % len(self.dataset))
+                skipped += problems
+                return sample
+            except SegkitError as error:
+                problems.append(str(error))
+                key = error.key
+        more = f"; nor can the {len(problems) - 1} images after it" if len(problems) > 1 else ""
+        raise SegkitError(problems[0] + more, key=key)
 
 
 class TestItems(TorchDataset):
@@ -184,6 +211,8 @@ class Loader:
 class TrainLoader(Loader):
     """Endless; each ``iter`` starts at ``start_iteration``.
 
+    An image that is skipped is told in the log when it is met for the first time.
+
     Attributes:
         iterations_per_epoch: each of ``accumulate`` batches.
     """
@@ -193,6 +222,15 @@ class TrainLoader(Loader):
         self.iterations_per_epoch = batches.iterations_per_epoch
         self.start_iteration = batches.start_iteration
         self._batches = batches
+        self._told: set[str] = set()
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            for problem in (problem for sample in batch.samples for problem in sample.skipped):
+                if problem not in self._told:
+                    self._told.add(problem)
+                    logger.warning("%s; skipped (data.unreadable)", problem)
+            yield batch
 
     def batches_at(self, iteration: int) -> list[Batch]:
         """One iteration's batches, loaded in this process: to look at them once more."""
@@ -229,6 +267,7 @@ def build_train_loader(
     rank: int = 0,
     world_size: int = 1,
     accumulate: int = 1,
+    skip_unreadable: bool = False,
 ) -> TrainLoader:
     """An endless loader of augmented batches that starts at iteration ``start_iteration``.
 
@@ -245,6 +284,7 @@ def build_train_loader(
         rank: number of this process, of ``world_size``; each gets its share of every batch.
         world_size: number of training processes.
         accumulate: batches an iteration.
+        skip_unreadable: take the next image in the place of one that cannot be read, and count it.
     Raises:
         SegkitError: no training images; when iterated, what was wrong with a file.
     """
@@ -252,7 +292,7 @@ def build_train_loader(
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
     groups = orientations(dataset) if aspect_ratio_grouping else None
     batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
-    items = TrainItems(dataset, transforms, seed)
+    items = TrainItems(dataset, transforms, seed, skip_unreadable)
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)
 
@@ -302,6 +342,12 @@ def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:
 
 
 def init_worker(worker_id: int) -> None:
-    """Set up a worker process: one thread, as there are several processes; Ctrl-C is for the main process to handle."""
+    """Set up a worker process: one thread, as there are several processes; what asks the run to end is for the main
+    process to handle.
+
+    A cluster's SIGTERM goes to all processes of a run, and batches are still wanted for the step that is being
+    finished. So the first is ignored; the next ends the worker, as DataLoader does with one that hangs.
+    """
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

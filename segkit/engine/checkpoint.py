@@ -25,8 +25,7 @@ version         of this layout
 from __future__ import annotations
 
 import logging
-import pickle
-import random
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,13 +34,16 @@ import numpy as np
 import torch
 
 from segkit.engine.averaging import restore_average
+from segkit.engine.rng import rng_state, set_rng_state
 from segkit.engine.trainer import Trainer
 from segkit.solver.parameter_groups import reordered_state
+from segkit.utils.archives import damage
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
+_PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 _PLAIN = (torch.Tensor, str, bytes, int, float, bool, type(None))
 
 
@@ -50,27 +52,32 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: something in it is neither a tensor nor a plain value; the message says where.
+        SegkitError: the disk is full, or does not take it for another reason; the last good checkpoint is named.
     """
     _check_plain(state, "checkpoint")
-    with atomic_write(path) as temporary:
-        torch.save(dict(state), temporary)
+    try:
+        with atomic_write(path) as temporary:
+            torch.save(dict(state), temporary)
+    except (OSError, RuntimeError) as error:  # RuntimeError: what torch makes of a write that fails
+        message = f"'{path}' could not be written: {_reason(error)}{last_good(Path(path).parent)}"
+        raise SegkitError(message, value=str(path)) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A segkit checkpoint, on the CPU.
 
     Raises:
-        SegkitError: no such file, a broken one, or one of something else.
+        SegkitError: no such file, one that is not as it was written, or one of something else.
     """
     path = Path(path)
     if not path.is_file():
         raise SegkitError(f"no checkpoint at '{path}'", value=str(path))
+    if (problem := damage(path)) is not None:  # first, for the unpickler takes flipped bytes for another program
+        raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        message = f"'{path}' cannot be read as a checkpoint; it may be damaged ({reason})"
-        raise SegkitError(message, value=str(path)) from error
+    except Exception as error:  # as many kinds as there are ways to write such a file
+        raise SegkitError(f"'{path}' cannot be read as a checkpoint: {_reason(error)}", value=str(path)) from error
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
     return state
@@ -82,34 +89,84 @@ def find_last_checkpoint(output_dir: str | Path) -> Path | None:
     return Path(output_dir) / note.read_text(encoding="utf-8").strip() if note.is_file() else None
 
 
+def newest_good_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint to go on from and its content; None where there is none at all.
+
+    It is the one that ``last_checkpoint`` names. Where that cannot be read, it is the one of the others that got
+    furthest, ``model_best.pth`` included, which holds as much as all; the log says what is wrong with which.
+
+    Raises:
+        SegkitError: there are checkpoints, and none is good.
+    """
+    folder, named = Path(output_dir), find_last_checkpoint(output_dir)
+    others = sorted(path for path in folder.glob("model_*.pth") if path != named)
+    best: tuple[Path, dict[str, Any]] | None = None
+    problems: list[str] = []
+    for path in [named, *others] if named is not None else others:
+        try:
+            state = read_checkpoint(path)
+        except SegkitError as error:
+            logger.warning("%s", error)
+            problems.append(str(error))
+            continue
+        if best is None or state["iteration"] > best[1]["iteration"]:
+            best = path, state
+        if path == named:
+            break
+    if best is not None and best[0] != named:
+        logger.warning("the newest good checkpoint is %s, after %d iterations", best[0], best[1]["iteration"])
+    if best is None and problems:
+        raise SegkitError(f"{folder}: no checkpoint can be gone on from: {'; '.join(problems)}", value=str(folder))
+    return best
+
+
+def periodic_name(iteration: int) -> str:
+    """The file name of the checkpoint after an iteration."""
+    return f"model_{iteration:07d}.pth"
+
+
+def superseded(output_dir: str | Path, iteration: int, keep: int | None, keep_every: int = 0) -> list[Path]:
+    """The periodic checkpoints up to ``iteration`` that are neither among the last ``keep`` (None: all stay) nor after a
+    multiple of ``keep_every`` iterations (0: none stays for that)."""
+    found = {int(match[1]): path for path in Path(output_dir).iterdir() if (match := _PERIODIC.fullmatch(path.name))}
+    done = sorted(number for number in found if number <= iteration)
+    old = [] if keep is None else done[:-keep]
+    return [found[number] for number in old if not (keep_every and number % keep_every == 0)]
+
+
 def name_last_checkpoint(path: Path) -> None:
-    """Notes ``path`` as the checkpoint to resume from."""
-    with atomic_write(path.parent / LAST) as temporary:
-        temporary.write_text(path.name + "\n", encoding="utf-8")
+    """Notes ``path`` as the checkpoint to resume from. SegkitError as in :func:`save_checkpoint`."""
+    try:
+        with atomic_write(path.parent / LAST) as temporary:
+            temporary.write_text(path.name + "\n", encoding="utf-8")
+    except OSError as error:
+        message = f"'{path.parent / LAST}' could not be written: {_reason(error)}{last_good(path.parent)}"
+        raise SegkitError(message, value=str(path)) from error
 
 
-def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: str | Path) -> None:
-    """SegkitError where a checkpoint was trained on other classes; it names them."""
-    theirs = list(state.get("classes") or classes)
-    if theirs == list(classes):
-        return
-    missing = [name for name in theirs if name not in classes]
-    added = [name for name in classes if name not in theirs]
-    details = [
-        f"only in the checkpoint: {', '.join(missing)}" if missing else "",
-        f"only in the data: {', '.join(added)}" if added else "",
-        "" if missing or added else f"in another order: {', '.join(theirs)} against {', '.join(classes)}",
-    ]
-    difference = "; ".join(detail for detail in details if detail)
-    raise SegkitError(
-        f"'{path}' was trained on {len(theirs)} classes, the data has {len(classes)} ({difference}). "
-        "To start from its weights with new predictors, set train.init_weights to it"
-    )
+def last_good(output_dir: Path) -> str:
+    """The end of a message: which checkpoint there is to go on from."""
+    last = find_last_checkpoint(output_dir)
+    return "; there is no checkpoint yet" if last is None else f"; the last good checkpoint is {last}"
 
 
-def training_state(trainer: Trainer, pending: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything a run is, as :func:`save_checkpoint` takes it."""
-    states = {name: hook.state_dict() for name, hook in trainer.named_hooks().items()}
+def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
+    """Everything a run is, as :func:`save_checkpoint` takes it.
+
+    Args:
+        pending: the hooks that have still to run for this iteration.
+        rescue: leave out the state of a hook that fails to give it, and say so in the log, rather than lose the run.
+    """
+    states: dict[str, dict[str, Any]] = {}
+    for name, hook in trainer.named_hooks().items():
+        try:
+            states[name] = hook.state_dict()
+            _check_plain(states[name], f"checkpoint['hooks'][{name!r}]")
+        except Exception as error:
+            if not rescue:
+                raise
+            states[name] = {}
+            logger.error("the state of %s is not saved: %s: %s", name, type(error).__name__, error)
     return {
         "version": 1,
         **trainer.about,
@@ -174,26 +231,10 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     set_rng_state(state["rng"])
 
 
-def rng_state() -> dict[str, Any]:
-    """The global random generators as tensors and plain values."""
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
-        "python": random.getstate(),
-    }
-
-
-def set_rng_state(state: Mapping[str, Any]) -> None:
-    """What :func:`rng_state` gave; GPUs that are not there any more are left out."""
-    torch.set_rng_state(state["torch"])
-    for index, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(cuda_state, index)
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
+def _reason(error: BaseException) -> str:
+    """The first line of what an error says."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return re.sub(r"^\[enforce fail at .*?\] \. ", "", told.splitlines()[0])  # a place in torch's own source
 
 
 def _check_plain(value: object, path: str) -> None:

@@ -1,34 +1,107 @@
-"""Ctrl-C that waits for the end of what must not be torn in two."""
+"""Signals that ask a run to end: they wait for the end of what must not be torn in two."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+from segkit.utils.errors import RunInterrupted
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+# By SIGCHLD torch's DataLoader tells of a worker that died, raising an error wherever the main thread happens to be.
+_DELAYED = (*_STOPPING, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []))
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], None]]:
+    """Makes SIGINT and SIGTERM raise :class:`RunInterrupted`, once: a second one ends the process at once.
+
+    Signals that are ignored, or that the program handles itself, stay as they are. Outside the main thread, where Python
+    delivers no signals, it does nothing.
+
+    Gives a function that raises once more what was raised where Python could only ignore it, as in a ``__del__``.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    stop = _Stop([number for number in _STOPPING if before[number] in (signal.SIG_DFL, signal.default_int_handler)])
+    try:
+        for number in stop.numbers:
+            signal.signal(number, stop)
+        yield stop.check
+    finally:
+        for number in stop.numbers:
+            signal.signal(number, before[number])
+
+
+class _Stop:
+    """A handler that raises at the first signal, and leaves the next to the system."""
+
+    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
+        self.numbers = numbers
+        self.arrived: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.arrived = number
+        for other in self.numbers:  # the system's own way needs no Python, which may be waiting for a kernel or a disk
+            signal.signal(other, signal.SIG_DFL)
+        raise RunInterrupted(number)
+
+    def check(self) -> None:
+        if self.arrived is not None:
+            raise RunInterrupted(self.arrived)
+
+
+class _Delay:
+    """A handler that remembers which signals came, and ends the process at the second that would have ended it."""
+
+    def __init__(self, before: Mapping[signal.Signals, Any]) -> None:
+        self.seen: list[int] = []
+        self.outer = not any(isinstance(handler, _Delay) for handler in before.values())
+        self.ending = [number for number in _STOPPING if _is_ending(number, before.get(number))]
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number in self.ending:
+            if any(earlier in self.ending for earlier in self.seen):
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            elif self.outer:  # os.write, for a handler may have come in the middle of a print
+                os.write(2, b"finishing this step first; once more to stop at once, without saving\n")
+        if number not in self.seen:
+            self.seen.append(number)
+
+
+def _is_ending(number: int, handler: Any) -> bool:
+    """Whether a handler ends the run, and is not the program's own."""
+    return isinstance(handler, _Stop) or (
+        number in handler.ending if isinstance(handler, _Delay) else handler is signal.default_int_handler
+    )
 
 
 @contextmanager
 def delayed_interrupt() -> Iterator[None]:
-    """Holds Ctrl-C back until the block is done, then raises KeyboardInterrupt.
+    """Holds signals back until the block is done, then handles them: Ctrl-C raises its KeyboardInterrupt.
 
-    For an optimizer's step, or a checkpoint and the file that names it: short things which leave a state that cannot be
-    resumed when only half of them happened. Outside the main thread, where Python delivers no signals, it does nothing.
+    For a step, or a checkpoint and the file that names it: short things which leave a state that cannot be resumed when
+    only half of them happened. Outside the main thread, where Python delivers no signals, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    pressed = False
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, remember)
+    before = {number: handler for number in _DELAYED if callable(handler := signal.getsignal(number))}
+    delay = _Delay(before)
     try:
+        for number in before:
+            signal.signal(number, delay)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for seen in delay.seen:
+        before[signal.Signals(seen)](seen, None)

@@ -77,7 +77,7 @@ def draw_pictures(
 
 def picture_names(file_names: Sequence[str]) -> list[str]:
     """A name for the picture of each file: its own without the suffix, and with its folders where others share it."""
-    paths = [Path(name) for name in file_names]
+    paths = [path.relative_to(path.anchor) for path in map(Path, file_names)]  # the root's name is a slash
     names: list[str] = []
     for path in paths:
         alike = [other for other in paths if other.stem == path.stem]

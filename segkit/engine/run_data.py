@@ -116,6 +116,7 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,
         pin_memory=device.type == "cuda",
         accumulate=cfg.train.accumulate,
+        skip_unreadable=cfg.data.unreadable == "skip",
     )
 
 

@@ -13,7 +13,8 @@ from tabulate import tabulate
 from torch import nn
 
 from segkit.config.schema import Config
-from segkit.engine.checkpoint import check_classes, find_last_checkpoint, read_checkpoint, restore
+from segkit.engine.changes import changes_table, check_classes, config_changes
+from segkit.engine.checkpoint import find_last_checkpoint, newest_good_checkpoint, restore
 from segkit.engine.environment import (
     check_single_process,
     environment_table,
@@ -35,7 +36,14 @@ from segkit.engine.run_data import (
     train_loader,
     val_loader,
 )
-from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
+from segkit.engine.run_folder import (
+    full_disk_told,
+    lock_folder,
+    log_length,
+    make_folder,
+    refuse_earlier_run,
+    set_aside_earlier_run,
+)
 from segkit.engine.trainer import Trainer
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.build import build_model
@@ -52,6 +60,7 @@ def train(
     cfg: Config,
     *,
     resume: bool = False,
+    restart: bool = False,
     eval_only: bool = False,
     weights: str | None = None,
     resume_command: str | None = None,
@@ -59,41 +68,61 @@ def train(
     """Trains, or with ``eval_only`` evaluates, what ``cfg`` describes, in ``cfg.output_dir``.
 
     Args:
-        resume: go on from the checkpoint that ``last_checkpoint`` names; where there is none, start, and say so.
-            Without it a new run starts, and an earlier one's files are moved aside.
+        resume: go on from the checkpoint that ``last_checkpoint`` names, or the newest good one where that is damaged;
+            where there is none, start, and say so.
+        restart: begin anew in a folder that holds a run, whose files are moved aside; without it that is refused.
         weights: to start from (as ``train.init_weights``), or to evaluate; by default the best of this folder, the
             final, the last, or ``train.init_weights``.
         resume_command: what to tell the user to type after Ctrl-C.
     Returns:
         The metrics of the last evaluation; empty where ``data.val`` is null.
+    Raises:
+        SegkitError: a mistake in ``cfg`` or the data, a folder that is in use, a disk that is full.
+        RunInterrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    started = time.perf_counter()
     check_single_process()
     if weights is not None and resume and not eval_only:
         raise SegkitError(
             "--weights starts a new run; --resume goes on with one", key="train.init_weights", value=weights
         )
+    if resume and restart:
+        raise SegkitError("--resume goes on with a run, --restart begins anew; give one of the two")
     folder = make_folder(cfg.output_dir)
     device = choose_device(cfg.train.device)
     check_precision(cfg.train.precision, device)
-    earlier_log = log_length(folder)
-    setup_logging(folder)
-    logger.info("environment\n%s", environment_table(device))
     if weights is not None:
         cfg = cfg.with_values({"train.init_weights": weights}, "--weights")
-    seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
-    if eval_only:
-        with nondeterminism_told():
+    with full_disk_told(folder), nondeterminism_told():
+        if eval_only:
+            _set_up(cfg, folder, device)
             return _evaluate_only(cfg, device, folder, weights)
-    data = build_data(cfg)
+        with lock_folder(folder):
+            if not resume and not restart:
+                refuse_earlier_run(folder)
+            return _train(cfg, folder, device, resume=resume, resume_command=resume_command)
 
-    last = find_last_checkpoint(folder) if resume else None
-    if resume and last is None:
+
+def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
+    setup_logging(folder)
+    logger.info("environment\n%s", environment_table(device))
+    seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
+
+
+def _train(
+    cfg: Config, folder: Path, device: torch.device, *, resume: bool, resume_command: str | None
+) -> dict[str, float]:
+    started = time.perf_counter()
+    earlier_log = log_length(folder)
+    _set_up(cfg, folder, device)
+    data = build_data(cfg)
+    last, state = (newest_good_checkpoint(folder) if resume else None) or (None, None)
+    if resume and state is None:
         logger.warning("--resume: there is no checkpoint in %s yet; starting from the beginning", folder)
-    state = read_checkpoint(last) if last is not None else None
     if state is not None:
-        check_classes(state, data.classes, last or "")
+        check_classes(state, data.classes, last)
     cfg = cfg.with_values({"data.classes": data.classes})
+    if state is not None and (changes := config_changes(state.get("config", {}), cfg.to_dict())):
+        logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
     model = prepare_model(cfg, data, device, initialize=state is None)
     if state is None:
         set_aside_earlier_run(folder, earlier_log)  # only now: the initial weights may be among its files
@@ -107,8 +136,7 @@ def train(
         if trainer.done and not trainer.pending:
             logger.warning("nothing is left to do; raise train.epochs or train.iterations to train on")
             return trainer.evaluation
-    with nondeterminism_told():
-        trainer.train()
+    trainer.train()
     if data.val is not None:
         with trainer.averaged_weights():
             draw_pictures(
@@ -171,6 +199,7 @@ def build_trainer(
         log_period=train_cfg.log_period,
         checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
         keep_checkpoints=train_cfg.keep_checkpoints,
+        keep_every=train_cfg.keep_every.iterations(epoch),
         val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
         evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(epoch),

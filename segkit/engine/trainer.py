@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.engine.averaging import AveragedWeights
-from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.interrupt import delayed_interrupt, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import are_finite, explain_late, leave_out
 from segkit.engine.precision import autocast
@@ -140,24 +140,34 @@ class Trainer:
         return self.iteration // self.iterations_per_epoch
 
     def train(self) -> None:
-        """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised."""
+        """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised.
+
+        Raises:
+            RunInterrupted: SIGINT or SIGTERM came. It ends hooks and the wait for a batch, but no step.
+        """
         self.start_iteration = self.iteration
         self.model.train()
         eval_frozen(self.model)  # a frozen batch norm keeps its statistics
-        try:
+        with stop_signals() as check_signals:
+            try:
+                self._run(check_signals)
+            except BaseException as error:
+                self._tell_hooks(error)
+                raise
+
+    def _run(self, check_signals: Callable[[], None]) -> None:
+        for hook in self.hooks:
+            hook.before_train(self)
+        self._call_pending()  # where a run was interrupted between a step and the next
+        for batches in self._steps():
             for hook in self.hooks:
-                hook.before_train(self)
-            self._call_pending()  # where a run was interrupted between a step and the next
-            for batches in self._steps():
-                for hook in self.hooks:
-                    hook.before_step(self)
+                hook.before_step(self)
+            with delayed_interrupt():
                 self.run_step(batches)
-                self._call_pending()
-            for hook in self.hooks:
-                hook.after_train(self)
-        except BaseException as error:
-            self._tell_hooks(error)
-            raise
+            self._call_pending()
+            check_signals()
+        for hook in self.hooks:
+            hook.after_train(self)
 
     def run_step(self, batches: Iterable[Any]) -> None:
         """Forward and backward with each of the step's batches, then the optimizer's step."""
@@ -189,6 +199,7 @@ class Trainer:
             samples = [sample for batch in self.batches for sample in getattr(batch, "samples", ())]
             for name in ("dropped", "rescued"):  # what reading and transforms did to the objects
                 self.metrics.count(f"data/{name}", sum(getattr(sample, name) for sample in samples))
+            self.metrics.count("data/skipped", sum(len(sample.skipped) for sample in samples))
 
     def _update(self, values: Mapping[str, Tensor]) -> None:
         self.scaler.step(self.optimizer)
@@ -286,7 +297,7 @@ class Trainer:
             raise explain_late(self, error) from error
 
     def _tell_hooks(self, error: BaseException) -> None:
-        for hook in self.hooks:
+        for hook in reversed(self.hooks):  # saving first, in case that a hook fails or takes long
             try:
                 hook.on_exception(self, error)
             except Exception:  # the first error is the one to be raised; this one is told

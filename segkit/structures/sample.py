@@ -26,6 +26,7 @@ class Sample:
             ``segmentation`` (RLE dict, counts str), ``area``, ``iscrowd``, ``label`` (0-based).
         dropped: objects that reading and transforms removed, as a crop does with those it leaves nothing of.
         rescued: masks that shrinking would have emptied and that kept one pixel.
+        skipped: what was wrong with each image that could not be read, in whose place this one came.
     """
 
     image: Tensor
@@ -36,6 +37,7 @@ class Sample:
     annotations: list[dict[str, Any]] | None = field(default=None, repr=False)
     dropped: int = 0
     rescued: int = 0
+    skipped: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Sample:
         """The same sample with image and targets on a device."""

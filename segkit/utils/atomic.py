@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")
 
 
 @contextmanager
@@ -29,6 +32,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Removes the temporary files of processes that were killed while writing; gives their number.
+
+    Only where nobody else writes to the folder: those of a living process look alike.
+    """
+    found = [path for path in folder.glob(".*.tmp*") if _LEFTOVER.fullmatch(path.name)]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return len(found)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,15 +9,19 @@ from typing import NoReturn
 
 from termcolor import colored
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import RunInterrupted, SegkitError
+
+# What sysexits.h calls EX_TEMPFAIL: try again later. 130 and 143 are what shells report of a process that a signal ended
+# wherever it was, so they cannot tell that there is something to resume.
+RESUMABLE = 75
 
 
 def run_cli(main: Callable[[], object]) -> NoReturn:
     """Runs a tool's ``main`` and leaves the process.
 
-    Exit status: 0; 1 after a :class:`SegkitError`, whose message alone is printed on stderr; 130 after Ctrl-C, as
-    shells have it. Any other exception is a defect and shows its traceback. A reader that went away (``| head``) ends
-    it quietly.
+    Exit status: 0; 1 after a :class:`SegkitError`, whose message alone is printed on stderr; 75 where SIGINT or SIGTERM
+    ended a training, which ``--resume`` goes on with; 130 after Ctrl-C anywhere else, as shells have it. Any other
+    exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly.
     """
     try:
         main()
@@ -26,6 +30,10 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         sys.stdout.flush()
         print(f"{colored('error:', 'red', attrs=['bold'])} {error}", file=sys.stderr)
         sys.exit(1)
+    except RunInterrupted as interruption:
+        sys.stdout.flush()
+        print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
+        sys.exit(RESUMABLE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

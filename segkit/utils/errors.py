@@ -1,8 +1,9 @@
-"""The one error class for a user's mistake, and the suggestions in its messages."""
+"""The one error class for a user's mistake, the suggestions in its messages, and the end by a signal."""
 
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 
@@ -24,6 +25,17 @@ class SegkitError(ValueError):
         self.key = key
         self.value = value
         self.choices = tuple(choices)
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM ended a run in between two of its steps, where it saves itself: it can be resumed.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
 
 
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+_LIMIT_HINT = "; more than twice PIL.Image.MAX_IMAGE_PIXELS are not read: cut it into tiles, or raise that limit"
 PERCENTILES = (0.1, 99.9)  # what becomes black and white where a file has more than 8 bits
 
 
@@ -90,16 +92,30 @@ def _read(path: str | os.PathLike[str], as_rgb: bool) -> np.ndarray:
         raise SegkitError(f"{path}: there is no such image file", value=str(path))
     try:
         with Image.open(path) as image:
+            _check_pixels(path, image.width * image.height)
             if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
                 raise SegkitError(f"{path}: holds {image.n_frames} pages; expected one image")
             upright = ImageOps.exif_transpose(image) if as_rgb else image
             return np.array(_rgb_if_8_bit(upright) if as_rgb else upright)
     except SegkitError:
         raise
+    except Image.DecompressionBombError as error:
+        raise SegkitError(f"{path}: {_short(error)}{_LIMIT_HINT}", value=str(path)) from error
     except Exception as error:  # Pillow's decoders raise many kinds; all mean that the file cannot be read
         if Path(path).suffix.lower() in (".tif", ".tiff"):
             return _read_tiff(path, reason=error)
         raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
+
+
+def _check_pixels(path: str | os.PathLike[str], pixels: int) -> None:
+    """SegkitError where an image is larger than Pillow lets any be: a file of a few bytes may unfold to gigabytes.
+
+    Pillow looks at it for the formats that it knows, here it holds for all.
+    """
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        raise SegkitError(f"{path}: has {pixels:,} pixels{_LIMIT_HINT}", value=str(path))
 
 
 def _rgb_if_8_bit(image: Image.Image) -> Image.Image:
@@ -122,7 +138,11 @@ def _read_tiff(path: str | os.PathLike[str], reason: Exception) -> np.ndarray:
             value=str(path),
         ) from reason
     try:
-        pixels = np.squeeze(tifffile.imread(path))
+        with tifffile.TiffFile(path) as file:
+            _check_pixels(path, math.prod(file.series[0].shape) if file.series else 0)
+            pixels = np.squeeze(file.asarray())
+    except SegkitError:
+        raise
     except Exception as error:  # as above
         raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
     if pixels.size == 0:  # what tifffile makes of a damaged file

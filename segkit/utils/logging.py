@@ -32,6 +32,20 @@ class LineFormatter(logging.Formatter):
         return f"{record.asctime} {level}{record.message}"
 
 
+class LogFile(logging.FileHandler):
+    """Says once on stderr that it cannot be written, as on a full disk, where logging's own prints a traceback a line."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.told:
+            self.told = True
+            print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
+
+
 def setup_logging(output_dir: str | Path | None = None) -> None:
     """Shows messages of level INFO on stdout and, with ``output_dir``, appends them to ``output_dir/log.txt``.
 
@@ -50,7 +64,7 @@ def setup_logging(output_dir: str | Path | None = None) -> None:
     if output_dir is not None:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(folder / "log.txt", encoding="utf-8")
+        file = LogFile(folder / "log.txt", encoding="utf-8")
         file.setFormatter(LineFormatter(colour=False, date=True))
         handlers.append(file)
     for handler in handlers:

@@ -84,7 +84,10 @@ def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
         raise SegkitError(f"the path of the {what} is empty", value=text)
     try:
         local = Path(PATHS.get_local_path(text))
-    except OSError as error:  # requests' and urllib's errors are OSErrors
+        local.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # told below, with what there is instead
+    except (OSError, ValueError) as error:  # requests' and urllib's errors, too long a name, a null byte
         raise SegkitError(f"cannot get the {what} '{path}': {error}", value=str(path)) from error
     if not local.exists():
         raise SegkitError(f"the {what} '{path}' does not exist{_beside(local)}", value=str(path))

@@ -84,7 +84,8 @@ def make_trainer(folder, *, iterations=12, state=None, extra=(), all_writers=Fal
         "log_period": 3, "checkpoint_period": 5, "eval_period": 4, "val_loader": VAL, "evaluators": [FakeEvaluator()],
         "classes": ["cell"], "resume_command": "python tools/train_net.py --resume",
     }  # fmt: skip
-    for key in {*hook_settings, "best_metric", "best_min_gain", "early_stopping", "keep_checkpoints"} & settings.keys():
+    own = {"best_metric", "best_min_gain", "early_stopping", "keep_checkpoints", "keep_every"}
+    for key in {*hook_settings, *own} & settings.keys():
         hook_settings[key] = settings.pop(key)
     hooks = build_default_hooks(extra=extra, **hook_settings)
     if not all_writers:  # TensorBoard and matplotlib take longer than all else together

@@ -5,15 +5,9 @@ import pytest
 import torch
 from fakes import lines, make_trainer
 
-from segkit.engine.checkpoint import (
-    check_classes,
-    find_last_checkpoint,
-    read_checkpoint,
-    restore,
-    rng_state,
-    save_checkpoint,
-    set_rng_state,
-)
+from segkit.engine.changes import check_classes
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint
+from segkit.engine.rng import rng_state, set_rng_state
 from segkit.utils.errors import SegkitError
 
 

@@ -1,14 +1,16 @@
 """Interruptions and failures while a step is taken, a line written or a checkpoint saved."""
 
+import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
 from fakes import FakeModel, lines, make_trainer
 
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
-from segkit.engine.hooks import Hook, best_checkpoint, checkpoint
+from segkit.engine.hooks import Hook, checkpoint
 from segkit.utils.errors import SegkitError
 
 
@@ -67,14 +69,26 @@ def test_ctrl_c_in_a_writer_loses_no_line(tmp_path, whole, when):
     assert_same(tmp_path, go_on(tmp_path), whole)
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_a_failed_save_of_the_best_is_made_up_for(tmp_path, whole, monkeypatch, error):
-    def failing(path, state):
-        raise error("disk full")
+def failing_at(name, monkeypatch):
+    """A disk that is full when the file called so is written."""
+    save = torch.save
 
-    with monkeypatch.context() as patch, pytest.raises(error):
-        patch.setattr(best_checkpoint, "save_checkpoint", failing)
-        make_trainer(tmp_path).train()
+    def failing(state, path):
+        if name in Path(path).name:
+            Path(path).write_bytes(b"half of")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", failing)
+
+
+def test_a_failed_save_of_the_best_is_made_up_for(tmp_path, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        failing_at("model_best", patch)
+        with pytest.raises(
+            SegkitError, match=r"model_best.pth' could not be written: No space left .*no checkpoint yet"
+        ):
+            make_trainer(tmp_path).train()
     assert not (tmp_path / "model_best.pth").exists()
     assert_same(tmp_path, go_on(tmp_path), whole)
     assert (tmp_path / "model_best.pth").is_file()
@@ -108,14 +122,11 @@ def test_nan_loss_with_finite_weights_is_told_once(tmp_path, caplog):
     assert "Traceback" not in caplog.text and "not one to go on from" in caplog.text
 
 
-def test_a_failed_periodic_save_is_not_counted(tmp_path, monkeypatch):
-    def failing(path, state):
-        raise OSError("disk full")
-
-    trainer = make_trainer(tmp_path, keep_checkpoints=1, val_loader=None)
-    hook = trainer.hooks[-1]
-    hook.saved = ["model_0000001.pth"]
-    monkeypatch.setattr(checkpoint, "save_checkpoint", failing)
-    with pytest.raises(OSError, match=r"disk full"):
-        trainer.train()
-    assert hook.saved == ["model_0000001.pth"]
+def test_a_failed_periodic_save_ends_the_run_and_leaves_the_last_good_one(tmp_path, whole, monkeypatch, caplog):
+    with monkeypatch.context() as patch:
+        failing_at("model_000001", patch)
+        with pytest.raises(SegkitError, match=r"No space left.*; the last good checkpoint is .*model_0000005.pth"):
+            make_trainer(tmp_path, keep_checkpoints=1).train()
+    assert "could not be saved" in caplog.text and "to go on from iteration 5" in caplog.text
+    assert find_last_checkpoint(tmp_path).name == "model_0000005.pth" and not list(tmp_path.glob("*.tmp*"))
+    assert_same(tmp_path, go_on(tmp_path), whole)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -167,18 +168,20 @@ def tool(*arguments):
     return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True)
 
 
-def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path):
-    overrides = [*SMALL, f"output_dir={tmp_path}", "train.iterations=100000"]
-    arguments = ["--config-file", "segkit://quickstart.yaml", *overrides]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+def test_a_clusters_sigterm_ends_with_75_and_says_how_to_go_on(tmp_path):
+    """Slurm sends it to the loader's processes, too."""
+    overrides = [*SMALL, f"output_dir={tmp_path}", "train.iterations=100000", "data.num_workers=1"]
+    arguments = ["--config-file", "segkit://quickstart.yaml", "--restart", *overrides]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     process = subprocess.Popen([sys.executable, str(TOOL), *arguments], **pipes)
     for line in process.stdout:
         if "iter " in line:
             break
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=240)
-    assert process.returncode == 130 and "Traceback" not in out + err
+    assert process.returncode == 75 and "Traceback" not in out + err, out + err
     assert "to go on from iteration" in out and out.rstrip().splitlines()[-1].endswith(" --resume")
+    assert "interrupted by SIGTERM" in err and "--restart" not in out
     assert read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"] >= 1
 
 
@@ -211,5 +214,5 @@ def test_flags_after_overrides():
     assert options.opts == ["a.b", "1", "c=d", "e", "-1"] and options.resume and options.config_file == "f.yaml"
     assert module.resume_command(["--config-file", "my file.yaml"]).endswith("--config-file 'my file.yaml' --resume")
     assert module.resume_command(["--resume", "a=1"]).count("--resume") == 1
-    for weights in (["--weights", "x.pth"], ["--weights=x.pth"], ["--wei", "x.pth"]):
+    for weights in (["--weights", "x.pth"], ["--weights=x.pth"], ["--wei", "x.pth"], ["--restart"], ["--rest"]):
         assert module.resume_command([*weights, "a=1"]).endswith(" a=1 --resume")

@@ -80,7 +80,7 @@ def test_home_folder(tmp_path, monkeypatch):
 def test_the_earlier_log_goes_with_its_run(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("old\n")
-    (tmp_path / "metrics.json").write_text("")
+    (tmp_path / "metrics.json").write_text("{}\n")
     length = log_length(tmp_path)
     with open(log, "a") as handler:
         print("new", file=handler, flush=True)
@@ -114,7 +114,10 @@ def test_picture_names(tmp_path, monkeypatch):
 
 @dataclasses.dataclass
 class CountedBatch(FakeBatch):
-    samples: tuple = (types.SimpleNamespace(dropped=2, rescued=0), types.SimpleNamespace(dropped=1, rescued=0))
+    samples: tuple = (
+        types.SimpleNamespace(dropped=2, rescued=0, skipped=()),
+        types.SimpleNamespace(dropped=1, rescued=0, skipped=("a.png",)),
+    )
 
     def to(self, device, non_blocking=False):
         return self
@@ -126,6 +129,7 @@ def test_objects_that_were_dropped_are_told(tmp_path):
     trainer.train()
     written = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     assert [line["data/dropped"] for line in written] == [3, 6] and "data/rescued" not in written[0]
+    assert [line["data/skipped"] for line in written] == [1, 2]
 
 
 def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):

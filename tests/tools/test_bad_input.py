@@ -156,7 +156,9 @@ def test_checkpoints(train, tmp_path):
     expect(other, "star")
     assert weights.read_bytes() == before
     (tmp_path / "garbage.pth").write_bytes(b"garbage")
-    expect(train(*QUICK, "train.init_weights=garbage.pth"), "garbage.pth")
+    expect(train(*QUICK, "train.init_weights=garbage.pth"), "out", "holds an earlier run", "--resume", "--restart")
+    expect(train(*QUICK, "train.init_weights=garbage.pth", flags=["--restart"]), "garbage.pth")
+    assert weights.read_bytes() == before  # nothing is moved aside for a run that does not begin
 
 
 def test_predicting(monkeypatch, capsys, tmp_path):

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from segkit.utils.cli import run_cli
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import RunInterrupted, SegkitError
 from segkit.utils.logging import setup_logging
 
 
@@ -17,7 +17,13 @@ def raiser(error):
 
 
 @pytest.mark.parametrize(
-    "main, status", [(lambda: None, 0), (raiser(SegkitError("no file 'x'")), 1), (raiser(KeyboardInterrupt()), 130)]
+    "main, status",
+    [
+        (lambda: None, 0),
+        (raiser(SegkitError("no file 'x'")), 1),
+        (raiser(KeyboardInterrupt()), 130),
+        (raiser(RunInterrupted(15)), 75),
+    ],
 )
 def test_exit_status(main, status, capsys):
     with pytest.raises(SystemExit) as exit_:

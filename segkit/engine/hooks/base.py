@@ -41,7 +41,8 @@ class Hook:
         """Once, after the last step, where nothing went wrong."""
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
-        """Instead of ``after_train`` when the run ends with ``error``, Ctrl-C's KeyboardInterrupt included."""
+        """Instead of ``after_train`` when the run ends with ``error``, KeyboardInterrupt of a signal included; the last hook
+        first, which saves the run."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint should keep of this hook: tensors and plain values. Empty: nothing."""

@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from segkit.engine.background import BackgroundWriter, host_copy
 from segkit.engine.checkpoint import save_checkpoint, training_state
 from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.checkpoint import parameters_are_finite
 from segkit.engine.hooks.chosen_metric import find_value, rank, value_text
+from segkit.engine.interrupt import delayed_interrupt
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -25,13 +27,15 @@ class BestCheckpoint(Hook):
     Args:
         metric: as it is called in ``metrics.json``; higher is better, but of ``val/loss/...`` lower is.
         min_gain: it has to be better by more than this.
+        writer: writes in the background, for all that saves.
     """
 
-    def __init__(self, metric: str, *, min_gain: float = 0.0) -> None:
+    def __init__(self, metric: str, *, min_gain: float = 0.0, writer: BackgroundWriter | None = None) -> None:
         if min_gain < 0:
             raise ValueError(f"min_gain must be 0 or more, got {min_gain}")
         self.metric = metric
         self.min_gain = min_gain
+        self.writer = writer or BackgroundWriter()
         self.best = -math.inf
         self.best_iteration = 0
 
@@ -47,16 +51,31 @@ class BestCheckpoint(Hook):
         trainer.check_metrics()  # never a model of NaN over one that was good
         if not parameters_are_finite(trainer.model):
             raise SegkitError(f"training diverged: the weights after iteration {trainer.iteration} are NaN or infinite")
-        before = self.best, self.best_iteration
-        self.best, self.best_iteration = value, trainer.iteration  # first, for the file holds them
-        try:
-            save_checkpoint(trainer.output_dir / "model_best.pth", training_state(trainer))
-        except BaseException:  # Ctrl-C too: the resumed run shall find it better once more, and save it
-            self.best, self.best_iteration = before
-            raise
+        before, path = (self.best, self.best_iteration), trainer.output_dir / "model_best.pth"
+
+        def write() -> None:
+            try:
+                save_checkpoint(path, state)
+            except BaseException:  # the resumed run shall find it better once more, and save it
+                self.best, self.best_iteration = before
+                raise
+
+        with delayed_interrupt():
+            self.writer.wait()
+            self.best, self.best_iteration = value, trainer.iteration  # first, for the file holds them
+            state = host_copy(training_state(trainer, trainer.pending))
+            self.writer.submit(write)
+
+    def after_train(self, trainer: Trainer) -> None:
+        self.writer.wait()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_iteration": self.best_iteration}
+        return {"metric": self.metric, "best": self.best, "best_iteration": self.best_iteration}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("metric", self.metric) != self.metric:
+            logger.warning(
+                "the best %s so far is not compared with %s: the next is the first", state["metric"], self.metric
+            )
+            return
         self.best, self.best_iteration = state["best"], state["best_iteration"]

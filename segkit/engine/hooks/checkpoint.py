@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segkit.engine.checkpoint import name_last_checkpoint, save_checkpoint, training_state
+from segkit.engine.background import BackgroundWriter, host_copy
+from segkit.engine.checkpoint import (
+    last_good,
+    name_last_checkpoint,
+    periodic_name,
+    save_checkpoint,
+    superseded,
+    training_state,
+)
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import DivergedError
+from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -23,74 +31,104 @@ logger = logging.getLogger(__name__)
 class PeriodicCheckpoint(Hook):
     """Saves ``model_NNNNNNN.pth`` every ``period`` iterations and ``model_final.pth`` after the last.
 
-    ``last_checkpoint`` names the newest. When the run ends with an exception or Ctrl-C, what was reached is saved too,
-    if it can be resumed: no half-taken step, no parameter or loss that is NaN.
+    ``last_checkpoint`` names the newest. The training waits for a copy in memory, which is then written beside it; an
+    error in that ends the run before its next step. When the run ends with an exception or a signal, what was reached
+    is saved too, if it can be resumed: no half-taken step, no parameter or loss that is NaN.
 
     Args:
         period: in iterations; 0: only at the end.
         keep: how many periodic checkpoints stay, the latest; None: all.
+        keep_every: those after each multiple of so many iterations stay beside them; 0: none.
         resume_command: what to tell the user to type after an interruption.
+        writer: writes in the background; one for all that saves, so that files appear in the order of their saving.
     """
 
-    def __init__(self, period: int, *, keep: int | None = None, resume_command: str | None = None) -> None:
+    def __init__(
+        self,
+        period: int,
+        *,
+        keep: int | None = None,
+        keep_every: int = 0,
+        resume_command: str | None = None,
+        writer: BackgroundWriter | None = None,
+    ) -> None:
+        if keep_every and (not period or keep_every % period):
+            raise SegkitError(
+                f"train.keep_every: {keep_every} iterations is no multiple of the {period} of train.checkpoint_period, "
+                "after which there is a checkpoint to keep",
+                key="train.keep_every",
+                value=keep_every,
+            )
         self.period = period
         self.keep = keep
+        self.keep_every = keep_every
         self.resume_command = resume_command or "run it again with resume=True (--resume)"
-        self.saved: list[str] = []  # periodic files of this run, oldest first
-        self._saved_at: int | None = None
+        self.writer = writer or BackgroundWriter()
+        self._saved_at: int | None = None  # the iteration of the last checkpoint that is safe on the disk
 
     def before_train(self, trainer: Trainer) -> None:
         self._saved_at = trainer.iteration or None  # a resumed run has been read from a file
 
+    def before_step(self, trainer: Trainer) -> None:
+        self.writer.check()
+
     def after_step(self, trainer: Trainer) -> None:
         if trainer.done:
-            self._save(trainer, trainer.output_dir / "model_final.pth")
+            self._save(trainer, "model_final.pth", training_state)
         elif self.period and trainer.iteration % self.period == 0:
-            self._save_periodic(trainer)
+            self._save(trainer, periodic_name(trainer.iteration), training_state)
+
+    def after_train(self, trainer: Trainer) -> None:
+        self.writer.wait()
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__} ended the run"
         where = f"{reason} after {trainer.iteration} of {trainer.max_iterations} iterations"
+        self._finish_writing()
         if not trainer.sound or not parameters_are_finite(trainer.model) or not losses_are_finite(trainer):
             logger.warning("%s; its state was not saved, for it is not one to go on from", where)
         elif trainer.iteration == 0:
             logger.warning("%s; there was nothing to save", where)
         elif trainer.iteration != self._saved_at:
-            self._save_periodic(trainer, trainer.pending)
-            logger.warning("%s; saved %s", where, trainer.output_dir / self.saved[-1])
+            self._rescue(trainer, where)
         else:
             logger.warning(where)
         if self._saved_at is not None:
             logger.warning("to go on from iteration %d:\n  %s", self._saved_at, self.resume_command)
 
-    def _save_periodic(self, trainer: Trainer, pending: list[str] | None = None) -> None:
-        name = f"model_{trainer.iteration:07d}.pth"
-        before, dropped = self.saved, list[str]()
-        self.saved = [old for old in before if old != name] + [name]  # before the save, for the file holds it
-        if self.keep is not None:
-            self.saved, dropped = self.saved[-self.keep :], self.saved[: -self.keep]
+    def _rescue(self, trainer: Trainer, where: str) -> None:
+        name = periodic_name(trainer.iteration)
+        self._save(trainer, name, lambda t: training_state(t, t.pending, rescue=True))
+        if self._finish_writing():
+            logger.warning("%s; saved %s", where, trainer.output_dir / name)
+        else:
+            logger.warning("%s; its state could not be saved%s", where, last_good(trainer.output_dir))
+
+    def _finish_writing(self) -> bool:
+        """Waits for what is being written; whether that went well."""
         try:
-            self._save(trainer, trainer.output_dir / name, pending)
-        except BaseException:
-            if self._saved_at != trainer.iteration:  # else a Ctrl-C that waited for the end of the save
-                self.saved = before
-            raise
-        for old in dropped:  # only once the newer one is safe on the disk
-            (trainer.output_dir / old).unlink(missing_ok=True)
+            self.writer.wait()
+        except SegkitError as error:  # the run is ending already, with an error of its own or with this one
+            logger.warning("%s", error)
+            return False
+        return True
 
-    def _save(self, trainer: Trainer, path: Path, pending: list[str] | None = None) -> None:
+    def _save(self, trainer: Trainer, name: str, state_of: Callable[[Trainer], dict[str, Any]]) -> None:
         trainer.check_metrics()  # never a model of NaN over one that was good
-        with delayed_interrupt():
-            save_checkpoint(path, training_state(trainer, pending or ()))
+        path, iteration = trainer.output_dir / name, trainer.iteration
+
+        def write() -> None:
+            save_checkpoint(path, state)
             name_last_checkpoint(path)
-            self._saved_at = trainer.iteration
-        logger.info("saved %s", path)
+            self._saved_at = iteration
+            logger.info("saved %s", path)
+            for old in superseded(path.parent, iteration, self.keep, self.keep_every):
+                old.unlink(missing_ok=True)  # only now that the newer one is safe on the disk
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"saved": list(self.saved)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.saved = list(state["saved"])
+        with delayed_interrupt():
+            self.writer.wait()  # for the state may hold that the best was saved
+            state = host_copy(state_of(trainer))
+            self.writer.submit(write)
 
 
 def losses_are_finite(trainer: Trainer) -> bool:

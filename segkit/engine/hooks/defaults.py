@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from segkit.engine.background import BackgroundWriter
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
@@ -20,6 +21,7 @@ def build_default_hooks(
     log_period: int,
     checkpoint_period: int,
     keep_checkpoints: int | None = None,
+    keep_every: int = 0,
     val_loader: Iterable[Any] | None = None,
     evaluators: Sequence[Any] = (),
     eval_period: int = 0,
@@ -35,6 +37,7 @@ def build_default_hooks(
 
     Without ``val_loader`` nothing is evaluated, and there is no best checkpoint.
     """
+    writer = BackgroundWriter()
     hooks: list[Hook] = [
         Timer(log_period),  # first: a step's time ends before anything else begins
         LearningRate(),  # sets the step's rate before anybody looks at it
@@ -42,7 +45,8 @@ def build_default_hooks(
     if val_loader is not None:
         hooks += [
             Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
-            BestCheckpoint(best_metric, min_gain=best_min_gain),  # needs the evaluation of this iteration
+            # needs the evaluation of this iteration
+            BestCheckpoint(best_metric, min_gain=best_min_gain, writer=writer),
         ]
         if early_stopping is not None:
             hooks.append(early_stopping)  # after the best is saved; those that follow do what they do at the end
@@ -53,7 +57,13 @@ def build_default_hooks(
     hooks += [
         Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all that logs
         # Last: what a checkpoint holds has been done and written, so that a resumed run neither repeats nor misses it.
-        PeriodicCheckpoint(checkpoint_period, keep=keep_checkpoints, resume_command=resume_command),
+        PeriodicCheckpoint(
+            checkpoint_period,
+            keep=keep_checkpoints,
+            keep_every=keep_every,
+            resume_command=resume_command,
+            writer=writer,
+        ),
     ]
     return hooks
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
 from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -113,16 +114,22 @@ class JsonWriter(Writer):
 
 
 def cut_lines(path: Any, last_iteration: int) -> None:
-    """Leaves the lines of a metrics file up to ``last_iteration``; drops a line that a crash left unfinished."""
+    """Leaves the lines of a metrics file up to ``last_iteration``; drops a line that a crash left unfinished.
+
+    Raises:
+        SegkitError: another line than the last is none of a run's.
+    """
     kept: list[str] = []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         try:
             if json.loads(line)["iteration"] <= last_iteration:
                 kept.append(line)
-        except json.JSONDecodeError:
-            if number != len(lines) - 1:
-                raise
+        except (ValueError, TypeError, KeyError) as error:
+            if number != len(lines):
+                raise SegkitError(
+                    f"{path}, line {number}: is no line of metrics ({line[:40]!r}); take it out to go on", value=line
+                ) from error
             logger.warning("%s: dropped its last line, which is unfinished", path)
     if len(kept) < len(lines):
         with atomic_write(path) as temporary:

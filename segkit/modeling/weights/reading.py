@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from segkit.modeling.weights.pickles import read_pickle
+from segkit.utils.archives import damage
 from segkit.utils.errors import SegkitError
 
 # How files of torch.save begin: a zip archive, or (before torch 1.6) a pickle of a number of its own.
@@ -60,6 +61,12 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
         ) from error  # fmt: skip
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise SegkitError(f"{what} '{path}' cannot be read: {_first_line(error)}", value=path) from error
+    if (
+        isinstance(content, Mapping)
+        and {"model", "iteration"} <= content.keys()
+        and (problem := damage(file)) is not None
+    ):
+        raise SegkitError(f"{what} '{path}' is damaged: {problem}", value=path)  # others may be without checksums
     if not isinstance(content, Mapping):
         raise SegkitError(f"{what} '{path}' holds a {type(content).__name__}, not named tensors", value=path)
     return dict(content)
