@@ -65,6 +65,8 @@ def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
         mark = error.problem_mark or error.context_mark
         at = f"{source}:{mark.line + 1}" if mark and lines else source
         raise SegkitError(f"{at}: not YAML: {error.problem or error.context}", value=text) from error
+    except RecursionError as error:
+        raise SegkitError(f"{source}: lists or mappings are nested too deep", value=text) from error
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, SegkitError):
             raise

@@ -53,6 +53,8 @@ def test_every_value_knows_its_line():
         ("[1]: 2", r"a key must be a word or a number"),
         ("a: \x00", r"^f\.yaml: not YAML"),
         ("a: &a [*a]", r"an alias that contains itself"),
+        ("a: " + "[" * 3000, r"nested too deep"),
+        ("a: " + "{a: " * 1500, r"nested too deep"),
     ],
 )
 def test_mistakes(text, message):
