@@ -6,186 +6,24 @@ iteration ``k`` gets the batches that it would have had, and the number of worke
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 import signal
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
+from segkit.data.epoch_batches import EpochBatches
 from segkit.data.formats.base import Dataset
-from segkit.data.grouping import batch_by_group, orientations
+from segkit.data.grouping import orientations
+from segkit.data.items import Failure, TestItems, TrainItems
 from segkit.data.samplers import Sampler
-from segkit.data.seeding import generator_for
-from segkit.data.transforms.base import Compose, Transform, randint
-from segkit.data.transforms.geometry import without_degenerate
+from segkit.data.transforms.base import Transform
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
-MOST_SKIPPED = 10  # unreadable images in a row: more are no accident, but a disk that is gone
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A user's mistake met in a worker: travels as a value, because DataLoader wraps exceptions into tracebacks."""
-
-    message: str
-    key: str | None = None
-
-
-@dataclass(frozen=True, order=True)
-class Draw:
-    """Which image, and all that its augmentation depends on beside the seed.
-
-    Attributes:
-        epoch: of the sampler.
-        index: into the data set.
-        repeat: how often the epoch had the image before; above 0 where a sampler repeats images.
-    """
-
-    epoch: int
-    index: int
-    repeat: int = 0
-
-
-class TrainItems(TorchDataset):
-    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
-
-    Args:
-        skip_unreadable: in the place of an image that cannot be read comes the next one that can, up to
-            ``MOST_SKIPPED`` further on, so that a batch stays as large as it was.
-    """
-
-    def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
-        self.dataset = dataset
-        self.transforms = Compose([transforms])
-        self.seed = seed
-        self.skip_unreadable = skip_unreadable
-
-    def __getitem__(self, draw: Draw) -> Sample | Failure:
-        numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
-        skipped: list[str] = []
-
-        def load_other(generator: torch.Generator) -> Sample:
-            return self._load(randint(0, len(self.dataset) - 1, generator), skipped)
-
-        try:
-            sample = self._load(draw.index, skipped)
-            sample = without_degenerate(self.transforms(sample, generator_for(self.seed, *numbers), load_other))
-            return dataclasses.replace(sample, skipped=tuple(skipped))
-        except SegkitError as error:
-            return Failure(str(error), error.key)
-
-    def _load(self, index: int, skipped: list[str]) -> Sample:
-        """An image, or the next one that can be read; what was wrong with those before it is added to ``skipped``."""
-        problems: list[str] = []
-        for step in range(min(MOST_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
-            try:
-                sample = self.dataset.load((index + step) % len(self.dataset))
-                skipped += problems
-                return sample
-            except SegkitError as error:
-                problems.append(str(error))
-                key = error.key
-        more = f"; nor can the {len(problems) - 1} images after it" if len(problems) > 1 else ""
-        raise SegkitError(problems[0] + more, key=key)
-
-
-class TestItems(TorchDataset):
-    """Samples by index, with the ground truth in the file's pixels."""
-
-    __test__ = False  # pytest collects classes called Test...
-
-    def __init__(self, dataset: Dataset, transforms: Transform) -> None:
-        self.dataset = dataset
-        self.transforms = Compose([transforms])
-        self.transforms.check_for_test()
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample | Failure:
-        try:
-            sample = self.dataset.load(index)
-            sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
-            return without_degenerate(self.transforms(sample, generator_for(0, 0, index)))
-        except SegkitError as error:
-            return Failure(str(error), error.key)
-
-
-class EpochBatches:
-    """The endless sequence of batches of draws, ``accumulate`` of them an iteration, from a given iteration on.
-
-    An iteration's batches together are what a single batch of that many images would be. An epoch's last incomplete
-    iteration is dropped: another epoch's order has other images there, and every step averages over equally many. Where
-    there are fewer images than an iteration takes, an epoch is one iteration, filled from as many of the sampler's epochs
-    as it needs: images repeat in it, each time augmented otherwise.
-
-    With ``groups``, the group of each image, a batch holds images of one group: the epoch's images are the same, in
-    another order. What is left of the groups in the end makes up the epoch's last batches.
-    """
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        batch_size: int,
-        start_iteration: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        groups: Sequence[int] | None = None,
-        accumulate: int = 1,
-    ) -> None:
-        if batch_size < 1 or batch_size % world_size:
-            raise SegkitError(f"data.batch_size: expected a multiple of the {world_size} processes; got {batch_size}")
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.accumulate = accumulate
-        self.images_per_iteration = batch_size * accumulate
-        self.start_iteration = start_iteration
-        self.rank, self.world_size = rank, world_size
-        self.groups = groups
-        length = len(sampler.epoch_indices(0))
-        if length == 0:
-            raise SegkitError("there are no training images", key="data.train")
-        self.iterations_per_epoch = max(1, length // self.images_per_iteration)
-        self.repeats = max(1, math.ceil(self.images_per_iteration / length))
-
-    def epoch(self, epoch: int) -> list[Draw]:
-        """All samples of an epoch, a multiple of those of an iteration."""
-        draws = []
-        for number in range(epoch * self.repeats, (epoch + 1) * self.repeats):
-            seen: Counter[int] = Counter()
-            for index in self.sampler.epoch_indices(number):
-                draws.append(Draw(number, index, seen[index]))
-                seen[index] += 1
-        draws = draws[: self.iterations_per_epoch * self.images_per_iteration]
-        if self.groups is None:
-            return draws
-        return batch_by_group(draws, [self.groups[draw.index] for draw in draws], self.batch_size)
-
-    def iteration(self, iteration: int) -> list[list[Draw]]:
-        """The batches of one iteration."""
-        epoch, i = divmod(iteration, self.iterations_per_epoch)
-        return self._batches(self.epoch(epoch), i)
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
-        while True:
-            items = self.epoch(epoch)
-            for i in range(first, self.iterations_per_epoch):
-                yield from self._batches(items, i)
-            epoch, first = epoch + 1, 0
-
-    def _batches(self, items: list[Draw], i: int) -> list[list[Draw]]:
-        starts = range(i * self.images_per_iteration, (i + 1) * self.images_per_iteration, self.batch_size)
-        return [items[start : start + self.batch_size][self.rank :: self.world_size] for start in starts]
 
 
 class Loader:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segkit.data import LabelMap, SequentialSampler, ShuffleSampler, Synthetic, build_train_loader, build_transforms
+from segkit.data.epoch_batches import EpochBatches
 from segkit.data.formats.base import Dataset
 from segkit.data.grouping import batch_by_group, orientations
-from segkit.data.loader import EpochBatches
 from segkit.data.samplers import RepeatFactorSampler
 
 

@@ -13,7 +13,7 @@ from segkit.data import (
     build_train_loader,
     build_transforms,
 )
-from segkit.data.loader import EpochBatches
+from segkit.data.epoch_batches import EpochBatches
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils.errors import SegkitError
 

@@ -1,0 +1,92 @@
+"""Transformed samples by their draw or index: what a loader's worker processes make."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset as TorchDataset
+
+from segkit.data.epoch_batches import Draw
+from segkit.data.formats.base import Dataset
+from segkit.data.seeding import generator_for
+from segkit.data.transforms.base import Compose, Transform, randint
+from segkit.data.transforms.geometry import without_degenerate
+from segkit.structures.sample import Sample
+from segkit.utils.errors import SegkitError
+
+MOST_SKIPPED = 10  # unreadable images in a row: more are no accident, but a disk that is gone
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A user's mistake met in a worker: travels as a value, because DataLoader wraps exceptions into tracebacks."""
+
+    message: str
+    key: str | None = None
+
+
+class TrainItems(TorchDataset):
+    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
+
+    Args:
+        skip_unreadable: in the place of an image that cannot be read comes the next one that can, up to
+            ``MOST_SKIPPED`` further on, so that a batch stays as large as it was.
+    """
+
+    def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
+        self.dataset = dataset
+        self.transforms = Compose([transforms])
+        self.seed = seed
+        self.skip_unreadable = skip_unreadable
+
+    def __getitem__(self, draw: Draw) -> Sample | Failure:
+        numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
+        skipped: list[str] = []
+
+        def load_other(generator: torch.Generator) -> Sample:
+            return self._load(randint(0, len(self.dataset) - 1, generator), skipped)
+
+        try:
+            sample = self._load(draw.index, skipped)
+            sample = without_degenerate(self.transforms(sample, generator_for(self.seed, *numbers), load_other))
+            return dataclasses.replace(sample, skipped=tuple(skipped))
+        except SegkitError as error:
+            return Failure(str(error), error.key)
+
+    def _load(self, index: int, skipped: list[str]) -> Sample:
+        """An image, or the next one that can be read; what was wrong with those before it is added to ``skipped``."""
+        problems: list[str] = []
+        for step in range(min(MOST_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
+            try:
+                sample = self.dataset.load((index + step) % len(self.dataset))
+                skipped += problems
+                return sample
+            except SegkitError as error:
+                problems.append(str(error))
+                key = error.key
+        more = f"; nor can the {len(problems) - 1} images after it" if len(problems) > 1 else ""
+        raise SegkitError(problems[0] + more, key=key)
+
+
+class TestItems(TorchDataset):
+    """Samples by index, with the ground truth in the file's pixels."""
+
+    __test__ = False  # pytest collects classes called Test...
+
+    def __init__(self, dataset: Dataset, transforms: Transform) -> None:
+        self.dataset = dataset
+        self.transforms = Compose([transforms])
+        self.transforms.check_for_test()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample | Failure:
+        try:
+            sample = self.dataset.load(index)
+            sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
+            return without_degenerate(self.transforms(sample, generator_for(0, 0, index)))
+        except SegkitError as error:
+            return Failure(str(error), error.key)
