@@ -71,7 +71,9 @@ def _component_keys(annotation: Any, node: Node | None, path: str) -> Iterator[s
     yield join(path, slot.registry.key)
     name = _child(node, slot.registry.key)
     try:
-        schema = signature_of(slot.registry.get(name.value)) if name is not None else None
+        schema = (
+            signature_of(slot.registry.get(name.value)) if name is not None and isinstance(name.value, str) else None
+        )
     except SegkitError:  # that the component is unknown too is a later message
         return
     for key in schema.options if schema is not None else ():
