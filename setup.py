@@ -32,7 +32,7 @@ setup(
     ],
     extras_require={
         "tiff": ["tifffile"],  # TIFF files that Pillow cannot read: 16-bit colour, odd compressions
-        "test": ["pytest>=8", "hypothesis>=6"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
     },
 )

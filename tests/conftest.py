@@ -1,10 +1,11 @@
-"""Settings for all tests: GPU tests skip without a GPU, and one thread a test keeps timings and memory small."""
+"""Settings for all tests: GPU tests skip without a GPU; two processes run them, with a thread each."""
 
 import os
 
 import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; for what the tests start, too
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,5 +1,6 @@
 """What large data sets cost: the JSON, the annotations in many workers, many objects in a large image."""
 
+import gc
 import io
 import json
 import multiprocessing
@@ -89,6 +90,7 @@ def table_of(images, per_image, place, monkeypatch):
 
 
 def read_all(table, barrier):
+    gc.disable()  # it writes to all that the tests before have left, more or less of it each time
     for index in range(0, len(table), 10):
         table.objects(index)
     for name in DTYPES:
