@@ -28,7 +28,8 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         sys.stdout.flush()
     except SegkitError as error:
         sys.stdout.flush()
-        print(f"{colored('error:', 'red', attrs=['bold'])} {error}", file=sys.stderr)
+        process = f" process {number}:" if (number := os.environ.get("RANK", "0")) != "0" else ""
+        print(f"{colored('error:', 'red', attrs=['bold'])}{process} {error}", file=sys.stderr)
         sys.exit(1)
     except RunInterrupted as interruption:
         sys.stdout.flush()
