@@ -23,7 +23,7 @@ HOST_TIMEOUT = timedelta(hours=2)
 # Only gradients: right before that, the hosts have made sure that all are there.
 DEVICE_TIMEOUT = timedelta(seconds=50)
 BUCKET_BYTES = 64 * 2**20
-_hosts: dist.ProcessGroup | None = None  # None: the default group
+_hosts: Any = None  # the group of gloo; None: the default one
 
 
 class PeerLost(SegkitError):
