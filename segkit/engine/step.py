@@ -58,6 +58,7 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
         trainer.batches.append(batch)
         # Pinned batches travel while the host goes on; for others the flag changes nothing.
         trainer.batch = batch = batch.to(trainer.device, non_blocking=trainer.device.type == "cuda")
+        distributed.barrier()  # all have their batch: sync_bn waits for the others' on the device, and not for long
         losses = trainer.batch_losses(batch, trainer.iteration, part)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         trainer.scaler.scale(total / trainer.accumulate).backward()

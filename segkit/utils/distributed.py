@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import PeerLost, SegkitError
 
 # The others wait while the first process computes metrics. One that died is noticed sooner: its connection ends.
 HOST_TIMEOUT = timedelta(hours=2)
@@ -24,10 +24,6 @@ HOST_TIMEOUT = timedelta(hours=2)
 DEVICE_TIMEOUT = timedelta(seconds=50)
 BUCKET_BYTES = 64 * 2**20
 _hosts: Any = None  # the group of gloo; None: the default one
-
-
-class PeerLost(SegkitError):
-    """Another process of the run has ended."""
 
 
 def world_size() -> int:

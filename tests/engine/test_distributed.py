@@ -251,7 +251,8 @@ def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
     settings = ["train.iterations=5000", "train.eval_period=0", "train.checkpoint_period=0", "train.log_period=1"]
     launcher = subprocess.Popen([sys.executable, *start, *settings], stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 100
-    while not (tmp_path / "metrics.json").exists() and time.monotonic() < until:
+    metrics = tmp_path / "metrics.json"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < until:
         time.sleep(0.2)
     launcher.send_signal(signal.SIGINT)
     errors = launcher.communicate(timeout=60)[1]
