@@ -11,6 +11,7 @@ import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
@@ -121,6 +122,12 @@ def run_and_resume(folder, checkpoint):
     trainer = a_trainer(folder, iterations=8, state=state, all_writers=state is None, ema_decay=0.5)
     trainer.train()
     return dict(trainer.model.named_parameters()), trainer.evaluation
+
+
+def synced():
+    norm = make_norm("sync_bn", 2)
+    assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
+    norm.train()(torch.randn(2, 2, 3, 3))
 
 
 class BadOnce(Plain):

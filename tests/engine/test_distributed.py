@@ -141,6 +141,10 @@ def test_a_process_that_dies_ends_the_others_saved(tmp_path):
     assert read_checkpoint(tmp_path / "model_0000002.pth")["iteration"] == 2
 
 
+def test_synced_batch_norm_says_that_it_needs_cuda():
+    assert all("SegkitError: norm: sync_bn over several" in text for text in run_in_processes(processes.synced, 2))
+
+
 def test_the_randomness_of_a_process_is_its_own():
     draws = [torch.rand(3, generator=seed_step(7, 2, part, "cpu", rank)) for part in (0, 1) for rank in (0, 1, 2)]
     assert len({tuple(draw.tolist()) for draw in draws}) == 6
