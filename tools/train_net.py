@@ -8,6 +8,7 @@ python tools/train_net.py --config-file configs/quickstart.yaml output_dir=outpu
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 
@@ -21,10 +22,19 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="one batch through everything, in a temporary folder")
     parser.add_argument("--weights", metavar="FILE", help="to start from or evaluate: segkit's or torchvision's")
     parser.add_argument("--allow-imports", action="store_true", help="let a config from a URL import Python modules")
+    several = parser.add_argument_group("several processes (or by torchrun; see docs/distributed.md)")
+    several.add_argument(
+        "--num-gpus", type=int, default=1, metavar="N", help="a machine; processes, with train.device=cpu"
+    )
+    several.add_argument("--num-machines", type=int, default=1, metavar="N", help="each of which gets this command")
+    several.add_argument("--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0")
+    several.add_argument("--master-address", metavar="HOST:PORT", help="of machine 0")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides: train.epochs 3, data.batch_size=2")
     options = parser.parse_intermixed_args(arguments)
     if options.dry_run and (options.resume or options.eval_only):
         parser.error("--dry-run tries the start of a run; --resume and --eval-only do not go with it")
+    if options.dry_run and needs_launch(options):
+        parser.error("--dry-run tries a run in one process; leave out --num-gpus and --num-machines")
     if options.config_file is None:
         parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")
     return options
@@ -45,11 +55,24 @@ def resume_command(arguments: list[str]) -> str:
     return shlex.join(["python", sys.argv[0], *kept, *extra])
 
 
+def needs_launch(options: argparse.Namespace) -> bool:
+    """Whether this process is to start several, and is not one of them."""
+    several = (options.num_gpus, options.num_machines, options.machine_rank, options.master_address) != (1, 1, 0, None)
+    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
 def main(options: argparse.Namespace) -> None:
     from segkit.config.loader import load_config
 
     # A mistake in it is told before the engine is imported.
     cfg = load_config(options.config_file, options.opts, allow_imports=options.allow_imports)
+
+    if needs_launch(options):
+        from segkit.engine.launch import launch
+
+        processes = {"num_gpus": options.num_gpus, "num_machines": options.num_machines}
+        place = {"machine_rank": options.machine_rank, "master_address": options.master_address}
+        sys.exit(launch(sys.argv, **processes, **place))
 
     if options.dry_run:
         from segkit.engine.dry_run import dry_run

@@ -145,14 +145,17 @@ def build_test_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TestLoader:
-    """A loader of every image once (of this process's share), with ``annotations`` for evaluation.
+    """A loader of every image once, with ``annotations`` for evaluation.
+
+    Of ``world_size`` processes each gets its share of the batches, which are those of a single process: number ``rank``,
+    ``rank + world_size`` and so on.
 
     Raises:
         SegkitError: a transform is for training only; when iterated, what was wrong with a file.
     """
     items = TestItems(dataset, transforms)
-    indices = range(rank, len(dataset), world_size)
-    batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)]
+    indices = range(len(dataset))
+    batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)][rank::world_size]
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TestLoader(dataset, batch_size, loader)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
+from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 def save_batches(trainer: Trainer, step: int, batches: Sequence[Any], *, weights: bool = True) -> str:
     """Writes ``nonfinite_batch_NNNNNNN.pth`` to the run's folder, for :func:`segkit.engine.replay.replay`.
 
-    It holds tensors and plain values only: ``batches`` (images, targets, file_names), ``step`` (from 0), ``seed``,
+    It holds tensors and plain values only: ``batches`` (images, targets, file_names), ``step`` (from 0), ``seed``, ``rank``,
     ``precision``, ``model`` (the weights), config and classes.
 
     Args:
@@ -33,12 +34,14 @@ def save_batches(trainer: Trainer, step: int, batches: Sequence[Any], *, weights
     """
     if not batches:
         return ""
-    path = trainer.output_dir / f"nonfinite_batch_{step + 1:07d}.pth"
+    process = f"_process{distributed.rank()}" if distributed.rank() else ""  # each has its own images
+    path = trainer.output_dir / f"nonfinite_batch_{step + 1:07d}{process}.pth"
     try:
         content = {
             **trainer.about,
             "step": step,
             "seed": trainer.seed,
+            "rank": distributed.rank(),
             "precision": trainer.precision,
             "batches": [batch_to_plain(batch) for batch in batches],
             "model": dict(trainer.model.state_dict()) if weights else None,

@@ -16,12 +16,13 @@ from tabulate import tabulate
 
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import read_checkpoint, restore
-from segkit.engine.environment import check_single_process, environment_table, nondeterminism_told, seed_everything
+from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.report import draw_pictures
 from segkit.engine.run_data import RunData, build_data, val_loader
 from segkit.engine.setup import build_trainer, prepare_model
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
 
@@ -37,7 +38,8 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
     Args:
         weights: to start from, as for :func:`segkit.engine.train`.
     """
-    check_single_process()
+    if distributed.launched():
+        raise SegkitError("--dry-run tries a run in one process; start it without torchrun and --num-gpus")
     check_writable(cfg.output_dir)
     device = choose_device(cfg.train.device)
     check_precision(cfg.train.precision, device)

@@ -119,12 +119,3 @@ def nondeterminism_told() -> Iterator[None]:
         raise SegkitError(
             f"train.deterministic: {reason}; set train.deterministic=false", key="train.deterministic", value=True
         ) from error
-
-
-def check_single_process() -> None:
-    """SegkitError under torchrun and the like, where each process would write over the others' files."""
-    size = os.environ.get("WORLD_SIZE", "1")
-    if size not in ("", "1"):
-        raise SegkitError(
-            f"WORLD_SIZE is {size}: training in several processes is not supported yet; start a single one"
-        )

@@ -85,21 +85,23 @@ def _is_ending(number: int, handler: Any) -> bool:
 
 
 @contextmanager
-def delayed_interrupt() -> Iterator[None]:
+def delayed_interrupt() -> Iterator[Callable[[], bool]]:
     """Holds signals back until the block is done, then handles them: Ctrl-C raises its KeyboardInterrupt.
 
     For a step, or a checkpoint and the file that names it: short things which leave a state that cannot be resumed when
     only half of them happened. Outside the main thread, where Python delivers no signals, it does nothing.
+
+    Gives a function that says whether one has come that will end the run.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
     before = {number: handler for number in _DELAYED if callable(handler := signal.getsignal(number))}
     delay = _Delay(before)
     try:
         for number in before:
             signal.signal(number, delay)
-        yield
+        yield lambda: any(number in delay.ending for number in delay.seen)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

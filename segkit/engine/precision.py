@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -15,7 +16,14 @@ AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """``auto``: the GPU where there is one, else the CPU; otherwise a torch device, which has to be there."""
+    """``auto``: the GPU where there is one, else the CPU; otherwise a torch device, which has to be there.
+
+    Where several processes run, each has the GPU of its number on its machine, which becomes torch's current one.
+    """
+    if distributed.launched() and (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
+        device = choose_device(f"cuda:{distributed.local_rank()}")
+        torch.cuda.set_device(device)
+        return device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

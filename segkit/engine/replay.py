@@ -83,7 +83,7 @@ def _model(content: dict[str, Any], weights: str | None) -> nn.Module:
 
 def _losses(model: nn.Module, batch: Any, content: dict[str, Any], part: int, device: torch.device) -> dict[str, float]:
     settings: dict[str, Any] = {"seed": content["seed"], "step": content["step"], "part": part}
-    settings |= {"device": device, "precision": content["precision"]}
+    settings |= {"device": device, "precision": content["precision"], "rank": content.get("rank", 0)}
     culprit = first_not_finite(model, lambda: batch_losses(model, batch, **settings))
     if culprit is not None:
         logger.warning("%s", culprit)

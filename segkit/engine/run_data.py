@@ -21,6 +21,7 @@ from segkit.data import (
 )
 from segkit.modeling.weights.reading import read_file
 from segkit.registry import SAMPLER_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         seed=cfg.train.seed,
         num_workers=cfg.data.num_workers,
         start_iteration=start_iteration,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
         aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,
         pin_memory=device.type == "cuda",
         accumulate=cfg.train.accumulate,
@@ -120,8 +123,8 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
     )
 
 
-def val_loader(cfg: Config, dataset: Dataset, device: torch.device) -> Any:
-    """The validation data once through, with ground truth."""
+def val_loader(cfg: Config, dataset: Dataset, device: torch.device, *, whole: bool = False) -> Any:
+    """The validation data once through, with ground truth: this process's share, or with ``whole`` all of it."""
     transforms = build_transforms(cfg.data.test_transforms, path="data.test_transforms")
     return build_test_loader(
         dataset,
@@ -129,6 +132,8 @@ def val_loader(cfg: Config, dataset: Dataset, device: torch.device) -> Any:
         batch_size=cfg.data.test_batch_size,
         num_workers=cfg.data.num_workers,
         pin_memory=device.type == "cuda",
+        rank=0 if whole else distributed.rank(),
+        world_size=1 if whole else distributed.world_size(),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,8 @@ from torch import nn
 
 from segkit.config.schema import Config
 from segkit.engine.changes import changes_table, check_classes, config_changes
-from segkit.engine.checkpoint import find_last_checkpoint, newest_good_checkpoint, restore
+from segkit.engine.checkpoint import find_last_checkpoint, newest_good_checkpoint, read_checkpoint, restore
 from segkit.engine.environment import (
-    check_single_process,
     environment_table,
     nondeterminism_told,
     seed_everything,
@@ -49,6 +49,7 @@ from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
@@ -79,8 +80,9 @@ def train(
     Raises:
         SegkitError: a mistake in ``cfg`` or the data, a folder that is in use, a disk that is full.
         RunInterrupted: SIGINT or SIGTERM came; the run is saved.
+
+    Started in several processes (torchrun) it is one run of them all: ``data.batch_size`` is over all, the first one writes.
     """
-    check_single_process()
     if weights is not None and resume and not eval_only:
         raise SegkitError(
             "--weights starts a new run; --resume goes on with one", key="train.init_weights", value=weights
@@ -89,21 +91,28 @@ def train(
         raise SegkitError("--resume goes on with a run, --restart begins anew; give one of the two")
     folder = make_folder(cfg.output_dir)
     device = choose_device(cfg.train.device)
+    if distributed.launched() and device.type == "cuda" and device.index != distributed.local_rank():
+        raise SegkitError(
+            f"train.device: {device} is one GPU for all processes; set train.device=cuda", key="train.device"
+        )
     check_precision(cfg.train.precision, device)
     if weights is not None:
         cfg = cfg.with_values({"train.init_weights": weights}, "--weights")
-    with full_disk_told(folder), nondeterminism_told():
+    with distributed.process_group(device), full_disk_told(folder), nondeterminism_told():
         if eval_only:
             _set_up(cfg, folder, device)
             return _evaluate_only(cfg, device, folder, weights)
-        with lock_folder(folder):
-            if not resume and not restart:
+        with lock_folder(folder) if distributed.is_main() else nullcontext():
+            if distributed.is_main() and not resume and not restart:
                 refuse_earlier_run(folder)
+            distributed.barrier()
             return _train(cfg, folder, device, resume=resume, resume_command=resume_command)
 
 
 def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
-    setup_logging(folder)
+    setup_logging(folder, distributed.rank())
+    if distributed.world_size() > 1:
+        logger.info("%d processes train together; this is the log of the first", distributed.world_size())
     logger.info("environment\n%s", environment_table(device))
     seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
 
@@ -114,8 +123,9 @@ def _train(
     started = time.perf_counter()
     earlier_log = log_length(folder)
     _set_up(cfg, folder, device)
-    data = build_data(cfg)
-    last, state = (newest_good_checkpoint(folder) if resume else None) or (None, None)
+    with distributed.leader_first():
+        data = build_data(cfg)
+    last, state = checkpoint_to_resume(folder) if resume else (None, None)
     if resume and state is None:
         logger.warning("--resume: there is no checkpoint in %s yet; starting from the beginning", folder)
     if state is not None:
@@ -123,11 +133,13 @@ def _train(
     cfg = cfg.with_values({"data.classes": data.classes})
     if state is not None and (changes := config_changes(state.get("config", {}), cfg.to_dict())):
         logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
-    model = prepare_model(cfg, data, device, initialize=state is None)
-    if state is None:
+    with distributed.leader_first():
+        model = prepare_model(cfg, data, device, initialize=state is None)
+    if state is None and distributed.is_main():
         set_aside_earlier_run(folder, earlier_log)  # only now: the initial weights may be among its files
-    with atomic_write(folder / "config.yaml") as temporary:
-        temporary.write_text(cfg.to_yaml(), encoding="utf-8")
+    if distributed.is_main():
+        with atomic_write(folder / "config.yaml") as temporary:
+            temporary.write_text(cfg.to_yaml(), encoding="utf-8")
     if cfg.train.compile:
         model.compile_trunk()  # type: ignore[operator]
     trainer = build_trainer(cfg, model, data, device, state=state, resume_command=resume_command)
@@ -137,11 +149,13 @@ def _train(
             logger.warning("nothing is left to do; raise train.epochs or train.iterations to train on")
             return trainer.evaluation
     trainer.train()
+    if not distributed.is_main():
+        return trainer.evaluation
     if data.val is not None:
         with trainer.averaged_weights():
             draw_pictures(
                 model,
-                val_loader(cfg, data.val, device),
+                val_loader(cfg, data.val, device, whole=True),
                 data.classes,
                 cfg.predict.score_threshold,
                 folder / "inference",
@@ -149,6 +163,15 @@ def _train(
             )
     _say_where(folder, device, time.perf_counter() - started)
     return trainer.evaluation
+
+
+def checkpoint_to_resume(folder: Path) -> tuple[Path | None, dict[str, Any] | None]:
+    """The newest good checkpoint and its content, the same in all processes; None, None where there is none."""
+    found = newest_good_checkpoint(folder) if distributed.is_main() else None
+    path = distributed.broadcast(found and found[0])
+    if found is None and path is not None:
+        found = path, read_checkpoint(path)
+    return found or (None, None)
 
 
 def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
@@ -275,17 +298,21 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
 def _evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str | None) -> dict[str, float]:
     check_something_to_evaluate_on(cfg)
     path = weights or _weights_to_evaluate(cfg, folder)
-    classes, category_ids = checkpoint_labels(path)
-    data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
-    assert data.val is not None
-    model = prepare_model(cfg, data, device, initialize=False)
-    logger.info("evaluating %s", path)
-    load_checkpoint(model, path)
+    with distributed.leader_first():
+        classes, category_ids = checkpoint_labels(path)
+        data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
+        assert data.val is not None
+        model = prepare_model(cfg, data, device, initialize=False)
+        logger.info("evaluating %s", path)
+        load_checkpoint(model, path)
     evaluators = build_evaluators(cfg, model, data)
     loader = val_loader(cfg, data.val, device)
     context = autocast(cfg.train.precision, device)
     metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses)
+    if not distributed.is_main():
+        return metrics
     logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
+    loader = val_loader(cfg, data.val, device, whole=True)
     draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder / "inference", context=context)
     logger.info("results and pictures are in %s", folder / "inference")
     return metrics

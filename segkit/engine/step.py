@@ -11,18 +11,19 @@ from torch import Tensor, nn
 
 from segkit.engine.precision import autocast
 from segkit.solver.clipping import clip_gradients
+from segkit.utils import distributed
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
 
 
-def seed_step(seed: int, step: int, part: int, device: torch.device | str) -> torch.Generator:
-    """Seeds the global generators for batch number ``part`` of step number ``step`` (both from 0).
+def seed_step(seed: int, step: int, part: int, device: torch.device | str, rank: int = 0) -> torch.Generator:
+    """Seeds the global generators for batch number ``part`` of step number ``step`` (both from 0) in process ``rank``.
 
     Returns:
         the generator, on ``device``, for the model's sampling.
     """
-    numbers = (seed, step, part) if part else (seed, step)
+    numbers = (seed, step, part, rank) if rank else (seed, step, part) if part else (seed, step)
     seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
     if (
         torch.device(device).type == "cpu"
@@ -34,10 +35,10 @@ def seed_step(seed: int, step: int, part: int, device: torch.device | str) -> to
 
 
 def batch_losses(
-    model: Any, batch: Any, *, seed: int, step: int, part: int, device: torch.device, precision: str
+    model: Any, batch: Any, *, seed: int, step: int, part: int, device: torch.device, precision: str, rank: int = 0
 ) -> dict[str, Tensor]:
     """The losses of a batch that is on ``device``, with the randomness of its place in the run."""
-    generator = seed_step(seed, step, part, device)
+    generator = seed_step(seed, step, part, device, rank)
     with autocast(precision, device):
         return model.losses(batch.images, batch.targets, generator)
 
@@ -46,6 +47,7 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
     """Gives the parameters the gradients of a step's ``trainer.accumulate`` batches, averaged and clipped.
 
     Each batch counts the same, as its own loss is normalised; batch norms see, and learn from, one batch at a time.
+    So does each process: gradients and values are the means over all of them, the same to the bit in each.
 
     Returns:
         ``loss/total``, ``loss/NAME`` (means over the batches) and, where it was needed, ``grad_norm`` (before clipping):
@@ -56,12 +58,14 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
         trainer.batches.append(batch)
         # Pinned batches travel while the host goes on; for others the flag changes nothing.
         trainer.batch = batch = batch.to(trainer.device, non_blocking=trainer.device.type == "cuda")
+        distributed.barrier()  # all have their batch: sync_bn waits for the others' on the device, and not for long
         losses = trainer.batch_losses(batch, trainer.iteration, part)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         trainer.scaler.scale(total / trainer.accumulate).backward()
         for name, loss in {"total": total, **losses}.items():
             share = loss.detach() / trainer.accumulate
             values[f"loss/{name}"] = values[f"loss/{name}"] + share if f"loss/{name}" in values else share
+    average_over_processes(trainer, values)
     fp16_average = trainer.averaged is not None and trainer.scaler.is_enabled()  # the norm says whether a step is taken
     if trainer.clip_norm is not None or trainer.clip_value is not None or fp16_average:
         trainer.scaler.unscale_(trainer.optimizer)
@@ -69,6 +73,25 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
         norm = clip_gradients(parameters, max_norm=trainer.clip_norm, max_value=trainer.clip_value)
         values["grad_norm"] = norm
     return values
+
+
+def average_over_processes(trainer: Trainer, values: dict[str, Tensor]) -> None:
+    """Makes the gradients and a step's ``values`` the means over the processes, and counts what happened in all of them.
+
+    A parameter that got a gradient somewhere counts as zero where it got none; where nobody has one, it stays without, as
+    it would in a single process.
+    """
+    if distributed.world_size() == 1:
+        return
+    parameters = [p for p in trainer.model.parameters() if p.requires_grad]
+    used = distributed.sum_numbers([p.grad is not None for p in parameters])
+    for parameter, users in zip(parameters, used, strict=True):
+        if users and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    distributed.average_tensors([p.grad for p in parameters if p.grad is not None])
+    scalars = torch.stack([value.float() for value in values.values()])
+    distributed.average_tensors([scalars])
+    values.update(zip(values, scalars.unbind(), strict=True))
 
 
 def copy_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:

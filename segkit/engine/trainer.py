@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,6 +21,8 @@ from segkit.engine.precision import autocast
 from segkit.engine.step import batch_losses, compute_gradients, copy_buffers, put_back
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.solver.schedules import Schedule
+from segkit.utils import distributed
+from segkit.utils.errors import RunInterrupted
 
 if TYPE_CHECKING:
     from segkit.engine.hooks.base import Hook
@@ -70,8 +73,8 @@ class Trainer:
             layer can still be named; on a GPU each look waits for it. A NaN in between is found when metrics are written.
         max_skipped: so many steps whose losses or gradients are not finite are left out instead of ending the run; it
             takes a ``check_period`` of 1. With fp16 the scaler leaves out such steps, and their number is not limited.
-        seed: all that is random in the k-th batch of step i is a function of (seed, i, k) alone, so that a resumed run
-            repeats it exactly.
+        seed: all that is random in the k-th batch of step i is a function of (seed, i, k) and the number of the process
+            alone, so that a resumed run repeats it exactly.
         hooks: in the order in which they are called.
     """
 
@@ -133,6 +136,7 @@ class Trainer:
         self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
         self.sound = True  # False while a step is half taken
         self._stopping = False
+        self._stopped_together = False  # whether all processes end after the same step
         self._read = False  # whether the present hook has read the metrics
 
     @property
@@ -148,22 +152,28 @@ class Trainer:
         self.start_iteration = self.iteration
         self.model.train()
         eval_frozen(self.model)  # a frozen batch norm keeps its statistics
+        distributed.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
         with stop_signals() as check_signals:
             try:
-                self._run(check_signals)
+                # A process that does not save hears of a signal at the end of a step, together with the others.
+                with nullcontext() if distributed.is_main() else delayed_interrupt() as held:
+                    self._run(check_signals, held or (lambda: False))
             except BaseException as error:
                 self._tell_hooks(error)
+                if self._stopped_together:
+                    distributed.barrier()  # or a launcher ends the one that saves when the first one ends
                 raise
 
-    def _run(self, check_signals: Callable[[], None]) -> None:
+    def _run(self, check_signals: Callable[[], None], held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
         self._call_pending()  # where a run was interrupted between a step and the next
         for batches in self._steps():
             for hook in self.hooks:
                 hook.before_step(self)
-            with delayed_interrupt():
+            with delayed_interrupt() as interrupted:
                 self.run_step(batches)
+                self._stop_together(interrupted() or held())
             self._call_pending()
             check_signals()
         for hook in self.hooks:
@@ -176,6 +186,7 @@ class Trainer:
         buffers = copy_buffers(self.model)
         try:
             values = compute_gradients(self, batches)
+            counts = self._data_counts()
             looked_at = (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled()
             skip = looked_at and not are_finite(values)  # fp16's scaler leaves bad steps out itself
             if skip:
@@ -196,10 +207,21 @@ class Trainer:
             self.sound = True
             self.losses = {name.removeprefix("loss/"): v for name, v in values.items() if name.startswith("loss/")}
             self.metrics.count("skipped_steps", int(skip))
-            samples = [sample for batch in self.batches for sample in getattr(batch, "samples", ())]
-            for name in ("dropped", "rescued"):  # what reading and transforms did to the objects
-                self.metrics.count(f"data/{name}", sum(getattr(sample, name) for sample in samples))
-            self.metrics.count("data/skipped", sum(len(sample.skipped) for sample in samples))
+            for name, number in counts.items():
+                self.metrics.count(name, number)
+
+    def _data_counts(self) -> dict[str, int]:
+        """What reading and transforms did to the step's objects and images, in all processes."""
+        samples = [sample for batch in self.batches for sample in getattr(batch, "samples", ())]
+        counts = {f"data/{name}": sum(getattr(s, name) for s in samples) for name in ("dropped", "rescued")}
+        counts["data/skipped"] = sum(len(sample.skipped) for sample in samples)
+        return dict(zip(counts, distributed.sum_numbers(list(counts.values())), strict=True))
+
+    def _stop_together(self, interrupted: bool) -> None:
+        """Ends the run in all processes where a signal came to one of them during the step."""
+        if distributed.world_size() > 1 and any(distributed.sum_numbers([interrupted])):
+            self._stopped_together = True
+            raise RunInterrupted(signal.SIGTERM)
 
     def _update(self, values: Mapping[str, Tensor]) -> None:
         self.scaler.step(self.optimizer)
@@ -210,7 +232,7 @@ class Trainer:
 
     def batch_losses(self, batch: Any, step: int, part: int) -> dict[str, Tensor]:
         """The losses of batch number ``part`` of step number ``step`` (both from 0), which is on the device."""
-        place = {"seed": self.seed, "step": step, "part": part}
+        place = {"seed": self.seed, "step": step, "part": part, "rank": distributed.rank()}
         return batch_losses(self.model, batch, **place, device=self.device, precision=self.precision)
 
     def autocast(self) -> Any:

@@ -106,6 +106,16 @@ class CocoEvaluator(Evaluator):
                 (int(size[0]), int(size[1])), truth, results, found.labels.cpu().numpy().tolist()
             )
 
+    def results(self) -> dict[int, EvaluatedImage]:
+        return self._images
+
+    def merge(self, shares: Sequence[dict[int, EvaluatedImage]]) -> None:
+        self._images = {}
+        for share in shares:
+            if twice := self._images.keys() & share.keys():
+                raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
+            self._images.update(share)
+
     @no_garbage_search()  # half of the time with 50,000 objects
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from segkit.evaluation.background import BackgroundCalls
-from segkit.evaluation.validation_losses import ValidationLosses, predict_batch
+from segkit.evaluation.validation_losses import ValidationLosses, in_order, mean_losses, predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.modeling.nonfinite import naming_images
+from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -51,6 +53,25 @@ class Evaluator(ABC):
     def evaluate(self) -> dict[str, float]:
         """The metrics of all that was seen, fractions in 0..1; what cannot be said is left out."""
 
+    def results(self) -> Any:
+        """What was seen since ``reset``, for another process's evaluator to :meth:`merge`: anything that can be pickled.
+
+        An evaluator has the two to be of use where several processes evaluate.
+        """
+        raise SegkitError(
+            f"{type(self).__name__} cannot be used by several processes: it has no results() and merge(), by which what "
+            "each has seen comes together; write them, or evaluate in one process"
+        )
+
+    def merge(self, shares: Sequence[Any]) -> None:
+        """Make this what it would be had it seen all images.
+
+        Args:
+            shares: ``results()`` of each process, this one's included. Of process ``r`` of ``n`` they are of batches
+                ``r``, ``r + n``, ``r + 2n``, ... of the data.
+        """
+        raise NotImplementedError
+
 
 def evaluate(
     model: Any,
@@ -66,6 +87,9 @@ def evaluate(
     The evaluators work while the model is at the next batch. They are never more than two batches behind, and what they
     find is what they would find in turn with it.
 
+    Where several processes work together each has a loader of its share of the batches; the first one puts what they saw
+    together and works out the metrics, which all return: those of a single process, to the bit.
+
     Afterwards each module is in the training mode it was in before (frozen norms too), also after an error.
 
     Args:
@@ -78,6 +102,8 @@ def evaluate(
             the model has ``predict_with_losses``: one pass through the backbone gives both.
     Returns:
         metric name to value. A name given by two evaluators is an invariant broken.
+    Raises:
+        SegkitError: there are several processes, and an evaluator that cannot be used by them.
     """
     for evaluator in evaluators:
         evaluator.reset()
@@ -105,11 +131,20 @@ def evaluate(
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
             in_background(batch, detections)
             images += len(batch.sizes)
-    metrics = {} if validation_losses is None else validation_losses.metrics()
-    for evaluator in evaluators:
-        found = evaluator.evaluate()
-        assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
-        metrics.update(found)
+    seen = [evaluator.results() for evaluator in evaluators] if distributed.world_size() > 1 else []
+    shares = distributed.gather((images, seen, validation_losses and validation_losses.batches))
+    metrics: dict[str, float] = {}
+    if distributed.is_main():
+        images = sum(share[0] for share in shares)
+        if validation_losses is not None:
+            metrics = mean_losses(in_order([share[2] for share in shares]))
+        for i, evaluator in enumerate(evaluators):
+            if len(shares) > 1:
+                evaluator.merge([share[1][i] for share in shares])
+            found = evaluator.evaluate()
+            assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
+            metrics.update(found)
+    metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start
     per_image = model_time / max(images, 1)
     logger.info("evaluated %d images in %.1f s (model: %.3f s an image)", images, seconds, per_image)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,36 +14,49 @@ if TYPE_CHECKING:
     from segkit.structures.sample import Batch
 
 LOSS_PREFIX = "val/loss/"
+BatchLosses = tuple[int, dict[str, float]]  # a batch's number of images, and its losses
 
 
 class ValidationLosses:
     """Means over images: each batch counts with its number of images, those without objects included.
+
+    The sum goes from batch to batch in their order, so that it is the same however many processes had a share of them.
 
     Within a batch a loss is normalised as in training, by the samples of its images together. So with
     ``data.test_batch_size: 1`` the mean is that of the images' own losses.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._images = 0
+        self._batches: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, losses: Mapping[str, Tensor], images: int) -> None:
         """Take the losses of a batch of so many images; nothing waits for their device."""
-        for name, value in losses.items():
-            self._sums[name] = (
-                self._sums.get(name, torch.zeros_like(value, dtype=torch.float32)) + value.float() * images
-            )
-        self._images += images
+        self._batches.append((images, {name: value.detach().float() for name, value in losses.items()}))
 
-    def metrics(self) -> dict[str, float]:
-        """``val/loss/total``, their sum, and ``val/loss/NAME``; nothing where no batch came."""
-        if not self._sums:
-            return {}
-        means = (torch.stack(list(self._sums.values())) / self._images).tolist()
-        return {
-            f"{LOSS_PREFIX}{name}": mean
-            for name, mean in zip(["total", *self._sums], [sum(means), *means], strict=True)
-        }
+    @property
+    def batches(self) -> list[BatchLosses]:
+        """What was taken, as numbers."""
+        values = [value for _, losses in self._batches for value in losses.values()]
+        numbers = iter(torch.stack(values).tolist() if values else ())  # one transfer
+        return [(images, {name: next(numbers) for name in losses}) for images, losses in self._batches]
+
+
+def in_order(shares: Sequence[Sequence[BatchLosses]]) -> list[BatchLosses]:
+    """The batches of all processes, of which number ``r`` of ``n`` had every n-th from the r-th on."""
+    return [batch for batches in zip_longest(*shares) for batch in batches if batch is not None]
+
+
+def mean_losses(batches: Sequence[BatchLosses]) -> dict[str, float]:
+    """``val/loss/total``, their sum, and ``val/loss/NAME``; nothing where no batch came."""
+    sums: dict[str, float] = {}
+    for images, losses in batches:
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value * images
+    if not sums:
+        return {}
+    total = sum(images for images, _ in batches)
+    means = {name: value / total for name, value in sums.items()}
+    return {f"{LOSS_PREFIX}{name}": mean for name, mean in {"total": sum(means.values()), **means}.items()}
 
 
 def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> list[Detections]:

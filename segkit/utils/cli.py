@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
 from termcolor import colored
 
-from segkit.utils.errors import RunInterrupted, SegkitError
+from segkit.utils.errors import PeerLost, RunInterrupted, SegkitError
 
 # What sysexits.h calls EX_TEMPFAIL: try again later. 130 and 143 are what shells report of a process that a signal ended
 # wherever it was, so they cannot tell that there is something to resume.
 RESUMABLE = 75
+PEER_FIRST = 2.0  # seconds, in which the launcher sees the end of the process that is the cause, and takes its status
 
 
 def run_cli(main: Callable[[], object]) -> NoReturn:
@@ -28,7 +30,10 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         sys.stdout.flush()
     except SegkitError as error:
         sys.stdout.flush()
-        print(f"{colored('error:', 'red', attrs=['bold'])} {error}", file=sys.stderr)
+        process = f" process {number}:" if (number := os.environ.get("RANK", "0")) != "0" else ""
+        print(f"{colored('error:', 'red', attrs=['bold'])}{process} {error}", file=sys.stderr)
+        if isinstance(error, PeerLost):
+            time.sleep(PEER_FIRST)
         sys.exit(1)
     except RunInterrupted as interruption:
         sys.stdout.flush()

@@ -27,6 +27,10 @@ class SegkitError(ValueError):
         self.choices = tuple(choices)
 
 
+class PeerLost(SegkitError):
+    """Another process of a run of several has ended, and says why."""
+
+
 class RunInterrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM ended a run in between two of its steps, where it saves itself: it can be resumed.
 

@@ -15,9 +15,10 @@ _CHATTY = ("matplotlib", "PIL", "fontTools", "fvcore", "iopath", "tensorboard")
 class LineFormatter(logging.Formatter):
     """``12:30:59 message``; warnings and errors say what they are, in colour where the output is a terminal."""
 
-    def __init__(self, *, colour: bool, date: bool) -> None:
+    def __init__(self, *, colour: bool, date: bool, process: int = 0) -> None:
         super().__init__("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
         self.colour = colour
+        self.process = f"process {process}: " if process else ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         text = super().formatTime(record, datefmt)
@@ -29,7 +30,7 @@ class LineFormatter(logging.Formatter):
             level = record.levelname.lower() + ": "
             if self.colour:
                 level = colored(level, _COLOURS.get(record.levelno, "red"), attrs=["bold"], force_color=True)
-        return f"{record.asctime} {level}{record.message}"
+        return f"{record.asctime} {level}{self.process}{record.message}"
 
 
 class LogFile(logging.FileHandler):
@@ -46,11 +47,13 @@ class LogFile(logging.FileHandler):
             print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def setup_logging(output_dir: str | Path | None = None) -> None:
+def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> None:
     """Shows messages of level INFO on stdout and, with ``output_dir``, appends them to ``output_dir/log.txt``.
 
     The handlers are the root logger's, so that the messages of a user's own modules are shown too. Calling it again
     replaces what the last call set up. Where the program has a console handler of its own, no second one is added.
+
+    Of several processes those after the first one show warnings only, with their number, and write no file.
     """
     root = logging.getLogger()
     for handler in [h for h in root.handlers if getattr(h, "segkit", False)]:
@@ -59,9 +62,11 @@ def setup_logging(output_dir: str | Path | None = None) -> None:
     handlers: list[logging.Handler] = []
     if not any(type(handler) is logging.StreamHandler for handler in root.handlers):
         console = logging.StreamHandler(sys.stdout)
-        console.setFormatter(LineFormatter(colour=sys.stdout.isatty(), date=False))
+        console.setFormatter(LineFormatter(colour=sys.stdout.isatty(), date=False, process=process))
+        if process:
+            console.setLevel(logging.WARNING)
         handlers.append(console)
-    if output_dir is not None:
+    if output_dir is not None and not process:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         file = LogFile(folder / "log.txt", encoding="utf-8")

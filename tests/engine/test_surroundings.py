@@ -12,7 +12,7 @@ from test_setup import config
 from test_validation_losses import run
 
 from segkit.engine import setup
-from segkit.engine.environment import check_single_process, nondeterminism_told, seed_everything
+from segkit.engine.environment import nondeterminism_told, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.precision import choose_device
@@ -38,14 +38,6 @@ def test_deterministic_runs_agree_to_the_bit(tmp_path):
             torch.nn.functional.max_unpool1d(torch.ones(1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64), 1)
     finally:
         seed_everything(1)
-
-
-def test_several_processes(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    check_single_process()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SegkitError, match=r"not supported yet"):
-        check_single_process()
 
 
 @pytest.mark.parametrize("name", ["meta", "xla", "hpu"])

@@ -22,6 +22,9 @@ class Hook:
             def after_step(self, trainer: Trainer) -> None:
                 trainer.log("noise", self.scale)
 
+    Where several processes train, each has all hooks, so that what they decide is the same everywhere. What is to happen once
+    (writing, printing) asks ``segkit.utils.distributed.is_main()`` first. Writers are called in the first process only.
+
     It is called after the default hooks that change the training (schedule, evaluation), and before those that write.
     """
 

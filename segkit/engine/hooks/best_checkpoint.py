@@ -13,6 +13,7 @@ from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.checkpoint import parameters_are_finite
 from segkit.engine.hooks.chosen_metric import find_value, rank, value_text
 from segkit.engine.interrupt import delayed_interrupt
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class BestCheckpoint(Hook):
         trainer.check_metrics()  # never a model of NaN over one that was good
         if not parameters_are_finite(trainer.model):
             raise SegkitError(f"training diverged: the weights after iteration {trainer.iteration} are NaN or infinite")
+        if not distributed.is_main():
+            self.best, self.best_iteration = value, trainer.iteration
+            return
         before, path = (self.best, self.best_iteration), trainer.output_dir / "model_best.pth"
 
         def write() -> None:

@@ -20,6 +20,7 @@ from segkit.engine.checkpoint import (
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import DivergedError
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class PeriodicCheckpoint(Hook):
         self.writer.check()
 
     def after_step(self, trainer: Trainer) -> None:
+        if not distributed.is_main():
+            return
         if trainer.done:
             self._save(trainer, "model_final.pth", training_state)
         elif self.period and trainer.iteration % self.period == 0:
@@ -82,6 +85,8 @@ class PeriodicCheckpoint(Hook):
         self.writer.wait()
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+        if not distributed.is_main():
+            return
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__} ended the run"
         where = f"{reason} after {trainer.iteration} of {trainer.max_iterations} iterations"
         self._finish_writing()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.engine.hooks.base import Hook
 from segkit.evaluation import Evaluator, evaluate, metrics_table
+from segkit.utils import distributed
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -47,6 +48,9 @@ class Evaluation(Hook):
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
         trainer.check_metrics()  # of a model of NaN this says when it began, which evaluating it would not
+        distributed.broadcast_tensors(
+            list(trainer.model.buffers())
+        )  # running statistics, of which one process's are saved
         with trainer.averaged_weights():
             metrics = evaluate(
                 trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses

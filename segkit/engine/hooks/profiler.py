@@ -9,6 +9,7 @@ import torch
 
 from segkit.engine.hooks.base import Hook
 from segkit.registry import HOOK_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Profiler(Hook):
         self._profile: torch.profiler.profile | None = None
 
     def before_train(self, trainer: Trainer) -> None:
+        if not distributed.is_main():
+            return
         activities = [torch.profiler.ProfilerActivity.CPU]
         if trainer.device.type == "cuda":
             activities.append(torch.profiler.ProfilerActivity.CUDA)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
+from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 
@@ -38,7 +39,7 @@ class Writers(Hook):
         self._open: list[Writer] = []
 
     def before_train(self, trainer: Trainer) -> None:
-        for writer in self.writers:
+        for writer in self.writers if distributed.is_main() else []:
             writer.open(trainer)
             self._open.append(writer)
 
@@ -47,7 +48,7 @@ class Writers(Hook):
         evaluated = trainer.evaluated_at == iteration
         if iteration % self.period == 0 or iteration == 1 or evaluated or trainer.done:
             record = trainer.read_metrics()
-            for writer in self.writers:
+            for writer in self._open:
                 writer.write(trainer, record)
 
     def after_train(self, trainer: Trainer) -> None:

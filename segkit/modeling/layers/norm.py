@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from segkit.modeling.layers.frozen_bn import FrozenBatchNorm2d
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError, did_you_mean
 
 NormName = Literal["bn", "frozen_bn", "sync_bn", "gn"]
@@ -22,7 +22,13 @@ class SyncBatchNorm2d(nn.SyncBatchNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size(self.process_group) > 1:
+        if self.training and distributed.world_size() > 1:
+            if x.device.type != "cuda":
+                raise SegkitError(
+                    f"norm: sync_bn over several processes needs CUDA, and this run is on the {x.device.type}; take bn or gn",
+                    key="norm",
+                    value="sync_bn",
+                )
             return super().forward(x)
         return nn.BatchNorm2d.forward(self, x)
 

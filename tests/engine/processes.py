@@ -1,0 +1,230 @@
+"""What test_distributed.py does in several processes: its functions run in each of them."""
+
+import multiprocessing
+import os
+import socket
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
+
+from segkit.engine.checkpoint import read_checkpoint
+from segkit.modeling.layers.norm import make_norm
+from segkit.utils import distributed
+
+CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
+CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "processes"])
+
+
+def run_in_processes(function, count, *arguments, timeout=60):
+    """What ``function(*arguments)`` gives in each of ``count`` connected processes: an exception as its text, None of one
+    that died."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / str(rank) for rank in range(count)]
+        work = [(rank, count, port, file, function, arguments) for rank, file in enumerate(files)]
+        started = [CONTEXT.Process(target=_work, args=one) for one in work]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(timeout)
+        hanging = [process for process in started if process.is_alive()]
+        for process in hanging:
+            process.kill()
+        assert not hanging, f"{len(hanging)} of {count} processes hang"
+        return [torch.load(file, weights_only=False) if file.exists() else None for file in files]
+
+
+def _work(rank, count, port, file, function, arguments):
+    torch.set_num_threads(1)
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    try:
+        with distributed.process_group(torch.device("cpu")):
+            value = function(*arguments)
+    except BaseException as error:
+        value = f"{type(error).__name__}: {error}"
+    torch.save(value, file)
+
+
+class Shares(FakeLoader):
+    """Batches of 12 images, of which each process takes its share."""
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            mine = slice(distributed.rank(), None, distributed.world_size())
+            images = torch.cat([batch.images, batch.images + 1, batch.images - 1])
+            yield FakeBatch(images[mine], images.sum(1, keepdim=True)[mine])
+
+
+class Plain(FakeModel):
+    """Nothing random, nothing that looks across images; its loss is the mean over equally many images in each process.
+
+    ``odd`` gets a gradient in the last process only, ``unused`` nowhere.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        self.odd = torch.nn.Parameter(torch.ones(2))
+        self.unused = torch.nn.Parameter(torch.ones(2))
+
+    def losses(self, images, targets, generator):
+        error = (self.layers(images) - targets).square().mean()
+        last = distributed.rank() == distributed.world_size() - 1
+        return {"fit": error, "odd": self.odd.square().sum() if last else error * 0}
+
+
+class Merging(FakeEvaluator):
+    def results(self):
+        return self.errors
+
+    def merge(self, shares):
+        self.errors = [error for share in shares for error in share]
+
+
+def a_trainer(folder, *, model=None, state=None, val=True, **settings):
+    """make_trainer's, for several processes."""
+    evaluators = [Merging()]
+    loader = VAL if distributed.is_main() else []
+    trainer = make_trainer(
+        folder, model=model, state=state, val_loader=loader if val else None, evaluators=evaluators, **settings
+    )
+    trainer.loader = Shares(trainer.loader.start_iteration)
+    return trainer
+
+
+def helpers():
+    r, n = distributed.rank(), distributed.world_size()
+    tensors = [torch.full((2, 3, 4, 4), float(r)).to(memory_format=torch.channels_last), torch.ones(2).double() * r]
+    distributed.average_tensors(tensors)
+    copied = [torch.full((3,), r), torch.tensor(r == 0)]
+    distributed.broadcast_tensors(copied)
+    with distributed.leader_first():
+        pass
+    gathered = distributed.gather({"of": r})
+    return n, distributed.sum_numbers([1, r]), distributed.broadcast(f"from {r}"), gathered, tensors, copied
+
+
+def weights_after(folder, iterations, settings):
+    trainer = a_trainer(folder, model=Plain(), val=False, iterations=iterations, clip_norm=None, **settings)
+    trainer.train()
+    return {name: value.clone() for name, value in trainer.model.state_dict().items()}
+
+
+def run_and_resume(folder, checkpoint):
+    """Weights and evaluation of a run of 8 iterations: all of it, or from ``checkpoint`` on."""
+    state = checkpoint and read_checkpoint(checkpoint)
+    trainer = a_trainer(folder, iterations=8, state=state, all_writers=state is None, ema_decay=0.5)
+    trainer.train()
+    return dict(trainer.model.named_parameters()), trainer.evaluation
+
+
+def synced():
+    norm = make_norm("sync_bn", 2)
+    assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
+    norm.train()(torch.randn(2, 2, 3, 3))
+
+
+class BadOnce(Plain):
+    def losses(self, images, targets, generator):
+        self.calls += 1
+        losses = super().losses(images, targets, generator)
+        return {**losses, "fit": losses["fit"] * (float("nan") if self.calls == 3 and distributed.rank() == 1 else 1)}
+
+
+def skip_one(folder):
+    trainer = a_trainer(folder, model=BadOnce(), val=False, iterations=6, max_skipped=1)
+    trainer.train()
+    return trainer.skipped, dict(trainer.model.named_parameters())
+
+
+class Act(FakeModel):
+    """Calls ``action`` in the third step of process 1."""
+
+    def __init__(self, action):
+        super().__init__()
+        self.action = action
+
+    def losses(self, images, targets, generator):
+        losses = super().losses(images, targets, generator)
+        if self.calls == 3 and distributed.rank() == 1:
+            self.action()
+        return losses
+
+
+def act(folder, action):
+    trainer = a_trainer(folder, model=Act(action), val=False)
+    try:
+        trainer.train()
+    except BaseException as error:
+        return type(error).__name__, str(error), trainer.iteration
+    return "no error"
+
+
+def evaluate_without_merge(folder):
+    trainer = make_trainer(folder, iterations=2)
+    trainer.train()
+
+
+def set_up(cfg):
+    from segkit.engine.run_data import build_data
+    from segkit.engine.setup import prepare_model
+
+    data = build_data(cfg)
+    torch.manual_seed(5)
+    return data, prepare_model(cfg.with_values({"data.classes": data.classes}), data, torch.device("cpu"))
+
+
+def evaluate_real(cfg):
+    from segkit.engine.run_data import val_loader
+    from segkit.engine.setup import build_evaluators
+    from segkit.evaluation import evaluate
+
+    data, model = set_up(cfg)
+    loader = val_loader(cfg, data.val, torch.device("cpu"))
+    return evaluate(model, loader, build_evaluators(cfg, model, data), torch.device("cpu"))
+
+
+def gradients_of_step(cfg, shares=None):
+    """The gradients of the first step; with ``shares`` the mean of what so many processes would have each."""
+    from segkit.data import build_train_loader, build_transforms
+    from segkit.engine.run_data import train_loader
+    from segkit.engine.setup import build_trainer
+    from segkit.engine.step import batch_losses, compute_gradients
+    from segkit.registry import SAMPLER_REGISTRY
+
+    data, model = set_up(cfg)
+    model.train()
+    device = torch.device("cpu")
+    if shares is None:
+        trainer = build_trainer(cfg, model, data, device)
+        compute_gradients(trainer, [next(iter(train_loader(cfg, data.train, device)))])
+    else:
+        sampler = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
+        for r in range(shares):
+            loader = build_train_loader(
+                data.train,
+                build_transforms(cfg.data.train_transforms, path="data.train_transforms"),
+                sampler=SAMPLER_REGISTRY.build(cfg.data.sampler, path="data.sampler", **sampler),
+                batch_size=cfg.data.batch_size, seed=cfg.train.seed, rank=r, world_size=shares,
+            )  # fmt: skip
+            place = {"seed": cfg.train.seed, "step": 0, "part": 0, "rank": r}
+            losses = batch_losses(model, next(iter(loader)), **place, device=device, precision="fp32")
+            (sum(losses.values()) / shares).backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@contextmanager
+def environment(**values):
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
