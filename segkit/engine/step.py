@@ -76,7 +76,7 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
 
 
 def average_over_processes(trainer: Trainer, values: dict[str, Tensor]) -> None:
-    """Makes the gradients and a step's ``values`` the means over the processes, and counts what happened in all of them.
+    """Makes the gradients and a step's ``values`` the means over the processes.
 
     A parameter that got a gradient somewhere counts as zero where it got none; where nobody has one, it stays without, as
     it would in a single process.

@@ -107,6 +107,8 @@ def evaluate(
     """
     for evaluator in evaluators:
         evaluator.reset()
+        if distributed.world_size() > 1:
+            evaluator.results()  # one that has none says so now, and not after hours
     validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
 
