@@ -1,5 +1,6 @@
 """Settings for all tests: GPU tests skip without a GPU; two processes run them, with a thread each."""
 
+import logging
 import os
 
 import pytest
@@ -23,6 +24,16 @@ def _seeded():
     import torch
 
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_files_left():
+    """What a run set up would go on writing into its log, in the tests that follow."""
+    yield
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if getattr(handler, "segkit", False)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")
