@@ -12,11 +12,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, EvaluatedImage, IouType, ground_truth, match
 from segkit.evaluation.evaluator import Evaluator
-from segkit.evaluation.results import coco_results, write_json
+from segkit.evaluation.results import write_json, xywh
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.garbage import no_garbage_search
@@ -101,9 +103,14 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(NO_MASKS, key="iou_types")
             assert tuple(found.size) == tuple(size), (found.size, size)
             # Only what the metrics need stays: encoded masks, not the probabilities.
-            results = coco_results(found, image_id, self.category_ids, masks="segm" in self.iou_types)
+            masks = [rle["counts"] for rle in found.to_rle()] if "segm" in self.iou_types and len(found) else []
             self._images[image_id] = EvaluatedImage(
-                (int(size[0]), int(size[1])), truth, results, found.labels.cpu().numpy().tolist()
+                size=(int(size[0]), int(size[1])),
+                truth=truth,
+                boxes=xywh(found),
+                scores=found.scores.detach().cpu().numpy(),
+                labels=found.labels.detach().cpu().numpy(),
+                masks=masks if "segm" in self.iou_types else None,
             )
 
     def results(self) -> dict[int, EvaluatedImage]:
@@ -127,7 +134,7 @@ class CocoEvaluator(Evaluator):
             return {}
         if self.class_agnostic:
             images = [
-                replace(image, truth=[{**t, "label": 0} for t in image.truth], labels=[0] * len(image.labels))
+                replace(image, truth=[{**t, "label": 0} for t in image.truth], labels=np.zeros_like(image.labels))
                 for image in images
             ]
         num_classes = 1 if self.class_agnostic else len(self.classes)
@@ -145,7 +152,18 @@ class CocoEvaluator(Evaluator):
 
     def write_results(self, path: str | Path) -> Path:
         """All detections seen, as a COCO results file: the files' image and category ids, pixels and sizes."""
-        return write_json(path, [result for i in sorted(self._images) for result in self._images[i].found])
+        results: list[dict[str, Any]] = []
+        for image_id in sorted(self._images):
+            image = self._images[image_id]
+            rows = zip(image.boxes.tolist(), image.scores.tolist(), image.labels.tolist(), strict=True)
+            found = [
+                {"image_id": image_id, "category_id": self.category_ids[label], "bbox": box, "score": score}
+                for box, score, label in rows
+            ]
+            for result, mask in zip(found, image.shapes("segm"), strict=False):  # none where they are not evaluated
+                result["segmentation"] = mask
+            results += found
+        return write_json(path, results)
 
     def _summary(self, curves: Curves) -> dict[str, float | None]:
         limit = self.max_detections

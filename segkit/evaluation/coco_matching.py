@@ -50,19 +50,29 @@ def _mean(values: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class EvaluatedImage:
-    """One image's ground truth and detections.
+    """One image's ground truth and N detections: arrays and strings, for a dict a detection is slow to keep.
 
     Attributes:
         size: (height, width).
         truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``.
-        found: COCO results, ties in their order.
-        labels: of the results.
+        boxes: float64 [N, 4] XYWH, ties in their order.
+        scores: [N].
+        labels: int [N].
+        masks: the ``counts`` of each detection's RLE; None where masks are not evaluated.
     """
 
     size: tuple[int, int]
     truth: Sequence[Mapping[str, Any]]
-    found: Sequence[Mapping[str, Any]]
-    labels: Sequence[int]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    masks: Sequence[str] | None
+
+    def shapes(self, iou_type: IouType) -> Sequence[Any]:
+        """The detections' boxes as lists, or their RLEs."""
+        if iou_type == "bbox":
+            return self.boxes.tolist()
+        return [{"size": list(self.size), "counts": counts} for counts in self.masks or ()]
 
 
 def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
@@ -112,10 +122,12 @@ def match(
     # take the box's area; for masks we leave the box out so that it is the mask's, as Detectron2 does.
     shape = "segmentation" if iou_type == "segm" else "bbox"
     results = [
-        {"image_id": number, "category_id": label + 1, "score": result["score"], shape: result[shape]}
+        {"image_id": number, "category_id": label + 1, "score": score, shape: value}
         for number, image in enumerate(images, 1)
-        for result, label in zip(image.found, image.labels, strict=True)
-        if result["score"] >= score_threshold
+        for label, score, value in zip(
+            image.labels.tolist(), image.scores.tolist(), image.shapes(iou_type), strict=True
+        )
+        if score >= score_threshold
     ]
     evaluation = COCOeval(truth, truth.load_res(results), iou_type)
     evaluation.params.max_dets = list(limits)

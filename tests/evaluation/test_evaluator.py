@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -174,7 +177,12 @@ class Masks(nn.Module):
 def recorded(model, pairs, device):
     evaluator = CocoEvaluator(["a", "b"], [1, 2], 100)
     metrics = evaluate(model, [batch for batch, _ in pairs], [evaluator], device)
-    return metrics, [image.found for image in evaluator._images.values()]
+    return metrics, written(evaluator)
+
+
+def written(evaluator):
+    with tempfile.TemporaryDirectory() as folder:
+        return json.loads(evaluator.write_results(Path(folder) / "results.json").read_text())
 
 
 def test_results_are_those_of_a_loop_without_a_thread():
@@ -182,7 +190,9 @@ def test_results_are_those_of_a_loop_without_a_thread():
     with torch.inference_mode():
         inline = [(batch, model.predict(None, batch.sizes)) for batch, _ in pairs]
     evaluator = CocoEvaluator(["a", "b"], [1, 2], 100)
-    assert recorded(model, pairs, "cpu") == (run(evaluator, inline), [i.found for i in evaluator._images.values()])
+    metrics = run(evaluator, inline)
+    assert len(written(evaluator)) == 30 * sum(len(batch) for batch, _ in pairs)
+    assert recorded(model, pairs, "cpu") == (metrics, written(evaluator))
 
 
 @pytest.mark.gpu
@@ -190,4 +200,4 @@ def test_results_on_cuda_are_those_of_the_cpu():
     pairs = list(problem(3, num_classes=2))
     here, there = (recorded(Masks().to(device), pairs, device) for device in ("cpu", "cuda"))
     assert there[0]["segm/AP"] == pytest.approx(here[0]["segm/AP"], abs=1e-3)
-    assert [len(image) for image in there[1]] == [len(image) for image in here[1]]
+    assert len(there[1]) == len(here[1])
