@@ -23,7 +23,7 @@ def test_what_changed_and_what_that_means():
         ("data.num_workers", 2, 0),
         ("solver.optimizer.lr", 0.002, 0.001),
         ("train.epochs", None, 7),
-        ("train.iterations", 340, None),
+        ("train.iterations", 360, None),
         ("train.seed", 42, 1),
     ]
     assert found[0].meaning == NO_CHANGE and "rate" in found[1].meaning and "end moves" in found[2].meaning
