@@ -27,13 +27,16 @@ def _seeded():
 
 
 @pytest.fixture(autouse=True)
-def _no_log_files_left():
-    """What a run set up would go on writing into its log, in the tests that follow."""
-    yield
+def _logging_as_before():
+    """What a run set up, in a test or a fixture, would go on writing into its log in the tests that follow."""
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if getattr(handler, "segkit", False)]:
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in [h for h in root.handlers if h not in before or getattr(h, "segkit", False)]:
         root.removeHandler(handler)
         handler.close()
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session")

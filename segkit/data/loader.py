@@ -41,9 +41,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
-            if isinstance(batch, Failure):
-                raise SegkitError(batch.message, key=batch.key)
-            yield batch
+            yield raise_failure(batch)
 
 
 class TrainLoader(Loader):
@@ -73,13 +71,7 @@ class TrainLoader(Loader):
     def batches_at(self, iteration: int) -> list[Batch]:
         """One iteration's batches, loaded in this process: to look at them once more."""
         items = self._loader.dataset
-        batches: list[Batch] = []
-        for draws in self._batches.iteration(iteration):
-            batch = collate([items[draw] for draw in draws])
-            if isinstance(batch, Failure):
-                raise SegkitError(batch.message, key=batch.key)
-            batches.append(batch)
-        return batches
+        return [raise_failure(collate([items[draw] for draw in draws])) for draws in self._batches.iteration(iteration)]
 
 
 class TestLoader(Loader):
@@ -168,6 +160,13 @@ def collate(samples: list[Sample | Failure]) -> Batch | Failure:
             return sample
         good.append(sample)
     return Batch.collate(good)
+
+
+def raise_failure(batch: Batch | Failure) -> Batch:
+    """The batch; SegkitError where it is a failure."""
+    if isinstance(batch, Failure):
+        raise SegkitError(batch.message, key=batch.key)
+    return batch
 
 
 def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:

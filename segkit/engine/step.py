@@ -25,9 +25,8 @@ def seed_step(seed: int, step: int, part: int, device: torch.device | str, rank:
     """
     numbers = (seed, step, part, rank) if rank else (seed, step, part) if part else (seed, step)
     seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
-    if (
-        torch.device(device).type == "cpu"
-    ):  # without the other devices, whose seeding costs half a millisecond to put off
+    if torch.device(device).type == "cpu":
+        # Without the other devices, whose seeding costs half a millisecond to put off.
         torch.default_generator.manual_seed(int(seeds[0] >> 1))
     else:
         torch.manual_seed(int(seeds[0] >> 1))

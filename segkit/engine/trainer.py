@@ -198,7 +198,7 @@ class Trainer:
         with delayed_interrupt():
             self.sound = False
             if skip:
-                put_back(buffers)
+                put_back(buffers)  # once more: to name the layer, the forward pass was repeated
                 self.skipped += 1
             else:
                 self._update(values)

@@ -18,7 +18,7 @@ import numpy as np
 
 from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, EvaluatedImage, IouType, ground_truth, match
 from segkit.evaluation.evaluator import Evaluator
-from segkit.evaluation.results import write_json, xywh
+from segkit.evaluation.results import result_dicts, write_json, xywh
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.garbage import no_garbage_search
@@ -155,14 +155,8 @@ class CocoEvaluator(Evaluator):
         results: list[dict[str, Any]] = []
         for image_id in sorted(self._images):
             image = self._images[image_id]
-            rows = zip(image.boxes.tolist(), image.scores.tolist(), image.labels.tolist(), strict=True)
-            found = [
-                {"image_id": image_id, "category_id": self.category_ids[label], "bbox": box, "score": score}
-                for box, score, label in rows
-            ]
-            for result, mask in zip(found, image.shapes("segm"), strict=False):  # none where they are not evaluated
-                result["segmentation"] = mask
-            results += found
+            rles = None if image.masks is None else image.shapes("segm")
+            results += result_dicts(image_id, self.category_ids, image.boxes, image.scores, image.labels, rles)
         return write_json(path, results)
 
     def _summary(self, curves: Curves) -> dict[str, float | None]:

@@ -1,7 +1,6 @@
 """A region proposal network through the whole engine: trained, evaluated with the classes as one, kept, drawn, loaded."""
 
 import json
-import logging
 
 import pytest
 
@@ -34,18 +33,6 @@ solver:
 train: {iterations: 15, eval_period: 0, checkpoint_period: 0, log_period: 5, device: cpu, best_metric: bbox/AR}
 evaluators: [{name: COCO, iou_types: [bbox]}]
 """
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    for handler in [h for h in root.handlers if h not in before]:
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def test_masks_to_evaluate_that_the_model_does_not_predict_are_told_before_training(tmp_path):

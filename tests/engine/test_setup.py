@@ -1,7 +1,6 @@
 """Whole runs on a few drawn images: the parts meet."""
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -22,18 +21,6 @@ SMALL = [
     "data.num_workers=0", "data.batch_size=2", "model.neck.out_channels=16", "train.iterations=4",
     "train.eval_period=2", "train.checkpoint_period=1", "train.log_period=1", "train.device=cpu",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    for handler in [h for h in root.handlers if h not in before]:
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def config(folder, *overrides):

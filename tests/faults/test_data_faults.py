@@ -1,7 +1,6 @@
 """Images that vanish or are cut short while a run is on, workers that die, batches without an object."""
 
 import json
-import logging
 import os
 import re
 import signal
@@ -17,18 +16,6 @@ from segkit.data import build_dataset, build_train_loader, build_transforms
 from segkit.data.samplers import ShuffleSampler
 from segkit.engine import train
 from segkit.utils.errors import SegkitError
-
-
-@pytest.fixture(autouse=True)
-def _logging():
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    yield
-    for handler in [h for h in root.handlers if h not in before]:
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def coco(folder, images=6, objects=True):

@@ -48,9 +48,8 @@ class Evaluation(Hook):
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
         trainer.check_metrics()  # of a model of NaN this says when it began, which evaluating it would not
-        distributed.broadcast_tensors(
-            list(trainer.model.buffers())
-        )  # running statistics, of which one process's are saved
+        # Running statistics: those of one process are saved, and evaluated.
+        distributed.broadcast_tensors(list(trainer.model.buffers()))
         with trainer.averaged_weights():
             metrics = evaluate(
                 trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses

@@ -10,7 +10,7 @@ from torch import Tensor
 # B images, L levels, S places, C channels, k the window's side.
 
 
-def gather_windows(maps: Sequence[Tensor], images: Tensor, pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+def pixel_windows(maps: Sequence[Tensor], images: Tensor, pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     """What lies around some pixels, zeros outside the map. The gradient goes back to those pixels alone.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.windows import gather_windows
+from segkit.modeling.layers.windows import pixel_windows
 from segkit.registry import RPN_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -79,7 +79,7 @@ class RPNHead(nn.Module):
         """
         num_anchors = self.objectness.out_channels
         depth = len(self.convs)
-        hidden, inside = gather_windows(features, images, anchors // num_anchors, radius=depth)
+        hidden, inside = pixel_windows(features, images, anchors // num_anchors, radius=depth)
         for number, conv in enumerate(self.convs, start=1):
             assert isinstance(conv, nn.Conv2d)
             hidden = F.relu(F.conv2d(hidden, conv.weight, conv.bias))

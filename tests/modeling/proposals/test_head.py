@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.modeling.layers.windows import gather_windows
+from segkit.modeling.layers.windows import pixel_windows
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.proposals.rpn import answers_for_some
 from segkit.structures.targets import Targets
@@ -39,9 +39,9 @@ def test_windows_are_those_of_the_padded_maps():
                     for y in range(h) for x in range(w)]  # fmt: skip
         total = sum(h * w for h, w in SIZES)
         images = torch.arange(2).repeat_interleave(total)
-        values, inside = gather_windows(maps, images, torch.arange(total).repeat(2), radius)
+        values, inside = pixel_windows(maps, images, torch.arange(total).repeat(2), radius)
         assert torch.equal(values, torch.stack(expected))
-        ones = gather_windows([torch.ones_like(m) for m in maps], images, torch.arange(total).repeat(2), radius)[0]
+        ones = pixel_windows([torch.ones_like(m) for m in maps], images, torch.arange(total).repeat(2), radius)[0]
         assert torch.equal(inside.expand_as(ones).double(), ones)
 
 
