@@ -98,11 +98,19 @@ def test_evaluation_is_that_of_one_process_to_the_bit(tmp_path, count, batch):
     assert files[0].read_bytes() == files[1].read_bytes() and len(json.loads(files[0].read_text())) > 5
 
 
-def test_an_evaluator_that_several_processes_cannot_use(tmp_path):
-    found = run_in_processes(processes.evaluate_without_merge, 2, tmp_path)
-    assert all(
-        "FakeEvaluator cannot be used by several processes: it has no results() and merge()" in str(e) for e in found
-    )
+@pytest.mark.parametrize("where", ["run", "evaluation"])
+@pytest.mark.parametrize(
+    ("evaluator", "missing", "what_to_write"),
+    [
+        (processes.FakeEvaluator, "no results() and merge()", "results(self) and merge(self, shares)"),
+        (processes.NeverMerging, "no merge()", "merge(self, shares)"),
+    ],
+)
+def test_an_evaluator_that_several_processes_cannot_use(tmp_path, evaluator, missing, what_to_write, where):
+    for told, key, steps in run_in_processes(processes.use_evaluator, 2, tmp_path, evaluator, where):
+        assert told.startswith(f"{evaluator.__name__} cannot be used by several processes: it has {missing}, by")
+        assert f"; write {what_to_write} as segkit.evaluation.Evaluator says" in told
+        assert key == "evaluators" and steps == 0  # before any work is done
 
 
 def test_one_process_writes_and_resuming_is_exact(tmp_path):
