@@ -126,6 +126,17 @@ def run_and_resume(folder, checkpoint):
     return dict(trainer.model.named_parameters()), trainer.evaluation
 
 
+def average_after(folder, iterations):
+    """The averaged weights of a model that each process begins with other weights, and the evaluation of them."""
+    model = Plain()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(distributed.rank())
+    trainer = a_trainer(folder, model=model, iterations=iterations, ema_decay=0.9)
+    trainer.train()
+    return trainer.averaged.model_state(), trainer.evaluation
+
+
 def synced():
     norm = make_norm("sync_bn", 2)
     assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0

@@ -128,6 +128,14 @@ def test_one_process_writes_and_resuming_is_exact(tmp_path):
     torch.testing.assert_close(weights["layers.0.weight"], whole[0][0]["layers.0.weight"], rtol=0, atol=0.2)
 
 
+def test_the_average_starts_from_the_first_process_s_weights(tmp_path):
+    (average, evaluation), other = run_in_processes(processes.average_after, 2, tmp_path, 2)
+    assert other[1] == evaluation and other[0].keys() == average.keys()
+    assert all(torch.equal(other[0][name], value) for name, value in average.items())
+    saved = read_checkpoint(tmp_path / "model_final.pth")["model"]
+    assert all(torch.equal(saved[name], value) for name, value in average.items())
+
+
 def test_what_is_not_finite_in_one_is_left_out_by_all(tmp_path):
     found = run_in_processes(processes.skip_one, 2, tmp_path)
     assert [skipped for skipped, _ in found] == [1, 1]
