@@ -109,12 +109,34 @@ def test_a_folder_that_cannot_be(tmp_path):
         make_folder(tmp_path / "file" / "run")
 
 
-def test_cutting_lines(tmp_path, caplog):
+GOOD = "".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20))
+
+
+@pytest.mark.parametrize(
+    "end",
+    ['{"iteration": 40}\n{"iteration": 60, "lo', "\0" * 50, '\0\0": 3}\n{"iteration": 40}\n', "[1]\n3\n"],
+    ids=["half a line", "zeros", "zeros before a line", "other JSON"],
+)
+def test_cutting_lines_and_what_a_crash_left(tmp_path, caplog, end):
     path = tmp_path / "metrics.json"
-    path.write_text("".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20, 40)) + '{"iteration": 60, "lo')
+    path.write_text(GOOD + end)
     cut_lines(path, 20)
-    assert path.read_text() == '{"iteration": 1}\n{"iteration": 20}\n'
-    assert "unfinished" in caplog.text
+    assert path.read_text() == GOOD
+    assert "unfinished or damaged" in caplog.text
+
+
+def test_a_last_line_without_its_end_gets_it(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text(GOOD.removesuffix("\n"))
+    cut_lines(path, 20)
+    assert path.read_text() == GOOD
+
+
+def test_damage_before_a_line_that_stays_is_told(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text("spilt coffee\n" + GOOD)
+    with pytest.raises(SegkitError, match=r"line 1: is no line of metrics \('spilt coffee'\); take it out"):
+        cut_lines(path, 1)
 
 
 def test_what_is_no_number_stays_json(tmp_path):
