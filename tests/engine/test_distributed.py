@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -267,6 +268,7 @@ def test_what_the_one_that_fails_says_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
+    """And the command that it prints goes on with it."""
     start = command(tmp_path, "--num-gpus", "2")
     settings = ["train.iterations=5000", "train.eval_period=0", "train.checkpoint_period=0", "train.log_period=1"]
     launcher = subprocess.Popen([sys.executable, *start, *settings], stderr=subprocess.PIPE, text=True)
@@ -277,4 +279,10 @@ def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
     launcher.send_signal(signal.SIGINT)
     errors = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == 75 and "--resume goes on" in errors, errors
-    assert read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"] >= 1
+    reached = read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"]
+    assert reached >= 1
+    _, _, told = (tmp_path / "log.txt").read_text().partition(f"to go on from iteration {reached}:\n")
+    again = [*shlex.split(told.splitlines()[0]), f"train.iterations={reached + 1}"]
+    assert "--num-gpus" in again and "--resume" in again
+    subprocess.run(again, check=True, capture_output=True, timeout=200)
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == reached + 1
