@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 
 
@@ -40,25 +39,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def resume_command(arguments: list[str]) -> str:
-    """What to type to go on with this run."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        name = argument.split("=")[0]
-        # --weights and --restart start a run, so they go; argparse takes their abbreviations, too.
-        starts = len(name) > 2 and "--weights".startswith(name)
-        if not skip and not starts and not (len(name) > 4 and "--restart".startswith(name)):
-            kept.append(argument)
-        skip = starts and "=" not in argument
-    extra = [] if "--resume" in kept else ["--resume"]
-    return shlex.join(["python", sys.argv[0], *kept, *extra])
+def starts_several(options: argparse.Namespace) -> bool:
+    """Whether the arguments ask for several processes."""
+    return (options.num_gpus, options.num_machines, options.machine_rank, options.master_address) != (1, 1, 0, None)
 
 
 def needs_launch(options: argparse.Namespace) -> bool:
     """Whether this process is to start several, and is not one of them."""
-    several = (options.num_gpus, options.num_machines, options.machine_rank, options.master_address) != (1, 1, 0, None)
-    return several and "TORCHELASTIC_RUN_ID" not in os.environ
+    return starts_several(options) and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def main(options: argparse.Namespace) -> None:
@@ -80,6 +68,7 @@ def main(options: argparse.Namespace) -> None:
         dry_run(cfg, weights=options.weights)
         return
 
+    from segkit.engine.resume_command import resume_command
     from segkit.engine.setup import train
 
     train(
@@ -88,7 +77,7 @@ def main(options: argparse.Namespace) -> None:
         restart=options.restart,
         eval_only=options.eval_only,
         weights=options.weights,
-        resume_command=resume_command(sys.argv[1:]),
+        resume_command=resume_command(sys.argv[0], sys.argv[1:], several=starts_several(options)),
     )
 
 

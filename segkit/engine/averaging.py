@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from segkit.engine.interrupt import delayed_interrupt
+from segkit.utils import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,10 @@ class AveragedWeights:
         """Starts from the weights that the model has now."""
         self._average = [p.detach().clone() for p in self._parameters]
         self.steps = 0
+
+    def share(self) -> None:
+        """Gives every process the first one's average."""
+        distributed.broadcast_tensors(self._average)
 
     def model_state(self) -> dict[str, Tensor]:
         """The model's state dict with the averaged weights."""

@@ -38,11 +38,12 @@ from segkit.engine.rng import rng_state, set_rng_state
 from segkit.engine.trainer import Trainer
 from segkit.solver.parameter_groups import reordered_state
 from segkit.utils.archives import damage
-from segkit.utils.atomic import atomic_write
+from segkit.utils.atomic import atomic_write, sync_file
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
+METRICS = "metrics.json"
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 _PLAIN = (torch.Tensor, str, bytes, int, float, bool, type(None))
 
@@ -50,12 +51,15 @@ _PLAIN = (torch.Tensor, str, bytes, int, float, bool, type(None))
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     """Writes ``state`` whole or not at all.
 
+    The lines of ``metrics.json`` beside it, which a run that goes on from it will not write again, are on the disk before.
+
     Raises:
         TypeError: something in it is neither a tensor nor a plain value; the message says where.
         SegkitError: the disk is full, or does not take it for another reason; the last good checkpoint is named.
     """
     _check_plain(state, "checkpoint")
     try:
+        sync_file(Path(path).with_name(METRICS))
         with atomic_write(path) as temporary:
             torch.save(dict(state), temporary)
     except (OSError, RuntimeError) as error:  # RuntimeError: what torch makes of a write that fails

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segkit.engine.checkpoint import find_last_checkpoint, last_good
+from segkit.engine.checkpoint import METRICS, find_last_checkpoint, last_good
 from segkit.utils.atomic import remove_leftovers
 from segkit.utils.errors import SegkitError
 
@@ -25,7 +25,7 @@ _OF_A_RUN = (
     "model_*.pth",
     "last_checkpoint",
     "config.yaml",
-    "metrics.json",
+    METRICS,
     "events.out.tfevents.*",
     "curves.png",
     "inference",
@@ -107,7 +107,7 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 def holds_a_run(folder: Path) -> bool:
     """Whether an earlier run has left anything that was measured or trained."""
-    metrics = folder / "metrics.json"
+    metrics = folder / METRICS
     return any(folder.glob("model_*.pth")) or (metrics.is_file() and metrics.stat().st_size > 0)
 
 

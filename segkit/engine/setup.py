@@ -15,7 +15,7 @@ from torch import nn
 
 from segkit.config.schema import Config
 from segkit.engine.changes import changes_table, check_classes, config_changes
-from segkit.engine.checkpoint import find_last_checkpoint, newest_good_checkpoint, read_checkpoint, restore
+from segkit.engine.checkpoint import METRICS, find_last_checkpoint, newest_good_checkpoint, read_checkpoint, restore
 from segkit.engine.environment import (
     environment_table,
     nondeterminism_told,
@@ -331,7 +331,7 @@ def _weights_to_evaluate(cfg: Config, folder: Path) -> str:
 def _say_where(folder: Path, device: torch.device, seconds: float) -> None:
     places = {
         "curves": folder / "curves.png",
-        "metrics": folder / "metrics.json",
+        "metrics": folder / METRICS,
         "pictures": folder / "inference",
         "best model": folder / "model_best.pth",
         "final model": folder / "model_final.pth",

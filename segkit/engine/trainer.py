@@ -153,6 +153,8 @@ class Trainer:
         self.model.train()
         eval_frozen(self.model)  # a frozen batch norm keeps its statistics
         distributed.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
+        if self.averaged is not None:
+            self.averaged.share()  # it began with this process's own weights
         with stop_signals() as check_signals:
             try:
                 # A process that does not save hears of a signal at the end of a step, together with the others.

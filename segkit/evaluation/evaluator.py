@@ -58,10 +58,7 @@ class Evaluator(ABC):
 
         An evaluator has the two to be of use where several processes evaluate.
         """
-        raise SegkitError(
-            f"{type(self).__name__} cannot be used by several processes: it has no results() and merge(), by which what "
-            "each has seen comes together; write them, or evaluate in one process"
-        )
+        raise SegkitError(_cannot_be_shared(self, ["results", "merge"]), key="evaluators")
 
     def merge(self, shares: Sequence[Any]) -> None:
         """Make this what it would be had it seen all images.
@@ -70,7 +67,25 @@ class Evaluator(ABC):
             shares: ``results()`` of each process, this one's included. Of process ``r`` of ``n`` they are of batches
                 ``r``, ``r + n``, ``r + 2n``, ... of the data.
         """
-        raise NotImplementedError
+        raise SegkitError(_cannot_be_shared(self, ["merge"]), key="evaluators")
+
+
+def check_shared_evaluators(evaluators: Iterable[Evaluator]) -> None:
+    """Where there are several processes, SegkitError for an evaluator that lacks ``results`` or ``merge``: it is to be
+    told before hours of training and evaluating, not after them."""
+    for evaluator in evaluators if distributed.world_size() > 1 else ():
+        missing = [name for name in ("results", "merge") if getattr(type(evaluator), name) is getattr(Evaluator, name)]
+        if missing:
+            raise SegkitError(_cannot_be_shared(evaluator, missing), key="evaluators")
+
+
+def _cannot_be_shared(evaluator: Evaluator, missing: Sequence[str]) -> str:
+    signatures = {"results": "results(self)", "merge": "merge(self, shares)"}
+    return (
+        f"{type(evaluator).__name__} cannot be used by several processes: it has no "
+        f"{' and '.join(f'{name}()' for name in missing)}, by which what each has seen comes together; write "
+        f"{' and '.join(signatures[name] for name in missing)} as segkit.evaluation.Evaluator says, or use one process"
+    )
 
 
 def evaluate(
@@ -105,10 +120,9 @@ def evaluate(
     Raises:
         SegkitError: there are several processes, and an evaluator that cannot be used by them.
     """
+    check_shared_evaluators(evaluators)
     for evaluator in evaluators:
         evaluator.reset()
-        if distributed.world_size() > 1:
-            evaluator.results()  # one that has none says so now, and not after hours
     validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
 

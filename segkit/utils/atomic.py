@@ -26,12 +26,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        sync_file(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Makes durable what has been written to a file so far, by whatever program; nothing where there is no such file."""
+    try:
+        file = open(path, "rb+")  # noqa: SIM115  # closed below; writable, for Windows syncs nothing else
+    except FileNotFoundError:
+        return
+    with file:
+        os.fsync(file.fileno())
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -11,8 +11,10 @@ import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.evaluation import evaluate
 from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
 CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "processes"])
@@ -124,6 +126,17 @@ def run_and_resume(folder, checkpoint):
     return dict(trainer.model.named_parameters()), trainer.evaluation
 
 
+def average_after(folder, iterations):
+    """The averaged weights of a model that each process begins with other weights, and the evaluation of them."""
+    model = Plain()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(distributed.rank())
+    trainer = a_trainer(folder, model=model, iterations=iterations, ema_decay=0.9)
+    trainer.train()
+    return trainer.averaged.model_state(), trainer.evaluation
+
+
 def synced():
     norm = make_norm("sync_bn", 2)
     assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
@@ -166,9 +179,21 @@ def act(folder, action):
     return "no error"
 
 
-def evaluate_without_merge(folder):
-    trainer = make_trainer(folder, iterations=2)
-    trainer.train()
+class NeverMerging(FakeEvaluator):
+    def results(self):
+        return self.errors
+
+
+def use_evaluator(folder, evaluator, where):
+    """``evaluator`` in a run, or in an evaluation without one; gives the error."""
+    model = FakeModel()
+    try:
+        if where == "run":
+            make_trainer(folder, model=model, iterations=2, evaluators=[evaluator()]).train()
+        else:
+            evaluate(model, VAL, [evaluator()])
+    except SegkitError as error:
+        return str(error), error.key, model.calls + model.predicted
 
 
 def set_up(cfg):

@@ -1,14 +1,27 @@
+import json
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fakes import lines, make_trainer
+from fakes import FakeEvaluator, lines, make_trainer
 
 from segkit.engine.changes import check_classes
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint
 from segkit.engine.rng import rng_state, set_rng_state
 from segkit.utils.errors import SegkitError
+
+
+class Rising(FakeEvaluator):
+    """Each evaluation is better than the one before."""
+
+    count = 0
+
+    def evaluate(self):
+        self.count += 1
+        return {"segm/AP": self.count / 100}
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +44,29 @@ def test_files_of_a_run(run):
     assert {path.name for path in run.iterdir()} == {"metrics.json", "last_checkpoint", *checkpoints}
     assert find_last_checkpoint(run) == run / "model_final.pth"
     assert find_last_checkpoint(run / "nowhere") is None
+
+
+def test_the_lines_that_a_checkpoint_counts_on_are_on_the_disk_before_it(tmp_path, monkeypatch):
+    fsync, replace = os.fsync, os.replace
+    synced, found = {}, {}  # the length of metrics.json that is safe; the last iteration in that, by checkpoint
+
+    def noting_fsync(descriptor):
+        fsync(descriptor)
+        status, metrics = os.fstat(descriptor), tmp_path / "metrics.json"
+        if metrics.exists() and os.path.samestat(status, metrics.stat()):
+            synced["length"] = status.st_size
+
+    def noting_replace(old, new):
+        safe = (tmp_path / "metrics.json").read_bytes()[: synced.get("length", 0)].splitlines()
+        found.setdefault(Path(new).name, []).append(json.loads(safe[-1])["iteration"] if safe else 0)
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    make_trainer(tmp_path, iterations=7, evaluators=[Rising()]).train()
+    # At least: the training goes on meanwhile. The line of the best's own iteration comes after it, also in a resumed run.
+    for name, wanted in {"model_best.pth": [3, 6], "model_0000005.pth": [4], "model_final.pth": [7]}.items():
+        assert all(safe >= last for safe, last in zip(found[name], wanted, strict=True)), (name, found)
 
 
 def test_only_the_latest_are_kept(tmp_path):

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -98,11 +99,19 @@ def test_evaluation_is_that_of_one_process_to_the_bit(tmp_path, count, batch):
     assert files[0].read_bytes() == files[1].read_bytes() and len(json.loads(files[0].read_text())) > 5
 
 
-def test_an_evaluator_that_several_processes_cannot_use(tmp_path):
-    found = run_in_processes(processes.evaluate_without_merge, 2, tmp_path)
-    assert all(
-        "FakeEvaluator cannot be used by several processes: it has no results() and merge()" in str(e) for e in found
-    )
+@pytest.mark.parametrize("where", ["run", "evaluation"])
+@pytest.mark.parametrize(
+    ("evaluator", "missing", "what_to_write"),
+    [
+        (processes.FakeEvaluator, "no results() and merge()", "results(self) and merge(self, shares)"),
+        (processes.NeverMerging, "no merge()", "merge(self, shares)"),
+    ],
+)
+def test_an_evaluator_that_several_processes_cannot_use(tmp_path, evaluator, missing, what_to_write, where):
+    for told, key, steps in run_in_processes(processes.use_evaluator, 2, tmp_path, evaluator, where):
+        assert told.startswith(f"{evaluator.__name__} cannot be used by several processes: it has {missing}, by")
+        assert f"; write {what_to_write} as segkit.evaluation.Evaluator says" in told
+        assert key == "evaluators" and steps == 0  # before any work is done
 
 
 def test_one_process_writes_and_resuming_is_exact(tmp_path):
@@ -118,6 +127,14 @@ def test_one_process_writes_and_resuming_is_exact(tmp_path):
     weights, _ = processes.run_and_resume(tmp_path / "one", fifth)  # another number
     assert not torch.equal(weights["layers.0.weight"], whole[0][0]["layers.0.weight"])
     torch.testing.assert_close(weights["layers.0.weight"], whole[0][0]["layers.0.weight"], rtol=0, atol=0.2)
+
+
+def test_the_average_starts_from_the_first_process_s_weights(tmp_path):
+    (average, evaluation), other = run_in_processes(processes.average_after, 2, tmp_path, 2)
+    assert other[1] == evaluation and other[0].keys() == average.keys()
+    assert all(torch.equal(other[0][name], value) for name, value in average.items())
+    saved = read_checkpoint(tmp_path / "model_final.pth")["model"]
+    assert all(torch.equal(saved[name], value) for name, value in average.items())
 
 
 def test_what_is_not_finite_in_one_is_left_out_by_all(tmp_path):
@@ -251,6 +268,7 @@ def test_what_the_one_that_fails_says_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
+    """And the command that it prints goes on with it."""
     start = command(tmp_path, "--num-gpus", "2")
     settings = ["train.iterations=5000", "train.eval_period=0", "train.checkpoint_period=0", "train.log_period=1"]
     launcher = subprocess.Popen([sys.executable, *start, *settings], stderr=subprocess.PIPE, text=True)
@@ -261,4 +279,10 @@ def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
     launcher.send_signal(signal.SIGINT)
     errors = launcher.communicate(timeout=60)[1]
     assert launcher.returncode == 75 and "--resume goes on" in errors, errors
-    assert read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"] >= 1
+    reached = read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"]
+    assert reached >= 1
+    _, _, told = (tmp_path / "log.txt").read_text().partition(f"to go on from iteration {reached}:\n")
+    again = [*shlex.split(told.splitlines()[0]), f"train.iterations={reached + 1}"]
+    assert "--num-gpus" in again and "--resume" in again
+    subprocess.run(again, check=True, capture_output=True, timeout=200)
+    assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == reached + 1

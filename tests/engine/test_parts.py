@@ -5,8 +5,9 @@ import time
 
 import pytest
 import torch
-from fakes import lines, make_trainer
+from fakes import FakeLoader, FakeModel, lines, make_trainer
 
+from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
 from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
 from segkit.engine.interrupt import delayed_interrupt
@@ -109,12 +110,34 @@ def test_a_folder_that_cannot_be(tmp_path):
         make_folder(tmp_path / "file" / "run")
 
 
-def test_cutting_lines(tmp_path, caplog):
+GOOD = "".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20))
+
+
+@pytest.mark.parametrize(
+    "end",
+    ['{"iteration": 40}\n{"iteration": 60, "lo', "\0" * 50, '\0\0": 3}\n{"iteration": 40}\n', "[1]\n3\n"],
+    ids=["half a line", "zeros", "zeros before a line", "other JSON"],
+)
+def test_cutting_lines_and_what_a_crash_left(tmp_path, caplog, end):
     path = tmp_path / "metrics.json"
-    path.write_text("".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20, 40)) + '{"iteration": 60, "lo')
+    path.write_text(GOOD + end)
     cut_lines(path, 20)
-    assert path.read_text() == '{"iteration": 1}\n{"iteration": 20}\n'
-    assert "unfinished" in caplog.text
+    assert path.read_text() == GOOD
+    assert "unfinished or damaged" in caplog.text
+
+
+def test_a_last_line_without_its_end_gets_it(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text(GOOD.removesuffix("\n"))
+    cut_lines(path, 20)
+    assert path.read_text() == GOOD
+
+
+def test_damage_before_a_line_that_stays_is_told(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text("spilt coffee\n" + GOOD)
+    with pytest.raises(SegkitError, match=r"line 1: is no line of metrics \('spilt coffee'\); take it out"):
+        cut_lines(path, 1)
 
 
 def test_what_is_no_number_stays_json(tmp_path):
@@ -139,24 +162,66 @@ def test_console_line():
     )
 
 
-def test_timer(tmp_path):
-    class Slow(Hook):
+class Clock:
+    """Stands for the module ``time``: it moves when it is told to."""
+
+    def __init__(self):
+        self.now = 1.0
+
+    def perf_counter(self):
+        return self.now
+
+
+def timed_run(folder, clock, state=None):
+    """12 steps of 2 batches; the records of metrics.json. Starting the loader takes 5000 s, a batch 2 s, the n-th forward
+    pass of the process 100 n s, a hook 10 s before each step and 1000 s after it."""
+
+    class SlowLoader(FakeLoader):
+        def __iter__(self):
+            clock.now += 5000
+            return map(self.load, super().__iter__())
+
+        def load(self, batch):
+            clock.now += 2
+            return batch
+
+    class SlowModel(FakeModel):
+        def losses(self, *args):
+            clock.now += 100 * (self.calls + 1)
+            return super().losses(*args)
+
+    class SlowHook(Hook):
         def before_step(self, trainer):
-            time.sleep(0.01)
+            clock.now += 10
 
         def after_step(self, trainer):
-            time.sleep(0.005)
+            clock.now += 1000
 
-    started = time.perf_counter()
-    make_trainer(tmp_path, iterations=9, extra=[Slow()], val_loader=None).train()
-    passed = time.perf_counter() - started
-    records = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
-    assert [r["iteration"] for r in records] == [1, 3, 6, 9]
-    for r in records:
-        assert 0.01 <= r["step_time"] < passed and 0 <= r["data_time"] < passed and r["memory_mb"] > 10
-    assert records[2]["eta_seconds"] >= 3 * (records[2]["step_time"] + 0.005)  # other hooks' time counts, too
-    assert records[-1]["eta_seconds"] == 0
-    assert sum(r["step_time"] * n for r, n in zip(records, (1, 2, 3, 3), strict=True)) <= passed
+    settings = {"iterations": 12, "accumulate": 2, "val_loader": None, "state": state}
+    trainer = make_trainer(folder, model=SlowModel(), extra=[SlowHook()], **settings)
+    trainer.loader = SlowLoader(trainer.loader.start_iteration)
+    trainer.train()
+    return [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+
+
+def test_timer(tmp_path, monkeypatch):
+    clock = Clock()
+    for module in ("trainer", "hooks.timer"):
+        monkeypatch.setattr(f"segkit.engine.{module}.time", clock)
+    records = timed_run(tmp_path, clock)
+    assert [r["iteration"] for r in records] == [1, 3, 6, 9, 12]
+    assert all(r["data_time"] == 4 and r["memory_mb"] > 10 for r in records)
+    # Step n takes 10 + 100 (2n - 1) + 100 (2n), and a line has the mean since the line before.
+    assert [r["step_time"] for r in records] == [310, 910, 1910, 3110, 4310]
+    others = [0, 2000 / 3, 5000 / 6, 8000 / 9, 11000 / 12]  # a step's share of what hooks took between the steps so far
+    left = [11, 9, 6, 3, 0]
+    expected = [n * (r["step_time"] + 4 + other) for n, r, other in zip(left, records, others, strict=True)]
+    assert [r["eta_seconds"] for r in records] == pytest.approx(expected)
+    resumed = timed_run(tmp_path, clock, read_checkpoint(tmp_path / "model_0000005.pth"))
+    assert [r["iteration"] for r in resumed] == [1, 3, 6, 9, 12]
+    # What the process before took is not known to this one, whose own first step is the sixth.
+    assert [(r["step_time"], r["data_time"]) for r in resumed[2:4]] == [(310, 4), (1110, 4)]
+    assert [r["eta_seconds"] for r in resumed[2:4]] == [6 * 314, 3 * (1114 + 3000 / 4)]
 
 
 def test_order_and_users_writers():

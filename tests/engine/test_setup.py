@@ -199,7 +199,3 @@ def test_flags_after_overrides():
     spec.loader.exec_module(module)
     options = module.parse_arguments(["a.b", "1", "--config-file", "f.yaml", "c=d", "--resume", "e", "-1"])
     assert options.opts == ["a.b", "1", "c=d", "e", "-1"] and options.resume and options.config_file == "f.yaml"
-    assert module.resume_command(["--config-file", "my file.yaml"]).endswith("--config-file 'my file.yaml' --resume")
-    assert module.resume_command(["--resume", "a=1"]).count("--resume") == 1
-    for weights in (["--weights", "x.pth"], ["--weights=x.pth"], ["--wei", "x.pth"], ["--restart"], ["--rest"]):
-        assert module.resume_command([*weights, "a=1"]).endswith(" a=1 --resume")

@@ -7,8 +7,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from segkit.engine.checkpoint import METRICS
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
 from segkit.utils import distributed
@@ -98,7 +100,7 @@ class JsonWriter(Writer):
         self._file: Any = None
 
     def open(self, trainer: Trainer) -> None:
-        path = trainer.output_dir / "metrics.json"
+        path = trainer.output_dir / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             # Where the writers have still to run for this iteration, an interrupted one may have written its line.
@@ -114,27 +116,36 @@ class JsonWriter(Writer):
         self._file.close()
 
 
-def cut_lines(path: Any, last_iteration: int) -> None:
-    """Leaves the lines of a metrics file up to ``last_iteration``; drops a line that a crash left unfinished.
+def cut_lines(path: Path, last_iteration: int) -> None:
+    """Leaves the lines of a metrics file up to ``last_iteration``.
+
+    What follows them may be damaged, as a crash leaves it (a half line, or the blocks of zeros of a power cut): it is
+    dropped, for the run writes it again.
 
     Raises:
-        SegkitError: another line than the last is none of a run's.
+        SegkitError: a line before one that stays is none of a run's.
     """
     kept: list[str] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
+    bad: list[tuple[int, str]] = []
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            if json.loads(line)["iteration"] <= last_iteration:
-                kept.append(line)
-        except (ValueError, TypeError, KeyError) as error:
-            if number != len(lines):
-                raise SegkitError(
-                    f"{path}, line {number}: is no line of metrics ({line[:40]!r}); take it out to go on", value=line
-                ) from error
-            logger.warning("%s: dropped its last line, which is unfinished", path)
-    if len(kept) < len(lines):
+            stays = json.loads(line)["iteration"] <= last_iteration
+        except (ValueError, TypeError, KeyError):
+            bad.append((number, line))
+            continue
+        if stays and bad:
+            number, line = bad[0]
+            raise SegkitError(
+                f"{path}, line {number}: is no line of metrics ({line[:40]!r}); take it out to go on", value=line
+            )
+        if stays:
+            kept.append(line + "\n")
+    if bad:
+        logger.warning("%s: dropped its end from line %d on, which is unfinished or damaged", path, bad[0][0])
+    if "".join(kept) != text:
         with atomic_write(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(kept), encoding="utf-8")
 
 
 @WRITER_REGISTRY.register
@@ -172,4 +183,4 @@ class CurvesWriter(Writer):
         if trainer.evaluated_at == trainer.iteration or trainer.done:
             from segkit.visualization.curves import plot_curves  # matplotlib is slow to import
 
-            plot_curves(trainer.output_dir / "metrics.json", trainer.output_dir / "curves.png")
+            plot_curves(trainer.output_dir / METRICS, trainer.output_dir / "curves.png")
