@@ -28,7 +28,7 @@ setup(
         "pillow>=10.1",
         "matplotlib",
         "tensorboard",
-        "hotcoco>=1.0",
+        "hotcoco>=1.2",
     ],
     extras_require={
         "tiff": ["tifffile"],  # TIFF files that Pillow cannot read: 16-bit colour, odd compressions

@@ -1,9 +1,9 @@
 """COCO's average precision of boxes and masks.
 
 The back end is hotcoco (Rust, MIT, one abi3 wheel a platform, needs only numpy). On random data with crowds, ties and
-limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16), at about 29
-(masks) and 55 (boxes) times pycocotools' speed and 2 to 3 times faster-coco-eval's; it also has confusion matrices
-and TIDE error kinds.
+limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16), 2 to 3 times
+as fast as faster-coco-eval; it also has confusion matrices and TIDE error kinds. ``tools/benchmark.py evaluate`` has
+the times beside pycocotools.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
             self._images.update(share)
 
-    @no_garbage_search()  # half of the time with 50,000 objects
+    @no_garbage_search()  # one among 50,000 objects' dicts takes two thirds of the time that all the rest does
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:
             self.write_results(Path(self.results_dir) / RESULTS_NAME)
@@ -155,7 +155,7 @@ class CocoEvaluator(Evaluator):
         results: list[dict[str, Any]] = []
         for image_id in sorted(self._images):
             image = self._images[image_id]
-            rles = None if image.masks is None else image.shapes("segm")
+            rles = None if image.masks is None else image.rles()
             results += result_dicts(image_id, self.category_ids, image.boxes, image.scores, image.labels, rles)
         return write_json(path, results)
 

@@ -59,7 +59,7 @@ REQUIREMENTS = (
     Requirement("pillow", "10.1"),
     Requirement("matplotlib"),
     Requirement("tensorboard"),
-    Requirement("hotcoco", "1.0"),
+    Requirement("hotcoco", "1.2"),
 )
 OPTIONAL = (Requirement("tifffile", purpose="TIFF files that Pillow cannot read: 16-bit colour, odd compressions"),)
 

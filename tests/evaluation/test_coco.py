@@ -14,7 +14,7 @@ from segkit.registry import EVALUATOR_REGISTRY
 from segkit.structures.sample import Batch
 from segkit.utils.errors import SegkitError
 
-from .helpers import detections, problem, reference, run, sample
+from .helpers import detections, problem, reference, rle_of, run, sample
 
 CLASSES, IDS = ["a", "b", "c"], [7, -3, 10**10]
 
@@ -70,6 +70,21 @@ def test_limit_above_100_counts_objects_beyond_100():
     assert metrics["segm/AP"] == pytest.approx(1.0)
     assert metrics["segm/AP@100"] == pytest.approx(51 / 101)  # half of the recall
     assert metrics["segm/AR"] == pytest.approx(1.0)
+
+
+def test_a_mask_counts_wherever_its_box_is():
+    """What overlaps is the mask, and its area says whether it is small: the box may be elsewhere, and larger."""
+    object_box, size = [10, 10, 30, 30], (80, 120)
+    batch = Batch([sample(1, size, [(object_box, 0, False)])])
+    masks = [rle_of(box, size)[0] for box in (object_box, [50, 40, 70, 60])]
+    boxes = [[60, 0, 118, 78], [0, 0, 110, 78]]  # large, were they looked at
+    pairs = [(batch, [detections(boxes, [0.5, 0.9], [0, 0], size, masks)])]
+    metrics = run(CocoEvaluator(["a"], [1], 100), pairs)
+    precision, _ = reference(pairs, "segm", [100], 1)
+    assert metrics["segm/AP"] == pytest.approx(mean(precision[:, :, :, 0]), abs=1e-9) and metrics["segm/AP"] > 0.4
+    assert metrics["segm/APs"] == pytest.approx(mean(precision[:, :, :, 1]), abs=1e-9)
+    assert metrics["segm/APs"] < 0.6  # the false mask is a small one too
+    assert metrics["bbox/AP"] == 0
 
 
 def test_score_thresholds():
