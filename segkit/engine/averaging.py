@@ -35,7 +35,7 @@ class AveragedWeights:
             raise ValueError(f"the decay of averaged weights is above 0 and below 1, not {decay}")
         self.decay = decay
         self._model = model
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         self._in_use = False
         self.restart()
 
@@ -49,11 +49,10 @@ class AveragedWeights:
         """
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
-        weights = [p.detach() for p in self._parameters]
         if taken is None:
-            torch._foreach_lerp_(self._average, weights, weight)
+            torch._foreach_lerp_(self._average, self._parameters, weight)
             return
-        change = torch._foreach_sub(weights, self._average)
+        change = torch._foreach_sub(self._parameters, self._average)
         torch._foreach_mul_(change, taken.float() * weight)
         torch._foreach_add_(self._average, list(change))
 

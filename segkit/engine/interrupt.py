@@ -76,6 +76,9 @@ class _Delay:
         if number not in self.seen:
             self.seen.append(number)
 
+    def interrupted(self) -> bool:
+        return any(number in self.ending for number in self.seen)
+
 
 def _is_ending(number: int, handler: Any) -> bool:
     """Whether a handler ends the run, and is not the program's own."""
@@ -97,11 +100,15 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
         yield lambda: False
         return
     before = {number: handler for number in _DELAYED if callable(handler := signal.getsignal(number))}
+    around = next(iter(before.values()), None)
+    if isinstance(around, _Delay) and all(handler is around for handler in before.values()):
+        yield around.interrupted  # all is held back already
+        return
     delay = _Delay(before)
     try:
         for number in before:
             signal.signal(number, delay)
-        yield lambda: any(number in delay.ending for number in delay.seen)
+        yield delay.interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -38,18 +38,23 @@ class Metrics:
 
     def __init__(self, *, allow_overflow: bool = False) -> None:
         self.allow_overflow = allow_overflow
-        self._sums: dict[str, Tensor] = {}  # name -> [2]: sum of the finite values, number of the others
+        # A step's values are added together: [2, names], the sums of the finite ones and the numbers of the others.
+        self._names: tuple[str, ...] = ()
+        self._table: Tensor | None = None
+        self._others: dict[str, Tensor] = {}  # [2] each, of names that the last step did not have
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float | Tensor] = {}
         self._totals: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Adds one step's scalars to the means."""
-        for name, value in values.items():
-            value = value.detach().float()
-            finite = torch.isfinite(value)
-            pair = torch.stack([torch.where(finite, value, torch.zeros_like(value)), (~finite).float()])
-            self._sums[name] = self._sums[name] + pair if name in self._sums else pair
+        """Adds one step's scalars, which are on one device, to the means."""
+        if tuple(values) != self._names:
+            self._make_table(tuple(values))
+        row = torch.stack([value.detach().float() for value in values.values()])
+        finite = torch.isfinite(row)
+        pairs = torch.stack([torch.where(finite, row, torch.zeros_like(row)), (~finite).float()])
+        self._table = pairs if self._table is None else self._table + pairs
+        for name in values:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def log(self, name: str, value: float | Tensor) -> None:
@@ -67,12 +72,13 @@ class Metrics:
         Raises:
             DivergedError: a loss was NaN or infinite.
         """
-        if not self._sums:
+        sums = self._sums()
+        if not sums:
             return {}
-        table = torch.stack(list(self._sums.values())).tolist()
+        table = torch.stack(list(sums.values())).tolist()
         means: dict[str, float] = {}
         culprits: dict[str, float] = {}
-        for name, (total, bad) in zip(self._sums, table, strict=True):
+        for name, (total, bad) in zip(sums, table, strict=True):
             count = self._counts[name]
             if bad and not (self.allow_overflow and bad < count):
                 culprits[name] = bad
@@ -94,7 +100,8 @@ class Metrics:
 
     def clear(self) -> None:
         """A fresh start."""
-        self._sums, self._counts, self._logged, self._totals = {}, {}, {}, {}
+        self._names, self._table, self._others = (), None, {}
+        self._counts, self._logged, self._totals = {}, {}, {}
 
     def read(self, iteration: int) -> dict[str, float]:
         """All values as numbers, and a fresh start. Raises as :meth:`check` does."""
@@ -105,14 +112,31 @@ class Metrics:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values: a resumed run writes the lines that an uninterrupted one would have."""
         return {
-            "sums": {name: value.cpu() for name, value in self._sums.items()},
+            "sums": {name: value.cpu() for name, value in self._sums().items()},
             "counts": dict(self._counts),
             "totals": dict(self._totals),
             "logged": {name: float(value) for name, value in self._logged.items()},
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
-        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._names, self._table = (), None
+        self._others = {name: value.to(device) for name, value in state["sums"].items()}
         self._counts = dict(state["counts"])
         self._totals = dict(state.get("totals", {}))  # older checkpoints have none
         self._logged = dict(state["logged"])
+
+    def _sums(self) -> dict[str, Tensor]:
+        """[2] for each name, in the order in which they came."""
+        sums = dict(self._others)
+        if self._table is not None:
+            sums.update(zip(self._names, self._table.unbind(1), strict=True))
+        return {name: sums[name] for name in self._counts}
+
+    def _make_table(self, names: tuple[str, ...]) -> None:
+        """Makes ``names`` the columns, with their sums so far."""
+        sums = self._sums()
+        self._names, self._table = names, None
+        if sums:
+            zero = torch.zeros_like(next(iter(sums.values())))
+            self._table = torch.stack([sums.pop(name, zero) for name in names], dim=1)
+        self._others = sums

@@ -18,7 +18,7 @@ from segkit.engine.interrupt import delayed_interrupt, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import are_finite, explain_late, leave_out
 from segkit.engine.precision import autocast
-from segkit.engine.step import batch_losses, compute_gradients, copy_buffers, put_back
+from segkit.engine.step import BufferCopies, batch_losses, compute_gradients
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
@@ -135,6 +135,7 @@ class Trainer:
         self.evaluated_at: int | None = None
         self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
         self.sound = True  # False while a step is half taken
+        self._buffers = BufferCopies(model)
         self._stopping = False
         self._stopped_together = False  # whether all processes end after the same step
         self._read = False  # whether the present hook has read the metrics
@@ -185,22 +186,22 @@ class Trainer:
         """Forward and backward with each of the step's batches, then the optimizer's step."""
         self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
         self.batches = []
-        buffers = copy_buffers(self.model)
+        self._buffers.keep()
         try:
             values = compute_gradients(self, batches)
             counts = self._data_counts()
             looked_at = (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled()
             skip = looked_at and not are_finite(values)  # fp16's scaler leaves bad steps out itself
             if skip:
-                put_back(buffers)
+                self._buffers.put_back()
                 leave_out(self, values)
         except BaseException:
-            put_back(buffers)
+            self._buffers.put_back()
             raise
         with delayed_interrupt():
             self.sound = False
             if skip:
-                put_back(buffers)  # once more: to name the layer, the forward pass was repeated
+                self._buffers.put_back()  # once more: to name the layer, the forward pass was repeated
                 self.skipped += 1
             else:
                 self._update(values)
@@ -309,10 +310,12 @@ class Trainer:
             if name in self.pending:
                 self._read = False
                 hook.after_step(self)
+                if not self._read:
+                    self.pending.remove(name)
+                    continue
                 with delayed_interrupt():  # a line is forgotten if and only if its hook will not run again
                     self.pending.remove(name)
-                    if self._read:
-                        self.metrics.clear()
+                    self.metrics.clear()
 
     def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:
         try:

@@ -44,7 +44,7 @@ class FakeModel(nn.Module):
         super().__init__()
         torch.manual_seed(3)
         self.layers = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
-        self.calls = self.predicted = 0
+        self.calls = self.predictions = 0
 
     def losses(self, images, targets, generator):
         self.calls += 1
@@ -54,7 +54,7 @@ class FakeModel(nn.Module):
         return {"fit": error.square().mean(), "size": 0.01 * size}
 
     def predict(self, images, sizes=None):
-        self.predicted += 1
+        self.predictions += 1
         return [self.layers(images)]
 
 

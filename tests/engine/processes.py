@@ -193,7 +193,7 @@ def use_evaluator(folder, evaluator, where):
         else:
             evaluate(model, VAL, [evaluator()])
     except SegkitError as error:
-        return str(error), error.key, model.calls + model.predicted
+        return str(error), error.key, model.calls + model.predictions
 
 
 def set_up(cfg):

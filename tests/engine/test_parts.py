@@ -39,6 +39,19 @@ def test_metrics_come_back():
     assert again.read(2) == metrics.read(2) == {"a": 1.5, "b": 5.0, "lr": 2.0}
 
 
+def test_names_may_come_and_go():
+    steps = [{"a": 1.0}, {"b": 10.0, "a": 2.0}, {"b": 20.0}, {"c": 5.0, "b": 60.0}, {"a": 6.0, "b": 2.0}]
+    whole, parts = Metrics(), Metrics()
+    for step in steps:
+        whole.add({name: torch.tensor(value) for name, value in step.items()})
+        parts.add({name: torch.tensor(value) for name, value in step.items()})
+        again = Metrics()
+        again.load_state_dict(parts.state_dict(), torch.device("cpu"))
+        parts = again
+    found = whole.read(5)
+    assert list(found) == ["a", "b", "c"] and found == {"a": 3.0, "b": 23.0, "c": 5.0} == parts.read(5)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_a_loss_that_is_not_finite(bad):
     strict, fp16 = Metrics(), Metrics(allow_overflow=True)

@@ -7,6 +7,7 @@ from torch import nn
 
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import Hook
+from segkit.engine.step import BufferCopies
 from segkit.utils.errors import SegkitError
 
 
@@ -174,3 +175,20 @@ def test_fp16_on_the_gpu(tmp_path):
     assert lines(tmp_path)[-1]["loss/total"] < lines(tmp_path)[0]["loss/total"]
     state = read_checkpoint(tmp_path / "model_final.pth")
     assert state["scaler"]["scale"] == trainer.scaler.get_scale()
+
+
+def test_copies_of_buffers():
+    model = FakeModel()
+    model.register_buffer("queue", torch.arange(3))
+    model.register_buffer("nothing", None)
+    copies = BufferCopies(model)
+    for queue in (model.queue, torch.arange(10, 15)):  # a hook may put another in its place between two steps
+        model.queue = queue
+        before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        copies.keep()
+        for buffer in model.buffers():
+            buffer.add_(1)
+        copies.put_back()
+        found = dict(model.named_buffers())
+        assert found.keys() == before.keys() and len(found) == 4
+        assert all(torch.equal(found[name], value) for name, value in before.items())
