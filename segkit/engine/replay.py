@@ -87,5 +87,5 @@ def _losses(model: nn.Module, batch: Any, content: dict[str, Any], part: int, de
     culprit = first_not_finite(model, lambda: batch_losses(model, batch, **settings))
     if culprit is not None:
         logger.warning("%s", culprit)
-    with torch.no_grad():
-        return {name: float(loss) for name, loss in batch_losses(model, batch, **settings).items()}
+    # With a graph, as in training: without one the proposal network rounds otherwise.
+    return {name: loss.item() for name, loss in batch_losses(model, batch, **settings).items()}
