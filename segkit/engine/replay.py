@@ -87,5 +87,5 @@ def _losses(model: nn.Module, batch: Any, content: dict[str, Any], part: int, de
     culprit = first_not_finite(model, lambda: batch_losses(model, batch, **settings))
     if culprit is not None:
         logger.warning("%s", culprit)
-    # With a graph, as in the run: without one some convolutions take another kernel, which may round otherwise.
-    return {name: float(loss.detach()) for name, loss in batch_losses(model, batch, **settings).items()}
+    # With a graph, as in training: without one the proposal network rounds otherwise.
+    return {name: loss.item() for name, loss in batch_losses(model, batch, **settings).items()}

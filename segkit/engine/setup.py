@@ -11,31 +11,18 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import nn
 
 from segkit.config.schema import Config
+from segkit.engine.build_trainer import build_early_stopping, build_evaluators, build_trainer
 from segkit.engine.changes import changes_table, check_classes, config_changes
-from segkit.engine.checkpoint import METRICS, find_last_checkpoint, newest_good_checkpoint, read_checkpoint, restore
-from segkit.engine.environment import (
-    environment_table,
-    nondeterminism_told,
-    seed_everything,
-)
-from segkit.engine.hooks.chosen_metric import choose_metric
-from segkit.engine.hooks.defaults import build_default_hooks
-from segkit.engine.hooks.early_stopping import EarlyStopping
+from segkit.engine.checkpoint import METRICS, newest_good_checkpoint, read_checkpoint
+from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
+from segkit.engine.evaluate_only import evaluate_only
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.parameters import build_optimizer, freeze
-from segkit.engine.precision import autocast, check_precision, choose_device
-from segkit.engine.report import count_parameters, draw_pictures, parameter_table
-from segkit.engine.run_data import (
-    RunData,
-    build_data,
-    check_something_to_evaluate_on,
-    checkpoint_labels,
-    train_loader,
-    val_loader,
-)
+from segkit.engine.precision import check_precision, choose_device
+from segkit.engine.prepare_model import prepare_model
+from segkit.engine.report import draw_pictures
+from segkit.engine.run_data import build_data, val_loader
 from segkit.engine.run_folder import (
     full_disk_told,
     lock_folder,
@@ -44,16 +31,19 @@ from segkit.engine.run_folder import (
     refuse_earlier_run,
     set_aside_earlier_run,
 )
-from segkit.engine.trainer import Trainer
-from segkit.evaluation import evaluate, metrics_table
-from segkit.modeling.build import build_model
-from segkit.modeling.weights.loading import load_checkpoint
-from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
 
+__all__ = [
+    "build_early_stopping",
+    "build_evaluators",
+    "build_trainer",
+    "checkpoint_to_resume",
+    "prepare_model",
+    "train",
+]
 logger = logging.getLogger(__name__)
 
 
@@ -101,7 +91,7 @@ def train(
     with distributed.process_group(device), full_disk_told(folder), nondeterminism_told():
         if eval_only:
             _set_up(cfg, folder, device)
-            return _evaluate_only(cfg, device, folder, weights)
+            return evaluate_only(cfg, device, folder, weights)
         with lock_folder(folder) if distributed.is_main() else nullcontext():
             if distributed.is_main() and not resume and not restart:
                 refuse_earlier_run(folder)
@@ -172,160 +162,6 @@ def checkpoint_to_resume(folder: Path) -> tuple[Path | None, dict[str, Any] | No
     if found is None and path is not None:
         found = path, read_checkpoint(path)
     return found or (None, None)
-
-
-def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
-    """The model on its device, with ``train.init_weights`` unless a checkpoint will follow.
-
-    Raises:
-        SegkitError: it has more parameters than ``train.max_parameters``.
-    """
-    model = build_model(cfg, len(data.classes))
-    model.classes = list(data.classes)  # type: ignore[assignment]
-    total, _ = count_parameters(model)
-    limit = cfg.train.max_parameters
-    if limit is not None and total > limit:
-        raise SegkitError(
-            f"train.max_parameters: the model has {total:,} parameters, at most {limit:,} are allowed",
-            key="train.max_parameters",
-            value=total,
-        )
-    if initialize and cfg.train.init_weights is not None:
-        load_checkpoint(model, cfg.train.init_weights, on_mismatch="reinitialize")
-    freeze(model, cfg.solver.parameters)
-    logger.info("model %s\n%s", cfg.model["name"], parameter_table(model))
-    return model.to(device)
-
-
-def build_trainer(
-    cfg: Config,
-    model: nn.Module,
-    data: RunData,
-    device: torch.device,
-    *,
-    state: dict[str, Any] | None = None,
-    resume_command: str | None = None,
-) -> Trainer:
-    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it."""
-    assert data.train is not None
-    optimizer = build_optimizer(cfg, model)
-    schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
-    loader = train_loader(cfg, data.train, device, start_iteration=state["iteration"] if state else 0)
-    epoch = loader.iterations_per_epoch
-    train_cfg = cfg.train
-    extra = [
-        HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
-    ]
-    evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
-    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
-    hooks = build_default_hooks(
-        log_period=train_cfg.log_period,
-        checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
-        keep_checkpoints=train_cfg.keep_checkpoints,
-        keep_every=train_cfg.keep_every.iterations(epoch),
-        val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
-        evaluators=evaluators,
-        eval_period=train_cfg.eval_period.iterations(epoch),
-        eval_losses=train_cfg.eval_losses,
-        best_metric=best_metric,
-        best_min_gain=train_cfg.best_min_gain,
-        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
-        classes=data.classes,
-        extra=extra,
-        resume_command=resume_command,
-    )
-    trainer = Trainer(
-        model,
-        optimizer,
-        schedule,
-        loader,
-        max_iterations=train_cfg.total_iterations(epoch),
-        iterations_per_epoch=epoch,
-        output_dir=cfg.output_dir,
-        device=device,
-        accumulate=train_cfg.accumulate,
-        precision=train_cfg.precision,
-        clip_norm=cfg.solver.clip_norm,
-        clip_value=cfg.solver.clip_value,
-        ema_decay=train_cfg.ema_decay,
-        # Except on the CPU a look waits, as a write does.
-        check_period=1 if device.type == "cpu" or train_cfg.skip_nonfinite else train_cfg.log_period,
-        max_skipped=train_cfg.skip_nonfinite,
-        seed=train_cfg.seed,
-        hooks=hooks,
-        about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
-    )
-    if state is not None:
-        restore(trainer, state)
-    return trainer
-
-
-def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -> EarlyStopping | None:
-    """The hook of ``train.early_stopping``; None where it is null.
-
-    Args:
-        best_metric: what has to gain where no other metric is named.
-    Raises:
-        SegkitError: nothing is evaluated, or not that metric.
-    """
-    settings, metric = cfg.train.early_stopping, best_metric
-    if settings is None:
-        return None
-    if cfg.data.val is None:
-        raise SegkitError(
-            "train.early_stopping: data.val is null, so nothing is evaluated; set train.early_stopping=null",
-            key="train.early_stopping",
-        )
-    if settings.metric is not None:
-        key = "train.early_stopping.metric"
-        metric = choose_metric(settings.metric, evaluators, losses=cfg.train.eval_losses, key=key)
-    return EarlyStopping(metric, patience=settings.patience, min_gain=settings.min_gain)
-
-
-def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
-    """The evaluators of ``cfg``, which write their files to ``inference/``."""
-    runtime = {
-        "classes": data.classes,
-        "category_ids": data.category_ids,
-        "max_detections": model.detections_per_image,
-        "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
-        "class_agnostic": getattr(model, "class_agnostic", False),
-        "predicts_masks": getattr(model, "predicts_masks", True),
-    }
-    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
-
-
-def _evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str | None) -> dict[str, float]:
-    check_something_to_evaluate_on(cfg)
-    path = weights or _weights_to_evaluate(cfg, folder)
-    with distributed.leader_first():
-        classes, category_ids = checkpoint_labels(path)
-        data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
-        assert data.val is not None
-        model = prepare_model(cfg, data, device, initialize=False)
-        logger.info("evaluating %s", path)
-        load_checkpoint(model, path)
-    evaluators = build_evaluators(cfg, model, data)
-    loader = val_loader(cfg, data.val, device)
-    context = autocast(cfg.train.precision, device)
-    metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses)
-    if not distributed.is_main():
-        return metrics
-    logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
-    loader = val_loader(cfg, data.val, device, whole=True)
-    draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder / "inference", context=context)
-    logger.info("results and pictures are in %s", folder / "inference")
-    return metrics
-
-
-def _weights_to_evaluate(cfg: Config, folder: Path) -> str:
-    candidates = [folder / "model_best.pth", folder / "model_final.pth", find_last_checkpoint(folder)]
-    for path in candidates:
-        if path is not None and path.is_file():
-            return str(path)
-    if cfg.train.init_weights is not None:
-        return cfg.train.init_weights
-    raise SegkitError(f"--eval-only: there is no checkpoint in {folder}; give one with --weights FILE")
 
 
 def _say_where(folder: Path, device: torch.device, seconds: float) -> None:

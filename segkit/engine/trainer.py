@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from segkit.engine.averaging import AveragedWeights
+from segkit.engine.buffers import BufferCopies
+from segkit.engine.hook_calls import call_after_step, named_hooks, tell_of_end
 from segkit.engine.interrupt import delayed_interrupt, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
-from segkit.engine.nonfinite import are_finite, explain_late, leave_out
+from segkit.engine.nonfinite import explain_late
 from segkit.engine.precision import autocast
-from segkit.engine.step import BufferCopies, batch_losses, compute_gradients
+from segkit.engine.run_step import run_step
+from segkit.engine.step import batch_losses
+from segkit.engine.step_batches import step_batches
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
@@ -26,8 +28,6 @@ from segkit.utils.errors import RunInterrupted
 
 if TYPE_CHECKING:
     from segkit.engine.hooks.base import Hook
-
-logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -135,10 +135,10 @@ class Trainer:
         self.evaluated_at: int | None = None
         self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
         self.sound = True  # False while a step is half taken
-        self._buffers = BufferCopies(model)
+        self.buffers = BufferCopies(model)
         self._stopping = False
         self._stopped_together = False  # whether all processes end after the same step
-        self._read = False  # whether the present hook has read the metrics
+        self.line_read = False  # whether the present hook has read the metrics
 
     @property
     def epoch(self) -> int:
@@ -162,7 +162,7 @@ class Trainer:
                 with nullcontext() if distributed.is_main() else delayed_interrupt() as held:
                     self._run(check_signals, held or (lambda: False))
             except BaseException as error:
-                self._tell_hooks(error)
+                tell_of_end(self, error)
                 if self._stopped_together:
                     distributed.barrier()  # or a launcher ends the one that saves when the first one ends
                 raise
@@ -170,68 +170,27 @@ class Trainer:
     def _run(self, check_signals: Callable[[], None], held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
-        self._call_pending()  # where a run was interrupted between a step and the next
-        for batches in self._steps():
+        call_after_step(self)  # where a run was interrupted between a step and the next
+        for batches in step_batches(self):
             for hook in self.hooks:
                 hook.before_step(self)
             with delayed_interrupt() as interrupted:
                 self.run_step(batches)
                 self._stop_together(interrupted() or held())
-            self._call_pending()
+            call_after_step(self)
             check_signals()
         for hook in self.hooks:
             hook.after_train(self)
 
     def run_step(self, batches: Iterable[Any]) -> None:
         """Forward and backward with each of the step's batches, then the optimizer's step."""
-        self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may look at the gradients
-        self.batches = []
-        self._buffers.keep()
-        try:
-            values = compute_gradients(self, batches)
-            counts = self._data_counts()
-            looked_at = (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled()
-            skip = looked_at and not are_finite(values)  # fp16's scaler leaves bad steps out itself
-            if skip:
-                self._buffers.put_back()
-                leave_out(self, values)
-        except BaseException:
-            self._buffers.put_back()
-            raise
-        with delayed_interrupt():
-            self.sound = False
-            if skip:
-                self._buffers.put_back()  # once more: to name the layer, the forward pass was repeated
-                self.skipped += 1
-            else:
-                self._update(values)
-            self.iteration += 1
-            self.pending = list(self.named_hooks())  # here: a Ctrl-C is raised at the end of this block
-            self.sound = True
-            self.losses = {name.removeprefix("loss/"): v for name, v in values.items() if name.startswith("loss/")}
-            self.metrics.count("skipped_steps", int(skip))
-            for name, number in counts.items():
-                self.metrics.count(name, number)
-
-    def _data_counts(self) -> dict[str, int]:
-        """What reading and transforms did to the step's objects and images, in all processes."""
-        samples = [sample for batch in self.batches for sample in getattr(batch, "samples", ())]
-        counts = {f"data/{name}": sum(getattr(s, name) for s in samples) for name in ("dropped", "rescued")}
-        counts["data/skipped"] = sum(len(sample.skipped) for sample in samples)
-        return dict(zip(counts, distributed.sum_numbers(list(counts.values())), strict=True))
+        run_step(self, batches)
 
     def _stop_together(self, interrupted: bool) -> None:
         """Ends the run in all processes where a signal came to one of them during the step."""
         if distributed.world_size() > 1 and any(distributed.sum_numbers([interrupted])):
             self._stopped_together = True
             raise RunInterrupted(signal.SIGTERM)
-
-    def _update(self, values: Mapping[str, Tensor]) -> None:
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        if self.averaged is not None:
-            self.averaged.update(torch.isfinite(values["grad_norm"]) if self.scaler.is_enabled() else None)
-        self.metrics.add(values)
 
     def batch_losses(self, batch: Any, step: int, part: int) -> dict[str, Tensor]:
         """The losses of batch number ``part`` of step number ``step`` (both from 0), which is on the device."""
@@ -252,7 +211,7 @@ class Trainer:
         """
         epoch = self.iteration / self.iterations_per_epoch
         record = {"iteration": self.iteration, "epoch": epoch, **self._explained(self.metrics.peek)}
-        self._read = True
+        self.line_read = True
         return record
 
     def check_metrics(self) -> dict[str, float]:
@@ -277,55 +236,11 @@ class Trainer:
         return self._stopping or self.iteration >= self.max_iterations
 
     def named_hooks(self) -> dict[str, Hook]:
-        """The hooks by class name, with ``#2`` for the second of a class: how checkpoints tell them apart."""
-        named: dict[str, Hook] = {}
-        counts: dict[str, int] = {}
-        for hook in self.hooks:
-            name = type(hook).__name__
-            counts[name] = counts.get(name, 0) + 1
-            named[name if counts[name] == 1 else f"{name}#{counts[name]}"] = hook
-        return named
-
-    def _steps(self) -> Iterator[Iterator[Any]]:
-        """Each step's batches until the run is at its end: the first is there, the others are loaded when asked for."""
-        if self.done:
-            return
-        loader = iter(self.loader)
-
-        def load() -> Any:
-            started = time.perf_counter()
-            batch = next(loader, None)
-            assert batch is not None, "the training loader must not end"
-            self.data_time += time.perf_counter() - started
-            return batch
-
-        while not self.done:
-            self.data_time = 0.0
-            first = load()
-            yield (first if part == 0 else load() for part in range(self.accumulate))
-            self.batch, self.batches = None, []
-
-    def _call_pending(self) -> None:
-        for name, hook in self.named_hooks().items():
-            if name in self.pending:
-                self._read = False
-                hook.after_step(self)
-                if not self._read:
-                    self.pending.remove(name)
-                    continue
-                with delayed_interrupt():  # a line is forgotten if and only if its hook will not run again
-                    self.pending.remove(name)
-                    self.metrics.clear()
+        """The hooks by the names that checkpoints have for them."""
+        return named_hooks(self.hooks)
 
     def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:
         try:
             return look(self.iteration)
         except DivergedError as error:
             raise explain_late(self, error) from error
-
-    def _tell_hooks(self, error: BaseException) -> None:
-        for hook in reversed(self.hooks):  # saving first, in case that a hook fails or takes long
-            try:
-                hook.on_exception(self, error)
-            except Exception:  # the first error is the one to be raised; this one is told
-                logger.exception("%s failed while the run was ending with %r", type(hook).__name__, error)

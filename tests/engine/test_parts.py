@@ -219,7 +219,7 @@ def timed_run(folder, clock, state=None):
 
 def test_timer(tmp_path, monkeypatch):
     clock = Clock()
-    for module in ("trainer", "hooks.timer"):
+    for module in ("step_batches", "hooks.timer"):
         monkeypatch.setattr(f"segkit.engine.{module}.time", clock)
     records = timed_run(tmp_path, clock)
     assert [r["iteration"] for r in records] == [1, 3, 6, 9, 12]

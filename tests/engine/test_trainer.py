@@ -5,9 +5,9 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 from torch import nn
 
+from segkit.engine.buffers import BufferCopies
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import Hook
-from segkit.engine.step import BufferCopies
 from segkit.utils.errors import SegkitError
 
 

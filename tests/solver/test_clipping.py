@@ -37,10 +37,21 @@ def test_both_bounds_hold():
     assert math.hypot(*flat(found)) == pytest.approx(1.0, rel=1e-3) and max(map(abs, flat(found))) <= 2
 
 
-def test_it_equals_torchs():
-    ours, theirs = parameters([3.0, 4.0], [7.0]), parameters([3.0, 4.0], [7.0])
-    norm = nn.utils.clip_grad_norm_(theirs, 1.0)
-    assert torch.equal(clip_gradients(ours, max_norm=1.0), norm) and flat(ours) == flat(theirs)
+@pytest.mark.parametrize("max_value", [None, 0.1])
+def test_it_equals_torchs_to_the_bit(max_value):
+    torch.manual_seed(1)
+    gradients = [torch.randn(size).tolist() for size in (1, 3, 8, 40, 1000)]
+    ours, theirs = parameters(*gradients), parameters(*gradients)
+    norm = nn.utils.get_total_norm([p.grad for p in theirs[:-1]])
+    if max_value is not None:
+        nn.utils.clip_grad_value_(theirs, max_value)
+    nn.utils.clip_grad_norm_(theirs, 1.0)
+    assert torch.equal(clip_gradients(ours, max_norm=1.0, max_value=max_value), norm)
+    assert flat(ours) == flat(theirs)
+
+
+def test_no_gradient_at_all():
+    assert clip_gradients(parameters(), max_norm=1.0, max_value=1.0) == 0
 
 
 @pytest.mark.parametrize("bad", [math.inf, math.nan])

@@ -1,0 +1,70 @@
+"""The keys under ``data``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from segkit.config.help import Help
+from segkit.config.spec import Spec
+from segkit.config.typecheck import Bounds
+from segkit.registry import DATASET_FORMAT_REGISTRY, SAMPLER_REGISTRY, TRANSFORM_REGISTRY, Slot, SlotList
+
+
+def _specs(*specs: Spec) -> Any:
+    return field(default_factory=lambda: specs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """``data.val``: a part of the training data set, which then does not train."""
+
+    from_train: Annotated[float, Bounds(0, 1, True, True), Help("fraction of the training images that validate")]
+    seed: Annotated[int, Bounds(0), Help("seed of the split")] = 42
+    stratify: Annotated[bool, Help("give both parts each class in proportion")] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """``data``: what is read, how it is transformed and batched."""
+
+    train: Annotated[
+        Spec, Slot(DATASET_FORMAT_REGISTRY), Help("training data set: {format: label_map, root: DIR}, ...")
+    ]
+    val: Annotated[
+        Spec | SplitConfig | None,
+        Slot(DATASET_FORMAT_REGISTRY),
+        Help("validation: a data set, {from_train: 0.1}, or null: all data trains, no evaluation, no best checkpoint"),
+    ] = None
+    classes: Annotated[
+        tuple[str, ...] | None, Help("class names in label order; null: read from the data. The saved config has them")
+    ] = None
+    train_transforms: Annotated[
+        tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
+    ] = _specs(
+        Spec(name="RandomHorizontalFlip", p=0.5),
+        Spec(name="ResizeShortestEdge", sizes=[800], max_size=1333),
+    )
+    test_transforms: Annotated[
+        tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms for evaluation and prediction, in order")
+    ] = _specs(Spec(name="ResizeShortestEdge", sizes=[800], max_size=1333))
+    batch_size: Annotated[
+        int, Bounds(1), Help("training images a batch, over all processes; a step takes train.accumulate batches")
+    ] = 4
+    test_batch_size: Annotated[int, Bounds(1), Help("images a step of evaluation")] = 1
+    num_workers: Annotated[
+        int, Bounds(0), Help("loader processes; their number changes speed only, never the batches")
+    ] = 2
+    unreadable: Annotated[
+        Literal["stop", "skip"],
+        Help(
+            "a training image that cannot be read: stop with its name, or take the next one in its place and count it"
+        ),
+    ] = "stop"
+    sampler: Annotated[Spec, Slot(SAMPLER_REGISTRY), Help("which training images make an epoch, in which order")] = (
+        field(default_factory=lambda: Spec(name="ShuffleSampler"))
+    )
+    aspect_ratio_grouping: Annotated[
+        bool,
+        Help("wide and high images in different batches: less padding where transforms keep the images' shapes"),
+    ] = False

@@ -1,0 +1,118 @@
+"""The trainer of a configuration, with its loaders, optimizer, schedule and hooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.config.schema import Config
+from segkit.engine.checkpoint import restore
+from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.defaults import build_default_hooks
+from segkit.engine.hooks.early_stopping import EarlyStopping
+from segkit.engine.parameters import build_optimizer
+from segkit.engine.run_data import RunData, train_loader, val_loader
+from segkit.engine.trainer import Trainer
+from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
+from segkit.utils.errors import SegkitError
+
+
+def build_trainer(
+    cfg: Config,
+    model: nn.Module,
+    data: RunData,
+    device: torch.device,
+    *,
+    state: dict[str, Any] | None = None,
+    resume_command: str | None = None,
+) -> Trainer:
+    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it."""
+    assert data.train is not None
+    optimizer = build_optimizer(cfg, model)
+    schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
+    loader = train_loader(cfg, data.train, device, start_iteration=state["iteration"] if state else 0)
+    epoch = loader.iterations_per_epoch
+    train_cfg = cfg.train
+    extra = [
+        HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
+    ]
+    evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
+    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
+    hooks = build_default_hooks(
+        log_period=train_cfg.log_period,
+        checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
+        keep_checkpoints=train_cfg.keep_checkpoints,
+        keep_every=train_cfg.keep_every.iterations(epoch),
+        val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
+        evaluators=evaluators,
+        eval_period=train_cfg.eval_period.iterations(epoch),
+        eval_losses=train_cfg.eval_losses,
+        best_metric=best_metric,
+        best_min_gain=train_cfg.best_min_gain,
+        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
+        classes=data.classes,
+        extra=extra,
+        resume_command=resume_command,
+    )
+    trainer = Trainer(
+        model,
+        optimizer,
+        schedule,
+        loader,
+        max_iterations=train_cfg.total_iterations(epoch),
+        iterations_per_epoch=epoch,
+        output_dir=cfg.output_dir,
+        device=device,
+        accumulate=train_cfg.accumulate,
+        precision=train_cfg.precision,
+        clip_norm=cfg.solver.clip_norm,
+        clip_value=cfg.solver.clip_value,
+        ema_decay=train_cfg.ema_decay,
+        # Except on the CPU a look waits, as a write does.
+        check_period=1 if device.type == "cpu" or train_cfg.skip_nonfinite else train_cfg.log_period,
+        max_skipped=train_cfg.skip_nonfinite,
+        seed=train_cfg.seed,
+        hooks=hooks,
+        about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
+    )
+    if state is not None:
+        restore(trainer, state)
+    return trainer
+
+
+def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -> EarlyStopping | None:
+    """The hook of ``train.early_stopping``; None where it is null.
+
+    Args:
+        best_metric: what has to gain where no other metric is named.
+    Raises:
+        SegkitError: nothing is evaluated, or not that metric.
+    """
+    settings, metric = cfg.train.early_stopping, best_metric
+    if settings is None:
+        return None
+    if cfg.data.val is None:
+        raise SegkitError(
+            "train.early_stopping: data.val is null, so nothing is evaluated; set train.early_stopping=null",
+            key="train.early_stopping",
+        )
+    if settings.metric is not None:
+        key = "train.early_stopping.metric"
+        metric = choose_metric(settings.metric, evaluators, losses=cfg.train.eval_losses, key=key)
+    return EarlyStopping(metric, patience=settings.patience, min_gain=settings.min_gain)
+
+
+def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
+    """The evaluators of ``cfg``, which write their files to ``inference/``."""
+    runtime = {
+        "classes": data.classes,
+        "category_ids": data.category_ids,
+        "max_detections": model.detections_per_image,
+        "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
+        "class_agnostic": getattr(model, "class_agnostic", False),
+        "predicts_masks": getattr(model, "predicts_masks", True),
+    }
+    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
