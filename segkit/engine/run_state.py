@@ -83,6 +83,17 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
             hooks[name].load_state_dict(hook_state)
         else:
             logger.warning("the checkpoint has the state of a hook %s, which this run does not have", name)
+    if distributed.is_main():
+        _tell_what_changed(trainer, state)
+    trainer.iteration = state["iteration"]
+    trainer.pending = list(state["pending"])
+    trainer.metrics.load_state_dict(state["metrics"], trainer.device)
+    trainer.evaluation, trainer.evaluated_at = dict(state["evaluation"]), state["evaluated_at"]
+    set_rng_state(state["rng"])
+
+
+def _tell_what_changed(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Of what is no key of the configuration."""
     processes = distributed.world_size()
     if (before := state.get("processes", processes)) != processes:
         logger.warning(
@@ -93,11 +104,6 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for key, value in state["schedule"].items():
         if (now := getattr(trainer, key)) != value:
             logger.warning("%s was %s when the checkpoint was written and is %s now", key, value, now)
-    trainer.iteration = state["iteration"]
-    trainer.pending = list(state["pending"])
-    trainer.metrics.load_state_dict(state["metrics"], trainer.device)
-    trainer.evaluation, trainer.evaluated_at = dict(state["evaluation"]), state["evaluated_at"]
-    set_rng_state(state["rng"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:

@@ -122,7 +122,8 @@ def _train(
         check_classes(state, data.classes, last)
     cfg = cfg.with_values({"data.classes": data.classes})
     if state is not None and (changes := config_changes(state.get("config", {}), cfg.to_dict())):
-        logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
+        if distributed.is_main():  # it holds for all
+            logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
         state = without_incomparable(state, changes)
     with distributed.leader_first():
         model = prepare_model(cfg, data, device, initialize=state is None)
