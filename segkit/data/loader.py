@@ -68,6 +68,10 @@ class TrainLoader(Loader):
                     logger.warning("%s; skipped (data.unreadable)", problem)
             yield batch
 
+    def start_at(self, iteration: int) -> None:
+        """The next ``iter`` starts there."""
+        self.start_iteration = self._batches.start_iteration = iteration
+
     def batches_at(self, iteration: int) -> list[Batch]:
         """One iteration's batches, loaded in this process: to look at them once more."""
         items = self._loader.dataset

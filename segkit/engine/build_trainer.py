@@ -10,6 +10,7 @@ from torch import nn
 
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import restore
+from segkit.engine.epoch_shift import epoch_shift
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.early_stopping import EarlyStopping
@@ -33,9 +34,12 @@ def build_trainer(
     assert data.train is not None
     optimizer = build_optimizer(cfg, model)
     schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
-    loader = train_loader(cfg, data.train, device, start_iteration=state["iteration"] if state else 0)
+    loader = train_loader(cfg, data.train, device)
     epoch = loader.iterations_per_epoch
     train_cfg = cfg.train
+    shift = epoch_shift(state, epoch, in_epochs=train_cfg.epochs is not None)
+    if state is not None:
+        loader.start_at(state["iteration"] + shift)
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
@@ -62,8 +66,9 @@ def build_trainer(
         optimizer,
         schedule,
         loader,
-        max_iterations=train_cfg.total_iterations(epoch),
+        max_iterations=train_cfg.total_iterations(epoch) - shift,
         iterations_per_epoch=epoch,
+        epoch_shift=shift,
         output_dir=cfg.output_dir,
         device=device,
         accumulate=train_cfg.accumulate,

@@ -16,22 +16,32 @@ NO_CHANGE = "changes nothing of what is learnt"
 MEANINGS = (
     (r"output_dir", "the run goes on here; what the other folder holds stays there"),
     (r"data\.(train|val)\.category_ids", "results carry these ids from here on"),
-    (r"data\.train", "the steps to come learn from this data; an epoch is counted in its images"),
-    (r"data\.val", "evaluations from here on are of this data: compare them with earlier ones with care"),
-    (r"data\.batch_size", "the steps to come are of this many images; iterations count on, so epochs are renumbered"),
+    (
+        r"data\.train",
+        "the steps to come learn from this data; epochs done stay done, the next is counted in its images",
+    ),
+    (r"data\.val", "evaluations from here on are of this data; the next is the first to be compared for the best"),
+    (
+        r"data\.batch_size",
+        "holds for the steps to come; with train.epochs, epochs done stay done; with train.iterations, steps",
+    ),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", "holds for the steps to come"),
-    (r"data\.(test_transforms|test_batch_size)", "holds for the evaluations to come"),
+    (r"data\.test_transforms", "holds for the evaluations to come; the next is the first to be compared for the best"),
+    (r"data\.test_batch_size", "holds for the evaluations to come"),
     (r"data\.num_workers", NO_CHANGE),
     (r"model\.", "the weights go on in a model built like this"),
     (r"solver\.optimizer\.lr", "the schedule scales this rate from the next step on"),
-    (r"solver\.optimizer\.name", "another optimizer: its state must fit the checkpoint's"),
-    (r"solver\.optimizer", "holds from the next step on; momenta are kept"),
+    (r"solver\.optimizer\.name", "another optimizer begins anew, without moments"),
+    (r"solver\.optimizer", "holds from the next step on"),
     (r"solver\.schedule", "the rate goes on where this schedule is at the present iteration"),
     (r"solver\.base_batch_size", "the rates are scaled anew from the next step on"),
-    (r"solver\.(layer_decay|parameters)", "the groups are made anew; each parameter keeps its momenta"),
+    (r"solver\.(layer_decay|parameters)", "the groups are made anew; each parameter keeps its moments"),
     (r"solver\.clip_(norm|value)", "holds for the steps to come"),
-    (r"train\.accumulate", "the steps to come are of this many batches; iterations count on, so epochs are renumbered"),
-    (r"train\.ema_decay", "the average goes on at this rate; a new one begins with the present weights"),
+    (
+        r"train\.accumulate",
+        "holds for the steps to come; with train.epochs, epochs done stay done; with train.iterations, steps",
+    ),
+    (r"train\.ema_decay", "the average goes on at this rate; a new one begins with the present weights; null ends it"),
     (r"train\.skip_nonfinite", "holds for the steps to come; those left out before count"),
     (r"train\.(best_min_gain|early_stopping)", "holds for the evaluations to come"),
     (r"train\.(epochs|iterations)", "the end moves; a schedule that ends with the run is where the new length has it"),
@@ -41,10 +51,13 @@ MEANINGS = (
     (r"train\.(eval_period|eval_losses)", "holds for the evaluations to come"),
     (r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters)", NO_CHANGE),
     (r"train\.init_weights", "is not looked at: the weights are the checkpoint's"),
-    (r"(predict|evaluators)", "holds for the evaluations and pictures to come"),
+    (r"predict", "holds for the pictures to come"),
+    (r"evaluators", "holds for the evaluations to come; the next is the first to be compared for the best"),
     (r"hooks", "hooks that are new begin anew, those that are gone are forgotten"),
     (r"imports(_from)?", "other modules are imported"),
 )
+_MEASURES = re.compile(r"(data\.val|data\.test_transforms|evaluators)(\.|$)")
+_COMPARING = ("BestCheckpoint", "EarlyStopping")  # hooks that keep the best value so far
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,13 @@ def changes_table(changes: Sequence[Change]) -> str:
     """A line a change."""
     rows = [(change.key, _short(change.was), _short(change.now), change.meaning) for change in changes]
     return tabulate(rows, headers=["key", "was", "is", "what that means"], disable_numparse=True)
+
+
+def without_incomparable(state: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+    """A checkpoint's state that holds no best value so far where evaluations measure something else now."""
+    if not any(_MEASURES.match(change.key) for change in changes):
+        return dict(state)
+    return {**state, "hooks": {name: kept for name, kept in state["hooks"].items() if name not in _COMPARING}}
 
 
 def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: object) -> None:

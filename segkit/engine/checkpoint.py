@@ -11,12 +11,15 @@ classes         class names, by label
 category_ids    the ids that the data set's files have for them
 iteration       steps done
 optimizer       the optimizer's state dict
+optimizer_class its class, whose state that is
 schedule        max_iterations and iterations_per_epoch, from which a schedule works (it has no state of its own)
+epoch_shift     what is added to iteration for epochs, schedule and loader, see epoch_shift.py
 scaler          the loss scaler's state dict (fp16)
 hooks           the hooks' state by name
 pending         hooks that had still to run for this iteration, where the run was interrupted between two steps
 metrics         what had been measured and not yet written
 evaluation      the last evaluation's metrics
+processes       how many trained together
 rng             states of the global random generators: torch, cuda, numpy, python
 version         of this layout
 ==============  ====================================================================================================
@@ -26,26 +29,36 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from segkit.engine.averaging import restore_average
-from segkit.engine.rng import rng_state, set_rng_state
-from segkit.engine.trainer import Trainer
-from segkit.solver.parameter_groups import reordered_state
+from segkit.engine.plain_values import check_plain
+from segkit.engine.run_state import restore, training_state
 from segkit.utils.archives import damage
 from segkit.utils.atomic import atomic_write, sync_file
 from segkit.utils.errors import SegkitError
 
+__all__ = [
+    "LAST",
+    "METRICS",
+    "find_last_checkpoint",
+    "last_good",
+    "name_last_checkpoint",
+    "newest_good_checkpoint",
+    "periodic_name",
+    "read_checkpoint",
+    "restore",
+    "save_checkpoint",
+    "superseded",
+    "training_state",
+]
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
 METRICS = "metrics.json"
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
-_PLAIN = (torch.Tensor, str, bytes, int, float, bool, type(None))
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -57,7 +70,7 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
         TypeError: something in it is neither a tensor nor a plain value; the message says where.
         SegkitError: the disk is full, or does not take it for another reason; the last good checkpoint is named.
     """
-    _check_plain(state, "checkpoint")
+    check_plain(state, "checkpoint")
     try:
         sync_file(Path(path).with_name(METRICS))
         with atomic_write(path) as temporary:
@@ -154,101 +167,7 @@ def last_good(output_dir: Path) -> str:
     return "; there is no checkpoint yet" if last is None else f"; the last good checkpoint is {last}"
 
 
-def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
-    """Everything a run is, as :func:`save_checkpoint` takes it.
-
-    Args:
-        pending: the hooks that have still to run for this iteration.
-        rescue: leave out the state of a hook that fails to give it, and say so in the log, rather than lose the run.
-    """
-    states: dict[str, dict[str, Any]] = {}
-    for name, hook in trainer.named_hooks().items():
-        try:
-            states[name] = hook.state_dict()
-            _check_plain(states[name], f"checkpoint['hooks'][{name!r}]")
-        except Exception as error:
-            if not rescue:
-                raise
-            states[name] = {}
-            logger.error("the state of %s is not saved: %s: %s", name, type(error).__name__, error)
-    return {
-        "version": 1,
-        **trainer.about,
-        "model": dict(trainer.averaged.model_state() if trainer.averaged else trainer.model.state_dict()),
-        "averaged": trainer.averaged.state_dict() if trainer.averaged else None,
-        "skipped": trainer.skipped,
-        "iteration": trainer.iteration,
-        "optimizer": trainer.optimizer.state_dict(),
-        "schedule": {
-            "max_iterations": trainer.max_iterations,
-            "iterations_per_epoch": trainer.iterations_per_epoch,
-        },
-        "scaler": trainer.scaler.state_dict(),
-        "hooks": {name: state for name, state in states.items() if state},
-        "pending": list(pending),
-        "metrics": trainer.metrics.state_dict(),
-        "evaluation": dict(trainer.evaluation),
-        "evaluated_at": trainer.evaluated_at,
-        "rng": rng_state(),
-    }
-
-
-def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
-    """Puts a run back where ``state`` was taken; its next step is the one that would have followed.
-
-    The optimizer's hyperparameters stay those of the present configuration: a resumed run obeys what it is told now.
-    """
-    try:
-        trainer.model.load_state_dict(state["model"])
-    except RuntimeError as error:
-        raise SegkitError(
-            f"the checkpoint is of another model than the configuration's, so it cannot be resumed; {error}"
-        ) from error
-    restore_average(trainer.model, trainer.averaged, state.get("averaged"))
-    trainer.skipped = state.get("skipped", 0)
-    groups = trainer.optimizer.param_groups
-    hyper = [{key: value for key, value in group.items() if key != "params"} for group in groups]
-    try:
-        trainer.optimizer.load_state_dict(reordered_state(state["optimizer"], trainer.optimizer))
-    except ValueError as error:
-        raise SegkitError(
-            f"the checkpoint's optimizer does not fit this run's ({error}): what trains has changed since. "
-            "To start anew from its weights, set train.init_weights to it"
-        ) from error
-    for group, values in zip(trainer.optimizer.param_groups, hyper, strict=True):
-        group.update(values)
-    if state["scaler"] and trainer.scaler.is_enabled():
-        trainer.scaler.load_state_dict(state["scaler"])
-    hooks = trainer.named_hooks()
-    for name, hook_state in state["hooks"].items():
-        if name in hooks:
-            hooks[name].load_state_dict(hook_state)
-        else:
-            logger.warning("the checkpoint has the state of a hook %s, which this run does not have", name)
-    for key, value in state["schedule"].items():
-        if (now := getattr(trainer, key)) != value:
-            logger.warning("%s was %s when the checkpoint was written and is %s now", key, value, now)
-    trainer.iteration = state["iteration"]
-    trainer.pending = list(state["pending"])
-    trainer.metrics.load_state_dict(state["metrics"], trainer.device)
-    trainer.evaluation, trainer.evaluated_at = dict(state["evaluation"]), state["evaluated_at"]
-    set_rng_state(state["rng"])
-
-
 def _reason(error: BaseException) -> str:
     """The first line of what an error says."""
     told = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return re.sub(r"^\[enforce fail at .*?\] \. ", "", told.splitlines()[0])  # a place in torch's own source
-
-
-def _check_plain(value: object, path: str) -> None:
-    """TypeError where torch's ``weights_only`` loading would refuse the file."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(key, f"{path} key")
-            _check_plain(item, f"{path}[{key!r}]")
-    elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{path}[{index}]")
-    elif isinstance(value, np.generic) or not isinstance(value, _PLAIN):
-        raise TypeError(f"{path} is a {type(value).__name__}; checkpoints hold tensors and plain values only")

@@ -136,6 +136,6 @@ def _batches_at(trainer: Trainer, step: int) -> list[Any]:
     """The batches of an earlier step, where the loader can load them once more."""
     load = getattr(trainer.loader, "batches_at", None)
     try:
-        return load(step) if load is not None and step >= 0 else []
+        return load(step + trainer.epoch_shift) if load is not None and step >= 0 else []
     except (SegkitError, OSError):
         return []  # the message can do without

@@ -103,8 +103,8 @@ def checkpoint_labels(path: str) -> tuple[list[str] | None, list[int] | None]:
     return (list(classes), list(category_ids)) if classes and category_ids else (None, None)
 
 
-def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iteration: int = 0) -> Any:
-    """Endless training batches from iteration ``start_iteration`` on."""
+def train_loader(cfg: Config, dataset: Dataset, device: torch.device) -> Any:
+    """Endless training batches from the first iteration on, or from where ``start_at`` says."""
     runtime = {"dataset": dataset, "num_samples": len(dataset), "seed": cfg.train.seed}
     return build_train_loader(
         dataset,
@@ -113,7 +113,6 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device, start_iter
         batch_size=cfg.data.batch_size,
         seed=cfg.train.seed,
         num_workers=cfg.data.num_workers,
-        start_iteration=start_iteration,
         rank=distributed.rank(),
         world_size=distributed.world_size(),
         aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,

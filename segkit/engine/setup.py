@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from segkit.config.schema import Config
 from segkit.engine.build_trainer import build_early_stopping, build_evaluators, build_trainer
-from segkit.engine.changes import changes_table, check_classes, config_changes
+from segkit.engine.changes import changes_table, check_classes, config_changes, without_incomparable
 from segkit.engine.checkpoint import METRICS, newest_good_checkpoint, read_checkpoint
 from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
 from segkit.engine.evaluate_only import evaluate_only
@@ -122,7 +122,9 @@ def _train(
         check_classes(state, data.classes, last)
     cfg = cfg.with_values({"data.classes": data.classes})
     if state is not None and (changes := config_changes(state.get("config", {}), cfg.to_dict())):
-        logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
+        if distributed.is_main():  # it holds for all
+            logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
+        state = without_incomparable(state, changes)
     with distributed.leader_first():
         model = prepare_model(cfg, data, device, initialize=state is None)
     if state is None and distributed.is_main():
@@ -134,9 +136,14 @@ def _train(
         model.compile_trunk()  # type: ignore[operator]
     trainer = build_trainer(cfg, model, data, device, state=state, resume_command=resume_command)
     if state is not None:
-        logger.info("going on from %s: %d of %d iterations are done", last, trainer.iteration, trainer.max_iterations)
+        epochs = (trainer.iteration + trainer.epoch_shift) / trainer.iterations_per_epoch
+        done = f"{trainer.iteration} of {trainer.max_iterations} iterations"
+        logger.info("going on from %s: %s are done, which is %.1f epochs", last, done, epochs)
         if trainer.done and not trainer.pending:
-            logger.warning("nothing is left to do; raise train.epochs or train.iterations to train on")
+            logger.warning(
+                "nothing is left to do: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
+                trainer.iteration, trainer.max_iterations,
+            )  # fmt: skip
             return trainer.evaluation
     trainer.train()
     if not distributed.is_main():

@@ -41,6 +41,8 @@ class Trainer:
         start_iteration: how many were done when this process began; above 0 in a resumed run.
         iterations_per_epoch: steps in a pass over the training data.
         epoch: how many such passes are complete.
+        epoch_shift: what is added to ``iteration`` for epochs, schedule and loader: not 0 in a run that was resumed with
+            other steps, see :func:`segkit.engine.epoch_shift.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
         optimizer: torch's; the schedule hook sets its groups' ``lr``.
         batch: the step's batch, on the device, and only during a step; of accumulated ones, the last so far.
@@ -62,7 +64,7 @@ class Trainer:
         model: anything with ``losses(images, targets, generator) -> dict of scalars``.
         optimizer: over the model's parameters; its learning rates are the schedule's base.
         schedule: gives the learning rate of each iteration.
-        loader: an endless iterable of batches that begins with iteration ``start_iteration``'s; a batch has
+        loader: an endless iterable of batches that begins with those of the first iteration to come; a batch has
             ``.images``, ``.targets`` and ``.to(device, non_blocking)``, and may have ``.samples``.
         accumulate: batches a step, whose gradients are averaged.
         precision: fp32, bf16 or fp16 (with a loss scaler).
@@ -87,6 +89,7 @@ class Trainer:
         *,
         max_iterations: int,
         iterations_per_epoch: int,
+        epoch_shift: int = 0,
         output_dir: str | Path,
         device: torch.device | str = "cpu",
         accumulate: int = 1,
@@ -110,6 +113,7 @@ class Trainer:
         self.loader = loader
         self.max_iterations = max_iterations
         self.iterations_per_epoch = iterations_per_epoch
+        self.epoch_shift = epoch_shift
         self.output_dir = Path(output_dir).expanduser()
         self.device = torch.device(device)
         self.accumulate = accumulate
@@ -142,7 +146,7 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        return self.iteration // self.iterations_per_epoch
+        return (self.iteration + self.epoch_shift) // self.iterations_per_epoch
 
     def train(self) -> None:
         """Runs from ``iteration`` to ``max_iterations``; after an exception the hooks are told before it is raised.
@@ -208,7 +212,7 @@ class Trainer:
         """The line of metrics for this iteration, as numbers. The next line starts when the calling hook's ``after_step``
         is over: interrupted in between, it gets the same line once more. For the writers' hook.
         """
-        epoch = self.iteration / self.iterations_per_epoch
+        epoch = (self.iteration + self.epoch_shift) / self.iterations_per_epoch
         record = {"iteration": self.iteration, "epoch": epoch, **self._explained(self.metrics.peek)}
         self.line_read = True
         return record

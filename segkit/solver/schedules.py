@@ -32,11 +32,24 @@ class Schedule(ABC):
         self.warmup_iterations = warmup_iterations
         self.warmup_factor = warmup_factor
 
-    def factor(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
-        """The factor for the step that is taken when ``iteration`` steps are done (0 for the first)."""
+    def factor(
+        self,
+        iteration: int,
+        total_iterations: int,
+        iterations_per_epoch: int,
+        base_lr: float,
+        *,
+        steps: int | None = None,
+    ) -> float:
+        """The factor for the step that is taken when ``iteration`` steps are done (0 for the first).
+
+        Args:
+            steps: the steps that count for the warm-up; None: ``iteration``.
+        """
         factor = self.shape(iteration, total_iterations, iterations_per_epoch, base_lr)
-        if iteration < self.warmup_iterations:
-            progress = iteration / self.warmup_iterations
+        steps = iteration if steps is None else steps
+        if steps < self.warmup_iterations:
+            progress = steps / self.warmup_iterations
             factor *= self.warmup_factor + (1 - self.warmup_factor) * progress
         return factor
 

@@ -58,8 +58,11 @@ def test_workers_change_nothing_and_global_state_neither(dataset):
 @pytest.mark.parametrize("start", [1, 2, 3, 5, 6])
 def test_restart_equals_skipping(dataset, start):
     uninterrupted = _take(_train(dataset), start + 4)[start:]
-    for first, second in zip(uninterrupted, _take(_train(dataset, start_iteration=start), 4), strict=True):
-        _equal(first, second)
+    moved = _train(dataset, num_workers=start % 2)
+    moved.start_at(start)
+    for loader in (_train(dataset, start_iteration=start), moved):
+        for first, second in zip(uninterrupted, _take(loader, 4), strict=True):
+            _equal(first, second)
 
 
 def test_epochs_and_augmentation_differ(dataset):

@@ -1,13 +1,19 @@
 """Going on with another configuration than that of the checkpoint."""
 
 import logging
+import math
+import shutil
 
 import pytest
+import torch
 from fakes import lines, make_trainer
 
 from segkit.config import load_config
-from segkit.engine.changes import NO_CHANGE, changes_table, config_changes
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
+from segkit.engine import train
+from segkit.engine.changes import NO_CHANGE, changes_table, config_changes, without_incomparable
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore
+from segkit.engine.epoch_shift import epoch_shift
+from segkit.engine.hooks import EarlyStopping
 from segkit.solver.schedules import Cosine
 
 
@@ -69,3 +75,95 @@ def test_another_best_metric_is_not_compared(tmp_path, caplog):
     trainer.train()
     assert "the best segm/AP so far is not compared with segm/AP-cell" in caplog.text
     assert read_checkpoint(tmp_path / "model_best.pth")["hooks"]["BestCheckpoint"]["best"] == 0.5
+
+
+@pytest.mark.parametrize("kinds", [(torch.optim.SGD, torch.optim.AdamW), (torch.optim.AdamW, torch.optim.SGD)])
+def test_another_optimizer_begins_anew(tmp_path, caplog, kinds):
+    """Their moments mean different things; torch would take one's for the other's, or fail in the next step."""
+
+    def trainer_with(kind, folder, **settings):
+        trainer = make_trainer(folder, **settings)
+        momentum = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        trainer.optimizer = kind(trainer.model.parameters(), lr=0.01, **momentum)
+        return trainer
+
+    trainer_with(kinds[0], tmp_path, iterations=4).train()
+    state = read_checkpoint(find_last_checkpoint(tmp_path))
+    for kind, moments in ((kinds[0], True), (kinds[1], False)):
+        trainer = trainer_with(kind, tmp_path / kind.__name__, iterations=6)
+        restore(trainer, state)
+        assert bool(trainer.optimizer.state) == moments and trainer.optimizer.param_groups[0]["lr"] == 0.01
+        assert ("it begins anew, without moments" in caplog.text) != moments
+        trainer.loader.start_iteration = 4
+        trainer.train()
+
+
+def test_early_stopping_by_another_metric_begins_anew(caplog):
+    """A loss is never above an AP."""
+    stopping = EarlyStopping("segm/AP", patience=2)
+    stopping.best, stopping.waited, stopping._seen_at = 0.5, 1, 4
+    same, other = EarlyStopping("segm/AP", patience=2), EarlyStopping("val/loss/total", patience=2)
+    for hook in (same, other):
+        hook.load_state_dict(stopping.state_dict())
+    assert (same.best, same.waited) == (0.5, 1) and (other.best, other.waited) == (-math.inf, 0)
+    assert "looked at segm/AP and looks at val/loss/total now" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "comparable"),
+    [
+        (["data.val.seed=5"], False),
+        (["data.test_transforms=[{name: ResizeShortestEdge, sizes: [100], max_size: 200}]"], False),
+        (["evaluators=[{name: COCO, per_class: false}]"], False),
+        (["train.epochs=3", "solver.optimizer.lr=0.1", "data.test_batch_size=2"], True),
+    ],
+)
+def test_the_best_of_other_data_is_forgotten(overrides, comparable):
+    hooks = {"BestCheckpoint": {"best": 0.5}, "EarlyStopping": {"best": 0.5}, "Mine": {"n": 1}}
+    kept = without_incomparable({"iteration": 3, "hooks": hooks}, changed(*overrides))
+    assert kept == {"iteration": 3, "hooks": hooks if comparable else {"Mine": {"n": 1}}}
+
+
+def test_epochs_that_are_done_stay_done():
+    state = {"iteration": 8, "schedule": {"iterations_per_epoch": 4}}
+    assert epoch_shift(None, 4, in_epochs=True) == epoch_shift(state, 4, in_epochs=True) == 0
+    assert epoch_shift(state, 2, in_epochs=True) == -4  # two epochs are done, of two iterations each
+    assert epoch_shift(state, 8, in_epochs=True) == 8
+    assert epoch_shift(state, 2, in_epochs=False) == 0
+    later = {"iteration": 11, "schedule": {"iterations_per_epoch": 2}, "epoch_shift": -4}
+    assert epoch_shift(later, 2, in_epochs=True) == -4
+    assert epoch_shift(later, 4, in_epochs=True) == 3  # three and a half
+
+
+EIGHT = [
+    "data.train={format: synthetic, num_images: 8, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 0}",
+    "data.val=null", "data.num_workers=0", "model.neck.out_channels=16", "train.device=cpu", "train.log_period=1",
+    "train.checkpoint_period=1", "train.keep_checkpoints=null",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("larger", ["data.batch_size=4", "train.accumulate=2"])
+def test_larger_steps_from_the_third_epoch_on(tmp_path, larger):
+    """Four epochs of 8 images: two in steps of 2, two in steps of 4. Interrupted once more, it is the same run."""
+
+    def run(folder, *overrides):
+        values = [*EIGHT, "train.epochs=4", "data.batch_size=2", f"output_dir={folder}", *overrides]
+        train(load_config("segkit://quickstart.yaml", values), resume=True)
+        return read_checkpoint(folder / "model_final.pth"), lines(folder)
+
+    folder, again = tmp_path / "run", tmp_path / "again"
+    run(folder, "train.epochs=2")
+    state, found = run(folder, larger)
+    assert [(line["iteration"], line["epoch"]) for line in found[6:]] == [
+        (7, 1.75), (8, 2.0), (9, 2.5), (10, 3.0), (11, 3.5), (12, 4.0),
+    ]  # fmt: skip
+    schedule = Cosine(end_lr=1e-5, step="iteration", warmup_iterations=50)
+    rates = [0.002 * schedule.factor(4 + i, 8, 2, 0.002, steps=8 + i) for i in range(4)]  # half way through
+    assert [line["lr"] for line in found[8:]] == pytest.approx(rates)
+    shutil.copytree(folder, again)
+    (again / "last_checkpoint").write_text("model_0000010.pth")
+    for name in ("model_0000011.pth", "model_final.pth"):
+        (again / name).unlink()
+    same, lines_again = run(again, larger)
+    assert lines_again == found
+    assert all(torch.equal(same["model"][name], value) for name, value in state["model"].items())

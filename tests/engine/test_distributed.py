@@ -114,7 +114,7 @@ def test_an_evaluator_that_several_processes_cannot_use(tmp_path, evaluator, mis
         assert key == "evaluators" and steps == 0  # before any work is done
 
 
-def test_one_process_writes_and_resuming_is_exact(tmp_path):
+def test_one_process_writes_and_resuming_is_exact(tmp_path, caplog):
     whole = run_in_processes(processes.run_and_resume, 2, tmp_path / "whole", None)
     fifth = tmp_path / "whole" / "model_0000005.pth"
     parts = run_in_processes(processes.run_and_resume, 2, tmp_path / "parts", fifth)
@@ -125,6 +125,7 @@ def test_one_process_writes_and_resuming_is_exact(tmp_path):
     assert lines(tmp_path / "parts") == lines(tmp_path / "whole")[-2:]
     assert len(list((tmp_path / "whole").glob("events*"))) == 1
     weights, _ = processes.run_and_resume(tmp_path / "one", fifth)  # another number
+    assert "the number of processes was 2 when the checkpoint was written and is 1 now" in caplog.text
     assert not torch.equal(weights["layers.0.weight"], whole[0][0]["layers.0.weight"])
     torch.testing.assert_close(weights["layers.0.weight"], whole[0][0]["layers.0.weight"], rtol=0, atol=0.2)
 

@@ -60,7 +60,12 @@ class EarlyStopping(Hook):
             trainer.stop()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited, "seen_at": self._seen_at}
+        return {"metric": self.metric, "best": self.best, "waited": self.waited, "seen_at": self._seen_at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("metric", self.metric) != self.metric:
+            logger.warning(
+                "early stopping looked at %s and looks at %s now: it begins anew", state["metric"], self.metric
+            )
+            return
         self.best, self.waited, self._seen_at = state["best"], state["waited"], state["seen_at"]

@@ -26,7 +26,11 @@ class LearningRate(Hook):
             if scale == 0:
                 continue  # it stays 0
             factor = trainer.schedule.factor(
-                trainer.iteration, trainer.max_iterations, trainer.iterations_per_epoch, base_lr / scale
+                trainer.iteration + trainer.epoch_shift,
+                trainer.max_iterations + trainer.epoch_shift,
+                trainer.iterations_per_epoch,
+                base_lr / scale,
+                steps=trainer.iteration,
             )
             group["lr"] = base_lr * factor
         trainer.log("lr", max(group["lr"] for group in trainer.optimizer.param_groups))

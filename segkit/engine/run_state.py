@@ -1,0 +1,128 @@
+"""What a run is at a moment between two steps, and how it is put back there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from segkit.engine.averaging import restore_average
+from segkit.engine.plain_values import check_plain
+from segkit.engine.rng import rng_state, set_rng_state
+from segkit.engine.trainer import Trainer
+from segkit.solver.parameter_groups import reordered_state
+from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+
+
+def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
+    """Everything a run is, as :func:`save_checkpoint` takes it.
+
+    Args:
+        pending: the hooks that have still to run for this iteration.
+        rescue: leave out the state of a hook that fails to give it, and say so in the log, rather than lose the run.
+    """
+    states: dict[str, dict[str, Any]] = {}
+    for name, hook in trainer.named_hooks().items():
+        try:
+            states[name] = hook.state_dict()
+            check_plain(states[name], f"checkpoint['hooks'][{name!r}]")
+        except Exception as error:
+            if not rescue:
+                raise
+            states[name] = {}
+            logger.error("the state of %s is not saved: %s: %s", name, type(error).__name__, error)
+    return {
+        "version": 1,
+        **trainer.about,
+        "model": dict(trainer.averaged.model_state() if trainer.averaged else trainer.model.state_dict()),
+        "averaged": trainer.averaged.state_dict() if trainer.averaged else None,
+        "skipped": trainer.skipped,
+        "iteration": trainer.iteration,
+        "optimizer": trainer.optimizer.state_dict(),
+        "optimizer_class": type(trainer.optimizer).__name__,
+        "schedule": {
+            "max_iterations": trainer.max_iterations,
+            "iterations_per_epoch": trainer.iterations_per_epoch,
+        },
+        "epoch_shift": trainer.epoch_shift,
+        "scaler": trainer.scaler.state_dict(),
+        "hooks": {name: state for name, state in states.items() if state},
+        "pending": list(pending),
+        "metrics": trainer.metrics.state_dict(),
+        "evaluation": dict(trainer.evaluation),
+        "evaluated_at": trainer.evaluated_at,
+        "processes": distributed.world_size(),
+        "rng": rng_state(),
+    }
+
+
+def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Puts a run back where ``state`` was taken; its next step is the one that would have followed.
+
+    The optimizer's hyperparameters stay those of the present configuration: a resumed run obeys what it is told now.
+    """
+    try:
+        trainer.model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise SegkitError(
+            f"the checkpoint is of another model than the configuration's, so it cannot be resumed; {error}"
+        ) from error
+    restore_average(trainer.model, trainer.averaged, state.get("averaged"))
+    trainer.skipped = state.get("skipped", 0)
+    _restore_optimizer(trainer.optimizer, state)
+    if state["scaler"] and trainer.scaler.is_enabled():
+        trainer.scaler.load_state_dict(state["scaler"])
+    hooks = trainer.named_hooks()
+    for name, hook_state in state["hooks"].items():
+        if name in hooks:
+            hooks[name].load_state_dict(hook_state)
+        else:
+            logger.warning("the checkpoint has the state of a hook %s, which this run does not have", name)
+    if distributed.is_main():
+        _tell_what_changed(trainer, state)
+    trainer.iteration = state["iteration"]
+    trainer.pending = list(state["pending"])
+    trainer.metrics.load_state_dict(state["metrics"], trainer.device)
+    trainer.evaluation, trainer.evaluated_at = dict(state["evaluation"]), state["evaluated_at"]
+    set_rng_state(state["rng"])
+
+
+def _tell_what_changed(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Of what is no key of the configuration."""
+    processes = distributed.world_size()
+    if (before := state.get("processes", processes)) != processes:
+        logger.warning(
+            "the number of processes was %d when the checkpoint was written and is %d now: the images of each step stay the "
+            "same, what the model draws does not; so the run is not to the bit what it would have been",
+            before, processes,
+        )  # fmt: skip
+    for key, value in state["schedule"].items():
+        if (now := getattr(trainer, key)) != value:
+            logger.warning("%s was %s when the checkpoint was written and is %s now", key, value, now)
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Puts the moments back, and leaves the hyperparameters; an optimizer of another class begins without moments.
+
+    Raises:
+        SegkitError: they are of other parameters.
+    """
+    name = type(optimizer).__name__
+    if (before := state.get("optimizer_class", name)) != name:
+        logger.warning("the optimizer was %s and is %s now: it begins anew, without moments", before, name)
+        return
+    hyper = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    try:
+        optimizer.load_state_dict(reordered_state(state["optimizer"], optimizer))
+    except ValueError as error:
+        raise SegkitError(
+            f"the checkpoint's optimizer does not fit this run's ({error}): what trains has changed since. "
+            "To start anew from its weights, set train.init_weights to it"
+        ) from error
+    for group, values in zip(optimizer.param_groups, hyper, strict=True):
+        group.update(values)
