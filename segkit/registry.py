@@ -168,6 +168,17 @@ class Registry(FvcoreRegistry):
             raise SegkitError(text, key=error.key or path, value=error.value, choices=error.choices) from error
         except ValueError as error:
             raise SegkitError(f"{path}: {error}", key=path) from error
+        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+            if not _too_large(error):
+                raise
+            line = str(error).partition("\n")[0]
+            raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
+
+
+def _too_large(error: Exception) -> bool:
+    """Whether there is no room for what an argument asks for: torch tells that by other errors as well."""
+    signs = ("overflow", "too large", "allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
 
 
 @dataclass(frozen=True)

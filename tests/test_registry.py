@@ -207,6 +207,22 @@ def test_other_errors_pass_unchanged_and_missing_run_time_values_are_ours(regist
         CAR.build({"name": "Car", "body": {"name": "Body"}})
 
 
+def test_what_is_too_large_to_be_made_is_the_users_mistake():
+    body = Registry("LARGE")
+
+    @body.register
+    class Large:
+        def __init__(self, *, width: int) -> None:
+            import torch
+
+            torch.empty(width, width, device="meta")
+
+    body.build({"name": "Large", "width": 5})
+    for width in (10**30, 2**62, 10**400):
+        with pytest.raises(SegkitError, match=r"^model\.body: Large is too large to be made: .*[Oo]verflow"):
+            body.build({"name": "Large", "width": width}, path="model.body")
+
+
 def test_another_key_may_hold_the_name():
     formats = Registry("FORMAT", key="format")
 

@@ -52,8 +52,9 @@ def _module_file(folder: Path, name: str) -> Path | None:
     """The file of a module below a folder: ``a.b`` is a/b.py, or a/b/__init__.py, or the folder a/b."""
     stem = folder.joinpath(*name.split("."))
     candidates = (stem.with_name(stem.name + ".py"), stem / "__init__.py")
-    file = next((c for c in candidates if c.is_file()), None)
-    if file is None and stem.is_dir() and any(stem.glob("*.py")):
+    # Not Path.is_file: a name that is no file name (too long, a null byte) is no module either.
+    file = next((c for c in candidates if os.path.isfile(c)), None)
+    if file is None and os.path.isdir(stem) and any(stem.glob("*.py")):
         return stem
     return file
 

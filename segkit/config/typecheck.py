@@ -92,7 +92,10 @@ def convert(value: Any, annotation: Any) -> Any:
     if kind in SEQUENCES:
         return _sequence(value, annotation, kind, arguments)
     if kind is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # of more than 308 digits
+            raise Mismatch(_expected(annotation, value), value) from None
     # 2e8 parameters: YAML has no way to write a large round integer but as a float.
     if kind is int and type(value) is float and value.is_integer():
         return int(value)

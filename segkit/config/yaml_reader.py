@@ -15,6 +15,7 @@ import yaml
 from segkit.config.nodes import Node
 from segkit.utils.errors import SegkitError
 
+MERGE = "tag:yaml.org,2002:merge"
 MAX_VALUES = 100_000  # aliases of aliases grow exponentially when they are expanded
 FLOAT = re.compile(
     r"^[-+]?((\d[\d_]*)?\.\d[\d_]*([eE][-+]?\d+)?|\d[\d_]*\.([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"
@@ -24,7 +25,7 @@ RESOLVERS = (
     ("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
     ("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][\d_]*|0x[\da-fA-F_]+)$"), "-+0123456789"),
     ("tag:yaml.org,2002:float", FLOAT, "-+0123456789."),
-    ("tag:yaml.org,2002:merge", re.compile(r"^<<$"), "<"),
+    (MERGE, re.compile(r"^<<$"), "<"),
 )
 
 
@@ -92,8 +93,7 @@ class _Converter:
     def convert(self, node: yaml.Node, line: int) -> Node:
         origin = self.at(line)
         self.count += 1
-        if self.count > MAX_VALUES:
-            raise SegkitError(f"{origin}: more than {MAX_VALUES} values; do aliases multiply each other?")
+        self.check_count(self.count, line)
         if isinstance(node, yaml.ScalarNode):
             return Node(self.scalar(node), origin)
         if id(node) in self.open:
@@ -118,9 +118,33 @@ class _Converter:
                     f"{self.at(line)}: the key '{key}' is given twice, first in line {lines[key] + 1}", key=str(key)
                 )
             lines[key] = line
-        self.reader.flatten_mapping(node)  # "<<": its keys come first, so that the mapping's own win below
         # The line of a value is the line of its key: a nested mapping starts a line later, where nobody looks for it.
-        return {self.key(k): self.convert(child, k.start_mark.line) for k, child in node.value}
+        return {self.key(k): self.convert(child, k.start_mark.line) for k, child in self.entries(node, set())}
+
+    def entries(self, node: yaml.MappingNode, within: set[int]) -> list[tuple[yaml.Node, yaml.Node]]:
+        """The keys and values of a mapping, those of "<<" first, so that the mapping's own win; of several the first wins.
+
+        PyYAML's own way with them takes time and memory without limit where merged mappings merge others twice.
+        """
+        self.count += 1
+        merged: list[tuple[yaml.Node, yaml.Node]] = []
+        own = [pair for pair in node.value if pair[0].tag != MERGE]
+        for key, value in node.value:
+            if key.tag != MERGE:
+                continue
+            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for source in reversed(sources):
+                if not isinstance(source, yaml.MappingNode):
+                    raise SegkitError(f"{self.at(key.start_mark.line)}: '<<' takes a mapping, or a list of mappings")
+                if id(source) in within:
+                    raise SegkitError(f"{self.at(key.start_mark.line)}: an alias that contains itself")
+                merged += self.entries(source, within | {id(node)})
+                self.check_count(max(self.count, len(merged)), key.start_mark.line)
+        return merged + own
+
+    def check_count(self, count: int, line: int) -> None:
+        if count > MAX_VALUES:
+            raise SegkitError(f"{self.at(line)}: more than {MAX_VALUES} values; do aliases multiply each other?")
 
     def key(self, node: yaml.Node) -> Any:
         if not isinstance(node, yaml.ScalarNode):
@@ -140,7 +164,12 @@ class _Converter:
             "value",
         ):
             self.refuse_tag(node)
-        return node.value if tag in ("merge", "value") else self.reader.construct_object(node)
+        if tag in ("merge", "value"):
+            return node.value
+        try:
+            return self.reader.construct_object(node)
+        except (ValueError, KeyError, IndexError) as error:  # what PyYAML raises depends on the tag
+            raise SegkitError(f"{self.at(node.start_mark.line)}: not YAML: '{node.value:.60}' is no {tag}") from error
 
     def refuse_tag(self, node: yaml.Node) -> None:
         raise SegkitError(f"{self.at(node.start_mark.line)}: the YAML tag '{node.tag}' is not allowed in a config")

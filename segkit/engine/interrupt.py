@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from segkit.utils.errors import RunInterrupted
+from segkit.utils import distributed
+from segkit.utils.errors import PeerLost, RunInterrupted
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 # By SIGCHLD torch's DataLoader tells of a worker that died, raising an error wherever the main thread happens to be.
@@ -114,3 +115,23 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
     for seen in delay.seen:
         before[signal.Signals(seen)](seen, None)
+
+
+@contextmanager
+def signals_between_steps() -> Iterator[Callable[[], bool]]:
+    """In one of several processes that does not save: holds signals back, for all processes end after the same step.
+
+    The one that saves leaves an evaluation at once. Where the signal came to both, that is no loss of a peer here.
+
+    Gives a function that says whether one has come that will end the run.
+    """
+    if distributed.is_main():
+        yield lambda: False
+        return
+    with delayed_interrupt() as held:
+        try:
+            yield held
+        except PeerLost as lost:
+            if held():
+                raise RunInterrupted(signal.SIGTERM) from lost
+            raise

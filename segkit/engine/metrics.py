@@ -10,6 +10,9 @@ from torch import Tensor
 
 from segkit.utils.errors import SegkitError
 
+# Steps in a row whose gradients overflow in fp16. Each halves the loss scale, from 65536: by then it is far below 1.
+MAX_OVERFLOWS = 40
+
 
 class DivergedError(SegkitError):
     """Losses were NaN or infinite.
@@ -32,8 +35,9 @@ class Metrics:
     Losses are added up on their device: nothing waits for the device until :meth:`read`, which makes one transfer.
 
     Args:
-        allow_overflow: for fp16, where the scaler skips a step that overflows: such values are left out of the means,
-            and are an error only when there is nothing else.
+        allow_overflow: for fp16, where the scaler skips a step that overflows: such values are left out of the means. A
+            loss is an error only when there is nothing else; a gradient norm alone after ``MAX_OVERFLOWS`` steps in a
+            row, for a run begins with a few, by which the scaler finds its scale.
     """
 
     def __init__(self, *, allow_overflow: bool = False) -> None:
@@ -45,6 +49,8 @@ class Metrics:
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float | Tensor] = {}
         self._totals: dict[str, int] = {}
+        self._overflows = 0  # steps in a row whose gradients were not finite, up to the last write
+        self._overflows_now = 0  # the same up to the last look
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Adds one step's scalars, which are on one device, to the means."""
@@ -67,7 +73,7 @@ class Metrics:
             self._totals[name] = self._totals.get(name, 0) + number
 
     def check(self, iteration: int) -> dict[str, float]:
-        """The means so far, without forgetting them.
+        """The means so far, without forgetting them; what was never finite is left out.
 
         Raises:
             DivergedError: a loss was NaN or infinite.
@@ -80,9 +86,12 @@ class Metrics:
         culprits: dict[str, float] = {}
         for name, (total, bad) in zip(sums, table, strict=True):
             count = self._counts[name]
-            if bad and not (self.allow_overflow and bad < count):
+            if name == "grad_norm":
+                self._overflows_now = self._overflows + count if bad == count else 0
+            if bad and not (self.allow_overflow and (bad < count or self._is_still_scaling(name))):
                 culprits[name] = bad
-            means[name] = total / max(count - bad, 1)
+            if bad < count:
+                means[name] = total / (count - bad)
         if culprits:
             # Once the weights are NaN all losses are: what began it is what was NaN in the most iterations.
             worst = max(culprits.values())
@@ -102,6 +111,7 @@ class Metrics:
         """A fresh start."""
         self._names, self._table, self._others = (), None, {}
         self._counts, self._logged, self._totals = {}, {}, {}
+        self._overflows = self._overflows_now
 
     def read(self, iteration: int) -> dict[str, float]:
         """All values as numbers, and a fresh start. Raises as :meth:`check` does."""
@@ -116,6 +126,7 @@ class Metrics:
             "counts": dict(self._counts),
             "totals": dict(self._totals),
             "logged": {name: float(value) for name, value in self._logged.items()},
+            "overflows": self._overflows,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
@@ -124,6 +135,10 @@ class Metrics:
         self._counts = dict(state["counts"])
         self._totals = dict(state.get("totals", {}))  # older checkpoints have none
         self._logged = dict(state["logged"])
+        self._overflows = self._overflows_now = state.get("overflows", 0)
+
+    def _is_still_scaling(self, name: str) -> bool:
+        return name == "grad_norm" and self._overflows_now <= MAX_OVERFLOWS
 
     def _sums(self) -> dict[str, Tensor]:
         """[2] for each name, in the order in which they came."""

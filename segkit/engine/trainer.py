@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segkit.engine.averaging import AveragedWeights
 from segkit.engine.buffers import BufferCopies
 from segkit.engine.hook_calls import call_after_step, named_hooks, tell_of_end
-from segkit.engine.interrupt import delayed_interrupt, stop_signals
+from segkit.engine.interrupt import delayed_interrupt, signals_between_steps, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import explain_late
 from segkit.engine.precision import autocast
@@ -158,9 +158,8 @@ class Trainer:
             self.averaged.share()  # it began with this process's own weights
         with stop_signals() as check_signals:
             try:
-                # A process that does not save hears of a signal at the end of a step, together with the others.
-                with nullcontext() if distributed.is_main() else delayed_interrupt() as held:
-                    self._run(check_signals, held or (lambda: False))
+                with signals_between_steps() as held:
+                    self._run(check_signals, held)
             except BaseException as error:
                 tell_of_end(self, error)
                 if self._stopped_together:

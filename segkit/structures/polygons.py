@@ -13,6 +13,9 @@ from segkit.utils.errors import SegkitError
 
 # Beyond this pycocotools' 32-bit arithmetic, at five points a pixel, could overflow.
 FARTHEST = 1e6
+# Pixels of one outline, a little more than a square of the farthest corners has. pycocotools takes 54 bytes for each, and
+# where there is not so much memory it does not ask, but crashes.
+LONGEST = 1e7
 
 
 def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -34,11 +37,30 @@ def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int,
         k = next(k for k, points in enumerate(flat) if not np.abs(points).max() <= FARTHEST)
         where = f"objects[{owners[k]}], polygon {owners[:k].count(owners[k])}"
         raise SegkitError(f"{where}: coordinates must be finite and at most {FARTHEST:g}")
+    _check_outlines(flat, owners, size)
     from pycocotools import mask as pycocotools
 
     rles = pycocotools.frPyObjects(flat, *size)
     counts, lengths = parse_strings([rle["counts"] for rle in rles])
     return decode_counts(counts, lengths, np.array(owners), len(objects), size)
+
+
+def _check_outlines(flat: list[np.ndarray], owners: list[int], size: tuple[int, int]) -> None:
+    """SegkitError for outlines so long (many corners, far from each other) that walking them would take memory or time."""
+    corners = np.concatenate(flat).reshape(-1, 2)
+    ends = np.cumsum([len(points) // 2 for points in flat])
+    starts = np.append(0, ends[:-1])
+    following = np.arange(1, len(corners) + 1)
+    following[ends - 1] = starts
+    lengths = np.add.reduceat(np.abs(corners[following] - corners).max(1), starts)
+    k, most = int(lengths.argmax()), max(LONGEST, size[0] * size[1])
+    if lengths[k] > LONGEST:
+        where = f"objects[{owners[k]}], polygon {owners[:k].count(owners[k])}"
+        raise SegkitError(f"{where}: its outline is {lengths[k]:.0f} pixels long, at most {LONGEST:.0f} can be drawn")
+    if lengths.sum() > most:
+        raise SegkitError(
+            f"the outlines of all polygons are {lengths.sum():.0f} pixels long, at most {most:.0f} can be drawn"
+        )
 
 
 def _checked(polygon: Sequence[float], where: str) -> np.ndarray:

@@ -37,7 +37,8 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         sys.exit(1)
     except RunInterrupted as interruption:
         sys.stdout.flush()
-        print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes all end so
+            print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
         sys.exit(RESUMABLE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

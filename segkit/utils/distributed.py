@@ -95,7 +95,7 @@ def _peers_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].split("] ")[-1]
+        reason = str(error).splitlines()[0].split("] ")[-1].split(". ")[0]
         raise PeerLost(f"another process of this run has ended, and says why ({reason})") from error
 
 

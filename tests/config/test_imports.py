@@ -104,6 +104,7 @@ def test_an_installed_module_needs_no_folder(write):
         ({"seg_test_z.py": "def f(:"}, "seg_test_z", r"failed: SyntaxError: .*seg_test_z\.py, line 1"),
         ({"seg_test_w.py": COMPONENT.replace("MyNet", "TinyNet")}, "seg_test_w", r"importing 'seg_test_w': BACKBONE registry: 'TinyNet' "
          r"is registered already"),
+        ({}, "x" * 300, r"^imports\.0 \(run\.yaml:2\): "),  # too long for a file's name
         ({}, "3", r"^imports\.0 \(run\.yaml:2\): expected text, given 3"),
         ({"json/mine.py": ""}, "json.mine", r"'json\.mine' is found in .*, but a module 'json' is imported already, from .*; rename"),
     ],

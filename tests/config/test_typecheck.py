@@ -48,6 +48,7 @@ def test_right_values(value, annotation, expected):
         (math.inf, int, "expected an integer, given inf"),
         (True, int, "expected an integer, given true"),
         (True, float, "expected a number, given true"),
+        (10**400, float, "expected a number, given 1000000"),
         (True, int | float | None, "expected an integer or a number or null, given true"),
         (1, bool, "expected true or false, given 1"),
         ("yes", bool, "expected true or false, given the text 'yes'"),

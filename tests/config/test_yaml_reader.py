@@ -53,6 +53,12 @@ def test_every_value_knows_its_line():
         ("[1]: 2", r"a key must be a word or a number"),
         ("a: \x00", r"^f\.yaml: not YAML"),
         ("a: &a [*a]", r"an alias that contains itself"),
+        ("a: &a {<<: *a}", r"an alias that contains itself"),
+        ("a: {<<: 1}", r"^f\.yaml:1: '<<' takes a mapping"),
+        ("a: {<<: [1]}", r"^f\.yaml:1: '<<' takes a mapping"),
+        ("\na: !!bool perhaps", r"^f\.yaml:2: not YAML: 'perhaps' is no bool"),
+        ("a: !!int ''", r"^f\.yaml:1: not YAML: '' is no int"),
+        ("a: !!float x", r"^f\.yaml:1: not YAML: 'x' is no float"),
         ("a: " + "[" * 3000, r"nested too deep"),
         ("a: " + "{a: " * 1500, r"nested too deep"),
     ],
@@ -65,6 +71,20 @@ def test_mistakes(text, message):
 def test_aliases_and_merge_keys():
     text = "base: &b {lr: 1, p: 2}\nother: {<<: *b, p: 3}\nlist: [*b, *b]\n"
     assert plain(text) == {"base": {"lr": 1, "p": 2}, "other": {"lr": 1, "p": 3}, "list": [{"lr": 1, "p": 2}] * 2}
+
+
+def test_of_several_merged_mappings_the_first_wins():
+    text = "a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc: &c {<<: *b, z: 3}\nd: {<<: [*a, *c], z: 4}\ne: {w: 0, <<: *a}\n"
+    found = plain(text)
+    assert found["d"] == {"x": 1, "y": 2, "z": 4} and found["e"] == {"w": 0, "x": 1}
+
+
+@pytest.mark.parametrize("first", ["{}", "{x: 1}"])
+def test_merged_mappings_that_multiply_are_stopped(monkeypatch, first):
+    monkeypatch.setattr("segkit.config.yaml_reader.MAX_VALUES", 1000)
+    lines = [f"a0: &a0 {first}", *(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 40))]
+    with pytest.raises(SegkitError, match="more than 1000 values"):
+        read_yaml("\n".join(lines), "f.yaml")
 
 
 def test_aliases_that_multiply_are_stopped(monkeypatch):

@@ -139,6 +139,15 @@ def test_image_of_another_size(coco_files):
         Coco(**write(images=images)).load(2)
 
 
+def test_polygons_that_cannot_be_drawn_are_told_with_file_and_image(coco_files):
+    write, content = coco_files
+    files = write(**_with({"segmentation": [[0, 0, 1e9, 0, 5, 5]]})(content))
+    with pytest.raises(
+        SegkitError, match=r"instances\.json: the annotations of the image '.*': objects\[0\], polygon 0: .*at most"
+    ):
+        Coco(**files).load(0)
+
+
 def test_keys_in_any_order(coco_files):
     write, content = coco_files
     arguments = write()

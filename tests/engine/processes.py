@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import tempfile
 from contextlib import contextmanager
@@ -89,9 +90,9 @@ class Merging(FakeEvaluator):
         self.errors = [error for share in shares for error in share]
 
 
-def a_trainer(folder, *, model=None, state=None, val=True, **settings):
+def a_trainer(folder, *, model=None, state=None, val=True, evaluators=None, **settings):
     """make_trainer's, for several processes."""
-    evaluators = [Merging()]
+    evaluators = evaluators or [Merging()]
     loader = VAL if distributed.is_main() else []
     trainer = make_trainer(
         folder, model=model, state=state, val_loader=loader if val else None, evaluators=evaluators, **settings
@@ -177,6 +178,24 @@ def act(folder, action):
     except BaseException as error:
         return type(error).__name__, str(error), trainer.iteration
     return "no error"
+
+
+class InterruptedEvaluation(Merging):
+    """SIGTERM comes to both processes while the first one evaluates and the other waits for it."""
+
+    def evaluate(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the signal ends it")
+
+    def results(self):
+        if not distributed.is_main():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().results()
+
+
+def interrupt_evaluation(folder):
+    trainer = a_trainer(folder, iterations=2, evaluators=[InterruptedEvaluation()])
+    trainer.train()
 
 
 class NeverMerging(FakeEvaluator):

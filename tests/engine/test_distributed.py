@@ -152,6 +152,13 @@ def test_a_signal_to_one_ends_all_after_the_same_step(tmp_path, number):
     assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
 
 
+def test_a_signal_to_all_while_the_first_evaluates(tmp_path):
+    """Both were interrupted; that the first one is gone is no error of the second's."""
+    found = run_in_processes(processes.interrupt_evaluation, 2, tmp_path)
+    assert found == ["RunInterrupted: SIGTERM"] * 2
+    assert (tmp_path / "last_checkpoint").exists()
+
+
 def test_a_process_that_dies_ends_the_others_saved(tmp_path):
     found = run_in_processes(processes.act, 2, tmp_path, functools.partial(os._exit, 3), timeout=30)
     assert found[1] is None and "another process of this run has ended, and says why" in found[0]

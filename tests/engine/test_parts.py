@@ -11,7 +11,7 @@ from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
 from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
 from segkit.engine.interrupt import delayed_interrupt
-from segkit.engine.metrics import Metrics
+from segkit.engine.metrics import MAX_OVERFLOWS, Metrics
 from segkit.engine.precision import autocast, check_precision, choose_device
 from segkit.engine.run_folder import make_folder, set_aside_earlier_run
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
@@ -64,6 +64,27 @@ def test_a_loss_that_is_not_finite(bad):
     fp16.add({"loss/box": torch.tensor(bad)})
     with pytest.raises(SegkitError, match=r"loss/box"):
         fp16.read(4)
+
+
+def test_fp16_may_begin_with_gradients_that_overflow():
+    """Of single steps, as a line is written after the first one; the losses are finite."""
+    metrics = Metrics(allow_overflow=True)
+
+    def step(norm):
+        metrics.add({"loss/total": torch.tensor(1.0), "grad_norm": torch.tensor(norm)})
+        return metrics.read(1)
+
+    for _ in range(2):
+        for _ in range(MAX_OVERFLOWS):
+            assert step(float("inf")) == {"loss/total": 1.0}
+        assert step(2.0) == {"loss/total": 1.0, "grad_norm": 2.0}  # which starts the count anew
+    for _ in range(MAX_OVERFLOWS):
+        step(float("inf"))
+    again = Metrics(allow_overflow=True)
+    again.load_state_dict(metrics.state_dict(), torch.device("cpu"))
+    metrics = again
+    with pytest.raises(SegkitError, match=r"grad_norm became NaN"):
+        step(float("inf"))
 
 
 def test_delayed_interrupt():

@@ -73,3 +73,21 @@ def test_broken_polygons(polygon):
 def test_huge_coordinates():
     with pytest.raises(SegkitError, match="finite"):
         InstanceMasks.from_polygons([[[0, 0, 1e12, 0, 4, 4]]], (9, 9))
+
+
+def test_the_farthest_corners_are_drawn():
+    far = 1e6
+    masks = InstanceMasks.from_polygons([[[-far, -far, far, -far, far, far, -far, far]]], (9, 8))
+    assert masks.areas().tolist() == [72]
+
+
+def test_outlines_that_pycocotools_has_no_memory_for():
+    """It does not ask whether there is enough, and crashes: here a few corners ask for hundreds of gigabytes."""
+    zigzag = [1e6, -1e6, -1e6, 1e6] * 5000
+    with pytest.raises(
+        SegkitError, match=r"objects\[1\], polygon 1: its outline is 2e?\S* pixels long, at most 10000000"
+    ):
+        InstanceMasks.from_polygons([[[0, 0, 4, 0, 4, 4]], [[0, 0, 4, 0, 4, 4], zigzag]], (9, 9))
+    star = [0, 0, 9e5, 0, 0, 9e5]
+    with pytest.raises(SegkitError, match=r"outlines of all polygons are .* at most 10000000"):
+        InstanceMasks.from_polygons([[star]] * 5, (9, 9))

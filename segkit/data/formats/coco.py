@@ -56,7 +56,7 @@ class Coco(Dataset):
         objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
         image = read_image(self.folder / name)
         check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
-        targets = self._targets(objects, size)
+        targets = self._targets(objects, size, name)
         # A polygon thinner than a pixel gives an empty mask: nothing to learn from.
         assert targets.masks is not None
         filled = targets.masks.areas() > 0
@@ -72,7 +72,7 @@ class Coco(Dataset):
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         objects = self._table.objects(index)
         if sample.dropped:  # evaluation keeps the objects whose masks came out empty, as pycocotools does
-            whole = self._targets(objects, self._table.size(index))
+            whole = self._targets(objects, self._table.size(index), sample.file_name)
             sample = Sample(sample.image, whole, sample.image_id, sample.file_name, sample.size, None)
         truth = ground_truth_from_targets(sample)
         for from_mask, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
@@ -99,8 +99,11 @@ class Coco(Dataset):
         notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes
 
-    def _targets(self, objects: ImageObjects, size: tuple[int, int]) -> Targets:
-        masks = decode_masks(objects.segmentations, size)
+    def _targets(self, objects: ImageObjects, size: tuple[int, int], name: str) -> Targets:
+        try:
+            masks = decode_masks(objects.segmentations, size)
+        except SegkitError as error:
+            raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
         labels = torch.from_numpy(self._labels[objects.categories])
         return Targets(masks.boxes(), labels, masks, torch.from_numpy(objects.crowds))
 
