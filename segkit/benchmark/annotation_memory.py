@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.datasets import CocoDetection
 
 from segkit.benchmark.peak_memory import output_of
-from segkit.benchmark.report import PEER
+from segkit.benchmark.report import OWN, PEER
 from segkit.benchmark.scene import make_targets
 from segkit.data.formats.coco import Coco
 from segkit.data.loader import init_worker
@@ -58,51 +58,56 @@ def write_annotations(file: Path, count: int) -> None:
         stream.write("]}")
 
 
-def annotation_memory(side: str, file: Path, workers: int) -> float | str:
+def annotation_memory(side: str, file: Path, workers: int, reads: int) -> float | str:
     """Bytes that a process with the data set and ``workers`` of its own take, or why there is no figure."""
     cache = {"SEGKIT_CACHE": str(file.parent)}  # what is kept of large files goes with the file
-    return output_of(__name__, side, str(file), str(workers), environment=cache)
+    return output_of(__name__, side, str(file), str(workers), str(reads), environment=cache)
 
 
 class Reader(TorchDataset):
-    """Goes through images; ``read`` gives how many objects one has."""
+    """Goes through images, round and round; ``read`` gives how many objects one has.
 
-    def __init__(self, read: Callable[[int], int]) -> None:
+    Args:
+        read: gets the image, and whether its masks are to be loaded too.
+        images: how many there are.
+    """
+
+    def __init__(self, read: Callable[[int, bool], int], images: int) -> None:
         self.read = read
+        self.images = images
 
-    def __getitem__(self, index: int) -> int:
-        return self.read(index)
+    def __getitem__(self, number: int) -> int:
+        return self.read(number % self.images, number % LOADED == 0)
 
 
-def reader(side: str, file: Path) -> tuple[Reader, int]:
-    """The data set of a side, and its number of images."""
+def reader(side: str, file: Path) -> Reader:
+    """The data set of a side."""
     if side == PEER:
         with contextlib.redirect_stdout(io.StringIO()):
             theirs = CocoDetection(str(file.parent), str(file))
-        return Reader(lambda index: len(theirs._load_target(theirs.ids[index]))), len(theirs)
+        return Reader(lambda index, masks: len(theirs._load_target(theirs.ids[index])), len(theirs))
     ours = Coco(json=str(file), images=str(file.parent))
 
-    def read(index: int) -> int:
-        return sum(ours.label_counts(index).values()) if index % LOADED else len(ours.load(index).targets)
+    def read(index: int, masks: bool) -> int:
+        return len(ours.load(index).targets) if masks else sum(ours.label_counts(index).values())
 
-    return Reader(read), len(ours)
-
-
-def every_worker_all(images: int, workers: int) -> Iterator[list[int]]:
-    """Batches, which DataLoader gives its workers in turns, such that each worker gets every image."""
-    for start in range(0, images, CHUNK):
-        for _ in range(workers):
-            yield list(range(start, min(start + CHUNK, images)))
+    return Reader(read, len(ours))
 
 
-def total_memory(side: str, file: Path, workers: int) -> tuple[float, int]:
-    """Bytes of this process and its workers when each of them went through all images, and how many objects they saw."""
-    dataset, images = reader(side, file)
+def every_worker_all(reads: int, workers: int) -> Iterator[list[int]]:
+    """Batches, which DataLoader gives its workers in turns, such that each worker gets every number."""
+    for start in range(0, reads, CHUNK):
+        # The same list, not one for each: those would take more with more workers.
+        yield from [list(range(start, min(start + CHUNK, reads)))] * workers
+
+
+def total_memory(side: str, file: Path, workers: int, reads: int) -> tuple[float, int]:
+    """Bytes of this process and its workers when each of them has read ``reads`` images, and how many objects they saw."""
+    dataset = reader(side, file)
     gc.collect()
-    batches = list(every_worker_all(images, workers))
-    loader: Any = DataLoader(
-        dataset, batch_sampler=batches, num_workers=workers, worker_init_fn=init_worker, collate_fn=sum
-    )
+    batches = list(every_worker_all(reads, workers))
+    set_up = init_worker if side == OWN else None
+    loader: Any = DataLoader(dataset, batch_sampler=batches, num_workers=workers, worker_init_fn=set_up, collate_fn=sum)
     iterator = iter(loader)
     count = sum(next(iterator) for _ in batches)
     # The workers are still there: they go when the end of the iteration is asked for.
@@ -116,4 +121,4 @@ def pss(pid: int | str) -> float:
 
 
 if __name__ == "__main__":
-    print(total_memory(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))[0])
+    print(total_memory(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))[0])

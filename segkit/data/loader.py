@@ -6,6 +6,7 @@ iteration ``k`` gets the batches that it would have had, and the number of worke
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import Iterator
@@ -186,12 +187,16 @@ def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:
 
 
 def init_worker(worker_id: int) -> None:
-    """Set up a worker process: one thread, as there are several processes; what asks the run to end is for the main
-    process to handle.
+    """Set up a worker process: one thread, as there are several processes; no memory of its own for what it shares;
+    what asks the run to end is for the main process to handle.
+
+    Python's search for garbage writes into every object that it looks at, so that a forked worker would get a copy of
+    all that the main process has (100 MB and more after ``import torch``). What is there already is left out of it.
 
     A cluster's SIGTERM goes to all processes of a run, and batches are still wanted for the step that is being
     finished. So the first is ignored; the next ends the worker, as DataLoader does with one that hangs.
     """
+    gc.freeze()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

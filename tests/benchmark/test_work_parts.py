@@ -159,17 +159,23 @@ def test_memory(tiny, tmp_path, monkeypatch):
         return float(options.objects * 2**20) if side == OWN else "no luck"
 
     monkeypatch.setattr(memory, "peak_memory", peak)
-    monkeypatch.setattr(
-        memory, "annotation_memory", lambda side, file, workers: 2.0**20 * (file.stat().st_size + workers)
-    )
-    changes = {"config_file": tiny, "num_classes": 3, "objects": 15, "annotations": 20}
+    opened = []
+
+    def annotations(side, file, workers, reads):
+        opened.append((side, file.name))
+        # What a worker needs in order to read is the same with both files, if it reads as much.
+        return 2.0**20 * (file.stat().st_size + workers * reads)
+
+    monkeypatch.setattr(memory, "annotation_memory", annotations)
+    changes = {"config_file": tiny, "num_classes": 3, "objects": 15, "annotations": 320}
     rows, report, _ = measured("memory", tmp_path, **changes)
     parts = [("data", 15), ("postprocess", 15), ("train", 1), ("train", 15)]
     assert done == [(part, side, objects) for part, objects in parts for side in (OWN, PEER)]
     assert rows["of it for the further objects"] == {OWN: 14}
     assert rows["paste and encode: 15 objects, 64 x 96"] == {OWN: 15}
     assert "torchvision: no figure for paste and encode: 15 objects, 64 x 96: no luck" in report.notes
-    assert rows["8 workers by 1"] == {OWN: 1, PEER: 1}  # what one image takes is left out
+    assert rows["8 workers by 1"] == {OWN: 1, PEER: 1}
+    assert opened[:2] == [(OWN, "full.json")] * 2  # the first time it is parsed
     with pytest.raises(SegkitError, match="--no-memory leaves nothing"):
         run_parts(["memory"], Options(memory=False))
 
@@ -179,9 +185,11 @@ def test_memory(tiny, tmp_path, monkeypatch):
 def test_every_worker_reads_all_annotations(side, tmp_path, monkeypatch):
     monkeypatch.setattr(annotation_memory, "CHUNK", 2)
     write_annotations(tmp_path / "a.json", 321)
-    total, count = total_memory(side, tmp_path / "a.json", 2)
+    total, count = total_memory(side, tmp_path / "a.json", 2, 4)
     assert count == 2 * 321 and total > 2**20
-    assert list(every_worker_all(3, 2)) == [[0, 1], [0, 1], [2], [2]]
+    assert total_memory(side, tmp_path / "a.json", 2, 6)[1] == 2 * (321 + 200)  # round and round
+    first, second, *others = every_worker_all(3, 2)
+    assert first is second and [first, *others] == [[0, 1], [2], [2]]
 
 
 def test_quick_sides_repeat_in_their_turn(monkeypatch):

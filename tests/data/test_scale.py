@@ -1,5 +1,7 @@
 """What large data sets cost: the JSON, the annotations in many workers, many objects in a large image."""
 
+import dataclasses
+import gc
 import io
 import json
 import multiprocessing
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data import Coco, LabelMap, array_cache, build_transforms
+from segkit.data import Coco, LabelMap, Synthetic, array_cache, build_test_loader, build_transforms
 from segkit.data.array_file import ArrayFile, ArrayWriter
 from segkit.data.formats import coco_table, json_stream
 from segkit.data.formats.coco_annotations import HEAD, POLYGONS
@@ -100,20 +102,29 @@ def read_all(table, barrier):
 
 
 def memory_with_workers(table, workers):
-    """PSS of this process and of forked ones that have read all annotations, together, in bytes."""
+    """PSS of this process and of forked ones that have read all annotations, together and without libraries, in bytes."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(workers + 1)
     processes = [context.Process(target=read_all, args=(table, barrier), daemon=True) for _ in range(workers)]
     for process in processes:
         process.start()
     barrier.wait(60)
-    total = 0
-    for number in [os.getpid(), *(process.pid for process in processes)]:
-        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    total = sum(map(pss_without_libraries, [os.getpid(), *(process.pid for process in processes)]))
     barrier.wait(60)
     for process in processes:
         process.join()
+    return total
+
+
+def pss_without_libraries(number):
+    """Libraries are shared with whatever other programs come and go meanwhile."""
+    total, is_library = 0, False
+    for line in Path(f"/proc/{number}/smaps").read_text().splitlines():
+        key, *values = line.split()
+        if not key.endswith(":"):  # the line of a mapping: addresses, rights, ..., file
+            is_library = ".so" in values[-1]
+        elif key == "Pss:" and not is_library:
+            total += int(values[0]) * 1024
     return total
 
 
@@ -137,6 +148,29 @@ def measure_workers(folder=None):
     growth = memory_with_workers(large, 4) - memory_with_workers(large, 1)
     growth -= memory_with_workers(small, 4) - memory_with_workers(small, 1)
     return growth, size
+
+
+class Collected(Synthetic):
+    """Its image ids are the bytes that Python's search for garbage makes a process's own."""
+
+    def load(self, index):
+        before = own_memory()
+        gc.collect()
+        return dataclasses.replace(super().load(index), image_id=own_memory() - before)
+
+
+def own_memory():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_Dirty:"))
+
+
+@needs_proc
+def test_a_worker_shares_what_it_was_started_with_also_after_a_search_for_garbage():
+    inherited = [[] for _ in range(500_000)]  # the search writes into each of them
+    size = len(inherited) * sys.getsizeof(inherited[0])
+    dataset = Collected(num_images=1, image_size=(64, 64), max_size=30)
+    [batch] = build_test_loader(dataset, build_transforms([]), num_workers=1)
+    assert batch.image_ids[0] < 0.2 * size, f"{batch.image_ids[0] / 2**20:.1f} MB of {size / 2**20:.1f}"
 
 
 def peak_memory_of(function):
