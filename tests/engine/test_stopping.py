@@ -67,9 +67,13 @@ def test_a_best_that_could_not_be_saved_is_none_to_compare_with(tmp_path, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         save(state, file)
 
+    class Settled(Hook):
+        def before_step(self, trainer):
+            trainer.hooks[-1].writer.wait()  # or it would be chance how many steps later the failure is noticed
+
     with monkeypatch.context() as patch, pytest.raises(SegkitError, match=r"model_best.pth' could not be written"):
         patch.setattr(torch, "save", failing)
-        run(tmp_path, values)
+        run(tmp_path, values, extra=[Settled()])
     run(tmp_path, values, state=read_checkpoint(find_last_checkpoint(tmp_path)))
     assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == 4
 
