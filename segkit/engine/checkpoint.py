@@ -73,8 +73,9 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     check_plain(state, "checkpoint")
     try:
         sync_file(Path(path).with_name(METRICS))
-        with atomic_write(path) as temporary:
-            torch.save(dict(state), temporary)
+        # A file of Python's: where torch opens it, it forgets what the system says of a write that fails.
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            torch.save(dict(state), file)
     except (OSError, RuntimeError) as error:  # RuntimeError: what torch makes of a write that fails
         message = f"'{path}' could not be written: {_reason(error)}{last_good(Path(path).parent)}"
         raise SegkitError(message, value=str(path)) from error
@@ -168,6 +169,9 @@ def last_good(output_dir: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what an error says."""
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    """The first line of what an error says, or of what the system said before it."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    told = getattr(cause, "strerror", None) or str(error) or type(error).__name__
     return re.sub(r"^\[enforce fail at .*?\] \. ", "", told.splitlines()[0])  # a place in torch's own source

@@ -158,21 +158,21 @@ def skip_one(folder):
 
 
 class Act(FakeModel):
-    """Calls ``action`` in the third step of process 1."""
+    """Calls ``action`` in the third step of one process."""
 
-    def __init__(self, action):
+    def __init__(self, action, actor):
         super().__init__()
-        self.action = action
+        self.action, self.actor = action, actor
 
     def losses(self, images, targets, generator):
         losses = super().losses(images, targets, generator)
-        if self.calls == 3 and distributed.rank() == 1:
+        if self.calls == 3 and distributed.rank() == self.actor:
             self.action()
         return losses
 
 
-def act(folder, action):
-    trainer = a_trainer(folder, model=Act(action), val=False)
+def act(folder, action, actor=1):
+    trainer = a_trainer(folder, model=Act(action, actor), val=False)
     try:
         trainer.train()
     except BaseException as error:

@@ -9,7 +9,7 @@ import torch
 from fakes import FakeEvaluator, lines, make_trainer
 
 from segkit.engine.changes import check_classes
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint, training_state
 from segkit.engine.rng import rng_state, set_rng_state
 from segkit.utils.errors import SegkitError
 
@@ -145,6 +145,28 @@ def test_rng_states_come_back():
     first = (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random(), np.random.randn())
     set_rng_state(state)
     assert first == (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random(), np.random.randn())
+
+
+def test_a_resumed_run_goes_on_with_the_generators(tmp_path):
+    """A step is seeded anew; what hooks draw in between goes on from where it was."""
+    import random
+
+    def draw():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
+
+    state = training_state(make_trainer(tmp_path))
+    first = draw()
+    make_trainer(tmp_path, state=state)
+    assert draw() == first
+
+
+def test_a_resumed_run_goes_on_with_the_scaler(tmp_path):
+    trainer = make_trainer(tmp_path, precision="fp16")
+    trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 8.0, "_growth_tracker": 3})
+    state = training_state(trainer)
+    assert state["scaler"]["scale"] == 8
+    assert make_trainer(tmp_path, precision="fp16", state=state).scaler.state_dict() == state["scaler"]
+    assert make_trainer(tmp_path, state=state).scaler.state_dict() == {}, "fp32 now"
 
 
 def test_best_checkpoint_with_a_metric_that_is_not_there(tmp_path):

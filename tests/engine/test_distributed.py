@@ -166,6 +166,12 @@ def test_a_process_that_dies_ends_the_others_saved(tmp_path):
     assert read_checkpoint(tmp_path / "model_0000002.pth")["iteration"] == 2
 
 
+def test_the_first_process_dies(tmp_path):
+    found = run_in_processes(processes.act, 3, tmp_path, functools.partial(os._exit, 3), 0, timeout=30)
+    assert found[0] is None and all("another process of this run has ended, and says why" in one for one in found[1:])
+    assert not list(tmp_path.glob("*.pth")), "none but the first one writes"
+
+
 def test_synced_batch_norm_says_that_it_needs_cuda():
     assert all("SegkitError: norm: sync_bn over several" in text for text in run_in_processes(processes.synced, 2))
 

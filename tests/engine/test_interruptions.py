@@ -73,11 +73,11 @@ def failing_at(name, monkeypatch):
     """A disk that is full when the file called so is written."""
     save = torch.save
 
-    def failing(state, path):
-        if name in Path(path).name:
-            Path(path).write_bytes(b"half of")
+    def failing(state, file):
+        if name in Path(file.name).name:
+            file.write(b"half of")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(state, path)
+        save(state, file)
 
     monkeypatch.setattr(torch, "save", failing)
 

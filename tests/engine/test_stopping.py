@@ -1,6 +1,9 @@
 """The best model by a metric with a least gain, and the end of a run that gains nothing any more."""
 
+import errno
+
 import pytest
+import torch
 from fakes import lines, make_trainer
 
 from segkit.config import load_config
@@ -36,6 +39,45 @@ def test_the_best_by_a_least_gain(tmp_path, name, values, min_gain, best):
     assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == best
 
 
+def interrupted(folder, values, iteration, **settings):
+    """A run that ends after an iteration, and its last checkpoint."""
+
+    class Press(Hook):
+        def after_step(self, trainer):
+            if trainer.iteration == iteration:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, values, extra=[Press()], **settings)
+    return read_checkpoint(find_last_checkpoint(folder))
+
+
+def test_a_resumed_run_knows_the_best_so_far(tmp_path):
+    values = [0.1, 0.3, 0.2, 0.25, 0.2, 0.1]
+    run(tmp_path, values, state=interrupted(tmp_path, values, iteration=5))
+    assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == 4
+
+
+def test_a_best_that_could_not_be_saved_is_none_to_compare_with(tmp_path, monkeypatch):
+    values = [0.5, 0.3, 0.2, 0.2, 0.2, 0.2]
+    save = torch.save
+
+    def failing(state, file):
+        if "model_best" in file.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, file)
+
+    class Settled(Hook):
+        def before_step(self, trainer):
+            trainer.hooks[-1].writer.wait()  # or it would be chance how many steps later the failure is noticed
+
+    with monkeypatch.context() as patch, pytest.raises(SegkitError, match=r"model_best.pth' could not be written"):
+        patch.setattr(torch, "save", failing)
+        run(tmp_path, values, extra=[Settled()])
+    run(tmp_path, values, state=read_checkpoint(find_last_checkpoint(tmp_path)))
+    assert read_checkpoint(tmp_path / "model_best.pth")["iteration"] == 4
+
+
 @pytest.mark.parametrize(
     "metric, values, min_gain, end",
     [
@@ -61,18 +103,26 @@ VALUES = [0.1, 0.2, 0.15, 0.2, 0.1, 0.1]
 
 @pytest.mark.parametrize("iteration", [3, 6, 8])
 def test_it_goes_on_counting_in_a_resumed_run(tmp_path, iteration):
-    class Press(Hook):
-        def after_step(self, trainer):
-            if trainer.iteration == iteration:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):  # after the count where it is 6, with the run to be ended where it is 8
-        run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2), extra=[Press()])
-    state = read_checkpoint(find_last_checkpoint(tmp_path))
+    # After the count where it is 6, with the run to be ended where it is 8.
+    state = interrupted(tmp_path, VALUES, iteration, early_stopping=EarlyStopping("segm/AP", patience=2))
     assert state["iteration"] == iteration
     trainer = run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/AP", patience=2), state=state)
     assert trainer.iteration == 8 and lines(tmp_path)[-1]["iteration"] == 8
     assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == 8
+
+
+def test_an_evaluation_is_counted_once(tmp_path):
+    """A hook that was interrupted in its last line runs again."""
+    hook = EarlyStopping("segm/AP", patience=3)
+    trainer = make_trainer(tmp_path)
+    for iteration, value in ((4, 0.5), (8, 0.4)):
+        trainer.iteration = trainer.evaluated_at = iteration
+        trainer.evaluation = {"segm/AP": value}
+        hook.after_step(trainer)
+    again = EarlyStopping("segm/AP", patience=3)
+    again.load_state_dict(hook.state_dict())
+    again.after_step(trainer)
+    assert again.waited == 1 and not trainer.done
 
 
 def test_a_stopped_run_ends_at_once_and_goes_on_with_more_patience(tmp_path):

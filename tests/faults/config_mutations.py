@@ -123,7 +123,11 @@ def swap_component(tree, draw):
         spec = draw.choice(found)
         key = "format" if "format" in spec else "name"
         known = {name: component for k, name, component in components() if k == key}
-        if spec.get(key) in known and (options := list(signature_of(known[spec[key]]).options)):
+        if (
+            isinstance(spec[key], str)
+            and spec[key] in known
+            and (options := list(signature_of(known[spec[key]]).options))
+        ):
             spec[draw.choice(options)] = copy.deepcopy(draw.choice(draw.choice([ODD, MILD])))
     else:
         section, key = draw.choice(

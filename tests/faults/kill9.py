@@ -33,6 +33,7 @@ import train_net  # noqa: E402
 import segkit.engine.hooks.best_checkpoint  # noqa: E402
 import segkit.engine.hooks.checkpoint  # noqa: E402
 import segkit.engine.hooks.evaluation  # noqa: E402
+import segkit.engine.run_step  # noqa: E402
 import segkit.engine.trainer  # noqa: E402
 from segkit.utils.cli import run_cli  # noqa: E402
 
@@ -79,7 +80,7 @@ class Watch:
     def install(self) -> None:
         """Lets everything that is trained from now on, in this process and its forks, say what it does."""
         engine = segkit.engine
-        trainer, hooks = engine.trainer, engine.hooks
+        trainer, parts, hooks = engine.trainer, engine.run_step, engine.hooks
         step = trainer.Trainer.run_step
 
         def run_step(this: Any, batches: Any) -> None:
@@ -88,8 +89,8 @@ class Watch:
             self.memory[:8] = struct.pack("<q", this.iteration)
 
         trainer.Trainer.run_step = run_step
-        trainer.compute_gradients = self.within(trainer.compute_gradients, 8, 1)
-        trainer.Trainer._update = self.within(trainer.Trainer._update, 8, 2)
+        parts.compute_gradients = self.within(parts.compute_gradients, 8, 1)
+        parts._update = self.within(parts._update, 8, 2)
         hooks.evaluation.evaluate = self.within(hooks.evaluation.evaluate, 8, 3)
         hooks.checkpoint.save_checkpoint = self.within(hooks.checkpoint.save_checkpoint, 9, 1)
         hooks.best_checkpoint.save_checkpoint = self.within(hooks.best_checkpoint.save_checkpoint, 9, 2)

@@ -118,13 +118,15 @@ def test_a_worker(tmp_path, how, error, message):
         take(batches)
 
 
-def test_workers_finish_their_batch_at_a_clusters_sigterm(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_finish_their_batch_at_a_signal_to_all(tmp_path, number):
+    """A cluster's SIGTERM and a terminal's Ctrl-C come to all processes of a run."""
     batches = iter(loader(coco(tmp_path), num_workers=1))
     names = [batch.file_names for batch, _ in zip(batches, range(1), strict=False)]
     import multiprocessing
 
     for worker in multiprocessing.active_children():
-        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, number)
     names += [next(batches).file_names for _ in range(5)]
     assert len(names) == 6
 

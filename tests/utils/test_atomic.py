@@ -23,3 +23,23 @@ def test_error_leaves_the_old_file_and_nothing_else(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
+def test_the_data_is_on_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
+    fsync, replace, done = os.fsync, os.replace, []
+
+    def noting_fsync(descriptor):
+        fsync(descriptor)
+        done.append(os.fstat(descriptor).st_ino)
+
+    def noting_replace(old, new):
+        replace(old, new)
+        done.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "replace", noting_replace)
+    with atomic_write(tmp_path / "file.txt") as temporary:
+        temporary.write_text("new")
+        data = temporary.stat().st_ino
+    assert done == [data, "renamed", tmp_path.stat().st_ino]

@@ -43,6 +43,8 @@ class RPNHead(nn.Module):
             )
         if conv_depth < 1:
             raise SegkitError(f"conv_depth must be at least 1, not {conv_depth}")
+        if channels is not None and channels < 1:
+            raise SegkitError(f"channels must be at least 1, not {channels}")
         width = widths.pop()
         channels = channels or width
         inputs = [width] + [channels] * (conv_depth - 1)

@@ -11,6 +11,7 @@ from segkit.modeling.layers.windows import pixel_windows
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.proposals.rpn import answers_for_some
 from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
 
 FEATURES = {f"p{i}": FeatureSpec(channels=6, stride=2**i) for i in (2, 3, 4)}
 SIZES = [(9, 7), (4, 4), (1, 1)]
@@ -28,6 +29,12 @@ def make_head(depth: int, num_anchors: int = 3) -> RPNHead:
     for parameter in head.parameters():  # biases too: padding of the second convolution is zero, not relu(bias)
         nn.init.normal_(parameter, std=0.5)
     return head
+
+
+@pytest.mark.parametrize("settings", [{"conv_depth": 0}, {"channels": 0}, {"channels": -1}])
+def test_widths_and_depths_of_nothing(settings):
+    with pytest.raises(SegkitError, match=r"^(channels|conv_depth) must be at least 1, not"):
+        RPNHead(FEATURES, 3, **settings)
 
 
 def test_windows_are_those_of_the_padded_maps():
