@@ -20,19 +20,31 @@ def make_features(batch=3):
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
-def test_mask_loss_is_of_the_objects_class(class_agnostic):
-    head = FCNMaskHead(FEATURES, 4, conv_dims=[8], class_agnostic=class_agnostic)
-    logits = head(make_features(), BOXES)
-    assert logits.shape == (3, 1 if class_agnostic else 4, head.resolution, head.resolution)
-    labels = torch.tensor([3, 0, 1])
-    chosen = head.of_class(logits, labels)
-    for i, label in enumerate(labels.tolist()):
-        assert torch.equal(chosen[i], logits[i, 0 if class_agnostic else label])
+@pytest.mark.parametrize("classes", [4, 40])
+def test_masks_and_their_loss_are_of_the_boxes_class(classes, class_agnostic):
+    head = FCNMaskHead(FEATURES, classes, conv_dims=[8], class_agnostic=class_agnostic)
+    hidden = []
+    head.predictor.register_forward_hook(lambda module, args, output: hidden.append(args[0]))
+    labels = torch.tensor([3, 0, classes - 1])
+    logits = head(make_features(), BOXES, labels)
+    assert logits.shape == (3, head.resolution, head.resolution)
+    weight, bias = head.predictor.weight, head.predictor.bias
+    for i, label in enumerate([0, 0, 0] if class_agnostic else labels.tolist()):
+        torch.testing.assert_close(
+            logits[i], torch.einsum("chw,c->hw", hidden[0][i], weight[label, :, 0, 0]) + bias[label]
+        )
     wanted = torch.rand(3, head.resolution, head.resolution) > 0.5
-    loss = head.losses(logits, labels, wanted)["mask"]
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(chosen, wanted.float())
-    torch.testing.assert_close(loss, expected)
+    loss = head.losses(logits, wanted)["mask"]
+    torch.testing.assert_close(loss, torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted.float()))
     loss.backward()
+
+
+def test_a_mask_head_of_the_former_interface_is_told_what_changed():
+    with pytest.raises(SegkitError, match=r"Old\.of_class: .*forward\(features, boxes, labels\)"):
+
+        class Old(FCNMaskHead):
+            def of_class(self, logits, labels):
+                return logits[:, 0]
 
 
 def test_class_agnostic_boxes():
@@ -103,7 +115,7 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
         samples=count * 4,
     )
     seen = {}
-    heads.mask_head.losses = lambda logits, labels, wanted: seen.update(labels=labels, wanted=wanted) or {}
+    heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
     heads.losses(make_features(1), [torch.zeros(0, 4)], targets, torch.Generator().manual_seed(0))
     # Each object's box is filled by its own mask, but for the corners, where the bilinear samples fall under a half.
     assert len(seen["wanted"]) == count
