@@ -97,6 +97,14 @@ def test_selection_equals_brute_force():
     torch.testing.assert_close(kept[0], torch.tensor([box for _, _, box in expected]))
 
 
+def test_a_score_must_be_above_the_threshold():
+    boxes = torch.tensor([[[0.0, 0, 9, 9]], [[20, 20, 29, 29]]])
+    options = {"nms_threshold": 0.5, "limit": 9, "min_size": 0.0}
+    kept = select_detections(boxes, torch.tensor([[0.25], [0.26]]), (40, 40), score_threshold=0.25, **options)
+    assert kept[0].tolist() == [[20, 20, 29, 29]]
+    assert len(select_detections(boxes, torch.tensor([[0.0], [0.1]]), (40, 40), score_threshold=0.0, **options)[0]) == 1
+
+
 def test_sampled_losses_use_the_right_object_for_each_mask():
     """One-hot masks of 300 objects: a wrong index would show."""
     count = 300
