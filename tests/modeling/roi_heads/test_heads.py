@@ -130,6 +130,44 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
     assert (seen["wanted"].float().mean(dim=(1, 2)) > 0.9).all()
 
 
+@pytest.fixture
+def telling():
+    """Heads whose mask logits are the labels that the mask head is given."""
+    heads = StandardROIHeads(
+        FEATURES,
+        4,
+        box_head=FastRCNNHead(FEATURES, 4, fc_dims=[8]),
+        mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8]),
+        score_threshold=0.0,
+    )
+    predictor = heads.mask_head.predictor
+    torch.nn.init.zeros_(predictor.weight)
+    with torch.no_grad():
+        predictor.bias.copy_(torch.arange(4))
+    return heads
+
+
+def test_detections_have_the_masks_of_their_own_class(telling):
+    for found in telling.predict(make_features(), BOXES, [(64, 64)] * 3):
+        assert len(found.labels.unique()) == (4 if len(found) else 0)
+        torch.testing.assert_close(found.mask_probs, found.labels.float().sigmoid()[:, None, None].expand(-1, 28, 28))
+
+
+def test_the_mask_head_learns_each_objects_own_class(telling):
+    targets = [
+        Targets(boxes, labels, InstanceMasks.from_dense(torch.ones(len(boxes), 64, 64, dtype=torch.bool)))
+        for boxes, labels in ((BOXES[0], torch.tensor([3, 1])), (BOXES[2], torch.tensor([2])))
+    ]
+    calls = []
+    telling.mask_head.register_forward_hook(lambda module, args, output: calls.append((args[1], output)))
+    telling.losses(make_features(2), [torch.zeros(0, 4)] * 2, targets, torch.Generator().manual_seed(0))
+    ((boxes, logits),) = calls
+    expected = [
+        image.labels[(image.boxes == box).all(1)] for image, some in zip(targets, boxes, strict=True) for box in some
+    ]
+    assert len(expected) == 3 and logits[:, 0, 0].tolist() == torch.cat(expected).tolist()
+
+
 def test_images_without_objects_train():
     heads = StandardROIHeads(
         FEATURES, 4, box_head=FastRCNNHead(FEATURES, 4), mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8])
