@@ -24,6 +24,7 @@ from segkit.engine.report import count_parameters, parameter_table
 from segkit.engine.run_data import checkpoint_labels
 from segkit.evaluation.evaluator import evaluation_mode
 from segkit.modeling.weights.loading import load_checkpoint
+from segkit.modeling.weights.reading import checkpoint_content
 from segkit.registry import OPTIMIZER_REGISTRY
 
 
@@ -115,9 +116,11 @@ def analyze(options: Options, *, weights: str | None, device: torch.device) -> A
     batch, size, precision, runs = options.batch, options.size, options.precision, options.runs
     load_kernels(device)
     memory = PeakMemory(device)
-    model = build_random(cfg, options.num_classes, checkpoint_labels(weights)[0] if weights is not None else None)
+    content = {} if weights is None else checkpoint_content(weights)
+    model = build_random(cfg, options.num_classes, checkpoint_labels(content)[0])
     if weights is not None:
-        load_checkpoint(model, weights)
+        load_checkpoint(model, weights, content=content)
+    del content  # or the peak memory would be that of a file, too
     model.to(device)
     data = make_batch(batch, options.objects, size, model.num_classes, channels=model.pixel_mean.numel())
     costs = [measure_inference(model, data, memory, runs, precision)]

@@ -48,15 +48,15 @@ class PartCost:
 class _Named(nn.Module):
     """A part that takes a dictionary or list of maps, as a module of plain tensors, which tracing needs."""
 
-    def __init__(self, part: nn.Module, names: Sequence[str] | None, boxes: list[Tensor] | None) -> None:
+    def __init__(self, part: nn.Module, names: Sequence[str] | None, arguments: tuple[Any, ...] = ()) -> None:
         super().__init__()
         self.part = part
         self.names = names
-        self.boxes = boxes
+        self.arguments = arguments
 
     def forward(self, *maps: Tensor) -> Any:
         given: Any = list(maps) if self.names is None else dict(zip(self.names, maps, strict=True))
-        return self.part(given) if self.boxes is None else self.part(given, self.boxes)
+        return self.part(given, *self.arguments)
 
 
 def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[PartCost]:
@@ -76,12 +76,12 @@ def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[Par
         costs.append(cost_of("backbone", of, model.backbone, (x,)))
         maps: Mapping[str, Tensor] = model.backbone(x)
         if getattr(model, "neck", None) is not None:
-            costs.append(cost_of("neck", of, _Named(model.neck, list(maps), None), tuple(maps.values())))
+            costs.append(cost_of("neck", of, _Named(model.neck, list(maps)), tuple(maps.values())))
             maps = model.neck(maps)
         generator = model.proposal_generator
         if hasattr(generator, "head"):
             levels = [maps[level] for level in getattr(generator, "levels", maps)]
-            head = _Named(generator.head, None, None)
+            head = _Named(generator.head, None)
             costs.append(cost_of("proposal_generator.head", of, head, tuple(levels)))
         heads = getattr(model, "roi_heads", None)
         if heads is None:
@@ -91,7 +91,8 @@ def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[Par
             for name, head in heads.named_modules():
                 if isinstance(head, kind):
                     boxes = [spread_boxes(count, size).to(x.device)] * batch
-                    wrapped = _Named(head, list(maps), boxes)
+                    labels = torch.zeros(count * batch, dtype=torch.int64, device=x.device)  # whichever: a mask each
+                    wrapped = _Named(head, list(maps), (boxes, labels) if kind is MaskHead else (boxes,))
                     costs.append(
                         cost_of(f"roi_heads.{name}", f"{batch} x {count:,} boxes", wrapped, tuple(maps.values()))
                     )

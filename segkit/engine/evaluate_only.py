@@ -16,6 +16,7 @@ from segkit.engine.report import draw_pictures
 from segkit.engine.run_data import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.weights.loading import load_checkpoint
+from segkit.modeling.weights.reading import checkpoint_content
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
@@ -33,12 +34,14 @@ def evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str 
     check_something_to_evaluate_on(cfg)
     path = weights or _weights_to_evaluate(cfg, folder)
     with distributed.leader_first():
-        classes, category_ids = checkpoint_labels(path)
+        content = checkpoint_content(path)
+        classes, category_ids = checkpoint_labels(content)
         data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
         assert data.val is not None
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)
-        load_checkpoint(model, path)
+        load_checkpoint(model, path, content=content)
+        del content  # the optimizer's moments are twice the model
     evaluators = build_evaluators(cfg, model, data)
     loader = val_loader(cfg, data.val, device)
     context = autocast(cfg.train.precision, device)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from segkit.config.schema import Config
+from segkit.engine.limits import warn_of_limits
 from segkit.engine.parameters import freeze
 from segkit.engine.report import count_parameters, parameter_table
 from segkit.engine.run_data import RunData
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
-    """The model on its device, with ``train.init_weights`` unless a checkpoint will follow.
+    """The model on its device, with ``train.init_weights`` unless a checkpoint will follow; limits that lose objects are told.
 
     Raises:
         SegkitError: it has more parameters than ``train.max_parameters``.
@@ -38,4 +39,5 @@ def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initializ
         load_checkpoint(model, cfg.train.init_weights, on_mismatch="reinitialize")
     freeze(model, cfg.solver.parameters)
     logger.info("model %s\n%s", cfg.model["name"], parameter_table(model))
+    warn_of_limits(model, data)
     return model.to(device)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tabulate import tabulate
 from torch import nn
 
+from segkit.data.transforms.geometry import without_degenerate
 from segkit.modeling.modes import evaluation_mode
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
+
+if TYPE_CHECKING:
+    from segkit.data.loader import TestLoader
+    from segkit.structures.detections import Detections
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +40,7 @@ def count_parameters(module: nn.Module) -> tuple[int, int]:
 
 def draw_pictures(
     model: nn.Module,
-    loader: Iterable[Any],
+    loader: TestLoader,
     classes: Sequence[str],
     score_threshold: float,
     folder: Path,
@@ -45,27 +50,28 @@ def draw_pictures(
 ) -> list[Path]:
     """Pictures of the first ``count`` images of a loader, ground truth on the left and detections on the right.
 
+    They show the files' own pixels and size: what test transforms make for the network may be inverted or tiny.
+
     Args:
+        loader: of a whole data set, in its order.
         classes: name of each label; a class-agnostic model's detections are called ``object``.
         score_threshold: detections below it are left out.
         folder: gets a PNG an image, named after its file.
         context: autocast, or a null context.
     """
     seen_classes = ["object"] if getattr(model, "class_agnostic", False) else classes
-    pictures: list[tuple[str, np.ndarray]] = []
+    found: list[Detections] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
-            found = model.predict(batch.images)  # type: ignore[operator]
-            rows = zip(batch.images, batch.targets, found, batch.file_names, strict=True)
-            for image, targets, detections, name in rows:
-                if len(pictures) == count:
-                    break
-                detections = detections.to("cpu")
-                detections = detections[detections.scores >= score_threshold]
-                truth = draw_detections(image, targets, classes)
-                pictures.append((name, side_by_side(truth, draw_detections(image, detections, seen_classes))))
-            if len(pictures) == count:
+            found += [d.to("cpu") for d in model.predict(batch.images, batch.sizes)]  # type: ignore[operator]
+            if len(found) >= count:
                 break
+    pictures: list[tuple[str, np.ndarray]] = []
+    for index, detections in enumerate(found[:count]):
+        sample = without_degenerate(loader.dataset.load(index))
+        truth = draw_detections(sample.image, sample.targets, classes)
+        shown = detections[detections.scores >= score_threshold]
+        pictures.append((sample.file_name, side_by_side(truth, draw_detections(sample.image, shown, seen_classes))))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.png"):  # an earlier evaluation's, maybe of other images
         stale.unlink()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,6 @@ from segkit.data import (
     build_transforms,
     split_dataset,
 )
-from segkit.modeling.weights.reading import read_file
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -94,11 +92,8 @@ def check_something_to_evaluate_on(cfg: Config) -> None:
         raise SegkitError("data.val is null, so there is nothing to evaluate on", key="data.val")
 
 
-def checkpoint_labels(path: str) -> tuple[list[str] | None, list[int] | None]:
-    """Classes and category ids that a checkpoint was trained with; None, None where it does not hold both."""
-    if re.fullmatch(r"\w+_Weights\.\w+", path):  # a name of torchvision's
-        return None, None
-    content = read_file(path, "checkpoint")
+def checkpoint_labels(content: Mapping[str, Any]) -> tuple[list[str] | None, list[int] | None]:
+    """Classes and category ids that a checkpoint of this content was trained with; None, None without both."""
     classes, category_ids = content.get("classes"), content.get("category_ids")
     return (list(classes), list(category_ids)) if classes and category_ids else (None, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -45,6 +44,8 @@ class Predictor:
         score_threshold: detections that score less are left out; None: the configuration's ``predict.score_threshold``.
         device: where the model runs; None: a GPU where there is one; a ``model`` stays where it is.
         batch_size: images that go through the network together.
+        overrides: with a checkpoint: changes of its configuration, as on the command line:
+            ``["model.roi_heads.score_threshold=0.3"]``.
 
     Attributes:
         classes: name of each label.
@@ -60,16 +61,19 @@ class Predictor:
         score_threshold: float | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 1,
+        overrides: Sequence[str] = (),
     ) -> None:
-        _check_source(source, weights, model)
+        from segkit.modeling.weights.reading import checkpoint_content
+
+        _check_source(source, weights, model, overrides)
         if isinstance(source, (str, os.PathLike)):
             weights = source
-        content = _read_checkpoint(weights) if weights is not None else {}
-        self.cfg: Config = _config_of(content, str(weights)) if weights is source else source  # type: ignore[assignment]
+        content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
+        self.cfg: Config = _config_of(content, str(weights), overrides) if weights is source else source  # type: ignore[assignment]
         self.classes = _classes(content, self.cfg, model, weights)
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
-        self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights))
+        self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights), content)
         if getattr(self.model, "class_agnostic", False):  # its label 0 is no class of the data
             self.classes, self.category_ids = ["object"], [1]
         if device is not None or model is None:
@@ -100,10 +104,9 @@ class Predictor:
         """As a command line gives it: a checkpoint, maybe a configuration in place of its own, overrides of either."""
         from segkit.config.loader import load_config
 
-        if config_file is not None:
-            cfg = load_config(config_file, overrides)
-        else:
-            cfg = _config_of(_read_checkpoint(weights), weights, overrides)
+        if config_file is None:
+            return cls(weights, score_threshold=score_threshold, device=device, overrides=overrides)
+        cfg = load_config(config_file, overrides)
         return cls(cfg, weights=weights, score_threshold=score_threshold, device=device)
 
     @property
@@ -161,7 +164,7 @@ class Predictor:
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.device.type == "cuda" and precision != "fp32")
 
 
-def _check_source(source: Any, weights: Any, model: Any) -> None:
+def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str]) -> None:
     """SegkitError unless it is one of the three ways to say which model."""
     if isinstance(source, (str, os.PathLike)):
         if weights is not None or model is not None:
@@ -173,18 +176,15 @@ def _check_source(source: Any, weights: Any, model: Any) -> None:
             )
     elif (weights is None) == (model is None):
         raise SegkitError("Predictor(cfg, ...) needs either weights=PATH or model=MODULE")
+    elif overrides:
+        raise SegkitError(
+            "overrides change a checkpoint's configuration; use Predictor(cfg.with_overrides([...]), ...)"
+        )
+    if isinstance(overrides, str):
+        raise SegkitError(f"overrides: expected a list, as ['KEY=VALUE'], got the text '{overrides}'", value=overrides)
 
 
-def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A checkpoint's content; empty for a name of torchvision's weights, which holds nothing but tensors."""
-    if re.fullmatch(r"\w+_Weights\.\w+", os.fspath(path)):
-        return {}
-    from segkit.modeling.weights.reading import read_file
-
-    return read_file(os.fspath(path), "checkpoint")
-
-
-def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str] = ()) -> Config:
+def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str]) -> Config:
     """The configuration that a checkpoint holds."""
     from segkit.config.loader import load_config_dict
 
@@ -215,14 +215,14 @@ def _classes(content: dict[str, Any], cfg: Config, model: Any, weights: Any) -> 
     )
 
 
-def _build(cfg: Config, classes: list[str], weights: str) -> nn.Module:
+def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any]) -> nn.Module:
     from segkit.modeling.build import build_model
     from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 
     with skip_pretrained():  # the checkpoint overwrites whatever the backbone would fetch
         model = build_model(cfg, len(classes))
     model.classes = classes  # type: ignore[assignment]  # so that other classes in the checkpoint are told by name
-    load_checkpoint(model, weights)
+    load_checkpoint(model, weights, content=content)
     return model
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from segkit.structures.detections import Detections
 from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
 
 
 class ProposalGenerator(nn.Module, ABC):
@@ -59,7 +60,9 @@ class BoxHead(nn.Module, ABC):
 
 
 class MaskHead(nn.Module, ABC):
-    """Draws masks. ``forward(features, boxes)`` gives logits [N, K or 1, M, M].
+    """Draws masks. ``forward(features, boxes, labels)`` gives logits [N, M, M], each box's of its own class.
+
+    ``labels`` [N] are known in training and at test, so that no head needs to work out the masks of all classes.
 
     Attributes:
         resolution: M.
@@ -67,13 +70,17 @@ class MaskHead(nn.Module, ABC):
 
     resolution: int
 
-    @abstractmethod
-    def of_class(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The logits [N, M, M] of each box's class."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "of_class" in vars(cls):
+            raise SegkitError(
+                f"{cls.__name__}.of_class: a mask head's forward(features, boxes, labels) now gives the logits [N, M, M] of "
+                "each box's class, and losses(logits, wanted) takes them; move the choice of the class there"
+            )
 
     @abstractmethod
-    def losses(self, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Training losses by name, scalars; wanted [N, M, M] bool."""
+    def losses(self, logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """Training losses by name, scalars; logits [N, M, M], wanted [N, M, M] bool."""
 
 
 class ROIHeads(nn.Module, ABC):

@@ -12,8 +12,10 @@ SIZE = (64, 96)
 C, K, FC, M = 16, 3, 24, 8  # pyramid, classes, box head, mask head
 
 
-def make_model():
-    return segkit.mask_rcnn(TinyNet(), K, fpn_channels=C, fc_dims=(FC, FC), mask_conv_dims=(M,), detections_per_image=7)
+def make_model(classes=K):
+    return segkit.mask_rcnn(
+        TinyNet(), classes, fpn_channels=C, fc_dims=(FC, FC), mask_conv_dims=(M,), detections_per_image=7
+    )
 
 
 def cells(*strides):
@@ -38,6 +40,12 @@ def test_every_part_by_hand():
     assert found["roi_heads.mask_head"].flops == 7 * (14 * 14 * (9 * C * M + 4 * M * M) + 28 * 28 * M * K)
     assert found["roi_heads.mask_head"].work == "1 x 7 boxes"
     assert "embedding_bag" in found["roi_heads.mask_head"].uncounted and "mul" not in found["neck"].uncounted
+
+
+def test_of_many_classes_each_mask_costs_its_own():
+    (cost,) = [cost for cost in part_costs(make_model(classes=80), SIZE) if cost.name == "roi_heads.mask_head"]
+    assert cost.flops == 7 * (14 * 14 * (9 * C * M + 4 * M * M) + 28 * 28 * M)
+    assert set(cost.uncounted) <= {"embedding_bag"}
 
 
 def test_backbone_by_hooks():

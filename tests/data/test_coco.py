@@ -41,6 +41,15 @@ def test_evaluation_gets_the_files_boxes_and_areas(coco_files):
     assert isinstance(truth[1]["segmentation"]["counts"], str)
 
 
+def test_objects_are_counted_without_crowds_and_without_reading_masks(coco_files):
+    write, content = coco_files
+    crowd = {"image_id": 6, "category_id": 9, "iscrowd": 1, "bbox": [0, 0, 1, 5]}
+    crowd["segmentation"] = content["annotations"][2]["segmentation"]
+    dataset = Coco(**write(annotations=[crowd, *content["annotations"]]))
+    assert dataset.object_counts().tolist() == [2, 1, 0]
+    assert dataset.subset([2, 0]).object_counts().tolist() == [0, 2]
+
+
 def test_what_is_left_out_is_told(coco_files):
     dataset = Coco(**coco_files[0]())
     assert len(dataset.load(1).targets) == 1

@@ -59,6 +59,18 @@ def test_mosaic_counts_what_its_parts_lost():
     assert result.dropped + len(result.targets) == 16 and result.dropped > 8
 
 
+def test_masks_rescued_in_the_drawn_images_are_counted():
+    """Shrunk tenfold, the pixel of each image keeps its mask as the largest one."""
+    whole = [plain(i + 1, (100, 100), [(55, 55, 56, 56)] * (i + 1)) for i in range(4)]
+    shrink = {"name": "Resize", "size": [10, 10]}
+    mosaic = build_transforms([shrink, {"name": "Mosaic", "size": 20, "min_share": 0.5}])
+    drawn = iter(whole[1:])
+    assert mosaic(whole[0], seeded(), lambda generator: next(drawn)).rescued == 1 + 2 + 3 + 4
+    paste = build_transforms([shrink, {"name": "CopyPaste", "p": 1.0}])
+    assert paste(whole[0], seeded(), lambda generator: whole[2]).rescued == 1 + 3
+    assert paste(whole[0], seeded(), lambda generator: plain(9, (100, 100))).rescued == 1
+
+
 def test_copy_paste_covers_and_counts():
     below = plain(1, (20, 20), [(0, 0, 10, 10), (5, 5, 9, 9), (12, 12, 20, 20), (0, 4, 10, 16)])
     above = plain(2, (20, 20), [(4, 4, 11, 10)])

@@ -76,10 +76,13 @@ def test_resuming_repeats_the_run(run, tmp_path):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_eval_only(run):
+def test_eval_only(run, monkeypatch):
     folder, metrics = run
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: reads.append(args) or load(*args, **kwargs))
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*.*") if path.name != "log.txt"}
     final = train(config(folder), eval_only=True, weights=str(folder / "model_final.pth"))
+    assert len(reads) == 1  # for labels and weights
     assert final == pytest.approx(metrics)
     train(config(folder), eval_only=True)
     assert "model_best.pth" in (folder / "log.txt").read_text()

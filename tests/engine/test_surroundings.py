@@ -4,10 +4,9 @@ import dataclasses
 import json
 import types
 
-import numpy as np
 import pytest
 import torch
-from fakes import FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
+from fakes import FakeBatch, FakeEvaluator, FakeLoader, make_trainer
 from test_setup import config
 from test_validation_losses import run
 
@@ -16,7 +15,7 @@ from segkit.engine.environment import nondeterminism_told, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.precision import choose_device
-from segkit.engine.report import draw_pictures, picture_names
+from segkit.engine.report import picture_names
 from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
@@ -81,27 +80,10 @@ def test_the_earlier_log_goes_with_its_run(tmp_path):
     assert log.read_text() == "new\nnewer\n" and (tmp_path / "previous_1" / "log.txt").read_text() == "old\n"
 
 
-def test_picture_names(tmp_path, monkeypatch):
+def test_picture_names():
     assert picture_names(["d/x/a.png", "d/y/b.png"]) == ["a", "b"]
     assert picture_names(["d/x/image.tif", "d/y/image.tif", "d/y/b.tif"]) == ["x_image", "y_image", "b"]
     assert len(set(picture_names(["a/b/i.png", "a_b/i.png", "a/b/i.tif"]))) == 3
-    monkeypatch.setattr("segkit.engine.report.draw_detections", lambda *_: np.zeros((4, 4, 3), np.uint8))
-    (tmp_path / "stale.png").write_text("")
-
-    class Found:
-        scores = torch.ones(1)
-
-        def to(self, device):
-            return self
-
-        def __getitem__(self, chosen):
-            return self
-
-    batch = types.SimpleNamespace(images=[0, 0], targets=[0, 0], file_names=["d/x/i.png", "d/y/i.png"])
-    model = FakeModel()
-    model.predict = lambda images: [Found(), Found()]
-    draw_pictures(model, [batch], [], 0.5, tmp_path, context=torch.no_grad())
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["x_i.png", "y_i.png"]
 
 
 @dataclasses.dataclass
@@ -135,13 +117,11 @@ def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
 
     monkeypatch.setattr("segkit.engine.run_data.build_dataset", fake)
     monkeypatch.setattr("segkit.engine.run_data._check_images", lambda *_: None)
-    torch.save({"classes": ["a", "b"], "category_ids": [3, 7]}, tmp_path / "x.pth")
-    torch.save({"model": {}}, tmp_path / "y.pth")
     cfg = config(tmp_path)
-    classes, ids = checkpoint_labels(str(tmp_path / "x.pth"))
+    classes, ids = checkpoint_labels({"model": {}, "classes": ["a", "b"], "category_ids": [3, 7]})
     data = build_data(cfg, eval_only=True, classes=classes, category_ids=ids)
     assert opened == [("data.val", ["a", "b"], [3, 7])] and data.category_ids == [3, 7] and data.train is None
-    assert checkpoint_labels(str(tmp_path / "y.pth")) == (None, None)
+    assert checkpoint_labels({"model": {}}) == (None, None)
     opened.clear()
     build_data(cfg, eval_only=True)
     assert opened == [("data.train", None, None), ("data.val", ["only"], [9])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 
 import numpy as np
 import pytest
@@ -204,3 +205,13 @@ def test_table():
     assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 6
     assert "class" not in metrics_table({"segm/AP": 0.1}, ["a"])
     assert metrics_table({}, ["a"]) == "no metrics"
+
+
+def test_no_probabilities_are_kept():
+    """Of a thousand images with hundreds of masks each they would be gigabytes."""
+    evaluator = CocoEvaluator(CLASSES, IDS, 100)
+    found = detections([[1, 1, 9, 9]], [0.9], [0], (20, 20))
+    probs = weakref.ref(found.mask_probs)
+    evaluator.process(Batch([sample(1, (20, 20), [([1, 1, 9, 9], 0, False)])]), [found])
+    del found
+    assert probs() is None and len(evaluator.results()[1].masks) == 1

@@ -112,6 +112,40 @@ def test_a_checkpoint_alone_is_enough(cfg, checkpoint):
     assert loaded.score_threshold == 0.75
 
 
+def test_a_checkpoint_is_read_once(cfg, checkpoint, monkeypatch):
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: reads.append(args) or load(*args, **kwargs))
+    for make_one in (Predictor, lambda path, device: Predictor(cfg, weights=path, device=device), Predictor.load):
+        reads.clear()
+        make_one(str(checkpoint), device="cpu")
+        assert len(reads) == 1
+
+
+def test_overrides_change_the_checkpoints_configuration(checkpoint):
+    picture = image(0)
+    picture[5:15, 8:20] = 200
+    given = ["model.roi_heads.score_threshold=0.0", "model.roi_heads.detections_per_image", "3"]
+    predictor = Predictor(checkpoint, score_threshold=0.0, device="cpu", overrides=given)
+    heads = predictor.model.roi_heads
+    assert (heads.score_threshold, heads.detections_per_image) == (0.0, 3) and len(predictor(picture)) == 3
+    assert predictor.cfg.model["roi_heads"]["detections_per_image"] == 3
+    assert len(Predictor(checkpoint, score_threshold=0.0, device="cpu")(picture)) == 5  # the checkpoint's own
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.roi_heads.score_treshold=0.3"], "did you mean 'score_threshold'"),
+        (["model.roi_heads.score_threshold=often"], r"model\.roi_heads\.score_threshold.*often"),
+        (["data.classes=[x, y]"], "trained for the classes class1, .*, but data.classes says x, y"),
+        ("model.roi_heads.score_threshold=0.3", r"overrides: expected a list, as \['KEY=VALUE'\]"),
+    ],
+)
+def test_overrides_that_are_wrong(checkpoint, overrides, message):
+    with pytest.raises(SegkitError, match=message):
+        Predictor(checkpoint, device="cpu", overrides=overrides)
+
+
 def test_random_state_is_left_alone(cfg):
     predictor, state = make(cfg), torch.get_rng_state()
     predictor(image(1))
@@ -130,6 +164,8 @@ def test_mistakes(cfg, checkpoint, tmp_path):
         Predictor("a.yaml")
     with pytest.raises(SegkitError, match="either weights=PATH or model=MODULE"):
         Predictor(cfg)
+    with pytest.raises(SegkitError, match=r"use Predictor\(cfg\.with_overrides"):
+        make(cfg, overrides=["predict.score_threshold=0.1"])
     with pytest.raises(SegkitError, match="takes no weights or model"):
         Predictor(checkpoint, model=FakeModel())
     with pytest.raises(SegkitError, match=r"score_threshold is a number in 0\.\.1"):

@@ -157,13 +157,11 @@ def test_mask_heads(spec):
     runtime = {"in_features": PYRAMID, "num_classes": CLASSES}
     head = ROI_MASK_HEAD_REGISTRY.build(spec, **runtime)
     features, labels = maps(), torch.tensor([2, 0, 1])
-    logits = head(features, BOXES)
-    assert logits.shape[0] == 3 and logits.shape[1] in (1, CLASSES)
-    assert logits.shape[2:] == (head.resolution, head.resolution)
-    assert head.of_class(logits, labels).shape == (3, head.resolution, head.resolution)
-    check_gradients(head, head.losses(logits, labels, torch.rand(3, *logits.shape[2:]) > 0.5).values())
+    logits = head(features, BOXES, labels)
+    assert logits.shape == (3, head.resolution, head.resolution)
+    check_gradients(head, head.losses(logits, torch.rand(logits.shape) > 0.5).values())
     other = check_state(ROI_MASK_HEAD_REGISTRY, spec, runtime, head)
-    assert torch.equal(head(features, BOXES), other(features, BOXES))
+    assert torch.equal(head(features, BOXES, labels), other(features, BOXES, labels))
 
 
 @pytest.mark.parametrize("spec", cases(ROI_HEADS_REGISTRY))

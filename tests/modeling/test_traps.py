@@ -138,7 +138,7 @@ def test_2_masks_of_more_than_256_objects(dtype, device):
         samples=4 * count,
     ).to(device)  # fmt: skip
     seen = {}
-    heads.mask_head.losses = lambda logits, labels, wanted: seen.update(wanted=wanted) or {}
+    heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
     maps = {name: torch.randn(1, 8, 128 // s.stride, 128 // s.stride, device=device) for name, s in features.items()}
     with torch.autocast(device, dtype=dtype):
         heads.losses(maps, [torch.zeros(0, 4, device=device)], [objects], torch.Generator(device).manual_seed(0))

@@ -115,3 +115,11 @@ def test_same_on_cuda(draw_cells):
         torch.backends.cuda.matmul.allow_tf32 = False
     assert there.device.type == "cuda"
     assert (here != there.cpu()).float().mean() < 1e-4
+
+
+def test_a_bin_that_is_just_half_covered_is_set():
+    """Exactly: samples in the pixels' centres, four of which make a bin."""
+    dense = torch.zeros(1, 4, 4, dtype=torch.bool)
+    dense[0, :, 0] = dense[0, 3, 2] = True
+    found = mask_targets(InstanceMasks.from_dense(dense), torch.tensor([0]), torch.tensor([[0.0, 0, 4, 4]]), 2)
+    assert found.tolist() == [[[True, False], [True, False]]]

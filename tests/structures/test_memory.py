@@ -1,14 +1,17 @@
 """1,000 objects on a canvas of 4096 x 4096: nothing costs N x H x W (16 GB), nor a canvas for each object in turn."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from segkit.structures import InstanceMasks, paste_masks, paste_rle
+from segkit.structures import InstanceMasks, mask_targets, paste_masks, paste_rle, pasting
 from segkit.structures.affine import affine_matrix
 
 SIZE = (4096, 4096)
+TARGETS = importlib.import_module("segkit.structures.mask_targets")  # hidden by the function of that name
 
 
 class LargestTensor(TorchDispatchMode):
@@ -81,3 +84,23 @@ def test_objects_as_large_as_the_image_are_pasted_in_strips():
         rles = paste_rle(probs, torch.tensor([[-9.0, -9, 4100, 4100]]).repeat(3, 1), SIZE)
     assert mode.largest < 10 * 2**20, f"{mode.largest / 2**20:.0f} MB"
     assert 2**22 < sum(InstanceMasks.from_rle(rles[:1]).areas().tolist()) < 2**24
+
+
+def test_pasted_crops_are_filled_in_chunks(monkeypatch):
+    filled, fill = [], pasting.fill_runs
+    monkeypatch.setattr(pasting, "FILL_BUDGET", 1 << 16)
+    monkeypatch.setattr(pasting, "fill_runs", lambda *args: filled.append(fill(*args)) or filled[-1])
+    masks = paste_masks(torch.ones(30, 4, 4), torch.tensor([[10.0, 10, 110, 110]]).repeat(30, 1), (200, 200))
+    assert masks.areas().unique().numel() == 1 and 9000 < int(masks.areas()[0]) <= 10000
+    assert len(filled) > 3 and max(bits.size for bits, _ in filled) <= (1 << 16) + 10000
+
+
+def test_targets_of_large_objects_are_made_in_chunks(monkeypatch):
+    monkeypatch.setattr(TARGETS, "BUDGET", 1 << 15)
+    masks = InstanceMasks(
+        torch.ones(60 * 64 * 64, dtype=torch.uint8), torch.tensor([[0, 0, 64, 64]]).repeat(60, 1), (64, 64)
+    )
+    with LargestTensor() as mode:
+        found = mask_targets(masks, torch.arange(60), masks.boxes(), 14)
+    assert found.all() and found.shape == (60, 14, 14)
+    assert mode.largest <= masks.bits.numel()  # looked at as a whole; in fp32 they would take four times that

@@ -58,7 +58,7 @@ def test_analysis(run, tmp_path):
     assert len(found["steps"]) == 2 and all(step["seconds"] > 0 for step in found["steps"])
 
 
-def test_analysis_of_a_checkpoint(run, tmp_path):
+def test_analysis_of_a_checkpoint_which_is_read_once(run, tmp_path, monkeypatch):
     import torch
 
     import segkit
@@ -67,8 +67,10 @@ def test_analysis_of_a_checkpoint(run, tmp_path):
     model = build_random(segkit.load_config("segkit://quickstart.yaml"), 2)
     path = tmp_path / "two.pth"
     torch.save({"model": model.state_dict(), "classes": ["a", "b"], "category_ids": [1, 2]}, path)
+    reads, read = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: reads.append(args) or read(*args, **kwargs))
     status, out, _ = run("analyze_model", *TINY, "--weights", path, "model.roi_heads.detections_per_image=5")
-    assert status == 0 and "2 classes" in out
+    assert status == 0 and "2 classes" in out and len(reads) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import numpy as np
+
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
@@ -33,6 +35,13 @@ class Dataset(ABC):
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
         """How many objects of each label an image has (labels without objects left out); much cheaper than ``load``."""
+
+    def object_counts(self) -> np.ndarray | None:
+        """int64 [images]: how many objects each has, crowd regions left out.
+
+        None: that takes reading masks or pixels, which nobody wants to wait for at the start of a run.
+        """
+        return None
 
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of an image as ``load`` gives it; formats that know it without reading the pixels say so."""
@@ -81,6 +90,10 @@ class SubsetDataset(Dataset):
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])
+
+    def object_counts(self) -> np.ndarray | None:
+        counts = self.dataset.object_counts()
+        return None if counts is None else counts[self.indices]
 
     def size(self, index: int) -> tuple[int, int]:
         return self.dataset.size(self.indices[index])

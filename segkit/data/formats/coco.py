@@ -69,6 +69,9 @@ class Coco(Dataset):
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
+    def object_counts(self) -> np.ndarray:
+        return self._table.counts(crowds=False)
+
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         objects = self._table.objects(index)
         if sample.dropped:  # evaluation keeps the objects whose masks came out empty, as pycocotools does

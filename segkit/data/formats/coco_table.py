@@ -91,9 +91,14 @@ class CocoTable:
         start, end = _stretch(self.arrays["name_end"], index)
         return self.arrays["names"][start:end].tobytes().decode("utf-8", "surrogatepass")
 
-    def counts(self) -> np.ndarray:
-        """int64 [images]: how many annotations each has."""
-        return np.diff(self.arrays["last"], prepend=0)
+    def counts(self, *, crowds: bool = True) -> np.ndarray:
+        """int64 [images]: how many annotations each has, with or without crowd regions."""
+        counts = np.diff(self.arrays["last"], prepend=0)
+        if crowds:
+            return counts
+        places = np.flatnonzero(self.arrays["crowd"])  # few, so that nothing of the table's length but bytes is made
+        images = np.searchsorted(self.arrays["last"], places, side="right")
+        return counts - np.bincount(images, minlength=len(counts))
 
     def categories(self, index: int) -> np.ndarray:
         """int32: the category of each annotation of an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,8 @@ class CopyPaste(MixingTransform):
     of its objects, chosen at random, keep their places in it; the image itself is laid at a random place, and cut where
     it is larger. What lies below loses the covered pixels; what is covered wholly, or so far that less than
     ``min_visibility`` of it is left, goes with box and label, counted in ``sample.dropped``. Crowd regions are covered like
-    objects, and never pasted. Borders stay hard, which does as well as blending (section 3 there).
+    objects, and never pasted. ``sample.rescued`` counts the rescued masks of both images. Borders stay hard, which does as
+    well as blending (section 3 there).
 
     Args:
         max_objects: most objects to paste, or null for no limit.
@@ -61,4 +63,5 @@ class CopyPaste(MixingTransform):
         objects = geometry.place(other.targets[chosen], (height, width), left, top)
         image = torch.zeros_like(sample.image)
         image[:, top : top + rows, left : left + columns] = other.image
-        return geometry.paste(sample, image, objects, self.min_visibility)
+        mixed = geometry.paste(sample, image, objects, self.min_visibility)
+        return dataclasses.replace(mixed, rescued=sample.rescued + other.rescued)

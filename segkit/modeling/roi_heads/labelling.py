@@ -123,7 +123,7 @@ def mask_losses(
     counts = [len(image.matched) for image in sampled]
     boxes = [image.boxes[:count] for image, count in zip(sampled, counts, strict=True)]
     labels = torch.cat([image.labels[:count] for image, count in zip(sampled, counts, strict=True)])
-    logits = mask_head(features, boxes)
+    logits = mask_head(features, boxes, labels)
     # The targets' sizes are known on the host only: all images' boxes come there together, so that a GPU is waited for
     # once, and has the mask head to work on meanwhile.
     places = torch.cat(boxes).cpu().split(counts)
@@ -133,4 +133,4 @@ def mask_losses(
         if image_targets.masks is None:
             raise SegkitError("the model has a mask head, but the targets have no masks")
         wanted.append(mask_targets(image_targets.masks, numbers, where, mask_head.resolution))
-    return mask_head.losses(logits, labels, torch.cat(wanted))
+    return mask_head.losses(logits, torch.cat(wanted))

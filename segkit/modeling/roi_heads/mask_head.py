@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.interfaces import MaskHead
+from segkit.modeling.layers.class_conv import ClassConv
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.modeling.layers.roi_pooler import ROIPooler
@@ -19,7 +19,7 @@ from segkit.utils.errors import SegkitError
 
 @ROI_MASK_HEAD_REGISTRY.register
 class FCNMaskHead(MaskHead):
-    """RoIAlign, 3x3 convolutions, one doubling of the resolution, then a mask logit a class.
+    """RoIAlign, 3x3 convolutions, one doubling of the resolution, then the mask logits of the class.
 
     Args:
         in_features: the feature maps.
@@ -63,7 +63,7 @@ class FCNMaskHead(MaskHead):
             nn.Conv2d(a, b, 3, padding=1, bias=norm is None) for a, b in pairwise([self.pooler.channels, *conv_dims])
         ]
         self.upsample = nn.ConvTranspose2d(conv_dims[-1], conv_dims[-1], 2, stride=2)
-        self.predictor = nn.Conv2d(conv_dims[-1], 1 if class_agnostic else num_classes, 1)
+        self.predictor = ClassConv(conv_dims[-1], 1 if class_agnostic else num_classes)
         for module in (*convs, self.upsample, self.predictor):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
@@ -75,27 +75,26 @@ class FCNMaskHead(MaskHead):
             conv if norm is None else nn.Sequential(conv, make_norm(norm, conv.out_channels)) for conv in convs
         )
 
-    def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Mask logits [N, K or 1, M, M] of all images' boxes, one after the other; M is ``self.resolution``."""
+    def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Mask logits [N, M, M] of all images' boxes, one after the other, each of its own class.
+
+        Args:
+            features: maps [B, C, H, W].
+            boxes: [N_i, 4] an image.
+            labels: [N] classes of all boxes.
+        """
         hidden = self.pooler(features, boxes)
         for conv in self.convs:
             hidden = F.relu(conv(hidden))
-        return self.predictor(F.relu(self.upsample(hidden)))
+        return self.predictor(F.relu(self.upsample(hidden)), labels)
 
-    def of_class(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The logits [N, M, M] of each box's class."""
-        if self.class_agnostic:
-            return logits[:, 0]
-        return logits[torch.arange(len(labels), device=labels.device), labels]
-
-    def losses(self, logits: Tensor, labels: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """``mask``: mean binary cross-entropy of the object's class.
+    def losses(self, logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+        """``mask``: mean binary cross-entropy.
 
         Args:
-            logits: [N, K or 1, M, M] of proposals on objects.
-            labels: [N] classes.
+            logits: [N, M, M] of proposals on objects.
             wanted: [N, M, M] bool.
         """
-        chosen = self.of_class(logits, labels).float()
-        total = F.binary_cross_entropy_with_logits(chosen, wanted.to(chosen.dtype), reduction="sum")
+        logits = logits.float()
+        total = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="sum")
         return {"mask": total / max(1, wanted.numel()) * self.loss_weight}

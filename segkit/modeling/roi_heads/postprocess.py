@@ -63,10 +63,10 @@ def masked_detections(
     """
     masks: Sequence[Tensor | None] = [None] * len(kept)
     if mask_head is not None:
-        logits = mask_head(features, [boxes for boxes, _, _ in kept])
-        chosen = mask_head.of_class(logits, torch.cat([labels for _, _, labels in kept]))
-        require_finite("the masks' logits", chosen)
-        masks = chosen.float().sigmoid().split([len(boxes) for boxes, _, _ in kept])
+        labels_of_all = torch.cat([labels for _, _, labels in kept])
+        logits = mask_head(features, [boxes for boxes, _, _ in kept], labels_of_all)
+        require_finite("the masks' logits", logits)
+        masks = logits.float().sigmoid().split([len(boxes) for boxes, _, _ in kept])
     return [
         Detections(boxes=boxes, scores=scores, labels=labels, mask_probs=probs, size=size)
         for (boxes, scores, labels), probs, size in zip(kept, masks, sizes, strict=True)

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from tabulate import tabulate
 from torch import Tensor, nn
@@ -67,7 +67,11 @@ class LoadReport:
 
 
 def load_checkpoint(
-    model: nn.Module, path: str, *, on_mismatch: Literal["error", "reinitialize"] = "error"
+    model: nn.Module,
+    path: str,
+    *,
+    on_mismatch: Literal["error", "reinitialize"] = "error",
+    content: Mapping[str, Any] | None = None,
 ) -> LoadReport:
     """Load weights into a model.
 
@@ -79,6 +83,7 @@ def load_checkpoint(
         on_mismatch: ``error``: everything must fit, for prediction, evaluation and resuming. ``reinitialize``: for
             training on from other data: the predictors start anew if the classes differ, as does what has another shape;
             a backbone alone will do; arithmetic that differs from the weights' is a warning.
+        content: of the file, where it has been read already (see ``checkpoint_content``); ``path`` is for messages then.
     Returns:
         what was loaded and what was not; it is logged, too.
     Raises:
@@ -87,7 +92,7 @@ def load_checkpoint(
     assert on_mismatch in ("error", "reinitialize"), on_mismatch
     path, strict = str(path), on_mismatch == "error"
     own = model.state_dict()
-    weights = read_weights(path, own, getattr(model, "num_classes", None))
+    weights = read_weights(path, own, getattr(model, "num_classes", None), content)
     if strict and weights.kind != "segkit" and weights.backbone_only:
         raise SegkitError(
             f"checkpoint '{path}' holds the weights of a backbone only; they are to start a training from: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import pickle
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,19 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise SegkitError(f"{what} '{path}' holds a {type(content).__name__}, not named tensors", value=path)
     return dict(content)
+
+
+def checkpoint_content(path: str) -> dict[str, Any]:
+    """A checkpoint's content, to be handed on to all who want some of it: reading a large one takes seconds.
+
+    Empty for a name of torchvision's weights, which holds nothing but tensors.
+    """
+    return {} if names_torchvision_weights(path) else read_file(path, "checkpoint")
+
+
+def names_torchvision_weights(path: str) -> bool:
+    """Whether this is no path but a name as ``ResNet50_Weights.IMAGENET1K_V1``."""
+    return re.fullmatch(r"\w+_Weights\.\w+", path) is not None
 
 
 def _load(file: Path) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,24 +9,27 @@ from torch import Tensor
 
 from segkit.modeling.weights import detectron2, torchvision_detection
 from segkit.modeling.weights.converted import Converted
-from segkit.modeling.weights.reading import named_tensors, read_file
+from segkit.modeling.weights.reading import checkpoint_content, named_tensors, names_torchvision_weights
 
 
-def read_weights(path: str, own: Mapping[str, Tensor], num_classes: int | None) -> Converted:
+def read_weights(
+    path: str, own: Mapping[str, Tensor], num_classes: int | None, content: Mapping[str, Any] | None = None
+) -> Converted:
     """Weights under our names, whoever wrote them.
 
     Args:
         path: a path, URL or ``segkit://`` path; or a name of torchvision's, as ``ResNet50_Weights.IMAGENET1K_V1``.
         own: the model's tensors.
         num_classes: the model's.
+        content: the file's, where it is known (see ``checkpoint_content``).
     Raises:
         SegkitError: they cannot be read.
     """
-    content: dict[str, Any] = {}
-    if re.fullmatch(r"\w+_Weights\.\w+", path):
+    if content is None:
+        content = checkpoint_content(path)
+    if names_torchvision_weights(path):
         state = torchvision_detection.named_state(path)
     else:
-        content = read_file(path, "checkpoint")
         state = named_tensors(content, path)
     author = str(content.get("__author__", ""))
     if torchvision_detection.recognised(state):

@@ -5,6 +5,8 @@ import torch
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import batched_nms, box_iou, nms
 
+from segkit.modeling.layers import boxes as boxes_module
+from segkit.modeling.layers import matching
 from segkit.modeling.layers.box_coder import decode_boxes, encode_boxes
 from segkit.modeling.layers.boxes import class_nms, clip_boxes
 from segkit.modeling.layers.losses import smooth_l1_sum
@@ -76,6 +78,30 @@ def test_suppression_equals_torchvision_whatever_the_limit(count, groups, limit)
     assert torch.equal(theirs.sort().values, expected.sort().values)
 
 
+def spread(count):
+    """Boxes that do not touch."""
+    x = torch.arange(count)[:, None] * 20.0
+    return torch.cat([x, torch.zeros_like(x), x + 9, torch.full_like(x, 9)], 1)
+
+
+def test_suppression_looks_no_further_than_wanted(monkeypatch):
+    seen, suppress = [], boxes_module._suppress
+    monkeypatch.setattr(
+        boxes_module, "_suppress", lambda boxes, *rest: seen.append(len(boxes)) or suppress(boxes, *rest)
+    )
+    kept = class_nms(spread(2000), torch.rand(2000), torch.zeros(2000, dtype=torch.long), 0.5, limit=10)
+    assert len(kept) == 10 and sum(seen) <= 40
+
+
+@pytest.mark.parametrize("places", [1, 2, 3, 4])
+def test_suppression_looks_further_where_the_best_are_copies(places):
+    """The best 100 boxes lie in few places: these alone would be fewer than the 5 that are wanted."""
+    boxes = torch.cat([spread(places)[torch.arange(100) % places], spread(20)[places:]])
+    scores = torch.linspace(1, 0.1, len(boxes))
+    kept = class_nms(boxes, scores, torch.zeros(len(boxes), dtype=torch.long), 0.5, limit=5)
+    assert kept.tolist() == [*range(places), *range(100, 105 - places)]
+
+
 @pytest.mark.gpu
 def test_suppression_on_cuda_equals_the_cpus():
     boxes, labels, scores = random_boxes(2500), torch.randint(0, 5, (2500,)), torch.rand(2500)
@@ -131,6 +157,26 @@ def test_crowds_match_nothing_and_hide_background():
     matches = match_targets(boxes, targets, foreground_iou=0.5, background_iou=0.5, keep_best=False)
     assert matches.state.tolist() == [MATCHED, BETWEEN, BELOW]
     assert matches.objects[0] == 0  # counted among the objects that are no crowd
+
+
+def test_background_half_inside_a_crowd_is_left_out():
+    crowd = Targets(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([0]), crowd=torch.tensor([True]))
+    boxes = torch.tensor([[15.0, 0, 25, 10], [15.1, 0, 25.1, 10]])  # half of the first
+    matches = match_targets(boxes, crowd, foreground_iou=0.5, background_iou=0.5, keep_best=False)
+    assert matches.state.tolist() == [BETWEEN, BELOW]
+
+
+def test_crowds_are_looked_at_in_chunks(monkeypatch):
+    sizes, meet = [], matching.intersections
+    targets = Targets(random_boxes(30), torch.zeros(30).long(), crowd=torch.arange(30) < 25)
+    options = {"foreground_iou": 0.5, "background_iou": 0.3, "keep_best": False}
+    boxes = random_boxes(300)
+    whole = match_targets(boxes, targets, **options)
+    assert (whole.state == BETWEEN).any() and (whole.state == BELOW).any()
+    monkeypatch.setattr(matching, "MAX_PAIRS", 500)
+    monkeypatch.setitem(match_boxes.__kwdefaults__, "max_pairs", 500)
+    monkeypatch.setattr(matching, "intersections", lambda a, b: sizes.append(len(a) * len(b)) or meet(a, b))
+    assert torch.equal(match_targets(boxes, targets, **options).state, whole.state) and max(sizes) <= 500
 
 
 def test_more_than_256_objects_keep_their_index():

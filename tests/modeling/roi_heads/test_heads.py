@@ -20,19 +20,31 @@ def make_features(batch=3):
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
-def test_mask_loss_is_of_the_objects_class(class_agnostic):
-    head = FCNMaskHead(FEATURES, 4, conv_dims=[8], class_agnostic=class_agnostic)
-    logits = head(make_features(), BOXES)
-    assert logits.shape == (3, 1 if class_agnostic else 4, head.resolution, head.resolution)
-    labels = torch.tensor([3, 0, 1])
-    chosen = head.of_class(logits, labels)
-    for i, label in enumerate(labels.tolist()):
-        assert torch.equal(chosen[i], logits[i, 0 if class_agnostic else label])
+@pytest.mark.parametrize("classes", [4, 40])
+def test_masks_and_their_loss_are_of_the_boxes_class(classes, class_agnostic):
+    head = FCNMaskHead(FEATURES, classes, conv_dims=[8], class_agnostic=class_agnostic)
+    hidden = []
+    head.predictor.register_forward_hook(lambda module, args, output: hidden.append(args[0]))
+    labels = torch.tensor([3, 0, classes - 1])
+    logits = head(make_features(), BOXES, labels)
+    assert logits.shape == (3, head.resolution, head.resolution)
+    weight, bias = head.predictor.weight, head.predictor.bias
+    for i, label in enumerate([0, 0, 0] if class_agnostic else labels.tolist()):
+        torch.testing.assert_close(
+            logits[i], torch.einsum("chw,c->hw", hidden[0][i], weight[label, :, 0, 0]) + bias[label]
+        )
     wanted = torch.rand(3, head.resolution, head.resolution) > 0.5
-    loss = head.losses(logits, labels, wanted)["mask"]
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(chosen, wanted.float())
-    torch.testing.assert_close(loss, expected)
+    loss = head.losses(logits, wanted)["mask"]
+    torch.testing.assert_close(loss, torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted.float()))
     loss.backward()
+
+
+def test_a_mask_head_of_the_former_interface_is_told_what_changed():
+    with pytest.raises(SegkitError, match=r"Old\.of_class: .*forward\(features, boxes, labels\)"):
+
+        class Old(FCNMaskHead):
+            def of_class(self, logits, labels):
+                return logits[:, 0]
 
 
 def test_class_agnostic_boxes():
@@ -85,6 +97,14 @@ def test_selection_equals_brute_force():
     torch.testing.assert_close(kept[0], torch.tensor([box for _, _, box in expected]))
 
 
+def test_a_score_must_be_above_the_threshold():
+    boxes = torch.tensor([[[0.0, 0, 9, 9]], [[20, 20, 29, 29]]])
+    options = {"nms_threshold": 0.5, "limit": 9, "min_size": 0.0}
+    kept = select_detections(boxes, torch.tensor([[0.25], [0.26]]), (40, 40), score_threshold=0.25, **options)
+    assert kept[0].tolist() == [[20, 20, 29, 29]]
+    assert len(select_detections(boxes, torch.tensor([[0.0], [0.1]]), (40, 40), score_threshold=0.0, **options)[0]) == 1
+
+
 def test_sampled_losses_use_the_right_object_for_each_mask():
     """One-hot masks of 300 objects: a wrong index would show."""
     count = 300
@@ -103,11 +123,49 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
         samples=count * 4,
     )
     seen = {}
-    heads.mask_head.losses = lambda logits, labels, wanted: seen.update(labels=labels, wanted=wanted) or {}
+    heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
     heads.losses(make_features(1), [torch.zeros(0, 4)], targets, torch.Generator().manual_seed(0))
     # Each object's box is filled by its own mask, but for the corners, where the bilinear samples fall under a half.
     assert len(seen["wanted"]) == count
     assert (seen["wanted"].float().mean(dim=(1, 2)) > 0.9).all()
+
+
+@pytest.fixture
+def telling():
+    """Heads whose mask logits are the labels that the mask head is given."""
+    heads = StandardROIHeads(
+        FEATURES,
+        4,
+        box_head=FastRCNNHead(FEATURES, 4, fc_dims=[8]),
+        mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8]),
+        score_threshold=0.0,
+    )
+    predictor = heads.mask_head.predictor
+    torch.nn.init.zeros_(predictor.weight)
+    with torch.no_grad():
+        predictor.bias.copy_(torch.arange(4))
+    return heads
+
+
+def test_detections_have_the_masks_of_their_own_class(telling):
+    for found in telling.predict(make_features(), BOXES, [(64, 64)] * 3):
+        assert len(found.labels.unique()) == (4 if len(found) else 0)
+        torch.testing.assert_close(found.mask_probs, found.labels.float().sigmoid()[:, None, None].expand(-1, 28, 28))
+
+
+def test_the_mask_head_learns_each_objects_own_class(telling):
+    targets = [
+        Targets(boxes, labels, InstanceMasks.from_dense(torch.ones(len(boxes), 64, 64, dtype=torch.bool)))
+        for boxes, labels in ((BOXES[0], torch.tensor([3, 1])), (BOXES[2], torch.tensor([2])))
+    ]
+    calls = []
+    telling.mask_head.register_forward_hook(lambda module, args, output: calls.append((args[1], output)))
+    telling.losses(make_features(2), [torch.zeros(0, 4)] * 2, targets, torch.Generator().manual_seed(0))
+    ((boxes, logits),) = calls
+    expected = [
+        image.labels[(image.boxes == box).all(1)] for image, some in zip(targets, boxes, strict=True) for box in some
+    ]
+    assert len(expected) == 3 and logits[:, 0, 0].tolist() == torch.cat(expected).tolist()
 
 
 def test_images_without_objects_train():
