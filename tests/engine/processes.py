@@ -12,6 +12,7 @@ import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.precision import choose_device
 from segkit.evaluation import evaluate
 from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
@@ -142,6 +143,34 @@ def synced():
     norm = make_norm("sync_bn", 2)
     assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
     norm.train()(torch.randn(2, 2, 3, 3))
+
+
+def weights_on_gpu(folder, iterations, settings, device="cuda:0"):
+    """Of a training on a GPU, which the processes share: gloo connects them."""
+    model = Plain().to(device)
+    trainer = a_trainer(
+        folder, model=model, val=False, iterations=iterations, clip_norm=None, device=device, **settings
+    )
+    trainer.train()
+    return {name: value.cpu() for name, value in trainer.model.state_dict().items()}
+
+
+def weights_on_own_gpus(folder, iterations, settings):
+    """Of a training of which each process has a GPU: NCCL connects them."""
+    torch.distributed.destroy_process_group()
+    device = choose_device("cuda")
+    with distributed.process_group(device):
+        return weights_on_gpu(folder, iterations, settings, device)
+
+
+def synced_on_gpu():
+    """This process's share of a normalised batch of 4 images, its gradient, and the running mean."""
+    x = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0))
+    share = x[2 * distributed.rank() :][:2].cuda().requires_grad_()
+    norm = make_norm("sync_bn", 6).cuda()
+    found = norm(share)
+    found.pow(3).sum().backward()
+    return found.detach().cpu(), share.grad.cpu(), norm.running_mean.cpu()
 
 
 class BadOnce(Plain):

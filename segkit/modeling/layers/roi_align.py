@@ -2,7 +2,8 @@
 
 On CUDA torchvision's kernel does the work. On a CPU that kernel is single-threaded in its backward and reads channels
 first; there the same sums are written as one ``embedding_bag`` over all levels' pixels, as rows of channels: forward 3
-to 6 times and backward 8 to 11 times faster.
+to 6 times and backward 8 to 11 times faster. So they are on CUDA where torch is told to be deterministic: the kernel's
+backward adds in any order, and what torchvision then takes instead is compiled for minutes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-# Rows of weights and indices held at a time on the CPU: 32 MB of indices.
+# Rows of weights and indices held at a time: 32 MB of indices.
 MAX_TAPS = 4_000_000
 
 
@@ -59,8 +60,9 @@ def multilevel_roi_align(
     Returns:
         [N, C, resolution, resolution] in the features' type.
     """
-    on_cpu = features[0].device.type == "cpu" and sampling_ratio > 0
-    if on_cpu and features[0].dtype != torch.float64:
+    on_cpu = features[0].device.type == "cpu"
+    gather = (on_cpu or torch.are_deterministic_algorithms_enabled()) and sampling_ratio > 0
+    if gather and features[0].dtype != torch.float64:
         return _gathered(features, strides, boxes, images, levels, resolution, sampling_ratio, aligned)
     rois = torch.cat([images[:, None].float(), boxes.float()], dim=1)
     order = levels.argsort(stable=True)
@@ -85,18 +87,20 @@ def _gathered(
     aligned: bool,
 ) -> Tensor:
     """The same as weighted sums of table rows; a row is one feature pixel of one image of one level."""
-    channels = features[0].shape[1]
+    channels, device = features[0].shape[1], features[0].device
     table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, channels) for f in features]).float()
     first_rows = [0]
     for feature in features[:-1]:
         first_rows.append(first_rows[-1] + feature.shape[0] * feature.shape[2] * feature.shape[3])
-    heights = torch.tensor([f.shape[2] for f in features])[levels]
-    widths = torch.tensor([f.shape[3] for f in features])[levels]
-    base = torch.tensor(first_rows)[levels] + images * heights * widths
-    scaled = boxes.float() / torch.tensor(strides, dtype=torch.float32)[levels, None]
+    heights = torch.tensor([f.shape[2] for f in features], device=device)[levels]
+    widths = torch.tensor([f.shape[3] for f in features], device=device)[levels]
+    base = torch.tensor(first_rows, device=device)[levels] + images * heights * widths
+    scaled = boxes.float() / torch.tensor(strides, dtype=torch.float32, device=device)[levels, None]
     taps_a_box = (resolution * ratio * 2) ** 2
     pooled = []
-    for chunk in torch.arange(len(boxes)).split(max(1, MAX_TAPS // taps_a_box)):
+    chunk_size = max(1, MAX_TAPS // taps_a_box)
+    for first in range(0, max(1, len(boxes)), chunk_size):  # no box: an empty result with a gradient
+        chunk = slice(first, first + chunk_size)
         y_taps, y_weights = _taps(scaled[chunk, 1], scaled[chunk, 3], heights[chunk], resolution, ratio, aligned)
         x_taps, x_weights = _taps(scaled[chunk, 0], scaled[chunk, 2], widths[chunk], resolution, ratio, aligned)
         # [n, bins_y, taps_y] x [n, bins_x, taps_x] -> [n, bins_y, bins_x, taps_y, taps_x]
@@ -109,8 +113,7 @@ def _gathered(
                 indices.reshape(-1, bag), table, mode="sum", per_sample_weights=weights.reshape(-1, bag)
             ).reshape(-1, resolution, resolution, channels)
         )
-    output = torch.cat(pooled) if pooled else table.new_zeros(0, resolution, resolution, channels)
-    return output.permute(0, 3, 1, 2).to(features[0].dtype)
+    return torch.cat(pooled).permute(0, 3, 1, 2).to(features[0].dtype)
 
 
 def _taps(
@@ -127,7 +130,7 @@ def _taps(
     length = end - start
     if not aligned:
         length = length.clamp(min=1.0)
-    steps = (torch.arange(resolution * ratio, dtype=torch.float32) + 0.5) / ratio
+    steps = (torch.arange(resolution * ratio, dtype=torch.float32, device=start.device) + 0.5) / ratio
     position = (start - offset)[:, None] + steps * (length / resolution)[:, None]  # [N, resolution * ratio]
     limit = limit[:, None]
     inside = (position >= -1.0) & (position <= limit)

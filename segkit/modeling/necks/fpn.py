@@ -72,7 +72,7 @@ class FPN(nn.Module):
             merged.insert(0, lateral + F.interpolate(merged[0], size=lateral.shape[-2:], mode="nearest"))
         maps = [output(x) for output, x in zip(self.output_convs, merged, strict=True)]
         if self.top_block == "maxpool":
-            maps.append(F.max_pool2d(maps[-1], kernel_size=1, stride=2))
+            maps.append(maps[-1][..., ::2, ::2])  # a pool of one pixel, whose backward is deterministic on CUDA, too
         elif self.top_block == "p6p7":
             maps.append(self.top_convs[0](maps[-1]))
             maps.append(self.top_convs[1](F.relu(maps[-1])))

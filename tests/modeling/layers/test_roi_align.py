@@ -55,6 +55,29 @@ def test_equals_torchvision_forward_and_backward(aligned, ratio):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_deterministic_on_a_gpu(ratio):
+    """Forward and backward: the same as the CPU's but for rounding, and as another time to the bit."""
+    features, boxes = make_features(), make_boxes()
+    images, levels = torch.arange(len(boxes)) % 2, torch.arange(len(boxes)) % 3
+
+    def pool(device):
+        moved = [feature.detach().to(device).requires_grad_() for feature in features]
+        place = [tensor.to(device) for tensor in (boxes, images, levels)]
+        pooled = multilevel_roi_align(moved, STRIDES, *place, 7, ratio, True)
+        return pooled, *torch.autograd.grad(pooled.square().sum(), moved)
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = pool("cuda"), pool("cuda")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for ours, other, want in zip(first, again, pool("cpu"), strict=True):
+        assert torch.equal(ours, other)
+        torch.testing.assert_close(ours.cpu(), want, atol=1e-4, rtol=1e-4)
+
+
 def test_levels_equal_torchvision():
     features = {f"p{i + 2}": torch.randn(1, 4, 256 >> (i + 2), 256 >> (i + 2)) for i in range(4)}
     side = torch.tensor([1.0, 20.0, 111.9, 112.0, 112.1, 223.9, 224.0, 225.0, 448.0, 900.0])
