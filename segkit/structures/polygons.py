@@ -16,6 +16,9 @@ FARTHEST = 1e6
 # Pixels of one outline, a little more than a square of the farthest corners has. pycocotools takes 54 bytes for each, and
 # where there is not so much memory it does not ask, but crashes.
 LONGEST = 1e7
+# Runs of pixels that pycocotools has no room for: it reserves six characters a run, and a zero behind four runs that take
+# all of them lands in memory that is not its own. The second of them is the object's, which has to cover whole columns.
+LONGEST_RUN = 2**24
 
 
 def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -38,6 +41,8 @@ def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int,
         where = f"objects[{owners[k]}], polygon {owners[:k].count(owners[k])}"
         raise SegkitError(f"{where}: coordinates must be finite and at most {FARTHEST:g}")
     _check_outlines(flat, owners, size)
+    if size[0] * size[1] >= 4 * LONGEST_RUN:
+        _check_runs(flat, owners, size)
     from pycocotools import mask as pycocotools
 
     rles = pycocotools.frPyObjects(flat, *size)
@@ -61,6 +66,19 @@ def _check_outlines(flat: list[np.ndarray], owners: list[int], size: tuple[int, 
         raise SegkitError(
             f"the outlines of all polygons are {lengths.sum():.0f} pixels long, at most {most:.0f} can be drawn"
         )
+
+
+def _check_runs(flat: list[np.ndarray], owners: list[int], size: tuple[int, int]) -> None:
+    """SegkitError for polygons that cover so many whole columns of a very large image that their runs get too long."""
+    for k, points in enumerate(flat):
+        x, y = points[::2].clip(0, size[1]), points[1::2]
+        covers_columns = y.min() <= 1 and y.max() >= size[0] - 1
+        if covers_columns and (x.max() - x.min() + 1) * size[0] >= LONGEST_RUN:
+            where = f"objects[{owners[k]}], polygon {owners[:k].count(owners[k])}"
+            raise SegkitError(
+                f"{where}: it is as high as the image of {size[0]} x {size[1]} pixels and covers {LONGEST_RUN} of them or "
+                "more; cut it in two, one above the other"
+            )
 
 
 def _checked(polygon: Sequence[float], where: str) -> np.ndarray:

@@ -91,3 +91,18 @@ def test_outlines_that_pycocotools_has_no_memory_for():
     star = [0, 0, 9e5, 0, 0, 9e5]
     with pytest.raises(SegkitError, match=r"outlines of all polygons are .* at most 10000000"):
         InstanceMasks.from_polygons([[star]] * 5, (9, 9))
+
+
+def test_runs_that_pycocotools_has_no_room_for():
+    """In images of 67 million pixels and more, and there only for objects that cover whole columns."""
+    size = (9000, 9000)
+    small = [[10, 10, 50, 12, 30, 60]]
+    columns = [[100, -1, 2100, -1, 2100, 9001, 100, 9001]]
+    lower, upper = [[100, 2, 2100, 2, 2100, 9000, 100, 9000]], [[100, 0, 2100, 0, 2100, 2, 100, 2]]
+    with pytest.raises(SegkitError, match=r"objects\[1\], polygon 0: it is as high as the image of 9000 x 9000 pixels"):
+        InstanceMasks.from_polygons([small, columns], size=size)
+    masks = InstanceMasks.from_polygons([small, [*lower, *upper]], size=size)
+    assert masks.areas().tolist()[1] == 2000 * 9000
+    assert InstanceMasks.from_polygons([[[100, 0, 600, 0, 600, 9000, 100, 9000]]], size=size).areas().tolist() == [
+        500 * 9000
+    ]

@@ -69,15 +69,20 @@ def test_mixed_and_unusual_counts():
 
 
 @quick
-@given(st.lists(st.lists(st.integers(0, 2**31), min_size=1, max_size=12), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.lists(st.integers(0, 2**24 - 1) | st.integers(0, 2**31), min_size=1, max_size=12), min_size=1, max_size=6
+    )
+)
 def test_strings_there_and_back(lists):
     counts, lengths = np.concatenate(lists).astype(np.int64), np.array([len(one) for one in lists])
     strings = write_strings(counts, lengths)
     decoded = parse_strings(strings)
     assert np.array_equal(decoded[0], counts) and np.array_equal(decoded[1], lengths)
     for one, string in zip(lists, strings, strict=True):
-        theirs = pycocotools.frPyObjects({"size": [1, 1], "counts": one}, 1, 1)["counts"]
-        assert string == theirs.decode()
+        if max(one) < 2**24:  # pycocotools has room for five characters a count, and writes beyond it without asking
+            theirs = pycocotools.frPyObjects({"size": [1, 1], "counts": one}, 1, 1)["counts"]
+            assert string == theirs.decode()
 
 
 def test_no_objects():
