@@ -23,6 +23,21 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="run with -m slow"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Hides the GPUs, also from fixtures and from what the tests start, where a test is not about them: what it says of
+    the CPU holds on any machine."""
+    if item.get_closest_marker("gpu"):
+        return (yield)
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(torch.cuda, "device_count", lambda: 0)
+        return (yield)
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     import torch

@@ -28,9 +28,10 @@ def run_in_processes(function, count, *arguments, timeout=60):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # the fork server has those of the test that started it
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(rank) for rank in range(count)]
-        work = [(rank, count, port, file, function, arguments) for rank, file in enumerate(files)]
+        work = [(rank, count, port, gpus, file, function, arguments) for rank, file in enumerate(files)]
         started = [CONTEXT.Process(target=_work, args=one) for one in work]
         for process in started:
             process.start()
@@ -43,8 +44,11 @@ def run_in_processes(function, count, *arguments, timeout=60):
         return [torch.load(file, weights_only=False) if file.exists() else None for file in files]
 
 
-def _work(rank, count, port, file, function, arguments):
+def _work(rank, count, port, gpus, file, function, arguments):
     torch.set_num_threads(1)
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     try:
