@@ -18,7 +18,7 @@ from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, PEER, Report, Row
 from segkit.benchmark.scene import jittered, make_batch
 from segkit.benchmark.sides import Side, measure_work
-from segkit.structures.mask_targets import mask_targets
+from segkit.structures.mask_targets import batch_mask_targets
 from segkit.structures.targets import Targets
 
 DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 200, "size": (800, 800), "object_sides": (16, 60), "runs": 5}
@@ -91,8 +91,7 @@ def own_step(
 
     def step() -> Tensor:
         moved = [m.to(device, non_blocking=True) for m in masks]
-        rows = zip(moved, matched, boxes, strict=True)
-        return torch.cat([mask_targets(m, i, b, RESOLUTION) for m, i, b in rows])
+        return batch_mask_targets(moved, matched, boxes, RESOLUTION)
 
     return step
 

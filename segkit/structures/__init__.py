@@ -2,7 +2,7 @@
 
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
-from segkit.structures.mask_targets import mask_targets
+from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
@@ -15,6 +15,7 @@ __all__ = [
     "InstanceMasks",
     "Sample",
     "Targets",
+    "batch_mask_targets",
     "mask_targets",
     "paste_masks",
     "paste_rle",

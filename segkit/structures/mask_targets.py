@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from segkit.structures.ragged import heights_widths
-from segkit.structures.separable import gather_windows, resample, size_buckets
+from segkit.structures.separable import gather_windows, hat, resample, size_buckets
 
 if TYPE_CHECKING:
     from segkit.structures.masks import InstanceMasks
@@ -17,15 +19,8 @@ if TYPE_CHECKING:
 BUDGET = 1 << 22
 
 
-@torch.no_grad()
 def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
-    """Masks seen in boxes, at M x M.
-
-    Equal to ``roi_align(dense.float(), boxes, M, sampling_ratio=0, aligned=True) >= 0.5`` (but for rounding where that
-    is 0.5) without N x H x W: RoIAlign's mean over a bin's samples is a weighted sum of rows, then of columns, and only
-    the part of an object's crop that the box reaches has any weight. Always in fp32 or better, under autocast too.
-
-    The pixels stay where they are. Boxes and indices are needed on the CPU: from a GPU they are waited for.
+    """Masks of one image seen in boxes, at M x M; see :func:`batch_mask_targets`.
 
     Args:
         masks: the image's objects.
@@ -36,61 +31,110 @@ def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolutio
     Returns:
         bool [K, M, M] on the masks' device.
     """
-    device = masks.bits.device
-    result = torch.zeros(len(indices), resolution, resolution, dtype=torch.bool, device=device)
+    return batch_mask_targets([masks], [indices], [boxes], resolution)
+
+
+@torch.no_grad()
+def batch_mask_targets(
+    masks: Sequence[InstanceMasks], indices: Sequence[Tensor], boxes: Sequence[Tensor], resolution: int
+) -> Tensor:
+    """Masks of several images seen in boxes, at M x M.
+
+    Equal to ``roi_align(dense.float(), boxes, M, sampling_ratio=0, aligned=True) >= 0.5`` (but for rounding where that
+    is 0.5) without N x H x W: RoIAlign's mean over a bin's samples is a weighted sum of rows, then of columns, and only
+    the part of an object's crop that the box reaches has any weight. Always in fp32 or better, under autocast too.
+
+    The pixels stay where they are. Boxes and indices are needed on the CPU: from a GPU they are waited for. All images'
+    boxes are worked on together, those of a similar size at a time: a GPU takes as long for few as for many.
+
+    Args:
+        masks: an image's objects each, at least one image.
+        indices: int64 [K_i], the mask for each box.
+        boxes: float [K_i, 4] XYXY in the canvas's pixels.
+        resolution: M.
+
+    Returns:
+        bool [K, M, M], one image after the other, on the masks' device.
+    """
+    bits = masks[0].bits if len(masks) == 1 else torch.cat([image.bits for image in masks])
+    firsts = accumulate([0, *(image.bits.numel() for image in masks[:-1])])
+    where = [seen_windows(*image) for image in zip(masks, indices, boxes, firsts, strict=True)]
+    starts, strides, windows, canvases, spans = (torch.cat(parts) for parts in zip(*where, strict=True))
+    result = torch.zeros(len(spans), resolution, resolution, dtype=torch.bool, device=bits.device)
+    heights, widths = heights_widths(windows)
+    groups = list(size_buckets(heights, widths, BUDGET))
+    if not groups:
+        return result
+    order = torch.cat(groups)
+    samples = ((spans[:, 2:] - spans[:, :2]) / resolution).ceil().clamp(min=0)  # [K, 2] a bin, across and down
+    # All numbers go to the device at once, sorted by group, as fp64, which holds each of them exactly.
+    numbers = [order, *(column[order] for column in (starts, strides, windows, canvases, samples, spans))]
+    table = torch.cat([column.double().reshape(len(order), -1) for column in numbers], 1)
+    table = table.to(bits.device, non_blocking=True)
+    found = []
+    for group, rows in zip(groups, table.split([len(group) for group in groups]), strict=True):
+        first_pixels, widths_of_crops = rows[:, 1:3].long().unbind(1)
+        images = gather_windows(bits, first_pixels, widths_of_crops, heights[group], widths[group])
+        most = samples[group].amax(0).int().tolist()
+        # The columns from the fourth on are across and down in turn.
+        down = bin_weights(rows[:, 4::2].float(), images.shape[1], most[1], resolution)
+        across = bin_weights(rows[:, 3::2].float(), images.shape[2], most[0], resolution)
+        found.append(resample(down, images, across) >= 0.5)
+    result[table[:, 0].long()] = torch.cat(found)
+    return result
+
+
+def seen_windows(
+    masks: InstanceMasks, indices: Tensor, boxes: Tensor, first: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The pixels of each object's crop that samples in its box can touch; all on the CPU.
+
+    Args:
+        masks: an image's objects.
+        indices: [K], the mask for each box.
+        boxes: [K, 4] XYXY.
+        first: where the image's bits begin.
+
+    Returns:
+        int64 [K] where the window's first pixel lies, [K] the width of the crop that it is part of, [K, 4] the window XYXY,
+        [K, 2] the canvas's width and height, and the boxes as fp32 [K, 4].
+    """
     indices = indices.cpu()
     boxes = boxes.detach().float().cpu()
     extents = masks.extents[indices]
     canvas = torch.tensor(masks.canvas[::-1])
-    # The pixels that samples in a box can touch, and of them those in the crop.
-    first = (boxes[:, :2] - 0.5).floor().long().clamp(min=0).minimum(canvas - 1).maximum(extents[:, :2])
-    last = ((boxes[:, 2:] - 0.5).floor().long() + 2).clamp(min=1).minimum(canvas).minimum(extents[:, 2:])
-    windows = torch.cat([first, last.maximum(first)], 1)
+    low = (boxes[:, :2] - 0.5).floor().long().clamp(min=0).minimum(canvas - 1).maximum(extents[:, :2])
+    high = ((boxes[:, 2:] - 0.5).floor().long() + 2).clamp(min=1).minimum(canvas).minimum(extents[:, 2:])
     _, strides = heights_widths(extents)
-    corner = first - extents[:, :2]
-    starts = masks.offsets[indices] + corner[:, 1] * strides + corner[:, 0]
-    heights, widths = heights_widths(windows)
-    for group in size_buckets(heights, widths, BUDGET):
-        images = gather_windows(masks.bits, starts[group], strides[group], heights[group], widths[group])
-        rows, columns = (
-            bin_weights(boxes[group, k::2], windows[group, k::2], masks.canvas[1 - k], resolution, device)
-            for k in (1, 0)
-        )
-        result[group.to(device)] = resample(rows, images, columns) >= 0.5
-    return result
+    corner = low - extents[:, :2]
+    starts = first + masks.offsets[indices] + corner[:, 1] * strides + corner[:, 0]
+    return starts, strides, torch.cat([low, high.maximum(low)], 1), canvas.expand(len(boxes), 2), boxes
 
 
-def bin_weights(spans: Tensor, windows: Tensor, length: int, resolution: int, device: torch.device) -> Tensor:
+def bin_weights(axis: Tensor, reach: int, most: int, resolution: int) -> Tensor:
     """RoIAlign's weights in one direction: the share that each pixel of the window has in each bin.
 
     Args:
-        spans: float [n, 2] start and end of the box, on the CPU.
-        windows: int64 [n, 2] start and end of the window, on the CPU; pixels after its end get no weight.
-        length: of the canvas.
+        axis: fp32 [n, 6]: start and end of the window (pixels after its end get no weight), the canvas's length, samples
+            a bin, start and end of the box.
+        reach: S, the longest window's length.
+        most: the largest number of samples a bin.
         resolution: M, number of bins.
-        device: of the result.
 
     Returns:
-        [n, M, S] with S the longest window's length.
+        [n, M, S].
     """
-    reach = int((windows[:, 1] - windows[:, 0]).max())
-    samples = ((spans[:, 1] - spans[:, 0]) / resolution).ceil().clamp(min=0)  # [n] a bin
-    most = int(samples.max())
-    spans, windows, samples = spans.to(device), windows.to(device), samples.to(device)
-    ends = (windows[:, 1] - windows[:, 0])[:, None, None]
-    bins = torch.arange(resolution, device=device)[:, None]
-    step = ((spans[:, 1] - spans[:, 0]) / resolution)[:, None, None]
-    number = torch.arange(most, device=device)
+    start, end, length, samples, low, high = axis[:, :, None, None].unbind(1)  # [n, 1, 1] each
+    bins = torch.arange(resolution, device=axis.device)[:, None]
+    number = torch.arange(most, device=axis.device)
+    step = (high - low) / resolution
     # As torchvision's kernel computes it, so that roundings agree.
-    points = spans[:, :1, None] - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)[:, None, None]
-    used = (points >= -1) & (points <= length) & (number < samples[:, None, None])  # [n, M, samples]
-    points = points.clamp(0, length - 1)
-    low = points.floor()
-    share = torch.stack([1 - (points - low), points - low], 3) * used[..., None]
-    places = low[..., None].long() + torch.arange(2, device=device) - windows[:, :1, None, None]
-    places = places.masked_fill((places < 0) | (places >= ends[..., None]), reach)  # a column for all outside
-    weights = torch.zeros(len(spans), resolution, reach + 1, device=device)
-    # Not all at once: a bin's samples share pixels, and on CUDA the order of one scatter's additions varies.
-    for place, weight in zip(places.flatten(2).unbind(2), share.flatten(2).unbind(2), strict=True):
-        weights.scatter_add_(2, place[..., None], weight[..., None])
-    return weights[:, :, :reach] / samples.clamp(min=1)[:, None, None]
+    points = low - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)  # [n, M, samples]
+    used = (points >= -1) & (points <= length) & (number < samples)
+    points = points.clamp(min=0).minimum(length - 1)
+    pixels = start + torch.arange(reach, device=axis.device)  # [n, 1, S]
+    weights = torch.zeros(len(axis), resolution, reach, device=axis.device)
+    together = max(1, BUDGET // max(1, weights.numel()))  # samples
+    for some, counted in zip(points.split(together, 2), used.split(together, 2), strict=True):
+        weights += hat(some[..., None] - pixels[:, :, None]).mul_(counted[..., None]).sum(2)
+    return weights.mul_(pixels < end).div_(samples.clamp(min=1))

@@ -62,10 +62,10 @@ def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, heights: Tenso
 
     Args:
         bits: uint8 [P], not empty.
-        starts: int64 [n] on the CPU, as all the following: where the window's first pixel lies in ``bits``.
+        starts: int64 [n]: where the window's first pixel lies in ``bits``.
         strides: int64 [n], the width of the crop that it is part of.
-        heights: int64 [n], of the windows.
-        widths: int64 [n].
+        heights: int64 [n] on the CPU, of the windows.
+        widths: int64 [n] on the CPU.
     """
     shape = len(starts), int(heights.max()), int(widths.max())
     if bits.device.type != "cpu":

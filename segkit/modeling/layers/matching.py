@@ -14,9 +14,9 @@ from segkit.structures.targets import Targets
 BELOW = 0
 BETWEEN = -1
 MATCHED = 1
-# Pairs of boxes compared at once. Four tables of them in fp32 are held at the peak, 32 MB; a CPU is faster with tables
-# near the size of its caches, a GPU with larger ones.
-MAX_PAIRS = 1 << 21
+# Pairs of boxes compared at once. Four tables of them in fp32 are held at the peak: 32 MB on a CPU, which is faster with
+# tables near the size of its caches, and 512 MB on a GPU, which waits for each operation to be started.
+MAX_PAIRS = {"cpu": 1 << 21, "cuda": 1 << 25}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def match_boxes(
     foreground_iou: float,
     background_iou: float,
     keep_best: bool,
-    max_pairs: int = MAX_PAIRS,
+    max_pairs: int | None = None,
 ) -> Matches:
     """Match each box with the object it overlaps most.
 
@@ -49,14 +49,14 @@ def match_boxes(
         foreground_iou: matched from this IoU on.
         background_iou: background below this IoU.
         keep_best: also match the box or boxes that overlap an object best, however little: each object gets an anchor.
-        max_pairs: how many pairs are compared at a time, which bounds the memory.
+        max_pairs: how many pairs are compared at a time, which bounds the memory; None: as suits the device.
     """
     count = boxes.shape[0]
     if objects.shape[0] == 0:
         zeros = torch.zeros(count, dtype=torch.int64, device=boxes.device)
         return Matches(zeros, zeros.to(torch.int8))
     boxes, objects = boxes.float(), objects.float()
-    chunks = boxes.split(max(1, max_pairs // objects.shape[0]))
+    chunks = split_boxes(boxes, objects, max_pairs)
     values, indices, bests = [], [], []
     for part in chunks:
         table = overlaps(part, objects)
@@ -74,6 +74,12 @@ def match_boxes(
     return Matches(torch.cat(indices), state)
 
 
+def split_boxes(boxes: Tensor, objects: Tensor, max_pairs: int | None = None) -> Sequence[Tensor]:
+    """Boxes in chunks that make at most ``max_pairs`` pairs with the objects, of which there is at least one."""
+    limit = max_pairs or MAX_PAIRS.get(boxes.device.type, MAX_PAIRS["cpu"])
+    return boxes.split(max(1, limit // objects.shape[0]))
+
+
 def _reach_best(chunks: Sequence[Tensor], objects: Tensor, bests: Tensor, table: Tensor) -> Tensor:
     """[N] bool: the boxes that overlap some object as much as the best box of all does, however many these are.
 
@@ -88,11 +94,11 @@ def _reach_best(chunks: Sequence[Tensor], objects: Tensor, bests: Tensor, table:
     if len(chunks) == 1:
         return (table == best).any(dim=1)
     # Kept, the tables would be what the chunks are there to avoid. But only a chunk where an object's best lies has to be
-    # looked at again, for that object; one transfer tells them all.
-    holds = (bests == best).cpu()
+    # looked at again, for that object. A GPU, which would be waited for to know them, looks at all of its few chunks.
+    on_cpu = objects.device.type == "cpu"
     reached = []
-    for part, held in zip(chunks, holds, strict=True):
-        some = held.nonzero().squeeze(1).to(objects.device)
+    for part, held in zip(chunks, bests == best, strict=True):
+        some = held.nonzero().squeeze(1) if on_cpu else slice(None)
         reached.append((overlaps(part, objects[some]) == best[some]).any(dim=1))
     return torch.cat(reached)
 
@@ -113,8 +119,7 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
     matches = match_boxes(boxes, targets.boxes[~crowd], **thresholds)  # type: ignore[arg-type]
     if bool(crowd.any()):
         regions = targets.boxes[crowd]
-        parts = boxes.split(max(1, MAX_PAIRS // len(regions)))
-        shared = torch.cat([intersections(part, regions).amax(dim=1) for part in parts])
+        shared = torch.cat([intersections(part, regions).amax(dim=1) for part in split_boxes(boxes, regions)])
         unknown = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.state == BELOW)
         matches = Matches(matches.objects, matches.state.masked_fill(unknown, BETWEEN))
     return matches

@@ -13,7 +13,7 @@ from segkit.modeling.interfaces import MaskHead
 from segkit.modeling.layers.boxes import has_area
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
-from segkit.structures.mask_targets import mask_targets
+from segkit.structures.mask_targets import batch_mask_targets
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -128,9 +128,9 @@ def mask_losses(
     # once, and has the mask head to work on meanwhile.
     places = torch.cat(boxes).cpu().split(counts)
     matched = torch.cat([image.matched for image in sampled]).cpu().split(counts)
-    wanted = []
-    for image_targets, numbers, where in zip(targets, matched, places, strict=True):
-        if image_targets.masks is None:
+    masks = []
+    for image in targets:
+        if image.masks is None:
             raise SegkitError("the model has a mask head, but the targets have no masks")
-        wanted.append(mask_targets(image_targets.masks, numbers, where, mask_head.resolution))
-    return mask_head.losses(logits, torch.cat(wanted))
+        masks.append(image.masks)
+    return mask_head.losses(logits, batch_mask_targets(masks, matched, places, mask_head.resolution))

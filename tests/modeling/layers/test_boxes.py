@@ -103,6 +103,16 @@ def test_suppression_looks_further_where_the_best_are_copies(places):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("max_pairs", [None, 1000, 7])
+def test_matching_on_cuda_equals_the_cpus(max_pairs):
+    boxes, objects = random_boxes(800).repeat(2, 1), random_boxes(30)
+    settings = {"foreground_iou": 0.7, "background_iou": 0.3, "keep_best": True, "max_pairs": max_pairs}
+    there, here = match_boxes(boxes.cuda(), objects.cuda(), **settings), match_boxes(boxes, objects, **settings)
+    assert (there.state.cpu() != here.state).sum() <= 2  # where a GPU rounds an overlap otherwise
+    assert (there.state == MATCHED).any()
+
+
+@pytest.mark.gpu
 def test_suppression_on_cuda_equals_the_cpus():
     boxes, labels, scores = random_boxes(2500), torch.randint(0, 5, (2500,)), torch.rand(2500)
     there = class_nms(boxes.cuda(), scores.cuda(), labels.cuda(), 0.5, 300)
@@ -173,7 +183,7 @@ def test_crowds_are_looked_at_in_chunks(monkeypatch):
     boxes = random_boxes(300)
     whole = match_targets(boxes, targets, **options)
     assert (whole.state == BETWEEN).any() and (whole.state == BELOW).any()
-    monkeypatch.setattr(matching, "MAX_PAIRS", 500)
+    monkeypatch.setitem(matching.MAX_PAIRS, "cpu", 500)
     monkeypatch.setitem(match_boxes.__kwdefaults__, "max_pairs", 500)
     monkeypatch.setattr(matching, "intersections", lambda a, b: sizes.append(len(a) * len(b)) or meet(a, b))
     assert torch.equal(match_targets(boxes, targets, **options).state, whole.state) and max(sizes) <= 500
