@@ -1,12 +1,15 @@
 """Mask targets against RoIAlign of the dense masks."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
-from segkit.structures import InstanceMasks, mask_targets
+from segkit.structures import InstanceMasks, batch_mask_targets, mask_targets
+from segkit.structures.separable import indexed_windows
 
 quick = settings(
     deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -82,6 +85,35 @@ def test_full_image_and_boxes_beyond_it():
     masks = InstanceMasks.from_dense(torch.ones(1, 20, 30, dtype=torch.bool))
     boxes = torch.tensor([[0.0, 0, 30, 20], [-9, -8, 40, 33], [29, 19, 30.5, 20.5], [-5, -5, 0.2, 0.2], [31, 0, 40, 9]])
     check(masks, torch.zeros(5, dtype=torch.long), boxes, 14)
+
+
+def test_images_of_a_batch_are_as_each_alone(draw_cells):
+    images = [draw_cells(9, (1, 60), (90, 200)), InstanceMasks.empty((30, 40)), draw_cells(20, (5, 300), (400, 330))]
+    indices = [torch.arange(18) % 9, torch.zeros(0, dtype=torch.long), torch.arange(25) % 20]
+    boxes = [masks.boxes()[i] + torch.randn(len(i), 4) * 3 for masks, i in zip(images, indices, strict=True)]
+    boxes[0][5], boxes[2][7] = torch.tensor([3.0, 3, 3, 3]), torch.tensor([-20.0, -9, 900, 1000])  # no area; too large
+    together = batch_mask_targets(images, indices, boxes, 14)
+    alone = [mask_targets(*image, 14) for image in zip(images, indices, boxes, strict=True)]
+    assert torch.equal(together, torch.cat(alone)) and together.any((1, 2)).sum() > 30
+
+
+def test_neither_the_budget_nor_what_lies_beyond_a_window_matters(draw_cells, monkeypatch):
+    """On a GPU the pixels beyond a smaller window are the next object's."""
+    masks = draw_cells(30, (1, 200), (300, 330))
+    indices = torch.arange(60) % 30
+    boxes = masks.boxes()[indices] + torch.randn(60, 4) * 9
+    expected = mask_targets(masks, indices, boxes, 14)
+    module = sys.modules[batch_mask_targets.__module__]
+    monkeypatch.setattr(
+        module,
+        "gather_windows",
+        lambda bits, starts, strides, tall, wide: indexed_windows(
+            bits, starts, strides, int(tall.max()), int(wide.max())
+        ),
+    )
+    assert torch.equal(mask_targets(masks, indices, boxes, 14), expected)
+    monkeypatch.setattr(module, "BUDGET", 1)
+    assert torch.equal(mask_targets(masks, indices, boxes, 14), expected)
 
 
 def test_nothing():
