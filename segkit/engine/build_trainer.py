@@ -94,7 +94,7 @@ def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -
     Args:
         best_metric: what has to gain where no other metric is named.
     Raises:
-        SegkitError: nothing is evaluated, or not that metric.
+        SegkitError: nothing is evaluated while there is something to stop, or not that metric.
     """
     settings, metric = cfg.train.early_stopping, best_metric
     if settings is None:
@@ -102,6 +102,12 @@ def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -
     if cfg.data.val is None:
         raise SegkitError(
             "train.early_stopping: data.val is null, so nothing is evaluated; set train.early_stopping=null",
+            key="train.early_stopping",
+        )
+    if not cfg.train.eval_period.count:
+        raise SegkitError(
+            "train.early_stopping: train.eval_period is 0, so nothing is evaluated before the end; set "
+            "train.eval_period='1 epoch', or train.early_stopping=null",
             key="train.early_stopping",
         )
     if settings.metric is not None:

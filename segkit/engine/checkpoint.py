@@ -102,9 +102,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def find_last_checkpoint(output_dir: str | Path) -> Path | None:
-    """The file that ``last_checkpoint`` names; None where there is no such note, as in a new folder."""
+    """The file that ``last_checkpoint`` names; None where there is no such note, as in a new folder.
+
+    A damaged note names some file that is not there, as any that has gone.
+    """
     note = Path(output_dir) / LAST
-    return Path(output_dir) / note.read_text(encoding="utf-8").strip() if note.is_file() else None
+    if not note.is_file():
+        return None
+    name = note.read_text(encoding="utf-8", errors="replace").strip()
+    return Path(output_dir) / name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which a path cannot hold
 
 
 def newest_good_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:

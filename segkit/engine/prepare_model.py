@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -13,19 +14,23 @@ from segkit.engine.parameters import freeze
 from segkit.engine.report import count_parameters, parameter_table
 from segkit.engine.run_data import RunData
 from segkit.modeling.build import build_model
-from segkit.modeling.weights.loading import load_checkpoint
+from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
-    """The model on its device, with ``train.init_weights`` unless a checkpoint will follow; limits that lose objects are told.
+    """The model on its device; limits that lose objects are told.
 
+    Args:
+        initialize: with its pretrained weights and ``train.init_weights``; not where a checkpoint will follow, which has all
+            weights: those files may be gone, or on the other side of a network that is down.
     Raises:
         SegkitError: it has more parameters than ``train.max_parameters``.
     """
-    model = build_model(cfg, len(data.classes))
+    with nullcontext() if initialize else skip_pretrained():
+        model = build_model(cfg, len(data.classes))
     model.classes = list(data.classes)  # type: ignore[assignment]
     total, _ = count_parameters(model)
     limit = cfg.train.max_parameters

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from segkit.config.loader import load_config_dict
+from segkit.config.schema import Config
 from segkit.engine.batch_file import targets_from_plain
 from segkit.engine.parameters import freeze
 from segkit.engine.precision import check_precision, choose_device
@@ -44,7 +45,7 @@ def replay(
     Returns:
         for each batch of the step, its losses by name.
     Raises:
-        SegkitError: no such file, another file, or no weights.
+        SegkitError: no such file, another file, no weights, or a file from a URL that imports Python modules.
     """
     content = read_file(str(path), "batch")
     if "batches" not in content or "config" not in content:
@@ -53,7 +54,8 @@ def replay(
         raise SegkitError(f"'{path}' has no weights, for they were NaN already: give those of an earlier checkpoint")
     place = choose_device(device)
     check_precision(content["precision"], place)
-    model = _model(content, weights).to(place)
+    cfg = load_config_dict(content["config"], str(path))  # its name, for one from a URL may import nothing
+    model = _model(cfg, content, weights).to(place)
     found = []
     for part, plain in enumerate(content["batches"]):
         batch = SimpleNamespace(
@@ -65,9 +67,8 @@ def replay(
     return found
 
 
-def _model(content: dict[str, Any], weights: str | None) -> nn.Module:
+def _model(cfg: Config, content: dict[str, Any], weights: str | None) -> nn.Module:
     """The run's model in training mode."""
-    cfg = load_config_dict(content["config"])
     with skip_pretrained():
         model = build_model(cfg, len(content["classes"]))
     model.classes = list(content["classes"])  # type: ignore[assignment]

@@ -49,8 +49,8 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
     So does each process: gradients and values are the means over all of them, the same to the bit in each.
 
     Returns:
-        ``loss/total``, ``loss/NAME`` (means over the batches) and, where it was needed, ``grad_norm`` (before clipping):
-        detached scalars on the device.
+        ``loss/total``, ``loss/NAME`` (means over the batches) and ``grad_norm`` (before clipping): detached scalars on the
+        device.
     """
     values: dict[str, Tensor] = {}
     for part, batch in enumerate(batches):
@@ -65,12 +65,10 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
             share = loss.detach() / trainer.accumulate
             values[f"loss/{name}"] = values[f"loss/{name}"] + share if f"loss/{name}" in values else share
     average_over_processes(trainer, values)
-    fp16_average = trainer.averaged is not None and trainer.scaler.is_enabled()  # the norm says whether a step is taken
-    if trainer.clip_norm is not None or trainer.clip_value is not None or fp16_average:
-        trainer.scaler.unscale_(trainer.optimizer)
-        parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
-        norm = clip_gradients(parameters, max_norm=trainer.clip_norm, max_value=trainer.clip_value)
-        values["grad_norm"] = norm
+    trainer.scaler.unscale_(trainer.optimizer)
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    # Measured also where nothing is clipped: a finite loss may have a gradient of NaN.
+    values["grad_norm"] = clip_gradients(parameters, max_norm=trainer.clip_norm, max_value=trainer.clip_value)
     return values
 
 

@@ -133,7 +133,8 @@ class Cosine(Schedule):
         self.step = step
 
     def shape(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
-        if self.end_lr > base_lr:
+        # A group's rate was multiplied by its factor and is divided by it again: in its last bit it may be another.
+        if self.end_lr > base_lr * (1 + 1e-9):
             raise SegkitError(f"the schedule's end_lr {self.end_lr:g} is above the optimizer's lr {base_lr:g}")
         if base_lr == 0:
             return 1.0

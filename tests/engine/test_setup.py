@@ -12,6 +12,7 @@ import torch
 
 from segkit.config import load_config, load_config_dict
 from segkit.engine import read_checkpoint, train
+from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
 TOOL = Path(__file__).parents[2] / "tools" / "train_net.py"
@@ -99,6 +100,21 @@ def test_all_data_trains_and_starts_from_weights(run, tmp_path):
     assert load_config(tmp_path / "config.yaml").train.init_weights == str(folder / "model_final.pth")
     with pytest.raises(SegkitError, match=r"data.val is null"):
         train(cfg, eval_only=True)
+
+
+def test_what_it_started_from_may_be_gone(tmp_path):
+    """A checkpoint has all weights: neither resuming nor evaluating needs the backbone's pretrained ones."""
+    backbone = {"name": "ConvNeXt", "arch": "atto", "output_norm": False}
+    pretrained = tmp_path / "pretrained.pth"
+    torch.save(BACKBONE_REGISTRY.build(backbone).state_dict(), pretrained)
+    cfg = config(tmp_path / "run", f"model.backbone={ {**backbone, 'weights': str(pretrained)} }", "train.iterations=1")
+    metrics = train(cfg)
+    pretrained.unlink()
+    assert train(cfg, eval_only=True) == pytest.approx(metrics)
+    train(cfg.with_overrides(["train.iterations=2"]), resume=True)
+    assert read_checkpoint(tmp_path / "run" / "model_final.pth")["iteration"] == 2
+    with pytest.raises(SegkitError, match=r"pretrained.pth"):
+        train(cfg, restart=True)
 
 
 def test_a_split_of_the_training_data(tmp_path):

@@ -141,7 +141,7 @@ def test_from_the_configuration():
     evaluators = [CocoEvaluator(["cell"], [1], 100)]
 
     def build(*overrides):
-        cfg = load_config("segkit://quickstart.yaml", list(overrides))
+        cfg = load_config("segkit://quickstart.yaml", ["train.eval_period=30", *overrides])
         return build_early_stopping(cfg, evaluators, cfg.train.best_metric)
 
     assert build() is None
@@ -152,6 +152,8 @@ def test_from_the_configuration():
         build("train.early_stopping.metric=segm/PA")
     with pytest.raises(SegkitError, match=r"train.early_stopping: data.val is null"):
         build("train.early_stopping={}", "data.val=null")
+    with pytest.raises(SegkitError, match=r"train.early_stopping: train.eval_period is 0.*'1 epoch'"):
+        build("train.early_stopping={}", "train.eval_period=0")
 
 
 @pytest.mark.parametrize("settings", [{"patience": 0}, {"patience": 1, "min_gain": -0.1}])

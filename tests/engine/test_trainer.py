@@ -17,7 +17,8 @@ def test_it_learns(tmp_path):
     make_trainer(tmp_path, iterations=80, model=model, clip_norm=None).train()
     totals = [line["loss/total"] for line in lines(tmp_path)]
     assert totals[-1] < 0.1 * totals[0]
-    assert not any("grad_norm" in line for line in lines(tmp_path))
+    norms = [line["grad_norm"] for line in lines(tmp_path)]  # although nothing is clipped
+    assert 0 < norms[-1] < 0.5 * norms[0]
 
 
 def test_what_hooks_see(tmp_path):

@@ -15,6 +15,7 @@ from PIL import Image
 from segkit.config import load_config, load_config_dict
 from segkit.data import build_dataset
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.replay import replay
 from segkit.engine.report import picture_names
 from segkit.modeling.weights.reading import read_file
 from segkit.utils import images
@@ -68,6 +69,15 @@ def test_a_checkpoints_config(download):
     plain = {**load_config("segkit://quickstart.yaml").to_dict(), "imports": ["evil_module"]}
     with pytest.raises(SegkitError, match=r"may not run Python modules here"):
         load_config_dict(plain, "https://example.org/model.pth")
+    assert not (download / "ran").exists()
+
+
+def test_a_batchs_config(download, monkeypatch):
+    plain = {**load_config("segkit://quickstart.yaml").to_dict(), "imports": ["evil_module"]}
+    content = {"batches": [], "config": plain, "model": {}, "precision": "fp32"}
+    monkeypatch.setattr("segkit.engine.replay.read_file", lambda path, what: content)
+    with pytest.raises(SegkitError, match=r"may not run Python modules here"):
+        replay("https://example.org/nonfinite_batch_0000001.pth", device="cpu")
     assert not (download / "ran").exists()
 
 

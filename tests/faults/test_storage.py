@@ -77,6 +77,18 @@ def test_the_newest_good_checkpoint(tmp_path, whole, caplog):
         newest_good_checkpoint(tmp_path)
 
 
+@pytest.mark.parametrize("note", [b"\xffodel_final.pth\n", b"model\0final.pth\n", b"\0\0\0", b""])
+def test_a_damaged_note_of_the_last_checkpoint(tmp_path, whole, note, caplog):
+    for path in whole[2].iterdir():
+        shutil.copy(path, tmp_path)
+    (tmp_path / "last_checkpoint").write_bytes(note)
+    path, state = newest_good_checkpoint(tmp_path)
+    assert state["iteration"] == 12
+    assert "no checkpoint at" in caplog.text and f"the newest good checkpoint is {path}" in caplog.text
+    with pytest.raises(SegkitError, match="holds an earlier run"):
+        refuse_earlier_run(tmp_path)
+
+
 def test_from_the_best_checkpoint_alone(tmp_path, whole):
     """It was saved amid the hooks of its iteration; the others run where it is gone on from."""
     trainer = make_trainer(tmp_path, checkpoint_period=100)

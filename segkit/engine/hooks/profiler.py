@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @HOOK_REGISTRY.register
 class Profiler(Hook):
-    """Records some steps with ``torch.profiler``, once in a run.
+    """Records some steps with ``torch.profiler``, once; a resumed run does so again, and counts from where it goes on.
 
     It writes ``profile/trace_NNNNNNN.json.gz`` (for chrome://tracing or https://ui.perfetto.dev) and
     ``profile/table_NNNNNNN.txt``, the operators that take most time, named for the last step recorded. What is recorded
@@ -52,6 +52,8 @@ class Profiler(Hook):
         self.memory = memory
         self.rows = rows
         self._profile: torch.profiler.profile | None = None
+        self._steps_before = wait + warmup
+        self._written = False
 
     def before_train(self, trainer: Trainer) -> None:
         if not distributed.is_main():
@@ -73,9 +75,15 @@ class Profiler(Hook):
             self._profile.step()
 
     def after_train(self, trainer: Trainer) -> None:
-        if self._profile is not None:
-            self._profile.stop()  # a run that ends while steps are recorded has those that were
-            self._profile = None
+        if self._profile is None:
+            return
+        self._profile.stop()  # a run that ends while steps are recorded has those that were
+        self._profile = None
+        if not self._written:
+            logger.warning(
+                "Profiler: nothing was recorded, for the run ended within the %d steps of its wait and warmup",
+                self._steps_before,
+            )
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
         self.after_train(trainer)
@@ -88,4 +96,5 @@ class Profiler(Hook):
         averages = profile.key_averages(group_by_input_shape=self.shapes)
         with atomic_write(folder / f"table_{name}.txt") as temporary:
             temporary.write_text(averages.table(sort_by=order, row_limit=self.rows), encoding="utf-8")
+        self._written = True
         logger.info("profile of the steps up to %d: trace and table are in %s", trainer.iteration, folder)
