@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +18,7 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
+KEPT_DAYS = 60  # without being read: the file that it was made from may be gone
 SMALLEST_CACHED = 32 << 20  # bytes; a file below it is parsed in about a second, and small sets are not to litter
 
 
@@ -32,7 +35,7 @@ def cached_arrays(
     """The arrays made from ``file``: from the cache, where it has those of just this file.
 
     A small file's arrays are held in memory. A large one's are written to the cache folder and mapped; where that fails
-    a warning says why, and they are held in memory.
+    a warning says why, and they are held in memory. When one is written, those that nobody has read for KEPT_DAYS go.
 
     Args:
         file: what they are made from; it is known again by path, size and time of change.
@@ -49,6 +52,8 @@ def cached_arrays(
     cached = _from_cache(place, dtypes, origin)
     if cached is not None:
         logger.info("%s: read from the cache (%s)", file, place)
+        with contextlib.suppress(OSError):  # somebody else's folder
+            os.utime(place)  # the day of the last reading
         return cached
     try:
         with atomic_write(place) as temporary, open(temporary, "wb") as stream:
@@ -58,7 +63,23 @@ def cached_arrays(
         logger.warning("%s: cannot be kept in the cache (%s), only in memory", file, error)
         return _in_memory(build, dtypes, origin)
     logger.info("%s: kept in the cache for the next time (%s)", file, place)
+    _drop_unread(place.parent)
     return arrays
+
+
+def _drop_unread(folder: Path) -> None:
+    before, dropped, size = time.time() - KEPT_DAYS * 86400, 0, 0
+    for place in folder.glob("*.arrays"):
+        with contextlib.suppress(OSError):  # another process was faster, or it is somebody else's
+            stat = place.stat()
+            if stat.st_mtime < before:
+                place.unlink()
+                dropped, size = dropped + 1, size + stat.st_size
+    if dropped:
+        logger.info(
+            "%s: %d files that nobody has read for %d days were deleted (%d MB)",
+            folder, dropped, KEPT_DAYS, round(size / 1e6),
+        )  # fmt: skip
 
 
 def _in_memory(

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import time
 
 import numpy as np
 import pytest
@@ -157,6 +158,24 @@ def test_a_full_disk_is_only_a_warning(source, caplog, monkeypatch):
 
     check(cached_arrays(file, build, DTYPES, "test 1"))
     assert "No space left on device" in caplog.text and not list(cache_folder().iterdir())
+
+
+def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
+    caplog.set_level(logging.INFO)
+    file, open_it = source
+    open_it()
+    (place,) = cache_folder().iterdir()
+    two_months_ago = time.time() - 61 * 86400
+    others = [cache_folder() / name for name in ("gone.arrays", "gone too.arrays", "recent.arrays", "mine.txt")]
+    for other in others:
+        other.write_bytes(bytes(10**6))
+    for old in (place, others[0], others[1], others[3]):
+        os.utime(old, (two_months_ago, two_months_ago))
+    assert open_it() == 1 and others[0].exists() and place.stat().st_mtime > two_months_ago + 86400  # it was read now
+    file.write_text("other content")
+    assert open_it() == 2
+    assert {path.name for path in cache_folder().iterdir()} == {place.name, "recent.arrays", "mine.txt"}
+    assert "2 files that nobody has read for 60 days were deleted (2 MB)" in caplog.text
 
 
 def test_small_files_leave_nothing(source, monkeypatch):

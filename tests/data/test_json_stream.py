@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segkit.data.formats import json_stream
-from segkit.data.formats.json_stream import stream_mapping
+from segkit.data.formats.json_stream import stream_list, stream_mapping
 from segkit.utils.errors import SegkitError
 
 TEXT = st.text(st.sampled_from('ab\\"\n/ é☃🜚{}[],:'), max_size=8)
@@ -89,3 +89,27 @@ def test_a_broken_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     (tmp_path / "long.json").write_text('{"a": [' + "[2], " * 20000 + '"' + "x" * 50000 + '"]}')
     assert len(read(tmp_path / "long.json")["a"]) == 20001
     assert len(windows) < 130 and sorted(windows)[-7] < 10000  # a long value's window doubles, and then it is dropped
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+def test_lists(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(json_stream, "CHUNK", chunk)
+    path = tmp_path / "some.json"
+    items = [{"a": [1, 2]}, None, "x"]
+    for content in (items, {"mine": items}, {"info": {"mine": 1}, "other": [3], "mine": items, "last": 4}, []):
+        path.write_text(json.dumps(content, indent=1))
+        assert list(stream_list(path, "mine")) == (items if content else [])
+    for content in ({"mine": 3}, {"other": []}, "mine", 3.5, {}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(LookupError):
+            list(stream_list(path, "mine"))
+    for broken in ("", "[1, 2", "[1] 2", "{", '{"other": [', "[1 2]"):
+        path.write_text(broken)
+        with pytest.raises(SegkitError, match=r"some\.json: is not a JSON file .* at character"):
+            list(stream_list(path, "mine"))
+
+
+def test_what_follows_a_list_is_not_looked_at(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text('{"mine": [1], "other": [')
+    assert list(stream_list(path, "mine")) == [1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from pycocotools import mask as mask_api
 
+from segkit.data.formats import json_stream
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.evaluation.results import PredictionsWriter
 from segkit.evaluation.submission import write_submission
@@ -88,6 +90,23 @@ def test_bad_id_maps(content, tmp_path):
     (tmp_path / "ids.json").write_text(content)
     with pytest.raises(SegkitError, match=r"ids\.json"):
         load_id_map(str(tmp_path / "ids.json"))
+
+
+def test_an_id_map_in_a_large_coco_file(tmp_path, monkeypatch):
+    """It is read piece by piece, also past what comes before the images."""
+    monkeypatch.setattr(json_stream, "CHUNK", 1 << 16)
+    path = tmp_path / "instances.json"
+    annotation = json.dumps({"id": 1, "segmentation": [[1.5] * 100]})
+    with open(path, "w") as file:
+        file.write('{"annotations": [' + ",".join([annotation] * 8_000))
+        file.write('], "images": [{"file_name": "a", "id": 3, "height": 4, "width": 5}, {"file_name": "b", "id": 2}]}')
+    assert path.stat().st_size > 4e6
+    tracemalloc.start()
+    entries = load_id_map(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert entries == [ImageEntry("a", 3, (4, 5)), ImageEntry("b", 2, None)]
+    assert peak < 1e6
 
 
 def test_predictions_are_a_coco_data_set(tmp_path):

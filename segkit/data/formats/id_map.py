@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from segkit.data.formats.json_stream import stream_list
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
@@ -21,24 +24,16 @@ class ImageEntry:
 def load_id_map(path: str) -> list[ImageEntry]:
     """Read ``[{"file_name", "id", "height", "width"}, ...]``, in the file's order.
 
-    A COCO file (the list under "images") is taken too; height and width may be left out.
+    A COCO file (the list under "images") is taken too, however large it is; height and width may be left out.
 
     Raises:
         SegkitError: not JSON, not such a list, an entry without name or integer id, a name or an id that occurs twice.
     """
     file = local_path(path, "id map")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise SegkitError(f"{file}: is not a JSON file ({error})", value=path) from error
-    if isinstance(content, dict):
-        content = content.get("images")
-    if not isinstance(content, list):
-        raise SegkitError(f'{file}: is no id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]')
     entries: list[ImageEntry] = []
     names: set[str] = set()
     ids: set[int] = set()
-    for number, item in enumerate(content):
+    for number, item in enumerate(_items(file)):
         name = item.get("file_name") if isinstance(item, dict) else None
         image_id = item.get("id") if isinstance(item, dict) else None
         if not isinstance(name, str) or not isinstance(image_id, int) or isinstance(image_id, bool):
@@ -52,6 +47,15 @@ def load_id_map(path: str) -> list[ImageEntry]:
         known = isinstance(height, int) and isinstance(width, int)
         entries.append(ImageEntry(name, image_id, (height, width) if known else None))
     return entries
+
+
+def _items(file: Path) -> Iterator[Any]:
+    try:
+        yield from stream_list(file, "images")
+    except LookupError:
+        raise SegkitError(
+            f'{file}: is no id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]', value=str(file)
+        ) from None
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:

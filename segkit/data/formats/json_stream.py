@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -33,9 +34,39 @@ def stream_mapping(file: Path) -> Iterator[tuple[str, Iterator[Any] | None]]:
     Raises:
         SegkitError: no JSON, no mapping, a key that occurs twice; the message names the place.
     """
+    with _scanning(file) as scanner:
+        yield from scanner.mapping()
+
+
+def stream_list(file: Path, key: str) -> Iterator[Any]:
+    """The items of a JSON list: the whole file, or what the mapping that the file is has under ``key``. What follows that
+    list in a mapping is not looked at.
+
+    Raises:
+        SegkitError: no JSON; the message names the place.
+        LookupError: there is no such list.
+    """
+    with _scanning(file) as scanner:
+        first = scanner.peek()
+        if first == "[":
+            yield from scanner.items("the list")
+            scanner.end()
+            return
+        if first != "{":
+            scanner.value()
+        else:
+            for name, items in scanner.mapping():
+                if name == key and items is not None:
+                    yield from items
+                    return
+        raise LookupError(key)
+
+
+@contextmanager
+def _scanning(file: Path) -> Iterator[_Scanner]:
     try:
         with open(file, encoding="utf-8-sig") as stream:
-            yield from _Scanner(stream, file).mapping()
+            yield _Scanner(stream, file)
     except OSError as error:
         raise SegkitError(f"{file}: cannot be read ({error})", value=str(file)) from error
 
@@ -71,6 +102,10 @@ class _Scanner:
                 for _ in items:
                     pass
             self.place = ""
+        self.end()
+
+    def end(self) -> None:
+        """Make sure that nothing follows."""
         if self.peek():
             self.fail("more text after the end")
 
