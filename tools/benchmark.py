@@ -2,7 +2,7 @@
 """Time and memory of segkit beside its peers' on the same weights and images, in one run and in turns.
 
 python tools/benchmark.py train infer
-python tools/benchmark.py data postprocess masks evaluate memory --json benchmark.json
+python tools/benchmark.py data postprocess masks evaluate annotations memory --json benchmark.json
 python tools/benchmark.py train --device cuda --precision bf16 --batch 8 --objects 200 --size 800 1216 --count-syncs
 """
 
@@ -25,7 +25,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--objects", type=int, metavar="N", help="objects, or detections, an image (default: the part's)")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images (default: the part's)")
     add("--num-classes", type=int, default=80, metavar="K", help="unless the configuration names them (default: 80)")
-    add("--annotations", type=int, metavar="N", help="of the data set that memory opens with 1 and 8 workers")
+    add(
+        "--annotations",
+        type=int,
+        metavar="N",
+        help="of the data set that annotations opens, and memory with 1 and 8 workers",
+    )
     add("--runs", type=int, metavar="N", help="timed turns a side; the median is told (default: the part's)")
     add(
         "--channels-last",

@@ -9,59 +9,29 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.datasets import CocoDetection
 
-from segkit.benchmark.peak_memory import output_of
+from segkit.benchmark.peak_memory import numbers_of
 from segkit.benchmark.report import OWN, PEER
-from segkit.benchmark.scene import make_targets
 from segkit.data.formats.coco import Coco
 from segkit.data.loader import init_worker
-from segkit.utils.images import write_image
 
-PER_IMAGE = 100
-SIZE = (256, 256)
-CLASSES = 4
 CHUNK = 200  # images a batch
 LOADED = 4  # each so manieth image is loaded, masks and all: often enough to touch every page of what is mapped
-IMAGE_NAME = "image.png"
-
-
-def write_annotations(file: Path, count: int) -> None:
-    """Write a COCO JSON of ``count`` objects as compressed RLE, PER_IMAGE an image, and the one file of all images."""
-    masks = make_targets(PER_IMAGE, SIZE, CLASSES, torch.Generator().manual_seed(0), (16, 60)).masks
-    assert masks is not None
-    objects = [
-        json.dumps({"bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0, "segmentation": rle})[1:]
-        for (x0, y0, x1, y1), area, rle in zip(
-            masks.extents.tolist(), masks.areas().tolist(), masks.to_rle(), strict=True
-        )
-    ]
-    write_image(file.parent / IMAGE_NAME, np.zeros((*SIZE, 3), dtype=np.uint8))
-    entry = {"file_name": IMAGE_NAME, "height": SIZE[0], "width": SIZE[1]}
-    images = [{"id": i, **entry} for i in range(-(-count // PER_IMAGE))]
-    categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
-    with open(file, "w", encoding="utf-8") as stream:  # piece by piece: a million dicts would take gigabytes
-        stream.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": [')
-        for i in range(count):
-            head = f'{{"id": {i + 1}, "image_id": {i // PER_IMAGE}, "category_id": {i % CLASSES + 1}, '
-            stream.write(("," if i else "") + head + objects[i % PER_IMAGE])
-        stream.write("]}")
 
 
 def annotation_memory(side: str, file: Path, workers: int, reads: int) -> float | str:
     """Bytes that a process with the data set and ``workers`` of its own take, or why there is no figure."""
     cache = {"SEGKIT_CACHE": str(file.parent)}  # what is kept of large files goes with the file
-    return output_of(__name__, side, str(file), str(workers), str(reads), environment=cache)
+    found = numbers_of(__name__, side, str(file), str(workers), str(reads), environment=cache)
+    return found if isinstance(found, str) else found[0]
 
 
 class Reader(TorchDataset):

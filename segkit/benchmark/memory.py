@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.benchmark import data
-from segkit.benchmark.annotation_memory import PER_IMAGE, annotation_memory, write_annotations
+from segkit.benchmark.annotation_file import PER_IMAGE, write_annotations
+from segkit.benchmark.annotation_memory import annotation_memory
 from segkit.benchmark.comparison import write_weights
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options

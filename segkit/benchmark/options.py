@@ -16,6 +16,7 @@ PARTS = {
     "masks": "segkit.benchmark.masks",
     "postprocess": "segkit.benchmark.postprocess",
     "evaluate": "segkit.benchmark.evaluate",
+    "annotations": "segkit.benchmark.annotations",
     "memory": "segkit.benchmark.memory",
 }
 CONFIG_FILE = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
@@ -35,7 +36,7 @@ class Options:
         size: (height, width) of the images.
         object_sides: shortest and longest of the objects' longer sides, in pixels; None: relative to the image.
         num_classes: K; None: as many as the configuration names, else 80.
-        annotations: of the data set whose memory the part ``memory`` measures.
+        annotations: of the data set that the parts ``annotations`` and ``memory`` open.
         runs: timed turns a side; the median is told.
         channels_last: measure segkit without channels-last maps, too.
         compile: measure segkit with backbone and neck compiled, too.

@@ -31,11 +31,12 @@ def peak_memory(part: str, side: str, options: Options, folder: Path) -> float |
         side: which of its sides.
         folder: where the weights are.
     """
-    return output_of(__name__, part, side, str(folder), json.dumps(asdict(options)))
+    found = numbers_of(__name__, part, side, str(folder), json.dumps(asdict(options)))
+    return found if isinstance(found, str) else found[0]
 
 
-def output_of(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> float | str:
-    """The number that a module prints last, run in a process of its own; or why there is none.
+def numbers_of(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[float] | str:
+    """The numbers in the last line that a module prints, run in a process of its own; or why there are none.
 
     Args:
         module: name.
@@ -51,7 +52,7 @@ def output_of(module: str, *arguments: str, environment: Mapping[str, str] | Non
         return f"its process was ended by signal {-done.returncode}, as by a system that is out of memory"
     if done.returncode:
         return f"its process failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
-    return float(done.stdout.strip().splitlines()[-1])
+    return [float(number) for number in done.stdout.strip().splitlines()[-1].split()]
 
 
 def how(device_type: str) -> str:

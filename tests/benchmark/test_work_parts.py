@@ -2,18 +2,22 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from segkit.benchmark import annotation_memory, data, evaluate, measure, memory, postprocess, sides
-from segkit.benchmark.annotation_memory import every_worker_all, total_memory, write_annotations
+from segkit.benchmark import annotation_memory, annotations, data, evaluate, measure, memory, postprocess, sides
+from segkit.benchmark.annotation_file import write_annotations
+from segkit.benchmark.annotation_memory import every_worker_all, total_memory
 from segkit.benchmark.evaluation_scene import make_scenes
 from segkit.benchmark.measure import alternate
 from segkit.benchmark.options import PARTS, Options
+from segkit.benchmark.peak_memory import numbers_of
 from segkit.benchmark.report import OWN, PEER, Report
 from segkit.benchmark.run import run_parts
 from segkit.benchmark.scene import make_targets
+from segkit.data import array_cache
 from segkit.structures import InstanceMasks
 from segkit.utils.errors import SegkitError
 
@@ -178,6 +182,46 @@ def test_memory(tiny, tmp_path, monkeypatch):
     assert opened[:2] == [(OWN, "full.json")] * 2  # the first time it is parsed
     with pytest.raises(SegkitError, match="--no-memory leaves nothing"):
         run_parts(["memory"], Options(memory=False))
+
+
+def test_annotations(tmp_path, monkeypatch):
+    """What its processes do, in this one."""
+    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 100_000)
+
+    def numbers(module, side, file, environment):
+        assert module == "segkit.benchmark.annotations"
+        monkeypatch.setenv("SEGKIT_CACHE", environment["SEGKIT_CACHE"])
+        cached = len(list(array_cache.cache_folder().glob("*")))
+        figures = annotations.opening(side, Path(file))
+        opened.append((side, cached, figures))
+        return list(map(float, figures))
+
+    opened = []
+    monkeypatch.setattr(annotations, "numbers_of", numbers)
+    rows, report, _ = measured("annotations", tmp_path, annotations=321)
+    # Each turn begins with an empty cache.
+    assert [(side, cached) for side, cached, _ in opened] == [(OWN, 0), (OWN, 1), ("pycocotools", 1)] * 2
+    assert rows["objects"] == {OWN: 321, "pycocotools": 321}
+    assert rows["first opening"][OWN] == pytest.approx(sum(figures[0] for _, _, figures in opened[0::3]) / 2)
+    assert rows["second opening"]["pycocotools"] == rows["first opening"]["pycocotools"]
+    assert 600 < rows["in the cache, an annotation"][OWN] < 900
+    monkeypatch.setattr(annotations, "MOST_OF_PEER", 300)
+    rows, report, _ = measured("annotations", tmp_path, annotations=301)
+    assert "pycocotools is left out: 301 annotations would take too much memory" in report.notes
+    assert rows["objects"] == {OWN: 301}
+    monkeypatch.setattr(annotations, "numbers_of", lambda *arguments, environment: "its process failed: no luck")
+    rows, report, _ = measured("annotations", tmp_path, annotations=3)
+    assert "segkit: its process failed: no luck" in report.notes and rows["first opening"] == {}
+    assert "the file is too small for the cache: it is read again each time" in report.notes
+
+
+def test_numbers_of_another_process(tmp_path):
+    file = tmp_path / "instances.json"
+    write_annotations(file, 120, polygons=True)
+    write_annotations(tmp_path / "small.json", 5, polygons=True)
+    seconds, peak, objects = numbers_of("segkit.benchmark.annotations", OWN, str(file))
+    assert seconds > 0 and peak >= 0 and objects == 120
+    assert "its process failed: " in numbers_of("segkit.benchmark.annotations", OWN, str(tmp_path / "none.json"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
