@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, check_classes, ground_truth_from_targets
-from segkit.data.formats.coco_annotations import match_classes
+from segkit.data.formats.coco_images import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.registry import DATASET_FORMAT_REGISTRY

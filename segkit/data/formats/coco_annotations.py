@@ -1,90 +1,26 @@
-"""Checking the entries of a COCO JSON, one by one as they are read: all that can be wrong in it is found here."""
+"""Checking the annotations of a COCO JSON, one by one as they are read: all that can be wrong with them is found here."""
 
 from __future__ import annotations
 
 import math
-import os
 import struct
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, NoReturn
 
 import numpy as np
 
+from segkit.data.formats.coco_images import Images
+from segkit.data.formats.coco_values import are_numbers, mappings, whole
 from segkit.structures.rle import covered_pixels
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 
 LEFT_OUT, POLYGONS, COMPRESSED, COUNTS = range(4)  # kinds of segmentation
 HEAD = struct.Struct("<5d")  # of a record: the box XYWH and the area, NaN where the file has none
 NO_BOX = [math.nan] * 4
 PENDING = 1 << 20  # characters of RLE that are checked at a time
-
-
-def read_categories(file: Path, items: Iterable[Any]) -> dict[str, int]:
-    """Id of each category name, in the file's order."""
-    ids: dict[str, int] = {}
-    for number, category in enumerate(_mappings(file, "categories", items)):
-        name, category_id = category.get("name"), category.get("id")
-        if not isinstance(name, str) or not _is_int(category_id):
-            text = str(category)[:100]
-            raise SegkitError(f"{file}: categories[{number}] needs an integer 'id' and a 'name'; it is {text}")
-        if name in ids or category_id in ids.values():
-            raise SegkitError(f"{file}: categories[{number}] repeats the name '{name}' or the id {category_id}")
-        ids[name] = category_id
-    return ids
-
-
-def match_classes(file: Path, ids: dict[str, int], classes: list[str] | None) -> tuple[list[str], list[int], set[str]]:
-    """Class names and ids, by ascending id or in the order of ``classes``.
-
-    Returns:
-        names, ids, and the names that the file lacks; those get ids above the file's.
-    """
-    if classes is None:
-        names = sorted(ids, key=lambda name: ids[name])
-        return names, [ids[name] for name in names], set()
-    unknown = [name for name in ids if name not in classes]
-    if unknown:
-        raise SegkitError(
-            f"{file}: the category '{unknown[0]}' is not among the classes{did_you_mean(unknown[0], classes)}",
-            key="classes",
-            value=classes,
-            choices=classes,
-        )
-    lacking = [name for name in classes if name not in ids]
-    above = max(ids.values(), default=0) + 1
-    ids = ids | {name: above + i for i, name in enumerate(lacking)}
-    return list(classes), [ids[name] for name in classes], set(lacking)
-
-
-class Images:
-    """The image entries as columns: ``ids``, ``heights``, ``widths``, and ``names`` (UTF-8), which end at ``name_ends``."""
-
-    def __init__(self, file: Path, items: Iterable[Any]) -> None:
-        self.ids, self.heights, self.widths = array("q"), array("i"), array("i")
-        self.names, self.name_ends = bytearray(), array("q")
-        for number, image in enumerate(_mappings(file, "images", items)):
-            where = f"{file}: images[{number}]"
-            name, image_id = image.get("file_name"), image.get("id")
-            if not isinstance(name, str) or not _is_int(image_id):
-                raise SegkitError(f"{where} needs an integer 'id' and a 'file_name'; it is {str(image)[:100]}")
-            height, width = image.get("height"), image.get("width")
-            if not (_is_int(height) and _is_int(width) and 0 < height < 2**31 and 0 < width < 2**31):
-                raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0")
-            if os.path.isabs(name) or ".." in Path(name.replace("\\", "/")).parts:
-                raise SegkitError(f"{where}: the file name '{name}' leads out of the folder of images")
-            self.ids.append(image_id)
-            self.heights.append(height)
-            self.widths.append(width)
-            self.names += name.encode("utf-8", "surrogatepass")
-            self.name_ends.append(len(self.names))
-        ids = np.asarray(self.ids)
-        order = np.argsort(ids, kind="stable")
-        again = order[1:][ids[order[1:]] == ids[order[:-1]]]
-        if len(again):
-            raise SegkitError(f"{file}: images[{again.min()}]: the id {ids[again.min()]} occurs twice")
 
 
 class Annotations:
@@ -115,7 +51,7 @@ class Annotations:
 
     def read(self, items: Iterable[Any]) -> None:
         """Check all annotations and keep them."""
-        for number, annotation in enumerate(_mappings(self._file, "annotations", items)):
+        for number, annotation in enumerate(mappings(self._file, "annotations", items)):
             self._image_ids.append(self._id(number, "image_id", annotation))
             self._category_ids.append(self._id(number, "category_id", annotation))
             kind, crowd, record = self._record(number, annotation)
@@ -153,10 +89,10 @@ class Annotations:
 
     def _id(self, number: int, key: str, annotation: dict) -> int:
         value = annotation.get(key)
-        whole = _whole(value, 2**63)
-        if whole is None:
+        found = whole(value, 2**63)
+        if found is None:
             self._odd.setdefault(key, (number, value))
-        return whole or 0
+        return found or 0
 
     def _first_unknown(self, key: str, known: np.ndarray, ids: array[int]) -> tuple[int, Any] | None:
         found = [self._odd[key]] if key in self._odd else []
@@ -170,7 +106,7 @@ class Annotations:
         bbox = annotation.get("bbox")
         if bbox is None or bbox == []:
             bbox = NO_BOX
-        elif not isinstance(bbox, list) or len(bbox) != 4 or not _are_numbers(bbox):
+        elif not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
             self._fail(number, f"'bbox' is {str(bbox)[:80]}; expected [x, y, width, height]")
         elif bbox[2] <= 0 or bbox[3] <= 0:
             self.skipped["objects with a box of no width or height"] += 1
@@ -179,7 +115,7 @@ class Annotations:
         area, iscrowd = annotation.get("area"), annotation.get("iscrowd", 0)
         if area is None:
             area = math.nan
-        elif not (_are_numbers([area]) and area >= 0):
+        elif not (are_numbers([area]) and area >= 0):
             self._fail(number, f"'area' is {area!r}; expected a number, 0 or more")
         if iscrowd not in (0, 1):
             self._fail(number, f"'iscrowd' is {iscrowd!r}; expected 0 or 1")
@@ -195,7 +131,7 @@ class Annotations:
             self._fail(number, f"'segmentation' is {str(value)[:60]}; expected polygons or RLE")
         kept = array("d")
         for polygon in value:
-            if not isinstance(polygon, list) or len(polygon) % 2 or not _are_numbers(polygon):
+            if not isinstance(polygon, list) or len(polygon) % 2 or not are_numbers(polygon):
                 self._fail(number, f"a polygon is {str(polygon)[:60]}; expected a flat list x, y, x, y, ...")
             if len(polygon) < 6:
                 self.skipped["polygons with fewer than three corners"] += 1
@@ -208,7 +144,7 @@ class Annotations:
 
     def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:
         counts, size = rle.get("counts"), rle.get("size")
-        sides = [_whole(side, 2**31) for side in size] if isinstance(size, list) else []
+        sides = [whole(side, 2**31) for side in size] if isinstance(size, list) else []
         if len(sides) != 2 or sides[0] is None or sides[1] is None:
             self._fail(number, f"the RLE's size is {str(size)[:60]}; expected the image's [height, width]")
         height, width = sides[0], sides[1]
@@ -240,13 +176,6 @@ class Annotations:
         raise SegkitError(f"{self._file}: annotations[{number}]: {problem}", value=value)
 
 
-def _mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise SegkitError(f"{file}: {key}[{number}] is {str(item)[:60]}; expected a mapping")
-        yield item
-
-
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Place of each wanted id among ids, and whether it is there."""
     asked, there = np.asarray(wanted), np.asarray(ids, np.int64)
@@ -255,25 +184,6 @@ def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray
     order = np.argsort(there).astype(np.int32)
     places = order[np.searchsorted(there, asked, sorter=order).clip(max=len(there) - 1)]
     return places, there[places] == asked
-
-
-def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _whole(value: Any, limit: int) -> int | None:
-    """An integer below the limit, also where it is written as 3.0."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if _is_int(value) and abs(value) < limit else None
-
-
-def _are_numbers(values: list) -> bool:
-    """Whether all are finite numbers, as a double holds them (JSON knows larger ones, and ``true`` is none)."""
-    try:
-        return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
-    except OverflowError:
-        return False
 
 
 def _ranges(ids: list[int]) -> str:

@@ -17,9 +17,8 @@ from segkit.data.formats.coco_annotations import (
     HEAD,
     LEFT_OUT,
     Annotations,
-    Images,
-    read_categories,
 )
+from segkit.data.formats.coco_images import Images, read_categories
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
