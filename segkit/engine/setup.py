@@ -139,16 +139,16 @@ def _train(
         epochs = (trainer.iteration + trainer.epoch_shift) / trainer.iterations_per_epoch
         done = f"{trainer.iteration} of {trainer.max_iterations} iterations"
         logger.info("going on from %s: %s are done, which is %.1f epochs", last, done, epochs)
-        if trainer.done and not trainer.pending:
-            logger.warning(
-                "nothing is left to do: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
-                trainer.iteration, trainer.max_iterations,
-            )  # fmt: skip
-            return trainer.evaluation
-    trainer.train()
+    if trainer.done and not trainer.pending:
+        logger.warning(
+            "nothing is left to train: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
+            trainer.iteration, trainer.max_iterations,
+        )  # fmt: skip
+    else:
+        trainer.train()
     if not distributed.is_main():
         return trainer.evaluation
-    if data.val is not None:
+    if data.val is not None:  # also where nothing was left to train: it may have been killed right here
         with trainer.averaged_weights():
             draw_pictures(
                 model,
