@@ -34,7 +34,7 @@ from segkit.engine.run_folder import (
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
-from segkit.utils.logging import setup_logging
+from segkit.utils.logging import error_logged, setup_logging
 
 __all__ = [
     "build_early_stopping",
@@ -91,12 +91,16 @@ def train(
     with distributed.process_group(device), full_disk_told(folder), nondeterminism_told():
         if eval_only:
             _set_up(cfg, folder, device)
-            return evaluate_only(cfg, device, folder, weights)
+            with error_logged():
+                return evaluate_only(cfg, device, folder, weights)
         with lock_folder(folder) if distributed.is_main() else nullcontext():
             if distributed.is_main() and not resume and not restart:
                 refuse_earlier_run(folder)
             distributed.barrier()
-            return _train(cfg, folder, device, resume=resume, resume_command=resume_command)
+            earlier_log = log_length(folder)
+            _set_up(cfg, folder, device)
+            with error_logged():
+                return _train(cfg, folder, device, resume=resume, resume_command=resume_command, earlier_log=earlier_log)
 
 
 def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
@@ -108,11 +112,9 @@ def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
 
 
 def _train(
-    cfg: Config, folder: Path, device: torch.device, *, resume: bool, resume_command: str | None
+    cfg: Config, folder: Path, device: torch.device, *, resume: bool, resume_command: str | None, earlier_log: int
 ) -> dict[str, float]:
     started = time.perf_counter()
-    earlier_log = log_length(folder)
-    _set_up(cfg, folder, device)
     with distributed.leader_first():
         data = build_data(cfg)
     last, state = checkpoint_to_resume(folder) if resume else (None, None)
