@@ -100,7 +100,9 @@ def train(
             earlier_log = log_length(folder)
             _set_up(cfg, folder, device)
             with error_logged():
-                return _train(cfg, folder, device, resume=resume, resume_command=resume_command, earlier_log=earlier_log)
+                return _train(
+                    cfg, folder, device, resume=resume, resume_command=resume_command, earlier_log=earlier_log
+                )
 
 
 def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
