@@ -12,6 +12,7 @@ import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.hooks import Evaluation, Hook
 from segkit.evaluation import evaluate
 from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
@@ -136,6 +137,30 @@ def average_after(folder, iterations):
     trainer = a_trainer(folder, model=model, iterations=iterations, ema_decay=0.9)
     trainer.train()
     return trainer.averaged.model_state(), trainer.evaluation
+
+
+def statistics_evaluated(folder):
+    """The running statistics that each process has in the evaluation, after a step on images of its own."""
+    trainer = a_trainer(folder, iterations=1)
+    seen = []
+    trainer.model.predict = lambda images, sizes=None: (
+        seen.append(_copied(trainer.model)) or [trainer.model.layers(images)]
+    )
+    for hook in trainer.hooks:
+        if isinstance(hook, Evaluation):
+            hook.loader = VAL
+    trainer.hooks.insert(0, KeepsStatistics())
+    trainer.train()
+    return trainer.hooks[0].seen, seen[0]
+
+
+class KeepsStatistics(Hook):
+    def after_step(self, trainer):
+        self.seen = _copied(trainer.model)
+
+
+def _copied(model):
+    return [buffer.clone() for buffer in model.buffers()]
 
 
 def synced():
