@@ -205,6 +205,26 @@ def act(folder, action, actor=1):
     return "no error"
 
 
+class SignalledBetweenSteps(Hook):
+    """SIGTERM comes to the second process before its third step, after its loader has begun to watch workers, as torch's does."""
+
+    def before_train(self, trainer):
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def before_step(self, trainer):
+        if trainer.iteration == 2 and not distributed.is_main():
+            signal.raise_signal(signal.SIGTERM)
+
+
+def signal_between_steps(folder):
+    trainer = a_trainer(folder, val=False, extra=[SignalledBetweenSteps()])
+    try:
+        trainer.train()
+    except BaseException as error:
+        return type(error).__name__, str(error), trainer.iteration
+    return "no error"
+
+
 class InterruptedEvaluation(Merging):
     """SIGTERM comes to both processes while the first one evaluates and the other waits for it."""
 

@@ -159,6 +159,12 @@ def test_a_signal_to_one_ends_all_after_the_same_step(tmp_path, number):
     assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
 
 
+def test_a_signal_to_one_between_its_steps(tmp_path):
+    found = run_in_processes(processes.signal_between_steps, 2, tmp_path)
+    assert found == [("RunInterrupted", "SIGTERM", 3)] * 2
+    assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
+
+
 def test_a_signal_to_all_while_the_first_evaluates(tmp_path):
     """Both were interrupted; that the first one is gone is no error of the second's."""
     found = run_in_processes(processes.interrupt_evaluation, 2, tmp_path)
