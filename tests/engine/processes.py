@@ -206,7 +206,7 @@ def act(folder, action, actor=1):
 
 
 class SignalledBetweenSteps(Hook):
-    """SIGTERM comes to the second process before its third step, after its loader has begun to watch workers, as torch's does."""
+    """SIGTERM comes to the second process before its third step; its loader has begun to watch workers, as torch's does."""
 
     def before_train(self, trainer):
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
