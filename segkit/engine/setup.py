@@ -34,7 +34,7 @@ from segkit.engine.run_folder import (
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
-from segkit.utils.logging import setup_logging
+from segkit.utils.logging import error_logged, setup_logging
 
 __all__ = [
     "build_early_stopping",
@@ -91,12 +91,18 @@ def train(
     with distributed.process_group(device), full_disk_told(folder), nondeterminism_told():
         if eval_only:
             _set_up(cfg, folder, device)
-            return evaluate_only(cfg, device, folder, weights)
+            with error_logged():
+                return evaluate_only(cfg, device, folder, weights)
         with lock_folder(folder) if distributed.is_main() else nullcontext():
             if distributed.is_main() and not resume and not restart:
                 refuse_earlier_run(folder)
             distributed.barrier()
-            return _train(cfg, folder, device, resume=resume, resume_command=resume_command)
+            earlier_log = log_length(folder)
+            _set_up(cfg, folder, device)
+            with error_logged():
+                return _train(
+                    cfg, folder, device, resume=resume, resume_command=resume_command, earlier_log=earlier_log
+                )
 
 
 def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
@@ -108,11 +114,9 @@ def _set_up(cfg: Config, folder: Path, device: torch.device) -> None:
 
 
 def _train(
-    cfg: Config, folder: Path, device: torch.device, *, resume: bool, resume_command: str | None
+    cfg: Config, folder: Path, device: torch.device, *, resume: bool, resume_command: str | None, earlier_log: int
 ) -> dict[str, float]:
     started = time.perf_counter()
-    earlier_log = log_length(folder)
-    _set_up(cfg, folder, device)
     with distributed.leader_first():
         data = build_data(cfg)
     last, state = checkpoint_to_resume(folder) if resume else (None, None)
@@ -139,16 +143,16 @@ def _train(
         epochs = (trainer.iteration + trainer.epoch_shift) / trainer.iterations_per_epoch
         done = f"{trainer.iteration} of {trainer.max_iterations} iterations"
         logger.info("going on from %s: %s are done, which is %.1f epochs", last, done, epochs)
-        if trainer.done and not trainer.pending:
-            logger.warning(
-                "nothing is left to do: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
-                trainer.iteration, trainer.max_iterations,
-            )  # fmt: skip
-            return trainer.evaluation
-    trainer.train()
+    if trainer.done and not trainer.pending:
+        logger.warning(
+            "nothing is left to train: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
+            trainer.iteration, trainer.max_iterations,
+        )  # fmt: skip
+    else:
+        trainer.train()
     if not distributed.is_main():
         return trainer.evaluation
-    if data.val is not None:
+    if data.val is not None:  # also where nothing was left to train: it may have been killed right here
         with trainer.averaged_weights():
             draw_pictures(
                 model,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from termcolor import colored
 
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
 _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 _CHATTY = ("matplotlib", "PIL", "fontTools", "fvcore", "iopath", "tensorboard")
 
@@ -63,6 +68,7 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
     if not any(type(handler) is logging.StreamHandler for handler in root.handlers):
         console = logging.StreamHandler(sys.stdout)
         console.setFormatter(LineFormatter(colour=sys.stdout.isatty(), date=False, process=process))
+        console.addFilter(lambda record: not hasattr(record, "for_file"))
         if process:
             console.setLevel(logging.WARNING)
         handlers.append(console)
@@ -79,3 +85,17 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
     logging.captureWarnings(True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def error_logged() -> Iterator[None]:
+    """Puts the error that ends the block into ``log.txt``, which may be all that is left of a run in the night.
+
+    The terminal gets it from whoever catches it. A traceback is for what is no mistake of the user.
+    """
+    try:
+        yield
+    except Exception as error:
+        message = f"the run ended with {type(error).__name__}: {error}"
+        logger.error("%s", message, exc_info=not isinstance(error, SegkitError), extra={"for_file": True})
+        raise

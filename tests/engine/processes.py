@@ -12,6 +12,7 @@ import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.hooks import Evaluation, Hook
 from segkit.engine.precision import choose_device
 from segkit.evaluation import evaluate
 from segkit.modeling.layers.norm import make_norm
@@ -143,6 +144,30 @@ def average_after(folder, iterations):
     return trainer.averaged.model_state(), trainer.evaluation
 
 
+def statistics_evaluated(folder):
+    """The running statistics that each process has in the evaluation, after a step on images of its own."""
+    trainer = a_trainer(folder, iterations=1)
+    seen = []
+    trainer.model.predict = lambda images, sizes=None: (
+        seen.append(_copied(trainer.model)) or [trainer.model.layers(images)]
+    )
+    for hook in trainer.hooks:
+        if isinstance(hook, Evaluation):
+            hook.loader = VAL
+    trainer.hooks.insert(0, KeepsStatistics())
+    trainer.train()
+    return trainer.hooks[0].seen, seen[0]
+
+
+class KeepsStatistics(Hook):
+    def after_step(self, trainer):
+        self.seen = _copied(trainer.model)
+
+
+def _copied(model):
+    return [buffer.clone() for buffer in model.buffers()]
+
+
 def synced():
     norm = make_norm("sync_bn", 2)
     assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
@@ -206,6 +231,26 @@ class Act(FakeModel):
 
 def act(folder, action, actor=1):
     trainer = a_trainer(folder, model=Act(action, actor), val=False)
+    try:
+        trainer.train()
+    except BaseException as error:
+        return type(error).__name__, str(error), trainer.iteration
+    return "no error"
+
+
+class SignalledBetweenSteps(Hook):
+    """SIGTERM comes to the second process before its third step; its loader has begun to watch workers, as torch's does."""
+
+    def before_train(self, trainer):
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+
+    def before_step(self, trainer):
+        if trainer.iteration == 2 and not distributed.is_main():
+            signal.raise_signal(signal.SIGTERM)
+
+
+def signal_between_steps(folder):
+    trainer = a_trainer(folder, val=False, extra=[SignalledBetweenSteps()])
     try:
         trainer.train()
     except BaseException as error:

@@ -9,7 +9,9 @@ import torch
 from fakes import lines, make_trainer
 
 from segkit.config import load_config
-from segkit.engine import train
+from segkit.data import build_dataset
+from segkit.data.samplers import ShuffleSampler
+from segkit.engine import run_step, train
 from segkit.engine.changes import NO_CHANGE, changes_table, config_changes, without_incomparable
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore
 from segkit.engine.epoch_shift import epoch_shift
@@ -143,8 +145,15 @@ EIGHT = [
 
 
 @pytest.mark.parametrize("larger", ["data.batch_size=4", "train.accumulate=2"])
-def test_larger_steps_from_the_third_epoch_on(tmp_path, larger):
+def test_larger_steps_from_the_third_epoch_on(tmp_path, larger, monkeypatch):
     """Four epochs of 8 images: two in steps of 2, two in steps of 4. Interrupted once more, it is the same run."""
+    seen = []
+
+    def counting(batches, count=run_step.data_counts):
+        seen.extend(name for batch in batches for name in batch.file_names)
+        return count(batches)
+
+    monkeypatch.setattr(run_step, "data_counts", counting)
 
     def run(folder, *overrides):
         values = [*EIGHT, "train.epochs=4", "data.batch_size=2", f"output_dir={folder}", *overrides]
@@ -154,6 +163,9 @@ def test_larger_steps_from_the_third_epoch_on(tmp_path, larger):
     folder, again = tmp_path / "run", tmp_path / "again"
     run(folder, "train.epochs=2")
     state, found = run(folder, larger)
+    names = build_dataset({"format": "synthetic", "num_images": 8, "image_size": [64, 64]}, path="data.train")
+    order = ShuffleSampler(8, seed=42)
+    assert seen == [names.load(i).file_name for epoch in range(4) for i in order.epoch_indices(epoch)]
     assert [(line["iteration"], line["epoch"]) for line in found[6:]] == [
         (7, 1.75), (8, 2.0), (9, 2.5), (10, 3.0), (11, 3.5), (12, 4.0),
     ]  # fmt: skip

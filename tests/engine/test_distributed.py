@@ -138,6 +138,12 @@ def test_the_average_starts_from_the_first_process_s_weights(tmp_path):
     assert all(torch.equal(saved[name], value) for name, value in average.items())
 
 
+def test_all_evaluate_with_the_first_ones_running_statistics(tmp_path):
+    (mine, evaluated), (other, elsewhere) = run_in_processes(processes.statistics_evaluated, 2, tmp_path)
+    assert not torch.equal(mine[0], other[0])
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(mine, evaluated, elsewhere, strict=True))
+
+
 def test_what_is_not_finite_in_one_is_left_out_by_all(tmp_path):
     found = run_in_processes(processes.skip_one, 2, tmp_path)
     assert [skipped for skipped, _ in found] == [1, 1]
@@ -149,6 +155,12 @@ def test_what_is_not_finite_in_one_is_left_out_by_all(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_ends_all_after_the_same_step(tmp_path, number):
     found = run_in_processes(processes.act, 2, tmp_path, functools.partial(signal.raise_signal, number))
+    assert found == [("RunInterrupted", "SIGTERM", 3)] * 2
+    assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
+
+
+def test_a_signal_to_one_between_its_steps(tmp_path):
+    found = run_in_processes(processes.signal_between_steps, 2, tmp_path)
     assert found == [("RunInterrupted", "SIGTERM", 3)] * 2
     assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def test_resuming_repeats_the_run(run, tmp_path):
     ]
     a, b = (read_checkpoint(f / "model_final.pth")["model"] for f in (folder, tmp_path))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_killed_while_the_last_pictures_are_drawn(run, tmp_path):
+    folder = shutil.copytree(run[0], tmp_path / "run")
+    before = read_checkpoint(folder / "model_final.pth")
+    pictures = {path.name: path.read_bytes() for path in (folder / "inference").glob("*.png")}
+    for name in pictures:
+        (folder / "inference" / name).unlink()
+    assert train(config(folder), resume=True) == run[1]
+    assert {path.name: path.read_bytes() for path in (folder / "inference").glob("*.png")} == pictures
+    assert "nothing is left to train: 4 iterations are done" in (folder / "log.txt").read_text()
+    assert records(folder) == records(run[0])
+    after = read_checkpoint(folder / "model_final.pth")
+    assert all(torch.equal(value, after["model"][name]) for name, value in before["model"].items())
 
 
 def test_eval_only(run, monkeypatch):

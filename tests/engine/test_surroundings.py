@@ -80,6 +80,28 @@ def test_the_earlier_log_goes_with_its_run(tmp_path):
     assert log.read_text() == "new\nnewer\n" and (tmp_path / "previous_1" / "log.txt").read_text() == "old\n"
 
 
+def test_the_log_file_says_why_a_run_ended(tmp_path, monkeypatch, capsys):
+    """The terminal gets it from whoever catches the error, and once."""
+    with pytest.raises(SegkitError, match=r"no/such.pth"):
+        setup.train(config(tmp_path, "train.init_weights=/no/such.pth"))
+    text = (tmp_path / "log.txt").read_text()
+    assert "error: the run ended with SegkitError: " in text and "no/such.pth" in text and "Traceback" not in text
+
+    def fail(*arguments, **more):
+        raise ZeroDivisionError("of my own")
+
+    monkeypatch.setattr(setup, "build_trainer", fail)
+    with pytest.raises(ZeroDivisionError):
+        setup.train(config(tmp_path))
+    text = (tmp_path / "log.txt").read_text()
+    assert "error: the run ended with ZeroDivisionError: of my own\nTraceback" in text and "in fail" in text
+    monkeypatch.setattr(setup, "evaluate_only", fail)
+    with pytest.raises(ZeroDivisionError):
+        setup.train(config(tmp_path), eval_only=True)
+    assert (tmp_path / "log.txt").read_text().count("the run ended with ZeroDivisionError") == 2
+    assert "the run ended" not in capsys.readouterr().out
+
+
 def test_picture_names():
     assert picture_names(["d/x/a.png", "d/y/b.png"]) == ["a", "b"]
     assert picture_names(["d/x/image.tif", "d/y/image.tif", "d/y/b.tif"]) == ["x_image", "y_image", "b"]

@@ -8,6 +8,7 @@ from torch import nn
 from segkit.engine.buffers import BufferCopies
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import Hook
+from segkit.solver.schedules import Constant
 from segkit.utils.errors import SegkitError
 
 
@@ -76,6 +77,27 @@ def test_clipping_bounds_the_step(tmp_path):
     trainer.train()
     assert max(norms) <= 1.001e-3
     assert lines(tmp_path)[0]["grad_norm"] > 0.01  # what is written is the norm before
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("clipping", [{"clip_norm": None}, {"clip_norm": 0.1}, {"clip_norm": None, "clip_value": 0.02}])
+def test_bounds_are_for_the_gradient_without_the_loss_scale(tmp_path, clipping, accumulate):
+    """fp16's gradients come 64 times as large here. SGD, for Adam's steps do not tell."""
+    found = {}
+    for precision in ("fp32", "fp16"):
+        trainer = make_trainer(
+            tmp_path / precision, iterations=2, precision=precision, accumulate=accumulate, val_loader=None, **clipping
+        )
+        trainer.scaler = torch.amp.GradScaler("cpu", init_scale=64.0, enabled=precision == "fp16")
+        before = [p.detach().clone() for p in trainer.model.parameters()]
+        trainer.optimizer = torch.optim.SGD(trainer.model.parameters(), lr=0.1)
+        trainer.schedule = Constant()
+        trainer.train()
+        found[precision] = [p - q for p, q in zip(trainer.model.parameters(), before, strict=True)]
+    for change, expected in zip(found["fp16"], found["fp32"], strict=True):
+        torch.testing.assert_close(change, expected, rtol=0.05, atol=2e-3)
+    norms = [lines(tmp_path / precision)[0]["grad_norm"] for precision in found]
+    assert norms[0] == pytest.approx(norms[1], rel=0.02) and norms[0] > 0.1
 
 
 def test_bf16_on_the_cpu(tmp_path):
