@@ -85,8 +85,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
-        remove_leftovers(folder)
-        remove_leftovers(folder / "inference")
+        for place in (folder, folder / "inference", folder / "profile"):
+            remove_leftovers(place)
         yield
 
 

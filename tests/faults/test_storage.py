@@ -204,6 +204,8 @@ def test_a_folder_that_becomes_read_only(locked_folder, whole):
 def test_two_runs_on_one_folder(tmp_path):
     """The lock is gone with the process that had it, also where that was killed."""
     (tmp_path / ".model_0000001.7.tmp.pth").touch()
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile" / ".trace_0000017.json.7.tmp.gz").touch()
 
     def hold():
         with lock_folder(tmp_path):
@@ -213,7 +215,7 @@ def test_two_runs_on_one_folder(tmp_path):
     pid = start(hold)
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
-    assert not list(tmp_path.glob(".model*"))
+    assert not list(tmp_path.glob(".model*")) and not list((tmp_path / "profile").iterdir())
     with pytest.raises(SegkitError, match=rf"in use by another run \(process {pid} on"), lock_folder(tmp_path):
         pytest.fail("two runs")
     os.kill(pid, signal.SIGKILL)

@@ -131,7 +131,7 @@ class PeriodicCheckpoint(Hook):
                 old.unlink(missing_ok=True)  # only now that the newer one is safe on the disk
 
         with delayed_interrupt():
-            self.writer.wait()  # for the state may hold that the best was saved
+            self.writer.wait()  # or there would be two copies in memory; the state may hold that the best was saved
             state = host_copy(state_of(trainer))
             self.writer.submit(write)
 
