@@ -87,6 +87,16 @@ def test_copy_paste_covers_and_counts():
     assert strict.targets.masks.areas().tolist() == [64, 84, 42] and strict.dropped == 2
 
 
+def test_just_as_much_as_must_be_visible_stays():
+    below = plain(1, (10, 20), [(0, 0, 10, 10)])
+    half = plain(2, (10, 20), [(0, 0, 5, 10)]).targets
+    for share, kept in ((0.5, 1), (0.51, 0)):
+        cropped = geometry.crop(below, (5, 0, 20, 10), share)
+        pasted = geometry.paste(below, below.image, half, share)
+        assert len(cropped.targets) == kept and cropped.dropped == 1 - kept
+        assert len(pasted.targets) == kept + 1 and pasted.dropped == 1 - kept
+
+
 def test_boxes_of_what_is_cut_are_the_masks():
     below = plain(1, (20, 20), [(0, 0, 10, 10), (15, 15, 18, 18)])
     below.targets.boxes += 0.25
