@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,7 @@ def run(options: Options) -> Report:
         write_annotations(file.with_name(SMALL), min(options.annotations, PER_IMAGE), polygons=True)
         size = file.stat().st_size
         situation = f"a COCO file of {options.annotations:,} annotations (polygons), {size / 1e6:,.0f} MB"
-        report = Report("annotations", situation, [], PYCOCOTOOLS)
-        report.details["options"] = asdict(options)
+        report = Report.of("annotations", situation, options, PYCOCOTOOLS)
         for _ in range(options.runs):
             shutil.rmtree(cache, ignore_errors=True)
             for opening in (FIRST, SECOND):

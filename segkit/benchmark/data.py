@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ def run(options: Options) -> Report:
     """Measure; see the notes above for what."""
     options = options.filled(**DEFAULTS)
     assert options.size
-    report = Report("data", f"{options.batch} images of {options.size[0]} x {options.size[1]}, each by itself", [])
-    report.details["options"] = asdict(options)
+    report = Report.of(
+        "data", f"{options.batch} images of {options.size[0]} x {options.size[1]}, each by itself", options
+    )
     for objects in [options.objects] if options.objects else OBJECTS:
         measure_objects(replace(options, objects=objects), report)
     report.notes += NOTES

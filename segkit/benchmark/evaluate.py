@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -43,8 +42,7 @@ def run(options: Options) -> Report:
     scenes = make_scenes(options.batch, options.objects, options.size, CLASSES, options.object_sides)
     detections = sum(len(scene.found) for scene in scenes)
     situation = f"{options.batch:,} images, {options.batch * options.objects:,} objects, {detections:,} detections"
-    report = Report("evaluate", f"{situation}, {CLASSES} classes", [], PYCOCOTOOLS)
-    report.details["options"] = asdict(options)
+    report = Report.of("evaluate", f"{situation}, {CLASSES} classes", options, PYCOCOTOOLS)
     others = installed({name: package for name, (package, _) in PEERS.items()}, report)
     sides = {OWN: Side(OWN, lambda: own_metrics(scenes))}
     sides |= {name: peer_side(name, scenes) for name in others}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,7 @@ def run(options: Options) -> Report:
         f"{options.batch} x {options.size[0]} x {options.size[1]}, {options.objects} objects and {POSITIVES} positive boxes "
         f"an image, {RESOLUTION} x {RESOLUTION} targets"
     )
-    report = Report("masks", situation, [])
-    report.details["options"] = asdict(options)
+    report = Report.of("masks", situation, options)
     device = chosen_device(options)
     sides = {name: make_side(options, name, Path()) for name in (OWN, PEER)}
     made = measure_work(report, "mask targets of a step", sides, runs=options.runs, device=device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,7 @@ def run(options: Options) -> Report:
     if not options.memory:
         raise SegkitError("--no-memory leaves nothing of the part memory", key="memory")
     options = options.filled(**DEFAULTS)
-    report = Report("memory", f"{options.batch} image{'s' * (options.batch != 1)} a step", [])
-    report.details["options"] = asdict(options)
+    report = Report.of("memory", f"{options.batch} image{'s' * (options.batch != 1)} a step", options)
     add_peak("data", "load, flip, resize", replace(options, device="cpu"), LOADED, FILE_SIZE, data.prepare, report)
     add_peak("postprocess", "paste and encode", options, PASTED, PASTED_SIZE, lambda settings, folder: None, report)
     few = replace(options, objects=max(1, options.objects // 15)) if options.objects else options

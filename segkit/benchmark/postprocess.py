@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ NOTES = [
 def run(options: Options) -> Report:
     """Measure; see the notes above for what."""
     options = options.filled(**DEFAULTS)
-    report = Report("postprocess", f"{options.objects} detections, probabilities of {RESOLUTION} x {RESOLUTION}", [])
-    report.details["options"] = asdict(options)
+    report = Report.of(
+        "postprocess", f"{options.objects} detections, probabilities of {RESOLUTION} x {RESOLUTION}", options
+    )
     names = [OWN, PEER, *installed(MODULES, report)]
     for size in [options.size] if options.size else SIZES:
         measure_pasting(replace(options, size=size), names, report)

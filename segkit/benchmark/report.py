@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
 from tabulate import tabulate
 
 import segkit
+from segkit.benchmark.options import Options
 from segkit.engine.environment import device_name
 
 OWN = "segkit"
@@ -61,6 +62,11 @@ class Report:
     peer: str = PEER
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, part: str, situation: str, options: Options, peer: str = PEER) -> Report:
+        """Without rows so far; the JSON is to tell with which options they were measured."""
+        return cls(part, situation, [], peer, details={"options": asdict(options)})
 
     def table(self) -> str:
         """A row a quantity: the sides' values, and after each of ours its ratio to the peer's."""

@@ -69,7 +69,7 @@ def cached_arrays(
 
 def _drop_unread(folder: Path) -> None:
     before, dropped, size = time.time() - KEPT_DAYS * 86400, 0, 0
-    for place in folder.glob("*.arrays"):
+    for place in folder.glob("*-" + "[0-9a-f]" * 12 + ".arrays"):  # in a folder that may be the user's own
         with contextlib.suppress(OSError):  # another process was faster, or it is somebody else's
             stat = place.stat()
             if stat.st_mtime < before:

@@ -36,6 +36,7 @@ def measured(part, path, **changes):
     (report,) = run_parts([part], Options(**{**SMALL, **changes}), str(path / "out.json"))
     (content,) = json.loads((path / "out.json").read_text())["parts"]
     assert content["part"] == part and [row["work"] for row in content["rows"]] == [row.work for row in report.rows]
+    assert content["options"]["objects"] == {**SMALL, **changes}["objects"]  # with what it was measured
     return {row.work: row.values for row in report.rows}, report, content
 
 

@@ -166,7 +166,10 @@ def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
     open_it()
     (place,) = cache_folder().iterdir()
     two_months_ago = time.time() - 61 * 86400
-    others = [cache_folder() / name for name in ("gone.arrays", "gone too.arrays", "recent.arrays", "mine.txt")]
+    others = [
+        cache_folder() / name
+        for name in (*(f"{n}-0123456789ab.arrays" for n in ("gone", "gone too", "recent")), "mine-1.arrays")
+    ]
     for other in others:
         other.write_bytes(bytes(10**6))
     for old in (place, others[0], others[1], others[3]):
@@ -174,7 +177,7 @@ def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
     assert open_it() == 1 and others[0].exists() and place.stat().st_mtime > two_months_ago + 86400  # it was read now
     file.write_text("other content")
     assert open_it() == 2
-    assert {path.name for path in cache_folder().iterdir()} == {place.name, "recent.arrays", "mine.txt"}
+    assert {path.name for path in cache_folder().iterdir()} == {place.name, others[2].name, others[3].name}
     assert "2 files that nobody has read for 60 days were deleted (2 MB)" in caplog.text
 
 
