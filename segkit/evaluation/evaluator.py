@@ -148,15 +148,15 @@ def evaluate(
             in_background(batch, detections)
             images += len(batch.sizes)
     seen = [evaluator.results() for evaluator in evaluators] if distributed.world_size() > 1 else []
-    shares = distributed.gather((images, seen, validation_losses and validation_losses.batches))
+    shares = distributed.gather((images, model_time, seen, validation_losses and validation_losses.batches))
     metrics: dict[str, float] = {}
     if distributed.is_main():
-        images = sum(share[0] for share in shares)
+        images, model_time = (sum(share[i] for share in shares) for i in (0, 1))
         if validation_losses is not None:
-            metrics = mean_losses(in_order([share[2] for share in shares]))
+            metrics = mean_losses(in_order([share[3] for share in shares]))
         for i, evaluator in enumerate(evaluators):
             if len(shares) > 1:
-                evaluator.merge([share[1][i] for share in shares])
+                evaluator.merge([share[2][i] for share in shares])
             found = evaluator.evaluate()
             assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
             metrics.update(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from torch import nn
 from segkit.evaluation import CocoEvaluator, Evaluator, evaluate
 from segkit.structures.detections import Detections
 from segkit.structures.sample import Batch
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 from .helpers import detections, problem, run, sample
@@ -59,6 +61,14 @@ def test_every_image_once_in_file_size():
     assert evaluators[0].ids == [1, 2, 3] and evaluators[0].sizes == [(20, 30), (5, 6), (7, 8)]
     assert model.seen == [(False, False, torch.float32)] * 4
     assert model.training and model.layer.training and not model.frozen.training
+
+
+def test_the_models_time_is_that_of_all_processes(monkeypatch, caplog):
+    """Two processes: this one has three images, and the other says that its three took it twelve seconds."""
+    monkeypatch.setattr(distributed, "gather", lambda share: [share, (share[0], share[1] + 12.0, *share[2:])])
+    with caplog.at_level(logging.INFO):
+        evaluate(Model(), LOADER, [], "cpu", losses=False)
+    assert "evaluated 6 images" in caplog.text and "(model: 2.0" in caplog.text
 
 
 def test_precision_context():
