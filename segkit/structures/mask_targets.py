@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Pixels of padded windows at a time: 4 MB of bits, 16 MB as fp32, 32 MB of index.
 BUDGET = 1 << 22
+NOWHERE = -10.0  # pixels: far from all that there are
 
 
 def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
@@ -71,15 +72,21 @@ def batch_mask_targets(
     numbers = [order, *(column[order] for column in (starts, strides, windows, canvases, samples, spans))]
     table = torch.cat([column.double().reshape(len(order), -1) for column in numbers], 1)
     table = table.to(bits.device, non_blocking=True)
+    first_pixels, crop_widths = table[:, 1:3].long().unbind(1)
+    # The columns from the fourth on are across and down in turn.
+    down, across = (table[:, k::2].float()[..., None, None] for k in (4, 3))  # [K, 6, 1, 1] each
+    most = [int(count) for count in samples[order].amax(0)]
+    points = sample_points(down, most[1], resolution), sample_points(across, most[0], resolution)
     found = []
-    for group, rows in zip(groups, table.split([len(group) for group in groups]), strict=True):
-        first_pixels, widths_of_crops = rows[:, 1:3].long().unbind(1)
-        images = gather_windows(bits, first_pixels, widths_of_crops, heights[group], widths[group])
-        most = samples[group].amax(0).int().tolist()
-        # The columns from the fourth on are across and down in turn.
-        down = bin_weights(rows[:, 4::2].float(), images.shape[1], most[1], resolution)
-        across = bin_weights(rows[:, 3::2].float(), images.shape[2], most[0], resolution)
-        found.append(resample(down, images, across) >= 0.5)
+    first = 0
+    for group in groups:
+        part = slice(first, first + len(group))
+        first = part.stop
+        images = gather_windows(bits, first_pixels[part], crop_widths[part], heights[group], widths[group])
+        most = [int(count) for count in samples[group].amax(0)]
+        rows = bin_weights(down[part], points[0][part, :, : most[1]], images.shape[1])
+        columns = bin_weights(across[part], points[1][part, :, : most[0]], images.shape[2])
+        found.append(resample(rows, images, columns) >= 0.5)
     result[table[:, 0].long()] = torch.cat(found)
     return result
 
@@ -111,30 +118,43 @@ def seen_windows(
     return starts, strides, torch.cat([low, high.maximum(low)], 1), canvas.expand(len(boxes), 2), boxes
 
 
-def bin_weights(axis: Tensor, reach: int, most: int, resolution: int) -> Tensor:
-    """RoIAlign's weights in one direction: the share that each pixel of the window has in each bin.
+def sample_points(axis: Tensor, most: int, resolution: int) -> Tensor:
+    """Where RoIAlign's samples lie in one direction.
 
     Args:
-        axis: fp32 [n, 6]: start and end of the window (pixels after its end get no weight), the canvas's length, samples
-            a bin, start and end of the box.
-        reach: S, the longest window's length.
+        axis: fp32 [n, 6, 1, 1]: start and end of the window, the canvas's length, samples a bin, start and end of the box.
         most: the largest number of samples a bin.
         resolution: M, number of bins.
 
     Returns:
-        [n, M, S].
+        [n, M, samples] pixel coordinates (a pixel's centre is an integer), NOWHERE for those that do not count.
     """
-    start, end, length, samples, low, high = axis[:, :, None, None].unbind(1)  # [n, 1, 1] each
+    _, _, length, samples, low, high = axis.unbind(1)  # [n, 1, 1] each
     bins = torch.arange(resolution, device=axis.device)[:, None]
     number = torch.arange(most, device=axis.device)
     step = (high - low) / resolution
     # As torchvision's kernel computes it, so that roundings agree.
-    points = low - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)  # [n, M, samples]
+    points = low - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)
     used = (points >= -1) & (points <= length) & (number < samples)
-    points = points.clamp(min=0).minimum(length - 1)
-    pixels = start + torch.arange(reach, device=axis.device)  # [n, 1, S]
-    weights = torch.zeros(len(axis), resolution, reach, device=axis.device)
+    return points.clamp(min=0).minimum(length - 1).masked_fill(~used, NOWHERE)
+
+
+def bin_weights(axis: Tensor, points: Tensor, reach: int) -> Tensor:
+    """RoIAlign's weights in one direction: the share that each pixel of the window has in each bin.
+
+    Args:
+        axis: as for ``sample_points``; pixels after the window's end get no weight.
+        points: [n, M, samples].
+        reach: S, the longest window's length.
+
+    Returns:
+        [n, M, S].
+    """
+    start, end, _, samples, _, _ = axis.unbind(1)
+    pixels = start + torch.arange(reach, device=axis.device)
+    pixels = pixels.masked_fill(pixels >= end, 3 * NOWHERE)[:, :, None]  # [n, 1, 1, S]
+    weights = torch.zeros(len(axis), points.shape[1], reach, device=axis.device)
     together = max(1, BUDGET // max(1, weights.numel()))  # samples
-    for some, counted in zip(points.split(together, 2), used.split(together, 2), strict=True):
-        weights += hat(some[..., None] - pixels[:, :, None]).mul_(counted[..., None]).sum(2)
-    return weights.mul_(pixels < end).div_(samples.clamp(min=1))
+    for some in points.split(together, 2):
+        weights += hat(some[..., None] - pixels).sum(2)
+    return weights.div_(samples.clamp(min=1))
