@@ -113,6 +113,17 @@ def test_whole_shifts_are_exact_and_nothing_outside_is_kept(draw_objects, shift)
     assert torch.equal(moved.to_dense(), expected) and rescued == 0
 
 
+@pytest.mark.parametrize(("rest", "seen"), [(1e-5, False), (0.01, True)])
+def test_an_object_beside_the_canvas_is_not_in_view_but_for_rounding(rest, seen):
+    """Its pixel's centre lies a whole pixel, less the rest, from that of the canvas's first column."""
+    dense = torch.zeros(1, 9, 9, dtype=torch.bool)
+    dense[0, 4, 0] = True
+    shift = (-1 + rest, 0)
+    moved, rescued = InstanceMasks.from_dense(dense).affine(affine_matrix((9, 9), (9, 9), shift=shift), (9, 9))
+    assert (moved.areas().tolist(), rescued) == ([int(seen)], int(seen))
+    assert not seen or moved.extents.tolist() == [[0, 4, 1, 5]]
+
+
 def test_a_ring_around_the_view_is_out_of_view():
     dense = torch.ones(1, 60, 60, dtype=torch.bool)
     dense[:, 10:50, 10:50] = False
