@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ class Targets:
     labels: Tensor
     masks: InstanceMasks | None = None
     crowd: Tensor = None  # type: ignore[assignment]  # always a tensor once made
+    # Seen on the way from the CPU to another device, where a look would have to be waited for.
+    _has_crowd: bool | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.boxes.numel() == 0:
@@ -75,6 +77,16 @@ class Targets:
         masks = None if self.masks is None else self.masks[index]
         return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])
 
+    @property
+    def has_crowd(self) -> bool:
+        """Whether any object is a crowd region. On a GPU the answer is that of the CPU that the targets came from."""
+        return bool(self.crowd.any()) if self._has_crowd is None else self._has_crowd
+
+    @property
+    def solid(self) -> Tensor | slice:
+        """The index of the objects that are no crowd regions: int64 [M], or all of them as a slice."""
+        return (~self.crowd).nonzero().squeeze(1) if self.has_crowd else slice(None)
+
     def degenerate(self) -> Tensor:
         """[N] bool: objects whose box has no width or height, is inside out, or is not finite."""
         has_area = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1)
@@ -85,7 +97,10 @@ class Targets:
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
         parts = (self.boxes, self.labels, self.crowd)
         boxes, labels, crowd = (value.to(device, non_blocking=non_blocking) for value in parts)
-        return Targets(boxes, labels, masks, crowd)
+        moved = Targets(boxes, labels, masks, crowd)
+        if moved.crowd.device.type != "cpu":
+            moved._has_crowd = self.has_crowd if self.crowd.device.type == "cpu" else self._has_crowd
+        return moved
 
     def pin_memory(self) -> Targets:
         """A copy in page-locked memory, from which copies to a GPU may overlap with computing."""

@@ -33,6 +33,16 @@ def test_targets_without_objects():
     assert Targets.empty((3, 4)).masks.canvas == (3, 4)
 
 
+def test_which_targets_are_solid():
+    targets = some_targets()
+    assert not targets.has_crowd and targets.solid == slice(None)
+    moved = targets.to("meta")  # where nothing can be looked at
+    assert not moved.has_crowd and moved.solid == slice(None) and not moved.to("meta", non_blocking=True).has_crowd
+    targets.crowd[2] = True
+    assert targets.has_crowd and targets.solid.tolist() == [0, 1, 3]
+    assert targets.to("meta").has_crowd and not targets[:2].has_crowd
+
+
 def test_targets_choose():
     targets = some_targets()
     targets.crowd[2] = True

@@ -115,10 +115,9 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
 
     Background that lies at least half inside a crowd region is left out: nobody knows what is in there.
     """
-    crowd = targets.crowd
-    matches = match_boxes(boxes, targets.boxes[~crowd], **thresholds)  # type: ignore[arg-type]
-    if bool(crowd.any()):
-        regions = targets.boxes[crowd]
+    matches = match_boxes(boxes, targets.boxes[targets.solid], **thresholds)  # type: ignore[arg-type]
+    if targets.has_crowd:
+        regions = targets.boxes[targets.crowd]
         shared = torch.cat([intersections(part, regions).amax(dim=1) for part in split_boxes(boxes, regions)])
         unknown = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.state == BELOW)
         matches = Matches(matches.objects, matches.state.masked_fill(unknown, BETWEEN))

@@ -163,7 +163,7 @@ class RPN(ProposalGenerator):
         result = []
         for image_boxes, image_scores, size in zip(all_boxes, all_scores, sizes, strict=True):
             clipped = clip_boxes(image_boxes, size)
-            valid = usable(clipped, image_scores, self.min_size)
+            valid = usable(clipped, image_scores, self.min_size).nonzero().squeeze(1)  # a GPU is waited for once
             clipped, image_scores, groups = clipped[valid], image_scores[valid], all_levels[valid]
             kept = class_nms(clipped, image_scores, groups, self.nms_threshold, keep_k)
             result.append((clipped[kept], image_scores[kept]))
@@ -186,7 +186,7 @@ class RPN(ProposalGenerator):
                 )
                 positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
             references.append(anchors[positive])
-            wanted.append(image_targets.boxes[~image_targets.crowd][matches.objects[positive]])
+            wanted.append(image_targets.boxes[image_targets.solid][matches.objects[positive]])
             chosen += [positive, negative]
             images.append(torch.full((len(positive) + len(negative),), i, device=anchors.device))
             positives += [torch.ones_like(positive, dtype=torch.bool), torch.zeros_like(negative, dtype=torch.bool)]

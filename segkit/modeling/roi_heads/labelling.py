@@ -62,7 +62,7 @@ def sample_proposals(
     sampled = []
     for boxes, image_targets in zip(proposals, targets, strict=True):
         if add_objects:
-            boxes = torch.cat([boxes, image_targets.boxes[~image_targets.crowd].float()])
+            boxes = torch.cat([boxes, image_targets.boxes[image_targets.solid].float()])
         matches = match_targets(
             boxes, image_targets, foreground_iou=foreground_iou, background_iou=foreground_iou, keep_best=False
         )
@@ -90,8 +90,8 @@ def label_proposals(
 def _labelled(
     boxes: Tensor, targets: Targets, objects: Tensor, positive: Tensor, negative: Tensor, num_classes: int
 ) -> LabelledBoxes:
-    solid = (~targets.crowd).nonzero().squeeze(1)  # matching counts these only
-    matched = solid[objects[positive]]
+    solid = targets.solid  # matching counts these only
+    matched = objects[positive] if isinstance(solid, slice) else solid[objects[positive]]
     return LabelledBoxes(
         boxes=boxes[torch.cat([positive, negative])],
         labels=F.pad(targets.labels[matched], (0, len(negative)), value=num_classes),

@@ -39,7 +39,7 @@ def select_detections(
     proposals, labels = (scores > score_threshold).nonzero(as_tuple=True)
     kept_scores = scores[proposals, labels]
     kept_boxes = clip_boxes(boxes[proposals, labels], size)
-    valid = usable(kept_boxes, kept_scores, min_size)
+    valid = usable(kept_boxes, kept_scores, min_size).nonzero().squeeze(1)  # a GPU is waited for once
     kept_boxes, kept_scores, labels = kept_boxes[valid], kept_scores[valid], labels[valid]
     best = class_nms(kept_boxes, kept_scores, labels, nms_threshold, limit)
     return kept_boxes[best], kept_scores[best], labels[best]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import segkit
 from segkit.modeling.backbones import TinyNet
@@ -60,6 +61,28 @@ def test_every_parameter_gets_a_gradient(model):
     total(model.train().losses([image(), image(80, 50)], [targets(), targets(80, 50)])).backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert not missing
+
+
+class UnknownSizes(TorchDispatchMode):
+    """Counts the operations whose results' sizes a GPU would have to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        bools = function.overloadpacket is aten.index and any(i is not None and i.dtype == torch.bool for i in args[1])
+        self.count += bools or function.overloadpacket in (aten.nonzero, aten.masked_select)
+        return function(*args, **(kwargs or {}))
+
+
+def test_few_waits_an_image(model):
+    """Anchors' and proposals' positives and negatives, and the usable proposals."""
+    counts = []
+    for number in (1, 3):
+        with UnknownSizes() as waits:
+            model.losses([image()] * number, [targets()] * number)
+        counts.append(waits.count)
+    assert counts[1] - counts[0] == 2 * 5
 
 
 def test_call_is_losses_or_predict_by_mode(model):
