@@ -12,6 +12,8 @@ from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
+MOST_BLOCKS = 1000  # of a stage: a mistyped number is not to fill the memory with layers
+
 
 @BACKBONE_REGISTRY.register
 class TinyNet(Backbone):
@@ -45,8 +47,10 @@ class TinyNet(Backbone):
         super().__init__()
         if width < 2:
             raise SegkitError(f"width is {width}; it is 2 or more", key="width", value=width)
-        if len(depths) != 4 or min(depths) < 1:
-            raise SegkitError(f"depths is {list(depths)}; it is four numbers from 1", key="depths", value=depths)
+        if len(depths) != 4 or min(depths) < 1 or max(depths) > MOST_BLOCKS:
+            raise SegkitError(
+                f"depths is {list(depths)}; it is four numbers from 1 to {MOST_BLOCKS}", key="depths", value=depths
+            )
         channels = [width, 2 * width, 4 * width, 6 * width]
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),

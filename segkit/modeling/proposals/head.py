@@ -13,6 +13,8 @@ from segkit.modeling.layers.windows import pixel_windows
 from segkit.registry import RPN_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
 
+MOST_CONVS = 100  # a mistyped number is not to fill the memory with layers
+
 
 @RPN_HEAD_REGISTRY.register
 class RPNHead(nn.Module):
@@ -41,8 +43,8 @@ class RPNHead(nn.Module):
             raise SegkitError(
                 f"the levels {', '.join(in_features)} must share one number of channels, not {sorted(widths)}"
             )
-        if conv_depth < 1:
-            raise SegkitError(f"conv_depth must be at least 1, not {conv_depth}")
+        if not 1 <= conv_depth <= MOST_CONVS:
+            raise SegkitError(f"conv_depth must be 1 to {MOST_CONVS}, not {conv_depth}")
         if channels is not None and channels < 1:
             raise SegkitError(f"channels must be at least 1, not {channels}")
         width = widths.pop()

@@ -179,6 +179,7 @@ def test_out_stages_that_are_none():
     ("TinyNet", {"width": 1}, "width is 1"),
     ("TinyNet", {"in_channels": 0}, "in_channels is 0"),
     ("TinyNet", {"depths": (1, 1, 1)}, "four numbers"),
+    ("TinyNet", {"depths": (2**31, 1, 1, 1)}, "four numbers from 1 to 1000"),
     ("TinyNet", {"widht": 8}, "did you mean 'width'"),
 ])  # fmt: skip
 def test_mistakes_are_told(name, bad, message):

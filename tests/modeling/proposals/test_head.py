@@ -31,9 +31,9 @@ def make_head(depth: int, num_anchors: int = 3) -> RPNHead:
     return head
 
 
-@pytest.mark.parametrize("settings", [{"conv_depth": 0}, {"channels": 0}, {"channels": -1}])
+@pytest.mark.parametrize("settings", [{"channels": 0}, {"channels": -1}])
 def test_widths_and_depths_of_nothing(settings):
-    with pytest.raises(SegkitError, match=r"^(channels|conv_depth) must be at least 1, not"):
+    with pytest.raises(SegkitError, match=r"^channels must be at least 1, not"):
         RPNHead(FEATURES, 3, **settings)
 
 
@@ -123,3 +123,9 @@ def test_a_head_with_a_forward_of_its_own_is_asked_for_all():
     assert answers_for_some(RPNHead(FEATURES, 3)) and not answers_for_some(head)
     output = make_rpn(head)(dict(zip(FEATURES, make_maps(), strict=True)))
     assert output.maps is None and output.objectness[0].requires_grad
+
+
+@pytest.mark.parametrize("depth", [0, 2**31])
+def test_depths_that_cannot_be(depth):
+    with pytest.raises(SegkitError, match=f"conv_depth must be 1 to 100, not {depth}"):
+        RPNHead(FEATURES, 3, conv_depth=depth)
