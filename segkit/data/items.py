@@ -13,6 +13,7 @@ from segkit.data.formats.base import Dataset
 from segkit.data.seeding import generator_for
 from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
+from segkit.data.transforms.invertible import InvertibleCompose
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
@@ -71,14 +72,17 @@ class TrainItems(TorchDataset):
 
 
 class TestItems(TorchDataset):
-    """Samples by index, with the ground truth in the file's pixels."""
+    """Samples by index, with the ground truth in the file's pixels.
+
+    Raises:
+        SegkitError: detections cannot be mapped back through one of the transforms.
+    """
 
     __test__ = False  # pytest collects classes called Test...
 
     def __init__(self, dataset: Dataset, transforms: Transform) -> None:
         self.dataset = dataset
-        self.transforms = Compose([transforms])
-        self.transforms.check_for_test()
+        self.transforms = InvertibleCompose(transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)

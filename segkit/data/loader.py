@@ -148,7 +148,7 @@ def build_test_loader(
     ``rank + world_size`` and so on.
 
     Raises:
-        SegkitError: a transform is for training only; when iterated, what was wrong with a file.
+        SegkitError: detections cannot be mapped back through a transform; when iterated, what was wrong with a file.
     """
     items = TestItems(dataset, transforms)
     indices = range(len(dataset))

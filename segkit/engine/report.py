@@ -13,6 +13,7 @@ from tabulate import tabulate
 from torch import nn
 
 from segkit.data.transforms.geometry import without_degenerate
+from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
@@ -63,7 +64,7 @@ def draw_pictures(
     found: list[Detections] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
-            found += [d.to("cpu") for d in model.predict(batch.images, batch.sizes)]  # type: ignore[operator]
+            found += [detections.to("cpu") for detections in predict_batch(model, batch, None)]
             if len(found) >= count:
                 break
     pictures: list[tuple[str, np.ndarray]] = []

@@ -65,8 +65,10 @@ def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> 
     """
     combined = getattr(model, "predict_with_losses", None)
     known = all(truth is not None for truth in getattr(batch, "annotations", [None]))
+    sizes = getattr(batch, "output_sizes", batch.sizes)
     if losses is None or combined is None or not known:
-        return model.predict(batch.images, batch.sizes)
-    detections, values = combined(batch.images, batch.targets, output_sizes=batch.sizes)
-    losses.add(values, len(batch.sizes))
-    return detections
+        detections = model.predict(batch.images, sizes)
+    else:
+        detections, values = combined(batch.images, batch.targets, output_sizes=sizes)
+        losses.add(values, len(batch.sizes))
+    return batch.map_to_file(detections) if hasattr(batch, "map_to_file") else detections

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from segkit.data.formats.base import default_category_ids
-from segkit.data.transforms import build_transforms
+from segkit.data.transforms import InvertibleCompose, build_transforms
 from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.modeling.nonfinite import naming_images
-from segkit.structures.sample import Sample
+from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -89,8 +89,8 @@ class Predictor:
                 "score_threshold %g has no effect below %g: the model leaves out what scores less "
                 "(model.roi_heads.score_threshold)", self.score_threshold, floor,
             )  # fmt: skip
-        self.transforms = build_transforms(self.cfg.data.test_transforms, path="data.test_transforms")
-        self.transforms.check_for_test()
+        specs = self.cfg.data.test_transforms
+        self.transforms = InvertibleCompose(build_transforms(specs, path="data.test_transforms"))
 
     @classmethod
     def load(
@@ -140,13 +140,12 @@ class Predictor:
             yield from self._predict(chunk)
 
     def _predict(self, sources: Sequence[Any]) -> list[Detections]:
-        samples = [self._sample(source) for source in sources]
-        sizes = [sample.size for sample in samples]
+        batch = Batch([self._sample(source) for source in sources])
         # Not inference_mode: its tensors could not be changed in place by whoever gets them.
-        names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(samples)]
+        names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with torch.no_grad(), self._precision(), naming_images(names):
-            found = self.model.predict([sample.image for sample in samples], sizes)
-        found = [detections.to("cpu") for detections in found]
+            found = self.model.predict(batch.images, batch.output_sizes)
+        found = [detections.to("cpu") for detections in batch.map_to_file(found)]
         return [d if self.score_threshold <= 0 else d[d.scores >= self.score_threshold] for d in found]
 
     def _sample(self, source: Any) -> Sample:

@@ -8,9 +8,38 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.utils.errors import SegkitError
+
+
+@dataclass(frozen=True)
+class PasteFrame:
+    """The image in which masks are pasted before they are mapped to the file: the network's, at the file's resolution.
+
+    Attributes:
+        boxes: float [N, 4], XYXY in the network's image, not clipped.
+        geometry: of that image.
+    """
+
+    boxes: Tensor
+    geometry: ImageGeometry
+
+    def paste(self, mask_probs: Tensor) -> InstanceMasks:
+        """Masks in the file's pixels.
+
+        They are pasted as the network saw the objects and turned afterwards, so that the masks of a mirrored image are
+        the mirrored masks to the pixel.
+
+        Args:
+            mask_probs: float [N, M, M] in the file's orientation.
+        """
+        x0, y0, x1, y1 = self.geometry.window
+        boxes = self.geometry.upright_boxes(self.boxes)
+        boxes = (boxes - boxes.new_tensor([x0, y0, x0, y0])).to(self.boxes.dtype)
+        masks = paste_masks(self.geometry.grids_from_file(mask_probs), boxes, (y1 - y0, x1 - x0))
+        return self.geometry.masks_to_file(masks)
 
 
 @dataclass
@@ -23,6 +52,7 @@ class Detections:
         labels: int64 [N], 0-based classes; the background has none.
         mask_probs: float [N, M, M] in 0..1, or None from a model without masks.
         size: (H, W) that the boxes refer to.
+        paste_frame: where the masks are pasted, for detections that :meth:`mapped_to_file` gave; None: in ``boxes``.
 
     Raises:
         SegkitError: the shapes disagree.
@@ -33,6 +63,7 @@ class Detections:
     labels: Tensor
     mask_probs: Tensor | None
     size: tuple[int, int]
+    paste_frame: PasteFrame | None = field(default=None, repr=False)
     _masks: InstanceMasks | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +85,8 @@ class Detections:
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
         """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
         probs = None if self.mask_probs is None else self.mask_probs[index]
-        chosen = Detections(self.boxes[index], self.scores[index], self.labels[index], probs, self.size)
+        frame = self.paste_frame and PasteFrame(self.paste_frame.boxes[index], self.paste_frame.geometry)
+        chosen = Detections(self.boxes[index], self.scores[index], self.labels[index], probs, self.size, frame)
         if self._masks is not None:
             chosen._masks = self._masks[index]
         return chosen
@@ -63,13 +95,44 @@ class Detections:
         """The same objects in the image resized to ``size`` (H, W): boxes move, the probabilities stay as they are."""
         height, width = size[0] / self.size[0], size[1] / self.size[1]
         boxes = self.boxes * self.boxes.new_tensor([width, height, width, height])
-        return Detections(boxes, self.scores, self.labels, self.mask_probs, size)
+        frame = self.paste_frame and PasteFrame(self.paste_frame.boxes, self.paste_frame.geometry.with_file_size(size))
+        return Detections(boxes, self.scores, self.labels, self.mask_probs, size, frame)
+
+    def mapped_to_file(self, geometry: ImageGeometry) -> Detections:
+        """The same objects in the pixels of the file that this image was made of.
+
+        Boxes are mapped exactly and rounded once. Masks are pasted at the file's resolution. Where a crop or padding
+        left a part of the file or the image out, boxes and masks are clipped to the pixels that both have, and
+        detections that lie outside of these are dropped: they are of no pixel of the file.
+
+        Args:
+            geometry: of the image, whose size is that of these detections.
+        Raises:
+            SegkitError: the geometry has no inverse, or the detections are of another size.
+        """
+        if geometry.obstacle:
+            raise SegkitError(f"detections: {geometry.obstacle} has no exact inverse for boxes and masks")
+        if self.size != geometry.size:
+            raise SegkitError(f"detections: their size is {self.size}, but that of the image is {geometry.size}")
+        upright = geometry.upright_boxes(self.boxes)
+        clipped = geometry.clip_to_region(upright)
+        probs = None if self.mask_probs is None else geometry.grids_to_file(self.mask_probs)
+        frame = None if probs is None else PasteFrame(self.boxes, geometry)
+        boxes = geometry.boxes_to_file(clipped).to(self.boxes.dtype)
+        mapped = Detections(boxes, self.scores, self.labels, probs, geometry.file_size, frame)
+        if clipped is upright:
+            return mapped
+        outside = (clipped != upright).any(1) & ~(clipped[:, 2:] > clipped[:, :2]).all(1)
+        return mapped[~outside]
 
     @property
     def masks(self) -> InstanceMasks | None:
         """The masks at ``size``, probabilities of 0.5 and more, pasted at the first asking; None without masks."""
         if self._masks is None and self.mask_probs is not None:
-            self._masks = paste_masks(self.mask_probs, self.boxes, self.size)
+            if self.paste_frame is None:
+                self._masks = paste_masks(self.mask_probs, self.boxes, self.size)
+            else:
+                self._masks = self.paste_frame.paste(self.mask_probs)
         return self._masks
 
     def to_rle(self) -> list[dict[str, Any]]:
@@ -82,6 +145,8 @@ class Detections:
             return self._masks.to_rle()
         if self.mask_probs is None:
             raise SegkitError("detections: to_rle() needs masks, but these come from a model without a mask head")
+        if self.paste_frame is not None:
+            return self.paste_frame.paste(self.mask_probs).to_rle()
         return paste_rle(self.mask_probs, self.boxes, self.size)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Detections:
@@ -90,7 +155,10 @@ class Detections:
             value.to(device, non_blocking=non_blocking) for value in (self.boxes, self.scores, self.labels)
         )
         probs = None if self.mask_probs is None else self.mask_probs.to(device, non_blocking=non_blocking)
-        moved = Detections(boxes, scores, labels, probs, self.size)
+        frame = self.paste_frame
+        if frame is not None:
+            frame = PasteFrame(frame.boxes.to(device, non_blocking=non_blocking), frame.geometry)
+        moved = Detections(boxes, scores, labels, probs, self.size, frame)
         if self._masks is not None:
             moved._masks = self._masks.to(device, non_blocking=non_blocking)
         return moved

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.structures.detections import Detections
+from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Sample:
         dropped: objects that reading and transforms removed, as a crop does with those it leaves nothing of.
         rescued: masks that shrinking would have emptied and that kept one pixel.
         skipped: what was wrong with each image that could not be read, in whose place this one came.
+        geometry: how the image came from its file, recorded by the functions of ``segkit.data.transforms.geometry``;
+            None: it is the whole file, resized to the image's size or as it is.
     """
 
     image: Tensor
@@ -38,6 +43,41 @@ class Sample:
     dropped: int = 0
     rescued: int = 0
     skipped: tuple[str, ...] = ()
+    geometry: ImageGeometry | None = field(default=None, repr=False)
+
+    @property
+    def known_geometry(self) -> ImageGeometry:
+        """``geometry``, or where it is None that of a file resized to the image's size."""
+        if self.geometry is not None:
+            return self.geometry
+        return ImageGeometry.of_file(self.size).resize((self.image.shape[1], self.image.shape[2]))
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(H, W) to ask of a model's ``predict``, as ``output_sizes``: see :meth:`map_to_file`."""
+        geometry = self.known_geometry
+        return self.size if geometry.is_resize else geometry.size
+
+    def map_to_file(self, detections: Detections) -> Detections:
+        """A model's detections at ``output_size``, in the file's pixels.
+
+        The image of a whole file needs no mapping: a model answers at the file's size. Any other image is predicted at
+        its own size, and boxes and masks are mapped back by its geometry.
+
+        Raises:
+            SegkitError: the geometry has no inverse, or the model has its own kind of masks.
+        """
+        geometry = self.known_geometry
+        if geometry.is_resize:
+            return detections
+        kind = type(detections)
+        if kind.masks is not Detections.masks or kind.to_rle is not Detections.to_rle:
+            raise SegkitError(
+                f"{self.file_name or 'an image'}: the model gives {kind.__name__} with masks of their own, which cannot "
+                "be mapped back through flips, turns, crops and padding; leave these out of data.test_transforms",
+                key="data.test_transforms",
+            )
+        return detections.mapped_to_file(geometry)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Sample:
         """The same sample with image and targets on a device."""
@@ -91,6 +131,16 @@ class Batch:
     def sizes(self) -> list[tuple[int, int]]:
         """(H, W) of each file."""
         return [sample.size for sample in self.samples]
+
+    @property
+    def output_sizes(self) -> list[tuple[int, int]]:
+        """(H, W) to ask of a model's ``predict`` for each image; :meth:`map_to_file` takes the answer."""
+        return [sample.output_size for sample in self.samples]
+
+    def map_to_file(self, detections: Sequence[Detections]) -> list[Detections]:
+        """Each image's detections at ``output_sizes``, in the pixels of its file."""
+        pairs = zip(self.samples, detections, strict=True)
+        return [sample.map_to_file(found) for sample, found in pairs]
 
     @property
     def annotations(self) -> list[list[dict[str, Any]] | None]:

@@ -6,6 +6,7 @@ from segkit.data.transforms.contrast import DarkBackground, PercentileContrast
 from segkit.data.transforms.copy_paste import CopyPaste
 from segkit.data.transforms.cropping import RandomCrop, RandomScaledCrop
 from segkit.data.transforms.flips import RandomHorizontalFlip, RandomQuarterTurn, RandomVerticalFlip
+from segkit.data.transforms.invertible import InvertibleCompose
 from segkit.data.transforms.large_scale_jitter import LargeScaleJitter
 from segkit.data.transforms.mosaic import Mosaic
 from segkit.data.transforms.photometric import (
@@ -27,6 +28,7 @@ __all__ = [
     "DarkBackground",
     "GaussianBlur",
     "GaussianNoise",
+    "InvertibleCompose",
     "LargeScaleJitter",
     "MixingTransform",
     "Mosaic",

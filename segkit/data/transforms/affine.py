@@ -28,6 +28,7 @@ class RandomRotation(Transform):
     """
 
     examples = ({"degrees": 180}, {"degrees": [20, 70], "expand": True}, {"degrees": [90, 90], "expand": True})
+    inversion = "none"
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class RandomAffine(Transform):
         {"degrees": 0, "translate": [1, 0], "min_scale": 1, "max_scale": 1, "shear": 0},
         {"degrees": 0, "translate": 0, "min_scale": 0.1, "max_scale": 0.1, "shear": 0},
     )
+    inversion = "none"
 
     def __init__(
         self,

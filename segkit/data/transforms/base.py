@@ -12,6 +12,9 @@ from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
+# What a transform may declare; see Transform.
+INVERSIONS = ("identity", "recorded", "none", "undeclared")
+
 
 class Transform(ABC):
     """Changes a sample; never in place.
@@ -21,15 +24,27 @@ class Transform(ABC):
     file's. A transform that makes pixels appear where they were not before belongs on the functions in
     ``geometry.py``; one that only changes colours derives from ``photometric.Photometric``.
 
+    Detections of test images are mapped back to the files, so a test transform has to say how. ``inversion`` belongs to the
+    ``__call__`` beside it: a subclass with another ``__call__`` declares it anew.
+
     Attributes:
+        inversion: how boxes and masks are mapped back through the transform. ``identity``: every pixel stays in its
+            place. ``recorded``: as ``sample.geometry`` says, which the functions in ``geometry.py`` keep: scales, flips,
+            quarter turns, shifts. ``none``: not exactly, so it cannot be a test transform. ``undeclared``: it is found out
+            at each test image, with known objects, at the cost of a second run.
         examples: arguments with which the tests try the transform; needed where some argument has no default.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
+    inversion: ClassVar[str] = "undeclared"
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The transformed sample; ``sample.image`` is uint8 ``[C, H, W]`` before and after."""
+
+    def test_warning(self) -> str:
+        """What whoever has it among the test transforms should know: the end of a sentence about it, or ""."""
+        return ""
 
     def __repr__(self) -> str:
         options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
@@ -46,6 +61,8 @@ class MixingTransform(Transform):
     ``Compose``, which knows the transforms that stand before it, runs it. The other samples come through those too, so
     that sizes and looks are alike.
     """
+
+    inversion = "none"
 
     @abstractmethod
     def mix(self, sample: Sample, draw_other: Callable[[], Sample], generator: torch.Generator) -> Sample:
@@ -85,15 +102,6 @@ class Compose(Transform):
             else:
                 sample = transform(sample, generator)
         return sample
-
-    def check_for_test(self) -> None:
-        """SegkitError where a transform is for training only."""
-        for transform in self.transforms:
-            if isinstance(transform, MixingTransform):
-                raise SegkitError(
-                    f"{type(transform).__name__} makes training images of several: it cannot be a test transform",
-                    key="data.test_transforms",
-                )
 
     def _drawing(self, count: int, generator: torch.Generator, load_other: LoadOther) -> Callable[[], Sample]:
         """A function that gives a random sample after the first ``count`` transforms."""

@@ -12,6 +12,11 @@ from segkit.data.transforms.resizing import check_scales, draw_scale, height_and
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 
+RANDOM_WINDOW = (
+    "cuts a window out of each image at a random place: objects outside of it are not found, and evaluation counts them as "
+    "missed"
+)
+
 
 @TRANSFORM_REGISTRY.register
 class RandomCrop(Transform):
@@ -26,6 +31,7 @@ class RandomCrop(Transform):
     """
 
     examples = ({"size": 20}, {"size": [30, 1000], "min_visibility": 0.3}, {"size": 1})
+    inversion = "recorded"
 
     def __init__(self, *, size: int | Sequence[int], min_visibility: float = 0.0) -> None:
         check_probability(min_visibility)
@@ -34,6 +40,9 @@ class RandomCrop(Transform):
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         return random_window(sample, self.size, self.min_visibility, generator)
+
+    def test_warning(self) -> str:
+        return RANDOM_WINDOW
 
 
 @TRANSFORM_REGISTRY.register
@@ -56,6 +65,7 @@ class RandomScaledCrop(Transform):
         {"size": [30, 1000], "min_scale": 1.5, "max_scale": 1.5},
         {"size": 200, "antialias": False},
     )
+    inversion = "recorded"
 
     def __init__(
         self,
@@ -77,6 +87,9 @@ class RandomScaledCrop(Transform):
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         factor = draw_scale(self.min_scale, self.max_scale, generator)
         return zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
+
+    def test_warning(self) -> str:
+        return RANDOM_WINDOW
 
 
 def zoomed_window(

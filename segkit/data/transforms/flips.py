@@ -14,6 +14,8 @@ from segkit.structures.sample import Sample
 class RandomHorizontalFlip(Transform):
     """Mirror left and right with probability ``p``."""
 
+    inversion = "recorded"
+
     def __init__(self, *, p: float = 0.5) -> None:
         check_probability(p)
         self.p = p
@@ -26,6 +28,8 @@ class RandomHorizontalFlip(Transform):
 class RandomVerticalFlip(Transform):
     """Mirror top and bottom with probability ``p``."""
 
+    inversion = "recorded"
+
     def __init__(self, *, p: float = 0.5) -> None:
         check_probability(p)
         self.p = p
@@ -37,6 +41,8 @@ class RandomVerticalFlip(Transform):
 @TRANSFORM_REGISTRY.register
 class RandomQuarterTurn(Transform):
     """With probability ``p``, turn by 90, 180 or 270 degrees, each as likely; 0.75 makes all four positions alike."""
+
+    inversion = "recorded"
 
     def __init__(self, *, p: float = 0.75) -> None:
         check_probability(p)

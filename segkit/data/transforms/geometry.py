@@ -1,6 +1,7 @@
 """Pure functions that move a sample's pixels: image, boxes and masks in one place, so that they cannot part.
 
-Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are ``[..., H, W]``.
+Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are ``[..., H, W]``. Each function records
+what it did in ``sample.geometry``, by which predictions are mapped back to the file.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch.nn.functional import grid_sample
 from torchvision.transforms.v2 import functional as F
 
 from segkit.structures.affine import inverse, move_hulls, sampling_grid
+from segkit.structures.image_geometry import ImageGeometry, turn_boxes
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -32,6 +34,7 @@ def hflip(sample: Sample) -> Sample:
         F.horizontal_flip_image(sample.image),
         torch.stack([width - x1, y0, width - x0, y1], dim=1),
         None if masks is None else masks.hflip(),
+        sample.known_geometry.hflip(),
     )
 
 
@@ -45,6 +48,7 @@ def vflip(sample: Sample) -> Sample:
         F.vertical_flip_image(sample.image),
         torch.stack([x0, height - y1, x1, height - y0], dim=1),
         None if masks is None else masks.vflip(),
+        sample.known_geometry.vflip(),
     )
 
 
@@ -54,14 +58,10 @@ def rot90(sample: Sample, k: int) -> Sample:
     if k == 0:
         return sample
     height, width = sample.image.shape[1:]
-    boxes = sample.targets.boxes
-    for _ in range(k):
-        x0, y0, x1, y1 = boxes.unbind(1)
-        boxes = torch.stack([y0, width - x1, y1, width - x0], dim=1)
-        height, width = width, height
+    boxes = turn_boxes(sample.targets.boxes, (height, width), k)
     masks = sample.targets.masks
     image = torch.rot90(sample.image, k, (-2, -1)).contiguous()
-    return _moved(sample, image, boxes, None if masks is None else masks.rot90(k))
+    return _moved(sample, image, boxes, None if masks is None else masks.rot90(k), sample.known_geometry.rot90(k))
 
 
 def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sample:
@@ -74,7 +74,7 @@ def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sam
     boxes = sample.targets.boxes * torch.tensor([size[1], size[0]] * 2) / torch.tensor([width, height] * 2)
     masks = sample.targets.masks
     resized, rescued = (None, 0) if masks is None else masks.resize_counted(size, antialias=antialias)
-    sample = _moved(sample, image, boxes, resized)
+    sample = _moved(sample, image, boxes, resized, sample.known_geometry.resize(size))
     return dataclasses.replace(sample, rescued=sample.rescued + rescued)
 
 
@@ -106,7 +106,9 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
     kept = (remaining > 0) & (remaining >= min_visibility * before)
     image = sample.image[:, y0:y1, x0:x1].contiguous()
     cropped = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
-    return dataclasses.replace(sample, image=image, targets=cropped, dropped=sample.dropped + int((~kept).sum()))
+    dropped = sample.dropped + int((~kept).sum())
+    geometry = sample.known_geometry.crop(window)
+    return dataclasses.replace(sample, image=image, targets=cropped, dropped=dropped, geometry=geometry)
 
 
 def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
@@ -116,7 +118,8 @@ def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
         return sample
     image = blank(size, fill, sample.image)
     image[:, :height, :width] = sample.image
-    return dataclasses.replace(sample, image=image, targets=place(sample.targets, size, 0, 0))
+    targets = place(sample.targets, size, 0, 0)
+    return dataclasses.replace(sample, image=image, targets=targets, geometry=sample.known_geometry.pad(size))
 
 
 def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
@@ -158,7 +161,10 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
         kept = masks.extents[:, 2] > 0
     dropped, rescued = sample.dropped + int((~kept).sum()), sample.rescued + rescued
     targets = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
-    return dataclasses.replace(sample, image=image, targets=targets, dropped=dropped, rescued=rescued)
+    geometry = sample.known_geometry.not_invertible("an affine map", size)
+    return dataclasses.replace(
+        sample, image=image, targets=targets, dropped=dropped, rescued=rescued, geometry=geometry
+    )
 
 
 def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility: float = 0.0) -> Sample:
@@ -222,6 +228,8 @@ def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
     return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
 
 
-def _moved(sample: Sample, image: torch.Tensor, boxes: torch.Tensor, masks: InstanceMasks | None) -> Sample:
+def _moved(
+    sample: Sample, image: torch.Tensor, boxes: torch.Tensor, masks: InstanceMasks | None, geometry: ImageGeometry
+) -> Sample:
     targets = Targets(boxes, sample.targets.labels, masks, sample.targets.crowd)
-    return dataclasses.replace(sample, image=image, targets=targets)
+    return dataclasses.replace(sample, image=image, targets=targets, geometry=geometry)

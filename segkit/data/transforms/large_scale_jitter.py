@@ -8,7 +8,7 @@ import torch
 
 from segkit.data.transforms import geometry
 from segkit.data.transforms.base import Transform, check_probability, uniform
-from segkit.data.transforms.cropping import zoomed_window
+from segkit.data.transforms.cropping import RANDOM_WINDOW, zoomed_window
 from segkit.data.transforms.resizing import check_scales, height_and_width
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
@@ -36,6 +36,7 @@ class LargeScaleJitter(Transform):
         {"size": [40, 90], "min_scale": 0.5, "max_scale": 0.9, "min_visibility": 0.2},
         {"size": 50, "min_scale": 3.0, "max_scale": 3.0, "antialias": False},
     )
+    inversion = "recorded"
 
     def __init__(
         self,
@@ -63,3 +64,6 @@ class LargeScaleJitter(Transform):
         factor = fitting * uniform(self.min_scale, self.max_scale, generator)
         sample = zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
         return geometry.pad(sample, self.size, self.fill)
+
+    def test_warning(self) -> str:
+        return RANDOM_WINDOW if self.max_scale > 1 else ""

@@ -83,6 +83,7 @@ class Mosaic(MixingTransform):
             targets=Targets.cat(targets),
             dropped=sum(part.dropped for part in parts),
             rescued=sum(part.rescued for part in parts),
+            geometry=sample.known_geometry.not_invertible("a mosaic", self.size),
         )
 
     def _meeting_point(self, side: int, generator: torch.Generator) -> int:

@@ -7,21 +7,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torchvision.transforms import v2
 
 from segkit.data.transforms.base import Transform, check_probability, uniform
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
+from segkit.utils.errors import SegkitError
 
 
 class Photometric(Transform):
     """A v2 transform of the image with probability ``p``; objects stay where they are.
 
     Derive from it to wrap another one, with its arguments spelt out (the signature is what a configuration may say).
+
+    Raises:
+        SegkitError: the v2 transform moves pixels, and would leave the objects behind.
     """
+
+    inversion = "identity"
 
     def __init__(self, inner: Any, p: float) -> None:
         check_probability(p)
+        for part in inner.modules() if isinstance(inner, nn.Module) else ():
+            if type(part).__module__ == v2.Resize.__module__:  # of torchvision's geometric ones
+                raise SegkitError(
+                    f"{type(self).__name__} wraps {type(part).__name__}, which moves the image's pixels and not the objects: "
+                    "use the transforms of segkit or the functions of segkit.data.transforms.geometry"
+                )
         self._inner = inner
         self.p = p
 
@@ -35,7 +48,11 @@ class Photometric(Transform):
         with torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             image = self._inner(sample.image)
-        assert image.shape == sample.image.shape, (image.shape, sample.image.shape)
+        if image.shape != sample.image.shape:
+            raise SegkitError(
+                f"{type(self).__name__} makes an image of shape {list(image.shape)} of one of {list(sample.image.shape)}: it "
+                "moves the image's pixels and not the objects; use the functions of segkit.data.transforms.geometry"
+            )
         return dataclasses.replace(sample, image=image)
 
     def __repr__(self) -> str:
@@ -75,6 +92,8 @@ class GaussianBlur(Photometric):
         sigma: a pair [low, high].
         p: probability.
     """
+
+    inversion = "identity"
 
     def __init__(self, *, kernel_size: int = 5, sigma: Sequence[float] = (0.1, 2.0), p: float = 0.5) -> None:
         super().__init__(v2.GaussianBlur(kernel_size, tuple(sigma)), p)

@@ -23,6 +23,7 @@ class ResizeShortestEdge(Transform):
     """
 
     examples = ({"sizes": [24]}, {"sizes": [40, 56], "max_size": 60}, {"sizes": [100], "antialias": False})
+    inversion = "recorded"
 
     def __init__(self, *, sizes: Sequence[int], max_size: int | None = None, antialias: bool = True) -> None:
         if not sizes or min(sizes) < 1:
@@ -62,6 +63,7 @@ class Resize(Transform):
     """
 
     examples = ({"size": 32}, {"size": [70, 45], "antialias": False})
+    inversion = "recorded"
 
     def __init__(self, *, size: int | Sequence[int], antialias: bool = True) -> None:
         self.size = height_and_width(size)
@@ -80,6 +82,8 @@ class RandomScale(Transform):
         max_scale: largest factor.
         antialias: as in ResizeShortestEdge.
     """
+
+    inversion = "recorded"
 
     def __init__(self, *, min_scale: float = 0.8, max_scale: float = 1.25, antialias: bool = True) -> None:
         check_scales(min_scale, max_scale)

@@ -1,0 +1,219 @@
+"""Test transforms: only those through which detections can be mapped back to the file, checked at each image."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from segkit.data.transforms.base import INVERSIONS, Compose, LoadOther, MixingTransform, Transform
+from segkit.structures.image_geometry import ImageGeometry
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError, did_you_mean
+
+logger = logging.getLogger(__name__)
+
+KEY = "data.test_transforms"
+HOW_TO_DECLARE = (
+    "build it on the functions of segkit.data.transforms.geometry, which record what they do, and set inversion = "
+    "'recorded' in its class; or set inversion = 'identity' if every pixel stays in its place"
+)
+# Two objects in parts of the image's height and width: no mirroring or turning takes one of them near itself.
+PROBES = ((0.10, 0.28, 0.30, 0.52), (0.55, 0.10, 0.85, 0.25))  # XYXY
+MIN_PROBED_SIDE = 16  # pixels: in smaller images rounding is as large as what is looked for
+
+
+class InvertibleCompose(Compose):
+    """Transforms of test images, whose predictions are mapped back to the files.
+
+    Args:
+        transforms: applied one after the other. Those that declare ``inversion`` are taken at their word, but for the
+            image's size. One that does not is run twice on each image, the second time with known objects, and what
+            became of these has to agree with ``sample.geometry``.
+    Raises:
+        SegkitError: a transform has no inverse, or is for training only.
+    """
+
+    def __init__(self, transforms: Transform) -> None:
+        super().__init__([transforms])
+        for transform in self.transforms:
+            _check_transform(transform)
+
+    def __call__(self, sample: Sample, generator: torch.Generator, load_other: LoadOther | None = None) -> Sample:
+        """The transformed sample, with its geometry.
+
+        Raises:
+            SegkitError: a transform moves pixels otherwise than it declares or records.
+        """
+        sample = dataclasses.replace(sample, geometry=sample.known_geometry)
+        for transform in self.transforms:
+            sample = _apply(transform, sample, generator)
+        return sample
+
+
+def declared_inversion(transform: Any) -> str:
+    """``inversion`` of a transform; that of a base class counts only where ``__call__`` is the base class's too.
+
+    Raises:
+        SegkitError: it is none of ``INVERSIONS``.
+    """
+    found = getattr(transform, "__dict__", {}).get("inversion")
+    for cls in type(transform).__mro__:
+        if found is not None or ("__call__" in vars(cls) and "inversion" not in vars(cls)):
+            break
+        found = vars(cls).get("inversion")
+    if found is None:
+        return "undeclared"
+    if found not in INVERSIONS:
+        raise SegkitError(
+            f"{_name(transform)}: inversion is '{found}', expected one of {', '.join(INVERSIONS)}"
+            f"{did_you_mean(str(found), INVERSIONS)}",
+            key=KEY,
+            value=found,
+            choices=INVERSIONS,
+        )
+    return found
+
+
+def _check_transform(transform: Any) -> None:
+    """SegkitError for a transform that cannot be a test transform, warnings for one that hardly should be."""
+    name = _name(transform)
+    if isinstance(transform, MixingTransform):
+        raise SegkitError(f"{name} makes training images of several: it cannot be a test transform", key=KEY)
+    inversion = declared_inversion(transform)
+    if inversion == "none":
+        raise SegkitError(
+            f"{name} cannot be a test transform: detections cannot be mapped back through it exactly; test transforms may "
+            "resize, flip (RandomHorizontalFlip, RandomVerticalFlip), turn by right angles (RandomQuarterTurn), crop, pad "
+            "and change colours",
+            key=KEY,
+        )
+    if inversion == "undeclared":
+        logger.warning(
+            "%s: %s does not declare whether it moves pixels, so each image goes through it twice to find out; %s",
+            KEY, name, HOW_TO_DECLARE,
+        )  # fmt: skip
+    warning = transform.test_warning() if isinstance(transform, Transform) else ""
+    if warning:
+        logger.warning("%s: %s %s", KEY, name, warning)
+
+
+def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample:
+    """One transform's result, its geometry known to be true."""
+    inversion = declared_inversion(transform)
+    state = generator.get_state() if inversion == "undeclared" else None
+    after = transform(sample, generator)
+    name, size = f"{sample.file_name or 'an image'}: {_name(transform)}", (after.image.shape[1], after.image.shape[2])
+    if after.size != sample.size:
+        raise SegkitError(
+            f"{name} sets the sample's size to {after.size}; it has to stay that of the file, {sample.size}", key=KEY
+        )
+    if after.geometry is not None and after.geometry.obstacle:
+        raise SegkitError(
+            f"{name} applies {after.geometry.obstacle}, through which detections cannot be mapped back exactly: it cannot "
+            "be a test transform",
+            key=KEY,
+        )
+    if state is not None:
+        return _found_out(transform, sample, after, state, name)
+    geometry = after.geometry if after.geometry is not None or inversion == "recorded" else sample.geometry
+    if geometry is None:
+        raise SegkitError(
+            f"{name} loses the sample's geometry; return dataclasses.replace(sample, ...) instead of a new Sample",
+            key=KEY,
+        )
+    if geometry.size != size or (inversion == "identity" and geometry != sample.geometry):
+        raise SegkitError(
+            f"{name} declares inversion = '{inversion}', but its image of {size[0]} x {size[1]} pixels is not the one of "
+            f"{geometry.size[0]} x {geometry.size[1]} on record; {HOW_TO_DECLARE}",
+            key=KEY,
+        )
+    return dataclasses.replace(after, geometry=geometry)
+
+
+def _found_out(transform: Callable, before: Sample, after: Sample, state: torch.Tensor, name: str) -> Sample:
+    """``after`` with the geometry that agrees with what the transform does to known objects."""
+    recorded = before.known_geometry if after.geometry is None else after.geometry
+    size = (after.image.shape[1], after.image.shape[2])
+    if min(before.image.shape[1:]) < MIN_PROBED_SIDE and recorded.size == size:  # the size alone can be looked at
+        return dataclasses.replace(after, geometry=recorded)
+    probe = _with_probes(before)
+    try:
+        probed = transform(probe, torch.Generator().set_state(state))
+    except Exception as error:
+        raise SegkitError(
+            f"{name} does not declare whether it moves pixels, and with the two objects that are to show it, it ends with "
+            f"{type(error).__name__}: {error}; {HOW_TO_DECLARE}",
+            key=KEY,
+        ) from error
+    candidates = list(zip(_candidates(before, after), _candidates(before, probed), strict=False))
+    for geometry, of_probe in candidates:
+        if _explains(of_probe, probe, probed) and _moves_pixels_along(geometry, probe, after, probed):
+            return dataclasses.replace(after, geometry=geometry)
+    raise SegkitError(
+        f"{name} moves pixels or objects in a way that is not on record, so that detections cannot be mapped back to the "
+        f"file: {HOW_TO_DECLARE}",
+        key=KEY,
+    )
+
+
+def _candidates(before: Sample, after: Sample) -> list[ImageGeometry]:
+    """What a transform may have done: what it recorded, or nothing; and a resize where the size differs from that."""
+    size = (after.image.shape[1], after.image.shape[2])
+    return [g if g.size == size else g.resize(size) for g in (after.geometry, before.geometry) if g is not None]
+
+
+def _with_probes(sample: Sample) -> Sample:
+    """The sample with two known objects of labels 0 and 1 in place of its own, their pixels black or white."""
+    height, width = sample.image.shape[1:]
+    boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
+    image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    for number, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
+        dense[number, y0:y1, x0:x1] = True
+        patch = image[:, y0:y1, x0:x1]
+        patch[:] = 0 if patch.float().mean() > 127.5 else 255
+    masks = InstanceMasks.from_dense(dense)
+    return dataclasses.replace(sample, image=image, targets=Targets(boxes, torch.arange(len(boxes)), masks))
+
+
+def _explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
+    """Whether the probes that are left are where the geometry says."""
+    labels = probed.targets.labels
+    if not len(labels) or not bool(((labels >= 0) & (labels < len(PROBES))).all()):
+        return False
+    sides = probe.targets.boxes[:, 2:] - probe.targets.boxes[:, :2]
+    expected, limit = _seen(geometry, probe), torch.tensor([geometry.size[1], geometry.size[0]] * 2)
+    zoom = ((expected[:, 2:] - expected[:, :2]) / sides).amax()
+    expected = expected.clamp(min=0).minimum(limit)[labels]
+    return bool((expected - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
+
+
+def _moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
+    """Whether pixels changed where the probes should be, if they changed anywhere.
+
+    The two runs differ by the probes' pixels alone. A transform of colours may change others too, as a stretch to the
+    image's range does, but not these others alone.
+    """
+    if probed.image.shape != after.image.shape:
+        return True  # the window depends on what is in the image
+    changed = (probed.image != after.image).any(0)
+    for x0, y0, x1, y1 in _seen(geometry, probe).round().long().clamp(min=0).tolist():
+        if x1 > x0 and y1 > y0 and bool(changed[y0:y1, x0:x1].any()):
+            return True
+    return not bool(changed.any())
+
+
+def _seen(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:
+    """fp64 [N, 4]: the probes' boxes in an image of that geometry, not clipped."""
+    origin = probe.known_geometry
+    return geometry.boxes_from_file(origin.boxes_to_file(origin.upright_boxes(probe.targets.boxes)))
+
+
+def _name(transform: Any) -> str:
+    """What to call a transform in a message: its class, or a function's own name."""
+    return getattr(transform, "__name__", type(transform).__name__)
