@@ -2,6 +2,7 @@
 
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
+from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
@@ -12,6 +13,7 @@ __all__ = [
     "Batch",
     "Detections",
     "ImageBatch",
+    "ImageGeometry",
     "InstanceMasks",
     "Sample",
     "Targets",

@@ -72,9 +72,12 @@ class ImageGeometry:
     @property
     def upright_region(self) -> Region:
         """The part of the upright image that is visible, XYXY in its pixels."""
-        (scale_x, scale_y), (x, y) = self.scale, self.offset
+        (scale_x, scale_y), (x, y), (height, width) = self.scale, self.offset, self.upright_size
         x0, y0, x1, y1 = self.visible
-        return (x0 - x) / scale_x, (y0 - y) / scale_y, (x1 - x) / scale_x, (y1 - y) / scale_y
+        # A crop that shows padding alone is of no area, somewhere beside the file.
+        x0, x1 = (min(max((edge - x) / scale_x, Fraction(0)), Fraction(width)) for edge in (x0, x1))
+        y0, y1 = (min(max((edge - y) / scale_y, Fraction(0)), Fraction(height)) for edge in (y0, y1))
+        return x0, y0, x1, y1
 
     @property
     def window(self) -> tuple[int, int, int, int]:

@@ -23,8 +23,8 @@ HOW_TO_DECLARE = (
     "build it on the functions of segkit.data.transforms.geometry, which record what they do, and set inversion = "
     "'recorded' in its class; or set inversion = 'identity' if every pixel stays in its place"
 )
-# Two objects in parts of the image's height and width: no mirroring or turning takes one of them near itself.
-PROBES = ((0.10, 0.28, 0.30, 0.52), (0.55, 0.10, 0.85, 0.25))  # XYXY
+# Two objects, XYXY in parts of the image's sides: no mirroring or turning takes one of them onto itself or the other.
+PROBES = ((0.06, 0.34, 0.22, 0.48), (0.70, 0.08, 0.88, 0.24))
 MIN_PROBED_SIDE = 16  # pixels: in smaller images rounding is as large as what is looked for
 
 
@@ -187,25 +187,30 @@ def _explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
     if not len(labels) or not bool(((labels >= 0) & (labels < len(PROBES))).all()):
         return False
     sides = probe.targets.boxes[:, 2:] - probe.targets.boxes[:, :2]
-    expected, limit = _seen(geometry, probe), torch.tensor([geometry.size[1], geometry.size[0]] * 2)
+    expected = _seen(geometry, probe)
     zoom = ((expected[:, 2:] - expected[:, :2]) / sides).amax()
-    expected = expected.clamp(min=0).minimum(limit)[labels]
-    return bool((expected - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
+    x0, y0, x1, y1 = (float(edge) for edge in geometry.visible)
+    expected = expected.clamp(min=expected.new_tensor([x0, y0] * 2), max=expected.new_tensor([x1, y1] * 2))
+    # Boxes drawn anew around the masks are off by a pixel.
+    return bool((expected[labels] - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
 
 
 def _moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
-    """Whether pixels changed where the probes should be, if they changed anywhere.
+    """Whether pixels changed mostly where the probes should be, or one of the probes changed by half or more.
 
-    The two runs differ by the probes' pixels alone. A transform of colours may change others too, as a stretch to the
-    image's range does, but not these others alone.
+    The two runs differ by the probes' pixels alone. A transform of colours may let them disappear, as a threshold does,
+    or change others too, as a stretch to the image's range does, but it does not change these others alone.
     """
     if probed.image.shape != after.image.shape:
         return True  # the window depends on what is in the image
     changed = (probed.image != after.image).any(0)
+    inside = 0
     for x0, y0, x1, y1 in _seen(geometry, probe).round().long().clamp(min=0).tolist():
-        if x1 > x0 and y1 > y0 and bool(changed[y0:y1, x0:x1].any()):
+        patch = changed[y0:y1, x0:x1]
+        inside += int(patch.sum())
+        if patch.numel() and 2 * int(patch.sum()) >= patch.numel():
             return True
-    return not bool(changed.any())
+    return 2 * inside >= int(changed.sum())
 
 
 def _seen(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:

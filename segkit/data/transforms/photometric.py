@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torchvision.transforms import v2
 
 from segkit.data.transforms.base import Transform, check_probability, uniform
@@ -29,12 +28,7 @@ class Photometric(Transform):
 
     def __init__(self, inner: Any, p: float) -> None:
         check_probability(p)
-        for part in inner.modules() if isinstance(inner, nn.Module) else ():
-            if type(part).__module__ == v2.Resize.__module__:  # of torchvision's geometric ones
-                raise SegkitError(
-                    f"{type(self).__name__} wraps {type(part).__name__}, which moves the image's pixels and not the objects: "
-                    "use the transforms of segkit or the functions of segkit.data.transforms.geometry"
-                )
+        self._check_inner(inner)
         self._inner = inner
         self.p = p
 
@@ -57,6 +51,16 @@ class Photometric(Transform):
 
     def __repr__(self) -> str:
         return f"{self._inner!r} with p={self.p}"
+
+    def _check_inner(self, inner: Any) -> None:
+        """SegkitError for one of torchvision's geometric transforms, on its own or in a container."""
+        if type(inner).__module__ == v2.Resize.__module__:
+            raise SegkitError(
+                f"{type(self).__name__} wraps {type(inner).__name__}, which moves the image's pixels and not the objects: "
+                "use the transforms of segkit or the functions of segkit.data.transforms.geometry"
+            )
+        for part in getattr(inner, "transforms", ()):
+            self._check_inner(part)
 
 
 @TRANSFORM_REGISTRY.register
