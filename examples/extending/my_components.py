@@ -58,6 +58,8 @@ class RandomChannelSwap(Transform):
         p: probability.
     """
 
+    inversion = "identity"  # every pixel stays in its place, so it may be a test transform too
+
     def __init__(self, *, p: float = 0.5) -> None:
         self.p = p
 

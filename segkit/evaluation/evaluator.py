@@ -108,7 +108,9 @@ def evaluate(
     Afterwards each module is in the training mode it was in before (frozen norms too), also after an error.
 
     Args:
-        model: an nn.Module with ``predict(images, output_sizes)``.
+        model: an nn.Module with ``predict(images, output_sizes)``. The sizes are those of the files, but for images of
+            which test transforms flipped, turned, cropped or padded something: these are asked for at their own size,
+            and the detections are mapped back to the file.
         loader: of :func:`segkit.data.loader.build_test_loader`.
         evaluators: each sees every batch.
         device: where batches are brought; None leaves them.

@@ -36,9 +36,9 @@ CASES = [(name, dict(arguments)) for name, cls in TRANSFORM_REGISTRY for argumen
 class Remembered(Synthetic):
     """Makes each image once: transforms never change a sample in place."""
 
-    @cache
-    def load(self, index):
-        return super().load(index)
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.load = cache(self.load)
 
     def ground_truth(self, index, sample):
         return []
@@ -161,6 +161,19 @@ class Shift(Transform):
         return moved(sample, sample.image.roll(6, -1), boxes, sample.targets.masks)
 
 
+class LowerRight(Transform):
+    """None of the known objects is in view."""
+
+    def __call__(self, sample, generator):
+        height, width = sample.image.shape[1:]
+        return geometry.crop(sample, (width // 2, height // 2, width, height))
+
+
+class Corner(LowerRight):
+    def __call__(self, sample, generator):
+        return dataclasses.replace(super().__call__(sample, generator), geometry=sample.geometry)
+
+
 class NewSample(Transform):
     """Records, and then loses the record."""
 
@@ -179,6 +192,7 @@ UNRECORDED = {
     "transpose": Turn(),
     "border": CutBorder(),
     "shift": Shift(),
+    "corner": Corner(),
     "new sample": NewSample(),
     "function": plain_function,
     "image alone, mirrored": ImageAlone(lambda image: image.flip(-1)),
@@ -257,6 +271,7 @@ GOOD = {
     "smooth": Smooth(),
     "thumbnail": Thumbnail(),
     "centre": Centre(),
+    "lower right": LowerRight(),
     "from Photometric": FromPhotometric(),
     "function": lambda sample, generator: sample,
     "black": ImageAlone(torch.zeros_like),
@@ -276,7 +291,7 @@ def test_undeclared_ones_that_are_well_work(name, dataset, caplog):
         assert sample.geometry.size == tuple(sample.image.shape[1:]) == tuple(plain.image.shape[1:])
         if name != "noise":  # which is that of the loader's own generator
             assert torch.equal(sample.image, plain.image) and torch.equal(sample.targets.boxes, plain.targets.boxes)
-        assert sample.geometry.is_resize == (name != "centre")
+        assert sample.geometry.is_resize == (name not in ("centre", "lower right"))
 
 
 @pytest.mark.parametrize(

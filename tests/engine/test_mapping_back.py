@@ -139,9 +139,9 @@ def test_a_random_window_finds_what_it_shows():
     specs = [{"name": "RandomCrop", "size": [40, 45]}, FLIP]
     evaluate(Oracle(), build_test_loader(dataset, build_transforms(specs)), [everything], "cpu")
     whole = missed = 0
-    for index, (size, annotations, found) in enumerate(everything.found):
+    for index, (size, known, found) in enumerate(everything.found):
         truth = dataset.load(index).targets
-        assert size == found.size == SIZE and len(annotations) == 3
+        assert size == found.size == SIZE and len(known) == 3
         masks = truth.masks.to_dense()[found.labels]
         assert not (found.masks.to_dense() & ~masks).any()
         whole += int((found.masks.to_dense() == masks).flatten(1).all(1).sum())

@@ -182,15 +182,17 @@ def _with_probes(sample: Sample) -> Sample:
 
 
 def _explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
-    """Whether the probes that are left are where the geometry says."""
+    """Whether the probes that are left are where the geometry says; with none left, whether none is in view."""
     labels = probed.targets.labels
-    if not len(labels) or not bool(((labels >= 0) & (labels < len(PROBES))).all()):
+    if not bool(((labels >= 0) & (labels < len(PROBES))).all()):
         return False
     sides = probe.targets.boxes[:, 2:] - probe.targets.boxes[:, :2]
     expected = _seen(geometry, probe)
     zoom = ((expected[:, 2:] - expected[:, :2]) / sides).amax()
     x0, y0, x1, y1 = (float(edge) for edge in geometry.visible)
     expected = expected.clamp(min=expected.new_tensor([x0, y0] * 2), max=expected.new_tensor([x1, y1] * 2))
+    if not len(labels):
+        return bool((expected[:, 2:] - expected[:, :2] < 2).any(1).all())
     # Boxes drawn anew around the masks are off by a pixel.
     return bool((expected[labels] - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
 
