@@ -15,7 +15,7 @@ from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.early_stopping import EarlyStopping
 from segkit.engine.parameters import build_optimizer
-from segkit.engine.run_data import RunData, train_loader, val_loader
+from segkit.engine.run_data import RunData, check_test_transforms, train_loader, val_loader
 from segkit.engine.trainer import Trainer
 from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -43,6 +43,8 @@ def build_trainer(
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
+    if data.val is None:
+        check_test_transforms(cfg)  # now, and not when somebody predicts with this run's checkpoints
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
     best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     hooks = build_default_hooks(

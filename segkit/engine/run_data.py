@@ -18,6 +18,7 @@ from segkit.data import (
     build_transforms,
     split_dataset,
 )
+from segkit.data.transforms import InvertibleCompose
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -115,6 +116,11 @@ def train_loader(cfg: Config, dataset: Dataset, device: torch.device) -> Any:
         accumulate=cfg.train.accumulate,
         skip_unreadable=cfg.data.unreadable == "skip",
     )
+
+
+def check_test_transforms(cfg: Config) -> None:
+    """SegkitError if ``data.test_transforms`` cannot be built, or detections cannot be mapped back through them."""
+    InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
 
 
 def val_loader(cfg: Config, dataset: Dataset, device: torch.device, *, whole: bool = False) -> Any:

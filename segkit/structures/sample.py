@@ -54,8 +54,18 @@ class Sample:
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """(H, W) to ask of a model's ``predict``, as ``output_sizes``: see :meth:`map_to_file`."""
+        """(H, W) to ask of a model's ``predict``, as ``output_sizes``: see :meth:`map_to_file`.
+
+        Raises:
+            SegkitError: the image was resized or cropped after its geometry was recorded.
+        """
         geometry = self.known_geometry
+        if geometry.size != tuple(self.image.shape[1:]):
+            raise SegkitError(
+                f"{self.file_name or 'an image'}: the image is {self.image.shape[1]} x {self.image.shape[2]} pixels large, but "
+                f"its geometry was recorded for {geometry.size[0]} x {geometry.size[1]}; resize, crop and pad with the "
+                "functions of segkit.data.transforms.geometry, which record it"
+            )
         return self.size if geometry.is_resize else geometry.size
 
     def map_to_file(self, detections: Detections) -> Detections:

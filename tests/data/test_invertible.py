@@ -182,6 +182,22 @@ class NewSample(Transform):
         return Sample(flipped.image, flipped.targets, sample.image_id, sample.file_name, sample.size)
 
 
+class InPlace(Transform):
+    def __call__(self, sample, generator):
+        sample.image = sample.image.flip(-1)
+        return sample
+
+
+class RecordedInPlace(InPlace):
+    """Says so, but its record is not kept."""
+
+    inversion = "recorded"
+
+    def __call__(self, sample, generator):
+        sample.geometry = None
+        return super().__call__(sample, generator)
+
+
 def plain_function(sample, generator):
     return Mirror()(sample, generator)
 
@@ -195,6 +211,7 @@ UNRECORDED = {
     "corner": Corner(),
     "new sample": NewSample(),
     "function": plain_function,
+    "in place": InPlace(),
     "image alone, mirrored": ImageAlone(lambda image: image.flip(-1)),
     "image alone, turned upside down": ImageAlone(lambda image: image.flip(-2)),
     "image alone, half a turn": ImageAlone(lambda image: image.flip(-1, -2)),
@@ -302,6 +319,7 @@ def test_undeclared_ones_that_are_well_work(name, dataset, caplog):
         ("recorded", Thumbnail, r"Thumbnail declares inversion = 'recorded', but its image of 30 x 32 pixels is not"),
         ("recorded", CutBorder, r"CutBorder declares inversion = 'recorded', but .* the one of 60 x 80 on record"),
         ("recorded", NewSample, r"NewSample loses the sample's geometry; return dataclasses.replace\(sample"),
+        ("recorded", RecordedInPlace, r"RecordedInPlace loses the sample's geometry"),
         ("none", Mirror, r"Mirror cannot be a test transform: detections cannot be mapped back"),
         ("recorderd", Mirror, r"Mirror: inversion is 'recorderd', expected .*did you mean 'recorded'"),
     ],

@@ -117,6 +117,14 @@ def test_all_data_trains_and_starts_from_weights(run, tmp_path):
         train(cfg, eval_only=True)
 
 
+@pytest.mark.parametrize("data", [(), ("data.val=null",)])
+def test_test_transforms_without_inverse_are_refused_before_the_training(tmp_path, data):
+    cfg = config(tmp_path, "data.test_transforms=[{name: RandomRotation}]", *data)
+    with pytest.raises(SegkitError, match="RandomRotation cannot be a test transform"):
+        train(cfg)
+    assert not list(tmp_path.glob("*.pth"))
+
+
 def test_what_it_started_from_may_be_gone(tmp_path):
     """A checkpoint has all weights: neither resuming nor evaluating needs the backbone's pretrained ones."""
     backbone = {"name": "ConvNeXt", "arch": "atto", "output_norm": False}

@@ -277,6 +277,11 @@ def test_what_a_model_is_asked_for():
     by_hand = Sample(torch.zeros(3, 9, 8, dtype=torch.uint8), Targets.empty((9, 8)), 1, "a.png", FILE)
     assert by_hand.geometry is None and by_hand.output_size == FILE  # resized elsewhere: as the sizes say
     assert pickle.loads(pickle.dumps(batch)).samples[1].geometry == turned.geometry
+    turned.image = turned.image[:, 1:]
+    with pytest.raises(
+        SegkitError, match=r"a.png: the image is 79 x 60 pixels large, but its geometry was recorded for 80"
+    ):
+        _ = batch.output_sizes
 
 
 def test_no_inverse():

@@ -107,7 +107,7 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
     """One transform's result, its geometry known to be true."""
     inversion = declared_inversion(transform)
     state = generator.get_state() if inversion == "undeclared" else None
-    after = transform(sample, generator)
+    after = transform(dataclasses.replace(sample), generator)  # a copy, should the transform change it in place
     name, size = f"{sample.file_name or 'an image'}: {_name(transform)}", (after.image.shape[1], after.image.shape[2])
     if after.size != sample.size:
         raise SegkitError(
@@ -144,7 +144,7 @@ def _found_out(transform: Callable, before: Sample, after: Sample, state: torch.
         return dataclasses.replace(after, geometry=recorded)
     probe = _with_probes(before)
     try:
-        probed = transform(probe, torch.Generator().set_state(state))
+        probed = transform(dataclasses.replace(probe), torch.Generator().set_state(state))
     except Exception as error:
         raise SegkitError(
             f"{name} does not declare whether it moves pixels, and with the two objects that are to show it, it ends with "
