@@ -97,6 +97,7 @@ def test_the_predictor_refuses_them_too(name):
         ({"name": "LargeScaleJitter", "size": 30}, True),
         ({"name": "LargeScaleJitter", "size": 30, "min_scale": 1.0, "max_scale": 1.0}, False),
         ({"name": "RandomHorizontalFlip"}, False),
+        ({"name": "PercentileContrast"}, False),
         ({"name": "Resize", "size": 30}, False),
         ({"name": "DarkBackground"}, False),
     ],
@@ -105,6 +106,12 @@ def test_random_windows_are_told(spec, warned, dataset, caplog):
     build_test_loader(dataset, build_transforms([spec]))
     told = f"data.test_transforms: {spec['name']} cuts a window out of each image at a random place" in caplog.text
     assert told == warned and bool(caplog.records) == warned
+
+
+@pytest.mark.parametrize("name", ["GaussianNoise", "ColorJitter", "RandomInvert", "PercentileContrast", "GaussianBlur"])
+def test_augmentations_are_told(name, dataset, caplog):
+    build_test_loader(dataset, build_transforms([{"name": name, "p": 0.25}]))
+    assert f"{name} changes a random share of the images only (p=0.25), as an augmentation does" in caplog.text
 
 
 # Transforms of one's own

@@ -305,3 +305,14 @@ def test_no_inverse():
 
 def test_geometry_of_a_file():
     assert ImageGeometry.of_file((4, 5)).window == (0, 0, 5, 4)
+
+
+@pytest.mark.gpu
+def test_on_cuda():
+    sample, _, _ = run(
+        numbered_file(), [("resize", 50, 60), ("rot90", 1), ("crop", [0.3, 0.2, 0.5, 0.1]), ("pad", 9, 9)]
+    )
+    found = some_detections(tuple(sample.image.shape[1:]), 5)
+    here, there = sample.map_to_file(found), sample.map_to_file(found.to("cuda"))
+    assert there.boxes.is_cuda and there.masks.device.type == "cuda" and torch.equal(here.boxes, there.boxes.cpu())
+    assert (here.masks.to_dense() != there.to("cpu").masks.to_dense()).float().mean() < 1e-3

@@ -32,9 +32,9 @@ class InvertibleCompose(Compose):
     """Transforms of test images, whose predictions are mapped back to the files.
 
     Args:
-        transforms: applied one after the other. Those that declare ``inversion`` are taken at their word, but for the
-            image's size. One that does not is run twice on each image, the second time with known objects, and what
-            became of these has to agree with ``sample.geometry``.
+        transforms: applied one after the other. A declared ``inversion`` is trusted, and only the image's size is
+            checked. A transform without one is run twice on each image, the second time with known objects (probes),
+            whose boxes and pixels have to end where ``sample.geometry`` says.
     Raises:
         SegkitError: a transform has no inverse, or is for training only.
     """
@@ -81,7 +81,7 @@ def declared_inversion(transform: Any) -> str:
 
 
 def _check_transform(transform: Any) -> None:
-    """SegkitError for a transform that cannot be a test transform, warnings for one that hardly should be."""
+    """SegkitError for a transform that cannot be a test transform, a warning for one that should not be one."""
     name = _name(transform)
     if isinstance(transform, MixingTransform):
         raise SegkitError(f"{name} makes training images of several: it cannot be a test transform", key=KEY)
@@ -104,7 +104,7 @@ def _check_transform(transform: Any) -> None:
 
 
 def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample:
-    """One transform's result, its geometry known to be true."""
+    """One transform's result, with its checked geometry."""
     inversion = declared_inversion(transform)
     state = generator.get_state() if inversion == "undeclared" else None
     after = transform(dataclasses.replace(sample), generator)  # a copy, should the transform change it in place
@@ -120,7 +120,7 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
             key=KEY,
         )
     if state is not None:
-        return _found_out(transform, sample, after, state, name)
+        return _verified(transform, sample, after, state, name)
     geometry = after.geometry if after.geometry is not None or inversion == "recorded" else sample.geometry
     if geometry is None:
         raise SegkitError(
@@ -136,8 +136,15 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
     return dataclasses.replace(after, geometry=geometry)
 
 
-def _found_out(transform: Callable, before: Sample, after: Sample, state: torch.Tensor, name: str) -> Sample:
-    """``after`` with the geometry that agrees with what the transform does to known objects."""
+def _verified(transform: Callable, before: Sample, after: Sample, state: torch.Tensor, name: str) -> Sample:
+    """``after`` with a geometry that the probes confirm, for a transform that declares none.
+
+    Args:
+        state: of the generator before the transform's run.
+        name: of image and transform, for messages.
+    Raises:
+        SegkitError: the probes are elsewhere, or the transform fails with them.
+    """
     recorded = before.known_geometry if after.geometry is None else after.geometry
     size = (after.image.shape[1], after.image.shape[2])
     if min(before.image.shape[1:]) < MIN_PROBED_SIDE and recorded.size == size:  # the size alone can be looked at
@@ -182,12 +189,12 @@ def _with_probes(sample: Sample) -> Sample:
 
 
 def _explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
-    """Whether the probes that are left are where the geometry says; with none left, whether none is in view."""
+    """Whether the remaining probes are where the geometry says; without any, whether none is in view."""
     labels = probed.targets.labels
     if not bool(((labels >= 0) & (labels < len(PROBES))).all()):
         return False
     sides = probe.targets.boxes[:, 2:] - probe.targets.boxes[:, :2]
-    expected = _seen(geometry, probe)
+    expected = _probe_boxes(geometry, probe)
     zoom = ((expected[:, 2:] - expected[:, :2]) / sides).amax()
     x0, y0, x1, y1 = (float(edge) for edge in geometry.visible)
     expected = expected.clamp(min=expected.new_tensor([x0, y0] * 2), max=expected.new_tensor([x1, y1] * 2))
@@ -207,7 +214,7 @@ def _moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, p
         return True  # the window depends on what is in the image
     changed = (probed.image != after.image).any(0)
     inside = 0
-    for x0, y0, x1, y1 in _seen(geometry, probe).round().long().clamp(min=0).tolist():
+    for x0, y0, x1, y1 in _probe_boxes(geometry, probe).round().long().clamp(min=0).tolist():
         patch = changed[y0:y1, x0:x1]
         inside += int(patch.sum())
         if patch.numel() and 2 * int(patch.sum()) >= patch.numel():
@@ -215,7 +222,7 @@ def _moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, p
     return 2 * inside >= int(changed.sum())
 
 
-def _seen(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:
+def _probe_boxes(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:
     """fp64 [N, 4]: the probes' boxes in an image of that geometry, not clipped."""
     origin = probe.known_geometry
     return geometry.boxes_from_file(origin.boxes_to_file(origin.upright_boxes(probe.targets.boxes)))

@@ -49,6 +49,13 @@ class Photometric(Transform):
             )
         return dataclasses.replace(sample, image=image)
 
+    def test_warning(self) -> str:
+        return (
+            f"changes a random share of the images only (p={self.p:g}), as an augmentation does"
+            if 0 < self.p < 1
+            else ""
+        )
+
     def __repr__(self) -> str:
         return f"{self._inner!r} with p={self.p}"
 
