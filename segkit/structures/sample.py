@@ -75,9 +75,16 @@ class Sample:
         its own size, and boxes and masks are mapped back by its geometry.
 
         Raises:
-            SegkitError: the geometry has no inverse, or the model has its own kind of masks.
+            SegkitError: the detections are of another size, the geometry has no inverse, or the model has its own kind
+                of masks.
         """
         geometry = self.known_geometry
+        if isinstance(detections, Detections) and detections.size != self.output_size:
+            raise SegkitError(
+                f"{self.file_name or 'an image'}: the model gives detections for {detections.size[0]} x "
+                f"{detections.size[1]} pixels where predict(images, output_sizes) asks for {self.output_size[0]} x "
+                f"{self.output_size[1]}; map them with Detections.resized(size)"
+            )
         if geometry.is_resize:
             return detections
         kind = type(detections)

@@ -290,8 +290,14 @@ def test_no_inverse():
     moved = geometry.hflip(geometry.affine(sample, shear, FILE))
     with pytest.raises(SegkitError, match="an affine map has no exact inverse for boxes and masks"):
         moved.map_to_file(some_detections(FILE, 0))
+    turned = geometry.rot90(sample, 1)
     with pytest.raises(SegkitError, match=r"their size is \(9, 9\), but that of the image is \(53, 37\)"):
-        geometry.rot90(sample, 1).map_to_file(some_detections((9, 9), 0))
+        some_detections((9, 9), 0).mapped_to_file(turned.geometry)
+    for asked, text in ((turned, "53 x 37"), (sample, "37 x 53"), (geometry.resize(sample, (9, 9)), "37 x 53")):
+        with pytest.raises(
+            SegkitError, match=f"a.png: the model gives detections for 9 x 9 pixels where .* {text}; map"
+        ):
+            asked.map_to_file(some_detections((9, 9), 0))
 
     class Own(Detections):
         def to_rle(self):
