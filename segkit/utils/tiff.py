@@ -125,8 +125,8 @@ def _meaning(page: TiffPage) -> tuple[str, tuple[Extra, ...]]:
     if photometric is None:  # as libtiff guesses
         photometric = 2 if samples >= 3 else 0 if codec in FAX else 1
     color = COLORS.get(int(photometric), getattr(page.photometric, "name", f"PhotometricInterpretation {photometric}"))
-    if int(photometric) == 6 and not (samples == 3 and int(page.bitspersample) == 8):
-        color = "grey" if samples == 1 else "YCbCr of another form than 3 channels of 8 bits"
+    if int(photometric) == 6 and samples == 1:
+        color = "grey"
     if color == "cmyk" and int(page.tags.valueof(332, 1)) != 1:  # InkSet
         color = "inks other than CMYK"
     if photometric == 2 and samples < 3 and codec in PICTURE_CODECS:

@@ -20,9 +20,9 @@ from segkit.utils.errors import SegkitError
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-NONE, LZW, JPEG, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD, WEBP = 1, 5, 7, 8, 32773, 32946, 34925, 50000, 50001
+NONE, LZW, JPEG, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD = 1, 5, 7, 8, 32773, 32946, 34925, 50000
 FAX = (2, 3, 4)
-PICTURE_CODECS = (*FAX, JPEG, WEBP)  # they encode samples, not bytes
+PICTURE_CODECS = (*FAX, JPEG)  # they encode samples, not bytes
 BYTE_CODECS = (NONE, LZW, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD)
 TIFFFILE_CODECS = (NONE, ADOBE_DEFLATE, DEFLATE)  # without imagecodecs
 YCBCR = 6
@@ -52,7 +52,11 @@ def read_numbers(page: TiffPage, name: str) -> np.ndarray:
             f"{name}: its samples are of {bits} bits and SampleFormat {', '.join(map(str, sorted(formats)))}; expected "
             "integers, or floats of 16, 32 or 64 bits"
         )
-    ycbcr = int(page.photometric) == YCBCR and samples == 3
+    if codec in (NONE, PACKBITS) and page.predictor != 1:
+        raise SegkitError(f"{name}: has a predictor, which is not defined for its compression; save it again")
+    ycbcr = int(page.photometric) == YCBCR and samples > 1
+    if ycbcr and (samples, bits) != (3, 8):
+        raise SegkitError(f"{name}: is YCbCr with {samples} channels of {bits} bits; expected 3 of 8 bits, or RGB")
     plain = bits == 8 and samples in (1, 3) and formats == {1} and page.planarconfig == 1 and codec in BYTE_CODECS
     if bits == (1 if codec in FAX else 8) and (codec in PICTURE_CODECS or ycbcr):
         return _libtiff_picture(page, ycbcr)
