@@ -98,7 +98,9 @@ def _slices(page: TiffPage) -> int:
         return 1
     row = math.ceil(page.imagewidth * page.samplesperpixel * page.bitspersample / 8)
     size = row * page.imagelength
-    there = (page.parent.filehandle.size - page.dataoffsets[0]) // size if size else 0
+    start = page.dataoffsets[0]
+    end = page.offset if page.offset > start else page.parent.filehandle.size
+    there = (end - start) // size if size else 0
     stored = page.databytecounts[0] // size if size and len(page.databytecounts) == 1 else 0
     # A description may outlive its stack, where a slice was saved on its own: the next slice has to be there too.
     return max(_described(page) if there > 1 else 1, stored)

@@ -54,7 +54,9 @@ def write_tiff(path, pages, order="<", big=False, after=b""):
     return path
 
 
-def page(pixels, order="<", bits=None, photometric=None, compression=1, predictor=1, tile=None, rows=None, planar=1, **more):
+def page(
+    pixels, order="<", bits=None, photometric=None, compression=1, predictor=1, tile=None, rows=None, planar=1, **more
+):
     """Tags and segments of an array ``[H, W]`` or ``[H, W, C]``; ``more`` adds tags as ``t338=2``."""
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     height, width, samples = pixels.shape

@@ -58,7 +58,9 @@ def test_every_type_is_read_as_stored(tmp_path, dtype, order, compression):
         assert found.dtype == values.dtype and found.shape == SIZE and (found == values).all(), kind
 
 
-@pytest.mark.parametrize("kind", [{}, {"planar": 2, "rows": 5}, {"tile": 16, "planar": 2}, {"compression": 5, "predictor": 2}])
+@pytest.mark.parametrize(
+    "kind", [{}, {"planar": 2, "rows": 5}, {"tile": 16, "planar": 2}, {"compression": 5, "predictor": 2}]
+)
 @pytest.mark.parametrize("dtype", ["u2", "u4", "f4"])
 def test_channels_are_read_as_stored(tmp_path, dtype, kind):
     if dtype == "f4" and "predictor" in kind:
@@ -71,7 +73,9 @@ def test_channels_are_read_as_stored(tmp_path, dtype, kind):
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 10, 12, 14, 31])
-@pytest.mark.parametrize("kind", [{}, {"compression": 5, "rows": 3}, {"tile": 16, "compression": 8}, {"photometric": 0}])
+@pytest.mark.parametrize(
+    "kind", [{}, {"compression": 5, "rows": 3}, {"tile": 16, "compression": 8}, {"photometric": 0}]
+)
 def test_bits_that_numpy_lacks(tmp_path, bits, kind):
     dtype = np.dtype(f"u{1 if bits <= 8 else 2 if bits <= 16 else 4}")
     values = numbers(dtype, bits=bits)
@@ -97,13 +101,14 @@ def test_bits_in_reverse_order(tmp_path):
         assert (read_pixels(path) == values).all()
 
 
-@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "zstd", "lzma", "jpeg", "group3", "group4"])
-@pytest.mark.parametrize("mode", ["L", "RGB", "1", "I;16", "CMYK"])
+@pytest.mark.parametrize(
+    ("compression", "mode"),
+    [(c, m) for c in ("tiff_lzw", "packbits", "zstd", "lzma") for m in ("L", "RGB", "I;16", "CMYK")]
+    + [("jpeg", "L"), ("jpeg", "RGB"), ("jpeg", "CMYK"), ("group3", "1"), ("group4", "1")],
+)
 def test_what_libtiff_decodes(tmp_path, compression, mode):
     smooth = np.add.outer(np.arange(40) * 3, np.arange(50) * 2).astype(np.uint8)
     image = Image.fromarray(smooth.astype(np.uint16) * 99) if mode == "I;16" else Image.fromarray(smooth).convert(mode)
-    if (mode != "1") == compression.startswith("group") or (compression == "jpeg" and mode in ("1", "I;16")):
-        pytest.skip("there is no such file")
     image.save(tmp_path / "x.tif", compression=compression)
     with Image.open(tmp_path / "x.tif") as again:
         wanted, rgb = np.array(again), again.convert("RGB")
@@ -162,7 +167,9 @@ def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
     if mark == 1:
         color = np.rint(color.astype(float) * full / values[..., -1:])
     if mark in (0, None):
-        with pytest.raises(SegkitError, match=f"x.tif: has {channels} channels, and number {channels} is marked neither"):
+        with pytest.raises(
+            SegkitError, match=f"x.tif: has {channels} channels, and number {channels} is marked neither"
+        ):
             read_image(path)
         values[..., -1] = full  # a channel that holds nothing may go
         path = save(tmp_path, values, **extra)
@@ -173,7 +180,8 @@ def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
 
 
 @pytest.mark.parametrize(
-    ("channels", "photometric", "marks"), [(5, 2, [2, 0]), (5, 1, [0] * 4), (4, 1, [0] * 3), (3, 0, [0, 0]), (20, 1, [0] * 19)]
+    ("channels", "photometric", "marks"),
+    [(5, 2, [2, 0]), (5, 1, [0] * 4), (4, 1, [0] * 3), (3, 0, [0, 0]), (20, 1, [0] * 19)],
 )
 def test_channels_that_are_no_colours(tmp_path, channels, photometric, marks):
     path = save(tmp_path, numbers("u2", (*SIZE, channels)), photometric=photometric, t338=marks)
@@ -251,12 +259,12 @@ def test_damaged_files(tmp_path, kind):
     tags, segments = page(pixels, rows=None if "tile" in kind else 5, **kind)
     path = write_tiff(tmp_path / "x.tif", [(tags, segments[:-1])])  # a strip or tile is missing
     for read in (read_image, read_pixels):
-        with pytest.raises(SegkitError, match="x.tif: cannot be read as an image"):
+        with pytest.raises(SegkitError, match=r"x.tif: cannot be read as an image"):
             read(path)
     whole = tmp_path / "y.tif"
     tifffile.imwrite(whole, numbers("u2", (90, 90, 3)), photometric="rgb")
     whole.write_bytes(whole.read_bytes()[:-500])
-    with pytest.raises(SegkitError, match="y.tif: cannot be read as an image"):
+    with pytest.raises(SegkitError, match=r"y.tif: cannot be read as an image"):
         read_image(whole)
 
 
