@@ -53,7 +53,7 @@ def to_rgb_tensor(source: Any) -> Tensor:
 
 def _pil_pixels(image: Image.Image) -> np.ndarray:
     """A PIL image as uint8 [H, W, 3], upright."""
-    from segkit.utils.pillow_image import orientation_of, what_pillow_loses
+    from segkit.utils.pillow_image import load_upright, orientation_of, what_pillow_loses
     from segkit.utils.stored_image import upright
 
     # convert("RGB") would clip modes of more than 8 bits, and decoding a file may cut its samples to 8 bits.
@@ -66,7 +66,7 @@ def _pil_pixels(image: Image.Image) -> np.ndarray:
             value=image.mode,
         )
     try:
-        image.load()  # Pillow turns TIFFs upright here, and then drops their tag
+        load_upright(image)
         pixels = np.asarray(image.convert("RGB"))
     except Exception as error:  # decoders raise many kinds
         raise SegkitError(

@@ -70,6 +70,23 @@ def orientation_of(image: Image.Image) -> int:
     return int(value) if value in range(1, 9) else 1
 
 
+def load_upright(image: Image.Image) -> None:
+    """Decode an open image. Pillow turns TIFFs upright there and drops their tag; other formats keep it.
+
+    A grey TIFF that is mapped from its file comes out sheared where the orientation swaps the sides, so that it is read.
+    """
+    name = getattr(image, "filename", None)
+    if image.format != "TIFF" or not name or not getattr(image, "tile", None):
+        image.load()
+        return
+    opened: Any = image
+    opened.filename = ""  # Pillow maps files by their name
+    try:
+        opened.load()
+    finally:
+        opened.filename = name
+
+
 def refuse_frames(image: Image.Image, name: str) -> None:
     """SegkitError where a file is an animation or a stack; MPO files of phones have one primary picture."""
     if image.format in PRIMARY_FIRST:
