@@ -29,7 +29,7 @@ setup(
         "matplotlib",
         "tensorboard",
         "hotcoco>=1.2",
-        "tifffile>=2023.2.3",
+        "tifffile>=2024.8.10",
     ],
     extras_require={
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits

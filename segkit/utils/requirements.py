@@ -60,7 +60,7 @@ REQUIREMENTS = (
     Requirement("matplotlib"),
     Requirement("tensorboard"),
     Requirement("hotcoco", "1.2"),
-    Requirement("tifffile", "2023.2.3"),
+    Requirement("tifffile", "2024.8.10"),
 )
 OPTIONAL = (Requirement("imagecodecs", purpose="TIFF files of rare compressions: JPEG XL, LERC, JPEG of 12 bits"),)
 

@@ -74,17 +74,21 @@ def _main_page(path: str | os.PathLike[str]) -> Iterator[TiffPage]:
 
 
 def _find_page(file: TiffFile, name: str) -> TiffPage:
-    kinds = [getattr(page, "subfiletype", 0) for page in file.pages]
-    whole = [k for k, kind in enumerate(kinds) if not kind & (REDUCED | MASK)] or list(range(len(kinds)))
+    kinds: dict[int, int] = {}  # NewSubfileType by the directory's offset: damaged files go round in circles
+    for page in file.pages:
+        if page.offset in kinds:
+            break
+        kinds[page.offset] = getattr(page, "subfiletype", 0)
+    whole = [k for k, kind in enumerate(kinds.values()) if not kind & (REDUCED | MASK)] or list(range(len(kinds)))
     if not whole:
         raise ValueError("it has no page")
-    page = file.pages[whole[0]].aspage()
-    count = len(whole) if len(whole) > 1 else _slices(page)
+    main = file.pages[whole[0]].aspage()
+    count = len(whole) if len(whole) > 1 else _slices(main)
     if count > 1:
         raise SegkitError(f"{name}: holds {count} pages; expected one image")
-    if page.subfiletype & REDUCED and 330 in page.tags:
+    if main.subfiletype & REDUCED and 330 in main.tags:
         raise SegkitError(f"{name}: its page is a thumbnail, the image is in a sub-directory; save it as a plain TIFF")
-    return page
+    return main
 
 
 def _slices(page: TiffPage) -> int:
@@ -139,7 +143,7 @@ def _meaning(page: TiffPage) -> tuple[str, tuple[Extra, ...]]:
     if color == "grey" and samples - opaque == 3:  # three channels without a colour space
         color = "rgb"
     number = samples - CHANNELS.get(color, 3)
-    if number < 0:
+    if number < 0 and color in COLORS.values():
         color, number = f"{color} with {samples} channels", 0
     marks = marks[-number:] if number else ()
     return color, tuple(EXTRAS.get(int(mark), "unknown") for mark in (*marks, *[0] * (number - len(marks))))

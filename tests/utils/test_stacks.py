@@ -117,3 +117,15 @@ def test_a_slice_saved_on_its_own_may_keep_the_stacks_description(tmp_path, desc
     for more in ({}, {"compression": 8}):
         path = write_tiff(tmp_path / "x.tif", [page(STACK[0], t270=description, **more)])
         assert (read_pixels(path) == STACK[0]).all()
+
+
+def test_directories_that_go_round_in_circles(tmp_path):
+    path = write_tiff(tmp_path / "x.tif", [page(STACK[0]), page(STACK[1])])
+    data = bytearray(path.read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1].offset
+    end = second + 2 + 12 * int.from_bytes(data[second : second + 2], "little")
+    data[end : end + 4] = first.to_bytes(4, "little")
+    path.write_bytes(data)
+    refused(path, 2)
