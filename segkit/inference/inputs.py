@@ -61,8 +61,8 @@ def _pil_pixels(image: Image.Image) -> np.ndarray:
     reason = f"mode {image.mode} has more than 8 bits a channel" if deep else what_pillow_loses(image)
     if reason is not None:
         raise SegkitError(
-            f"a PIL image was given as an image: {reason}; scale it to 8 bits, or give the path: segkit's reader scales "
-            "by percentiles",
+            f"a PIL image was given as an image: {reason}; convert it to 8-bit RGB, or give the path: segkit reads the "
+            "file itself, and scales by percentiles",
             value=image.mode,
         )
     try:

@@ -26,6 +26,7 @@ WITH_ALPHA: dict[str, tuple[str, Extra]] = {
 }
 # Pillow's name of a 16-bit PNG's layout: the raw modes whose bytes are the samples' high and low ones.
 HIGH_AND_LOW = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L")}
+CUT = "it has more than 8 bits a channel, of which Pillow reads 8"
 GREY_SPREAD = {2: 85, 4: 17}  # what Pillow multiplies grey of so many bits by
 
 
@@ -45,7 +46,7 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
         if image.format == "PNG" and layout in (*HIGH_AND_LOW, "LA;16B"):
             return _deep_png(image, path, layout)
         if (reason := what_pillow_loses(image)) is not None:
-            raise SegkitError(f"{path}: {reason}")
+            raise SegkitError(f"{path}: {reason}; save it as 16-bit PNG or TIFF")
         pixels = np.array(image)
         orientation = orientation_of(image)
         if image.mode in WITH_ALPHA:
@@ -98,8 +99,7 @@ def refuse_frames(image: Image.Image, name: str) -> None:
 
 def what_pillow_loses(image: Image.Image) -> str | None:
     """Why decoding an image with Pillow would change its numbers; None: it would not, or it is decoded already."""
-    layout, depth = _layout(image), "it has more than 8 bits a channel, of which Pillow reads 8"
-    save = "; save it as 16-bit PNG or TIFF"
+    layout = _layout(image)
     tile: Any = image.tile[0] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
     if tile is None:
         return None
@@ -107,17 +107,17 @@ def what_pillow_loses(image: Image.Image) -> str | None:
     if image.format == "TIFF" and "X" in layout and getattr(image, "tag_v2", {}).get(262) != 6:  # YCbCr comes as RGBX
         return "it has a channel that is neither colour nor alpha, which Pillow drops"
     if image.format == "SGI" and (tile[0] == "SGI16" or arguments[-1] == 2):
-        return depth + save
+        return CUT
     if image.format == "PPM" and str(tile[0]).startswith("ppm"):
         highest = arguments[1]
         if image.mode == "RGB" and highest > 255:
-            return depth + save
+            return CUT
         if highest not in (1, 255, 65535):
-            return f"its numbers go up to {highest}, and Pillow scales them{save}"
+            return f"its numbers go up to {highest}, and Pillow scales them"
     if image.format in ("JPEG2000", "AVIF") and (reason := _codec_depth(image)) is not None:
-        return reason + save
+        return reason
     if ";16" in layout and not image.mode.startswith("I") and not layout.startswith("BGR;16"):  # BGR;16: 5, 6, 5 bits
-        return depth + save
+        return CUT
     return None
 
 
@@ -132,7 +132,7 @@ def _codec_depth(image: Image.Image) -> str | None:
     file.seek(position)
     if image.format == "AVIF":
         at = head.find(b"av1C")
-        return "it has more than 8 bits a channel, of which Pillow reads 8" if at >= 0 and head[at + 6] & 0x40 else None
+        return CUT if at >= 0 and head[at + 6] & 0x40 else None
     at = head.find(b"\xff\x4f\xff\x51")
     if at < 0 or len(head) < at + 42:
         return None
@@ -169,10 +169,9 @@ def _png_depth(image: Image.Image) -> int:
 
 
 def _deep_png(image: Image.Image, path: str | os.PathLike[str], layout: str) -> StoredImage:
-    """16-bit colour or grey with alpha: Pillow keeps a sample's high byte only, and decodes it twice for both."""
+    """16-bit colour, or grey with alpha. Pillow keeps only a sample's high byte, so the file is decoded twice."""
     from PIL import Image
 
-    orientation = 1
     if layout == "LA;16B":  # four bytes a pixel, as 8-bit RGBA has
         high_low = _as_layout(image, "RGBA", "RGBA").astype(np.uint16)
         orientation = orientation_of(image)

@@ -142,6 +142,8 @@ def _libtiff_picture(page: TiffPage, ycbcr: bool) -> np.ndarray:
 
 def _unpacked(page: TiffPage, kind: str, name: str) -> np.ndarray:
     """A page of any number of bits, from its bytes."""
+    from PIL import Image
+
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     samples, bits = page.samplesperpixel // planes, page.bitspersample
     predictor = int(page.predictor)
@@ -150,7 +152,8 @@ def _unpacked(page: TiffPage, kind: str, name: str) -> np.ndarray:
     down, across, height, width = _grid(page)
     segments = _segments(page)
     row_bytes = math.ceil(width * samples * bits / 8)
-    group = max(1, CHUNK // (height * across * row_bytes))  # rows of segments that are decompressed at once
+    chunk = min(CHUNK, Image.MAX_IMAGE_PIXELS or CHUNK)  # a byte is a pixel to Pillow, which has a limit
+    group = max(1, chunk // (height * across * row_bytes))  # rows of segments that are decompressed at once
     found = np.empty((page.imagelength, page.imagewidth, page.samplesperpixel), _type(kind, bits))
     for plane in range(planes):
         for first in range(0, down, group):

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 from image_writers import write_png
-from PIL import Image
+from PIL import Image, features
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, read_image, read_pixels
@@ -101,6 +101,19 @@ def test_what_pillow_would_cut_is_refused(tmp_path, name, content, message):
     for read in (read_image, read_pixels):
         with pytest.raises(SegkitError, match=f"{name}: .*{message}.*; save it as 16-bit PNG or TIFF"):
             read(tmp_path / name)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF files")
+def test_avif_of_more_than_8_bits(tmp_path):
+    Image.fromarray(RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8)).save(tmp_path / "x.avif")
+    assert read_image(tmp_path / "x.avif").shape == (3, 16, 16)
+    data = bytearray((tmp_path / "x.avif").read_bytes())
+    data[data.index(b"av1C") + 6] |= 0x40  # high_bitdepth of the codec's configuration
+    at = data.index(b"pixi") + 9
+    data[at : at + 3] = bytes([10, 10, 10])
+    (tmp_path / "x.avif").write_bytes(data)
+    with pytest.raises(SegkitError, match="more than 8 bits a channel"):
+        read_image(tmp_path / "x.avif")
 
 
 def test_what_pillow_leaves_alone(tmp_path):

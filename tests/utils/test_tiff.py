@@ -9,7 +9,7 @@ from image_writers import page, write_tiff
 from PIL import Image
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import image_size, read_image, read_pixels, scale_to_uint8
+from segkit.utils.images import image_size, read_image, read_pixels
 
 RNG = np.random.default_rng(0)
 SIZE = (19, 37)
@@ -85,6 +85,13 @@ def test_bits_that_numpy_lacks(tmp_path, bits, kind):
     top = 2**bits - 1
     light = top - values.astype(np.int64) if kind.get("photometric") == 0 else values.astype(np.int64)
     assert abs(picture(path) - (scaled(light) if bits > 8 else light * 255 / top)).max() <= 1
+
+
+def test_a_low_limit_of_pixels_holds_for_pixels(tmp_path, monkeypatch):
+    values = numbers("u8")
+    path = save(tmp_path, values, compression=5, rows=1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", values.size)  # of 8 bytes each
+    assert (read_pixels(path) == values).all()
 
 
 def test_signed_samples_of_12_bits(tmp_path):
@@ -191,9 +198,8 @@ def test_channels_that_are_no_colours(tmp_path, channels, photometric, marks):
 
 def test_three_channels_without_a_colour_space_are_rgb(tmp_path):
     values = numbers("u1", (*SIZE, 3))
-    for kind in ({}, {"planar": 2}):
-        path = save(tmp_path, values, photometric=1, t338=[0, 0], **kind)
-        assert (read_image(path).permute(1, 2, 0).numpy() == values).all()
+    path = save(tmp_path, values, photometric=1, t338=[0, 0], planar=2)
+    assert (read_image(path).permute(1, 2, 0).numpy() == values).all()
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
@@ -276,13 +282,6 @@ def test_scaling_keeps_small_differences_of_large_numbers(tmp_path, dtype, offse
     values = (offset + ramp).astype(dtype)
     result = picture(save(tmp_path, values))
     assert abs(result - scaled(values.astype(np.float64) - offset)).max() <= 1 and len(np.unique(result)) > 200
-
-
-def test_scaling_of_extreme_floats():
-    with np.errstate(all="raise"):
-        for values in ([-1.7e308, 0, 1.7e308], np.float32([-3e38, 0, 3e38]), [0, 5e-14, 1e-13]):
-            low, middle, high = scale_to_uint8(np.array(values), "x").tolist()
-            assert (low, high) == (0, 255) and middle in (127, 128)
 
 
 @pytest.mark.parametrize("kind", [{}, {"compression": 8}, {"photometric": 0}, {"planar": 2, "rows": 3}, {"bits": 12}])
