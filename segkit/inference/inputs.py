@@ -53,9 +53,11 @@ def to_rgb_tensor(source: Any) -> Tensor:
 
 def _pil_pixels(image: Image.Image) -> np.ndarray:
     """A PIL image as uint8 [H, W, 3], upright."""
-    from segkit.utils.pillow_image import load_upright, orientation_of, what_pillow_loses
+    from segkit.utils.pillow_image import load_upright, opened_tiff, orientation_of, what_pillow_loses
     from segkit.utils.stored_image import upright
 
+    if (pixels := opened_tiff(image)) is not None:
+        return pixels
     # convert("RGB") would clip modes of more than 8 bits, and decoding a file may cut its samples to 8 bits.
     deep = image.mode.startswith(("I", "F"))
     reason = f"mode {image.mode} has more than 8 bits a channel" if deep else what_pillow_loses(image)

@@ -93,7 +93,7 @@ def _read(path: str | os.PathLike[str]) -> StoredImage:
     if not os.path.isfile(path):
         raise SegkitError(f"{path}: there is no such image file", value=str(path))
     try:
-        return read_tiff(path) if is_tiff(path) else read_with_pillow(path)
+        return read_tiff(path, str(path)) if is_tiff(path) else read_with_pillow(path)
     except SegkitError:
         raise
     except Image.DecompressionBombError as error:

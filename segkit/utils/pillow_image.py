@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels
+from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, picture
+from segkit.utils.tiff import read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -69,6 +70,28 @@ def orientation_of(image: Image.Image) -> int:
     except Exception:  # Pillow parses EXIF data as a TIFF, with as many kinds of errors
         return 1
     return int(value) if value in range(1, 9) else 1
+
+
+def opened_tiff(image: Image.Image) -> np.ndarray | None:
+    """The 8-bit RGB picture of a TIFF that Pillow has opened and not decoded yet, as of the file; None for all others.
+
+    Of a file of several pages Pillow's current one is meant, so that Pillow has to decode it.
+    """
+    opened: Any = image
+    file = getattr(image, "fp", None)
+    if image.format != "TIFF" or not getattr(image, "tile", None) or file is None or opened.is_animated:
+        return None
+    position = file.tell()
+    try:
+        file.seek(0)
+        pixels = picture(read_tiff(file, "a PIL image"), "a PIL image")
+    except SegkitError:
+        raise
+    except Exception as error:  # decoders raise many kinds
+        raise SegkitError(f"a PIL image cannot be read ({error})") from error
+    finally:
+        file.seek(position)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 def load_upright(image: Image.Image) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -35,8 +35,8 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
         return file.read(4) in MAGIC
 
 
-def read_tiff(path: str | os.PathLike[str]) -> StoredImage:
-    """The one image of a TIFF file.
+def read_tiff(file: str | os.PathLike[str] | BinaryIO, name: str) -> StoredImage:
+    """The one image of a TIFF file, given as a path or open; ``name`` is for messages.
 
     Pages marked as a reduced version or as a mask (NewSubfileType) are not counted.
 
@@ -44,8 +44,8 @@ def read_tiff(path: str | os.PathLike[str]) -> StoredImage:
         SegkitError: several images; a type of samples or a compression that cannot be read.
         Exception: the file is damaged.
     """
-    with _main_page(path) as page:
-        pixels = read_numbers(page, str(path))
+    with _main_page(file, name) as page:
+        pixels = read_numbers(page, name)
         color, extra = _meaning(page)
         palette = _palette(page) if color == "palette" else None
         pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
@@ -54,22 +54,22 @@ def read_tiff(path: str | os.PathLike[str]) -> StoredImage:
 
 def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width of the image, upright; reads no pixels. Raises as :func:`read_tiff`."""
-    with _main_page(path) as page:
+    with _main_page(path, str(path)) as page:
         return upright_size(page.imagelength, page.imagewidth, _orientation(page))
 
 
 @contextmanager
-def _main_page(path: str | os.PathLike[str]) -> Iterator[TiffPage]:
+def _main_page(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[TiffPage]:
     import tifffile
 
     logging.getLogger("tifffile").addHandler(_QUIET)  # what it says of damaged files, the error says
-    with tifffile.TiffFile(os.fspath(path)) as file:
-        page = _find_page(file, str(path))
-        check_pixels(str(path), page.imagewidth * page.imagelength)
+    with tifffile.TiffFile(os.fspath(file) if isinstance(file, (str, os.PathLike)) else file) as opened:
+        page = _find_page(opened, name)
+        check_pixels(name, page.imagewidth * page.imagelength)
         if page.imagewidth == 0 or page.imagelength == 0:
             raise ValueError(f"its size is {page.imagewidth} x {page.imagelength}")
         if page.samplesperpixel > MOST_CHANNELS:
-            raise SegkitError(f"{path}: has {page.samplesperpixel} channels; expected one grey or colour image")
+            raise SegkitError(f"{name}: has {page.samplesperpixel} channels; expected one grey or colour image")
         yield page
 
 
