@@ -29,9 +29,10 @@ setup(
         "matplotlib",
         "tensorboard",
         "hotcoco>=1.2",
+        "tifffile>=2024.8.10",
     ],
     extras_require={
-        "tiff": ["tifffile"],  # TIFF files that Pillow cannot read: 16-bit colour, odd compressions
+        "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
         "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
     },

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.utils.errors import SegkitError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def is_single_image(source: Any) -> bool:
@@ -21,8 +24,9 @@ def to_rgb_tensor(source: Any) -> Tensor:
     """One image as uint8 [3, H, W], RGB.
 
     Args:
-        source: a path; a PIL image; an array uint8 [H, W, 3] RGB, [H, W, 4] (alpha dropped), [H, W, 1] or [H, W] grey;
-            a tensor uint8 [3, H, W] RGB, [4, H, W], [1, H, W] or [H, W].
+        source: a path; a PIL image, of which the current frame is taken, upright as its orientation tag says; an array
+            uint8 [H, W, 3] RGB, [H, W, 4] (alpha dropped), [H, W, 1] or [H, W] grey; a tensor uint8 [3, H, W] RGB,
+            [4, H, W], [1, H, W] or [H, W].
     Raises:
         SegkitError: anything else, with what was expected.
     """
@@ -34,14 +38,7 @@ def to_rgb_tensor(source: Any) -> Tensor:
     if isinstance(source, Tensor):
         return _channels_first(_checked(source.detach().cpu(), source, "a tensor", channel_axis=0))
     if _is_pil(source):
-        # PIL's I;16 and F hold more than 8 bits; convert("RGB") would clip them in silence.
-        if source.mode.startswith(("I", "F")):
-            raise SegkitError(
-                f"a PIL image of mode {source.mode} has more than 8 bits a channel; scale it to 8 bits, or give the "
-                "path: segkit's reader scales by percentiles",
-                value=source.mode,
-            )
-        source = np.asarray(source.convert("RGB"))
+        source = _pil_pixels(source)
     if isinstance(source, np.ndarray):
         # "W" copies read-only arrays (PIL's), which torch would warn of.
         tensor = torch.from_numpy(np.require(source, requirements=["C", "W"])) if source.dtype == np.uint8 else source
@@ -52,6 +49,32 @@ def to_rgb_tensor(source: Any) -> Tensor:
         f"not a {type(source).__name__}",
         value=type(source).__name__,
     )
+
+
+def _pil_pixels(image: Image.Image) -> np.ndarray:
+    """A PIL image as uint8 [H, W, 3], upright."""
+    from segkit.utils.pillow_image import load_upright, opened_tiff, orientation_of, what_pillow_loses
+    from segkit.utils.stored_image import upright
+
+    if (pixels := opened_tiff(image)) is not None:
+        return pixels
+    # convert("RGB") would clip modes of more than 8 bits, and decoding a file may cut its samples to 8 bits.
+    deep = image.mode.startswith(("I", "F"))
+    reason = f"mode {image.mode} has more than 8 bits a channel" if deep else what_pillow_loses(image)
+    if reason is not None:
+        raise SegkitError(
+            f"a PIL image was given as an image: {reason}; convert it to 8-bit RGB, or give the path: segkit reads the "
+            "file itself, and scales by percentiles",
+            value=image.mode,
+        )
+    try:
+        load_upright(image)
+        pixels = np.asarray(image.convert("RGB"))
+    except Exception as error:  # decoders raise many kinds
+        raise SegkitError(
+            f"a PIL image of mode {image.mode} cannot be read as RGB ({error})", value=image.mode
+        ) from error
+    return upright(pixels, orientation_of(image))
 
 
 def _checked(pixels: Any, source: Any, what: str, channel_axis: int) -> Tensor:

@@ -60,8 +60,9 @@ REQUIREMENTS = (
     Requirement("matplotlib"),
     Requirement("tensorboard"),
     Requirement("hotcoco", "1.2"),
+    Requirement("tifffile", "2024.8.10"),
 )
-OPTIONAL = (Requirement("tifffile", purpose="TIFF files that Pillow cannot read: 16-bit colour, odd compressions"),)
+OPTIONAL = (Requirement("imagecodecs", purpose="TIFF files of rare compressions: JPEG XL, LERC, JPEG of 12 bits"),)
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from segkit.data import LabelMap, build_dataset
-from segkit.data.formats.label_map import count_objects, name_categories
+from segkit.data.formats.label_map import count_objects, name_categories, read_label_map
 from segkit.utils.errors import SegkitError
 
 
@@ -137,3 +138,85 @@ def test_many_objects_and_full_image(tmp_path):
     sample = LabelMap(root=str(tmp_path / "root")).load(0)
     assert sample.image.shape == (3, 32, 32) and len(sample.targets) == 1025
     assert sample.targets.boxes[-1].tolist() == [0, 0, 32, 32]
+
+
+def _tiff(path, values, **tags):
+    tifffile.imwrite(path, values, **tags)
+
+
+LABELS = np.zeros((20, 30), np.int64)
+LABELS[2:8, 2:8], LABELS[10:15, 20:28] = 1, 2
+
+
+@pytest.mark.parametrize(
+    ("write", "ids"),
+    [
+        (lambda p: _tiff(p, LABELS.astype(np.uint8), photometric="miniswhite"), (1, 2)),
+        (lambda p: _tiff(p, (LABELS * 255 // 2).astype(np.uint8), photometric="miniswhite"), (127, 255)),
+        (lambda p: _tiff(p, (LABELS > 0), photometric="miniswhite"), (1, 1)),
+        (lambda p: Image.fromarray(LABELS == 1).save(p, compression="group4"), (1, 0)),
+        (lambda p: _tiff(p, np.where(LABELS, 2**32 - LABELS, 0).astype(np.uint32)), (2**32 - 1, 2**32 - 2)),
+        (lambda p: _tiff(p, np.where(LABELS, 2**32 - LABELS, 0).astype(">u4"), byteorder=">"), (2**32 - 1, 2**32 - 2)),
+        (lambda p: _tiff(p, (LABELS * (2**60 + 1)).astype(np.uint64)), (2**60 + 1, 2**61 + 2)),
+        (lambda p: _tiff(p, (LABELS * 2.0**40).astype(np.float64)), (2**40, 2**41)),
+        (lambda p: _tiff(p, LABELS.astype(np.int8)), (1, 2)),
+        (lambda p: _tiff(p, LABELS.astype(np.float16)), (1, 2)),
+        (lambda p: Image.fromarray((LABELS * 3).astype(np.uint8)).save(p.with_suffix(".png"), bits=4), (3, 6)),
+        (lambda p: Image.fromarray((LABELS * 300).astype(np.uint16)).save(p.with_suffix(".png")), (300, 600)),
+        (lambda p: _tiff(p, LABELS.astype(np.uint8), photometric="palette", colormap=np.zeros((3, 256), np.uint16)), (1, 2)),
+    ],
+)  # fmt: skip
+def test_ids_are_those_of_the_file(tmp_path, write, ids):
+    folder = tmp_path / "root" / "one"
+    folder.mkdir(parents=True)
+    _save(folder / "image.png", np.zeros((20, 30), np.uint8))
+    write(folder / "class1.tif")
+    (path,) = folder.glob("class1.*")
+    wanted = np.array([0, *ids], object)[LABELS]
+    values = read_label_map(path)
+    assert values.dtype.kind in "iu" and (values.astype(object) == wanted).all()
+    targets = LabelMap(root=str(tmp_path / "root")).load(0).targets
+    areas = {i: int((wanted == i).sum()) for i in set(ids) - {0}}
+    assert sorted(targets.masks.areas().tolist()) == sorted(areas.values()) and count_objects(path) == len(areas)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.float32])
+def test_negative_ids_are_said_to_be_negative(tmp_path, dtype):
+    _tiff(tmp_path / "class1.tif", (LABELS - 1).astype(dtype))
+    with pytest.raises(SegkitError, match=r"class1.tif: .*no negative numbers; this one holds -1"):
+        read_label_map(tmp_path / "class1.tif")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_image_and_label_map(tmp_path, orientation, suffix):
+    """Both have the tag, or the label map is drawn on the upright image and has none."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = {
+        1: LABELS, 2: LABELS[:, ::-1], 3: LABELS[::-1, ::-1], 4: LABELS[::-1], 5: LABELS.T,
+        6: np.rot90(LABELS), 7: np.rot90(LABELS, 2).T, 8: np.rot90(LABELS, -1),
+    }[orientation].astype(np.uint16)  # fmt: skip
+    for name, labels, tag in (("both", stored, exif), ("image", LABELS.astype(np.uint16), None)):
+        folder = tmp_path / name / "one"
+        folder.mkdir(parents=True)
+        Image.fromarray(stored.astype(np.uint8) * 100).save(folder / f"image.{suffix}", exif=exif)
+        Image.fromarray(labels).save(folder / f"class1.{suffix}", **({"exif": tag} if tag else {}))
+        dataset = LabelMap(root=str(tmp_path / name))
+        sample = dataset.load(0)
+        assert dataset.size(0) == sample.size == (20, 30)
+        shown = sample.image[0].numpy()
+        for value, mask in zip((100, 200), sample.targets.masks.to_dense().numpy(), strict=True):
+            assert (mask == (shown == value)).all()
+    if orientation >= 5:
+        folder = tmp_path / "image" / "one"
+        Image.fromarray(stored).save(folder / f"class1.{suffix}")
+        with pytest.raises(SegkitError, match=r"class1.*20 x 30 pixels, but its image is 30 x 20 .* orientation tag"):
+            dataset.load(0)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 30), (2, 20, 30)])
+def test_stacks_of_label_maps(tmp_path, shape):
+    _tiff(tmp_path / "class1.tif", np.zeros(shape, np.uint16), photometric="minisblack", imagej=True)
+    with pytest.raises(SegkitError, match=rf"class1.tif: holds {shape[0]} pages"):
+        read_label_map(tmp_path / "class1.tif")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -158,7 +159,6 @@ def test_images_that_unfold_to_gigabytes(tmp_path):
 
 
 def test_a_limit_for_tiffs_that_pillow_cannot_read(tmp_path, monkeypatch):
-    tifffile = pytest.importorskip("tifffile")
     tifffile.imwrite(tmp_path / "bomb.tif", np.zeros((90, 90, 3), np.uint16), compression=None)
     assert images.read_image(tmp_path / "bomb.tif").shape == (3, 90, 90)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

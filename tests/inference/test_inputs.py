@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zlib
+
 import numpy as np
 import pytest
+import tifffile
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.inputs import is_single_image, to_rgb_tensor
@@ -68,6 +72,86 @@ def test_paths(tmp_path):
 def test_what_is_no_image(source, message):
     with pytest.raises(SegkitError, match=message):
         to_rgb_tensor(source)
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pil_images_are_turned_upright_as_files_are(tmp_path, suffix, orientation, lazy):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # Once Pillow has decoded a grey TIFF on its own, it is sheared for good.
+    for mode in ("RGB", "L") if lazy or suffix != "tif" else ("RGB",):
+        path = tmp_path / f"{mode}.{suffix}"
+        Image.fromarray(RGB).convert(mode).save(path, exif=exif)
+        with Image.open(path) as image:
+            if not lazy:
+                image.load()
+            found = to_rgb_tensor(image)
+        upright = ImageOps.exif_transpose(Image.open(io.BytesIO(path.read_bytes()))).convert("RGB")
+        assert torch.equal(found, torch.from_numpy(np.array(upright)).permute(2, 0, 1))
+        assert torch.equal(found, to_rgb_tensor(path)) and found.is_contiguous()
+        assert torch.equal(found, to_rgb_tensor(upright)), "an image that is upright already is not turned again"
+
+
+@pytest.mark.parametrize("kind", ["png", "png with alpha", "tif with unknown channel", "ppm"])
+def test_pil_images_that_lose_numbers_when_they_are_decoded(tmp_path, kind):
+    path = tmp_path / f"x.{kind[:3]}"
+    deep = RGB.astype(np.uint16) * 100
+    if kind.startswith(
+        "png"
+    ):  # a header's first byte behind the size is the depth; Pillow looks at no more before it decodes
+        image = Image.fromarray(RGB).convert("RGBA") if "alpha" in kind else Image.fromarray(RGB)
+        image.save(path)
+        data = bytearray(path.read_bytes())
+        data[24] = 16
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        path.write_bytes(data)
+    elif kind == "ppm":
+        path.write_bytes(b"P6 7 5 65535\n" + deep.astype(">u2").tobytes())
+    else:
+        tifffile.imwrite(path, np.dstack([RGB, RGB[..., 0]]), photometric="rgb", extrasamples=[0])
+    with Image.open(path) as image, pytest.raises(SegkitError, match="a PIL image"):
+        to_rgb_tensor(image)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["16-bit rgb", "16-bit grey", "int8", "float64", "white is zero", "8-bit colour map", "stack"]
+)
+def test_opened_tiffs_are_read_as_their_files_are(tmp_path, kind, in_memory):
+    path = tmp_path / "x.tif"
+    grey = RGB[..., 0].copy()
+    colors = np.arange(768, dtype=np.uint16).reshape(3, 256) % 256
+    pixels, kinds = {
+        "16-bit rgb": (RGB.astype(np.uint16) * 100, {"photometric": "rgb"}),
+        "16-bit grey": (grey.astype(np.uint16) * 100, {}),
+        "int8": (grey.astype(np.int8), {}),
+        "float64": (grey.astype(np.float64), {}),
+        "white is zero": (grey, {"photometric": "miniswhite"}),
+        "8-bit colour map": (grey, {"photometric": "palette", "colormap": colors}),
+        "stack": (np.stack([grey, grey // 2]), {"photometric": "minisblack"}),
+    }[kind]
+    tifffile.imwrite(path, pixels, **kinds)
+    try:
+        opened = Image.open(io.BytesIO(path.read_bytes()) if in_memory else path)
+    except UnidentifiedImageError:
+        return  # then there is no PIL image
+    with opened as image:
+        if kind == "stack":  # the current frame
+            for number in range(2):
+                image.seek(number)
+                assert (to_rgb_tensor(image)[0].numpy() == pixels[number]).all()
+        else:
+            assert torch.equal(to_rgb_tensor(image), to_rgb_tensor(path))
+            assert image.size == (7, 5) and np.array(image).shape[:2] == (5, 7), "Pillow can still decode it"
+
+
+def test_pil_images_of_every_8_bit_mode():
+    with_palette = Image.fromarray(RGB).quantize(200)
+    for image in (with_palette, Image.fromarray(RGB).convert("CMYK"), Image.fromarray(RGB[..., 0]).convert("LA")):
+        expected = np.array(image.convert("RGB"))
+        assert torch.equal(to_rgb_tensor(image), torch.from_numpy(expected).permute(2, 0, 1))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -101,8 +102,7 @@ def test_truncated_file(tmp_path):
         read_image(path)
 
 
-def test_kinds_only_tifffile_reads(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+def test_colour_of_16_bits(tmp_path):
     values = RNG.integers(0, 60000, (5, 7, 3)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "c16.tif", values)
     assert read_image(tmp_path / "c16.tif").shape == (3, 5, 7)
@@ -112,3 +112,10 @@ def test_write_and_names(tmp_path):
     write_image(tmp_path / "new" / "w.png", COLOR)
     assert (read_image(tmp_path / "new" / "w.png").numpy() == COLOR.transpose(2, 0, 1)).all()
     assert is_image_name("a.TIFF") and not is_image_name("a.txt")
+
+
+def test_scaling_of_extreme_floats():
+    with np.errstate(all="raise"):
+        for values in ([-1.7e308, 0, 1.7e308], np.float32([-3e38, 0, 3e38]), [0, 5e-14, 1e-13]):
+            low, middle, high = scale_to_uint8(np.array(values), "x").tolist()
+            assert (low, high) == (0, 255) and middle in (127, 128)

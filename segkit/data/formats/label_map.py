@@ -166,17 +166,19 @@ def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarra
         path: image file with one channel.
         size: (H, W) that it must have.
     Returns:
-        Integers ``[H, W]``, 0 where there is no object.
+        Integers ``[H, W]``, 0 where there is no object; upright, if the file has an orientation tag of its own.
     Raises:
-        SegkitError: unreadable, coloured, of another size, negative, fractional or not finite.
+        SegkitError: unreadable, a stack, coloured, of another size, negative, fractional or not finite.
     """
     values = read_pixels(path)
     if values.ndim != 2:
         raise SegkitError(f"{path}: a label map has one channel; this file has the shape {values.shape}")
     if size is not None and values.shape != tuple(size):
         height, width = values.shape
+        turned = (width, height) == tuple(size)
         raise SegkitError(
             f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
+            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
         )
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
         wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]

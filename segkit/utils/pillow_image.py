@@ -1,0 +1,221 @@
+"""Image files that Pillow decodes, with what it would change on the way: found, undone or refused."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from segkit.utils.errors import SegkitError
+from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, picture
+from segkit.utils.tiff import read_tiff
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Formats whose first frame is the picture, the others being variants or parts of it.
+PRIMARY_FIRST = ("MPO", "PSD")
+COLORS = {"1": "grey", "L": "grey", "P": "palette", "RGB": "rgb", "CMYK": "cmyk", "F": "grey", "I": "grey"}
+WITH_ALPHA: dict[str, tuple[str, Extra]] = {
+    "LA": ("grey", "alpha"),
+    "La": ("grey", "premultiplied"),
+    "RGBA": ("rgb", "alpha"),
+    "RGBa": ("rgb", "premultiplied"),
+    "RGBX": ("rgb", "unknown"),
+    "PA": ("palette", "alpha"),
+}
+# Pillow's name of a 16-bit PNG's layout: the raw modes whose bytes are the samples' high and low ones.
+HIGH_AND_LOW = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L")}
+CUT = "it has more than 8 bits a channel, of which Pillow reads 8"
+GREY_SPREAD = {2: 85, 4: 17}  # what Pillow multiplies grey of so many bits by
+
+
+def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
+    """The one image of a file in any format that Pillow reads, TIFF excepted (Pillow changes numbers there).
+
+    Raises:
+        SegkitError: several frames; numbers that Pillow cannot return as they are stored.
+        Exception: the file is damaged, or no image.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        check_pixels(str(path), image.width * image.height)
+        refuse_frames(image, str(path))
+        layout, depth = _layout(image), _png_depth(image)
+        if image.format == "PNG" and layout in (*HIGH_AND_LOW, "LA;16B"):
+            return _deep_png(image, path, layout)
+        if (reason := what_pillow_loses(image)) is not None:
+            raise SegkitError(f"{path}: {reason}; save it as 16-bit PNG or TIFF")
+        pixels = np.array(image)
+        orientation = orientation_of(image)
+        if image.mode in WITH_ALPHA:
+            color, extra = WITH_ALPHA[image.mode]
+            return StoredImage(pixels, color, 8, _palette(image), (extra,), orientation)
+        color, bits = COLORS.get(image.mode, image.mode), pixels.dtype.itemsize * 8
+        if image.mode == "1":
+            pixels, bits = pixels.astype(np.uint8), 1
+        elif image.mode == "L" and depth in GREY_SPREAD:
+            pixels, bits = pixels // np.uint8(GREY_SPREAD[depth]), depth
+        elif image.mode.startswith("I;16") or (image.mode == "I" and (depth == 16 or layout == "I;16B")):
+            pixels, color, bits = pixels.astype(np.uint16), "grey", 16
+        return StoredImage(pixels, color, bits, _palette(image), (), orientation)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation of an open image, 1 to 8; 1 where it has none, or its EXIF data are damaged."""
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+    except Exception:  # Pillow parses EXIF data as a TIFF, with as many kinds of errors
+        return 1
+    return int(value) if value in range(1, 9) else 1
+
+
+def opened_tiff(image: Image.Image) -> np.ndarray | None:
+    """The 8-bit RGB picture of a TIFF that Pillow has opened and not decoded yet, as of the file; None for all others.
+
+    Of a file of several pages Pillow's current one is meant, so that Pillow has to decode it.
+    """
+    opened: Any = image
+    file = getattr(image, "fp", None)
+    if image.format != "TIFF" or not getattr(image, "tile", None) or file is None or opened.is_animated:
+        return None
+    position = file.tell()
+    try:
+        file.seek(0)
+        pixels = picture(read_tiff(file, "a PIL image"), "a PIL image")
+    except SegkitError:
+        raise
+    except Exception as error:  # decoders raise many kinds
+        raise SegkitError(f"a PIL image cannot be read ({error})") from error
+    finally:
+        file.seek(position)
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def load_upright(image: Image.Image) -> None:
+    """Decode an open image. Pillow turns TIFFs upright there and drops their tag; other formats keep it.
+
+    A grey TIFF that is mapped from its file comes out sheared where the orientation swaps the sides, so that it is read.
+    """
+    name = getattr(image, "filename", None)
+    if image.format != "TIFF" or not name or not getattr(image, "tile", None):
+        image.load()
+        return
+    opened: Any = image
+    opened.filename = ""  # Pillow maps files by their name
+    try:
+        opened.load()
+    finally:
+        opened.filename = name
+
+
+def refuse_frames(image: Image.Image, name: str) -> None:
+    """SegkitError where a file is an animation or a stack; MPO files of phones have one primary picture."""
+    if image.format in PRIMARY_FIRST:
+        return
+    frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
+    if frames > 1:
+        raise SegkitError(f"{name}: holds {frames} frames; expected one image")
+
+
+def what_pillow_loses(image: Image.Image) -> str | None:
+    """Why decoding an image with Pillow would change its numbers; None: it would not, or it is decoded already."""
+    layout = _layout(image)
+    tile: Any = image.tile[0] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
+    if tile is None:
+        return None
+    arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+    if image.format == "TIFF" and "X" in layout and getattr(image, "tag_v2", {}).get(262) != 6:  # YCbCr comes as RGBX
+        return "it has a channel that is neither colour nor alpha, which Pillow drops"
+    if image.format == "SGI" and (tile[0] == "SGI16" or arguments[-1] == 2):
+        return CUT
+    if image.format == "PPM" and str(tile[0]).startswith("ppm"):
+        highest = arguments[1]
+        if image.mode == "RGB" and highest > 255:
+            return CUT
+        if highest not in (1, 255, 65535):
+            return f"its numbers go up to {highest}, and Pillow scales them"
+    if image.format in ("JPEG2000", "AVIF") and (reason := _codec_depth(image)) is not None:
+        return reason
+    if ";16" in layout and not image.mode.startswith("I") and not layout.startswith("BGR;16"):  # BGR;16: 5, 6, 5 bits
+        return CUT
+    return None
+
+
+def _codec_depth(image: Image.Image) -> str | None:
+    """What is wrong with the sample depth of a JPEG 2000 or AVIF file, read from its first bytes."""
+    file: Any = getattr(image, "fp", None)
+    if file is None:
+        return None
+    position = file.tell()
+    file.seek(0)
+    head = file.read(1 << 16)
+    file.seek(position)
+    if image.format == "AVIF":
+        at = head.find(b"av1C")
+        return CUT if at >= 0 and head[at + 6] & 0x40 else None
+    at = head.find(b"\xff\x4f\xff\x51")
+    if at < 0 or len(head) < at + 42:
+        return None
+    count = int.from_bytes(head[at + 40 : at + 42], "big")
+    depths = set(head[at + 42 : at + 42 + 3 * count : 3])
+    if all(value == 7 for value in depths) or (count == 1 and depths == {15}):  # bits - 1; the highest bit: signed
+        return None
+    signed = " signed" if max(depths) & 0x80 else ""
+    return (
+        f"its channels have {', '.join(str((v & 0x7F) + 1) for v in sorted(depths))}{signed} bits, which Pillow changes"
+    )
+
+
+def _layout(image: Image.Image) -> str:
+    """Pillow's name of how the pixels lie in the file; empty where they are decoded."""
+    tiles: Any = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    arguments = tiles[0][3]
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _png_depth(image: Image.Image) -> int:
+    """Bits a sample in a PNG file's header; 0 for other formats."""
+    file: Any = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return 0
+    position = file.tell()
+    file.seek(0)
+    head = file.read(25)
+    file.seek(position)
+    return int(head[24])
+
+
+def _deep_png(image: Image.Image, path: str | os.PathLike[str], layout: str) -> StoredImage:
+    """16-bit colour, or grey with alpha. Pillow keeps only a sample's high byte, so the file is decoded twice."""
+    from PIL import Image
+
+    if layout == "LA;16B":  # four bytes a pixel, as 8-bit RGBA has
+        high_low = _as_layout(image, "RGBA", "RGBA").astype(np.uint16)
+        orientation = orientation_of(image)
+        return StoredImage(high_low[:, :, ::2] << 8 | high_low[:, :, 1::2], "grey", 16, None, ("alpha",), orientation)
+    mode = layout.split(";")[0]
+    high = _as_layout(image, mode, HIGH_AND_LOW[layout][0]).astype(np.uint16)
+    orientation = orientation_of(image)
+    with Image.open(path) as again:
+        low = _as_layout(again, mode, HIGH_AND_LOW[layout][1])
+    extra: tuple[Extra, ...] = ("alpha",) if mode == "RGBA" else ()
+    return StoredImage(high << 8 | low, "rgb", 16, None, extra, orientation)
+
+
+def _as_layout(image: Any, mode: str, layout: str) -> np.ndarray:
+    """The pixels of an image that is not decoded yet, as if its file had another layout of as many bits a pixel."""
+    image._mode = mode
+    image.tile = [(kind, box, offset, layout) for kind, box, offset, _ in image.tile]
+    return np.array(image)
+
+
+def _palette(image: Image.Image) -> np.ndarray | None:
+    if image.mode not in ("P", "PA"):
+        return None
+    return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)

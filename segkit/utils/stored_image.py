@@ -1,0 +1,168 @@
+"""An image as its file stores it, and the 8-bit picture that the stored numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from segkit.utils.errors import SegkitError
+
+PERCENTILES = (0.1, 99.9)  # what becomes black and white where a file has more than 8 bits
+LIMIT_HINT = "; more than twice PIL.Image.MAX_IMAGE_PIXELS are not read: cut it into tiles, or raise that limit"
+COLOR_CHANNELS = {"grey": 1, "white_is_zero": 1, "palette": 1, "rgb": 3, "cmyk": 4}
+ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
+Extra = Literal["alpha", "premultiplied", "unknown"]
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """The numbers of an image file, and what they mean.
+
+    Attributes:
+        pixels: ``[H, W]`` or ``[H, W, C]``, as stored: not scaled, not inverted, not upright.
+        color: the colour space of the first channels: a key of ``COLOR_CHANNELS``, or a name that segkit cannot convert.
+        bits: bits of a sample, which may be fewer than those of the array's type.
+        palette: uint8 ``[N, 3]`` RGB, for ``palette``.
+        extra: the meaning of the channels after the colour channels.
+        orientation: 1 to 8, as in EXIF.
+    """
+
+    pixels: np.ndarray
+    color: str
+    bits: int
+    palette: np.ndarray | None = None
+    extra: tuple[Extra, ...] = ()
+    orientation: int = 1
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """A view of ``[H, W, ...]`` with an EXIF orientation applied; other values than 2 to 8 change nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return pixels[::rows, ::columns]
+
+
+def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Height and width after an EXIF orientation is applied."""
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+
+
+def picture(image: StoredImage, name: str) -> np.ndarray:
+    """The 8-bit picture of a stored image.
+
+    Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed ones and floats are scaled by
+    :func:`scale_to_uint8`, all colour channels alike. Palettes are looked up, "white is zero" is inverted, alpha is
+    dropped (premultiplied colours are divided by it first), CMYK is converted without a colour profile.
+
+    Args:
+        image: what the file stores.
+        name: the file, for messages.
+    Returns:
+        uint8, upright: ``[H, W]`` grey or ``[H, W, 3]`` RGB.
+    Raises:
+        SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
+    """
+    if image.color not in COLOR_CHANNELS:
+        raise SegkitError(
+            f"{name}: its colours are {image.color}, which segkit does not convert; save it as RGB or grey"
+        )
+    pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
+    channels, bits = COLOR_CHANNELS[image.color], image.bits
+    _refuse_unknown(pixels, channels, image.extra, name)
+    color = pixels[:, :, :channels]
+    if image.palette is not None:
+        color, bits = _looked_up(color[:, :, 0], image.palette, name), 8
+    if "premultiplied" in image.extra:
+        color = _divided(color, pixels[:, :, channels + image.extra.index("premultiplied")], bits)
+    if image.color == "white_is_zero":
+        color = _inverted(color, bits)
+    if image.color == "cmyk":
+        color = _cmyk_to_rgb(color, _full_scale(color.dtype, bits))
+    if color.dtype.kind != "u" or bits > 8:
+        color = scale_to_uint8(color, name)
+    elif bits < 8:
+        color = np.rint(color * np.float32(255 / _full_scale(color.dtype, bits))).astype(np.uint8)
+    color = upright(color, image.orientation)
+    return color[:, :, 0] if color.shape[2] == 1 else color
+
+
+def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Numbers of any range to 0..255, the 0.1 and 99.9 percentiles becoming 0 and 255; a flat image becomes 0."""
+    values = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
+    if not np.isfinite(values).all():
+        raise SegkitError(f"{name}: the image holds values that are not finite")
+    if values.dtype == np.float64 and values.size and (peak := np.abs(values).max()) > 1e150:
+        values /= peak  # or differences overflow
+    low, high = (float(v) for v in np.percentile(values, PERCENTILES))
+    if high <= low:  # nearly flat: the percentiles miss what little there is
+        low, high = float(values.min()), float(values.max())
+    if high <= low:
+        return np.zeros(values.shape, np.uint8)
+    values -= low
+    values *= 255.0 / (high - low)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def check_pixels(path: str | Path, pixels: int) -> None:
+    """SegkitError where an image is larger than Pillow lets any be: a file of a few bytes may unfold to gigabytes.
+
+    Pillow looks at it for the formats that it knows, here it holds for all.
+    """
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
+        raise SegkitError(f"{path}: has {pixels:,} pixels{LIMIT_HINT}", value=str(path))
+
+
+def _refuse_unknown(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
+    """SegkitError where a channel that is neither colour nor alpha holds a picture of its own, which would be lost."""
+    for number, meaning in enumerate(extra, channels):
+        channel = pixels[:, :, number]
+        if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
+            raise SegkitError(
+                f"{name}: has {pixels.shape[2]} channels, and number {number + 1} is marked neither as colour nor as "
+                "alpha; expected grey or RGB, with or without alpha: save the channels that you need as RGB"
+            )
+
+
+def _looked_up(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:
+    """The colours of palette indices ``[H, W]``; indices beyond the palette are black, as decoders show them."""
+    if indices.dtype.kind != "u":
+        raise SegkitError(f"{name}: has a palette, but its pixels are {indices.dtype}, not unsigned integers")
+    highest = int(indices.max()) if indices.size else 0
+    if highest >= len(palette):
+        palette = np.concatenate([palette, np.zeros((highest + 1 - len(palette), 3), np.uint8)])
+    return palette[indices]
+
+
+def _full_scale(dtype: np.dtype, bits: int) -> float:
+    """The number that means full intensity or full opacity."""
+    return 1.0 if dtype.kind == "f" else float(2 ** (bits - (dtype.kind == "i")) - 1)
+
+
+def _inverted(color: np.ndarray, bits: int) -> np.ndarray:
+    if color.dtype.kind == "u":
+        return np.array(2**bits - 1, color.dtype) - color
+    return ~color if color.dtype.kind == "i" else -color
+
+
+def _divided(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
+    """Premultiplied colours without their alpha; black where nothing is opaque. Unsigned 8 bits stay so."""
+    full = _full_scale(color.dtype, bits)
+    opacity = alpha[:, :, None].astype(np.float64)
+    plain = np.divide(color * full, opacity, out=np.zeros(color.shape), where=opacity > 0)
+    if color.dtype.kind == "f":
+        return plain
+    return np.rint(np.clip(plain, 0, full)).astype(color.dtype)
+
+
+def _cmyk_to_rgb(color: np.ndarray, full: float) -> np.ndarray:
+    """Ink 0..full to light 0..full, as Pillow does: ``(full - ink) * (full - black) / full``."""
+    ink = color.astype(np.float32 if color.dtype.itemsize < 4 else np.float64)
+    light = (full - ink[:, :, :3]) * ((full - ink[:, :, 3:]) / full)
+    return light if color.dtype.kind == "f" else np.rint(light).astype(color.dtype)
