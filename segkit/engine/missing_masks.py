@@ -13,6 +13,7 @@ from torch import nn
 from segkit.data import Dataset
 from segkit.data.transforms import Compose
 from segkit.evaluation.coco import ONLY_BOXES
+from segkit.modeling.interfaces import MaskHead
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -83,6 +84,9 @@ def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
         logger.warning("%s: %s", counts.text("training"), advice)
     elif counts.unmasked:
         logger.warning("%s: the mask head does not train on them", counts.text("training"))
+    head = getattr(getattr(model, "roi_heads", None), "mask_head", None)
+    if isinstance(head, MaskHead):
+        head.missing_masks_told = counts.unmasked > 0
 
 
 def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]]) -> None:

@@ -50,7 +50,8 @@ class Targets:
             self.crowd = torch.zeros(count, dtype=torch.bool, device=self.boxes.device)
         self.crowd = self.crowd.bool()
         if self.masks is None or self.has_mask is None:
-            self._lacks_masks = self.masks is None and count > 0
+            if self.boxes.device.type != "cpu":
+                self._lacks_masks = self.masks is None and count > 0
             self.has_mask = torch.full((count,), self.masks is not None, dtype=torch.bool, device=self.boxes.device)
         self.has_mask = self.has_mask.bool()
         for name, value in (("labels", self.labels), ("crowd", self.crowd), ("has_mask", self.has_mask)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from segkit.modeling.layers.sampling import sample_balanced
 from segkit.structures.mask_targets import batch_mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,9 @@ def mask_losses(
 ) -> dict[str, Tensor]:
     """The mask head's losses on the boxes that belong to objects with a mask; 0 where there are none."""
     chosen = _on_masks(sampled, targets)
+    objects = sum(len(image) for image in targets)
+    if objects and all(image.masks is None for image in targets if len(image)):
+        _warn_of_missing_masks(mask_head, objects)
     boxes = [image.boxes[rows] for image, rows in zip(sampled, chosen, strict=True)]
     counts = [len(image) for image in boxes]
     labels = torch.cat([image.labels[rows] for image, rows in zip(sampled, chosen, strict=True)])
@@ -131,6 +137,13 @@ def mask_losses(
         for image in targets
     ]
     return mask_head.losses(logits, batch_mask_targets(masks, matched, places, mask_head.resolution))
+
+
+def _warn_of_missing_masks(mask_head: MaskHead, objects: int) -> None:
+    """Say so, once a mask head, where one is trained without any mask; a run has said it before it began."""
+    if torch.is_grad_enabled() and not mask_head.missing_masks_told:
+        mask_head.missing_masks_told = True
+        logger.warning("none of the %d objects of a batch has a mask: the mask head does not train on them", objects)
 
 
 def _on_masks(sampled: Sequence[LabelledBoxes], targets: Sequence[Targets]) -> Sequence[slice | Tensor]:
