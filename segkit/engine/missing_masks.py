@@ -50,17 +50,23 @@ class MaskCounts:
         return f"{self.unmasked:,} {total}{kind} objects{where} have no mask"
 
 
-def count_masks(dataset: Dataset) -> MaskCounts:
-    """Counts from what the data set knows; else from its first images, which are read where the first objects lack masks."""
+def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
+    """Counts from what the data set knows; else from images that are read.
+
+    Args:
+        dataset: one that does not know is read until an object has a mask, where it is the first, and as far as
+            ``LOOKED_AT`` images, where it is not.
+        until_a_mask: read until an object has a mask, and all images where none has one.
+    """
     unmasked = dataset.unmasked_counts()
     if unmasked is None:
-        return _count_by_reading(dataset)
+        return _count_by_reading(dataset, until_a_mask)
     counts = dataset.object_counts() if unmasked.any() else None
     return MaskCounts(int(unmasked.sum()), None if counts is None else int(counts.sum()))
 
 
-def _count_by_reading(dataset: Dataset) -> MaskCounts:
-    looked_at = min(LOOKED_AT, len(dataset))
+def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
+    looked_at = len(dataset) if until_a_mask else min(LOOKED_AT, len(dataset))
     unmasked = objects = 0
     for index in range(looked_at):
         try:
@@ -69,7 +75,7 @@ def _count_by_reading(dataset: Dataset) -> MaskCounts:
             continue  # whether such an image ends the run is said where it is trained on
         unmasked += int((~targets.has_mask & ~targets.crowd).sum())
         objects += int((~targets.crowd).sum())
-        if objects and not unmasked:
+        if objects > unmasked and (until_a_mask or not unmasked):
             break
     return MaskCounts(unmasked, objects, None if looked_at == len(dataset) else looked_at)
 
@@ -93,7 +99,7 @@ def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]
     """SegkitError where masks are to be evaluated and no object has one: it is to be told before hours of training."""
     if not any(_evaluates_masks(spec) for spec in evaluators):
         return
-    counts = count_masks(val)
+    counts = count_masks(val, until_a_mask=True)
     if counts.none_has_a_mask:
         raise SegkitError(
             f"data.val: {counts.text('validation')}, so 'segm' cannot be evaluated; {ONLY_BOXES}", key="evaluators"
@@ -103,12 +109,14 @@ def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]
 def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
     """SegkitError where a transform needs masks and no object has one."""
     for transform in transforms.transforms:
-        if transform.needs_masks and (counts := count_masks(train)).none_has_a_mask:
-            raise SegkitError(
-                f"{type(transform).__name__} needs masks, and {counts.text('training')}; take it out of "
-                "data.train_transforms",
-                key="data.train_transforms",
-            )
+        if not transform.needs_masks:
+            continue
+        counts = count_masks(train)
+        problem = f"{type(transform).__name__} needs masks, and {counts.text('training')}"
+        if counts.none_has_a_mask:
+            raise SegkitError(f"{problem}; take it out of data.train_transforms", key="data.train_transforms")
+        if counts.objects and counts.objects == counts.unmasked:
+            logger.warning("%s", problem)
 
 
 def _evaluates_masks(spec: Mapping[str, Any]) -> bool:

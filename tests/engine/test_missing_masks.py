@@ -14,7 +14,7 @@ from segkit.engine import train
 from segkit.engine.batch_file import batch_to_plain, targets_from_plain
 from segkit.engine.build_trainer import build_evaluators
 from segkit.engine.dry_run import dry_run
-from segkit.engine.missing_masks import count_masks, warn_of_missing_masks
+from segkit.engine.missing_masks import check_masks_to_evaluate, count_masks, warn_of_missing_masks
 from segkit.engine.run_data import build_data, train_loader, val_loader
 from segkit.evaluation import evaluate
 from segkit.modeling.build import build_model
@@ -260,6 +260,16 @@ def test_data_that_does_not_know_is_looked_at(dataset, unmasked, objects, images
     assert not loaded or dataset.loaded == loaded
     if images == 20 and unmasked:
         assert "of the first 20 images" in counts.text("training")
+
+
+def test_to_evaluate_masks_data_is_read_until_there_is_one():
+    for first, loaded in ((0, 1), (30, 31), (49, 50)):
+        dataset = Boxes(first=first, count=50)
+        check_masks_to_evaluate(dataset, [{"name": "COCO"}])
+        assert dataset.loaded == loaded
+    with pytest.raises(SegkitError, match="none of the 100 validation objects has a mask"):
+        check_masks_to_evaluate(Boxes(count=50), [{"name": "COCO", "iou_types": ["segm"]}])
+    check_masks_to_evaluate(Boxes(count=50), [{"name": "COCO", "iou_types": ["bbox"]}])
 
 
 def test_a_batch_file_keeps_which_objects_have_masks():

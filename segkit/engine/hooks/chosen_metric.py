@@ -12,8 +12,6 @@ from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-MASK_PREFIX = "segm/"
-
 
 def rank(metric: str, value: float) -> float:
     """``value`` as a number of which more is better: of ``val/loss/...`` less is."""
@@ -26,9 +24,10 @@ def value_text(metric: str, value: float) -> str:
 
 
 def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float | None:
-    """The metric's value in an evaluation; None, after a warning, where it gave nothing of the kind.
+    """The metric's value in an evaluation; None, after a warning, where there was nothing to measure.
 
-    That is nothing but losses (nothing was found yet), or nothing of masks where no object evaluated has one.
+    That is where it gave nothing but losses (nothing was found yet), or boxes' metrics and no masks' (no object
+    evaluated has a mask).
 
     Args:
         key: the configuration's key that names the metric, for the message.
@@ -37,10 +36,12 @@ def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float 
     """
     if metric in evaluation:
         return evaluation[metric]
-    kind = MASK_PREFIX if metric.startswith(MASK_PREFIX) else ""
-    if not any(name.startswith(kind) and not name.startswith(LOSS_PREFIX) for name in evaluation):
-        what = "metrics of masks" if kind else "metrics"
-        logger.warning("the evaluation gave no %s, so there is no %s to compare yet", what, metric)
+    if all(name.startswith(LOSS_PREFIX) for name in evaluation):
+        logger.warning("the evaluation gave no metrics, so there is no %s to compare yet", metric)
+        return None
+    kinds = {name.partition("/")[0] for name in evaluation}
+    if metric.startswith("segm/") and "bbox" in kinds and "segm" not in kinds:
+        logger.warning("the evaluation gave metrics of boxes only, so there is no %s to compare", metric)
         return None
     raise SegkitError(
         f"{key}: the evaluation gives no '{metric}'{did_you_mean(metric, evaluation)}",
