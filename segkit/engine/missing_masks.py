@@ -15,6 +15,7 @@ from segkit.data.transforms import Compose
 from segkit.evaluation.coco import ONLY_BOXES
 from segkit.modeling.interfaces import MaskHead
 from segkit.registry import EVALUATOR_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -85,11 +86,11 @@ def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
     if not getattr(model, "predicts_masks", False):
         return
     counts = count_masks(train)
+    advice = "the mask head does not train on them"
     if counts.none_has_a_mask:
         advice = "the mask head does not train; set model.roi_heads.mask_head=null to train boxes only"
+    if counts.unmasked and distributed.is_main():  # it holds for all
         logger.warning("%s: %s", counts.text("training"), advice)
-    elif counts.unmasked:
-        logger.warning("%s: the mask head does not train on them", counts.text("training"))
     head = getattr(getattr(model, "roi_heads", None), "mask_head", None)
     if isinstance(head, MaskHead):
         head.missing_masks_told = counts.unmasked > 0
@@ -115,7 +116,7 @@ def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
         problem = f"{type(transform).__name__} needs masks, and {counts.text('training')}"
         if counts.none_has_a_mask:
             raise SegkitError(f"{problem}; take it out of data.train_transforms", key="data.train_transforms")
-        if counts.objects and counts.objects == counts.unmasked:
+        if counts.objects and counts.objects == counts.unmasked and distributed.is_main():
             logger.warning("%s", problem)
 
 
