@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
@@ -30,7 +32,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Sample:
-        """Read one image and its objects, untransformed, in the file's pixels, with masks; ``annotations`` is None."""
+        """Read one image and its objects, untransformed, in the file's pixels, with the masks that there are.
+
+        ``annotations`` is None.
+        """
 
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
@@ -43,6 +48,13 @@ class Dataset(ABC):
         """
         return None
 
+    def unmasked_counts(self) -> np.ndarray | None:
+        """int64 [images]: how many objects of each have a box and no mask, crowd regions left out.
+
+        None: that takes reading the images.
+        """
+        return None
+
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of an image as ``load`` gives it; formats that know it without reading the pixels say so."""
         return self.load(index).size
@@ -51,7 +63,8 @@ class Dataset(ABC):
         """Objects of ``load(index)`` (given as ``sample``) as evaluation wants them.
 
         Returns:
-            A dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts, ``area``, ``iscrowd``, ``label``.
+            A dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts (None: no mask), ``area``, ``iscrowd``,
+            ``label``.
         """
         return ground_truth_from_targets(sample)
 
@@ -95,6 +108,10 @@ class SubsetDataset(Dataset):
         counts = self.dataset.object_counts()
         return None if counts is None else counts[self.indices]
 
+    def unmasked_counts(self) -> np.ndarray | None:
+        counts = self.dataset.unmasked_counts()
+        return None if counts is None else counts[self.indices]
+
     def size(self, index: int) -> tuple[int, int]:
         return self.dataset.size(self.indices[index])
 
@@ -109,16 +126,23 @@ class SubsetDataset(Dataset):
 
 
 def ground_truth_from_targets(sample: Sample) -> list[dict]:
-    """Evaluation's ground truth, computed from the masks: boxes and areas are the masks' own."""
-    masks = sample.targets.masks
-    assert masks is not None, "ground truth needs masks"
-    x0, y0, x1, y1 = masks.boxes().double().unbind(1)
-    boxes = [list(box) for box in zip(x0.tolist(), y0.tolist(), (x1 - x0).tolist(), (y1 - y0).tolist(), strict=True)]
-    assert sample.targets.crowd is not None  # filled by Targets
-    labels, crowd = sample.targets.labels.tolist(), sample.targets.crowd.tolist()
+    """Evaluation's ground truth, computed from the masks: boxes and areas are the masks' own.
+
+    Of an object without a mask the area is the box's, and ``segmentation`` is None.
+    """
+    targets = sample.targets
+    boxes, masks = targets.boxes.double(), targets.masks
+    rles: list[dict[str, Any] | None] = [None] * len(targets)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    if masks is not None:
+        boxes = torch.where(targets.has_mask[:, None], masks.boxes().double(), boxes)
+        areas = torch.where(targets.has_mask, masks.areas(), areas)
+        rles = [rle if known else None for rle, known in zip(masks.to_rle(), targets.has_mask.tolist(), strict=True)]
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()
+    labels, crowd = targets.labels.tolist(), targets.crowd.tolist()
     return [
-        {"bbox": box, "segmentation": rle, "area": float(area), "iscrowd": int(c), "label": label}
-        for box, rle, area, c, label in zip(boxes, masks.to_rle(), masks.areas().tolist(), crowd, labels, strict=True)
+        {"bbox": box, "segmentation": rle, "area": area, "iscrowd": int(c), "label": label}
+        for box, rle, area, c, label in zip(xywh, rles, areas.tolist(), crowd, labels, strict=True)
     ]
 
 

@@ -24,10 +24,11 @@ from segkit.utils.paths import local_path
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
 class Coco(Dataset):
-    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, crowd regions.
+    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, boxes alone, crowd regions.
 
     Training boxes are the masks' own, so that they move with the masks; evaluation gets the file's boxes and areas, as
-    COCO's published numbers do.
+    COCO's published numbers do. An object without a segmentation (none, null, ``[]``, ``{}``, or polygons of fewer than
+    three corners only) has its ``bbox``, for training cut at the image's border.
 
     Args:
         json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
@@ -57,12 +58,11 @@ class Coco(Dataset):
         image = read_image(self.folder / name)
         check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
         targets = self._targets(objects, size, name)
-        # A polygon thinner than a pixel gives an empty mask: nothing to learn from.
-        assert targets.masks is not None
-        filled = targets.masks.areas() > 0
-        dropped = int((~filled).sum())
+        # A polygon thinner than a pixel gives an empty mask, and a box may lie outside: nothing to learn from.
+        kept = ~targets.degenerate()
+        dropped = int((~kept).sum())
         if dropped:
-            targets = targets[filled]
+            targets = targets[kept]
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
     def label_counts(self, index: int) -> dict[int, int]:
@@ -72,17 +72,22 @@ class Coco(Dataset):
     def object_counts(self) -> np.ndarray:
         return self._table.counts(crowds=False)
 
+    def unmasked_counts(self) -> np.ndarray:
+        return self._table.unmasked_counts(crowds=False)
+
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         objects = self._table.objects(index)
         if sample.dropped:  # evaluation keeps the objects whose masks came out empty, as pycocotools does
             whole = self._targets(objects, self._table.size(index), sample.file_name)
             sample = Sample(sample.image, whole, sample.image_id, sample.file_name, sample.size, None)
         truth = ground_truth_from_targets(sample)
-        for from_mask, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
+        for item, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
             if not math.isnan(box[0]):
-                from_mask["bbox"] = box
+                item["bbox"] = box
             if not math.isnan(area):
-                from_mask["area"] = area
+                item["area"] = area
+            elif item["segmentation"] is None:
+                item["area"] = box[2] * box[3]
         return truth
 
     def size(self, index: int) -> tuple[int, int]:
@@ -94,6 +99,12 @@ class Coco(Dataset):
     def notes(self) -> list[str]:
         counts, crowds = self._table.counts(), int(self._table.arrays["crowd"].sum())
         notes = [f"{int(counts.sum()):,} objects, {crowds:,} of them crowd regions"]
+        unmasked = int(self._table.unmasked_counts().sum())
+        if unmasked:
+            outside = (
+                f"; {self._table.outside:,} of these boxes lie outside of their image" if self._table.outside else ""
+            )
+            notes.append(f"{unmasked:,} objects have a box and no mask{outside}")
         without = int((counts == 0).sum())
         if without:
             notes.append(f"{without} images have no objects")
@@ -107,8 +118,15 @@ class Coco(Dataset):
             masks = decode_masks(objects.segmentations, size)
         except SegkitError as error:
             raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
-        labels = torch.from_numpy(self._labels[objects.categories])
-        return Targets(masks.boxes(), labels, masks, torch.from_numpy(objects.crowds))
+        has_mask = torch.tensor([segmentation is not None for segmentation in objects.segmentations], dtype=torch.bool)
+        height, width = size
+        corners = torch.from_numpy(
+            np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)
+        )
+        inside = corners.clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
+        boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
+        labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
+        return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
 
     def _check_files(self) -> None:
         names = map(self._table.name, range(len(self._table)))
@@ -122,13 +140,15 @@ class Coco(Dataset):
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Polygons (lists) and RLEs (dicts), mixed, to masks in their order."""
+    """Polygons (lists), RLEs (dicts) and None (an empty mask), mixed, to masks in their order."""
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
-    polygons = [i for i, s in enumerate(segmentations) if not isinstance(s, dict)]
+    none = [i for i, s in enumerate(segmentations) if s is None]
+    polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
     together = InstanceMasks.cat(
         [
             InstanceMasks.from_rle([segmentations[i] for i in rles], size),
             InstanceMasks.from_polygons([segmentations[i] for i in polygons], size),
+            InstanceMasks.empty(size, len(none)),
         ]
     )
-    return together[torch.tensor(rles + polygons).argsort()]
+    return together[torch.tensor(rles + polygons + none).argsort()]

@@ -17,7 +17,7 @@ from segkit.data.formats.coco_values import are_numbers, mappings, whole
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
-LEFT_OUT, POLYGONS, COMPRESSED, COUNTS = range(4)  # kinds of segmentation
+LEFT_OUT, POLYGONS, COMPRESSED, COUNTS, BOX_ONLY = range(5)  # kinds of segmentation
 HEAD = struct.Struct("<5d")  # of a record: the box XYWH and the area, NaN where the file has none
 NO_BOX = [math.nan] * 4
 PENDING = 1 << 20  # characters of RLE that are checked at a time
@@ -46,6 +46,7 @@ class Annotations:
         self._image_ids, self._category_ids = array("q"), array("q")
         self._odd: dict[str, tuple[int, Any]] = {}  # the first image_id and category_id that is no integer
         self._rles, self._rle_sizes = array("q"), array("i")  # which annotations have an RLE; two sides for each
+        self._unmasked, self._boxes = array("q"), array("d")  # which have a box only; its four numbers
         self._pending: list[tuple[int, bytes, tuple[int, int]]] = []  # compressed RLE still to be checked
         self._pending_length = 0
 
@@ -87,6 +88,12 @@ class Annotations:
             self._fail(self._rles[i], f"the RLE's size is {sizes[i].tolist()}; {expects}")
         return image, category
 
+    def boxes_outside(self, image: np.ndarray, images: Images) -> int:
+        """How many objects have a box only, and one that lies outside of their image; ``image`` as from ``places``."""
+        boxes, owners = np.asarray(self._boxes).reshape(-1, 4), image[np.asarray(self._unmasked)]
+        sides = np.stack([np.asarray(images.widths)[owners], np.asarray(images.heights)[owners]], 1)
+        return int(((boxes[:, :2] >= sides) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1).sum())
+
     def _id(self, number: int, key: str, annotation: dict) -> int:
         value = annotation.get(key)
         found = whole(value, 2**63)
@@ -112,6 +119,12 @@ class Annotations:
             self.skipped["objects with a box of no width or height"] += 1
             return LEFT_OUT, 0, b""
         kind, body = self._segmentation(number, annotation.get("segmentation"))
+        if kind == LEFT_OUT and bbox is not NO_BOX:
+            kind = BOX_ONLY
+            self._unmasked.append(number)
+            self._boxes.extend(bbox)
+        elif kind == LEFT_OUT:
+            self.skipped["objects with neither a segmentation nor a box"] += 1
         area, iscrowd = annotation.get("area"), annotation.get("iscrowd", 0)
         if area is None:
             area = math.nan
@@ -122,8 +135,7 @@ class Annotations:
         return kind, int(iscrowd), HEAD.pack(*bbox, area) + body
 
     def _segmentation(self, number: int, value: Any) -> tuple[int, bytes]:
-        if value is None or value == []:
-            self.skipped["objects without a segmentation"] += 1
+        if value is None or value == [] or value == {}:
             return LEFT_OUT, b""
         if isinstance(value, dict):
             return self._rle(number, value)
@@ -138,8 +150,6 @@ class Annotations:
             else:
                 kept.append(len(polygon))
                 kept.extend(polygon)
-        if not kept:
-            self.skipped["objects of which no polygon is left"] += 1
         return (POLYGONS if kept else LEFT_OUT), kept.tobytes()
 
     def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:

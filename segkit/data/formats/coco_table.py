@@ -12,6 +12,7 @@ import numpy as np
 from segkit.data.array_cache import cached_arrays
 from segkit.data.array_file import ArrayWriter
 from segkit.data.formats.coco_annotations import (
+    BOX_ONLY,
     COMPRESSED,
     COUNTS,
     HEAD,
@@ -22,7 +23,7 @@ from segkit.data.formats.coco_images import Images, read_categories
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
-LAYOUT = "coco 1"  # to be counted up whenever the arrays, or the checks before them, change
+LAYOUT = "coco 2"  # to be counted up whenever the arrays, or the checks before them, change
 DTYPES = {
     # one an image; ``name_end`` is where its file name ends in ``names``, ``last`` where its annotations end
     "image_id": "<i8",
@@ -52,7 +53,7 @@ class ImageObjects:
         crowds: bool [N].
         boxes: float64 [N, 4] XYWH as the file has them, NaN where it has none.
         areas: float64 [N], likewise.
-        segmentations: polygons (a list) or an RLE (a dict) each, as ``InstanceMasks`` takes them.
+        segmentations: polygons (a list) or an RLE (a dict) each, as ``InstanceMasks`` takes them; None: a box only.
     """
 
     categories: np.ndarray
@@ -71,12 +72,14 @@ class CocoTable:
     Attributes:
         category_ids: id of each category name, in the file's order.
         skipped: how many objects and polygons were left out, by reason.
+        outside: how many objects without a mask have a box outside of their image.
     """
 
     def __init__(self, file: Path) -> None:
         self.arrays = cached_arrays(file, lambda stream, origin: write_table(file, stream, origin), DTYPES, LAYOUT)
         self.category_ids: dict[str, int] = self.arrays.facts["categories"]
         self.skipped: dict[str, int] = self.arrays.facts["skipped"]
+        self.outside: int = self.arrays.facts["outside"]
 
     def __len__(self) -> int:
         return len(self.arrays["image_id"])
@@ -95,9 +98,18 @@ class CocoTable:
         counts = np.diff(self.arrays["last"], prepend=0)
         if crowds:
             return counts
-        places = np.flatnonzero(self.arrays["crowd"])  # few, so that nothing of the table's length but bytes is made
+        return counts - self._counts_where(self.arrays["crowd"] != 0)
+
+    def unmasked_counts(self, *, crowds: bool = True) -> np.ndarray:
+        """int64 [images]: how many annotations of each have a box only, with or without crowd regions."""
+        unmasked = self.arrays["kind"] == BOX_ONLY
+        return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
+
+    def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
+        """int64 [images]: how many annotations of each are chosen (bool, one an annotation)."""
+        places = np.flatnonzero(chosen)  # nothing of the table's length but bytes is made where these are few
         images = np.searchsorted(self.arrays["last"], places, side="right")
-        return counts - np.bincount(images, minlength=len(counts))
+        return np.bincount(images, minlength=len(self))
 
     def categories(self, index: int) -> np.ndarray:
         """int32: the category of each annotation of an image."""
@@ -126,6 +138,8 @@ def _stretch(ends: np.ndarray, index: int) -> tuple[int, int]:
 
 
 def _segmentation(kind: int, body: bytes, size: list[int]) -> Any:
+    if kind == BOX_ONLY:
+        return None
     if kind == COMPRESSED:
         return {"size": size, "counts": body}
     if kind == COUNTS:
@@ -184,4 +198,5 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     writer.add("crowd", np.asarray(annotations.crowds)[kept], DTYPES["crowd"])
     writer.add("end", ends[kept], DTYPES["end"])
     writer.add("start", np.append(0, ends[:-1])[kept] if len(kept) else ends, DTYPES["start"])
-    writer.finish({"origin": origin, "categories": categories, "skipped": annotations.skipped})
+    outside = annotations.boxes_outside(image, images)
+    writer.finish({"origin": origin, "categories": categories, "skipped": annotations.skipped, "outside": outside})

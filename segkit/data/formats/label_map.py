@@ -105,6 +105,9 @@ class LabelMap(Dataset):
                 self._counts[index, self._label_of[k]] = count_objects(folder.folder / name)
         return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
 
+    def unmasked_counts(self) -> np.ndarray:
+        return np.zeros(len(self), np.int64)  # every object is a mask
+
     def size(self, index: int) -> tuple[int, int]:
         folder = self.folders[index]
         return image_size(folder.folder / folder.image)

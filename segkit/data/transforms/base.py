@@ -26,6 +26,8 @@ class Transform(ABC):
 
     Detections of test images are mapped back to the files, so a test transform has to say how. ``inversion`` belongs to the
     ``__call__`` beside it: a subclass with another ``__call__`` declares it anew.
+    Make new targets by ``dataclasses.replace(sample.targets, ...)``: which objects are crowd regions and which have a mask
+    stays known.
 
     Attributes:
         inversion: how boxes and masks are mapped back through the transform. ``identity``: every pixel stays in its
@@ -33,10 +35,12 @@ class Transform(ABC):
             quarter turns, shifts. ``none``: not exactly, so it cannot be a test transform. ``undeclared``: it is found out
             at each test image, with known objects, at the cost of a second run.
         examples: arguments with which the tests try the transform; needed where some argument has no default.
+        needs_masks: it does nothing where no object of the data has a mask, which is told as a mistake.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     inversion: ClassVar[str] = "undeclared"
+    needs_masks: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
