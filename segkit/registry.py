@@ -251,10 +251,8 @@ DATASET_FORMAT_REGISTRY = Registry(
 SAMPLER_REGISTRY = Registry(
     "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
 )
-OPTIMIZER_REGISTRY = Registry(
-    "OPTIMIZER", "segkit.solver.optimizers", runtime=["model", "params"], makes=["step", "param_groups"]
-)
-SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver.schedules", runtime=[], makes=["factor"])
+OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver", runtime=["model", "params"], makes=["step", "param_groups"])
+SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver", runtime=[], makes=["factor"])
 HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"])
 EVALUATOR_REGISTRY = Registry(
     "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]

@@ -9,7 +9,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, nearest
 
 # Only these are imported because a path names them: a configuration from anywhere may do so.
 IMPORTED = ("torch", "torchvision")
@@ -30,13 +30,13 @@ def class_at(path: str, kind: type | tuple[type, ...], what: str, places: Iterab
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not inspect.isclass(found) or not issubclass(found, kinds):
         given = f"a {type(found).__name__}" if not inspect.isclass(found) else "a class of another kind"
-        near = did_you_mean(path.rpartition(".")[2], _names(places, kinds)) if places else ""
+        near = _nearest_path(path, _names(places, kinds))
         wanted = " or ".join(dict.fromkeys(f"{k.__module__}.{k.__qualname__}" for k in kinds))
         raise SegkitError(f"'{path}' is no {what}: {given}, not a subclass of {wanted}{near}", value=path)
     if found in kinds or inspect.isabstract(found):
+        example = next(iter(_names(places, kinds)), "")
         raise SegkitError(
-            f"'{path}' is what every {what} derives from, and none itself{did_you_mean('', _names(places, kinds))}",
-            value=path,
+            f"'{path}' is what others derive from, and no {what} itself; name one, as '{example}'", value=path
         )
     return found
 
@@ -47,6 +47,13 @@ def dotted_hint(name: str, kind: type | tuple[type, ...], places: Iterable[str])
         if path.rpartition(".")[2].lower() == name.lower():
             return f"; torch's own is '{path}'"
     return ""
+
+
+def _nearest_path(path: str, choices: Iterable[str]) -> str:
+    """The end of a message: the choices whose last part is most like the path's."""
+    by_name = {choice.rpartition(".")[2]: choice for choice in choices}
+    near = [by_name[name] for name in nearest(path.rpartition(".")[2], by_name)]
+    return "; did you mean " + " or ".join(f"'{choice}'" for choice in near) + "?" if near else ""
 
 
 def _at(path: str, kind: type | tuple[type, ...]) -> Any:
@@ -63,13 +70,15 @@ def _at(path: str, kind: type | tuple[type, ...]) -> Any:
     found: Any = sys.modules[start]
     reached = start
     for part in parts[start.count(".") + 1 :]:
-        inner = getattr(found, part, None) if part.isidentifier() else None
-        if inner is None and isinstance(found, types.ModuleType) and parts[0] in IMPORTED and part.isidentifier():
+        public = part.isidentifier() and not part.startswith("_")
+        inner = getattr(found, part, None) if public else None
+        if inner is None and public and isinstance(found, types.ModuleType) and parts[0] in IMPORTED:
             inner = _submodule(f"{reached}.{part}")
         if inner is None:
             choices = _public(found, reached, kind)
+            near = _nearest_path(f"{reached}.{part}", choices)
             raise SegkitError(
-                f"there is no '{path}': {reached} has no '{part}'{did_you_mean(f'{reached}.{part}', choices)}",
+                f"there is no '{path}': {reached} has no '{part}'{near}",
                 value=path,
                 choices=choices,
             )

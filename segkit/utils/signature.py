@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import collections.abc
 import functools
 import inspect
+import operator
+import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -216,3 +219,57 @@ def _type(annotation: Any, owner: Any, name: str) -> Any:
             f"{source_of(owner)}: cannot read its annotations: {name}: {annotation}: {error}; import what it names outside "
             "of `if TYPE_CHECKING`"
         ) from error
+
+
+def component_like(
+    call: Callable[..., Any],
+    cls: type,
+    *,
+    runtime: Sequence[str] = (),
+    without: Collection[str] = (),
+    more: Mapping[str, tuple[Any, Any]] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Callable[..., Any]:
+    """A component for a class of another library: ``call`` with the class's parameters as keyword-only ones.
+
+    Args:
+        call: takes the run-time values and the options by name.
+        cls: whose parameters, name and docstring it gets.
+        runtime: names of the run-time values, which become the positional parameters.
+        without: parameters of the class that are no options.
+        more: further options: ``{name: (type, default)}``.
+        defaults: defaults that differ from the class's.
+    """
+    schema = signature_of(cls, frozenset())
+    options = {n: p for n, p in schema.options.items() if n not in without}
+    annotations = {n: _plain(schema.annotations.get(n, Any)) for n in options}
+    parameters = [KINDS(name, KINDS.POSITIONAL_OR_KEYWORD) for name in runtime]
+    for name, parameter in options.items():
+        default = (defaults or {}).get(name, parameter.default)
+        parameters.append(KINDS(name, KINDS.KEYWORD_ONLY, default=default))
+    for name, (kind, default) in (more or {}).items():
+        if name not in options:
+            annotations[name] = kind
+            parameters.append(KINDS(name, KINDS.KEYWORD_ONLY, default=default))
+
+    def component(**arguments: Any) -> Any:
+        return call(**arguments)
+
+    component.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    component.__annotations__ = annotations
+    component.__doc__ = inspect.getdoc(cls)
+    component.__module__, component.__name__, component.__qualname__ = cls.__module__, cls.__name__, cls.__qualname__
+    return component
+
+
+def _plain(annotation: Any) -> Any:
+    """A type as far as a configuration's values can be of it; Any for what is left to the class itself."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        plain = [p for p in map(_plain, inner) if p is not Any]
+        return functools.reduce(operator.or_, plain) if plain else Any
+    if origin in (tuple, list, collections.abc.Sequence, collections.abc.Iterable):
+        return origin[tuple(i if i is Ellipsis else _plain(i) for i in inner)]
+    if origin is typing.Literal or annotation in (int, float, bool, str, type(None), list, tuple, dict):
+        return annotation
+    return Any
