@@ -40,6 +40,10 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[RunInterrupted], tuple[int]]:
+        return type(self), (self.number,)
 
 
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:

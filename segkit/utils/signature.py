@@ -68,8 +68,7 @@ class Signature:
     module: str = ""
 
 
-@functools.cache
-def signature_of(component: Callable[..., Any], runtime_names: frozenset[str] | None = None) -> Signature:
+def signature_of(component: Any, runtime_names: frozenset[str] | None = None) -> Signature:
     """Read a component's constructor (or a factory function's parameters) as a schema.
 
     Args:
@@ -79,6 +78,11 @@ def signature_of(component: Callable[..., Any], runtime_names: frozenset[str] | 
     Raises:
         SegkitError: it has no readable signature, or an annotation with a Slot cannot be evaluated.
     """
+    return _read(component, runtime_names)
+
+
+@functools.cache
+def _read(component: Any, runtime_names: frozenset[str] | None) -> Signature:
     parameters, annotations, inherited = _parameters(component)
     runtime: dict[str, inspect.Parameter] = {}
     options: dict[str, inspect.Parameter] = {}
