@@ -17,6 +17,7 @@ from segkit.config.specs import section_fields, section_of
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.config.yaml_reader import write_yaml
 from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
+from segkit.utils.dotted import class_at
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.signature import source_of
 
@@ -49,6 +50,9 @@ def describe_components(which: str | None = None) -> str:
     if word in by_name:
         return _registry_text(by_name[word])
     holders = [registry for registry in ALL_REGISTRIES if which in registry or registry.takes_path(which)]
+    if not holders and "." in which:
+        class_at(which, object, "component")  # says what is near
+        raise SegkitError(f"'{which}' is no component of any registry", value=which)
     if not holders:
         names = [*by_name, *(name for registry in ALL_REGISTRIES for name in registry.names())]
         raise SegkitError(f"no registry or component is called '{which}'{did_you_mean(which, names)}", value=which)
