@@ -8,9 +8,7 @@ are the constructor's positional parameters and come from ``runtime``; what a co
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ from fvcore.common.registry import Registry as FvcoreRegistry
 from segkit.utils.construction import check_arguments, construct, option_values
 from segkit.utils.dotted import class_at, dotted_hint
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.lazy import being_imported, import_once
 from segkit.utils.signature import (
     Signature,
     Slot,
@@ -173,12 +172,9 @@ class Registry(FvcoreRegistry):
         """Imports the home; returns when its components are registered, in whichever thread it is imported."""
         if self._loaded or not self.home:
             return
-        # The import system lets other threads wait. A module of the home that looks something up while it is imported
-        # gets the half-imported home, and must not note it as done.
-        spec = importlib.import_module(self.home).__spec__
-        parents = [self.home.rpartition(".")[0]] if "." in self.home else []
-        specs = [spec, *(getattr(sys.modules.get(parent), "__spec__", None) for parent in parents)]
-        self._loaded = not any(getattr(spec, "_initializing", False) for spec in specs)
+        # A module of the home that looks something up while it is imported gets the half-imported home, and must not note
+        # it as done.
+        self._loaded = not being_imported(import_once(self.home))
 
     def build(self, spec: Mapping[str, Any], *, path: str = "", **runtime: Any) -> Any:
         """Build the component that ``spec`` describes, with the components in its own slots.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 
 class SegkitError(ValueError):
@@ -25,6 +26,16 @@ class SegkitError(ValueError):
         self.key = key
         self.value = value
         self.choices = tuple(choices)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by the constructor, whose arguments a subclass may have changed.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, Any]) -> SegkitError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class PeerLost(SegkitError):

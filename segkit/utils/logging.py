@@ -94,8 +94,8 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
 
 
 def logging_arguments() -> dict[str, Any] | None:
-    """What :func:`setup_logging` was last called with in this process; None where it was not."""
-    return _arguments
+    """What :func:`setup_logging` was last called with in this process; None where none of its handlers is left."""
+    return _arguments if any(getattr(handler, "segkit", False) for handler in logging.getLogger().handlers) else None
 
 
 def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
@@ -104,7 +104,7 @@ def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
     Args:
         arguments: the main process' :func:`logging_arguments`.
     """
-    if arguments is not None and _arguments is None:
+    if arguments is not None and logging_arguments() is None:
         setup_logging(**arguments)
 
 
