@@ -103,7 +103,7 @@ class Registry(FvcoreRegistry):
         if not isinstance(name, str) or not name or name == "<lambda>":
             raise SegkitError(f"{self._name} registry: {source_of(obj)} has no name; give register(..., name='MyName')")
         known = self._obj_map.get(name)
-        if known is not None and source_of(known) != source_of(obj):
+        if known is not None and not _same_source(known, obj):
             raise SegkitError(
                 f"{self._name} registry: '{name}' is registered already, by {source_of(known)}; "
                 f"{source_of(obj)} needs another name",
@@ -131,8 +131,10 @@ class Registry(FvcoreRegistry):
         if component is None and "." in name and foreign is not None:
             component = class_at(name, foreign.kind, self.title, foreign.places)
         if component is None:
-            hint = dotted_hint(name, foreign.kind, foreign.places) if foreign is not None else ""
-            hint = hint or did_you_mean(name.rpartition(".")[2], self._obj_map)
+            word, hint = name.rpartition(".")[2], ""
+            if foreign is not None and word.lower() not in map(str.lower, self._obj_map):
+                hint = dotted_hint(word, foreign.kind, foreign.places)
+            hint = hint or did_you_mean(word, self._obj_map)
             raise SegkitError(f"no {self.title} is called '{name}'{hint}", value=name, choices=self._obj_map)
         if foreign is not None and inspect.isclass(component) and issubclass(component, foreign.kind):
             return foreign.adapt(component)
@@ -217,6 +219,15 @@ class Registry(FvcoreRegistry):
             return signature_of(component, self.runtime.union(runtime))
         positional = signature_of(component).runtime.keys()
         return signature_of(component, frozenset(positional - (spec.keys() - runtime.keys())))
+
+
+def _same_source(known: Any, obj: Any) -> bool:
+    """Whether two objects are the same definition, imported twice (a notebook cell run again, a module reloaded)."""
+    if isinstance(known, functools.partial) or isinstance(obj, functools.partial):
+        parts = [(p.args, p.keywords) if isinstance(p, functools.partial) else None for p in (known, obj)]
+        if parts[0] != parts[1]:
+            return False
+    return source_of(known) == source_of(obj)
 
 
 _FEATURES = ("num_classes", "in_features")

@@ -14,6 +14,9 @@ from typing import Any
 from segkit.config.nodes import where
 from segkit.utils.errors import SegkitError
 
+# sys.path is one for all threads: a folder of one import must not be seen by another's.
+_one_at_a_time = threading.RLock()
+
 
 def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:
     """Import modules, each from the first folder that has it, else from what is installed.
@@ -29,10 +32,6 @@ def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) 
     """
     with _one_at_a_time:
         return _import_modules(modules, folders)
-
-
-# sys.path is one for all threads: a folder of one import must not be seen by another's.
-_one_at_a_time = threading.RLock()
 
 
 def _import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:

@@ -45,15 +45,15 @@ class Loader:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._workers():
+        for batch in self._iterator():
             yield raise_failure(batch)
 
-    def _workers(self) -> Iterator[Any]:
+    def _iterator(self) -> Iterator[Any]:
         """The DataLoader's iterator; SegkitError where what it loads cannot be sent to spawned workers."""
         try:
             return iter(self._loader)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            if "pickle" not in str(error):
+            if "pickle" not in str(error) and "local object" not in str(error):  # the words differ by version of Python
                 raise
             raise SegkitError(
                 f"{_unpicklable(self._loader.dataset)} cannot be sent to a worker process, which is started by "

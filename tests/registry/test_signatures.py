@@ -12,7 +12,16 @@ import pytest
 from segkit.config.describe import describe_components
 from segkit.config.loader import load_config, load_config_dict
 from segkit.modeling.layers.feature_spec import FeatureSpec
-from segkit.registry import ALL_REGISTRIES, HOOK_REGISTRY, NECK_REGISTRY, TRANSFORM_REGISTRY, Registry, Slot
+from segkit.registry import (
+    ALL_REGISTRIES,
+    HOOK_REGISTRY,
+    NECK_REGISTRY,
+    OPTIMIZER_REGISTRY,
+    SCHEDULE_REGISTRY,
+    TRANSFORM_REGISTRY,
+    Registry,
+    Slot,
+)
 from segkit.utils.errors import SegkitError
 
 PART = Registry("PART", runtime=["num_classes", "in_features"])
@@ -143,6 +152,26 @@ def test_what_is_no_component_is_refused_when_it_is_registered(thing, message):
         return
     with pytest.raises(SegkitError, match=message):
         registry.register(thing)
+
+
+def test_two_components_of_a_name():
+    registry = Registry("PART", runtime=[])
+    registry.register(functools.partial(Data, width=1), name="Mine")
+    registry.register(functools.partial(Data, width=1), name="Mine")  # a notebook cell, run again
+    for other in (functools.partial(Data, width=2), Data, Base, function):
+        with pytest.raises(SegkitError, match=r"'Mine' is registered already, by .*Data; .* needs another name"):
+            registry.register(other, name="Mine")
+    assert registry.build({"name": "Mine"}).width == 1
+
+
+@pytest.mark.parametrize(("registry", "name", "own"), [
+    (OPTIMIZER_REGISTRY, "adamw", "AdamW"), (TRANSFORM_REGISTRY, "randomhorizontalflip", "RandomHorizontalFlip"),
+    (SCHEDULE_REGISTRY, "cosine", "Cosine"), (TRANSFORM_REGISTRY, "torchvision.Resize", "Resize"),
+    (NECK_REGISTRY, "fpn", "FPN"), (NECK_REGISTRY, "segkit.modeling.necks.FPN", "FPN"),
+])  # fmt: skip
+def test_segkits_own_component_is_suggested_before_torchs(registry, name, own):
+    with pytest.raises(SegkitError, match=rf"'{name}'.*{own}'"):
+        registry.get(name)
 
 
 def test_a_class_written_in_c_says_what_to_do():

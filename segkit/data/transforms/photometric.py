@@ -21,9 +21,12 @@ class _Lock:
     """A lock for threads, new in each process: a forked one would keep the lock of a thread that it does not have."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._renew()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.__init__)  # type: ignore[misc]
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
         self._lock.acquire()
