@@ -264,6 +264,6 @@ HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks", runtime=["period"], make
 EVALUATOR_REGISTRY = Registry(
     "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
 )
-WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"])
+WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=["open", "write", "close"])
 
 ALL_REGISTRIES = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

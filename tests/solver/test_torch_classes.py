@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import warnings
 
 import pytest
@@ -194,6 +195,22 @@ def test_mistakes(registry, spec, message):
     runtime = {"model": model(), "params": []} if registry is OPTIMIZER_REGISTRY else {}
     with pytest.raises(SegkitError, match=message):
         registry.build(spec, path="solver.part", **runtime)
+
+
+def test_a_dotted_path_imports_nothing_of_others(tmp_path, monkeypatch):
+    """A configuration from a URL may name it; what a local one imports can be named."""
+    (tmp_path / "seg_test_lion.py").write_text(
+        "import torch\nclass Lion(torch.optim.SGD):\n    def __init__(self, params, lr=0.25): super().__init__(params, lr=lr)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = {"name": "seg_test_lion.Lion"}
+    with pytest.raises(SegkitError, match=r"a module that `imports` names"):
+        build_optimizer(spec, model())
+    assert "seg_test_lion" not in sys.modules
+    import seg_test_lion
+
+    made = build_optimizer(spec, model())
+    assert type(made) is seg_test_lion.Lion and made.param_groups[0]["lr"] == 0.25
 
 
 def test_a_scheduler_that_ends_before_the_run_is_told_at_its_first_step():
