@@ -241,7 +241,9 @@ META_ARCH_REGISTRY = Registry(
 )
 BACKBONE_REGISTRY = Registry("BACKBONE", "segkit.modeling.backbones", runtime=["num_classes"], makes=["out_features"])
 NECK_REGISTRY = Registry("NECK", "segkit.modeling.necks", runtime=_FEATURES, makes=["out_features"])
-ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES)
+ANCHOR_GENERATOR_REGISTRY = Registry(
+    "ANCHOR_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES, makes=["num_anchors"]
+)
 PROPOSAL_GENERATOR_REGISTRY = Registry(
     "PROPOSAL_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES, makes=["losses", "scored_proposals"]
 )

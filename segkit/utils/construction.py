@@ -86,10 +86,14 @@ def construct(component: Any, schema: Signature, arguments: dict[str, Any], name
         raise SegkitError(text, key=error.key or path, value=error.value, choices=error.choices) from error
     except ValueError as error:
         raise SegkitError(f"{path}: {error}", key=path) from error
-    except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
+    except Exception as error:
         line = str(error).partition("\n")[0]
         if _too_large(error):
             raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
+        if schema.module.split(".")[0] in ("torch", "torchvision"):  # whose defects are not what ends a run here
+            raise SegkitError(
+                f"{path}: {name} refuses its arguments: {type(error).__name__}: {line}", key=path
+            ) from error
         if schema.extra_options and isinstance(error, TypeError) and "argument" in line:
             raise SegkitError(f"{path}: {name}, which hands on **kwargs: {line}", key=path) from error
         raise
@@ -98,4 +102,7 @@ def construct(component: Any, schema: Signature, arguments: dict[str, Any], name
 def _too_large(error: Exception) -> bool:
     """Whether there is no room for what an argument asks for: torch tells that by other errors as well."""
     signs = ("overflow", "too large", "allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
+    kinds = (RuntimeError, TypeError, OverflowError)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, kinds) and any(sign in str(error).lower() for sign in signs)
+    )
