@@ -150,7 +150,18 @@ class Registry(FvcoreRegistry):
 
     def signature(self, name: str) -> Signature:
         """The schema of the component of that name; SegkitError where there is none, or it cannot be read."""
-        return signature_of(self.get(name), self.runtime)
+        schema = signature_of(self.get(name), self.runtime)
+        self._check_key(name, schema)
+        return schema
+
+    def _check_key(self, name: str, schema: Signature) -> None:
+        """SegkitError where a parameter that must be given has the name of the key that names the component."""
+        parameter = schema.options.get(self.key)
+        if parameter is not None and parameter.default is inspect.Parameter.empty:
+            raise SegkitError(
+                f"{name} has a parameter '{self.key}', and that key of a spec names the {self.title}; rename the parameter",
+                value=name,
+            )
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -195,6 +206,7 @@ class Registry(FvcoreRegistry):
         try:
             component = self.get(name)
             schema = self._signature_for(component, spec, runtime)
+            self._check_key(name, schema)
         except SegkitError as error:
             raise SegkitError(f"{path}.{self.key}: {error}", key=path, value=name, choices=error.choices) from None
         runtime = dict(runtime)

@@ -137,6 +137,8 @@ class Resolver:
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
             arguments[str(key)] = self.value(Any, child, join(path, key))  # for **kwargs
         for key, parameter in schema.options.items():
+            if key == registry.key:
+                continue  # it names the component
             here, child = join(path, key), node.value.get(key)
             annotation = schema.annotations.get(key, Any)
             has_default = parameter.default is not inspect.Parameter.empty

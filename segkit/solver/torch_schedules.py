@@ -34,7 +34,7 @@ class TorchSchedule(Schedule):
         warmup_iterations: see :class:`Schedule`.
         warmup_factor: see :class:`Schedule`.
     Raises:
-        SegkitError: the scheduler refuses its arguments.
+        SegkitError: the scheduler refuses its arguments, or changes the momentum.
     """
 
     def __init__(

@@ -154,6 +154,22 @@ def test_what_is_no_component_is_refused_when_it_is_registered(thing, message):
         registry.register(thing)
 
 
+class Named:
+    def __init__(self, *, name: int = 3):
+        self.values = (name,)
+
+
+def test_a_parameter_called_like_the_key_of_the_component():
+    registry = Registry("PART", runtime=[])
+    registry.register(Named)
+    assert registry.build({"name": "Named"}).values == (3,)
+    registry.register(lambda *, name: Data(), name="Function")
+    with pytest.raises(SegkitError, match=r"Function has a parameter 'name', and that key .* rename the parameter"):
+        registry.build({"name": "Function"})
+    with pytest.raises(SegkitError, match=r"rename the parameter"):
+        registry.signature("Function")
+
+
 def test_two_components_of_a_name():
     registry = Registry("PART", runtime=[])
     registry.register(functools.partial(Data, width=1), name="Mine")

@@ -15,7 +15,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.signature import component_like
 
 PLACE = "torchvision.transforms.v2"
-# What to take for those that move pixels, by torchvision's name.
+# torchvision's geometric transforms, and segkit's that do the same.
 OWN = {
     "RandomHorizontalFlip": "RandomHorizontalFlip",
     "RandomVerticalFlip": "RandomVerticalFlip",
@@ -34,10 +34,10 @@ class TorchvisionTransform(Photometric):
     """A v2 transform of the image alone. One that moves pixels is refused: boxes and masks would not move with them.
 
     Args:
-        inner: the transform; how often it does something is its own matter.
+        inner: the transform, with a probability of its own if it has one.
     Raises:
-        SegkitError: it changes the shape or type of an image, or moves boxes; at once where it always does so, else
-            when it does so.
+        SegkitError: it changes the shape or dtype of an image, or moves boxes. The constructor tries it once; a random
+            transform that moves boxes later raises then.
     """
 
     def __init__(self, inner: v2.Transform) -> None:
