@@ -1,4 +1,4 @@
-"""Packaging. The configurations and tools lie beside the package in a checkout and inside it once installed."""
+"""Packaging. The configurations lie beside the package in a checkout and inside it once installed."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["segkit", "segkit.*"]), "segkit.configs", "segkit.tools"],
-    package_dir={"segkit.configs": "configs", "segkit.tools": "tools"},
+    packages=[*find_packages(include=["segkit", "segkit.*"]), "segkit.configs"],
+    package_dir={"segkit.configs": "configs"},
     package_data={"segkit": ["py.typed"], "segkit.configs": ["*.yaml", "*/*.yaml"]},
     install_requires=[
         "torch>=2.11",

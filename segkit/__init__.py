@@ -5,8 +5,9 @@ What is listed here is imported when it is first used, so that ``import segkit``
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from segkit.utils.lazy import import_once
 
 if TYPE_CHECKING:
     from segkit.config.loader import load_config
@@ -88,7 +89,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'segkit' has no attribute '{name}'")
-    value = globals()[name] = getattr(importlib.import_module(_HOME_OF[name]), name)
+    value = globals()[name] = getattr(import_once(_HOME_OF[name]), name)
     return value
 
 

@@ -8,37 +8,52 @@ are the constructor's positional parameters and come from ``runtime``; what a co
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
-import typing
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fvcore.common.registry import Registry as FvcoreRegistry
 
+from segkit.utils.construction import check_arguments, construct, option_values
+from segkit.utils.dotted import class_at, dotted_hint
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.lazy import being_imported, import_once
+from segkit.utils.signature import (
+    Signature,
+    Slot,
+    SlotList,
+    find_slot,
+    signature_of,
+    source_of,
+    unknown_argument,
+)
+
+__all__ = [
+    "ALL_REGISTRIES",
+    "Registry",
+    "Signature",
+    "Slot",
+    "SlotList",
+    "find_slot",
+    "signature_of",
+    "unknown_argument",
+]
 
 
 @dataclass(frozen=True)
-class Slot:
-    """Marks a parameter as a component: ``neck: Annotated[nn.Module, Slot(NECK_REGISTRY)]``.
+class Foreign:
+    """Classes of another library that a registry takes as they are.
 
     Attributes:
-        registry: where the component's name is looked up.
-        gives: run-time values for the siblings built after this one, as ``{run-time name: attribute of the component}``.
+        kind: what they derive from.
+        places: the modules where they usually are.
+        adapt: makes a component of such a class: a function with the class's arguments as keyword-only parameters.
     """
 
-    registry: Registry
-    # Not hashed: typing hashes what stands in Optional[Annotated[...]].
-    gives: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class SlotList:
-    """Marks a parameter as a list of components of one registry."""
-
-    registry: Registry
+    kind: type
+    places: tuple[str, ...]
+    adapt: Callable[[Any], Any]
 
 
 class Registry(FvcoreRegistry):
@@ -49,39 +64,104 @@ class Registry(FvcoreRegistry):
         home: the package whose import registers the components that come with segkit. It is imported at the first
             look-up, by name: so nothing is loaded before it is needed, and the registries stay at the left of the layers.
         key: the key of a spec that holds the name.
+        runtime: names of the values that builders have for its components: positional parameters of these names are
+            theirs, all others are a configuration's. None: not known before something is built.
+        makes: attributes that each finished component must have.
     """
 
-    def __init__(self, name: str, home: str = "", key: str = "name") -> None:
+    def __init__(
+        self,
+        name: str,
+        home: str = "",
+        key: str = "name",
+        *,
+        runtime: Sequence[str] | None = None,
+        makes: Sequence[str] = (),
+    ) -> None:
         super().__init__(name)
         self.home = home
         self.key = key
+        self.runtime = None if runtime is None else frozenset(runtime)
+        self.makes = tuple(makes)
         self._loaded = False
+        self._foreign: Foreign | None = None
 
     def register(self, obj: Any = None, *, name: str | None = None) -> Any:
-        """``@REG.register``, ``@REG.register()``, ``@REG.register(name="X")`` or ``REG.register(obj)``: all return ``obj``."""
+        """``@REG.register``, ``@REG.register()``, ``@REG.register(name="X")`` or ``REG.register(obj)``: all return ``obj``.
+
+        Raises:
+            SegkitError: no class or function, or one without a name, or the name belongs to another one.
+        """
         if obj is None:
             return functools.partial(self.register, name=name)
-        name = name or obj.__name__
+        if not (inspect.isclass(obj) or inspect.isroutine(obj) or isinstance(obj, functools.partial)):
+            raise SegkitError(
+                f"{self._name} registry: expected a class, or a function that makes a {self.title}; given {obj!r:.80} of the "
+                f"type {type(obj).__name__}. For an object register its class; a name goes into register(name='MyName')"
+            )
+        name = name or getattr(obj, "__name__", None)
+        if not isinstance(name, str) or not name or name == "<lambda>":
+            raise SegkitError(f"{self._name} registry: {source_of(obj)} has no name; give register(..., name='MyName')")
         known = self._obj_map.get(name)
         if known is not None and not _same_source(known, obj):
             raise SegkitError(
-                f"{self._name} registry: '{name}' is registered already, by {known.__module__}.{known.__qualname__}; "
-                f"{obj.__module__}.{obj.__qualname__} needs another name",
+                f"{self._name} registry: '{name}' is registered already, by {source_of(known)}; "
+                f"{source_of(obj)} needs another name",
                 value=name,
             )
         self._obj_map[name] = obj
         return obj
 
+    def adapts(self, kind: type, *places: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+        """``@REG.adapts(torch.optim.Optimizer, "torch.optim")``: how classes of another library become components.
+
+        The function gets such a class, registered or named by its dotted path, and gives the component for it.
+        """
+
+        def note(adapt: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            self._foreign = Foreign(kind, places, functools.cache(adapt))
+            return adapt
+
+        return note
+
     def get(self, name: str) -> Any:
-        """The component of that name; SegkitError with the nearest names where there is none."""
+        """The component of that name or dotted path; SegkitError with the nearest names where there is none."""
         self._load_home()
-        if name not in self._obj_map:
+        component, foreign = self._obj_map.get(name), self._foreign
+        if component is None and "." in name and foreign is not None:
+            component = class_at(name, foreign.kind, self.title, foreign.places)
+        if component is None:
+            word, hint = name.rpartition(".")[2], ""
+            if foreign is not None and word.lower() not in map(str.lower, self._obj_map):
+                hint = dotted_hint(word, foreign.kind, foreign.places)
+            hint = hint or did_you_mean(word, self._obj_map)
+            raise SegkitError(f"no {self.title} is called '{name}'{hint}", value=name, choices=self._obj_map)
+        if foreign is not None and inspect.isclass(component) and issubclass(component, foreign.kind):
+            return foreign.adapt(component)
+        return component
+
+    def takes_path(self, path: str) -> bool:
+        """Whether a dotted path names a component of another library for this registry."""
+        self._load_home()
+        try:
+            return "." in path and self._foreign is not None and self.get(path) is not None
+        except SegkitError:
+            return False
+
+    def signature(self, name: str) -> Signature:
+        """The schema of the component of that name; SegkitError where there is none, or it cannot be read."""
+        schema = signature_of(self.get(name), self.runtime)
+        self._check_key(name, schema)
+        return schema
+
+    def _check_key(self, name: str, schema: Signature) -> None:
+        """SegkitError where a parameter that must be given has the name of the key that names the component."""
+        parameter = schema.options.get(self.key)
+        if parameter is not None and parameter.default is inspect.Parameter.empty:
             raise SegkitError(
-                f"no {self.title} is called '{name}'{did_you_mean(name, self._obj_map)}",
+                f"{name} has a parameter '{self.key}', and that key of a spec names the {self.title}; rename the parameter",
                 value=name,
-                choices=self._obj_map,
             )
-        return self._obj_map[name]
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -98,17 +178,16 @@ class Registry(FvcoreRegistry):
         return name in self._obj_map
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        self._load_home()
-        return iter(sorted(self._obj_map.items()))
+        """Names and components, by name; those of another library as they are built."""
+        return iter([(name, self.get(name)) for name in self.names()])
 
     def _load_home(self) -> None:
-        if not self._loaded and self.home:
-            self._loaded = True  # before the import: the home's own modules may look something up
-            try:
-                importlib.import_module(self.home)
-            except BaseException:
-                self._loaded = False
-                raise
+        """Imports the home; returns when its components are registered, in whichever thread it is imported."""
+        if self._loaded or not self.home:
+            return
+        # A module of the home that looks something up while it is imported gets the half-imported home, and must not note
+        # it as done.
+        self._loaded = not being_imported(import_once(self.home))
 
     def build(self, spec: Mapping[str, Any], *, path: str = "", **runtime: Any) -> Any:
         """Build the component that ``spec`` describes, with the components in its own slots.
@@ -126,137 +205,79 @@ class Registry(FvcoreRegistry):
             raise SegkitError(f"{path}: '{self.key}' is missing, which says what {self.title} to build", key=path)
         try:
             component = self.get(name)
+            schema = self._signature_for(component, spec, runtime)
+            self._check_key(name, schema)
         except SegkitError as error:
             raise SegkitError(f"{path}.{self.key}: {error}", key=path, value=name, choices=error.choices) from None
-        schema = signature_of(component)
         runtime = dict(runtime)
-        arguments: dict[str, Any] = {}
-        for key in spec:
-            if key != self.key and key not in schema.options:
-                raise SegkitError(unknown_argument(name, key, schema, f"{path}.{key}"), key=f"{path}.{key}")
-        for key, parameter in schema.options.items():
-            value = spec.get(key, parameter.default)
-            if value is inspect.Parameter.empty:
-                raise SegkitError(f"{path}: {name} needs the argument '{key}'", key=f"{path}.{key}")
-            slot = schema.slots.get(key)
-            if isinstance(slot, Slot) and isinstance(value, Mapping):
-                value = slot.registry.build(value, path=f"{path}.{key}", **runtime)
-            elif isinstance(slot, SlotList) and isinstance(value, (list, tuple)):
-                value = [
-                    slot.registry.build(v, path=f"{path}.{key}.{i}", **runtime) if isinstance(v, Mapping) else v
-                    for i, v in enumerate(value)
-                ]
-            if isinstance(slot, Slot) and value is not None:
-                for given, attribute in slot.gives.items():
-                    if not hasattr(value, attribute):
-                        raise SegkitError(
-                            f"{path}.{key}: {type(value).__name__} has no '{attribute}', which the parts after it read",
-                            key=f"{path}.{key}",
-                        )
-                    runtime[given] = getattr(value, attribute)
-            arguments[key] = value
-        missing = [
-            p for p in schema.runtime if p not in runtime and schema.runtime[p].default is inspect.Parameter.empty
-        ]
-        assert not missing, f"{path}: the builder of {name} gave no {', '.join(missing)}"
+        given = {key: value for key, value in spec.items() if key != self.key}
+        check_arguments(name, given, schema, runtime, path)
+        arguments = option_values(name, given, schema, runtime, path)
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
-        try:
-            return component(**arguments)
-        except SegkitError as error:
-            text = str(error) if str(error).startswith(path) else f"{path}: {error}"
-            raise SegkitError(text, key=error.key or path, value=error.value, choices=error.choices) from error
-        except ValueError as error:
-            raise SegkitError(f"{path}: {error}", key=path) from error
-        except (RuntimeError, TypeError, OverflowError, MemoryError) as error:
-            if not _too_large(error):
-                raise
-            line = str(error).partition("\n")[0]
-            raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
+        made = construct(component, schema, arguments, name, path)
+        for attribute in self.makes:
+            if not hasattr(made, attribute):
+                raise SegkitError(
+                    f"{path}: {name} makes a {type(made).__name__}, which is no {self.title}: it has no '{attribute}'",
+                    key=path,
+                    value=name,
+                )
+        return made
 
-
-def _too_large(error: Exception) -> bool:
-    """Whether there is no room for what an argument asks for: torch tells that by other errors as well."""
-    signs = ("overflow", "too large", "allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A constructor, read as a schema.
-
-    Attributes:
-        runtime: parameters that only the builder fills.
-        options: keyword-only parameters: what a spec may say.
-        annotations: types of all parameters, ``Annotated`` kept.
-        slots: which options are themselves components.
-    """
-
-    runtime: dict[str, inspect.Parameter]
-    options: dict[str, inspect.Parameter]
-    annotations: dict[str, Any]
-    slots: dict[str, Slot | SlotList]
-
-
-@functools.cache
-def signature_of(component: Callable[..., Any]) -> Signature:
-    """Read a component's constructor (or a factory function's parameters) as a schema."""
-    function: Any = component.__init__ if inspect.isclass(component) else component
-    parameters = dict(inspect.signature(component).parameters)
-    try:
-        annotations = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise SegkitError(
-            f"{component.__module__}.{component.__qualname__}: cannot read its annotations: {error}"
-        ) from error
-    kinds = inspect.Parameter
-    runtime = {n: p for n, p in parameters.items() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)}
-    options = {n: p for n, p in parameters.items() if p.kind is kinds.KEYWORD_ONLY}
-    slots = {n: s for n in options if (s := find_slot(annotations.get(n))) is not None}
-    return Signature(runtime, options, annotations, slots)
-
-
-def find_slot(annotation: Any) -> Slot | SlotList | None:
-    """The Slot inside an annotation, also under ``Optional``."""
-    for extra in getattr(annotation, "__metadata__", ()):
-        if isinstance(extra, (Slot, SlotList)):
-            return extra
-    for inner in typing.get_args(annotation):
-        if (slot := find_slot(inner)) is not None:
-            return slot
-    return None
-
-
-def unknown_argument(name: str, key: str, schema: Signature, where: str) -> str:
-    """The message for an argument that a component does not take."""
-    if key in schema.runtime:
-        return f"{where}: '{key}' of {name} is worked out when the model is built and cannot be set"
-    if not schema.options:
-        return f"{where}: {name} has no argument '{key}'; it takes none"
-    return f"{where}: {name} has no argument '{key}'{did_you_mean(key, schema.options)}"
+    def _signature_for(self, component: Any, spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> Signature:
+        """The schema where the run-time values are known: a positional parameter that only the spec gives is an option."""
+        if self.runtime is not None:
+            return signature_of(component, self.runtime.union(runtime))
+        positional = signature_of(component).runtime.keys()
+        return signature_of(component, frozenset(positional - (spec.keys() - runtime.keys())))
 
 
 def _same_source(known: Any, obj: Any) -> bool:
     """Whether two objects are the same definition, imported twice (a notebook cell run again, a module reloaded)."""
-    return (known.__module__, known.__qualname__) == (obj.__module__, obj.__qualname__)
+    if isinstance(known, functools.partial) or isinstance(obj, functools.partial):
+        parts = [(p.args, p.keywords) if isinstance(p, functools.partial) else None for p in (known, obj)]
+        if parts[0] != parts[1]:
+            return False
+    return source_of(known) == source_of(obj)
 
 
-META_ARCH_REGISTRY = Registry("META_ARCH", "segkit.modeling.meta_arch")
-BACKBONE_REGISTRY = Registry("BACKBONE", "segkit.modeling.backbones")
-NECK_REGISTRY = Registry("NECK", "segkit.modeling.necks")
-ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR", "segkit.modeling.proposals")
-PROPOSAL_GENERATOR_REGISTRY = Registry("PROPOSAL_GENERATOR", "segkit.modeling.proposals")
-RPN_HEAD_REGISTRY = Registry("RPN_HEAD", "segkit.modeling.proposals")
-ROI_HEADS_REGISTRY = Registry("ROI_HEADS", "segkit.modeling.roi_heads")
-ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD", "segkit.modeling.roi_heads")
-ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD", "segkit.modeling.roi_heads")
-TRANSFORM_REGISTRY = Registry("TRANSFORM", "segkit.data.transforms")
-DATASET_FORMAT_REGISTRY = Registry("DATASET_FORMAT", "segkit.data.formats", key="format")
-SAMPLER_REGISTRY = Registry("SAMPLER", "segkit.data.samplers")
-OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver.optimizers")
-SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver.schedules")
-HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks")
-EVALUATOR_REGISTRY = Registry("EVALUATOR", "segkit.evaluation")
-WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks")
+_FEATURES = ("num_classes", "in_features")
+_EVALUATION = ("classes", "category_ids", "max_detections", "results_dir", "class_agnostic", "predicts_masks")
+
+META_ARCH_REGISTRY = Registry(
+    "META_ARCH",
+    "segkit.modeling.meta_arch",
+    runtime=["num_classes"],
+    makes=["losses", "predict", "detections_per_image"],
+)
+BACKBONE_REGISTRY = Registry("BACKBONE", "segkit.modeling.backbones", runtime=["num_classes"], makes=["out_features"])
+NECK_REGISTRY = Registry("NECK", "segkit.modeling.necks", runtime=_FEATURES, makes=["out_features"])
+ANCHOR_GENERATOR_REGISTRY = Registry(
+    "ANCHOR_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES, makes=["num_anchors"]
+)
+PROPOSAL_GENERATOR_REGISTRY = Registry(
+    "PROPOSAL_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES, makes=["losses", "scored_proposals"]
+)
+RPN_HEAD_REGISTRY = Registry("RPN_HEAD", "segkit.modeling.proposals", runtime=[*_FEATURES, "num_anchors"])
+ROI_HEADS_REGISTRY = Registry("ROI_HEADS", "segkit.modeling.roi_heads", runtime=_FEATURES, makes=["losses", "predict"])
+ROI_BOX_HEAD_REGISTRY = Registry(
+    "ROI_BOX_HEAD", "segkit.modeling.roi_heads", runtime=_FEATURES, makes=["losses", "decode"]
+)
+ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD", "segkit.modeling.roi_heads", runtime=_FEATURES, makes=["losses"])
+TRANSFORM_REGISTRY = Registry("TRANSFORM", "segkit.data.transforms", runtime=[], makes=["__call__"])
+DATASET_FORMAT_REGISTRY = Registry(
+    "DATASET_FORMAT", "segkit.data.formats", key="format", runtime=[], makes=["load", "classes", "image_ids"]
+)
+SAMPLER_REGISTRY = Registry(
+    "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
+)
+OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver", runtime=["model", "params"], makes=["step", "param_groups"])
+SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver", runtime=[], makes=["factor"])
+HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"])
+EVALUATOR_REGISTRY = Registry(
+    "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
+)
+WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=["open", "write", "close"])
 
 ALL_REGISTRIES = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

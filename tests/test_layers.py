@@ -20,6 +20,7 @@ LAYERS = (
     ("engine",),
     ("benchmark",),
     ("tools",),
+    ("scripts",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 EXEMPT = {"segkit", "segkit.doctor"}  # the table of contents (lazy), and what looks at everything
@@ -66,7 +67,7 @@ def edges(module: str) -> list[tuple[str, int]]:
 
 def layer(module: str) -> str:
     parts = module.split(".")
-    return "tools" if parts[0] == "tools" else parts[1] if len(parts) > 1 else "segkit"
+    return "scripts" if parts[0] == "tools" else parts[1] if len(parts) > 1 else "segkit"
 
 
 @pytest.mark.parametrize("module", sorted(FILES))
@@ -78,8 +79,12 @@ def test_imports_point_to_the_left(module):
     for target, line in edges(module):
         other = layer(target)
         where = f"{FILES[module].relative_to(ROOT)}:{line} imports {target}"
+        if own == "scripts":  # each is one command of the package
+            assert target == f"segkit.{module}", f"{where}: a script runs the tool of its name"
+            continue
         if own == "tools":
             assert other != "tools" or target == module, f"{where}: tools do not know each other"
+            assert other != "scripts", where
             continue
         if target == "segkit":  # for its __version__: the package itself imports nothing
             continue

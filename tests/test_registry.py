@@ -195,7 +195,7 @@ def test_mistakes_are_told_with_their_key_path_once(spec, message):
     assert str(caught.value).count("car") == message.count("car"), "one prefix"
 
 
-def test_other_errors_pass_unchanged_and_missing_run_time_values_are_ours(registry):
+def test_other_errors_pass_unchanged_and_missing_run_time_values_are_told(registry):
     @registry.register
     class Broken:
         def __init__(self) -> None:
@@ -203,7 +203,7 @@ def test_other_errors_pass_unchanged_and_missing_run_time_values_are_ours(regist
 
     with pytest.raises(TypeError, match=r"^a defect$"):
         registry.build({"name": "Broken"})
-    with pytest.raises(AssertionError, match="gave no num_classes"):
+    with pytest.raises(SegkitError, match=r"^car: Car needs 'num_classes', and this builder has none"):
         CAR.build({"name": "Car", "body": {"name": "Body"}})
 
 

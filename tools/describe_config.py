@@ -1,53 +1,9 @@
 #!/usr/bin/env python
-"""What a configuration says, what it could say, and where each value came from.
+"""``python -m segkit.tools.describe_config`` as a script of the checkout: ``python tools/describe_config.py --help``."""
 
-python tools/describe_config.py --config-file segkit://quickstart.yaml [KEY VALUE | KEY=VALUE ...]
-python tools/describe_config.py --help-keys
-python tools/describe_config.py --components            # everything that is registered
-python tools/describe_config.py --components BACKBONE   # or one registry, or one component by its name
-"""
+from segkit.tools.describe_config import main, parse_arguments, run
 
-from __future__ import annotations
-
-import argparse
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
-    parser.add_argument("--yaml", action="store_true", help="the resolved configuration as YAML, not as a table")
-    parser.add_argument("--help-keys", action="store_true", help="every key with its type, default and meaning")
-    parser.add_argument(
-        "--components",
-        nargs="?",
-        const="",
-        metavar="NAME",
-        help="registered components with their arguments, types and defaults; with --config-file also those it imports",
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE | KEY=VALUE", help="overrides, as for train_net.py")
-    options = parser.parse_intermixed_args(arguments)
-    if options.config_file is None and not options.help_keys and options.components is None:
-        parser.error("give --config-file, --help-keys or --components")
-    if options.opts and options.config_file is None:
-        parser.error("overrides need a --config-file to go over")
-    return options
-
-
-def main(options: argparse.Namespace) -> None:
-    from segkit.config.describe import describe_components, describe_keys, describe_values
-    from segkit.config.loader import load_config
-
-    cfg = load_config(options.config_file, options.opts) if options.config_file is not None else None
-    if options.help_keys:
-        print(describe_keys())
-    if options.components is not None:
-        print(describe_components(options.components or None))
-    if cfg is not None and not options.help_keys and options.components is None:
-        print(cfg.to_yaml() if options.yaml else describe_values(cfg))
-
+__all__ = ["main", "parse_arguments", "run"]
 
 if __name__ == "__main__":
-    options = parse_arguments()  # before any import of segkit: --help and typing mistakes answer at once
-    from segkit.utils.cli import run_cli
-
-    run_cli(lambda: main(options))
+    run()

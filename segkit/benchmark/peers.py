@@ -116,7 +116,10 @@ def make_backbone(model: Any, spec: Mapping[str, Any], neck: Mapping[str, Any]) 
     if spec["name"] not in CLASSIFIERS:
         raise NoPeer(f"it has no {spec['name']}")
     norm = spec.get("norm", "bn")
-    if neck.get("norm") not in NORMS or norm not in NORMS or (norm != "bn" and spec["name"] == "EfficientNetV2"):
+    norms = [norm, neck.get("norm")]
+    if not all(isinstance(n, str | None) and n in NORMS for n in norms) or (
+        norm != "bn" and spec["name"] == "EfficientNetV2"
+    ):
         raise NoPeer(f"its {spec['name']}-FPN cannot have the norms {norm} and {neck.get('norm')}")
     if model.neck.top_block != "maxpool":
         raise NoPeer(f"its Mask R-CNN has no top_block {model.neck.top_block}")

@@ -16,8 +16,10 @@ from segkit.config.spec import Spec, to_plain
 from segkit.config.specs import section_fields, section_of
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.config.yaml_reader import write_yaml
-from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot, signature_of
+from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
+from segkit.utils.dotted import class_at
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.signature import source_of
 
 WIDTH = 70
 
@@ -47,7 +49,10 @@ def describe_components(which: str | None = None) -> str:
     word = which.upper().removesuffix("_REGISTRY")
     if word in by_name:
         return _registry_text(by_name[word])
-    holders = [registry for registry in ALL_REGISTRIES if which in registry]
+    holders = [registry for registry in ALL_REGISTRIES if which in registry or registry.takes_path(which)]
+    if not holders and "." in which:
+        class_at(which, object, "component")  # says what is near
+        raise SegkitError(f"'{which}' is no component of any registry", value=which)
     if not holders:
         names = [*by_name, *(name for registry in ALL_REGISTRIES for name in registry.names())]
         raise SegkitError(f"no registry or component is called '{which}'{did_you_mean(which, names)}", value=which)
@@ -121,12 +126,13 @@ def _registry_text(registry: Registry) -> str:
 
 def _component_text(registry: Registry, name: str) -> str:
     component = registry.get(name)
-    schema = signature_of(component)
-    lines = [f"{{{registry.key}: {name}}}  {component.__module__}.{component.__qualname__}"]
+    schema = registry.signature(name)
+    lines = [f"{{{registry.key}: {name}}}  {source_of(component)}"]
     doc = inspect.getdoc(component) if component.__doc__ else None
     lines += [f"  {doc.splitlines()[0]}"] if doc else []
     rows = [[key, _type(schema.annotations.get(key, Any)), _argument_default(parameter)]
             for key, parameter in schema.options.items()]  # fmt: skip
+    rows += [["**kwargs", "anything", "handed on"]] if schema.extra_options else []
     table = _table(rows, ["argument", "type", "default"]) if rows else "(takes no arguments)"
     return "\n".join([*lines, *(f"  {line}" for line in table.splitlines())])
 

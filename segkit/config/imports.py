@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 from segkit.config.nodes import where
 from segkit.utils.errors import SegkitError
+
+# sys.path is one for all threads: a folder of one import must not be seen by another's.
+_one_at_a_time = threading.RLock()
 
 
 def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:
@@ -26,6 +30,11 @@ def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) 
     Raises:
         SegkitError: not found, or failed while being imported, or another module of that name is imported already.
     """
+    with _one_at_a_time:
+        return _import_modules(modules, folders)
+
+
+def _import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:
     used: list[Path] = []
     for index, (name, origin) in enumerate(modules):
         at = where(f"imports.{index}", origin)

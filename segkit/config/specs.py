@@ -13,7 +13,7 @@ from segkit.config.nodes import DEFAULT, Node, join, where
 from segkit.config.spec import Spec, is_plain, to_plain
 from segkit.config.suggestions import known_keys, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
-from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, signature_of, unknown_argument
+from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, unknown_argument
 from segkit.utils.errors import SegkitError
 
 Section = TypeVar("Section")
@@ -118,25 +118,32 @@ class Resolver:
             )
         name, name_path = name_node.value, join(path, registry.key)
         try:
-            component = registry.get(name)
+            schema = registry.signature(name)
         except SegkitError as error:
             raise SegkitError(
                 f"{where(name_path, name_node.origin)}: {error}", key=name_path, value=name, choices=error.choices
             ) from None
         self.origins[name_path] = name_node.origin
-        return Spec({registry.key: name, **self._arguments(name, signature_of(component), registry, node, path)})
+        return Spec({registry.key: name, **self._arguments(name, schema, registry, node, path)})
 
     def _arguments(self, name: str, schema: Signature, registry: Registry, node: Node, path: str) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
         for key, child in node.items():
-            if key != registry.key and key not in schema.options:
+            if key == registry.key or key in schema.options:
+                continue
+            if not schema.extra_options or key in schema.runtime:
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
-        arguments = {}
+            arguments[str(key)] = self.value(Any, child, join(path, key))  # for **kwargs
         for key, parameter in schema.options.items():
+            if key == registry.key:
+                continue  # it names the component
             here, child = join(path, key), node.value.get(key)
             annotation = schema.annotations.get(key, Any)
             has_default = parameter.default is not inspect.Parameter.empty
+            if child is None and (key in schema.inherited or key in schema.undecided):
+                continue
             if child is None and not has_default:
                 raise SegkitError(f"{where(path, node.origin)}: {name} needs the argument '{key}'", key=here)
             if isinstance(slot := schema.slots.get(key), Slot) and isinstance(parameter.default, Mapping):
@@ -149,9 +156,18 @@ class Resolver:
                 arguments[key] = self.value(annotation, child, here)
             elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
                 default = Node.of(to_plain(parameter.default), DEFAULT)
-                arguments[key] = None if default.value is None else self.value(annotation, default, here)
+                arguments[key] = self._default(annotation, default, here)
                 self.origins.setdefault(here, DEFAULT)
         return arguments
+
+    def _default(self, annotation: Any, default: Node, path: str) -> Any:
+        """A parameter's default, as it is where its own annotation would refuse it."""
+        try:
+            return None if default.value is None else self.value(annotation, default, path)
+        except SegkitError:
+            if find_slot(annotation) is not None:
+                raise
+            return default.plain()
 
     def _components(self, registry: Registry, node: Node, path: str) -> tuple[Spec, ...]:
         if not isinstance(node.value, list):

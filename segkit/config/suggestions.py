@@ -7,7 +7,7 @@ from typing import Any
 
 from segkit.config.detectron2_names import DETECTRON2_NAMES
 from segkit.config.nodes import Node, join
-from segkit.registry import Slot, find_slot, signature_of
+from segkit.registry import Slot, find_slot
 from segkit.utils.errors import SegkitError, did_you_mean, nearest
 
 
@@ -71,9 +71,7 @@ def _component_keys(annotation: Any, node: Node | None, path: str) -> Iterator[s
     yield join(path, slot.registry.key)
     name = _child(node, slot.registry.key)
     try:
-        schema = (
-            signature_of(slot.registry.get(name.value)) if name is not None and isinstance(name.value, str) else None
-        )
+        schema = slot.registry.signature(name.value) if name is not None and isinstance(name.value, str) else None
     except SegkitError:  # that the component is unknown too is a later message
         return
     for key in schema.options if schema is not None else ():

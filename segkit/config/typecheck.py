@@ -7,7 +7,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union
 
@@ -39,6 +39,19 @@ class Bounds:
         low = f"{'above' if self.open_low else 'at least'} {self.low:g}" if self.low > -math.inf else ""
         high = f"{'below' if self.open_high else 'at most'} {self.high:g}" if self.high < math.inf else ""
         return " and ".join(filter(None, (low, high)))
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A value that a function accepts: ``Annotated[str, Checked(check, "the name of a norm")]``.
+
+    Attributes:
+        check: raises SegkitError or another ValueError for a value that is not right.
+        text: the type in words.
+    """
+
+    check: Callable[[Any], None]
+    text: str
 
 
 class Mismatch(Exception):
@@ -79,7 +92,12 @@ def convert(value: Any, annotation: Any) -> Any:
     if annotation is Any or annotation is inspect.Parameter.empty or isinstance(annotation, TypeVar):
         return value
     if origin is Annotated:
-        return _within(convert(value, arguments[0]), annotation.__metadata__)
+        checked = any(isinstance(extra, Checked) for extra in annotation.__metadata__)
+        try:
+            converted = convert(value, arguments[0])
+        except Mismatch as error:
+            raise (Mismatch(_expected(annotation, value), value) if checked and not error.deep else error) from None
+        return _within(converted, annotation.__metadata__)
     if origin in UNIONS:
         return _union(value, annotation, arguments)
     if origin is Literal:
@@ -126,6 +144,8 @@ def type_text(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty:
         return NAMES[Any]
     if origin is Annotated:
+        if checked := next((extra for extra in annotation.__metadata__ if isinstance(extra, Checked)), None):
+            return checked.text
         limits = [str(extra) for extra in annotation.__metadata__ if isinstance(extra, Bounds)]
         text, null, _ = type_text(arguments[0]).partition(" or null")
         return " ".join([text, *limits]) + null
@@ -167,6 +187,11 @@ def _within(value: Any, extras: tuple[Any, ...]) -> Any:
     for extra in extras:
         if isinstance(extra, Bounds) and isinstance(value, (int, float)) and not extra.holds(value):
             raise Mismatch(f"must be {extra}, given {show(value)}", value, deep=True)
+        if isinstance(extra, Checked):
+            try:
+                extra.check(value)
+            except ValueError as error:
+                raise Mismatch(str(error), value, deep=True, choices=getattr(error, "choices", ())) from None
     return value
 
 

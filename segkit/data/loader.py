@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
+import pickle
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from segkit.data.samplers import Sampler
 from segkit.data.transforms.base import Transform
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
+from segkit.utils.logging import logging_arguments, setup_worker_logging
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +45,22 @@ class Loader:
         self._loader = loader
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+        for batch in self._iterator():
             yield raise_failure(batch)
+
+    def _iterator(self) -> Iterator[Any]:
+        """The DataLoader's iterator; SegkitError where what it loads cannot be sent to spawned workers."""
+        try:
+            return iter(self._loader)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            if "pickle" not in str(error) and "local object" not in str(error):  # the words differ by version of Python
+                raise
+            raise SegkitError(
+                f"{_unpicklable(self._loader.dataset)} cannot be sent to a worker process, which is started by "
+                f"'{multiprocessing.get_start_method()}' here: {error}. Use functions and classes of a module's top level in "
+                "place of lambdas and local ones, or set data.num_workers=0",
+                key="data.num_workers",
+            ) from error
 
 
 class TrainLoader(Loader):
@@ -179,14 +197,26 @@ def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:
     return {
         "num_workers": num_workers,
         "collate_fn": collate,
-        "worker_init_fn": init_worker,
+        "worker_init_fn": partial(init_worker, logging_arguments=logging_arguments()),
         "pin_memory": pin_memory,
         # DataLoader draws a seed for its workers, which nothing here uses: not from the global generator.
         "generator": torch.Generator(),
     }
 
 
-def init_worker(worker_id: int) -> None:
+def _unpicklable(items: Any) -> str:
+    """Which part of a loader's items cannot be pickled, in words."""
+    parts = {"the data set": items.dataset}
+    parts |= {f"the transform {type(t).__name__}": t for t in items.transforms.transforms}
+    for title, part in parts.items():
+        try:
+            pickle.dumps(part)
+        except Exception:
+            return title
+    return "something of the loader"
+
+
+def init_worker(worker_id: int, logging_arguments: dict[str, Any] | None = None) -> None:
     """Set up a worker process: one thread, as there are several processes; no memory of its own for what it shares;
     what asks the run to end is for the main process to handle.
 
@@ -196,6 +226,7 @@ def init_worker(worker_id: int) -> None:
     A cluster's SIGTERM goes to all processes of a run, and batches are still wanted for the step that is being
     finished. So the first is ignored; the next ends the worker, as DataLoader does with one that hangs.
     """
+    setup_worker_logging(logging_arguments)
     gc.freeze()
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -21,12 +21,12 @@ def launch(
     machine_rank: int = 0,
     master_address: str | None = None,
 ) -> int:
-    """Runs a Python script in ``num_gpus`` processes on this machine, as ``torchrun`` does, and waits for them.
+    """Runs a Python program in ``num_gpus`` processes on this machine, as ``torchrun`` does, and waits for them.
 
     When one fails, the others get SIGTERM, and SIGKILL half a minute later. SIGTERM and SIGINT are handed on to all.
 
     Args:
-        command: the script and its arguments.
+        command: a script, or ``-m`` and a module, and its arguments.
         num_gpus: processes on each machine.
         num_machines: on each of which this is called, with the same ``master_address``.
         machine_rank: the number of this machine, from 0.

@@ -12,7 +12,7 @@ _STARTING = (("--weights", True), ("--restart", False))
 
 
 def resume_command(
-    script: str,
+    program: str | Sequence[str],
     arguments: Sequence[str],
     *,
     several: bool = False,
@@ -21,7 +21,7 @@ def resume_command(
     """The command, for a shell, that goes on with the run which this process trains, started as this one was.
 
     Args:
-        script: the tool's file.
+        program: the tool's file, or what :func:`program_words` says.
         arguments: the tool's, as they were given.
         several: whether they start several processes by themselves (``--num-gpus``).
         environment: in which torchrun leaves what it was started with.
@@ -38,7 +38,17 @@ def resume_command(
             note = "\n  (on each machine, with its own --node-rank)"
     elif (processes := environment.get("WORLD_SIZE", "1")) != "1":
         note = f"\n  (in {processes} processes, by the launcher that started them)"
-    return shlex.join([*starter, script, *_going_on(arguments)]) + note
+    words = [program] if isinstance(program, str) else program
+    return shlex.join([*starter, *words, *_going_on(arguments)]) + note
+
+
+def program_words() -> list[str]:
+    """What Python and torchrun are given to run this program: its file, or ``-m`` and its module."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    # A debugger, profiler or test runner is a module too, which has put the program's own file into argv.
+    if spec is None or spec.origin is None or os.path.realpath(spec.origin) != os.path.realpath(sys.argv[0]):
+        return [sys.argv[0]]
+    return ["-m", spec.name.removesuffix(".__main__")]
 
 
 def _python() -> str:

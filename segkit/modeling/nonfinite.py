@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -65,9 +66,10 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
         a clause with the layer's path, or None where all outputs were finite.
     """
     names = {module: name for name, module in model.named_modules()}
+    own_thread = threading.get_ident()
 
     def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if all_finite(output):
+        if threading.get_ident() != own_thread or all_finite(output):  # other threads may be predicting with the model
             return
         title = f"{names[module] or 'the model'} ({type(module).__name__})"
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]

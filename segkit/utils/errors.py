@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Iterable
+from typing import Any
 
 
 class SegkitError(ValueError):
@@ -26,6 +27,16 @@ class SegkitError(ValueError):
         self.value = value
         self.choices = tuple(choices)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Not by the constructor, whose arguments a subclass may have changed.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, Any]) -> SegkitError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class PeerLost(SegkitError):
     """Another process of a run of several has ended, and says why."""
@@ -40,6 +51,10 @@ class RunInterrupted(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[RunInterrupted], tuple[int]]:
+        return type(self), (self.number,)
 
 
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from termcolor import colored
 
@@ -15,6 +16,9 @@ from segkit.utils.errors import SegkitError
 logger = logging.getLogger(__name__)
 _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 _CHATTY = ("matplotlib", "PIL", "fontTools", "fvcore", "iopath", "tensorboard")
+
+
+_arguments: dict[str, Any] | None = None
 
 
 class LineFormatter(logging.Formatter):
@@ -60,6 +64,8 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
 
     Of several processes those after the first one show warnings only, with their number, and write no file.
     """
+    global _arguments
+    _arguments = {"output_dir": str(output_dir) if output_dir is not None else None, "process": process}
     root = logging.getLogger()
     for handler in [h for h in root.handlers if getattr(h, "segkit", False)]:
         root.removeHandler(handler)
@@ -85,6 +91,21 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
     logging.captureWarnings(True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def logging_arguments() -> dict[str, Any] | None:
+    """What :func:`setup_logging` was last called with in this process; None where none of its handlers is left."""
+    return _arguments if any(getattr(handler, "segkit", False) for handler in logging.getLogger().handlers) else None
+
+
+def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
+    """Sets up a worker process as the main one, unless it has its handlers already, as a forked one has.
+
+    Args:
+        arguments: the main process' :func:`logging_arguments`.
+    """
+    if arguments is not None and logging_arguments() is None:
+        setup_logging(**arguments)
 
 
 @contextmanager

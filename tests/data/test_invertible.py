@@ -438,7 +438,7 @@ def test_the_wrapper_of_colour_transforms_takes_no_geometric_ones(dataset):
         with pytest.raises(SegkitError, match="moves the image's pixels and not the objects"):
             Photometric(inner, 1.0)
     smaller = Photometric(lambda image: image[:, :-1], 1.0)
-    with pytest.raises(SegkitError, match=r"makes an image of shape \[3, 59, 80\] of one of \[3, 60, 80\]"):
+    with pytest.raises(SegkitError, match=r"makes an image \[3, 59, 80\] of torch.uint8 of one \[3, 60, 80\]"):
         smaller(dataset.load(0), seeded())
 
 

@@ -1,11 +1,14 @@
 """The command that is printed where a run ends before its time: it can be pasted."""
 
+import importlib.machinery
 import subprocess
 import sys
+import types
 
 import pytest
 
-from segkit.engine.resume_command import resume_command
+from segkit.engine import resume_command as module
+from segkit.engine.resume_command import program_words, resume_command
 
 
 def command(*arguments, several=False, **environment):
@@ -39,6 +42,33 @@ def test_it_is_started_as_it_was():
     assert command(*several, several=True, **TWO) == expected
     by_hand = command("a=1", WORLD_SIZE="3")
     assert by_hand == f"{python} train.py a=1 --resume\n  (in 3 processes, by the launcher that started them)"
+
+
+def test_a_module_is_started_as_a_module():
+    python, words = sys.orig_argv[0], ["-m", "segkit.tools.train_net"]
+    assert resume_command(words, ["a=1"], environment={}) == f"{python} -m segkit.tools.train_net a=1 --resume"
+    by_torchrun = "torchrun --standalone --nproc-per-node 2 -m segkit.tools.train_net a=1 --resume"
+    assert resume_command(words, ["a=1"], environment=ONE) == by_torchrun
+    several = resume_command(words, ["--num-gpus", "2"], several=True, environment=ONE)
+    assert several == f"{python} -m segkit.tools.train_net --num-gpus 2 --resume"
+
+
+@pytest.mark.parametrize(
+    ("name", "origin", "first", "expected"),
+    [
+        ("segkit.tools.train_net", "segkit/tools/train_net.py", "segkit/tools/train_net.py", ["-m", "segkit.tools.train_net"]),
+        ("my.tool.__main__", "my/tool/__main__.py", "my/tool/__main__.py", ["-m", "my.tool"]),
+        ("pdb", "lib/pdb.py", "tools/train_net.py", ["tools/train_net.py"]),  # python -m pdb tools/train_net.py
+        ("frozen", None, "tools/train_net.py", ["tools/train_net.py"]),
+        (None, None, "tools/train_net.py", ["tools/train_net.py"]),  # python tools/train_net.py
+    ],
+)  # fmt: skip
+def test_the_words_that_started_the_program(monkeypatch, name, origin, first, expected):
+    main = types.ModuleType("__main__")
+    main.__spec__ = None if name is None else importlib.machinery.ModuleSpec(name, None, origin=origin)
+    monkeypatch.setattr(module.sys, "modules", {"__main__": main})
+    monkeypatch.setattr(module.sys, "argv", [first, "--resume"])
+    assert program_words() == expected
 
 
 SCRIPT = """

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segkit.data.formats.base import Dataset
-from segkit.registry import DATASET_FORMAT_REGISTRY, signature_of
+from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 
 
@@ -30,7 +30,7 @@ def build_dataset(
     arguments = dict(spec)
     kind = arguments.get("format")
     is_known = isinstance(kind, str) and kind in DATASET_FORMAT_REGISTRY
-    known = signature_of(DATASET_FORMAT_REGISTRY.get(str(kind))).options if is_known else {}
+    known = DATASET_FORMAT_REGISTRY.signature(str(kind)).options if is_known else {}
     # The spec's own values win; where they contradict, the check below tells.
     for key, value in (("classes", classes), ("category_ids", category_ids)):
         if value is not None and key in known and arguments.get(key) is None:

@@ -100,9 +100,12 @@ class LabelMap(Dataset):
     def label_counts(self, index: int) -> dict[int, int]:
         if self.classes and self._counts[index, 0] == UNKNOWN:
             folder = self.folders[index]
-            self._counts[index] = 0
+            counts = np.zeros(len(self.classes), np.int32)
             for k, name in folder.class_files.items():
-                self._counts[index, self._label_of[k]] = count_objects(folder.folder / name)
+                counts[self._label_of[k]] = count_objects(folder.folder / name)
+            # The first one last: where it is known, another thread takes all for known.
+            self._counts[index, 1:] = counts[1:]
+            self._counts[index, 0] = counts[0]
         return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
 
     def unmasked_counts(self) -> np.ndarray:

@@ -20,6 +20,7 @@ from segkit.data.transforms.photometric import (
     RandomInvert,
 )
 from segkit.data.transforms.resizing import RandomScale, Resize, ResizeShortestEdge
+from segkit.data.transforms.torchvision_transforms import TorchvisionTransform, adapt_transform
 
 __all__ = [
     "ColorJitter",
@@ -48,6 +49,8 @@ __all__ = [
     "RandomVerticalFlip",
     "Resize",
     "ResizeShortestEdge",
+    "TorchvisionTransform",
     "Transform",
+    "adapt_transform",
     "build_transforms",
 ]

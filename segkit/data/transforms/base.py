@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -115,7 +116,26 @@ class Compose(Transform):
 
 def build_transforms(specs: Sequence[Mapping[str, Any]], *, path: str = "data.transforms") -> Compose:
     """Build a list of specs as ``{name: RandomHorizontalFlip, p: 0.5}``; ``path`` is its place in the configuration."""
-    return Compose([TRANSFORM_REGISTRY.build(spec, path=f"{path}[{i}]") for i, spec in enumerate(specs)])
+    transforms = [TRANSFORM_REGISTRY.build(spec, path=f"{path}[{i}]") for i, spec in enumerate(specs)]
+    for i, (transform, spec) in enumerate(zip(transforms, specs, strict=True)):
+        if not isinstance(transform, Transform) and not _takes_sample(transform):
+            raise SegkitError(
+                f"{path}[{i}]: {spec['name']} makes a {type(transform).__name__}, which is called with other arguments than a "
+                "sample and a generator; derive from segkit.data.transforms.Transform, or take one of "
+                "torchvision.transforms.v2",
+                key=path,
+            )
+    return Compose(transforms)
+
+
+def _takes_sample(transform: Any) -> bool:
+    """Whether something is called as a Transform is."""
+    called = getattr(transform, "forward", transform)
+    try:
+        inspect.signature(called).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:

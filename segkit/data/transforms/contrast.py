@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -32,7 +34,7 @@ class PercentileContrast(Photometric):
             raise ValueError(f"expected percentiles 0 <= low < high <= 100; got {low} and {high}")
         if not 0 < min_range <= 1:
             raise ValueError(f"min_range: expected above 0, to 1; got {min_range}")
-        super().__init__(lambda image: stretch(image, low, high, min_range), p)
+        super().__init__(partial(stretch, low=low, high=high, min_range=min_range), p)
         self.low = low
         self.high = high
         self.min_range = min_range
@@ -55,7 +57,7 @@ class DarkBackground(Photometric):
     def __init__(self, *, threshold: float = 0.5) -> None:
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected 0 to 1; got {threshold}")
-        super().__init__(lambda image: 255 - image if percentiles(image, 50)[0] > threshold * 255 else image, p=1.0)
+        super().__init__(partial(darken, threshold=threshold), p=1.0)
         self.threshold = threshold
 
     def __repr__(self) -> str:
@@ -68,6 +70,11 @@ def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> t
     width = max(float(white - black), min_range * 255)
     table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)
     return torch.from_numpy(table[image.numpy()])
+
+
+def darken(image: torch.Tensor, threshold: float) -> torch.Tensor:
+    """The negative of a uint8 image [C, H, W] whose median is above ``threshold``, where white is 1."""
+    return 255 - image if percentiles(image, 50)[0] > threshold * 255 else image
 
 
 def percentiles(image: torch.Tensor, *shares: float) -> list[int]:

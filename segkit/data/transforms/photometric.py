@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,28 @@ from segkit.data.transforms.base import Transform, check_probability, uniform
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
+
+
+class _Lock:
+    """A lock for threads, new in each process: a forked one would keep the lock of a thread that it does not have."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+# Torch's global generator is one for all threads: two that lend it a seed would draw each other's numbers.
+global_random = _Lock()
 
 
 class Photometric(Transform):
@@ -39,14 +63,10 @@ class Photometric(Transform):
             return sample
         # v2 draws from torch's global CPU generator: lend it a seed, then put it back. torch.manual_seed would also
         # reset CUDA's generators, which fork_rng without devices does not put back.
-        with torch.random.fork_rng(devices=[]):
+        with global_random, torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
-            image = self._inner(sample.image)
-        if image.shape != sample.image.shape:
-            raise SegkitError(
-                f"{type(self).__name__} makes an image of shape {list(image.shape)} of one of {list(sample.image.shape)}: it "
-                "moves the image's pixels and not the objects; use the functions of segkit.data.transforms.geometry"
-            )
+            image = self.change(sample.image)
+        self.check(sample.image, image)
         return dataclasses.replace(sample, image=image)
 
     def test_warning(self) -> str:
@@ -55,6 +75,19 @@ class Photometric(Transform):
             if 0 < self.p < 1
             else ""
         )
+
+    def change(self, image: torch.Tensor) -> torch.Tensor:
+        """The changed image, uint8 [C, H, W]; all randomness is torch's global one, which is seeded for it."""
+        return self._inner(image)
+
+    def check(self, image: torch.Tensor, changed: torch.Tensor) -> None:
+        """SegkitError where shape or type of the image are not what they were."""
+        if changed.shape != image.shape or changed.dtype != image.dtype:
+            raise SegkitError(
+                f"{type(self).__name__} makes an image {list(changed.shape)} of {changed.dtype} of one "
+                f"{list(image.shape)} of {image.dtype}: a photometric transform keeps shape and type; what moves pixels "
+                "moves the objects too, by the functions of segkit.data.transforms.geometry"
+            )
 
     def __repr__(self) -> str:
         return f"{self._inner!r} with p={self.p}"

@@ -47,12 +47,11 @@ class Profiler(Hook):
     ) -> None:
         if wait < 0 or warmup < 0 or active < 1 or rows < 1:
             raise ValueError("wait and warmup must be 0 or more, active and rows 1 or more")
-        self.schedule = torch.profiler.schedule(wait=wait, warmup=warmup, active=active, repeat=1)
+        self.wait, self.warmup, self.active = wait, warmup, active
         self.shapes = shapes
         self.memory = memory
         self.rows = rows
         self._profile: torch.profiler.profile | None = None
-        self._steps_before = wait + warmup
         self._written = False
 
     def before_train(self, trainer: Trainer) -> None:
@@ -63,7 +62,7 @@ class Profiler(Hook):
             activities.append(torch.profiler.ProfilerActivity.CUDA)
         self._profile = torch.profiler.profile(
             activities=activities,
-            schedule=self.schedule,
+            schedule=torch.profiler.schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=1),
             on_trace_ready=lambda profile: self._write(trainer, profile),
             record_shapes=self.shapes,
             profile_memory=self.memory,
@@ -82,7 +81,7 @@ class Profiler(Hook):
         if not self._written:
             logger.warning(
                 "Profiler: nothing was recorded, for the run ended within the %d steps of its wait and warmup",
-                self._steps_before,
+                self.wait + self.warmup,
             )
 
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from segkit.modeling.backbones.base import Backbone
+from segkit.modeling.layers.activation import ActivationName, make_activation
 from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -22,7 +22,8 @@ class TinyNet(Backbone):
     Args:
         width: channels of ``stage1``; the following stages have 2, 4 and 6 times as many. A multiple of 8 is fastest.
         depths: residual blocks of the four stages.
-        norm: what follows each convolution.
+        norm: what follows each convolution: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see :func:`make_norm`.
+        activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
         trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
         freeze: shell patterns of parameter names to freeze besides.
         out_stages: the stages to publish; None: all.
@@ -38,6 +39,7 @@ class TinyNet(Backbone):
         width: int = 32,
         depths: Sequence[int] = (1, 1, 1, 1),
         norm: NormName = "bn",
+        activation: ActivationName = "relu",
         trainable_stages: int | None = None,
         freeze: Sequence[str] = (),
         out_stages: Sequence[str] | None = None,
@@ -55,12 +57,12 @@ class TinyNet(Backbone):
         self.stem = nn.Sequential(
             nn.Conv2d(3, width // 2, 3, stride=2, padding=1, bias=False),
             make_norm(norm, width // 2),
-            nn.ReLU(inplace=True),
+            make_activation(activation, inplace=True),
         )
         before = [width // 2, *channels]
         for i, depth in enumerate(depths):
-            blocks = [ResidualBlock(before[i], channels[i], 2, norm)]
-            blocks += [ResidualBlock(channels[i], channels[i], 1, norm) for _ in range(depth - 1)]
+            blocks = [ResidualBlock(before[i], channels[i], 2, norm, activation)]
+            blocks += [ResidualBlock(channels[i], channels[i], 1, norm, activation) for _ in range(depth - 1)]
             self.add_module(f"stage{i + 1}", nn.Sequential(*blocks))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -78,18 +80,22 @@ class TinyNet(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """``relu(x + conv(relu(conv(x))))``, each convolution followed by its norm; where the shape changes, the shortcut is a
-    mean of 2x2 pixels and a 1x1 convolution (He et al., "Bag of tricks", 2018, ResNet-D).
+    """``relu(x + conv(relu(conv(x))))``, with any activation. Each convolution is followed by its norm. Where the shape
+    changes, the shortcut is a mean of 2x2 pixels and a 1x1 convolution (He et al., "Bag of tricks", 2018, ResNet-D).
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
         stride: of the first convolution and of the shortcut.
-        norm: name of the norms.
+        norm: what :func:`make_norm` takes.
+        activation: what :func:`make_activation` takes.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, norm: NormName, activation: ActivationName = "relu"
+    ) -> None:
         super().__init__()
+        self.activation = make_activation(activation, inplace=True)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False)
         self.norm1 = make_norm(norm, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
@@ -105,6 +111,6 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        out = self.activation(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out)) + self.shortcut(x)
-        return F.relu(out, inplace=True)
+        return self.activation(out)

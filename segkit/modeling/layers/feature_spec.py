@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from segkit.utils.errors import SegkitError
 
 
 @dataclass(frozen=True)
@@ -16,3 +22,77 @@ class FeatureSpec:
 
     channels: int
     stride: int
+
+
+EXPECTED = "expected a dictionary such as {'stage1': FeatureSpec(channels=32, stride=4)}"
+
+
+def check_out_features(module: Any) -> None:
+    """SegkitError unless ``module.out_features`` says of each map its channels and stride."""
+    check_features(module.out_features, f"{type(module).__name__}.out_features")
+
+
+def check_features(found: Any, where: str) -> None:
+    """SegkitError unless ``found`` says of each map its channels and stride.
+
+    Any object with whole numbers above 0 as ``channels`` and ``stride`` will do, as Detectron2's ShapeSpec.
+
+    Args:
+        found: by the maps' names.
+        where: what it is, for the message.
+    """
+    if not isinstance(found, Mapping):
+        raise SegkitError(f"{where} is a {type(found).__name__}; {EXPECTED}", key="out_features", value=found)
+    if not found:
+        raise SegkitError(f"{where} is empty; {EXPECTED}", key="out_features", value=found)
+    for name, spec in found.items():
+        if not isinstance(name, str):
+            raise SegkitError(
+                f"{where} has the key {name!r}; keys are the maps' names, as 'stage1'", key="out_features"
+            )
+        for attribute in ("channels", "stride"):
+            value = getattr(spec, attribute, None)
+            if type(value) is not int or value < 1:
+                given = f"{spec!r}" if value is None else f"{attribute}={value!r}"
+                raise SegkitError(
+                    f"{where}['{name}'] is given as {given}; expected FeatureSpec(channels=..., stride=...) with whole numbers "
+                    "from 1 on (from segkit.modeling.layers.feature_spec import FeatureSpec)",
+                    key="out_features",
+                    value=value,
+                )
+
+
+def check_maps(module: nn.Module, maps: Any, size: tuple[int, int]) -> None:
+    """SegkitError unless the maps are what ``module.out_features`` says.
+
+    Args:
+        module: a backbone or neck.
+        maps: what its ``forward`` returned: by name, [B, channels, about H / stride, about W / stride].
+        size: (H, W) of the images.
+    """
+    published: Mapping[str, FeatureSpec] = getattr(module, "out_features", {})
+    title = type(module).__name__
+    if not isinstance(maps, Mapping):
+        raise SegkitError(
+            f"{title}.forward returns a {type(maps).__name__}; expected a dictionary of the maps {list(published)}"
+        )
+    for name, spec in published.items():
+        if name not in maps:
+            raise SegkitError(f"{title}.forward returns the maps {list(maps)}; out_features names '{name}' besides")
+        found = maps[name]
+        if not isinstance(found, Tensor) or found.dim() != 4:
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise SegkitError(f"{title}.forward returns {shape} as '{name}'; expected a tensor [B, C, H, W]")
+        if found.shape[1] != spec.channels:
+            raise SegkitError(
+                f"{title}: the map '{name}' has {found.shape[1]} channels, and out_features says channels={spec.channels}"
+            )
+        for side, image_side in zip(found.shape[-2:], size, strict=True):
+            # Rounding, up or down, is less than a pixel; convolutions without padding lose a few more.
+            expected = image_side / spec.stride
+            if abs(side - expected) >= 1 + 0.1 * expected:
+                raise SegkitError(
+                    f"{title}: the map '{name}' of an image of {size[0]} x {size[1]} pixels is {found.shape[2]} x "
+                    f"{found.shape[3]}, a stride of about {image_side / max(1, side):.3g}; out_features says "
+                    f"stride={spec.stride}"
+                )

@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
+import torch
 from torch import Tensor, nn
 
+from segkit.config.typecheck import Checked
 from segkit.modeling.layers.frozen_bn import FrozenBatchNorm2d
+from segkit.modeling.layers.torch_layers import check_arguments_of, layer_class, make_layer, split_spec
 from segkit.utils import distributed
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
+from segkit.utils.signature import signature_of
 
-NormName = Literal["bn", "frozen_bn", "sync_bn", "gn"]
 NORMS = ("bn", "frozen_bn", "sync_bn", "gn")
+HOMES = (
+    "torch.nn.modules.batchnorm",
+    "torch.nn.modules.instancenorm",
+    "torch.nn.modules.normalization",
+    "torchvision.ops.misc",
+    "torchvision.models.convnext",
+)
+CHANNELS = ("num_features", "num_channels", "normalized_shape")  # what torch's norms call them
+
+
+def check_norm(norm: Any) -> None:
+    """SegkitError unless ``norm`` is a name of NORMS, or the path of a norm's class, maybe with its arguments."""
+    name, arguments = split_spec(norm, "norm")
+    if name in NORMS:
+        if arguments:
+            raise SegkitError(f"'{name}' takes no arguments; for those name torch's class, as torch.nn.GroupNorm")
+        return
+    cls = layer_class(name, "norm", NORMS, HOMES)
+    check_arguments_of(cls, name, arguments, CHANNELS)
+
+
+NormName = Annotated[
+    str | Mapping[str, Any],
+    Checked(
+        check_norm, "'bn' or 'frozen_bn' or 'sync_bn' or 'gn' or a class {name: torch.nn.GroupNorm, num_groups: 8}"
+    ),
+]
 
 
 class SyncBatchNorm2d(nn.SyncBatchNorm):
@@ -33,15 +64,22 @@ class SyncBatchNorm2d(nn.SyncBatchNorm):
         return nn.BatchNorm2d.forward(self, x)
 
 
-def make_norm(name: str, channels: int, eps: float = 1e-5, momentum: float | None = 0.1) -> nn.Module:
+def make_norm(
+    norm: str | Mapping[str, Any], channels: int, eps: float = 1e-5, momentum: float | None = 0.1
+) -> nn.Module:
     """A normalisation layer over ``channels``.
 
     Args:
-        name: ``bn``; ``frozen_bn``; ``sync_bn``; ``gn`` (32 groups, or as many of them as divide the channels).
+        norm: ``bn``; ``frozen_bn``; ``sync_bn``; ``gn`` (32 groups, or as many of them as divide the channels); the dotted
+            path of a norm's class, as ``torch.nn.InstanceNorm2d``; or ``{name: torch.nn.GroupNorm, num_groups: 8}``.
         channels: number of channels.
-        eps: added to the variance.
-        momentum: weight of a batch in the running statistics, where there are any.
+        eps: added to the variance; an argument in ``norm`` goes before it.
+        momentum: weight of a batch in the running statistics, where there are any; likewise.
+    Raises:
+        SegkitError: there is no such norm, or not for maps of so many channels.
     """
+    check_norm(norm)
+    name, given = split_spec(norm, "norm")
     if name == "bn":
         return nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
     if name == "frozen_bn":
@@ -50,13 +88,17 @@ def make_norm(name: str, channels: int, eps: float = 1e-5, momentum: float | Non
         return SyncBatchNorm2d(channels, eps=eps, momentum=momentum)
     if name == "gn":
         return nn.GroupNorm(math.gcd(32, channels), channels, eps=eps)
-    raise SegkitError(f"there is no norm '{name}'{did_you_mean(name, NORMS)}", key="norm", value=name, choices=NORMS)
+    cls = layer_class(name, "norm", NORMS, HOMES)
+    options = signature_of(cls, frozenset()).options
+    arguments: dict[str, Any] = {key: channels for key in CHANNELS if key in options}
+    arguments |= {key: value for key, value in (("eps", eps), ("momentum", momentum)) if key in options}
+    shape = (1, channels, 3, 5 if channels != 5 else 7)  # not as wide as it is deep: a norm of the last dimension fails
+    return make_layer(cls, name, arguments | given, lambda layer: layer(torch.ones(shape)).shape == shape)
 
 
-def replace_batch_norms(module: nn.Module, name: str) -> None:
+def replace_batch_norms(module: nn.Module, name: str | Mapping[str, Any]) -> None:
     """Put ``make_norm(name)`` in the place of every ``BatchNorm2d`` inside a newly made ``module``, with its eps."""
-    if name not in NORMS:
-        make_norm(name, 1)  # says which there are
+    check_norm(name)
     if name == "bn":
         return
     for child_name, child in module.named_children():

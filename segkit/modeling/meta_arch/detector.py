@@ -10,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator
+from segkit.modeling.layers.feature_spec import check_maps, check_out_features
 from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
 from segkit.modeling.layers.randomness import randomness_of
 from segkit.modeling.layers.target_checks import check_targets
 from segkit.modeling.nonfinite import run_or_name_culprit
+from segkit.registry import BACKBONE_REGISTRY, NECK_REGISTRY, Slot
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+
+# The maps that a part publishes are the next one's in_features.
+FEATURES_OF_BACKBONE = Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"}, check=check_out_features)
+FEATURES_OF_NECK = Slot(NECK_REGISTRY, gives={"in_features": "out_features"}, check=check_out_features)
 
 
 class Detector(nn.Module, ABC):
@@ -222,8 +228,13 @@ class Detector(nn.Module, ABC):
 
     def features(self, tensor: Tensor) -> dict[str, Tensor]:
         """The pyramid of a normalised batch [B, C, H, W]."""
+        size = (tensor.shape[-2], tensor.shape[-1])
         features = self.backbone(tensor)
-        return features if self.neck is None else self.neck(features)
+        check_maps(self.backbone, features, size)
+        if self.neck is not None:
+            features = self.neck(features)
+            check_maps(self.neck, features, size)
+        return features
 
     def compile_trunk(self) -> None:
         """``torch.compile`` backbone and neck, the parts of fixed work, in place: parameters keep their names."""

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator, ROIHeads
 from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from segkit.modeling.meta_arch.detector import Detector
+from segkit.modeling.meta_arch.detector import FEATURES_OF_BACKBONE, FEATURES_OF_NECK, Detector
 from segkit.registry import (
-    BACKBONE_REGISTRY,
     META_ARCH_REGISTRY,
-    NECK_REGISTRY,
     PROPOSAL_GENERATOR_REGISTRY,
     ROI_HEADS_REGISTRY,
     Slot,
@@ -60,8 +58,8 @@ class GeneralizedRCNN(Detector):
         self,
         num_classes: int,
         *,
-        backbone: Annotated[nn.Module, Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
-        neck: Annotated[nn.Module | None, Slot(NECK_REGISTRY, gives={"in_features": "out_features"})],
+        backbone: Annotated[nn.Module, FEATURES_OF_BACKBONE],
+        neck: Annotated[nn.Module | None, FEATURES_OF_NECK],
         proposal_generator: Annotated[ProposalGenerator, Slot(PROPOSAL_GENERATOR_REGISTRY)],
         roi_heads: Annotated[ROIHeads, Slot(ROI_HEADS_REGISTRY)],
         pixel_mean: Sequence[float] = IMAGENET_MEAN,

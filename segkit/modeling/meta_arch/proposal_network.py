@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator
 from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from segkit.modeling.meta_arch.detector import Detector
-from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, NECK_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, Slot
+from segkit.modeling.meta_arch.detector import FEATURES_OF_BACKBONE, FEATURES_OF_NECK, Detector
+from segkit.registry import META_ARCH_REGISTRY, PROPOSAL_GENERATOR_REGISTRY, Slot
 from segkit.structures.detections import Detections
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
@@ -51,8 +51,8 @@ class ProposalNetwork(Detector):
         self,
         num_classes: int,
         *,
-        backbone: Annotated[nn.Module, Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
-        neck: Annotated[nn.Module | None, Slot(NECK_REGISTRY, gives={"in_features": "out_features"})],
+        backbone: Annotated[nn.Module, FEATURES_OF_BACKBONE],
+        neck: Annotated[nn.Module | None, FEATURES_OF_NECK],
         proposal_generator: Annotated[ProposalGenerator, Slot(PROPOSAL_GENERATOR_REGISTRY)],
         detections_per_image: int = 1000,
         pixel_mean: Sequence[float] = IMAGENET_MEAN,

@@ -9,7 +9,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.feature_spec import FeatureSpec, check_features
 from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import NECK_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -24,7 +24,8 @@ class FPN(nn.Module):
         out_channels: channels of every map given.
         top_block: what makes maps coarser than the backbone's: ``maxpool``, every second pixel of the last one (one map);
             ``p6p7``, 3x3 convolutions of stride 2 (two maps; Lin et al., "Focal loss", 2017); None, no more maps.
-        norm: what follows each convolution, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: nothing.
+        norm: what follows each convolution, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a
+            class, see :func:`make_norm`; None: nothing.
 
     Attributes:
         out_features: ``p2`` for stride 4, ``p3`` for stride 8, ...
@@ -49,6 +50,7 @@ class FPN(nn.Module):
             raise SegkitError(
                 f"top_block is '{top_block}'; valid: maxpool, p6p7, null", key="top_block", value=top_block
             )
+        check_features(in_features, "in_features")
         strides = [spec.stride for spec in in_features.values()]
         if not strides or any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
             raise SegkitError(f"FPN needs maps of which each has twice the stride of the one before; it gets {strides}")
@@ -79,7 +81,7 @@ class FPN(nn.Module):
         return dict(zip(self.out_features, maps, strict=True))
 
 
-def conv(in_channels: int, out_channels: int, size: int, norm: str | None, stride: int = 1) -> nn.Module:
+def conv(in_channels: int, out_channels: int, size: int, norm: NormName | None, stride: int = 1) -> nn.Module:
     """A padded convolution, initialised as in the paper's code (Kaiming, uniform, a = 1), and its norm."""
     layer = nn.Conv2d(in_channels, out_channels, size, stride=stride, padding=size // 2, bias=norm is None)
     nn.init.kaiming_uniform_(layer.weight, a=1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.feature_spec import FeatureSpec, check_features
 from segkit.registry import ANCHOR_GENERATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -40,6 +40,7 @@ class AnchorGenerator(nn.Module):
         whole_strides: bool = False,
     ) -> None:
         super().__init__()
+        check_features(in_features, "in_features")
         if len(sizes) not in (1, len(in_features)):
             raise SegkitError(
                 f"sizes: {len(sizes)} lists for the {len(in_features)} levels {', '.join(in_features)}; give one a level"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.modeling.layers.activation import ActivationName, make_activation
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.windows import pixel_windows
 from segkit.registry import RPN_HEAD_REGISTRY
@@ -25,6 +26,7 @@ class RPNHead(nn.Module):
         num_anchors: anchors a pixel.
         conv_depth: number of 3x3 convolutions.
         channels: their width; null: that of the features.
+        activation: what follows each: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
     """
 
     examples = ({"conv_depth": 1}, {"conv_depth": 2, "channels": 12})
@@ -36,6 +38,7 @@ class RPNHead(nn.Module):
         *,
         conv_depth: int = 1,
         channels: int | None = None,
+        activation: ActivationName = "relu",
     ) -> None:
         super().__init__()
         widths = {spec.channels for spec in in_features.values()}
@@ -49,6 +52,7 @@ class RPNHead(nn.Module):
             raise SegkitError(f"channels must be at least 1, not {channels}")
         width = widths.pop()
         channels = channels or width
+        self.activation = make_activation(activation)
         inputs = [width] + [channels] * (conv_depth - 1)
         self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1) for c in inputs)
         self.objectness = nn.Conv2d(channels, num_anchors, 1)
@@ -64,7 +68,7 @@ class RPNHead(nn.Module):
         objectness, offsets = [], []
         for hidden in features:
             for conv in self.convs:
-                hidden = F.relu(conv(hidden))
+                hidden = self.activation(conv(hidden))
             batch = hidden.shape[0]
             objectness.append(self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1))
             offsets.append(self.offsets(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4))
@@ -86,7 +90,7 @@ class RPNHead(nn.Module):
         hidden, inside = pixel_windows(features, images, anchors // num_anchors, radius=depth)
         for number, conv in enumerate(self.convs, start=1):
             assert isinstance(conv, nn.Conv2d)
-            hidden = F.relu(F.conv2d(hidden, conv.weight, conv.bias))
+            hidden = self.activation(F.conv2d(hidden, conv.weight, conv.bias))
             if number < depth:  # what the next one pads with is zero, not what this one makes of its own padding
                 hidden = hidden * inside[..., number:-number, number:-number].to(hidden.dtype)
         kinds = anchors % num_anchors

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.interfaces import BoxHead
+from segkit.modeling.layers.activation import ActivationName, make_activation
 from segkit.modeling.layers.box_coder import decode_boxes
 from segkit.modeling.layers.box_loss import BoxLoss, box_loss_sum, check_box_loss
 from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.modeling.layers.roi_pooler import ROIPooler
 from segkit.registry import ROI_BOX_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -29,10 +31,12 @@ class FastRCNNHead(BoxHead):
         resolution: side of the pooled map.
         sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
-        conv_dims: widths of 3x3 convolutions, each with batch normalisation, before the fully connected layers.
+        conv_dims: widths of 3x3 convolutions, each with a norm, before the fully connected layers.
         fc_dims: widths of the fully connected layers.
         box_weights: factors of the offsets (dx, dy, dw, dh).
         class_agnostic: one box for all classes.
+        norm: of the convolutions: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see :func:`make_norm`.
+        activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
         box_loss: ``smooth_l1`` of the offsets or ``giou`` of the boxes.
         smooth_l1_beta: of smooth L1; 0 is L1.
         loss_weight: factor of both losses.
@@ -54,6 +58,8 @@ class FastRCNNHead(BoxHead):
         fc_dims: Sequence[int] = (1024, 1024),
         box_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
         class_agnostic: bool = False,
+        norm: NormName = "bn",
+        activation: ActivationName = "relu",
         box_loss: BoxLoss = "smooth_l1",
         smooth_l1_beta: float = 0.0,
         loss_weight: float = 1.0,
@@ -70,6 +76,7 @@ class FastRCNNHead(BoxHead):
         )
         self.num_classes = num_classes
         self.class_agnostic = class_agnostic
+        self.activation = make_activation(activation)
         self.box_weights = box_weights
         self.box_loss = box_loss
         self.smooth_l1_beta = smooth_l1_beta
@@ -77,7 +84,9 @@ class FastRCNNHead(BoxHead):
         self.box_loss_weight = box_loss_weight
         self.convs = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+                nn.Sequential(
+                    nn.Conv2d(a, b, 3, padding=1, bias=False), make_norm(norm, b), make_activation(activation)
+                )
                 for a, b in pairwise([self.pooler.channels, *conv_dims])
             )
         )
@@ -98,7 +107,7 @@ class FastRCNNHead(BoxHead):
         """Class logits [N, K + 1] and offsets [N, K, 4] (or [N, 1, 4]) of all images' boxes, one after the other."""
         hidden = self.convs(self.pooler(features, boxes)).flatten(1)
         for fc in self.fcs:
-            hidden = F.relu(fc(hidden))
+            hidden = self.activation(fc(hidden))
         return self.classifier(hidden), self.offsets(hidden).unflatten(1, (-1, 4))
 
     def losses(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.modeling.interfaces import MaskHead
+from segkit.modeling.layers.activation import ActivationName, make_activation
 from segkit.modeling.layers.class_conv import ClassConv
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.norm import NormName, make_norm
@@ -29,7 +30,9 @@ class FCNMaskHead(MaskHead):
         sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
         conv_dims: widths of the convolutions; the last is also the doubling's.
-        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: nothing.
+        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a
+            class, see :func:`make_norm`; None: nothing.
+        activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
         class_agnostic: one mask for all classes.
         loss_weight: factor of the loss.
     """
@@ -47,6 +50,7 @@ class FCNMaskHead(MaskHead):
         aligned: bool = True,
         conv_dims: Sequence[int] = (256, 256, 256, 256),
         norm: NormName | None = None,
+        activation: ActivationName = "relu",
         class_agnostic: bool = False,
         loss_weight: float = 1.0,
     ) -> None:
@@ -59,6 +63,7 @@ class FCNMaskHead(MaskHead):
         self.class_agnostic = class_agnostic
         self.loss_weight = loss_weight
         self.resolution = 2 * resolution
+        self.activation = make_activation(activation)
         convs = [
             nn.Conv2d(a, b, 3, padding=1, bias=norm is None) for a, b in pairwise([self.pooler.channels, *conv_dims])
         ]
@@ -85,8 +90,8 @@ class FCNMaskHead(MaskHead):
         """
         hidden = self.pooler(features, boxes)
         for conv in self.convs:
-            hidden = F.relu(conv(hidden))
-        return self.predictor(F.relu(self.upsample(hidden)), labels)
+            hidden = self.activation(conv(hidden))
+        return self.predictor(self.activation(self.upsample(hidden)), labels)
 
     def losses(self, logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
         """``mask``: mean binary cross-entropy.

@@ -1,0 +1,85 @@
+"""Layers of torch's by their dotted path, with arguments: what a ``norm`` or ``activation`` argument may say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.utils.dotted import class_at
+from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.signature import signature_of
+
+
+def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of ``NAME`` or ``{name: NAME, argument: value}``; SegkitError for anything else."""
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        return spec["name"], {key: value for key, value in spec.items() if key != "name"}
+    raise SegkitError(f"expected the name of a {what} or {{name: NAME, ...}}, given {spec!r}", key=what, value=spec)
+
+
+def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]) -> type[nn.Module]:
+    """The layer's class of a dotted path.
+
+    Args:
+        name: as ``torch.nn.GroupNorm``.
+        what: ``norm`` or ``activation``.
+        names: what else the argument may say, for the message.
+        homes: torch's and torchvision's modules that define such layers; classes of other libraries may be anywhere.
+    Raises:
+        SegkitError: there is no such class, or it is a layer of another kind.
+    """
+    if "." not in name:
+        path = f"torch.nn.{name}"
+        if name and isinstance(getattr(nn, name, None), type):
+            raise SegkitError(
+                f"there is no {what} '{name}'; torch's own is '{path}'", key=what, value=name, choices=names
+            )
+        raise SegkitError(
+            f"there is no {what} '{name}'{did_you_mean(name, names)}", key=what, value=name, choices=names
+        )
+    cls = class_at(name, nn.Module, what, ["torch.nn"])
+    top = cls.__module__.split(".")[0]
+    if (top in ("torch", "torchvision") and cls.__module__ not in homes) or cls.__name__.startswith("Lazy"):
+        raise SegkitError(f"'{name}' is a layer, and no {what}{did_you_mean('', names)}", key=what, value=name)
+    return cls
+
+
+def check_arguments_of(cls: type[nn.Module], name: str, arguments: Mapping[str, Any], filled: Sequence[str]) -> None:
+    """SegkitError for an argument that the class does not take, that the component fills, or that is missing."""
+    schema = signature_of(cls, frozenset())
+    options = [key for key in schema.options if key not in filled and key not in ("device", "dtype")]
+    for key in arguments:
+        if key in filled:
+            raise SegkitError(
+                f"'{key}' of {name} is the number of channels, which is worked out when the model is built"
+            )
+        if key not in options and not schema.extra_options:
+            raise SegkitError(f"{name} has no argument '{key}'{did_you_mean(key, options)}")
+    for key in options:
+        if key not in arguments and schema.options[key].default is schema.options[key].empty:
+            raise SegkitError(f"{name} needs the argument '{key}': {{name: {name}, {key}: ...}}")
+
+
+def make_layer(
+    cls: type[nn.Module], name: str, arguments: Mapping[str, Any], works: Callable[[nn.Module], bool]
+) -> nn.Module:
+    """The layer; SegkitError where it refuses its arguments, or does not work as ``works`` tries it in evaluation mode."""
+    try:
+        layer = cls(**arguments)
+        mode = layer.training
+        with torch.no_grad():
+            good = works(layer.eval())
+        layer.train(mode)
+    except SegkitError:
+        raise
+    except Exception as error:  # torch says it in many types
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        raise SegkitError(f"{name}({given}) does not work here: {type(error).__name__}: {error}") from error
+    if not good:
+        raise SegkitError(f"{name} does not work here: it changes the shape of a map, or mixes its pixels")
+    return layer

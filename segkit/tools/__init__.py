@@ -1,0 +1,1 @@
+"""The commands: ``python -m segkit.tools.train_net`` and so on. Arguments in, one call."""
