@@ -93,11 +93,9 @@ def _refuse_imports(tree: Node, source: str) -> None:
 def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> Node:
     """A file's tree over those of its base files, its imports done."""
     try:
-        file = local_path(label, "config")
+        file = local_path(label, "config", kind="file")
     except SegkitError as error:
         raise SegkitError(f"{error}{_packaged(label)}", value=label) from error
-    if not file.is_file():
-        raise SegkitError(f"the config '{label}' is a folder, not a file", value=label)
     real = Path(os.path.realpath(file))
     if real in [known for _, known in chain]:
         names = [name for name, _ in chain] + [label]

@@ -18,6 +18,7 @@ from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
+from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -59,13 +60,15 @@ class Predictor:
         weights: str | os.PathLike[str] | None = None,
         model: Any = None,
         score_threshold: float | None = None,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         batch_size: int = 1,
         overrides: Sequence[str] = (),
     ) -> None:
         from segkit.modeling.weights.reading import checkpoint_content
 
         _check_source(source, weights, model, overrides)
+        # Before a large file is read.
+        place = choose_device(device, key="device") if device is not None or model is None else None
         if isinstance(source, (str, os.PathLike)):
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
@@ -76,8 +79,8 @@ class Predictor:
         self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights), content)
         if getattr(self.model, "class_agnostic", False):  # its label 0 is no class of the data
             self.classes, self.category_ids = ["object"], [1]
-        if device is not None or model is None:
-            self.model.to(device or _default_device())
+        if place is not None:
+            self.model.to(place)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
         self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else float(score_threshold)
@@ -99,7 +102,7 @@ class Predictor:
         config_file: str | None = None,
         overrides: Sequence[str] = (),
         score_threshold: float | None = None,
-        device: str | None = None,
+        device: str | int | torch.device | None = None,
     ) -> Predictor:
         """As a command line gives it: a checkpoint, maybe a configuration in place of its own, overrides of either."""
         from segkit.config.loader import load_config
@@ -224,10 +227,6 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
     model.classes = classes  # type: ignore[assignment]  # so that other classes in the checkpoint are told by name
     load_checkpoint(model, weights, content=content)
     return model
-
-
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _at_least_one(batch_size: int) -> int:

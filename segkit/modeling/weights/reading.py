@@ -52,7 +52,7 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     """
     from segkit.utils.paths import local_path
 
-    file = local_path(path, what)
+    file = local_path(path, what, kind="file")
     try:
         content = _load(file)
     except pickle.UnpicklingError as error:
