@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from segkit.utils.requirements import OPTIONAL, package_rows, problems
+from segkit.utils.streams import make_streams_lenient
 
 # What has compiled code, which may be there and yet not work: the distribution, and what to import.
 COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision.ops"), ("pillow", "PIL.Image"),
@@ -19,6 +20,7 @@ COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision
 
 def main() -> int:
     """Prints the findings; the exit status."""
+    make_streams_lenient()
     found = problems()
     rows, notes = package_rows(), [f"{r.name} is not installed: no {r.purpose}" for r in OPTIONAL if not r.version()]
     if not found:

@@ -63,7 +63,7 @@ class PredictionSummary:
 
         rows: list[list[object]] = [[n, self.detections[k], self.images_with[k]] for k, n in enumerate(classes)]
         rows.append(["all", self.detections.total(), ""])
-        return tabulate(rows, headers=["class", "detections", f"of {self.images} images in"])
+        return tabulate(rows, headers=["class", "detections", f"of {self.images} images in"], disable_numparse=True)
 
 
 def name_inputs(

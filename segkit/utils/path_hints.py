@@ -140,14 +140,9 @@ def _elsewhere(missing: Path) -> Path | None:
         folder = missing.parent
         if (folder.parent / missing.name).is_file():
             return folder.parent / missing.name
-        places = [folder, folder.parent] if folder.is_dir() else [folder.parent]
-        for place in places:
-            if place.is_dir():
-                inside = sorted(child for child in place.iterdir() if child.is_dir())[:MOST_FOLDERS]
-                found = [child / missing.name for child in inside if (child / missing.name).exists()]
-                if found:
-                    return found[0]
-        return None
+        place = folder if folder.is_dir() else folder.parent
+        inside = sorted(child for child in place.iterdir() if child.is_dir())[:MOST_FOLDERS]
+        return next((child / missing.name for child in inside if (child / missing.name).exists()), None)
     except OSError:
         return None
 

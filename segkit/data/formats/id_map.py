@@ -28,7 +28,8 @@ def load_id_map(path: str) -> list[ImageEntry]:
     A COCO file (the list under "images") is taken too, however large it is; height and width may be left out.
 
     Raises:
-        SegkitError: not JSON, not such a list or an empty one, an entry without name or integer id, a name or an id that occurs twice.
+        SegkitError: not JSON, not such a list, an empty list, an entry without name or integer id, a name or an id that
+            occurs twice.
     """
     file = local_path(path, "id map", kind="file")
     entries: list[ImageEntry] = []

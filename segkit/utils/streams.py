@@ -1,0 +1,13 @@
+"""Terminals and pipes whose encoding lacks characters."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+
+def make_streams_lenient() -> None:
+    """Lets stdout and stderr write what their encoding lacks as an escape (``\\xd7``), instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
