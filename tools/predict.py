@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     from segkit.utils.device import choose_device
     from segkit.utils.errors import SegkitError
     from segkit.utils.logging import setup_logging
-    from segkit.utils.paths import output_file, output_folder
+    from segkit.utils.paths import output_file, output_folder, prepare_folder
     from segkit.visualization.overlays import OverlayWriter
 
     setup_logging()
@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> None:
         writers.append(OverlayWriter(overlays, inputs, predictor.classes, args.color_by))
     if args.id_map is not None:
         writers.append(SubmissionWriter(output, id_map, predictor.category_ids))
+    prepare_folder(output, "--output")
     summary = predict_files(
         predictor, inputs, writers, batch_size=args.batch_size, skip_unreadable=args.skip_unreadable
     )

@@ -103,7 +103,9 @@ def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SegkitError(f"the config '{label}' is not a text file: {error}", value=label) from error
+        raise SegkitError(
+            f"the config '{label}' is not a text file{_checkpoint_hint(file)}: {error}", value=label
+        ) from error
     tree = read_yaml(text, label)
     if tree.value is None:
         tree = Node({}, f"{label}:1")
@@ -154,6 +156,11 @@ def _relative_to(label: str, name: str) -> str:
     if scheme + mark == PACKAGE_PREFIX and joined.startswith(".."):
         raise SegkitError(f"{label}: {BASE_KEY}: '{name}' lies outside {PACKAGE_PREFIX}", key=BASE_KEY, value=name)
     return scheme + mark + joined
+
+
+def _checkpoint_hint(file: Path) -> str:
+    """A hint where weights were given for a configuration."""
+    return " but a checkpoint (see --weights)" if file.suffix.lower() in (".pth", ".pt", ".pkl", ".ckpt") else ""
 
 
 def _packaged(label: str) -> str:

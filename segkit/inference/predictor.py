@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,8 +84,8 @@ class Predictor:
             self.model.to(place)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
-        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else float(score_threshold)
-        if not 0 <= self.score_threshold <= 1:
+        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
+        if not _is_number(self.score_threshold) or not 0 <= self.score_threshold <= 1:
             raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
         floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
         if 0 < self.score_threshold < floor:  # 0 asks for all there are
@@ -174,7 +175,8 @@ def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str
             raise SegkitError("Predictor(checkpoint) takes no weights or model; give a configuration first for those")
         if Path(source).suffix.lower() in (".yaml", ".yml"):
             raise SegkitError(
-                f"{source} is a configuration; use Predictor(segkit.load_config('{source}'), weights=...)",
+                f"{source} is a configuration, not a checkpoint; give the weights of a training run (.pth), in Python as "
+                f"Predictor(segkit.load_config('{source}'), weights=...)",
                 value=str(source),
             )
     elif (weights is None) == (model is None):
@@ -230,9 +232,16 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
 
 
 def _at_least_one(batch_size: int) -> int:
-    if batch_size < 1:
-        raise SegkitError(f"batch_size must be at least 1, not {batch_size}", key="batch_size", value=batch_size)
-    return batch_size
+    if not _is_number(batch_size) or batch_size != int(batch_size) or batch_size < 1:
+        raise SegkitError(
+            f"batch_size must be at least 1 and whole, not {batch_size!r}", key="batch_size", value=batch_size
+        )
+    return int(batch_size)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number of Python's or numpy's; texts and booleans are none."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def image_array(image: Tensor) -> Any:

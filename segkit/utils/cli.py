@@ -11,7 +11,7 @@ from typing import NoReturn
 from termcolor import colored
 
 from segkit.utils.errors import PeerLost, RunInterrupted, SegkitError
-from segkit.utils.streams import make_streams_lenient
+from segkit.utils.streams import drop_stdout, make_streams_lenient
 
 # What sysexits.h calls EX_TEMPFAIL: try again later. 130 and 143 are what shells report of a process that a signal ended
 # wherever it was, so they cannot tell that there is something to resume.
@@ -47,7 +47,7 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        _drop_stdout()
+        drop_stdout()
         sys.exit(1)
     sys.exit(0)
 
@@ -62,9 +62,4 @@ def _flush_quietly() -> None:
     try:
         _flush()
     except BrokenPipeError:
-        _drop_stdout()
-
-
-def _drop_stdout() -> None:
-    """Sends the rest of stdout nowhere: the flush at exit would complain once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_stdout()

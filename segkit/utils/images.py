@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.path_hints import why_unusable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -88,8 +89,8 @@ def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
 def _read(path: str | os.PathLike[str], as_rgb: bool) -> np.ndarray:
     from PIL import Image, ImageOps
 
-    if not os.path.isfile(path):
-        raise SegkitError(f"{path}: there is no such image file", value=str(path))
+    if problem := _unusable(path):
+        raise SegkitError(f"{path}: {problem}", value=str(path))
     try:
         with Image.open(path) as image:
             _check_pixels(path, image.width * image.height)
@@ -105,6 +106,20 @@ def _read(path: str | os.PathLike[str], as_rgb: bool) -> np.ndarray:
         if Path(path).suffix.lower() in (".tif", ".tiff"):
             return _read_tiff(path, reason=error)
         raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
+
+
+def _unusable(path: str | os.PathLike[str]) -> str | None:
+    """Why a path cannot be an image, before its content is looked at: no file, a folder, an empty file; None: it can."""
+    if os.path.isdir(path):
+        return "is a folder, not an image"
+    if not os.path.isfile(path):
+        problem = why_unusable(path)
+        return (
+            problem.replace("does not exist", "there is no such image file", 1)
+            if problem.startswith("does")
+            else problem
+        )
+    return None if os.path.getsize(path) else "cannot be read as an image (it is empty, 0 bytes)"
 
 
 def _check_pixels(path: str | os.PathLike[str], pixels: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -22,6 +23,7 @@ __all__ = [
     "output_file",
     "output_folder",
     "packaged_configs",
+    "prepare_folder",
     "why_unusable",
 ]
 Kind = Literal["file", "folder"]
@@ -149,6 +151,8 @@ def output_folder(path: str | os.PathLike[str], what: str) -> Path:
     if text.startswith(REMOTE_PREFIXES):
         raise SegkitError(f"{what}: '{path}' is a URL; expected a local folder", value=str(path))
     folder = Path(text)
+    if text.startswith("~") and folder.parts[0] not in os.listdir():
+        raise SegkitError(f"{what}: '{path}' cannot be made: there is no user of that name", value=str(path))
     try:
         existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         if not existing.is_dir():
@@ -160,6 +164,18 @@ def output_folder(path: str | os.PathLike[str], what: str) -> Path:
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
     raise SegkitError(f"{what}: '{path}' cannot be made or written to: {problem}", value=str(path))
+
+
+def prepare_folder(folder: Path, what: str) -> None:
+    """Makes a folder and tries whether a file can be written to it; SegkitError where not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SegkitError(
+            f"{what}: '{folder}' cannot be made or written to: {error.strerror}", value=str(folder)
+        ) from error
 
 
 def output_file(path: str | os.PathLike[str], what: str) -> Path:
