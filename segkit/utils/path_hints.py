@@ -35,7 +35,7 @@ def why_unusable(path: str | os.PathLike[str]) -> str:
         return "is a link that leads back to itself"
     if code == errno.ENAMETOOLONG:
         return "is longer than a path can be here"
-    if path.is_symlink():
+    if os.path.islink(path):
         return f"is a link to '{os.readlink(path)}', which {'is not accessible' if code == errno.EACCES else 'does not exist'}"
     if code == errno.EACCES:
         return f"cannot be read: permission denied{_denied_at(path)}"
@@ -61,9 +61,9 @@ def nearest_existing(path: str | os.PathLike[str]) -> str:
     elsewhere = _elsewhere(missing)
     if elsewhere is not None:
         return f"; there is '{elsewhere}'"
-    if not missing.parent.is_dir():
+    if not os.path.isdir(missing.parent):
         folder = missing.parent
-        while folder != folder.parent and not folder.parent.is_dir():
+        while folder != folder.parent and not os.path.isdir(folder.parent):
             folder = folder.parent
         return f": there is no folder '{folder}'{_similar(folder)}"
     return _similar(missing)
@@ -86,7 +86,7 @@ def same_name(path: str | os.PathLike[str]) -> Path | None:
             equal = [name for name in alike if _composed(name) == _composed(part)]
             step = current / (equal or alike)[0]
         current = step
-    return current if current.exists() else None
+    return current if os.path.exists(current) else None
 
 
 def same_text(first: str, second: str) -> bool:
@@ -135,14 +135,14 @@ def _elsewhere(missing: Path) -> Path | None:
     try:
         for depth in range(1, len(missing.parts)):  # a folder too many in front
             shorter = Path(*missing.parts[depth:])
-            if shorter.exists() and shorter.name == missing.name:
+            if os.path.exists(shorter) and shorter.name == missing.name:
                 return shorter
         folder = missing.parent
-        if (folder.parent / missing.name).is_file():
+        if os.path.isfile(folder.parent / missing.name):
             return folder.parent / missing.name
-        place = folder if folder.is_dir() else folder.parent
-        inside = sorted(child for child in place.iterdir() if child.is_dir())[:MOST_FOLDERS]
-        return next((child / missing.name for child in inside if (child / missing.name).exists()), None)
+        place = folder if os.path.isdir(folder) else folder.parent
+        inside = sorted(child for child in place.iterdir() if os.path.isdir(child))[:MOST_FOLDERS]
+        return next((child / missing.name for child in inside if os.path.exists(child / missing.name)), None)
     except OSError:
         return None
 
@@ -161,13 +161,16 @@ def _similar(missing: Path) -> str:
 def _denied_at(path: Path) -> str:
     """The first folder on the way that may not be entered."""
     for parent in reversed(path.absolute().parents):
-        if parent.is_dir() and not os.access(parent, os.X_OK):
+        if os.path.isdir(parent) and not os.access(parent, os.X_OK):
             return f" for the folder '{parent}'"
     return ""
 
 
 def _file_on_the_way(path: Path) -> Path:
-    return next((parent for parent in reversed(path.parents) if parent.exists() and not parent.is_dir()), path.parent)
+    return next(
+        (parent for parent in reversed(path.parents) if os.path.exists(parent) and not os.path.isdir(parent)),
+        path.parent,
+    )
 
 
 def _composed(text: str) -> str:

@@ -129,11 +129,15 @@ def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind |
 
 def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
     """SegkitError where an existing path is a folder and a file is expected, or the other way, or may not be read."""
-    if kind == "file" and path.is_dir():
-        names = sorted(child.name for child in path.iterdir() if not child.name.startswith("."))[:3]
+    if kind == "file" and os.path.isdir(path):
+        names = (
+            sorted(name for name in os.listdir(path) if not name.startswith("."))[:3]
+            if os.access(path, os.R_OK)
+            else []
+        )
         inside = f"; in it there is {', '.join(map(repr, names))}" if names else ""
         raise SegkitError(f"{subject} is a folder, not a file{inside}", value=str(path))
-    if kind == "folder" and not path.is_dir():
+    if kind == "folder" and not os.path.isdir(path):
         raise SegkitError(f"{subject} is not a folder but a file; did you mean '{path.parent}'?", value=str(path))
     if kind is not None and not os.access(path, os.R_OK):
         raise SegkitError(f"{subject} cannot be read: permission denied", value=str(path))
@@ -155,8 +159,10 @@ def output_folder(path: str | os.PathLike[str], what: str) -> Path:
         raise SegkitError(f"{what}: '{path}' cannot be made: there is no user of that name", value=str(path))
     try:
         existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-        if not existing.is_dir():
-            problem = f"'{existing}' {'is a file, not a folder' if existing.exists() else why_unusable(existing)}"
+        if not os.path.isdir(existing):
+            problem = (
+                f"'{existing}' {'is a file, not a folder' if os.path.exists(existing) else why_unusable(existing)}"
+            )
         elif not os.access(existing, os.W_OK | os.X_OK):
             problem = f"'{existing}' cannot be written to: permission denied"
         else:
