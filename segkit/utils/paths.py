@@ -58,6 +58,8 @@ class PackagedFileHandler(PathHandler):
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         assert mode in ("r", "rb"), f"{PACKAGE_PREFIX} files can only be read"
+        if "b" not in mode:
+            kwargs.setdefault("encoding", "utf-8")
         return open(self._get_local_path(path), mode, buffering, **kwargs)
 
     def _exists(self, path: str, **kwargs: Any) -> bool:
