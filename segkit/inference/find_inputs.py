@@ -105,32 +105,36 @@ def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
             yield from _glob(os.path.join(start, *(parts[at + 1 :] or ["*"])), skipped)
 
 
-def _folders_below(folder: Path, skipped: dict[Reason, list[Path]]) -> Iterator[Path]:
-    """A folder and all in it, without hidden ones."""
+def _folders_below(
+    folder: Path, skipped: dict[Reason, list[Path]], above: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """A folder and all in it, without hidden ones; a link that leads back to a folder on the way is not followed."""
+    here = folder.resolve()
+    if here in above:
+        skipped.setdefault(LOOP, []).append(folder)
+        return
     yield folder
+    above = above.union((here, *here.parents))
     try:
-        children = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
+        children = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
         logger.warning("left out: the folder '%s' cannot be read: %s", folder, error.strerror)
         return
-    for child in sorted(children):
-        above = folder.resolve()
-        if child.name.startswith("."):
-            continue
-        if is_litter(child.name):
+    for child in children:
+        if is_litter(child.name) and not child.name.startswith("."):
             skipped.setdefault(SYSTEM, []).append(child)
-        elif child.is_symlink() and child.resolve() in (above, *above.parents):
-            skipped.setdefault(LOOP, []).append(child)
-        else:
-            yield from _folders_below(child, skipped)
+        elif not is_litter(child.name):
+            yield from _folders_below(child, skipped, above)
 
 
 def _leave_out(found: ImageFiles, reason: Reason, is_out: Callable[[Path], bool]) -> None:
     """Moves images to those left out."""
-    out = [path for path in found.images if is_out(path)]
+    images: list[Path] = []
+    out: list[Path] = []
+    for path in found.images:
+        (out if is_out(path) else images).append(path)
     if out:
-        found.images = [path for path in found.images if path not in set(out)]
-        found.left_out[reason] = out
+        found.images, found.left_out[reason] = images, out
 
 
 def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> str:

@@ -87,10 +87,10 @@ def name_inputs(
     """
     known = {name_key(entry.file_name): entry for entry in id_map}
     named: dict[str, Path] = {}
-    for path in (*files, *left_out):
+    for path, is_given in (*((path, True) for path in files), *((path, False) for path in left_out)):
         ends = [name_key("/".join(path.parts[-n:])) for n in range(len(path.parts), 0, -1)]
         key = next((end for end in ends if end in known), None)
-        if key is None and path in left_out:
+        if key is None and not is_given:
             continue
         name = known[key].file_name if key is not None else path.as_posix()
         if name in named:

@@ -110,6 +110,15 @@ def test_links_in_a_circle_end(folder, caplog):
     assert found("**/c.png") == ["x/deep/c.png"]
 
 
+def test_links_that_lead_to_each_other_end(folder):
+    (folder / "y").mkdir()
+    for name in ("1", "2", "3"):
+        (folder / "x" / f"to{name}").symlink_to("../y")
+        (folder / "y" / f"to{name}").symlink_to("../x")
+    assert found("x/**/c.png") == ["x/deep/c.png"]
+    assert found("y/**/c.png") == [f"y/to{name}/deep/c.png" for name in ("1", "2", "3")]
+
+
 def test_names_with_wildcards(folder):
     (folder / "x").rename(folder / "q[1]")
     assert found("q[1]/[1].png", "q[1]/a.png") == ["q[1]/[1].png", "q[1]/a.png"]

@@ -164,15 +164,16 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
     for number, name in enumerate(classes):
         if problem := name_problem(name):
             raise SegkitError(f"{source}: the name of class {number}, {name!r}, {problem}", key="classes", value=name)
-        before = first.setdefault(unicodedata.normalize("NFC", name).strip(), name)
-        if before == name and list(classes).count(name) > 1:
+        composed = unicodedata.normalize("NFC", name)
+        before = first.get(composed.strip())
+        if before == name:
             raise SegkitError(f"{source}: {name} occurs more than once", key="classes", value=list(classes))
-        if before != name:
-            composed = [unicodedata.normalize("NFC", text) for text in (before, name)]
-            what = "their Unicode form" if composed[0] == composed[1] else "spaces"
+        if before is not None:
+            what = "their Unicode form" if unicodedata.normalize("NFC", before) == composed else "spaces"
             raise SegkitError(
                 f"{source}: the names {before!r} and {name!r} differ only in {what}", key="classes", value=name
             )
+        first[composed.strip()] = name
     if category_ids is not None and (len(category_ids) != len(classes) or len(set(category_ids)) != len(classes)):
         raise SegkitError(
             f"category_ids: {len(classes)} different ids are expected, one a class; got {list(category_ids)}",
