@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 
 from segkit.utils.requirements import OPTIONAL, package_rows, problems
+from segkit.utils.streams import drop_stdout, make_streams_lenient
 
 # What has compiled code, which may be there and yet not work: the distribution, and what to import.
 COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision.ops"), ("pillow", "PIL.Image"),
@@ -19,6 +20,7 @@ COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision
 
 def main() -> int:
     """Prints the findings; the exit status."""
+    make_streams_lenient()
     found = problems()
     rows, notes = package_rows(), [f"{r.name} is not installed: no {r.purpose}" for r in OPTIONAL if not r.version()]
     if not found:
@@ -56,4 +58,11 @@ def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # its reader went away
+        drop_stdout()
+        status = 1
+    sys.exit(status)

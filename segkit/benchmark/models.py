@@ -9,22 +9,17 @@ import torch
 
 from segkit.benchmark.options import Options
 from segkit.config.schema import Config
-from segkit.engine.precision import check_precision, choose_device
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.reading import skip_pretrained
-from segkit.utils.errors import SegkitError
+from segkit.utils.device import check_precision, choose_device
 
 DEFAULT_CLASSES = 80
 
 
 def chosen_device(options: Options) -> torch.device:
     """The device asked for; messages name the tools' flags, not the configuration's keys."""
-    try:
-        device = choose_device(options.device)
-        check_precision(options.precision, device)
-    except SegkitError as error:
-        message = str(error).replace("train.precision=", "--precision ").replace("train.", "--")
-        raise SegkitError(message, key=error.key, value=error.value) from None
+    device = choose_device(options.device, key="--device")
+    check_precision(options.precision, device, key="--precision")
     return device
 
 

@@ -22,6 +22,10 @@ PARTS = {
 CONFIG_FILE = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
 
 
+LARGEST_SIDE = 1 << 15
+MOST = {"batch": 1 << 16, "objects": 1 << 20, "num_classes": 1 << 20, "annotations": 1 << 30, "runs": 1 << 20}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The situation and how it is measured; a part fills in what is None.
@@ -63,8 +67,10 @@ class Options:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batch", "objects", "num_classes", "annotations", "runs"):
+        for name, most in MOST.items():
             value = getattr(self, name)
+            if value is not None and value > most:
+                raise SegkitError(f"--{name.replace('_', '-')} must be at most {most:,}, not {value:,}", value=value)
             if value is not None and value < 1:
                 raise SegkitError(f"--{name.replace('_', '-')} must be at least 1, not {value}", value=value)
         check_size(self.size)
@@ -78,6 +84,10 @@ def check_size(size: Sequence[int] | None) -> None:
     """SegkitError where an image of this height and width would be too small for a pyramid down to stride 64."""
     if size is not None and min(size) < 64:
         raise SegkitError(f"--size must be at least 64 64, not {size[0]} {size[1]}", value=tuple(size))
+    if size is not None and max(size) > LARGEST_SIDE:
+        raise SegkitError(
+            f"--size must be at most {LARGEST_SIDE} {LARGEST_SIDE}, not {size[0]} {size[1]}", value=tuple(size)
+        )
 
 
 def check_parts(names: Sequence[str]) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from segkit.benchmark.analysis import analyze
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import PARTS, Options, check_parts
 from segkit.benchmark.report import Report, machine
 from segkit.utils.atomic import atomic_write
+from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError
+from segkit.utils.paths import output_file
 
 RATIOS = "ratio: the peer's time by segkit's, segkit's images a second by the peer's, segkit's memory by the peer's"
 
@@ -21,11 +24,13 @@ def run_parts(names: Sequence[str], options: Options, json_path: str | None = No
     """Run parts, print each one's table as soon as it is there, and write them all to ``json_path``."""
     check_parts(names)
     device = chosen_device(options)
+    check_output(json_path)
     print(f"{machine(device)}\n{RATIOS}")
     reports: list[Report] = []
     for name in names:
         started = time.perf_counter()
-        reports.append(importlib.import_module(PARTS[name]).run(options))
+        with memory_told():
+            reports.append(importlib.import_module(PARTS[name]).run(options))
         print(f"\n{reports[-1].text()}\n({time.perf_counter() - started:.0f} s)", flush=True)
         if json_path is not None:  # after each part: a long run that is broken off leaves what it has
             write_json(json_path, {"machine": machine(device), "parts": [report.to_dict() for report in reports]})
@@ -35,16 +40,37 @@ def run_parts(names: Sequence[str], options: Options, json_path: str | None = No
 def run_analysis(options: Options, *, weights: str | None, json_path: str | None = None) -> None:
     """Print what a configuration's model is made of and what it costs, and write it to ``json_path``."""
     device = chosen_device(options)
-    analysis = analyze(options.filled(batch=1, objects=20, size=(800, 1216)), weights=weights, device=device)
+    check_output(json_path)
+    with memory_told():
+        analysis = analyze(options.filled(batch=1, objects=20, size=(800, 1216)), weights=weights, device=device)
     print(analysis.text())
     if json_path is not None:
         write_json(json_path, analysis.to_dict())
 
 
+def check_output(json_path: str | None) -> None:
+    """SegkitError, before anything is measured, where ``--json`` cannot be written."""
+    if json_path is not None:
+        output_file(json_path, "--json")
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """Makes memory that is not enough an error for the user."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SegkitError(
+            "the memory is not enough; try a smaller --size, --batch, --objects or --num-classes"
+        ) from error
+
+
 def write_json(path: str, content: object) -> None:
     """Write readable JSON, whole or not at all."""
     try:
-        with atomic_write(path) as temporary:
+        with atomic_write(output_file(path, "--json")) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise SegkitError(f"--json {path}: {error}", value=path) from error

@@ -93,11 +93,9 @@ def _refuse_imports(tree: Node, source: str) -> None:
 def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> Node:
     """A file's tree over those of its base files, its imports done."""
     try:
-        file = local_path(label, "config")
+        file = local_path(label, "config", kind="file")
     except SegkitError as error:
         raise SegkitError(f"{error}{_packaged(label)}", value=label) from error
-    if not file.is_file():
-        raise SegkitError(f"the config '{label}' is a folder, not a file", value=label)
     real = Path(os.path.realpath(file))
     if real in [known for _, known in chain]:
         names = [name for name, _ in chain] + [label]
@@ -105,7 +103,9 @@ def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SegkitError(f"the config '{label}' is not a text file: {error}", value=label) from error
+        raise SegkitError(
+            f"the config '{label}' is not a text file{_checkpoint_hint(file)}: {error}", value=label
+        ) from error
     tree = read_yaml(text, label)
     if tree.value is None:
         tree = Node({}, f"{label}:1")
@@ -156,6 +156,11 @@ def _relative_to(label: str, name: str) -> str:
     if scheme + mark == PACKAGE_PREFIX and joined.startswith(".."):
         raise SegkitError(f"{label}: {BASE_KEY}: '{name}' lies outside {PACKAGE_PREFIX}", key=BASE_KEY, value=name)
     return scheme + mark + joined
+
+
+def _checkpoint_hint(file: Path) -> str:
+    """A hint where weights were given for a configuration."""
+    return " but a checkpoint (see --weights)" if file.suffix.lower() in (".pth", ".pt", ".pkl", ".ckpt") else ""
 
 
 def _packaged(label: str) -> str:

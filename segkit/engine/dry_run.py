@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from segkit.engine.setup import build_trainer, prepare_model
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
+from segkit.utils.paths import output_folder
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
     """
     if distributed.launched():
         raise SegkitError("--dry-run tries a run in one process; start it without torchrun and --num-gpus")
-    check_writable(cfg.output_dir)
+    output_folder(cfg.output_dir, "output_dir")
     device = choose_device(cfg.train.device)
     check_precision(cfg.train.precision, device)
     setup_logging()
@@ -90,24 +90,6 @@ def first_batch_of(data: RunData, cfg: Config) -> RunData:
     if data.val is None:
         return data
     return replace(data, val=data.val.subset(range(min(len(data.val), cfg.data.test_batch_size))))
-
-
-def check_writable(output_dir: str) -> None:
-    """SegkitError where the run's folder could not be made or written to; it is not made."""
-    try:
-        folder = Path(output_dir).expanduser()
-    except RuntimeError as error:  # ~name of nobody
-        raise SegkitError(
-            f"output_dir: '{output_dir}' cannot be made: {error}", key="output_dir", value=output_dir
-        ) from error
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        what = "cannot be written to" if existing.is_dir() else "is no folder"
-        raise SegkitError(
-            f"output_dir: '{folder}' cannot be made or written to: '{existing}' {what}",
-            key="output_dir",
-            value=output_dir,
-        )
 
 
 @contextmanager

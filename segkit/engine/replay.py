@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def replay(
     path: str | os.PathLike[str],
     weights: str | None = None,
-    device: str = "auto",
+    device: str | int | torch.device = "auto",
 ) -> list[dict[str, float]]:
     """Computes the losses of a step's batches again, in the run's precision, and says where they stop being finite.
 
@@ -41,7 +41,7 @@ def replay(
         path: a ``nonfinite_batch_NNNNNNN.pth`` of a run.
         weights: a checkpoint to take the weights from; needed where the file has none, as they were NaN already when the
             loss was looked at.
-        device: as ``train.device``. The numbers are those of the run on the kind of device that it was on.
+        device: as ``train.device``, or a torch device. The numbers are those of the run on the kind of device that it was on.
     Returns:
         for each batch of the step, its losses by name.
     Raises:
@@ -52,8 +52,8 @@ def replay(
         raise SegkitError(f"'{path}' is not a nonfinite_batch file of a run", value=str(path))
     if weights is None and content["model"] is None:
         raise SegkitError(f"'{path}' has no weights, for they were NaN already: give those of an earlier checkpoint")
-    place = choose_device(device)
-    check_precision(content["precision"], place)
+    place = choose_device(device, key="device")
+    check_precision(content["precision"], place, key="precision")
     cfg = load_config_dict(content["config"], str(path))  # its name, for one from a URL may import nothing
     model = _model(cfg, content, weights).to(place)
     found = []

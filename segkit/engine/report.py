@@ -15,7 +15,9 @@ from torch import nn
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
+from segkit.utils.file_names import short_stem
 from segkit.utils.images import write_image
+from segkit.utils.logging import failure_warned
 from segkit.visualization.draw import draw_detections
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def draw_pictures(
     """Pictures of the first ``count`` images of a loader, ground truth on the left and detections on the right.
 
     They show the files' own pixels and size: what test transforms make for the network may be inverted or tiny.
+    A failure is a warning: a run does not lose its results for its pictures.
 
     Args:
         loader: of a whole data set, in its order.
@@ -59,7 +62,23 @@ def draw_pictures(
         score_threshold: detections below it are left out.
         folder: gets a PNG an image, named after its file.
         context: autocast, or a null context.
+    Returns:
+        what was written.
     """
+    with failure_warned("the pictures of the evaluation"):
+        return _draw_pictures(model, loader, classes, score_threshold, folder, count, context)
+    return []
+
+
+def _draw_pictures(
+    model: nn.Module,
+    loader: TestLoader,
+    classes: Sequence[str],
+    score_threshold: float,
+    folder: Path,
+    count: int,
+    context: Any,
+) -> list[Path]:
     seen_classes = ["object"] if getattr(model, "class_agnostic", False) else classes
     found: list[Detections] = []
     with evaluation_mode(model), torch.inference_mode(), context:
@@ -96,7 +115,7 @@ def picture_names(file_names: Sequence[str]) -> list[str]:
                     break
                 shared += 1
             parts = (*path.parts[shared:-1], path.stem)
-        name = "_".join(parts)
+        name = short_stem("_".join(parts))
         names.append(name if name not in names else f"{name}_{len(names)}")
     return names
 

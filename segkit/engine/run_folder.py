@@ -13,6 +13,7 @@ from pathlib import Path
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint, last_good
 from segkit.utils.atomic import remove_leftovers
 from segkit.utils.errors import SegkitError
+from segkit.utils.paths import output_folder
 
 try:
     import fcntl
@@ -39,14 +40,12 @@ _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 def make_folder(output_dir: str | Path) -> Path:
     """Makes the folder; SegkitError where that is not possible."""
-    folder = Path(output_dir)
+    folder = output_folder(output_dir, "output_dir")
     try:
-        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: ~name of nobody
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise SegkitError(
-            f"output_dir: '{folder}' cannot be made: {reason}", key="output_dir", value=str(folder)
+            f"output_dir: '{folder}' cannot be made: {error.strerror}", key="output_dir", value=str(folder)
         ) from error
     return folder
 

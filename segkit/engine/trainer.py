@@ -24,6 +24,7 @@ from segkit.engine.step_batches import step_batches
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
+from segkit.utils.device import choose_device
 from segkit.utils.errors import RunInterrupted
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Trainer:
         self.iterations_per_epoch = iterations_per_epoch
         self.epoch_shift = epoch_shift
         self.output_dir = Path(output_dir).expanduser()
-        self.device = torch.device(device)
+        self.device = choose_device(device, key="device")
         self.accumulate = accumulate
         self.precision = precision
         self.clip_norm = clip_norm

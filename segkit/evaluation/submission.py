@@ -64,9 +64,12 @@ class SubmissionWriter:
         missing = [name for name in self.entries if name not in self.results]
         if missing:
             hint = did_you_mean(missing[0], self.unlisted) if self.unlisted else ""
+            stale = [name for name in (RESULTS_NAME, ZIP_NAME) if (self.folder / name).exists()]
+            earlier = f"; {' and '.join(stale)} in '{self.folder}' are of an earlier prediction" if stale else ""
             raise SegkitError(
-                f"{len(missing)} of the {len(self.entries)} images of the id map were not among the inputs: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint}; no submission is written"
+                f"{len(missing)} of the {len(self.entries)} images of the id map were not predicted: "
+                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint if 'mean' in hint else ''}; "
+                f"no submission is written{earlier}"
             )
         results = [result for name in self.entries for result in self.results[name]]
         written = write_json(self.folder / RESULTS_NAME, results)

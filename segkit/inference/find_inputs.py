@@ -3,47 +3,174 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import IMAGE_SUFFIXES, is_image_name
-from segkit.utils.paths import local_path
+from segkit.utils.image_files import HIDDEN, OTHER, ImageFiles, Reason, count_left_out, is_litter
+from segkit.utils.images import IMAGE_SUFFIXES
+from segkit.utils.paths import local_path, why_unusable
+
+logger = logging.getLogger(__name__)
+OWN = ("overlay of an earlier prediction", "overlays of an earlier prediction")
+SYSTEM = ("system folder", "system folders")
+LOOP = ("link to a folder above it", "links to folders above them")
+KINDS = ", ".join(IMAGE_SUFFIXES)
 
 
-def find_inputs(inputs: Sequence[str]) -> list[Path]:
-    """The image files that files, folders and globs stand for, each once, in the order given.
+@dataclass
+class Inputs:
+    """The images that files, folders and globs stand for.
+
+    Attributes:
+        files: each path once, in the order given.
+        left_out: files of folders and globs that are no images by their name or size; an id map may list some.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
+
+
+def find_inputs(inputs: Sequence[str], own_output: str | os.PathLike[str] | None = None) -> Inputs:
+    """The image files that files, folders and globs stand for.
 
     A folder stands for the images right in it, by name; not for those in its folders, which might be masks. A file is
-    taken whatever it is called.
+    taken whatever it is called. Of folders and globs, files that are hidden, of the system, empty or broken links are
+    left out; the log has their number. Each path is one image: a link and the file behind it are two, the same path
+    given twice is one.
 
+    Args:
+        inputs: as typed.
+        own_output: a folder that this prediction writes pictures to. Globs and folders leave out what lies in it.
     Raises:
-        SegkitError: a file or folder that is not there (similar names are listed), a folder or glob without images.
+        SegkitError: a file or folder that does not exist (the nearest that does is named), a folder or glob without
+            images.
     """
     found: dict[str, Path] = {}
+    left_out: list[Path] = []
     for given in inputs:
-        for path in _expand(given):
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+        images = _expand(given, own_output)
+        for path in images.images:
+            found.setdefault(_place(path), path)
+        left_out += [path for paths in images.left_out.values() for path in paths]
+        if images.left_out:
+            harmless = images.left_out.keys() <= {HIDDEN, OTHER}
+            level = logging.INFO if harmless else logging.WARNING
+            logger.log(level, "left out of '%s': %s", given, count_left_out(images.left_out))
+    return Inputs(list(found.values()), left_out)
 
 
-def _expand(given: str) -> list[Path]:
+def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles:
     text = os.path.expanduser(given)
-    if glob.has_magic(text) and not os.path.exists(text):
-        matches = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
-        files = [path for path in matches if path.is_file() and is_image_name(path.name)]
-        if not files:
-            kinds = ", ".join(IMAGE_SUFFIXES)
-            what = f"matches {len(matches)} files, but no images ({kinds})" if matches else "matches no files"
-            raise SegkitError(f"'{given}' {what}", value=given)
-        return files
-    path = local_path(given, "input")
-    if not path.is_dir():
-        return [path]
-    files = sorted(child for child in path.iterdir() if child.is_file() and is_image_name(child.name))
-    if not files:
-        folders = sum(child.is_dir() for child in path.iterdir())
-        hint = f"; it has {folders} folders, which a glob reaches: '{path}/*/*.png'" if folders else ""
-        raise SegkitError(f"the folder '{given}' holds no images ({', '.join(IMAGE_SUFFIXES)}){hint}", value=given)
-    return files
+    is_glob = glob.has_magic(text) and not os.path.lexists(text) and "://" not in text
+    if is_glob:
+        found = _matches(text)
+    else:
+        path = local_path(given, "input")
+        if not path.is_dir():
+            return ImageFiles([path])
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise SegkitError(f"the folder '{given}' cannot be read: permission denied", value=given)
+        found = ImageFiles.of_folder(path)
+        if own_output is not None and path.resolve() == Path(own_output).resolve():
+            own_output = None  # asked for by name
+    if own_output is not None:
+        _leave_out(found, OWN, lambda path: path.resolve().is_relative_to(Path(own_output).resolve()))
+    if not found.images:
+        raise SegkitError(_nothing_found(given, text, found, is_glob), value=given)
+    return found
+
+
+def _matches(pattern: str) -> ImageFiles:
+    """The images that a glob matches, by path; its ``**`` goes into no folder of the system and in no circle."""
+    skipped: dict[Reason, list[Path]] = {}
+    found = ImageFiles.among(Path(name) for name in sorted(set(_glob(_escaped(pattern), skipped))))
+    found.left_out |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
+    return found
+
+
+def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
+    """As ``glob.glob(pattern, recursive=True)``, which would not end where two links lead to folders above them."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at = parts.index("**")
+    for top in glob.glob(str(Path(*parts[:at]))) if at else ["."]:
+        for folder in _folders_below(Path(top), skipped):
+            start = "" if str(folder) == "." else glob.escape(str(folder))
+            yield from _glob(os.path.join(start, *(parts[at + 1 :] or ["*"])), skipped)
+
+
+def _folders_below(
+    folder: Path, skipped: dict[Reason, list[Path]], above: frozenset[Path] = frozenset()
+) -> Iterator[Path]:
+    """A folder and all in it, without hidden ones; a link that leads back to a folder on the way is not followed."""
+    here = folder.resolve()
+    if here in above:
+        skipped.setdefault(LOOP, []).append(folder)
+        return
+    yield folder
+    above = above.union((here, *here.parents))
+    try:
+        children = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    except OSError as error:
+        logger.warning("left out: the folder '%s' cannot be read: %s", folder, error.strerror)
+        return
+    for child in children:
+        if is_litter(child.name) and not child.name.startswith("."):
+            skipped.setdefault(SYSTEM, []).append(child)
+        elif not is_litter(child.name):
+            yield from _folders_below(child, skipped, above)
+
+
+def _leave_out(found: ImageFiles, reason: Reason, is_out: Callable[[Path], bool]) -> None:
+    """Moves images to those left out."""
+    images: list[Path] = []
+    out: list[Path] = []
+    for path in found.images:
+        (out if is_out(path) else images).append(path)
+    if out:
+        found.images, found.left_out[reason] = images, out
+
+
+def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> str:
+    """The message where an input stands for no image."""
+    note = f": {count_left_out(found.left_out)}" if found.left_out else ""
+    if is_glob and (found.left_out or found.folders):
+        count = sum(map(len, found.left_out.values())) + found.folders
+        return f"'{given}' matches {count} files, but no images ({KINDS}){note}"
+    if is_glob:
+        folder = _folder_of(text)
+        return f"'{given}' matches no files{'' if folder.is_dir() else f': the folder {folder} {why_unusable(folder)}'}"
+    hint = f"; it has {found.folders} folders, which a glob reaches: '{text}/*/*.png'" if found.folders else ""
+    return f"the folder '{given}' holds no images ({KINDS}){note}{hint}"
+
+
+def _place(path: Path) -> str:
+    """What two spellings of one path share: a link's own name is kept, for it is a name of its own."""
+    place = os.path.abspath(path)
+    if ".." in path.parts and os.path.realpath(place) != os.path.realpath(path):
+        place = os.path.join(os.path.realpath(path.parent), path.name)  # ".." behind a link to a folder
+    return place
+
+
+def _folder_of(pattern: str) -> Path:
+    """The folder that a glob starts in: its parts before the first wildcard; one that exists as it is written is none."""
+    folder = Path()
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part) and not (folder / part).is_dir():
+            break
+        folder /= part
+    return folder
+
+
+def _escaped(pattern: str) -> str:
+    """A glob in which the wildcards of the folder that it starts in stand for themselves."""
+    folder = _folder_of(pattern)
+    return (
+        os.path.join(glob.escape(str(folder)), *Path(pattern).parts[len(folder.parts) :]) if folder.parts else pattern
+    )

@@ -34,7 +34,7 @@ def to_rgb_tensor(source: Any) -> Tensor:
         from segkit.utils.images import read_image
         from segkit.utils.paths import local_path
 
-        return read_image(local_path(os.fspath(source), "image"))
+        return read_image(local_path(os.fspath(source), "image", kind="file"))
     if isinstance(source, Tensor):
         return _channels_first(_checked(source.detach().cpu(), source, "a tensor", channel_axis=0))
     if _is_pil(source):

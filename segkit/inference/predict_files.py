@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from segkit.data.formats.id_map import ImageEntry, check_size
+from segkit.data.formats.id_map import ImageEntry, check_size, name_key
 from segkit.inference.predictor import Predictor, image_array
+from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import image_size, read_image
 
@@ -45,6 +45,7 @@ class PredictionSummary:
         images_with: number of images with each label.
         skipped: files that could not be read.
         written: what the writers wrote.
+        refused: what a writer does not write, with the reason: a submission that lacks images.
         seconds: for all of it.
     """
 
@@ -53,6 +54,7 @@ class PredictionSummary:
     images_with: Counter[int] = field(default_factory=Counter)
     skipped: list[Path] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def table(self, classes: Sequence[str]) -> str:
@@ -61,37 +63,65 @@ class PredictionSummary:
 
         rows: list[list[object]] = [[n, self.detections[k], self.images_with[k]] for k, n in enumerate(classes)]
         rows.append(["all", self.detections.total(), ""])
-        return tabulate(rows, headers=["class", "detections", f"of {self.images} images in"])
+        return tabulate(rows, headers=["class", "detections", f"of {self.images} images in"], disable_numparse=True)
 
 
-def name_inputs(files: Sequence[Path], id_map: Sequence[ImageEntry] = ()) -> dict[str, Path]:
+def name_inputs(
+    files: Sequence[Path],
+    id_map: Sequence[ImageEntry] = (),
+    *,
+    left_out: Sequence[Path] = (),
+    skip_unreadable: bool = False,
+) -> dict[str, Path]:
     """A name for each file: that of the id map where it lists the file, else the path as it was given.
 
-    The id map's name matches the end of a file's path: ``a.tif`` or ``folder/a.tif``.
+    The id map's name matches the end of a file's path, ``a.tif`` or ``folder/a.tif``, in any Unicode form.
 
+    Args:
+        files: to be predicted.
+        left_out: files beside them that were no images by name or size; those that the id map lists are taken.
+        skip_unreadable: files that cannot be read are no error here: :func:`predict_files` leaves them out.
     Raises:
-        SegkitError: an image of the id map is missing, two files match the same one, or a file's size differs from it.
+        SegkitError: an image of the id map is missing, two files match the same one, a file's size differs from it, or a
+            file cannot be read.
     """
-    known = {entry.file_name: entry for entry in id_map}
+    known = {name_key(entry.file_name): entry for entry in id_map}
     named: dict[str, Path] = {}
-    for path in files:
-        ends = ["/".join(path.parts[-n:]) for n in range(len(path.parts), 0, -1)]
-        name = next((end for end in ends if end in known), path.as_posix())
+    for path, is_given in (*((path, True) for path in files), *((path, False) for path in left_out)):
+        ends = [name_key("/".join(path.parts[-n:])) for n in range(len(path.parts), 0, -1)]
+        key = next((end for end in ends if end in known), None)
+        if key is None and not is_given:
+            continue
+        name = known[key].file_name if key is not None else path.as_posix()
         if name in named:
             raise SegkitError(f"both {named[name]} and {path} are '{name}' of the id map; give one of them", value=name)
         named[name] = path
-    missing = [name for name in known if name not in named]
+    missing = [entry.file_name for entry in known.values() if entry.file_name not in named]
     if missing:
-        hint = did_you_mean(missing[0], [path.name for path in files])
         raise SegkitError(
             f"{len(missing)} of the {len(known)} images of the id map are not among the inputs: "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint if 'mean' in hint else ''}",
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{_where_is(missing[0], files)}",
             value=missing[0],
         )
-    for name, entry in known.items():
+    for entry in known.values():
         if entry.size is not None:
-            check_size(named[name], image_size(named[name]), entry.size, "the id map")
+            try:
+                size = image_size(named[entry.file_name])
+            except SegkitError:
+                if skip_unreadable:
+                    continue
+                raise
+            check_size(named[entry.file_name], size, entry.size, "the id map")
     return named
+
+
+def _where_is(name: str, files: Sequence[Path]) -> str:
+    """The end of a message about an image of the id map that was not given: where it is, or what is called like it."""
+    for folder in dict.fromkeys(path.parent for path in files):
+        if (folder / name).is_file():
+            return f"; there is {folder / name}, which was not given"
+    hint = did_you_mean(name, [path.name for path in files])
+    return hint if "mean" in hint else ""
 
 
 def predict_files(
@@ -107,18 +137,17 @@ def predict_files(
     Args:
         predictor: with its classes and threshold.
         inputs: file of each name, as of :func:`name_inputs`.
-        writers: closed at the end. Where an image cannot be read, they are closed too before the error is raised: what
-            was predicted before is not lost.
+        writers: closed at the end, and after any exception, Ctrl-C included: what was predicted before is kept. What
+            one of them refuses to write is in the summary.
         batch_size: images that go through the network together.
         skip_unreadable: leave such images out, with a warning each, instead of raising.
     Raises:
-        SegkitError: an image cannot be read; the message names it.
+        SegkitError: an image cannot be read (the message names it), or none can; the memory or the disk is full.
     """
     summary, start = PredictionSummary(), time.perf_counter()
     try:
-        for chunk in _chunks(_images(inputs, summary, skip_unreadable), batch_size):
-            found = predictor([image for _, image in chunk], batch_size=batch_size)
-            for (name, image), detections in zip(chunk, found, strict=True):
+        for chunk in _batches(inputs, summary, batch_size, skip_unreadable):
+            for (name, image), detections in zip(chunk, _predict(predictor, chunk), strict=True):
                 pixels = image_array(image)
                 for writer in writers:
                     writer.add(name, pixels, detections)
@@ -127,16 +156,50 @@ def predict_files(
                 summary.detections.update(labels)
                 summary.images_with.update(set(labels))
     except SegkitError as error:
-        raise SegkitError(f"{error}{_kept(writers, summary)}", value=error.value) from error
+        raise SegkitError(f"{error}{_kept(writers, summary)}", key=error.key, value=error.value) from error
+    except OSError as error:
+        raise SegkitError(f"{_cannot_be_written(error)}{_kept(writers, summary)}", value=error.filename) from error
+    except BaseException as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"ended by {type(error).__name__}"
+        logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), _kept(writers, summary))
+        raise
+    if not summary.images:
+        raise SegkitError(f"none of the {len(inputs)} images can be read; nothing is written")
     for writer in writers:
-        summary.written += writer.close()
+        try:
+            summary.written += writer.close()
+        except SegkitError as error:
+            unread = f" ({len(summary.skipped)} of the inputs could not be read)" if summary.skipped else ""
+            summary.refused.append(f"{error}{unread}")
+        except OSError as error:
+            raise SegkitError(_cannot_be_written(error), value=error.filename) from error
     summary.seconds = time.perf_counter() - start
     logger.info("predicted %d images in %.1f s", summary.images, summary.seconds)
     return summary
 
 
+def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[Detections]:
+    """Detections of one batch; what goes wrong with it is told with the names of its images."""
+    names = ", ".join(name for name, _ in chunk)
+    try:
+        return predictor([image for _, image in chunk], batch_size=len(chunk))
+    except SegkitError as error:
+        raise SegkitError(f"{names}: {error}", key=error.key, value=error.value) from error
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SegkitError(
+            f"{names}: the memory is not enough for {len(chunk)} image{'s' * (len(chunk) > 1)} at once; predict with a "
+            "smaller batch size, on the CPU, or at a smaller size (data.test_transforms)"
+        ) from error
+
+
+def _cannot_be_written(error: OSError) -> str:
+    return f"'{error.filename}' cannot be written: {error.strerror}" if error.filename else str(error)
+
+
 def _kept(writers: Sequence[Writer], summary: PredictionSummary) -> str:
-    """Close the writers after an error; tells what was saved. Those that need all images write nothing."""
+    """Closes the writers after an exception; says what was saved. Those that need all images write nothing."""
     if not summary.images:
         return ""
     written: list[Path] = []
@@ -145,23 +208,31 @@ def _kept(writers: Sequence[Writer], summary: PredictionSummary) -> str:
             written += writer.close()
         except SegkitError as incomplete:
             logger.warning("%s", incomplete)
+        except OSError as error:
+            logger.warning("%s", _cannot_be_written(error))
     places = f" are in {', '.join(map(str, written))}" if written else " were not written"
     return f"; the predictions of the {summary.images} images before it{places}"
 
 
-def _images(inputs: Mapping[str, Path], summary: PredictionSummary, skip: bool) -> Iterator[tuple[str, Tensor]]:
+def _batches(
+    inputs: Mapping[str, Path], summary: PredictionSummary, size: int, skip: bool
+) -> Iterator[list[tuple[str, Tensor]]]:
+    """Names and images, ``size`` at a time; those before an unreadable one come first, and then its error."""
+    batch: list[tuple[str, Tensor]] = []
     for name, path in inputs.items():
         try:
             image = read_image(path)
         except SegkitError as error:
             if not skip:
+                if batch:
+                    yield batch
                 raise
             logger.warning("%s; skipped", error)
             summary.skipped.append(path)
             continue
-        yield name, image
-
-
-def _chunks(items: Iterator[tuple[str, Tensor]], size: int) -> Iterator[list[tuple[str, Tensor]]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
+        batch.append((name, image))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
+from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -59,13 +61,15 @@ class Predictor:
         weights: str | os.PathLike[str] | None = None,
         model: Any = None,
         score_threshold: float | None = None,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         batch_size: int = 1,
         overrides: Sequence[str] = (),
     ) -> None:
         from segkit.modeling.weights.reading import checkpoint_content
 
         _check_source(source, weights, model, overrides)
+        # Before a large file is read.
+        place = choose_device(device, key="device") if device is not None or model is None else None
         if isinstance(source, (str, os.PathLike)):
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
@@ -76,12 +80,12 @@ class Predictor:
         self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights), content)
         if getattr(self.model, "class_agnostic", False):  # its label 0 is no class of the data
             self.classes, self.category_ids = ["object"], [1]
-        if device is not None or model is None:
-            self.model.to(device or _default_device())
+        if place is not None:
+            self.model.to(place)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
-        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else float(score_threshold)
-        if not 0 <= self.score_threshold <= 1:
+        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
+        if not _is_number(self.score_threshold) or not 0 <= self.score_threshold <= 1:
             raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
         floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
         if 0 < self.score_threshold < floor:  # 0 asks for all there are
@@ -99,7 +103,7 @@ class Predictor:
         config_file: str | None = None,
         overrides: Sequence[str] = (),
         score_threshold: float | None = None,
-        device: str | None = None,
+        device: str | int | torch.device | None = None,
     ) -> Predictor:
         """As a command line gives it: a checkpoint, maybe a configuration in place of its own, overrides of either."""
         from segkit.config.loader import load_config
@@ -170,7 +174,8 @@ def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str
             raise SegkitError("Predictor(checkpoint) takes no weights or model; give a configuration first for those")
         if Path(source).suffix.lower() in (".yaml", ".yml"):
             raise SegkitError(
-                f"{source} is a configuration; use Predictor(segkit.load_config('{source}'), weights=...)",
+                f"{source} is a configuration, not a checkpoint; give the weights of a training run (.pth), in Python as "
+                f"Predictor(segkit.load_config('{source}'), weights=...)",
                 value=str(source),
             )
     elif (weights is None) == (model is None):
@@ -225,14 +230,17 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
     return model
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _at_least_one(batch_size: int) -> int:
-    if batch_size < 1:
-        raise SegkitError(f"batch_size must be at least 1, not {batch_size}", key="batch_size", value=batch_size)
-    return batch_size
+    if not _is_number(batch_size) or batch_size != int(batch_size) or batch_size < 1:
+        raise SegkitError(
+            f"batch_size must be at least 1 and whole, not {batch_size!r}", key="batch_size", value=batch_size
+        )
+    return int(batch_size)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number of Python's or numpy's; texts and booleans are none."""
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def image_array(image: Tensor) -> Any:

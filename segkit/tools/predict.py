@@ -35,39 +35,52 @@ def main(args: argparse.Namespace) -> None:
     """Find the inputs, check them, predict, say where everything is."""
     from segkit.data.formats.id_map import load_id_map
     from segkit.evaluation.results import PredictionsWriter
-    from segkit.evaluation.submission import SubmissionWriter
+    from segkit.evaluation.submission import RESULTS_NAME, ZIP_NAME, SubmissionWriter
     from segkit.inference.find_inputs import find_inputs
     from segkit.inference.predict_files import Writer, name_inputs, predict_files
     from segkit.inference.predictor import Predictor
+    from segkit.utils.device import choose_device
     from segkit.utils.errors import SegkitError
     from segkit.utils.logging import setup_logging
+    from segkit.utils.paths import output_file, output_folder, prepare_folder
     from segkit.visualization.overlays import OverlayWriter
 
     setup_logging()
     if args.batch_size < 1:
         raise SegkitError(f"--batch-size must be at least 1, not {args.batch_size}")
-    id_map = load_id_map(args.id_map) if args.id_map else []
-    inputs = name_inputs(find_inputs(args.inputs), id_map)
-    predictor = Predictor.load(args.weights, args.config_file, args.opts, args.score_threshold, args.device)
+    if args.score_threshold is not None and not 0 <= args.score_threshold <= 1:
+        raise SegkitError(f"--score-threshold must be a number in 0..1, not {args.score_threshold:g}")
+    device = choose_device(args.device, key="--device")
+    output = output_folder(args.output, "--output")
+    overlays = output_folder(output / "overlays", "--output")
+    for name in ("predictions.json", *((RESULTS_NAME, ZIP_NAME) if args.id_map is not None else ())):
+        output_file(output / name, "--output")
+    id_map = load_id_map(args.id_map) if args.id_map is not None else []
+    found = find_inputs(args.inputs, own_output=overlays)
+    inputs = name_inputs(found.files, id_map, left_out=found.left_out, skip_unreadable=args.skip_unreadable)
+    predictor = Predictor.load(args.weights, args.config_file, args.opts, args.score_threshold, device)
     ids = {entry.file_name: entry.image_id for entry in id_map}
     writers: list[Writer] = [
-        PredictionsWriter(f"{args.output}/predictions.json", predictor.classes, predictor.category_ids, ids)
+        PredictionsWriter(output / "predictions.json", predictor.classes, predictor.category_ids, ids)
     ]
     if not args.no_overlays:
-        writers.append(OverlayWriter(f"{args.output}/overlays", inputs, predictor.classes, args.color_by))
-    if id_map:
-        writers.append(SubmissionWriter(args.output, id_map, predictor.category_ids))
+        writers.append(OverlayWriter(overlays, inputs, predictor.classes, args.color_by))
+    if args.id_map is not None:
+        writers.append(SubmissionWriter(output, id_map, predictor.category_ids))
+    prepare_folder(output, "--output")
     summary = predict_files(
         predictor, inputs, writers, batch_size=args.batch_size, skip_unreadable=args.skip_unreadable
     )
     print(f"\n{summary.table(predictor.classes)}\n")
     if summary.skipped:
-        print(f"{len(summary.skipped)} images could not be read and were skipped")
-    if unlisted := len(inputs) - len(id_map) if id_map else 0:
+        print(f"{len(summary.skipped)} of {len(inputs)} images could not be read and were skipped")
+    if unlisted := len(inputs.keys() - ids.keys()) if id_map else 0:
         print(f"{unlisted} images are not in the id map and not in the submission")
     print(f"score at least {predictor.score_threshold:g}; written:")
     for path in summary.written:
         print(f"  {path}")
+    if summary.refused:
+        raise SegkitError("; ".join(summary.refused))
 
 
 def run() -> NoReturn:

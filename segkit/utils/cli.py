@@ -11,6 +11,7 @@ from typing import NoReturn
 from termcolor import colored
 
 from segkit.utils.errors import PeerLost, RunInterrupted, SegkitError
+from segkit.utils.streams import drop_stdout, make_streams_lenient
 
 # What sysexits.h calls EX_TEMPFAIL: try again later. 130 and 143 are what shells report of a process that a signal ended
 # wherever it was, so they cannot tell that there is something to resume.
@@ -23,20 +24,22 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
 
     Exit status: 0; 1 after a :class:`SegkitError`, whose message alone is printed on stderr; 75 where SIGINT or SIGTERM
     ended a training, which ``--resume`` goes on with; 130 after Ctrl-C anywhere else, as shells have it. Any other
-    exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly.
+    exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly. Characters that the
+    terminal's encoding lacks are written as escapes.
     """
+    make_streams_lenient()
     try:
         main()
-        sys.stdout.flush()
+        _flush()
     except SegkitError as error:
-        sys.stdout.flush()
+        _flush_quietly()
         process = f" process {number}:" if (number := os.environ.get("RANK", "0")) != "0" else ""
         print(f"{colored('error:', 'red', attrs=['bold'])}{process} {error}", file=sys.stderr)
         if isinstance(error, PeerLost):
             time.sleep(PEER_FIRST)
         sys.exit(1)
     except RunInterrupted as interruption:
-        sys.stdout.flush()
+        _flush_quietly()
         if os.environ.get("RANK", "0") == "0":  # of several processes all end so
             print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
         sys.exit(RESUMABLE)
@@ -44,6 +47,19 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains once more
+        drop_stdout()
         sys.exit(1)
     sys.exit(0)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # None: the program was started with it closed
+        sys.stdout.flush()
+
+
+def _flush_quietly() -> None:
+    """Writes what is left, where an error is about to be told; a reader that went away is no second error."""
+    try:
+        _flush()
+    except BrokenPipeError:
+        drop_stdout()

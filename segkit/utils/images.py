@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.path_hints import why_unusable
 from segkit.utils.pillow_image import orientation_of, read_with_pillow
 from segkit.utils.stored_image import LIMIT_HINT, StoredImage, picture, scale_to_uint8, upright, upright_size
 from segkit.utils.tiff import is_tiff, read_tiff, tiff_size
@@ -90,8 +91,8 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
 def _read(path: str | os.PathLike[str]) -> StoredImage:
     from PIL import Image
 
-    if not os.path.isfile(path):
-        raise SegkitError(f"{path}: there is no such image file", value=str(path))
+    if problem := _unusable(path):
+        raise SegkitError(f"{path}: {problem}", value=str(path))
     try:
         return read_tiff(path, str(path)) if is_tiff(path) else read_with_pillow(path)
     except SegkitError:
@@ -100,6 +101,20 @@ def _read(path: str | os.PathLike[str]) -> StoredImage:
         raise SegkitError(f"{path}: {_short(error)}{LIMIT_HINT}", value=str(path)) from error
     except Exception as error:  # decoders raise many kinds; all mean that the file cannot be read
         raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
+
+
+def _unusable(path: str | os.PathLike[str]) -> str | None:
+    """Why a path cannot be an image, before its content is looked at: no file, a folder, an empty file; None: it can."""
+    if os.path.isdir(path):
+        return "is a folder, not an image"
+    if not os.path.isfile(path):
+        problem = why_unusable(path)
+        return (
+            problem.replace("does not exist", "there is no such image file", 1)
+            if problem.startswith("does")
+            else problem
+        )
+    return None if os.path.getsize(path) else "cannot be read as an image (it is empty, 0 bytes)"
 
 
 def _short(error: Exception) -> str:

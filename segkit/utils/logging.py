@@ -42,6 +42,32 @@ class LineFormatter(logging.Formatter):
         return f"{record.asctime} {level}{self.process}{record.message}"
 
 
+class Console(logging.StreamHandler):
+    """Writes to a terminal or pipe of any encoding: what that lacks is written as an escape.
+
+    Where the reader goes away (``| head``) or the disk is full, the messages end, and the program goes on.
+    """
+
+    ended = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        return super().format(record).encode(encoding, "backslashreplace").decode(encoding)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.ended:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        self.ended = True
+        if not isinstance(error, BrokenPipeError) and sys.stderr is not None:
+            print(f"stdout cannot be written: {error.strerror}", file=sys.stderr)
+
+
 class LogFile(logging.FileHandler):
     """Says once on stderr that it cannot be written, as on a full disk, where logging's own prints a traceback a line."""
 
@@ -71,8 +97,8 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
         root.removeHandler(handler)
         handler.close()
     handlers: list[logging.Handler] = []
-    if not any(type(handler) is logging.StreamHandler for handler in root.handlers):
-        console = logging.StreamHandler(sys.stdout)
+    if sys.stdout is not None and not any(type(handler) is logging.StreamHandler for handler in root.handlers):
+        console = Console(sys.stdout)
         console.setFormatter(LineFormatter(colour=sys.stdout.isatty(), date=False, process=process))
         console.addFilter(lambda record: not hasattr(record, "for_file"))
         if process:
@@ -81,7 +107,7 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
     if output_dir is not None and not process:
         folder = Path(output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        file = LogFile(folder / "log.txt", encoding="utf-8")
+        file = LogFile(folder / "log.txt", encoding="utf-8", errors="backslashreplace")
         file.setFormatter(LineFormatter(colour=False, date=True))
         handlers.append(file)
     for handler in handlers:
@@ -120,3 +146,17 @@ def error_logged() -> Iterator[None]:
         message = f"the run ended with {type(error).__name__}: {error}"
         logger.error("%s", message, exc_info=not isinstance(error, SegkitError), extra={"for_file": True})
         raise
+
+
+@contextmanager
+def failure_warned(what: str) -> Iterator[None]:
+    """Makes an exception of the block a warning that ``what`` is missing; ``log.txt`` has its traceback.
+
+    For what a run does besides its work, such as pictures: it does not end for it. Ctrl-C is not caught.
+    """
+    try:
+        yield
+    except Exception as error:
+        logger.warning("%s could not be made (%s: %s); the run goes on without", what, type(error).__name__, error)
+        if not isinstance(error, SegkitError):
+            logger.warning("%s", what, exc_info=True, extra={"for_file": True})

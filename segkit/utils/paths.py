@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
+from urllib.parse import unquote
 
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
-from segkit.utils.errors import SegkitError, nearest
+from segkit.utils.errors import SegkitError
+from segkit.utils.path_hints import nearest_existing, same_name, same_text, why_unusable
 
+__all__ = [
+    "PATHS",
+    "check_kind",
+    "local_path",
+    "nearest_existing",
+    "output_file",
+    "output_folder",
+    "packaged_configs",
+    "prepare_folder",
+    "why_unusable",
+]
+Kind = Literal["file", "folder"]
 PACKAGE_PREFIX = "segkit://"
+FILE_PREFIX = "file://"
 DETECTRON2_PREFIX = "detectron2://"
 DETECTRON2_ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
+REMOTE_PREFIXES = ("http://", "https://", DETECTRON2_PREFIX)
+KNOWN_PREFIXES = (*REMOTE_PREFIXES, PACKAGE_PREFIX, FILE_PREFIX)
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 @lru_cache(maxsize=1)
@@ -38,6 +58,8 @@ class PackagedFileHandler(PathHandler):
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         assert mode in ("r", "rb"), f"{PACKAGE_PREFIX} files can only be read"
+        if "b" not in mode:
+            kwargs.setdefault("encoding", "utf-8")
         return open(self._get_local_path(path), mode, buffering, **kwargs)
 
     def _exists(self, path: str, **kwargs: Any) -> bool:
@@ -69,45 +91,126 @@ PATHS.register_handler(Detectron2ZooHandler())
 PATHS.register_handler(PackagedFileHandler())
 
 
-def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
+def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind | None = None) -> Path:
     """The existing local file or folder behind ``path``; URLs are downloaded once into iopath's cache.
 
+    A name that is stored in another Unicode form (as macOS stores accents) is the same name.
+
     Args:
-        path: a local path (``~`` is the home folder), an http(s) URL, ``segkit://NAME`` or
+        path: a local path (``~`` is the home folder), a URL (http, https, file), ``segkit://NAME`` or
             ``detectron2://NAME``.
         what: what it is to the user, for the message: ``"config"``, ``"COCO annotation file"``.
+        kind: what it has to be; None: either.
     Raises:
-        SegkitError: it does not exist (similar names beside it are listed) or cannot be downloaded.
+        SegkitError: it does not exist (the nearest that does is named), may not be read, is not of ``kind`` or cannot be
+            downloaded.
     """
-    text = os.path.expanduser(os.fspath(path))
-    if not text:
-        raise SegkitError(f"the path of the {what} is empty", value=text)
+    text = _text(path, what)
     try:
         local = Path(PATHS.get_local_path(text))
         local.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        pass  # told below, with what there is instead
-    except (OSError, ValueError) as error:  # requests' and urllib's errors, too long a name, a null byte
-        raise SegkitError(f"cannot get the {what} '{path}': {error}", value=str(path)) from error
-    if not local.exists():
-        raise SegkitError(f"the {what} '{path}' does not exist{_beside(local)}", value=str(path))
+    except (OSError, ValueError) as error:  # also requests' and urllib's errors
+        scheme = SCHEME.match(text)
+        if scheme and not text.startswith(KNOWN_PREFIXES):
+            raise SegkitError(
+                f"the {what} '{path}' cannot be fetched: '{scheme[0]}' is none of {', '.join(KNOWN_PREFIXES)}; "
+                "or give a local path",
+                value=str(path),
+                choices=KNOWN_PREFIXES,
+            ) from error
+        if text.startswith(REMOTE_PREFIXES):
+            raise SegkitError(f"cannot get the {what} '{path}': {error}", value=str(path)) from error
+        local = Path(PATHS.get_local_path(text))
+        other_form = _other_unicode_form(local)
+        if other_form is None:
+            raise SegkitError(f"the {what} '{path}' {why_unusable(local)}", value=str(path)) from error
+        local = other_form
+    check_kind(local, f"the {what} '{path}'", kind)
     return local
 
 
-def _beside(missing: Path) -> str:
-    """What there is instead of a missing path: similar names, or the first folder on the way that is missing too."""
-    folder = missing.parent
-    if not folder.is_dir():
-        while not folder.parent.is_dir():
-            folder = folder.parent
-        return f": there is no folder '{folder}'{_similar(folder)}"
-    return _similar(missing)
+def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
+    """SegkitError where an existing path is a folder and a file is expected, or the other way, or may not be read."""
+    if kind == "file" and os.path.isdir(path):
+        names = (
+            sorted(name for name in os.listdir(path) if not name.startswith("."))[:3]
+            if os.access(path, os.R_OK)
+            else []
+        )
+        inside = f"; in it there is {', '.join(map(repr, names))}" if names else ""
+        raise SegkitError(f"{subject} is a folder, not a file{inside}", value=str(path))
+    if kind == "folder" and not os.path.isdir(path):
+        raise SegkitError(f"{subject} is not a folder but a file; did you mean '{path.parent}'?", value=str(path))
+    if kind is not None and not os.access(path, os.R_OK):
+        raise SegkitError(f"{subject} cannot be read: permission denied", value=str(path))
 
 
-def _similar(missing: Path) -> str:
+def output_folder(path: str | os.PathLike[str], what: str) -> Path:
+    """The folder that is to be written to, which is not made yet; ``~`` is the home folder.
+
+    Args:
+        what: the flag or key that names it, for the message.
+    Raises:
+        SegkitError: the name is empty, belongs to a file, or nothing can be written there.
+    """
+    text = _text(path, what, names="folder")
+    if text.startswith(REMOTE_PREFIXES):
+        raise SegkitError(f"{what}: '{path}' is a URL; expected a local folder", value=str(path))
+    folder = Path(text)
+    if text.startswith("~") and folder.parts[0] not in os.listdir():
+        raise SegkitError(f"{what}: '{path}' cannot be made: there is no user of that name", value=str(path))
     try:
-        names = [entry.name for entry in missing.parent.iterdir()]
-    except OSError:
-        return ""
-    near = nearest(missing.name, names)
-    return f"; beside it there is {', '.join(repr(name) for name in near)}" if near else ""
+        existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        if not os.path.isdir(existing):
+            problem = (
+                f"'{existing}' {'is a file, not a folder' if os.path.exists(existing) else why_unusable(existing)}"
+            )
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            problem = f"'{existing}' cannot be written to: permission denied"
+        else:
+            return folder
+    except (OSError, ValueError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+    raise SegkitError(f"{what}: '{path}' cannot be made or written to: {problem}", value=str(path))
+
+
+def prepare_folder(folder: Path, what: str) -> None:
+    """Makes a folder and tries whether a file can be written to it; SegkitError where not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SegkitError(
+            f"{what}: '{folder}' cannot be made or written to: {error.strerror}", value=str(folder)
+        ) from error
+
+
+def output_file(path: str | os.PathLike[str], what: str) -> Path:
+    """The file that is to be written, as :func:`output_folder` for its folder; SegkitError where a folder has its name."""
+    text = _text(path, what, names="file")
+    if text.endswith(("/", os.sep)) or Path(text).is_dir():
+        raise SegkitError(f"{what}: '{path}' is a folder; expected the name of a file", value=str(path))
+    output_folder(Path(text).parent, what)
+    return Path(text)
+
+
+def _text(path: str | os.PathLike[str], what: str, *, names: str = "") -> str:
+    """A path as text, its ``~`` and ``file://`` resolved; SegkitError where it is empty or no text."""
+    subject = f"{what}: the name of the {names}" if names else f"the path of the {what}"
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise SegkitError(f"{subject} must be text, not {path!r}", value=path)
+    text = os.fspath(path)
+    if not text.strip():
+        raise SegkitError(f"{subject} is empty", value=text)
+    if "\0" in text:
+        raise SegkitError(f"{subject} has a null character: {text!r}", value=text)
+    if text.startswith(FILE_PREFIX):
+        text = unquote(text.removeprefix(FILE_PREFIX).removeprefix("localhost"))
+    return os.path.expanduser(text)
+
+
+def _other_unicode_form(path: Path) -> Path | None:
+    """The existing path of the same text in another Unicode form."""
+    found = None if os.path.lexists(path) else same_name(path)
+    return found if found is not None and same_text(str(found), str(path)) else None

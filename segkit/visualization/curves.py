@@ -22,6 +22,7 @@ LOSS = "loss/"
 VALIDATION_LOSS = "val/loss/"
 VALIDATION = ("AP", "AP50", "AP75")
 COLUMNS = 3
+TITLE: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a loss may have any name, with $ too
 SMOOTHED_FROM = 12  # points; below, smoothing would hide all there is
 
 
@@ -125,7 +126,7 @@ def _panel(axes: Axes, title: str, series: dict[str, tuple[np.ndarray, np.ndarra
             axes.plot(iterations, values, color="tab:blue", alpha=0.3, linewidth=0.8)
             axes.plot(iterations, smoothed(values), color="tab:blue", linewidth=1.6)
             last = np.flatnonzero(np.isfinite(values))
-            axes.set_title(f"{title} ({smoothed(values)[last[-1]]:.3g})" if len(last) else title, fontsize=10)
+            axes.set_title(f"{title} ({smoothed(values)[last[-1]]:.3g})" if len(last) else title, **TITLE)
             continue
         marker = "o" if validation or len(values) < SMOOTHED_FROM else None
         label = name.split("/", 1)[1] if validation else None
@@ -133,7 +134,7 @@ def _panel(axes: Axes, title: str, series: dict[str, tuple[np.ndarray, np.ndarra
             label = f"{label} {100 * values[-1]:.1f}"
         axes.plot(iterations, values, marker=marker, markersize=3, linewidth=1.4, label=label)
     if not axes.get_title():
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, **TITLE)
     axes.set_xlabel("iteration", fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)

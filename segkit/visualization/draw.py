@@ -12,7 +12,7 @@ from torch import Tensor
 from segkit.utils.errors import SegkitError
 from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors
 from segkit.visualization.outlines import paint_boxes, paint_masks
-from segkit.visualization.text import FONT_SIZE, add_legend, place_labels
+from segkit.visualization.text import FONT_SIZE, add_legend, cut, place_labels
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -94,7 +94,7 @@ def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
 
 
 def _name(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if 0 <= label < len(classes) else str(label)
+    return cut(str(classes[label])) if 0 <= label < len(classes) else str(label)
 
 
 def _texts(objects: Detections | Targets, labels: np.ndarray, classes: Sequence[str]) -> list[str]:

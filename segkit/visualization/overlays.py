@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.file_names import name_fold, short_stem
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
 
@@ -17,35 +19,38 @@ if TYPE_CHECKING:
 
     from segkit.structures.detections import Detections
 
+logger = logging.getLogger(__name__)
+
 
 def unique_stems(names: Sequence[str]) -> dict[str, str]:
     """A file stem for each name: its own where no other has it, else with the folders and suffix that tell it apart.
 
-    Compared without case, as some file systems do.
+    Compared without case and Unicode form, as some file systems do; one too long for a file name is shortened.
 
     >>> unique_stems(["a/x.png", "b/x.png", "y.tif"])
     {'a/x.png': 'a__x', 'b/x.png': 'b__x', 'y.tif': 'y'}
     """
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(Path(name).stem.casefold(), []).append(name)
-    stems = {group[0]: Path(group[0]).stem for group in groups.values() if len(group) == 1}
-    taken = {stem.casefold() for stem in stems.values()}
+        groups.setdefault(name_fold(short_stem(Path(name).stem)), []).append(name)
+    stems = {group[0]: short_stem(Path(group[0]).stem) for group in groups.values() if len(group) == 1}
+    taken = {name_fold(stem) for stem in stems.values()}
     for group in groups.values():
         if len(group) == 1:
             continue
         files = {name: Path(os.path.abspath(name)) for name in group}
         top = os.path.commonpath([file.parent for file in files.values()])
         plain = {name: "__".join(file.relative_to(top).with_suffix("").parts) for name, file in files.items()}
-        often = Counter(stem.casefold() for stem in plain.values())
+        often = Counter(name_fold(stem) for stem in plain.values())
         for name, stem in plain.items():
-            if often[stem.casefold()] > 1:
+            if often[name_fold(stem)] > 1:
                 stem += Path(name).suffix.replace(".", "_")
+            stem = short_stem(stem)
             number, chosen = 1, stem
-            while chosen.casefold() in taken:
+            while name_fold(chosen) in taken:
                 number += 1
                 chosen = f"{stem}-{number}"
-            taken.add(chosen.casefold())
+            taken.add(name_fold(chosen))
             stems[name] = chosen
     return {name: stems[name] for name in names}
 
@@ -73,18 +78,23 @@ class OverlayWriter:
         self.paths = {name: self.folder / f"{stem}.png" for name, stem in unique_stems(list(inputs)).items()}
         self.classes = list(classes)
         self.color_by: Literal["instance", "class"] = color_by
-        files = {os.path.realpath(path) for path in inputs.values()}
+        files = {os.path.realpath(path) for path in inputs.values()} | {os.path.abspath(p) for p in inputs.values()}
         for path in self.paths.values():
-            if os.path.realpath(path) in files:
+            if os.path.realpath(path) in files or os.path.abspath(path) in files:
                 raise SegkitError(
                     f"the overlay {path} would replace an input; choose another output folder", value=str(path)
                 )
+            if path.is_dir():
+                raise SegkitError(f"the overlay {path} cannot be written: a folder has its name", value=str(path))
+        there = {path for path in self.folder.glob("*.png") if not path.name.startswith(".")}
+        if earlier := len(there - set(self.paths.values())):
+            logger.warning("%s holds %d pictures of other images, maybe of an earlier prediction", self.folder, earlier)
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
         """Draw one image, uint8 [H, W, 3]."""
         picture = draw_detections(image, detections, self.classes, color_by=self.color_by)
         # Whole or not there, but not forced to the disk as atomic_write does: that takes longer than drawing.
-        temporary = self.folder / f".{self.paths[name].name}.tmp.png"
+        temporary = self.folder / f".{os.getpid()}.tmp.png"
         write_image(temporary, picture)
         os.replace(temporary, self.paths[name])
 

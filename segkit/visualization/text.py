@@ -1,8 +1,12 @@
-"""Labels beside objects and the legend under the picture, in the font that comes with Pillow."""
+"""Labels beside objects and the legend under the picture, in the fonts that come with Pillow and matplotlib."""
 
 from __future__ import annotations
 
+import importlib.util
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +18,47 @@ FONT_SIZE = 14
 LEGEND_BACKGROUND = (32, 32, 32)
 LEGEND_TEXT = (235, 235, 235)
 LEGEND_ENTRIES = 12
+LONGEST = 50  # characters of a class name in a picture
 
 
-def font(size: int = FONT_SIZE) -> FreeTypeFont | ImageFont:
-    """Pillow's own font."""
-    from PIL import ImageFont as fonts
+@lru_cache(maxsize=16)
+def fonts(size: int) -> tuple[FreeTypeFont | ImageFont, ...]:
+    """Pillow's own font, which has little beyond ASCII, and matplotlib's, which has Latin, Greek, Cyrillic and more."""
+    from PIL import ImageFont as image_fonts
 
-    return fonts.load_default(size=size)
+    own = image_fonts.load_default(size=size)
+    spec = importlib.util.find_spec("matplotlib")
+    file = Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec is not None and spec.origin else None
+    if file is None or not file.is_file() or not isinstance(own, image_fonts.FreeTypeFont):
+        return (own,)
+    return own, image_fonts.truetype(str(file), size=size)
+
+
+def cut(name: str) -> str:
+    """A class name, or the beginning of a long one."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def readable(text: str, size: int = FONT_SIZE) -> tuple[str, FreeTypeFont | ImageFont]:
+    """A text as it can be drawn on one line, and the font for it.
+
+    What is no visible character, or is in neither font, is shown as its escape (``\\n``, ``\\u4e2d``):
+    two names stay two.
+    """
+    text = unicodedata.normalize("NFC", text)
+    best = min(fonts(size), key=lambda face: sum(not _has_glyph(face, letter) for letter in text))
+    return "".join(c if _has_glyph(best, c) else c.encode("unicode_escape").decode() for c in text), best
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(face: FreeTypeFont | ImageFont, letter: str) -> bool:
+    if " " <= letter <= "~":
+        return True
+    if unicodedata.category(letter) in ("Cc", "Cs", "Cn", "Co", "Zl", "Zp"):
+        return False
+    if not hasattr(face, "getmask2"):  # Pillow without FreeType: a bitmap font of Latin-1
+        return letter <= "\xff"
+    return bytes(face.getmask(letter)) != bytes(face.getmask("\uffff"))
 
 
 def place_labels(
@@ -38,12 +76,13 @@ def place_labels(
     from PIL import Image, ImageDraw
 
     picture = Image.fromarray(canvas)
-    draw, face = ImageDraw.Draw(picture), font(size)
+    draw = ImageDraw.Draw(picture)
     height, width = canvas.shape[:2]
     taken = np.zeros((0, 4))
     for (x0, y0, x1, y1), text, color in zip(boxes.tolist(), texts, colors, strict=True):
         if not text:
             continue
+        text, face = readable(text, size)
         w, h = int(draw.textlength(text, font=face)) + 6, size + 4
         for x, y in ((x0, y0 - h), (x0, y1), (x1 - w, y0 - h), (x0, y0), (x0, y1 - h)):
             x, y = int(np.clip(x, 0, max(0, width - w))), int(np.clip(y, 0, max(0, height - h)))
@@ -71,7 +110,7 @@ def add_legend(
     """
     from PIL import Image, ImageDraw
 
-    face, line, pad = font(), FONT_SIZE + 8, 8
+    line, pad = FONT_SIZE + 8, 8
     words: list[tuple[str, tuple[int, int, int] | None]] = [(f"{total} object{'' if total == 1 else 's'}", None)]
     words += [(f"{name}: {count}", color) for name, count, color in entries[:LEGEND_ENTRIES]]
     if len(entries) > LEGEND_ENTRIES:
@@ -80,15 +119,16 @@ def add_legend(
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     x, y = pad, pad // 2
     placed = []
-    for text, color in words:
+    for words_text, color in words:
+        text, face = readable(words_text)
         space = int(measure.textlength(text, font=face)) + (FONT_SIZE + 6 if color else 0)
         if x > pad and x + space > width - pad:
             x, y = pad, y + line
-        placed.append((x, y, text, color))
+        placed.append((x, y, text, face, color))
         x += space + 2 * pad
     strip = Image.new("RGB", (width, y + line + pad // 2), LEGEND_BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    for x, y, text, color in placed:
+    for x, y, text, face, color in placed:
         if color:
             draw.rectangle((x, y + 4, x + FONT_SIZE - 1, y + 3 + FONT_SIZE), fill=color)
             x += FONT_SIZE + 6

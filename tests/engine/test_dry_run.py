@@ -44,7 +44,7 @@ def test_everything_happens_and_nothing_stays(tmp_path, monkeypatch, caplog):
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in ("file", "file/run"):
-        with pytest.raises(SegkitError, match=r"output_dir: .*file' is no folder"):
+        with pytest.raises(SegkitError, match=r"output_dir: .*file' is a file, not a folder"):
             dry_run(config(tmp_path / folder))
     with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/x' cannot be made"):
         dry_run(config("~nobody_at_all/x"))

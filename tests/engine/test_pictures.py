@@ -47,6 +47,14 @@ def drawn(monkeypatch):
     return calls
 
 
+def test_a_failure_is_a_warning(tmp_path, monkeypatch, caplog):
+    dataset = Lights(num_images=1, image_size=(64, 80), min_objects=2, max_objects=3)
+    loader = build_test_loader(dataset, build_transforms(TRANSFORMS), batch_size=1)
+    monkeypatch.setattr(report, "draw_detections", lambda *args: [][0])
+    assert draw_pictures(Halves(), loader, dataset.classes, 0.5, tmp_path, context=torch.no_grad()) == []
+    assert "the pictures of the evaluation could not be made (IndexError: list index out of range)" in caplog.text
+
+
 @pytest.mark.parametrize(("batch_size", "count"), [(1, 8), (2, 3), (4, 1)])
 def test_they_show_the_files_own_pixels(tmp_path, drawn, batch_size, count):
     dataset = Lights(num_images=5, image_size=(64, 80), min_objects=2, max_objects=3)

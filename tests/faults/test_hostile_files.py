@@ -34,8 +34,8 @@ def download(tmp_path, monkeypatch):
 
     local = loader.local_path
 
-    def fake(path, what="file"):
-        return local(str(path).replace("https://example.org/configs", str(tmp_path)), what)
+    def fake(path, what="file", **options):
+        return local(str(path).replace("https://example.org/configs", str(tmp_path)), what, **options)
 
     monkeypatch.setattr(loader, "local_path", fake)
     (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")

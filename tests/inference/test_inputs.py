@@ -158,12 +158,12 @@ def test_pil_images_of_every_8_bit_mode():
 def folder(tmp_path):
     for name in ("x/b.png", "x/a.PNG", "y/b.png", "notes.txt", "x/deep/c.tif"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+        (tmp_path / name).write_bytes(b"pixels")
     return tmp_path
 
 
 def names(folder, *inputs):
-    return [p.relative_to(folder).as_posix() for p in find_inputs([str(folder / i) for i in inputs])]
+    return [p.relative_to(folder).as_posix() for p in find_inputs([str(folder / i) for i in inputs]).files]
 
 
 def test_files_folders_and_globs(folder):

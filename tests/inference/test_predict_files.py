@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import runpy
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import segkit
 from segkit.data.formats.id_map import ImageEntry
 from segkit.evaluation.results import PredictionsWriter
 from segkit.evaluation.submission import SubmissionWriter
-from segkit.inference.predict_files import name_inputs, predict_files
+from segkit.inference.predict_files import PredictionSummary, name_inputs, predict_files
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
 from segkit.visualization.overlays import OverlayWriter
@@ -86,6 +87,101 @@ def test_unreadable_images_can_be_skipped(images, tmp_path, caplog):
     inputs = name_inputs(images)
     summary = predict_files(fake_predictor, inputs, writers(tmp_path / "out", inputs), skip_unreadable=True)
     assert summary.images == 2 and summary.skipped == [images[0]] and "a.png" in caplog.text
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+@pytest.mark.parametrize("content", [b"", b"no image", "cut", "link", "folder"])
+def test_an_unreadable_image_of_the_id_map(images, tmp_path, content, sizes):
+    """The others are predicted, and the submission is refused: it would be judged as if nothing were in the image."""
+    whole = images[1].read_bytes()
+    images[1].unlink()
+    if content == "link":
+        images[1].symlink_to("gone.png")
+    elif content == "folder":
+        images[1].mkdir()
+    else:
+        images[1].write_bytes(whole[: len(whole) // 2] if content == "cut" else content)
+    id_map = [ImageEntry(p.name, 10 + i, (20 + i, 30) if sizes else None) for i, p in enumerate(images)]
+    with pytest.raises(SegkitError, match=r"b\.png"):
+        name = name_inputs(images, id_map)
+        predict_files(fake_predictor, name, writers(tmp_path / "out", name, id_map), batch_size=3)
+    inputs, output = name_inputs(images, id_map, skip_unreadable=True), tmp_path / "out"
+    summary = predict_files(fake_predictor, inputs, writers(output, inputs, id_map), batch_size=2, skip_unreadable=True)
+    assert summary.images == 2 and summary.skipped == [images[1]]
+    assert summary.refused == [
+        "1 of the 3 images of the id map were not predicted: b.png; no submission is written "
+        "(1 of the inputs could not be read)"
+    ]
+    listed = json.loads((output / "predictions.json").read_text())["images"]
+    assert [entry["file_name"] for entry in listed] == ["a.png", "c.tif"] and not (output / "test-results.zip").exists()
+
+
+def test_a_refused_submission_names_the_earlier_one(tmp_path):
+    (tmp_path / "test-results.zip").touch()
+    with pytest.raises(SegkitError, match=r"not predicted: a.png; .* test-results.zip in '.*' are of an earlier"):
+        SubmissionWriter(tmp_path, [ImageEntry("a.png", 1)], IDS).close()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_what_was_read_before_an_unreadable_image_is_predicted(images, tmp_path, batch_size):
+    images[2].write_bytes(b"no image")
+    inputs, output = name_inputs(images), tmp_path / "out"
+    with pytest.raises(SegkitError, match=r"c\.tif.*; the predictions of the 2 images before it are in"):
+        predict_files(fake_predictor, inputs, writers(output, inputs), batch_size=batch_size)
+    assert len(json.loads((output / "predictions.json").read_text())["images"]) == 2
+
+
+def test_nothing_can_be_read(images, tmp_path):
+    for path in images:
+        path.write_bytes(b"no image")
+    inputs = name_inputs(images)
+    with pytest.raises(SegkitError, match="none of the 3 images can be read; nothing is written"):
+        predict_files(fake_predictor, inputs, writers(tmp_path / "out", inputs), skip_unreadable=True)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "told"),
+    [
+        (
+            KeyboardInterrupt(),
+            KeyboardInterrupt,
+            "interrupted after 2 of 3 images; the predictions of the 2 images before",
+        ),
+        (ZeroDivisionError("x"), ZeroDivisionError, "ended by ZeroDivisionError after 2 of 3 images; the predictions"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            SegkitError,
+            r"c\.tif: the memory is not enough for 1 image at once",
+        ),
+        (
+            SegkitError("image 0 of its batch: NaN"),
+            SegkitError,
+            r"c\.tif: image 0 of its batch: NaN; the predictions of",
+        ),
+        (
+            OSError(28, "No space left on device", "/x"),
+            SegkitError,
+            "'/x' cannot be written: No space left on device; the",
+        ),
+    ],
+)
+def test_what_is_done_is_kept(images, tmp_path, caplog, error, raised, told):
+    def predictor(images, batch_size=1):
+        if images[0].shape[1] == 22:
+            raise error
+        return fake_predictor(images)
+
+    inputs, output = name_inputs(images), tmp_path / "out"
+    with pytest.raises(raised) as caught:
+        predict_files(predictor, inputs, writers(output, inputs))
+    assert re.search(told, f"{caught.value}\n{caplog.text}")
+    assert len(json.loads((output / "predictions.json").read_text())["images"]) == 2
+
+
+def test_class_names_in_the_table():
+    text = PredictionSummary(images=1).table(["007", "1e5", "yes"])
+    assert [line.split()[0] for line in text.splitlines()[2:5]] == ["007", "1e5", "yes"]
 
 
 def test_id_map_mistakes(images, tmp_path):
@@ -164,10 +260,29 @@ def test_the_tool(images, tmp_path, run, monkeypatch):
         (["images", "--id-map", "no.json"], "no.json' does not exist"),
         (["images", "--batch-size", "0"], "--batch-size must be at least 1"),
         ([".", "images"], "the folder '.' holds no images"),
+        (["images", "--output", ""], "--output: the name of the folder is empty"),
+        (["images", "--output", "model.pth"], "'model.pth' is a file, not a folder"),
+        (["images", "--output", "images/a.png/x"], "is a file, not a folder"),
+        (["images", "--output", "taken"], "--output: 'taken/predictions.json' is a folder"),
+        (["images", "--device", "cuda"], "--device: 'cuda' was asked for"),
+        (["images", "--device", "foo"], "--device: 'foo' is no device"),
+        (["images", "--score-threshold", "2"], "--score-threshold must be a number in 0..1, not 2"),
+        (["images", "--score-threshold", "nan"], "--score-threshold must be a number in 0..1, not nan"),
+        (["images", "--weights", ""], "the path of the checkpoint is empty"),
+        (["images", "--weights", "images"], "the checkpoint 'images' is a folder, not a file"),
+        (["images", "--weights", "images/a.png"], "'images/a.png' is an image, not a checkpoint"),
+        (["images", "--weights", "model.pth"], "'model.pth' is empty (0 bytes)"),
+        (["images", "--weights", "x.yaml"], "x.yaml is a configuration, not a checkpoint"),
+        (["images", "--id-map", ""], "the path of the id map is empty"),
+        (["images", "--id-map", "images"], "the id map 'images' is a folder, not a file"),
+        (["images", "--config-file", "model2.pth"], "'model2.pth' is not a text file but a checkpoint"),
     ],
 )
 def test_the_tools_mistakes(images, tmp_path, run, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("model.pth").write_bytes(b"")
+    Path("model2.pth").write_bytes(b"PK\x03\x04\x80\xff")
+    Path("x.yaml").write_text("output_dir: x")
+    Path("taken/predictions.json").mkdir(parents=True)
     status, _, err = run("--weights", "modle.pth", "--output", "out", *arguments)
     assert status == 1 and message in err and "Traceback" not in err and not Path("out").exists()

@@ -170,8 +170,14 @@ def test_mistakes(cfg, checkpoint, tmp_path):
         Predictor(checkpoint, model=FakeModel())
     with pytest.raises(SegkitError, match=r"score_threshold is a number in 0\.\.1"):
         make(cfg, score_threshold=50)
-    with pytest.raises(SegkitError, match="batch_size must be at least 1"):
-        make(cfg, batch_size=0)
+    for wrong in (float("nan"), float("inf"), -0.1, 2, "0.5", True):
+        with pytest.raises(SegkitError, match=r"score_threshold is a number in 0\.\.1"):
+            make(cfg, score_threshold=wrong)
+    for wrong in (0, -1, 1.5, "2", True, float("nan")):
+        with pytest.raises(SegkitError, match="batch_size must be at least 1 and whole"):
+            make(cfg, batch_size=wrong)
+    with pytest.raises(SegkitError, match=r"image '.*' is a folder, not a file"):
+        make(cfg)(tmp_path)
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "plain.pth")
     with pytest.raises(SegkitError, match="holds no configuration"):
         Predictor(tmp_path / "plain.pth")

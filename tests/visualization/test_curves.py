@@ -60,6 +60,12 @@ def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
     assert [r["lr"] for r in found] == sorted(r["lr"] for r in found)
 
 
+@pytest.mark.parametrize("name", ["$\\frac{", "_x", "100%", "细胞", "a\\b", "x" * 300])
+def test_losses_of_any_name(tmp_path, name):
+    records = [{**record(i), f"loss/{name}": 1.0} for i in range(1, 40)]
+    assert plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png").is_file()
+
+
 def test_broken_files(tmp_path, caplog):
     path = write(tmp_path / "metrics.json", [record(1)], tail='{"iteration": 2, "lo')
     assert len(read_metrics(path)) == 1 and "cut short" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,11 @@ import torch
 
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
+
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, line and paragraph separators
+UNSEEN = (
+    "\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # byte order mark, marks that turn a line around
+)
 
 
 class Dataset(ABC):
@@ -81,7 +87,13 @@ class Dataset(ABC):
         images = "1 image" if len(self) == 1 else f"{len(self):,} images"
         classes = ", ".join(self.classes) if len(self.classes) <= 12 else ", ".join(self.classes[:12]) + ", ..."
         head = f"{self.describe()}: {images}, {len(self.classes)} classes ({classes})"
-        return "\n".join([head, *(f"  note: {note}" for note in self.notes())])
+        spaced = [name for name in self.classes if name != name.strip()]
+        ends = (
+            [f"the class names {', '.join(map(repr, spaced))} begin or end with a space, which is kept"]
+            if spaced
+            else []
+        )
+        return "\n".join([head, *(f"  note: {note}" for note in (*self.notes(), *ends))])
 
     def subset(self, indices: Sequence[int]) -> SubsetDataset:
         """The images at ``indices``, in that order."""
@@ -160,14 +172,53 @@ def default_category_ids(classes: Sequence[str]) -> list[int]:
     return list(range(1, len(classes) + 1))
 
 
-def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None) -> None:
-    """SegkitError where names repeat, or where there are not as many ids as names."""
-    repeated = sorted({name for name in classes if list(classes).count(name) > 1})
-    if repeated:
-        raise SegkitError(f"classes: {', '.join(repeated)} occurs more than once", key="classes", value=list(classes))
+def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, source: str = "classes") -> None:
+    """Checks the names of a data set's classes and their ids.
+
+    A name is text on one line: tables, pictures, file formats and logs hold it. Spaces at its ends are kept, and are in
+    :meth:`Dataset.summary`.
+
+    Args:
+        source: where the names are from, for the message.
+    Raises:
+        SegkitError: a name is empty, not text, or has control characters; names repeat, also but for spaces and Unicode
+            form; there are not as many ids as names.
+    """
+    first: dict[str, str] = {}
+    for number, name in enumerate(classes):
+        if problem := name_problem(name):
+            raise SegkitError(f"{source}: the name of class {number}, {name!r}, {problem}", key="classes", value=name)
+        composed = unicodedata.normalize("NFC", name)
+        before = first.get(composed.strip())
+        if before == name:
+            raise SegkitError(f"{source}: {name} occurs more than once", key="classes", value=list(classes))
+        if before is not None:
+            what = "their Unicode form" if unicodedata.normalize("NFC", before) == composed else "spaces"
+            raise SegkitError(
+                f"{source}: the names {before!r} and {name!r} differ only in {what}", key="classes", value=name
+            )
+        first[composed.strip()] = name
     if category_ids is not None and (len(category_ids) != len(classes) or len(set(category_ids)) != len(classes)):
         raise SegkitError(
             f"category_ids: {len(classes)} different ids are expected, one a class; got {list(category_ids)}",
             key="category_ids",
             value=list(category_ids),
         )
+
+
+def name_problem(name: object) -> str | None:
+    """What is wrong with a class name, and the name that would be right; None: nothing."""
+    if not isinstance(name, str):
+        return "is not text; put it in quotes"
+    if not name.strip():
+        return "is empty"
+    bad = next((c for c in name if unicodedata.category(c) in UNPRINTABLE or c in UNSEEN), None)
+    if bad is None:
+        return None
+    kind = (
+        "a line break"
+        if bad in "\n\r\v\f\x85\u2028\u2029"
+        else f"the character U+{ord(bad):04X}, which cannot be shown"
+    )
+    better = " ".join("".join(" " if c == bad or unicodedata.category(c) in UNPRINTABLE else c for c in name).split())
+    return f"has {kind}{f'; did you mean {better!r}?' if better else ''}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segkit.data.formats.base import Dataset
+from segkit.data.formats.base import Dataset, check_classes
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -36,6 +36,7 @@ def build_dataset(
         if value is not None and key in known and arguments.get(key) is None:
             arguments[key] = list(value)
     dataset = DATASET_FORMAT_REGISTRY.build(arguments, path=path)
+    check_classes(dataset.classes, None, f"{path}: classes")  # of formats that do not check them
     if classes is not None and list(dataset.classes) != list(classes):
         raise SegkitError(f"{path}: {class_difference(dataset.classes, classes)}", key=path, value=dataset.classes)
     return dataset

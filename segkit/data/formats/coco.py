@@ -46,7 +46,7 @@ class Coco(Dataset):
         names = None if classes is None else list(classes)
         of_file = self._table.category_ids
         self.classes, self.category_ids, self._lacking = match_classes(self.file, of_file, names)
-        check_classes(self.classes, self.category_ids)
+        check_classes(self.classes, self.category_ids, "classes" if names is not None else f"{self.file}: categories")
         if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
         self._check_files()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,10 @@ def load_id_map(path: str) -> list[ImageEntry]:
     A COCO file (the list under "images") is taken too, however large it is; height and width may be left out.
 
     Raises:
-        SegkitError: not JSON, not such a list, an entry without name or integer id, a name or an id that occurs twice.
+        SegkitError: not JSON, not such a list, an empty list, an entry without name or integer id, a name or an id that
+            occurs twice.
     """
-    file = local_path(path, "id map")
+    file = local_path(path, "id map", kind="file")
     entries: list[ImageEntry] = []
     names: set[str] = set()
     ids: set[int] = set()
@@ -39,13 +41,15 @@ def load_id_map(path: str) -> list[ImageEntry]:
         if not isinstance(name, str) or not isinstance(image_id, int) or isinstance(image_id, bool):
             text = str(item)[:100]
             raise SegkitError(f"{file}: entry {number} needs a 'file_name' and an integer 'id'; it is {text}")
-        if name in names or image_id in ids:
+        if name_key(name) in names or image_id in ids:
             raise SegkitError(f"{file}: entry {number} repeats the file name '{name}' or the id {image_id}")
-        names.add(name)
+        names.add(name_key(name))
         ids.add(image_id)
         height, width = item.get("height"), item.get("width")
         known = isinstance(height, int) and isinstance(width, int)
         entries.append(ImageEntry(name, image_id, (height, width) if known else None))
+    if not entries:
+        raise SegkitError(f"{file}: the id map lists no images", value=path)
     return entries
 
 
@@ -56,6 +60,11 @@ def _items(file: Path) -> Iterator[Any]:
         raise SegkitError(
             f'{file}: is no id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]', value=str(file)
         ) from None
+
+
+def name_key(name: str) -> str:
+    """What two spellings of one file name share: forward slashes, no ``./``, one Unicode form."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:

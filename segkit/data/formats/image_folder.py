@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from segkit.data.formats.base import Dataset, check_classes, default_category_ids
-from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
+from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map, name_key
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import image_size, is_image_name, read_image
-from segkit.utils.paths import local_path
+from segkit.utils.image_files import ImageFiles
+from segkit.utils.images import image_size, read_image
+from segkit.utils.paths import local_path, nearest_existing
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")
 class ImageFolder(Dataset):
     """The images of one folder (not of folders in it), without objects.
+
+    Hidden and empty files, files of the system and broken links are left out, unless the id map lists them.
 
     Args:
         root: the folder.
@@ -35,29 +40,25 @@ class ImageFolder(Dataset):
         classes: Sequence[str] | None = None,
         category_ids: Sequence[int] | None = None,
     ) -> None:
-        self.root = local_path(root, "folder of images")
-        if not self.root.is_dir():
-            raise SegkitError(f"{self.root}: is not a folder", value=root)
+        self.root = local_path(root, "folder of images", kind="folder")
         self.classes = list(classes or [])
         check_classes(self.classes, category_ids)
         self.category_ids = list(category_ids) if category_ids is not None else default_category_ids(self.classes)
-        present = sorted(p.name for p in self.root.iterdir() if p.is_file() and is_image_name(p.name))
+        found = ImageFiles.of_folder(self.root)
+        self._left_out = found.note()
+        images = [path.name for path in found.images]
         if id_map is None:
-            entries = [ImageEntry(name, number) for number, name in enumerate(present, start=1)]
+            entries = [ImageEntry(name, number) for number, name in enumerate(images, start=1)]
         else:
-            entries = load_id_map(id_map)
-            missing = sorted({entry.file_name for entry in entries} - set(present))
-            if missing:
-                raise SegkitError(
-                    f"{self.root}: {len(missing)} of {len(entries)} images of {id_map} are missing: "
-                    + ", ".join(missing[:5])
-                    + (", ..." if len(missing) > 5 else "")
-                )
+            # What it lists is taken, whatever it is called.
+            files = [*found.images, *(path for paths in found.left_out.values() for path in paths)]
+            entries = find_listed(load_id_map(id_map), self.root, [path.name for path in files], id_map)
         if not entries:
-            raise SegkitError(f"{self.root}: holds no images", value=root)
+            left_out = f" ({self._left_out})" if self._left_out else ""
+            raise SegkitError(f"{self.root}: holds no images{left_out}", value=root)
         self.entries = PackedList(entries)
         self.image_ids = [entry.image_id for entry in entries]
-        self.unlisted = len(set(present) - {entry.file_name for entry in entries})
+        self.unlisted = len(set(images) - {entry.file_name for entry in entries})
         self.id_map = id_map
 
     def load(self, index: int) -> Sample:
@@ -78,4 +79,18 @@ class ImageFolder(Dataset):
         return f"images in {self.root}"
 
     def notes(self) -> list[str]:
-        return [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []
+        notes = [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []
+        return [*notes, f"left out of the folder: {self._left_out}"] if self._left_out else notes
+
+
+def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:
+    """The entries of an id map under the names that their files have; SegkitError where files are missing."""
+    by_key = {name_key(name): name for name in names}
+    missing = [entry.file_name for entry in entries if name_key(entry.file_name) not in by_key]
+    if missing:
+        raise SegkitError(
+            f"{folder}: {len(missing)} of {len(entries)} images of {id_map} are missing: {', '.join(sorted(missing)[:5])}"
+            + (", ..." if len(missing) > 5 else "")
+            + nearest_existing(folder / min(missing))
+        )
+    return [replace(entry, file_name=by_key[name_key(entry.file_name)]) for entry in entries]

@@ -19,6 +19,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.image_files import is_litter
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
 from segkit.utils.paths import local_path
 
@@ -61,10 +62,8 @@ class LabelMap(Dataset):
         category_ids: Sequence[int] | None = None,
         id_map: str | None = None,
     ) -> None:
-        self.root = local_path(root, "data set folder")
-        if not self.root.is_dir():
-            raise SegkitError(f"{self.root}: is not a folder", value=root)
-        children = sorted(p for p in self.root.iterdir() if not _is_litter(p.name))
+        self.root = local_path(root, "data set folder", kind="folder")
+        children = sorted(p for p in self.root.iterdir() if not is_litter(p.name))
         self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
@@ -147,7 +146,7 @@ def scan_folder(folder: Path) -> LabelMapFolder:
     """Find the image and the class files of one image; SegkitError for what is missing, doubled or of unknown name."""
     images: list[str] = []
     class_files: dict[int, str] = {}
-    for name in sorted(p.name for p in folder.iterdir() if not _is_litter(p.name)):
+    for name in sorted(p.name for p in folder.iterdir() if not is_litter(p.name)):
         match = CLASS_FILE.fullmatch(name)
         if Path(name).stem == "image" and is_image_name(name):
             images.append(name)
@@ -239,8 +238,3 @@ def name_categories(
             value=names,
         )
     return names, ids
-
-
-def _is_litter(name: str) -> bool:
-    """Files that operating systems leave about."""
-    return name.startswith(".") or name in ("Thumbs.db", "desktop.ini", "__MACOSX")

@@ -16,6 +16,7 @@ from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
+from segkit.utils.logging import failure_warned
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -183,4 +184,5 @@ class CurvesWriter(Writer):
         if trainer.evaluated_at == trainer.iteration or trainer.done:
             from segkit.visualization.curves import plot_curves  # matplotlib is slow to import
 
-            plot_curves(trainer.output_dir / METRICS, trainer.output_dir / "curves.png")
+            with failure_warned("curves.png"):
+                plot_curves(trainer.output_dir / METRICS, trainer.output_dir / "curves.png")

@@ -52,7 +52,9 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     """
     from segkit.utils.paths import local_path
 
-    file = local_path(path, what)
+    file = local_path(path, what, kind="file")
+    if problem := _other_kind(file):
+        raise SegkitError(f"the {what} '{path}' {problem}; expected a file of tensors (.pth, .pkl)", value=path)
     try:
         content = _load(file)
     except pickle.UnpicklingError as error:
@@ -71,6 +73,21 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise SegkitError(f"{what} '{path}' holds a {type(content).__name__}, not named tensors", value=path)
     return dict(content)
+
+
+def _other_kind(file: Path) -> str | None:
+    """What a file is that was given for a checkpoint by mistake; None where its first bytes and name do not tell."""
+    with file.open("rb") as stream:
+        head = stream.read(16)
+    if not head:
+        return "is empty (0 bytes)"
+    if head.startswith((b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"GIF8")):
+        return "is an image, not a checkpoint"
+    if file.suffix.lower() in (".yaml", ".yml"):
+        return "is a configuration, not a checkpoint"
+    if file.suffix.lower() in (".json", ".txt", ".csv"):
+        return f"is a {file.suffix} file, not a checkpoint"
+    return None
 
 
 def checkpoint_content(path: str) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Paths that do not lead to a file: the true reason, and the file that was meant."""
+
+import os
+import unicodedata
+
+import pytest
+
+from segkit.utils.errors import SegkitError
+from segkit.utils.paths import local_path, nearest_existing, output_file, output_folder, prepare_folder
+
+COMPOSED, DECOMPOSED = unicodedata.normalize("NFC", "é.png"), unicodedata.normalize("NFD", "é.png")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", "images")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    for name in ("a.png", "b c.png", COMPOSED, "deep/d.tif"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    (tmp_path / "broken.png").symlink_to("gone.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("images/A.PNG", "did you mean 'images/a.png'? (upper and lower case differ)"),
+        ("Images/a.png", "did you mean 'images/a.png'? (upper and lower case differ)"),
+        ("images\\a.png", "did you mean 'images/a.png'? (with slashes)"),
+        (".\\images\\A.png", "did you mean 'images/a.png'?"),
+        ("/images/a.png", "did you mean 'images/a.png'? (without the slash in front)"),
+        (" images/a.png", "did you mean 'images/a.png'?"),
+        ("'images/a.png'", "did you mean 'images/a.png'? (without quotes and spaces around it)"),
+        ("“images/a.png”", "did you mean 'images/a.png'?"),
+        ("$DATA/a.png", "did you mean 'images/a.png'? (with its variable resolved)"),
+        ("%DATA%\\a.png", "did you mean 'images/a.png'?"),
+        ("images/b%20c.png", "did you mean 'images/b c.png'? (without % escapes)"),
+        ("file:images/a.png", "did you mean 'images/a.png'? (without file:)"),
+        ("images/images/a.png", "there is 'images/a.png'"),
+        ("images/d.tif", "there is 'images/deep/d.tif'"),
+        ("images/deep/a.png", "there is 'images/a.png'"),
+        ("images/a.jpg", "beside it there is 'a.png'"),
+        ("image/x.png", "there is no folder 'image'; beside it there is 'images'"),
+        ("images/a.png/x", "'images/a.png' is a file, not a folder"),
+        ("broken.png", "is a link to 'gone.png', which does not exist"),
+        ("loop.png", "is a link that leads back to itself"),
+        ("s3://bucket/a.png", "'s3://' is none of http://"),
+        ("x" * 300, "longer than a path can be"),
+        ("a\0b", "has a null character"),
+        ("  ", "is empty"),
+        (3, "must be text, not 3"),
+    ],
+)
+def test_the_message_is_true(folder, given, told):
+    with pytest.raises(SegkitError) as raised:
+        local_path(given, "image")
+    assert told in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_the_same_text_in_another_unicode_form_is_the_same_name(folder):
+    assert local_path(f"images/{DECOMPOSED}").samefile(f"images/{COMPOSED}")
+
+
+@pytest.mark.parametrize("form", ["file://{}/images/b%20c.png", "file://localhost{}/images/b%20c.png"])
+def test_file_urls(folder, form):
+    assert local_path(form.format(folder)) == folder / "images" / "b c.png"
+
+
+def test_files_and_folders_are_told_apart(folder, monkeypatch):
+    with pytest.raises(SegkitError, match=r"the config 'images' is a folder, not a file; in it there is 'a.png'"):
+        local_path("images", "config", kind="file")
+    with pytest.raises(SegkitError, match=r"'images/a.png' is not a folder but a file; did you mean 'images'"):
+        local_path("images/a.png", "folder of images", kind="folder")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SegkitError, match=r"'images/a.png' cannot be read: permission denied"):
+        local_path("images/a.png", "image", kind="file")
+
+
+@pytest.fixture
+def nobody():
+    """The rights of nobody, where the tests are run by root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_a_folder_that_may_not_be_entered_is_not_missing(folder, nobody, request):
+    if os.geteuid() != 65534:
+        (folder / "images").chmod(0)
+        request.addfinalizer(lambda: (folder / "images").chmod(0o755))
+    for given in (folder / "images/a.png", folder / "images/zzz.png"):
+        with pytest.raises(SegkitError, match=r"cannot be read: permission denied"):
+            local_path(given, "image")
+
+
+def test_nothing_like_it(folder):
+    assert nearest_existing("zzzzz") == ""
+
+
+@pytest.mark.parametrize(
+    "given", ["", "  ", "images/a.png", "images/a.png/out", "broken.png", "~nobody_at_all/x", "a\0"]
+)
+def test_folders_that_cannot_be_written(folder, given):
+    with pytest.raises(SegkitError, match=r"^--output: "):
+        output_folder(given, "--output")
+    assert not (folder / "out").exists()
+
+
+def test_outputs(folder, monkeypatch):
+    assert output_folder("new/out", "--output") == (folder / "new/out").relative_to(folder)
+    assert not (folder / "new").exists()  # it is only looked at
+    assert output_file("~/x.json", "--json") == folder / "x.json"
+    for given in ("images", "new/", ""):
+        with pytest.raises(SegkitError, match=r"^--json: "):
+            output_file(given, "--json")
+    prepare_folder(folder / "new", "--output")
+    assert not list((folder / "new").iterdir())
+    with pytest.raises(SegkitError, match=r"cannot be made or written to"):
+        prepare_folder(folder / "images" / "a.png" / "x", "--output")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SegkitError, match=r"cannot be written to: permission denied"):
+        output_folder("new/out", "--output")
