@@ -18,6 +18,7 @@ from segkit.data import (
     build_transforms,
     split_dataset,
 )
+from segkit.engine.check_objects import check_training_objects, check_validation_objects
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -84,6 +85,20 @@ def build_data(
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
     return RunData(None if eval_only else train, val, list(classes), list(category_ids))
+
+
+def check_data(cfg: Config, data: RunData) -> None:
+    """Warns of what reading lost and of what evaluation lacks.
+
+    Raises:
+        SegkitError: there is no object to train on.
+    """
+    if data.train is not None:
+        transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
+        skip = cfg.data.unreadable == "skip"
+        check_training_objects(data.train, transforms, seed=cfg.train.seed, skip_unreadable=skip)
+    if data.val is not None:
+        check_validation_objects(data.val, data.train)
 
 
 def check_something_to_evaluate_on(cfg: Config) -> None:

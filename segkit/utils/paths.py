@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +11,7 @@ from typing import IO, Any
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
 from segkit.utils.errors import SegkitError, nearest
+from segkit.utils.missing_files import other_spellings, spelling_difference
 
 PACKAGE_PREFIX = "segkit://"
 DETECTRON2_PREFIX = "detectron2://"
@@ -90,8 +92,19 @@ def local_path(path: str | os.PathLike[str], what: str = "file") -> Path:
     except (OSError, ValueError) as error:  # requests' and urllib's errors, too long a name, a null byte
         raise SegkitError(f"cannot get the {what} '{path}': {error}", value=str(path)) from error
     if not local.exists():
-        raise SegkitError(f"the {what} '{path}' does not exist{_beside(local)}", value=str(path))
+        raise SegkitError(f"the {what} '{path}' does not exist{_respelt(text) or _beside(local)}", value=str(path))
     return local
+
+
+def _respelt(path: str) -> str:
+    """What there is under another spelling of a path, with other slashes for instance; empty where nothing is."""
+    for spelling in other_spellings(path):
+        try:
+            if os.path.exists(spelling):
+                return f": there is '{spelling}' instead; {spelling_difference(path, spelling)}"
+        except ValueError:  # a null byte
+            continue
+    return ""
 
 
 def _beside(missing: Path) -> str:
@@ -110,4 +123,8 @@ def _similar(missing: Path) -> str:
     except OSError:
         return ""
     near = nearest(missing.name, names)
-    return f"; beside it there is {', '.join(repr(name) for name in near)}" if near else ""
+    if not near:
+        return ""
+    same = [name for name in near if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", missing.name)]
+    how = f", and {spelling_difference(missing.name, same[0])}" if same else ""
+    return f"; beside it there is {', '.join(repr(name) for name in near)}{how}"

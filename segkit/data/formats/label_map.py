@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, category_of_name, check_classes
+from segkit.data.formats.base import Dataset, TrainingObjects, category_of_name, check_classes
 from segkit.data.formats.id_map import load_id_map
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -104,6 +104,13 @@ class LabelMap(Dataset):
             for k, name in folder.class_files.items():
                 self._counts[index, self._label_of[k]] = count_objects(folder.folder / name)
         return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
+
+    def training_objects(self, index: int) -> TrainingObjects:
+        return TrainingObjects(sum(self.label_counts(index).values()))
+
+    def image_files(self) -> list[str]:
+        root = self.root.resolve()
+        return [str(root / folder.folder.name / folder.image) for folder in self.folders]
 
     def size(self, index: int) -> tuple[int, int]:
         folder = self.folders[index]
