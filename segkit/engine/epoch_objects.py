@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from segkit.structures.targets import Targets
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,11 @@ class EpochObjects:
 
 
 def count_objects(batches: Iterable[Any]) -> int:
-    """Objects that are no crowd regions; 1 for a batch that does not say what its targets are."""
+    """Objects that are no crowd regions; 1 for a batch whose targets are no ``Targets``."""
     total = 0
     for batch in batches:
         targets = getattr(batch, "targets", None)
-        if targets is None:
+        if not isinstance(targets, Sequence) or not all(isinstance(one, Targets) for one in targets):
             total += 1
             continue
         total += sum(len(one) - (int(one.crowd.sum()) if one.has_crowd else 0) for one in targets)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor, image_array
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, read_image
+from segkit.utils.missing_files import instead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +83,10 @@ def name_inputs(files: Sequence[Path], id_map: Sequence[ImageEntry] = ()) -> dic
         named[name] = path
     missing = [name for name in known if name not in named]
     if missing:
-        hint = did_you_mean(missing[0], [path.name for path in files])
+        there = instead(missing, [path.as_posix() for path in files])
         raise SegkitError(
             f"{len(missing)} of the {len(known)} images of the id map are not among the inputs: "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint if 'mean' in hint else ''}",
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{there}",
             value=missing[0],
         )
     for name, entry in known.items():

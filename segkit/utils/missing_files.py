@@ -36,6 +36,11 @@ def check_files(folder: Path, names: Sequence[str], what: str) -> None:
         )
 
 
+def leads_out(name: str) -> bool:
+    """Whether a name that should be relative to a folder is absolute or goes up."""
+    return os.path.isabs(name) or ".." in name.replace("\\", "/").split("/")
+
+
 def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
     """The names of which there is no file. Folders are listed once, which over a network beats a look at each file."""
     counts = Counter(name.rpartition("/")[0] for name in names)
@@ -129,7 +134,7 @@ def _near(name: str, by_base: dict[str, list[str]]) -> str:
     stem = base.rpartition(".")[0]
     near = [b for b in by_base if stem and b.rpartition(".")[0] == stem] or nearest(base, list(by_base)[:5000])
     files = [by_base[b][0] for b in near[:3]]
-    return f"; there is {', '.join(repr(file) for file in files)}" if files else ""
+    return f"; did you mean {' or '.join(repr(file) for file in files)}?" if files else ""
 
 
 def _files(folder: Path) -> frozenset[str]:

@@ -212,11 +212,15 @@ def test_the_annotation_that_is_wrong_is_named(coco_files):
     write, content = coco_files
     for number, change, message in (
         (3, {"image_id": 99}, r"annotations\[3\]: there is no image with the id 99"),
-        (3, {"image_id": "4"}, r"annotations\[3\]: there is no image with the id '4'"),
-        (4, {"category_id": 10**30}, r"annotations\[4\]: category_id 1000000"),
+        (
+            3,
+            {"image_id": "4"},
+            r"annotations\[3\]: 'image_id' is the text '4'; expected a whole number, without quotes$",
+        ),
+        (4, {"category_id": 10**30}, r"annotations\[4\]: 'category_id' is 1000000"),
         (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is none of"),  # although its box is left out
         (2, {"segmentation": {"size": [30, 20], "counts": [600]}}, r"annotations\[2\]: the RLE's size is \[30, 20\]"),
-        (2, {"segmentation": {"size": "x", "counts": [600]}}, r"annotations\[2\]: the RLE's size is x"),
+        (2, {"segmentation": {"size": "x", "counts": [600]}}, r"annotations\[2\]: the RLE's size is the text 'x'"),
         (2, {"segmentation": {"size": [20, 30], "counts": "é"}}, r"annotations\[2\]: the RLE's counts are broken"),
         (1, {"segmentation": [[True, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[True"),
         (1, {"segmentation": [[10**400, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[1000"),

@@ -92,7 +92,12 @@ class Coco(Dataset):
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         lost = [
             LostObjects(
-                reason, count, tuple(places), HINTS.get(reason, ""), reason in (UNIT_SQUARE, UNIT_BOX), reason == UNIT_BOX
+                reason,
+                count,
+                tuple(places),
+                HINTS.get(reason, ""),
+                reason in (UNIT_SQUARE, UNIT_BOX),
+                reason == UNIT_BOX,
             )
             for reason, (count, places) in self._table.lost.items()
         ]

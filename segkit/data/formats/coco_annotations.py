@@ -90,7 +90,9 @@ class Annotations:
         self._check_ids("image_id", known, self._image_ids, lambda value: f"there is no image with the id {value}")
         ids = [category.id for category in categories]
         category, known = _lookup(self._category_ids, ids)
-        there = f"none of the file's categories, {_ranges(sorted(ids))}" if ids else "unknown: the file has no categories"
+        there = (
+            f"none of the file's categories, {_ranges(sorted(ids))}" if ids else "unknown: the file has no categories"
+        )
         self._check_ids("category_id", known, self._category_ids, lambda value: f"category_id {value} is {there}")
         sizes, owners = np.asarray(self._rle_sizes).reshape(-1, 2), image[np.asarray(self._rles)]
         expected = np.stack([np.asarray(images.heights)[owners], np.asarray(images.widths)[owners]], 1)
@@ -217,7 +219,7 @@ def in_unit_square(numbers: list[float]) -> bool:
     """
     if not (0 <= numbers[0] <= 1 and 0 <= numbers[-1] <= 1):  # nearly always: min and max take longer
         return False
-    return 0 <= min(numbers) and max(numbers) <= 1 and any(0 < number < 1 for number in numbers)
+    return min(numbers) >= 0 and max(numbers) <= 1 and any(0 < number < 1 for number in numbers)
 
 
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:

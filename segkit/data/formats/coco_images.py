@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from array import array
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from segkit.data.formats.coco_values import mappings, not_whole, shown, whole
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.missing_files import leads_out
 
 
 class Category(NamedTuple):
@@ -141,7 +141,9 @@ class Images:
             where = f"{file}: images[{number}]"
             name, image_id = image.get("file_name"), whole(image.get("id"))
             if not isinstance(name, str):
-                problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
+                problem = (
+                    f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
+                )
                 raise SegkitError(f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number")
             if image_id is None:
                 raise SegkitError(f"{where} ('{name}'): {not_whole(image, 'id')}")
@@ -150,7 +152,7 @@ class Images:
                 key = "height" if height is None or height <= 0 else "width"
                 found = f"'{key}' is {shown(image[key])}" if key in image else f"there is no '{key}'"
                 raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0; {found}")
-            if os.path.isabs(name) or ".." in Path(name.replace("\\", "/")).parts:
+            if leads_out(name):
                 raise SegkitError(
                     f"{where}: the file name '{name}' leads out of the folder of images; expected a path in it, as 'a.png'"
                 )

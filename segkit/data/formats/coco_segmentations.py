@@ -12,7 +12,9 @@ POLYGONS = "expected a list of polygons, each a flat list: [[x, y, x, y, ...], .
 def polygons_problem(value: Any) -> str:
     """Why a segmentation is no list of polygons."""
     if isinstance(value, str):
-        inside = "; it is JSON inside of a text: write the list itself, without quotes" if value[:1] in ("[", "{") else ""
+        inside = (
+            "; it is JSON inside of a text: write the list itself, without quotes" if value[:1] in ("[", "{") else ""
+        )
         return f"'segmentation' is {shown(value)}; expected polygons or RLE{inside}"
     if not isinstance(value, list):
         return f"'segmentation' is {shown(value)}; expected polygons or RLE"
@@ -25,12 +27,14 @@ def polygons_problem(value: Any) -> str:
             continue
         if isinstance(polygon, list) and are_pairs(polygon):
             return f"a polygon is a list of x, y pairs, {shown(polygon)}; {POLYGONS}"
-        if isinstance(polygon, list) and polygon and all(isinstance(p, dict) for p in polygon) or _is_point(polygon):
+        if (isinstance(polygon, list) and polygon and all(isinstance(p, dict) for p in polygon)) or _is_point(polygon):
             return f"a polygon's points are mappings, {shown(polygon)}; {POLYGONS}"
         if isinstance(polygon, list) and polygon and all(isinstance(part, list) for part in polygon):
             return f"a polygon is {shown(polygon)}, a list of lists: one pair of brackets too many; {POLYGONS}"
         if isinstance(polygon, dict):
-            return f"a polygon is {shown(polygon)}; expected a flat list x, y, x, y, ..., or one RLE without a list around"
+            return (
+                f"a polygon is {shown(polygon)}; expected a flat list x, y, x, y, ..., or one RLE without a list around"
+            )
         if isinstance(polygon, list) and are_numbers(polygon):
             return f"a polygon is {shown(polygon)}, {len(polygon)} numbers; expected an even number, x, y, x, y, ..."
         return f"a polygon is {shown(polygon)}; expected a flat list of finite numbers, x, y, x, y, ..."
@@ -83,7 +87,9 @@ def string_problem(string: bytes, total: int, height: int, width: int) -> str:
     """
     text = string.decode("utf-8", "replace")
     if text[:2] in ("b'", 'b"') and text[-1:] == text[1]:
-        return f"the RLE's counts are bytes printed as text, {shown(text)}; write counts.decode() in place of str(counts)"
+        return (
+            f"the RLE's counts are bytes printed as text, {shown(text)}; write counts.decode() in place of str(counts)"
+        )
     if total < 0:
         return f"the RLE's counts are broken: {shown(text)} is no compressed RLE"
     return f"the RLE's counts are broken: they cover {total} pixels; {height} x {width} pixels are {height * width}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from segkit.data.formats.base import Dataset, check_classes, default_category_ids
+from segkit.data.formats.base import Dataset, TrainingObjects, check_classes, default_category_ids
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -12,12 +12,13 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, is_image_name, read_image
+from segkit.utils.missing_files import check_files, leads_out
 from segkit.utils.paths import local_path
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")
 class ImageFolder(Dataset):
-    """The images of one folder (not of folders in it), without objects.
+    """The images of one folder, without objects; of folders in it only those that an id map names.
 
     Args:
         root: the folder.
@@ -46,13 +47,10 @@ class ImageFolder(Dataset):
             entries = [ImageEntry(name, number) for number, name in enumerate(present, start=1)]
         else:
             entries = load_id_map(id_map)
-            missing = sorted({entry.file_name for entry in entries} - set(present))
-            if missing:
-                raise SegkitError(
-                    f"{self.root}: {len(missing)} of {len(entries)} images of {id_map} are missing: "
-                    + ", ".join(missing[:5])
-                    + (", ..." if len(missing) > 5 else "")
-                )
+            for entry in entries:
+                if leads_out(entry.file_name):
+                    raise SegkitError(f"{id_map}: the file name '{entry.file_name}' leads out of the folder of images")
+            check_files(self.root, [entry.file_name for entry in entries], f"images of {id_map}")
         if not entries:
             raise SegkitError(f"{self.root}: holds no images", value=root)
         self.entries = PackedList(entries)
@@ -69,6 +67,13 @@ class ImageFolder(Dataset):
 
     def label_counts(self, index: int) -> dict[int, int]:
         return {}
+
+    def training_objects(self, index: int) -> TrainingObjects:
+        return TrainingObjects(0)
+
+    def image_files(self) -> list[str]:
+        root = self.root.resolve()
+        return [str(root / entry.file_name) for entry in self.entries]
 
     def size(self, index: int) -> tuple[int, int]:
         entry = self.entries[index]

@@ -20,6 +20,7 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
+from segkit.utils.missing_files import instead
 from segkit.utils.paths import local_path
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
@@ -140,7 +141,12 @@ class LabelMap(Dataset):
         names = [folder.folder.name for folder in self.folders]
         missing = [name for name in names if name not in ids]
         if missing:
-            raise SegkitError(f"{id_map}: has no id for {len(missing)} of the images, as {missing[0]}", value=id_map)
+            few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise SegkitError(
+                f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {few}"
+                f"{instead(missing, ids)}",
+                value=id_map,
+            )
         return [ids[name] for name in names]
 
 
