@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 LARGE_SHARE = 0.1  # of the objects lost for one reason, from which on it is a warning
 SAMPLED_IMAGES = 64  # whose masks are decoded to see how many are empty
 MOST_TRIED = 200  # augmented samples, where one after the other comes out without objects
-FEWEST_TRIED = 20  # so many at least, for crops are random
+FEWEST_TRIED = 100  # so many at least, for crops are random
 
 
 def check_training_objects(

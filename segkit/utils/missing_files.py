@@ -19,6 +19,7 @@ from segkit.utils.errors import SegkitError, nearest
 LISTED_FROM = 20  # names in one folder, from which on listing it is faster than looking for each file
 MOST_FILES = 200_000  # that are looked at for what there is instead
 MOST_EXPLAINED = 1000  # missing names that are looked for under another spelling
+MOST_COMPARED = 5000  # files that a name is compared with letter by letter
 
 
 def check_files(folder: Path, names: Sequence[str], what: str) -> None:
@@ -130,11 +131,13 @@ def _same(name: str, by_base: dict[str, list[str]]) -> list[str]:
 
 
 def _near(name: str, by_base: dict[str, list[str]]) -> str:
+    """Files that may be meant: the same name with another suffix, or similar names."""
+    by_stem: dict[str, str] = {}
+    for base, files in list(by_base.items())[:MOST_COMPARED]:
+        by_stem.setdefault(base.rpartition(".")[0] or base, files[0])
     base = _parts(name)[-1]
-    stem = base.rpartition(".")[0]
-    near = [b for b in by_base if stem and b.rpartition(".")[0] == stem] or nearest(base, list(by_base)[:5000])
-    files = [by_base[b][0] for b in near[:3]]
-    return f"; did you mean {' or '.join(repr(file) for file in files)}?" if files else ""
+    near = nearest(base.rpartition(".")[0] or base, by_stem)
+    return f"; did you mean {' or '.join(repr(by_stem[stem]) for stem in near)}?" if near else ""
 
 
 def _files(folder: Path) -> frozenset[str]:

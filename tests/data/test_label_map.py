@@ -72,7 +72,7 @@ def test_id_map(label_map_root, tmp_path):
     id_map.write_text(json.dumps([{"file_name": f"{n}.tif", "id": i} for n, i in (("a", 30), ("b", 10), ("c", 20))]))
     assert LabelMap(root=str(label_map_root), id_map=str(id_map)).image_ids == [30, 10, 20]
     id_map.write_text(json.dumps([{"file_name": "a.tif", "id": 1}]))
-    with pytest.raises(SegkitError, match="no id for 2 of the 3 images of .*maps: b, c"):
+    with pytest.raises(SegkitError, match=r"no id for 2 of the 3 images of .*maps: b, c"):
         LabelMap(root=str(label_map_root), id_map=str(id_map))
 
 

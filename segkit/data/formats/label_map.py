@@ -101,9 +101,10 @@ class LabelMap(Dataset):
     def label_counts(self, index: int) -> dict[int, int]:
         if self.classes and self._counts[index, 0] == UNKNOWN:
             folder = self.folders[index]
-            self._counts[index] = 0
+            counts = np.zeros(len(self.classes), np.int32)
             for k, name in folder.class_files.items():
-                self._counts[index, self._label_of[k]] = count_objects(folder.folder / name)
+                counts[self._label_of[k]] = count_objects(folder.folder / name)
+            self._counts[index] = counts  # only now: where a file cannot be read, nothing is known
         return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
 
     def training_objects(self, index: int) -> TrainingObjects:
