@@ -37,9 +37,9 @@ def check_training_objects(
     Raises:
         SegkitError: no object is left by reading or by the transforms; the message says what became of them.
     """
-    warn_of_losses(dataset, "training data")
     images = _images_with_objects(dataset)
     first = _first_usable(dataset, images, skip_unreadable)
+    warn_of_losses(dataset, "training data")
     if dataset.object_counts() is not None:
         _warn_of_empty_masks(dataset, images)
     if transforms.transforms:

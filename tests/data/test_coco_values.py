@@ -161,9 +161,11 @@ def test_whole_floats_and_nulls_are_taken(coco_files):
         ("annotations", {"bbox": "1 2 3 4"}, r"annotations\[0\]: 'bbox' is the text '1 2 3 4'; expected \[x"),
         ("images", {"id": "10"}, r"images\[0\] \('x.png'\): 'id' is the text '10'; .*, without quotes$"),
         ("images", {"id": 10.5}, r"images\[0\] \('x.png'\): 'id' is 10.5; expected a whole number$"),
-        ("images", {"width": "30"}, r"images\[0\] .*whole numbers above 0; 'width' is the text '30'$"),
-        ("images", {"height": 20.5}, r"images\[0\] .*whole numbers above 0; 'height' is 20.5$"),
-        ("images", {"height": 0}, r"images\[0\] .*whole numbers above 0; 'height' is 0$"),
+        ("images", {"width": "30"}, r"images\[0\] .*whole numbers from 1 to 2147483647; 'width' is the text '30'$"),
+        ("images", {"height": 20.5}, r"images\[0\] .*whole numbers from 1 to 2147483647; 'height' is 20.5$"),
+        ("annotations", {"image_id": 1e300}, r"'image_id' is 1e\+300; expected a whole number of at most 63 bits$"),
+        ("images", {"width": 3e9}, r"images\[0\] .*from 1 to 2147483647; 'width' is 3000000000.0$"),
+        ("images", {"height": 0}, r"images\[0\] .*whole numbers from 1 to 2147483647; 'height' is 0$"),
         ("images", {"file_name": 7}, r"images\[0\]: 'file_name' is 7; expected text"),
         ("categories", {"id": "9"}, r"categories\[0\] \('cell'\): 'id' is the text '9'; .*, without quotes$"),
         ("categories", {"name": 9}, r"categories\[0\]: 'name' is 9; expected text"),
@@ -236,3 +238,17 @@ def test_classes_without_objects_are_told(coco_files):
     assert (
         "classes without any object: x" in Coco(**coco_files[0](categories=[*CELLS, {"id": 3, "name": "x"}])).summary()
     )
+
+
+def test_an_object_that_cannot_be_drawn_is_named_by_its_place(coco_files):
+    write, content = coco_files
+    items = copy.deepcopy(content["annotations"])  # an RLE, polygons, an RLE
+    items[1]["segmentation"] = [[0, 0, 1e9, 0, 5, 5]]
+    with pytest.raises(SegkitError, match=r"image 'x.png': objects\[1\], polygon 0: "):
+        Coco(**write(annotations=items)).load(0)
+
+
+def test_images_that_are_listed_twice_are_told(coco_files):
+    write, content = coco_files
+    again = [*content["images"], {**content["images"][0], "id": 77}]
+    assert "1 images have the file name of another one" in Coco(**write(images=again)).summary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,6 +66,7 @@ class Coco(Dataset):
         if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
         files = [self._table.name(i) for i in range(len(self._table))]
+        self._repeated_files = len(files) - len(set(files))
         check_files(self.folder, files, f"images of {self.file}")
         self._labels = np.array([self.classes.index(name) for name in of_file], np.int64)  # of the file's categories
         self.image_ids = self._table.arrays["image_id"].tolist()
@@ -137,6 +139,8 @@ class Coco(Dataset):
         without = int((counts == 0).sum())
         if without:
             notes.append(f"{without} images have no objects")
+        if self._repeated_files:
+            notes.append(f"{self._repeated_files} images have the file name of another one")
         if self._lacking:
             notes.append(f"the file does not know the classes {', '.join(sorted(self._lacking))}")
         found = np.bincount(self._table.arrays["category"], minlength=len(self._table.category_ids))
@@ -157,13 +161,18 @@ class Coco(Dataset):
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Polygons (lists) and RLEs (dicts), mixed, to masks in their order."""
+    """Polygons (lists) and RLEs (dicts), mixed, to masks in their order; errors name the place among all of them."""
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
     polygons = [i for i, s in enumerate(segmentations) if not isinstance(s, dict)]
-    together = InstanceMasks.cat(
-        [
-            InstanceMasks.from_rle([segmentations[i] for i in rles], size),
-            InstanceMasks.from_polygons([segmentations[i] for i in polygons], size),
-        ]
-    )
-    return together[torch.tensor(rles + polygons).argsort()]
+    parts = []
+    for places, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
+        try:
+            parts.append(decode([segmentations[i] for i in places], size))
+        except SegkitError as error:
+            raise SegkitError(_renumbered(str(error), places)) from error
+    return InstanceMasks.cat(parts)[torch.tensor(rles + polygons).argsort()]
+
+
+def _renumbered(message: str, places: list[int]) -> str:
+    """A message about ``objects[i]`` of a part of the objects, as one about ``objects[places[i]]`` of all."""
+    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{places[int(found[1])]}]", message)

@@ -151,7 +151,9 @@ class Images:
             if height is None or width is None or height <= 0 or width <= 0:
                 key = "height" if height is None or height <= 0 else "width"
                 found = f"'{key}' is {shown(image[key])}" if key in image else f"there is no '{key}'"
-                raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0; {found}")
+                raise SegkitError(
+                    f"{where} ('{name}') needs 'height' and 'width', whole numbers from 1 to {2**31 - 1}; {found}"
+                )
             if leads_out(name):
                 raise SegkitError(
                     f"{where}: the file name '{name}' leads out of the folder of images; expected a path in it, as 'a.png'"

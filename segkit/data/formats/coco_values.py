@@ -56,6 +56,9 @@ def not_whole(item: dict, key: str) -> str:
     if key not in item:
         return f"has no '{key}', a whole number"
     value = item[key]
-    unquoted = isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value)
-    how = "expected a whole number" + (", without quotes" if unquoted else "")
+    how = "expected a whole number"
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value):
+        how += ", without quotes"
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
+        how += " of at most 63 bits"
     return f"'{key}' is {shown(value)}; {how}"

@@ -95,6 +95,7 @@ def _items(file: Path) -> Iterator[Any]:
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:
     """SegkitError where an image is not of the size that a file says; sizes are (H, W)."""
     if expected is not None and tuple(found) != tuple(expected):
+        swapped = ", width and height exchanged" if tuple(found) == tuple(expected)[::-1] else ""
         raise SegkitError(
-            f"{file}: the image is {found[1]} x {found[0]} pixels, but {source} says {expected[1]} x {expected[0]}"
+            f"{file}: the image is {found[1]} x {found[0]} pixels, but {source} says {expected[1]} x {expected[0]}{swapped}"
         )
