@@ -172,8 +172,7 @@ def training_objects(targets: Targets, dropped: int = 0) -> TrainingObjects:
     Args:
         dropped: empty ones that reading has removed before.
     """
-    empty = targets.degenerate() if targets.masks is None else targets.masks.areas() == 0
-    kept = ~targets.crowd
+    empty, kept = targets.degenerate(), ~targets.crowd
     return TrainingObjects(int((~empty & kept).sum()), int(targets.crowd.sum()), int((empty & kept).sum()) + dropped)
 
 
