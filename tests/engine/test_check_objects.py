@@ -29,6 +29,7 @@ HEIGHT, WIDTH = 40, 60
 POLYGON = [8, 8, 32, 8, 32, 28, 8, 28]
 GOOD = {"segmentation": [POLYGON], "bbox": [8, 8, 24, 20]}
 UNIT = {"segmentation": [[0.1, 0.1, 0.5, 0.1, 0.5, 0.6]], "bbox": [0.1, 0.1, 0.4, 0.5]}
+ROUNDED = {"segmentation": [[-0.0001, 0, 1.00001, 0, 1.00001, 1, 0.5, 0.7]]}
 CORNER = {"segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]], "bbox": [0, 0, 1, 1]}  # a pixel, and no share of the image
 OUTSIDE = {"segmentation": [[100, 100, 120, 100, 120, 120]], "bbox": [100, 100, 20, 20]}
 NOTHING = {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, "bbox": [8, 8, 24, 20]}
@@ -70,6 +71,7 @@ def check(dataset, *transforms, **settings):
     ("images", "message"),
     [
         ([[UNIT], [UNIT]], r"2 of 2 are objects with coordinates in 0..1, as annotations\[0\] \(id 1, image '0.png'\)"),
+        ([[ROUNDED], [UNIT]], "2 of 2 are objects with coordinates in 0..1"),
         ([[UNIT]], "multiply x by the image's width and y by its height"),
         ([[CROWD, CROWD], [CROWD]], r"3 of 3 are crowd regions .*\(id 3, image '1.png'\); .* set its 'iscrowd' to 0"),
         ([[NOTHING], [empty_rle()]], r"2 have an empty mask or box, the first in .*/0.png"),

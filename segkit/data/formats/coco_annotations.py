@@ -213,13 +213,14 @@ class Annotations:
 
 
 def in_unit_square(numbers: list[float]) -> bool:
-    """Whether all lie in 0..1 and one of them strictly between: coordinates as shares of the image, not in pixels.
+    """Whether all lie in 0..1, but for rounding, and one has a fraction: shares of the image's sides, not pixels.
 
     Whole numbers alone are a pixel at the image's corner.
     """
-    if not (0 <= numbers[0] <= 1 and 0 <= numbers[-1] <= 1):  # nearly always: min and max take longer
+    low, high = -0.01, 1.01
+    if not (low <= numbers[0] <= high and low <= numbers[-1] <= high):  # nearly always: min and max take longer
         return False
-    return min(numbers) >= 0 and max(numbers) <= 1 and any(0 < number < 1 for number in numbers)
+    return min(numbers) >= low and max(numbers) <= high and any(number % 1 for number in numbers)
 
 
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:
