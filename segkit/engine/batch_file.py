@@ -77,7 +77,7 @@ def targets_from_plain(value: Any) -> Any:
     masks = value["masks"]
     if masks is not None:
         masks = InstanceMasks(masks["bits"], masks["extents"], tuple(masks["canvas"]))
-    return Targets(value["boxes"], value["labels"], masks, value["crowd"])
+    return Targets(**{**value, "masks": masks})
 
 
 def _plain(value: Any) -> Any:
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, InstanceMasks):
         return {"bits": value.bits.cpu(), "extents": value.extents, "canvas": list(value.canvas)}
     if isinstance(value, Targets):
-        return {name: _plain(getattr(value, name)) for name in ("boxes", "labels", "crowd", "masks")}
+        return {name: _plain(getattr(value, name)) for name in ("boxes", "labels", "crowd", "has_mask", "masks")}
     if value is None:
         return None
     raise TypeError(f"a {type(value).__name__} in it is neither a tensor nor segkit's")

@@ -14,6 +14,7 @@ from segkit.engine.epoch_shift import epoch_shift
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.early_stopping import EarlyStopping
+from segkit.engine.missing_masks import warn_of_missing_masks
 from segkit.engine.parameters import build_optimizer
 from segkit.engine.run_data import RunData, train_loader, val_loader
 from segkit.engine.trainer import Trainer
@@ -30,8 +31,12 @@ def build_trainer(
     state: dict[str, Any] | None = None,
     resume_command: str | None = None,
 ) -> Trainer:
-    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it."""
+    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it.
+
+    Objects that the model's mask head does not train on are told.
+    """
     assert data.train is not None
+    warn_of_missing_masks(model, data.train)
     optimizer = build_optimizer(cfg, model)
     schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
     loader = train_loader(cfg, data.train, device)

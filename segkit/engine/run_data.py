@@ -19,6 +19,7 @@ from segkit.data import (
     split_dataset,
 )
 from segkit.engine.check_objects import check_training_objects, check_validation_objects
+from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -54,8 +55,8 @@ def build_data(
         classes, category_ids: for an evaluation, those of the checkpoint, so that its labels mean what they meant in
             the training whatever the validation files happen to contain. Without them data.train is asked.
     Raises:
-        SegkitError: no images, nothing to evaluate on, or classes that are not the configuration's or not the same in
-            training and validation (with the names that differ).
+        SegkitError: no images, nothing to evaluate on, no mask where masks are to be evaluated, or classes that are not
+            the configuration's or not the same in training and validation (with the names that differ).
     """
     spec = cfg.data.val
     split = spec if isinstance(spec, SplitConfig) else None
@@ -84,6 +85,8 @@ def build_data(
     for title, dataset in (("training data", None if eval_only else train), ("validation data", val)):
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
+    if val is not None:
+        check_masks_to_evaluate(val, cfg.evaluators)
     return RunData(None if eval_only else train, val, list(classes), list(category_ids))
 
 
@@ -116,9 +119,11 @@ def checkpoint_labels(content: Mapping[str, Any]) -> tuple[list[str] | None, lis
 def train_loader(cfg: Config, dataset: Dataset, device: torch.device) -> Any:
     """Endless training batches from the first iteration on, or from where ``start_at`` says."""
     runtime = {"dataset": dataset, "num_samples": len(dataset), "seed": cfg.train.seed}
+    transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
+    check_masks_for_transforms(dataset, transforms)
     return build_train_loader(
         dataset,
-        build_transforms(cfg.data.train_transforms, path="data.train_transforms"),
+        transforms,
         sampler=SAMPLER_REGISTRY.build(cfg.data.sampler, path="data.sampler", **runtime),
         batch_size=cfg.data.batch_size,
         seed=cfg.train.seed,

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segkit.evaluation.coco_matching import IOU_50, IOU_75, Curves, EvaluatedImage, IouType, ground_truth, match
+from segkit.evaluation.coco_matching import (
+    IOU_50,
+    IOU_75,
+    Curves,
+    EvaluatedImage,
+    IouType,
+    ground_truth,
+    lacks_mask,
+    match,
+    with_ignored_boxes,
+)
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.results import result_dicts, write_json, xywh
 from segkit.registry import EVALUATOR_REGISTRY
@@ -31,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 RESULTS_NAME = "coco_instances_results.json"
 STANDARD_LIMIT = 100
+ONLY_BOXES = "set evaluators=[{name: COCO, iou_types: [bbox]}]"
 NO_MASKS = "the model predicts no masks, so 'segm' cannot be evaluated; set the evaluator's iou_types: [bbox]"
 
 
@@ -40,6 +51,9 @@ class CocoEvaluator(Evaluator):
 
     These are at the model's limit of detections, ``segm/AP@100`` is at COCO's 100 an image and class. ``per_class``
     adds ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
+
+    An object without a mask counts for ``bbox`` only: for ``segm`` its box is a region where detections are ignored, as
+    COCO's crowd regions are.
 
     Of a model that tells no classes apart (``class_agnostic``) the boxes are measured with all classes taken as one, as
     proposals are: AR says how many objects are found whatever they are, ``bbox/AR@100`` among the best 100.
@@ -87,6 +101,7 @@ class CocoEvaluator(Evaluator):
         self.class_agnostic = class_agnostic
         self.per_class = per_class and not class_agnostic
         self._warned_of_limit = False
+        self._warned_of_masks = False
         self.reset()
 
     def reset(self) -> None:
@@ -137,10 +152,8 @@ class CocoEvaluator(Evaluator):
                 replace(image, truth=[{**t, "label": 0} for t in image.truth], labels=np.zeros_like(image.labels))
                 for image in images
             ]
-        num_classes = 1 if self.class_agnostic else len(self.classes)
-        truth = ground_truth(images, num_classes, masks="segm" in self.iou_types)
         metrics: dict[str, float] = {}
-        for iou_type in self.iou_types:
+        for iou_type, truth in self._ground_truths(images).items():
             limits = sorted({STANDARD_LIMIT, self.max_detections})
             values = self._summary(match(truth, images, iou_type, limits))
             for threshold in self.score_thresholds:
@@ -149,6 +162,22 @@ class CocoEvaluator(Evaluator):
                 values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
         return metrics
+
+    def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, Any]:
+        """hotcoco's data set for each kind of overlap that can be measured: one for both where all objects have masks."""
+        num_classes = 1 if self.class_agnostic else len(self.classes)
+        masks = "segm" in self.iou_types
+        known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
+        if not masks or not any(lacks_mask(item) for image in images for item in image.truth):
+            return dict.fromkeys(self.iou_types, ground_truth(images, num_classes, masks=masks))
+        self._warn_of_masks(known)
+        truths: dict[IouType, Any] = {}
+        for iou_type in self.iou_types:
+            if iou_type == "bbox":
+                truths[iou_type] = ground_truth(images, num_classes, masks=False)
+            elif any(known):
+                truths[iou_type] = ground_truth(with_ignored_boxes(images), num_classes, masks=True)
+        return truths
 
     def write_results(self, path: str | Path) -> Path:
         """All detections seen, as a COCO results file: the files' image and category ids, pixels and sizes."""
@@ -178,6 +207,23 @@ class CocoEvaluator(Evaluator):
             values[f"AP50-{name}"] = curves.ap(limit, label=label, iou=IOU_50)
             values[f"AP75-{name}"] = curves.ap(limit, label=label, iou=IOU_75)
         return values
+
+    def _warn_of_masks(self, known: Sequence[bool]) -> None:
+        """Say so, once, where objects that are no crowd regions have no mask; ``known`` has one value for each."""
+        if self._warned_of_masks or all(known):
+            return
+        self._warned_of_masks = True
+        if not any(known):
+            logger.warning(
+                "none of the %d objects evaluated has a mask, so there are no metrics of segm; %s",
+                len(known),
+                ONLY_BOXES,
+            )
+            return
+        logger.warning(
+            "%d of %d objects evaluated have no mask: for segm their boxes are regions where detections are ignored",
+            known.count(False), len(known),
+        )  # fmt: skip
 
     def _warn_of_limit(self) -> None:
         """Say so, once, where images have more objects than the model may find."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
+import torch
+
+from segkit.structures.masks import InstanceMasks
 
 IouType = Literal["bbox", "segm"]
 AREAS = ("all", "small", "medium", "large")
@@ -56,7 +59,8 @@ class EvaluatedImage:
 
     Attributes:
         size: (height, width).
-        truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``.
+        truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``, None where the
+            object has no mask.
         boxes: float64 [N, 4] XYWH, ties in their order.
         scores: [N].
         labels: int [N].
@@ -76,6 +80,39 @@ class EvaluatedImage:
         return [{"size": size, "counts": counts} for counts in self.masks or ()]
 
 
+def lacks_mask(item: Mapping[str, Any]) -> bool:
+    """Whether only the box of an object of the ground truth is known."""
+    return item.get("segmentation") is None
+
+
+def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]:
+    """The images with each object that has no mask as a crowd region: all pixels of its box.
+
+    A mask in such a region can be neither right nor wrong, and nothing is missed there.
+    """
+    ignored = []
+    for image in images:
+        boxes = np.array([item["bbox"] for item in image.truth if lacks_mask(item)], np.float64)
+        if len(boxes):
+            regions = iter(_box_rles(boxes, image.size))
+            truth = [
+                {**item, "iscrowd": 1, "segmentation": next(regions)} if lacks_mask(item) else item
+                for item in image.truth
+            ]
+            image = replace(image, truth=truth)
+        ignored.append(image)
+    return ignored
+
+
+def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
+    """All pixels that boxes [N, 4] XYWH touch, as RLE on an image of ``size`` (height, width)."""
+    corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, :2] + boxes[:, 2:])], 1)
+    extents = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)
+    extents[(extents[:, 2:] <= extents[:, :2]).any(1)] = 0
+    pixels = int((extents[:, 2:] - extents[:, :2]).prod(1).sum())
+    return InstanceMasks(torch.ones(pixels, dtype=torch.uint8), torch.from_numpy(extents), size).to_rle()
+
+
 def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
     """hotcoco's data set of the images' objects, which serves all evaluations of them.
 
@@ -84,7 +121,7 @@ def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: b
     Args:
         images: there must be an object in one of them.
         num_classes: K.
-        masks: whether masks will be matched.
+        masks: whether masks will be matched; every object has one then (see :func:`with_ignored_boxes`).
     """
     from hotcoco import COCO
 

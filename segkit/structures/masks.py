@@ -48,9 +48,10 @@ class InstanceMasks:
     # Making them
 
     @staticmethod
-    def empty(size: tuple[int, int]) -> InstanceMasks:
-        """No masks, on a canvas of ``size`` (H, W)."""
-        return InstanceMasks(torch.zeros(0, dtype=torch.uint8), torch.zeros(0, 4, dtype=torch.long), size)
+    def empty(size: tuple[int, int], count: int = 0, device: torch.device | str = "cpu") -> InstanceMasks:
+        """``count`` masks without a pixel, on a canvas of ``size`` (H, W)."""
+        bits = torch.zeros(0, dtype=torch.uint8, device=device)
+        return InstanceMasks(bits, torch.zeros(count, 4, dtype=torch.long), size)
 
     @staticmethod
     def from_dense(dense: Tensor) -> InstanceMasks:

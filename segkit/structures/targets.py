@@ -19,19 +19,22 @@ class Targets:
     Attributes:
         boxes: float32 [N, 4], XYXY in pixels of the image as it is; pixel i covers [i, i + 1).
         labels: int64 [N], 0-based classes.
-        masks: the objects' masks on the image's canvas, or None where only boxes are known.
+        masks: N masks on the image's canvas, those of objects without a mask are empty; None: no object has a mask.
         crowd: bool [N], True where the "object" is a region of many (COCO's ``iscrowd``). Default: none is.
+        has_mask: bool [N], False where only the object's box is known. Default: all True; without ``masks`` all False.
 
     Raises:
-        SegkitError: the shapes disagree.
+        SegkitError: the shapes disagree, or an object without a mask has pixels in ``masks``.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: InstanceMasks | None = None
     crowd: Tensor = None  # type: ignore[assignment]  # always a tensor once made
+    has_mask: Tensor = None  # type: ignore[assignment]  # likewise
     # Seen on the way from the CPU to another device, where a look would have to be waited for.
     _has_crowd: bool | None = field(default=None, init=False, repr=False, compare=False)
+    _lacks_masks: bool | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.boxes.numel() == 0:
@@ -46,11 +49,20 @@ class Targets:
         if self.crowd is None:
             self.crowd = torch.zeros(count, dtype=torch.bool, device=self.boxes.device)
         self.crowd = self.crowd.bool()
-        for name, value in (("labels", self.labels), ("crowd", self.crowd)):
+        if self.masks is None or self.has_mask is None:
+            if self.boxes.device.type != "cpu":
+                self._lacks_masks = self.masks is None and count > 0
+            self.has_mask = torch.full((count,), self.masks is not None, dtype=torch.bool, device=self.boxes.device)
+        self.has_mask = self.has_mask.bool()
+        for name, value in (("labels", self.labels), ("crowd", self.crowd), ("has_mask", self.has_mask)):
             if list(value.shape) != [count]:
                 raise SegkitError(f"targets: {name} have shape {list(value.shape)}, expected [{count}]", key=name)
         if self.masks is not None and len(self.masks) != count:
             raise SegkitError(f"targets: {len(self.masks)} masks for {count} boxes", key="masks")
+        if self.masks is not None and self.has_mask.device.type == "cpu":  # elsewhere a look would be waited for
+            filled = self.masks.extents[:, 2] > self.masks.extents[:, 0]
+            if bool((filled & ~self.has_mask).any()):
+                raise SegkitError("targets: has_mask is False for an object that has a mask", key="has_mask")
 
     @staticmethod
     def empty(size: tuple[int, int]) -> Targets:
@@ -59,14 +71,20 @@ class Targets:
 
     @staticmethod
     def cat(parts: Sequence[Targets]) -> Targets:
-        """All objects in order, on one canvas; with masks if all that has objects has masks."""
-        bare = any(len(part) and part.masks is None for part in parts)
-        masks = [part.masks for part in parts if part.masks is not None]
+        """All objects in order, on one canvas, with the masks that there are."""
+        known = [part.masks for part in parts if part.masks is not None]
+        has_objects = any(len(part) for part in parts)
+        masks = None
+        if known and (any(map(len, known)) or not has_objects):
+            canvas, device = known[0].canvas, known[0].device
+            filled = [InstanceMasks.empty(canvas, len(p), device) if p.masks is None else p.masks for p in parts]
+            masks = InstanceMasks.cat(filled)
         return Targets(
             torch.cat([part.boxes for part in parts]),
             torch.cat([part.labels for part in parts]),
-            None if bare or not masks else InstanceMasks.cat(masks),
+            masks,
             torch.cat([part.crowd for part in parts]),
+            torch.cat([part.has_mask for part in parts]),
         )
 
     def __len__(self) -> int:
@@ -75,12 +93,17 @@ class Targets:
     def __getitem__(self, index: Tensor | slice | list[int]) -> Targets:
         """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
         masks = None if self.masks is None else self.masks[index]
-        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index])
+        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index], self.has_mask[index])
 
     @property
     def has_crowd(self) -> bool:
         """Whether any object is a crowd region. On a GPU the answer is that of the CPU that the targets came from."""
         return bool(self.crowd.any()) if self._has_crowd is None else self._has_crowd
+
+    @property
+    def lacks_masks(self) -> bool:
+        """Whether any object has no mask. On a GPU the answer is that of the CPU that the targets came from."""
+        return not bool(self.has_mask.all()) if self._lacks_masks is None else self._lacks_masks
 
     @property
     def solid(self) -> Tensor | slice:
@@ -95,14 +118,18 @@ class Targets:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
         """The same targets on a device; copies only what is elsewhere."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
-        parts = (self.boxes, self.labels, self.crowd)
-        boxes, labels, crowd = (value.to(device, non_blocking=non_blocking) for value in parts)
-        moved = Targets(boxes, labels, masks, crowd)
+        parts = (self.boxes, self.labels, self.crowd, self.has_mask)
+        boxes, labels, crowd, has_mask = (value.to(device, non_blocking=non_blocking) for value in parts)
+        moved = Targets(boxes, labels, masks, crowd, has_mask)
         if moved.crowd.device.type != "cpu":
-            moved._has_crowd = self.has_crowd if self.crowd.device.type == "cpu" else self._has_crowd
+            on_cpu = self.crowd.device.type == "cpu"
+            moved._has_crowd = self.has_crowd if on_cpu else self._has_crowd
+            moved._lacks_masks = self.lacks_masks if on_cpu else self._lacks_masks
         return moved
 
     def pin_memory(self) -> Targets:
         """A copy in page-locked memory, from which copies to a GPU may overlap with computing."""
         masks = None if self.masks is None else self.masks.pin_memory()
-        return Targets(self.boxes.pin_memory(), self.labels.pin_memory(), masks, self.crowd.pin_memory())
+        parts = (self.boxes, self.labels, self.crowd, self.has_mask)
+        boxes, labels, crowd, has_mask = (value.pin_memory() for value in parts)
+        return Targets(boxes, labels, masks, crowd, has_mask)

@@ -38,7 +38,7 @@ def draw_detections(
 
     Args:
         image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
-        objects: detections at the image's size, or targets; without masks their boxes are drawn.
+        objects: detections at the image's size, or targets; of those without a mask the box is drawn.
         classes: name of each label; the label's number where there is none.
         color_by: ``instance``: colours that differ between neighbours; ``class``: one a class, shown in the legend.
         labels: True: all that find a place; False: none; None: all of a few objects, of many only the large.
@@ -65,10 +65,11 @@ def draw_detections(
         colors[crowd.cpu().numpy()] = CROWD_COLOR
     canvas = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
     thickness = max(1 + max(canvas.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
+    unmasked = np.full(len(boxes), masks is None)
     if masks is not None:
         paint_masks(canvas, masks, colors, scale, thickness)
-    else:
-        paint_boxes(canvas, boxes, colors, scale, thickness)
+        unmasked = ~objects.has_mask.cpu().numpy() if hasattr(objects, "has_mask") else unmasked
+    paint_boxes(canvas, boxes[unmasked], colors[unmasked], scale, thickness)
     texts = _texts(objects, label_ids, classes)
     if labels is None:
         texts = [

@@ -1,5 +1,8 @@
 """Targets, Detections, ImageBatch, Sample and Batch."""
 
+import dataclasses
+import itertools
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -62,6 +65,8 @@ def test_targets_choose():
         ({"labels": torch.zeros(4)}, "labels are torch.float32"),
         ({"crowd": torch.zeros(1, dtype=torch.bool)}, r"crowd have shape \[1\]"),
         ({"masks": InstanceMasks.empty((3, 3))}, "0 masks for 4 boxes"),
+        ({"has_mask": torch.ones(3, dtype=torch.bool)}, r"has_mask have shape \[3\]"),
+        ({"has_mask": torch.tensor([True, False, True, True])}, "has_mask is False for an object that has a mask"),
     ],
 )
 def test_targets_that_disagree(change, message):
@@ -69,6 +74,49 @@ def test_targets_that_disagree(change, message):
     parts = {"boxes": targets.boxes, "labels": targets.labels, "masks": targets.masks, "crowd": targets.crowd}
     with pytest.raises(SegkitError, match=message):
         Targets(**{**parts, **change})
+
+
+def mixed_targets():
+    """Objects 0 and 2 of four have a mask."""
+    dense = some_targets().masks.to_dense()
+    dense[1::2] = False
+    has_mask = torch.tensor([True, False, True, False])
+    return Targets(some_targets().boxes, torch.arange(4), InstanceMasks.from_dense(dense), has_mask=has_mask)
+
+
+def test_which_objects_have_a_mask():
+    assert some_targets().has_mask.tolist() == [True] * 4 and not some_targets().lacks_masks
+    bare = Targets(some_targets().boxes, torch.arange(4))
+    assert bare.has_mask.tolist() == [False] * 4 and bare.lacks_masks
+    assert not Targets.empty((3, 4)).lacks_masks and not Targets(torch.zeros(0, 4), torch.zeros(0)).lacks_masks
+    mixed = mixed_targets()
+    assert mixed.lacks_masks and not mixed[::2].lacks_masks and mixed[[1]].lacks_masks
+    assert mixed[torch.tensor([3, 2, 2])].has_mask.tolist() == [False, True, True]
+    assert mixed[mixed.has_mask].masks.areas().tolist() == mixed.masks.areas()[[0, 2]].tolist()
+    for targets in (some_targets(), bare, mixed):
+        moved = targets.to("meta").to("meta", non_blocking=True)  # where nothing can be looked at
+        assert moved.lacks_masks == targets.lacks_masks and moved.has_mask.device.type == "meta"
+    assert dataclasses.replace(some_targets(), masks=None).has_mask.tolist() == [False] * 4
+    some = some_targets()
+    some.masks, some.has_mask[1] = mixed.masks, False
+    assert some.lacks_masks
+
+
+def test_targets_side_by_side_keep_the_masks_there_are():
+    masked, mixed, bare = some_targets(), mixed_targets(), Targets(some_targets().boxes, torch.arange(4))
+    for parts in itertools.product((masked, mixed, bare, Targets.empty((20, 30))), repeat=3):
+        together = Targets.cat(parts)
+        assert together.has_mask.tolist() == [value for part in parts for value in part.has_mask.tolist()]
+        assert together.boxes.tolist() == [box for part in parts for box in part.boxes.tolist()]
+        if together.masks is None:
+            assert len(together) and not together.has_mask.any()
+            continue
+        dense = [
+            torch.zeros(len(p), 20, 30, dtype=torch.bool) if p.masks is None else p.masks.to_dense() for p in parts
+        ]
+        assert torch.equal(together.masks.to_dense(), torch.cat(dense))
+    assert Targets.cat([bare, bare]).masks is None and Targets.cat([bare, Targets.empty((20, 30))]).masks is None
+    assert Targets.cat([Targets(torch.zeros(0, 4), torch.zeros(0)), masked]).masks.canvas == (20, 30)
 
 
 def test_targets_move():

@@ -83,6 +83,25 @@ def test_empty_masks_are_passed_over():
     draw_detections(grey((10, 10)), targets(dense), ["a"])
 
 
+def test_objects_without_a_mask_are_outlined_boxes():
+    dense = np.zeros((3, 30, 40), bool)
+    dense[1, 5:15, 5:15] = True
+    boxes = torch.tensor([[20.0, 3, 35, 12], [5, 5, 15, 15], [2, 20, 39, 28]])
+    has_mask, crowd = torch.tensor([False, True, False]), torch.tensor([False, False, True])
+    masks = InstanceMasks.from_dense(torch.from_numpy(dense))
+    objects = Targets(boxes, torch.zeros(3, dtype=torch.int64), masks, crowd, has_mask)
+    out = draw_detections(grey((30, 40)), objects, ["a"], scale=1, legend=False, labels=False)
+    color = instance_colors(boxes.numpy())
+    assert (out[3, 20:35] == color[0]).all() and (out[11, 20:35] == color[0]).all()
+    assert (out[3:12, 20] == color[0]).all() and (out[3:12, 34] == color[0]).all() and (out[4:11, 21:34] == 100).all()
+    assert (out[20, 2:39] == CROWD_COLOR).all() and (out[21:27, 3:38] == 100).all()
+    alone = draw_detections(grey((30, 40)), objects[[1]], ["a"], scale=1, legend=False, labels=False)
+    assert (out[5, 5:15] == color[1]).all() and (alone[6:14, 6:14] != 100).any()
+    bare = Targets(boxes, objects.labels, None, crowd)
+    out = draw_detections(grey((30, 40)), bare, ["a"], scale=1, legend=False, labels=False)
+    assert (out[5, 5:15] == color[1]).all() and (out[6:14, 6:14] == 100).all()
+
+
 def test_small_images_are_enlarged_and_the_scale_can_be_set():
     for size, width in (((50, 100), 400), ((256, 256), 768), ((900, 600), 600)):
         assert draw_detections(grey(size), Targets.empty(size)).shape[1] == width

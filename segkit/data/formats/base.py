@@ -6,9 +6,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -62,7 +63,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Sample:
-        """Read one image and its objects, untransformed, in the file's pixels, with masks; ``annotations`` is None."""
+        """Read one image and its objects, untransformed, in the file's pixels, with the masks that there are.
+
+        ``annotations`` is None.
+        """
 
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
@@ -72,6 +76,13 @@ class Dataset(ABC):
         """int64 [images]: how many objects each has, crowd regions left out.
 
         None: that takes reading masks or pixels, which nobody wants to wait for at the start of a run.
+        """
+        return None
+
+    def unmasked_counts(self) -> np.ndarray | None:
+        """int64 [images]: how many objects of each have a box and no mask, crowd regions left out.
+
+        None: that takes reading the images.
         """
         return None
 
@@ -99,7 +110,8 @@ class Dataset(ABC):
         """Objects of ``load(index)`` (given as ``sample``) as evaluation wants them.
 
         Returns:
-            A dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts, ``area``, ``iscrowd``, ``label``.
+            A dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts (None: no mask), ``area``, ``iscrowd``,
+            ``label``.
         """
         return ground_truth_from_targets(sample)
 
@@ -143,6 +155,10 @@ class SubsetDataset(Dataset):
         counts = self.dataset.object_counts()
         return None if counts is None else counts[self.indices]
 
+    def unmasked_counts(self) -> np.ndarray | None:
+        counts = self.dataset.unmasked_counts()
+        return None if counts is None else counts[self.indices]
+
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         return self.dataset.lost_objects()
 
@@ -177,16 +193,23 @@ def training_objects(targets: Targets, dropped: int = 0) -> TrainingObjects:
 
 
 def ground_truth_from_targets(sample: Sample) -> list[dict]:
-    """Evaluation's ground truth, computed from the masks: boxes and areas are the masks' own."""
-    masks = sample.targets.masks
-    assert masks is not None, "ground truth needs masks"
-    x0, y0, x1, y1 = masks.boxes().double().unbind(1)
-    boxes = [list(box) for box in zip(x0.tolist(), y0.tolist(), (x1 - x0).tolist(), (y1 - y0).tolist(), strict=True)]
-    assert sample.targets.crowd is not None  # filled by Targets
-    labels, crowd = sample.targets.labels.tolist(), sample.targets.crowd.tolist()
+    """Evaluation's ground truth, computed from the masks: boxes and areas are the masks' own.
+
+    Of an object without a mask the area is the box's, and ``segmentation`` is None.
+    """
+    targets = sample.targets
+    boxes, masks = targets.boxes.double(), targets.masks
+    rles: list[dict[str, Any] | None] = [None] * len(targets)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    if masks is not None:
+        boxes = torch.where(targets.has_mask[:, None], masks.boxes().double(), boxes)
+        areas = torch.where(targets.has_mask, masks.areas(), areas)
+        rles = [rle if known else None for rle, known in zip(masks.to_rle(), targets.has_mask.tolist(), strict=True)]
+    xywh = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1).tolist()
+    labels, crowd = targets.labels.tolist(), targets.crowd.tolist()
     return [
-        {"bbox": box, "segmentation": rle, "area": float(area), "iscrowd": int(c), "label": label}
-        for box, rle, area, c, label in zip(boxes, masks.to_rle(), masks.areas().tolist(), crowd, labels, strict=True)
+        {"bbox": box, "segmentation": rle, "area": area, "iscrowd": int(c), "label": label}
+        for box, rle, area, c, label in zip(xywh, rles, areas.tolist(), crowd, labels, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from segkit.data.formats.base import (
     ground_truth_from_targets,
     training_objects,
 )
-from segkit.data.formats.coco_annotations import CROWD, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_images import match_classes, names_alike
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
@@ -41,10 +41,11 @@ HINTS = {
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
 class Coco(Dataset):
-    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, crowd regions.
+    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, boxes alone, crowd regions.
 
     Training boxes are the masks' own, so that they move with the masks; evaluation gets the file's boxes and areas, as
-    COCO's published numbers do.
+    COCO's published numbers do. An object without a segmentation (none, null, ``[]``, ``{}``, or polygons of fewer than
+    three corners only) has its ``bbox``, for training cut at the image's border.
 
     Args:
         json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
@@ -76,12 +77,11 @@ class Coco(Dataset):
         image = read_image(self.folder / name)
         check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
         targets = self._targets(objects, size, name)
-        # A polygon thinner than a pixel gives an empty mask: nothing to learn from.
-        assert targets.masks is not None
-        filled = targets.masks.areas() > 0
-        dropped = int((~filled).sum())
+        # A polygon thinner than a pixel gives an empty mask, and a box may lie outside: nothing to learn from.
+        kept = ~targets.degenerate()
+        dropped = int((~kept).sum())
         if dropped:
-            targets = targets[filled]
+            targets = targets[kept]
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
     def label_counts(self, index: int) -> dict[int, int]:
@@ -91,6 +91,9 @@ class Coco(Dataset):
     def object_counts(self) -> np.ndarray:
         return self._table.counts(crowds=False)
 
+    def unmasked_counts(self) -> np.ndarray:
+        return self._table.unmasked_counts(crowds=False)
+
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         lost = [
             LostObjects(
@@ -99,7 +102,7 @@ class Coco(Dataset):
                 tuple(places),
                 HINTS.get(reason, ""),
                 reason in (UNIT_SQUARE, UNIT_BOX),
-                reason == UNIT_BOX,
+                reason in (UNIT_BOX, NO_POLYGON),
             )
             for reason, (count, places) in self._table.lost.items()
         ]
@@ -120,11 +123,13 @@ class Coco(Dataset):
             whole = self._targets(objects, self._table.size(index), sample.file_name)
             sample = Sample(sample.image, whole, sample.image_id, sample.file_name, sample.size, None)
         truth = ground_truth_from_targets(sample)
-        for from_mask, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
+        for item, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
             if not math.isnan(box[0]):
-                from_mask["bbox"] = box
+                item["bbox"] = box
             if not math.isnan(area):
-                from_mask["area"] = area
+                item["area"] = area
+            elif item["segmentation"] is None:
+                item["area"] = box[2] * box[3]
         return truth
 
     def size(self, index: int) -> tuple[int, int]:
@@ -136,6 +141,12 @@ class Coco(Dataset):
     def notes(self) -> list[str]:
         counts, crowds = self._table.counts(), int(self._table.arrays["crowd"].sum())
         notes = [f"{int(counts.sum()):,} objects, {crowds:,} of them crowd regions"]
+        unmasked = int(self._table.unmasked_counts().sum())
+        if unmasked:
+            outside = (
+                f"; {self._table.outside:,} of these boxes lie outside of their image" if self._table.outside else ""
+            )
+            notes.append(f"{unmasked:,} objects have a box and no mask{outside}")
         without = int((counts == 0).sum())
         if without:
             notes.append(f"{without} images have no objects")
@@ -156,21 +167,32 @@ class Coco(Dataset):
             masks = decode_masks(objects.segmentations, size)
         except SegkitError as error:
             raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
-        labels = torch.from_numpy(self._labels[objects.categories])
-        return Targets(masks.boxes(), labels, masks, torch.from_numpy(objects.crowds))
+        has_mask = torch.tensor([segmentation is not None for segmentation in objects.segmentations], dtype=torch.bool)
+        height, width = size
+        corners = torch.from_numpy(
+            np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)
+        )
+        inside = corners.clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
+        boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
+        labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
+        return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Polygons (lists) and RLEs (dicts), mixed, to masks in their order; errors name the place among all of them."""
+    """Polygons (lists), RLEs (dicts) and None (an empty mask), mixed, to masks in their order.
+
+    Errors name the place among all of them.
+    """
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
-    polygons = [i for i, s in enumerate(segmentations) if not isinstance(s, dict)]
-    parts = []
+    none = [i for i, s in enumerate(segmentations) if s is None]
+    polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
+    parts = [InstanceMasks.empty(size, len(none))]
     for places, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
         try:
             parts.append(decode([segmentations[i] for i in places], size))
         except SegkitError as error:
             raise SegkitError(_renumbered(str(error), places)) from error
-    return InstanceMasks.cat(parts)[torch.tensor(rles + polygons).argsort()]
+    return InstanceMasks.cat(parts)[torch.tensor(none + rles + polygons).argsort()]
 
 
 def _renumbered(message: str, places: list[int]) -> str:

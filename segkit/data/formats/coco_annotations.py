@@ -24,7 +24,7 @@ from segkit.data.formats.coco_values import are_numbers, mappings, not_whole, sh
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
-LEFT_OUT, POLYGONS, COMPRESSED, COUNTS = range(4)  # kinds of segmentation
+LEFT_OUT, POLYGONS, COMPRESSED, COUNTS, BOX_ONLY = range(5)  # kinds of segmentation
 HEAD = struct.Struct("<5d")  # of a record: the box XYWH and the area, NaN where the file has none
 NO_BOX = [math.nan] * 4
 PENDING = 1 << 20  # characters of RLE that are checked at a time
@@ -33,6 +33,7 @@ MOST_PLACES = 3  # of the objects of a kind, for messages
 UNIT_SQUARE = "objects with coordinates in 0..1"
 UNIT_BOX = "objects with a box in 0..1, but a segmentation in pixels"
 CROWD = "crowd regions (iscrowd 1)"
+NO_POLYGON = "objects whose polygons have fewer than three corners, so that only their box is used"
 
 
 class Annotations:
@@ -61,6 +62,7 @@ class Annotations:
         self._image_ids, self._category_ids = array("q"), array("q")
         self._odd: dict[str, tuple[int, Any]] = {}  # the first image_id and category_id that is no integer
         self._rles, self._rle_sizes = array("q"), array("i")  # which annotations have an RLE; two sides for each
+        self._unmasked, self._boxes = array("q"), array("d")  # which have a box only; its four numbers
         self._pending: list[tuple[int, bytes, tuple[int, int]]] = []  # compressed RLE still to be checked
         self._pending_length = 0
 
@@ -104,6 +106,12 @@ class Annotations:
             self._fail(self._rles[i], f"the RLE's size is {sizes[i].tolist()}; {expects}")
         return image, category
 
+    def boxes_outside(self, image: np.ndarray, images: Images) -> int:
+        """How many objects have a box only, and one that lies outside of their image; ``image`` as from ``places``."""
+        boxes, owners = np.asarray(self._boxes).reshape(-1, 4), image[np.asarray(self._unmasked)]
+        sides = np.stack([np.asarray(images.widths)[owners], np.asarray(images.heights)[owners]], 1)
+        return int(((boxes[:, :2] >= sides) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1).sum())
+
     def _id(self, number: int, key: str, annotation: dict) -> int:
         found = whole(annotation.get(key))
         if found is None:
@@ -137,6 +145,13 @@ class Annotations:
             self.skipped[reason] += 1
             return LEFT_OUT, 0, b"", reason
         kind, body, loss = self._segmentation(number, annotation.get("segmentation"))
+        if kind == LEFT_OUT and bbox is not NO_BOX:
+            kind, loss = BOX_ONLY, NO_POLYGON if annotation.get("segmentation") else None
+            self._unmasked.append(number)
+            self._boxes.extend(bbox)
+        elif kind == LEFT_OUT:
+            loss = "objects with neither a segmentation nor a box"
+            self.skipped[loss] += 1
         area, iscrowd = annotation.get("area"), annotation.get("iscrowd")
         if area is None:
             area = math.nan
@@ -147,17 +162,15 @@ class Annotations:
         if isinstance(iscrowd, str) or iscrowd not in (0, 1):
             self._fail(number, f"'iscrowd' is {shown(iscrowd)}; expected the number 0 or 1")
         if loss is None and in_unit_square([*bbox, bbox[0] + bbox[2], bbox[1] + bbox[3]]):
-            loss = UNIT_BOX if annotation.get("segmentation") else UNIT_SQUARE
+            loss = UNIT_SQUARE if kind == BOX_ONLY else UNIT_BOX
         if loss is None and iscrowd:
             loss = CROWD
         return kind, int(iscrowd), HEAD.pack(*bbox, area) + body, loss
 
     def _segmentation(self, number: int, value: Any) -> tuple[int, bytes, str | None]:
         """Kind, the record's bytes, and why training gets nothing from it."""
-        if value is None or value == []:
-            reason = "objects without a segmentation"
-            self.skipped[reason] += 1
-            return LEFT_OUT, b"", reason
+        if value is None or value == [] or value == {}:
+            return LEFT_OUT, b"", None
         if isinstance(value, dict):
             return *self._rle(number, value), None
         if not isinstance(value, list):
@@ -175,9 +188,7 @@ class Annotations:
                 kept.extend(polygon)
                 unit = unit and in_unit_square(polygon)
         if not kept:
-            reason = "objects of which no polygon is left"
-            self.skipped[reason] += 1
-            return LEFT_OUT, b"", reason
+            return LEFT_OUT, b"", None
         return POLYGONS, kept.tobytes(), UNIT_SQUARE if unit else None
 
     def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:

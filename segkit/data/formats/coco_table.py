@@ -12,6 +12,7 @@ import numpy as np
 from segkit.data.array_cache import cached_arrays
 from segkit.data.array_file import ArrayWriter
 from segkit.data.formats.coco_annotations import (
+    BOX_ONLY,
     COMPRESSED,
     COUNTS,
     HEAD,
@@ -52,7 +53,7 @@ class ImageObjects:
         crowds: bool [N].
         boxes: float64 [N, 4] XYWH as the file has them, NaN where it has none.
         areas: float64 [N], likewise.
-        segmentations: polygons (a list) or an RLE (a dict) each, as ``InstanceMasks`` takes them.
+        segmentations: polygons (a list) or an RLE (a dict) each, as ``InstanceMasks`` takes them; None: a box only.
     """
 
     categories: np.ndarray
@@ -74,6 +75,7 @@ class CocoTable:
         annotations: how many the file lists.
         lost: how many of them training gets nothing from, by reason, and the first ones.
         category_notes: what was odd about the categories.
+        outside: how many objects without a mask have a box outside of their image.
     """
 
     def __init__(self, file: Path) -> None:
@@ -83,6 +85,7 @@ class CocoTable:
         self.annotations: int = self.arrays.facts["annotations"]
         self.lost: dict[str, tuple[int, list[str]]] = self.arrays.facts["lost"]
         self.category_notes: list[str] = self.arrays.facts["category_notes"]
+        self.outside: int = self.arrays.facts["outside"]
 
     def __len__(self) -> int:
         return len(self.arrays["image_id"])
@@ -101,9 +104,18 @@ class CocoTable:
         counts = np.diff(self.arrays["last"], prepend=0)
         if crowds:
             return counts
-        places = np.flatnonzero(self.arrays["crowd"])  # few, so that nothing of the table's length but bytes is made
+        return counts - self._counts_where(self.arrays["crowd"] != 0)
+
+    def unmasked_counts(self, *, crowds: bool = True) -> np.ndarray:
+        """int64 [images]: how many annotations of each have a box only, with or without crowd regions."""
+        unmasked = self.arrays["kind"] == BOX_ONLY
+        return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
+
+    def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
+        """int64 [images]: how many annotations of each are chosen (bool, one an annotation)."""
+        places = np.flatnonzero(chosen)  # nothing of the table's length but bytes is made where these are few
         images = np.searchsorted(self.arrays["last"], places, side="right")
-        return counts - np.bincount(images, minlength=len(counts))
+        return np.bincount(images, minlength=len(self))
 
     def categories(self, index: int) -> np.ndarray:
         """int32: the category of each annotation of an image."""
@@ -132,6 +144,8 @@ def _stretch(ends: np.ndarray, index: int) -> tuple[int, int]:
 
 
 def _segmentation(kind: int, body: bytes, size: list[int]) -> Any:
+    if kind == BOX_ONLY:
+        return None
     if kind == COMPRESSED:
         return {"size": size, "counts": body}
     if kind == COUNTS:
@@ -200,6 +214,7 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
         "category_notes": category_notes,
         "skipped": annotations.skipped,
         "annotations": len(kinds),
+        "outside": annotations.boxes_outside(image, images),
         "lost": {reason: (count, _told(places, image, images)) for reason, (count, places) in annotations.lost.items()},
     }
     writer.finish(facts)

@@ -90,6 +90,9 @@ class Synthetic(Dataset):
         _, labels, _ = self._place(np.random.default_rng([self.seed, index]))
         return {label: labels.count(label) for label in sorted(set(labels))}
 
+    def unmasked_counts(self) -> np.ndarray:
+        return np.zeros(len(self), np.int64)  # every object is a mask
+
     def size(self, index: int) -> tuple[int, int]:
         return self.image_size
 

@@ -23,9 +23,11 @@ class Transform(ABC):
 
     Attributes:
         examples: arguments with which the tests try the transform; needed where some argument has no default.
+        needs_masks: it does nothing where no object of the data has a mask, which is told as a mistake.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
+    needs_masks: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:

@@ -12,7 +12,6 @@ from segkit.data.transforms.base import MixingTransform, check_probability, rand
 from segkit.data.transforms.cropping import random_window
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
-from segkit.utils.errors import SegkitError
 
 
 @TRANSFORM_REGISTRY.register
@@ -26,12 +25,16 @@ class CopyPaste(MixingTransform):
     objects, and never pasted. ``sample.rescued`` counts the rescued masks of both images. Borders stay hard, which does as
     well as blending (section 3 there).
 
+    An object without a mask is never pasted, for nobody knows which pixels are its own. Where it is covered it keeps its
+    whole box, as long as ``min_visibility`` of the box's pixels, and at least one, are uncovered.
+
     Args:
         max_objects: most objects to paste, or null for no limit.
         min_visibility: share of its area that a covered object must keep to stay, 0 to 1.
         p: probability.
     """
 
+    needs_masks = True
     examples = ({"p": 1.0}, {"max_objects": 2, "min_visibility": 0.0, "p": 1.0}, {})
 
     def __init__(self, *, max_objects: int | None = None, min_visibility: float = 0.1, p: float = 0.5) -> None:
@@ -48,14 +51,9 @@ class CopyPaste(MixingTransform):
             return sample
         height, width = sample.image.shape[1:]
         other = random_window(draw_other(), (height, width), 0.0, generator)
-        for each in (sample, other):
-            if len(each.targets) and each.targets.masks is None:
-                raise SegkitError(
-                    f"CopyPaste needs masks, and {each.file_name} has boxes alone", key="data.train_transforms"
-                )
         rows, columns = other.image.shape[1:]
         top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)
-        pastable = (~other.targets.crowd).nonzero().squeeze(1)
+        pastable = (other.targets.has_mask & ~other.targets.crowd).nonzero().squeeze(1)
         if not len(pastable):
             return sample
         count = randint(1, min(len(pastable), self.max_objects or len(pastable)), generator)

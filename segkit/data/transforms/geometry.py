@@ -81,9 +81,9 @@ def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sam
 def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: float = 0.0) -> Sample:
     """Cut out the window (x0, y0, x1, y1), whole pixels inside the image.
 
-    The box of an object that the window cuts becomes the box of what remains of its mask (of its box, where there are
-    no masks). Objects of which nothing remains, or less than ``min_visibility`` of their area, are removed with box,
-    label and mask, and counted in ``sample.dropped``.
+    The box of an object that the window cuts becomes the box of what remains of its mask (of its box, where it has no
+    mask). Objects of which nothing remains, or less than ``min_visibility`` of their area, are removed with box, label
+    and mask, and counted in ``sample.dropped``.
     """
     x0, y0, x1, y1 = window
     height, width = y1 - y0, x1 - x0
@@ -93,19 +93,17 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
     limit = torch.tensor([width, height, width, height])
     boxes = torch.minimum(shifted.clamp(min=0), limit)
     cut = (boxes != shifted).any(dim=1)
-    masks = targets.masks
-    if masks is None:
-        before = _box_areas(shifted)
-        remaining = _box_areas(boxes)
-    else:
-        before = masks.areas()
+    before, remaining = _box_areas(shifted), _box_areas(boxes)
+    masks, has_mask = targets.masks, targets.has_mask
+    if masks is not None:
+        before = torch.where(has_mask, masks.areas(), before)
         masks = masks.crop(x0, y0, x1, y1)
-        remaining = masks.areas()
-        boxes = torch.where(cut[:, None], masks.boxes(), boxes)
+        remaining = torch.where(has_mask, masks.areas(), remaining)
+        boxes = torch.where((cut & has_mask)[:, None], masks.boxes(), boxes)
     # An area of 0 before (a box without extent) is removed as well: nothing can be learnt from it.
     kept = (remaining > 0) & (remaining >= min_visibility * before)
     image = sample.image[:, y0:y1, x0:x1].contiguous()
-    cropped = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
+    cropped = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
     return dataclasses.replace(sample, image=image, targets=cropped, dropped=sample.dropped + int((~kept).sum()))
 
 
@@ -122,16 +120,16 @@ def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
 def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
     """Targets on a canvas of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
     masks = None if targets.masks is None else targets.masks.placed(size, x, y)
-    return Targets(targets.boxes + torch.tensor([x, y, x, y]), targets.labels, masks, targets.crowd)
+    return dataclasses.replace(targets, boxes=targets.boxes + torch.tensor([x, y, x, y]), masks=masks)
 
 
 def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fill = 0) -> Sample:
     """Move all pixels by an affine map, bilinear; what comes from outside the image has colour ``fill``.
 
     Boxes become those of the moved masks: they hold all of them and are tight, where the hull of a turned box's corners
-    is up to twice the object's area. Without masks that hull, cut at the border, is all that is known. Objects of
-    which nothing is in view are removed with box, label and mask, counted in ``dropped``; a mask in view that sampling
-    would empty keeps its largest pixel, counted in ``rescued``.
+    is up to twice the object's area. Of an object without a mask that hull, cut at the border, is all that is known.
+    Objects of which nothing is in view are removed with box, label and mask, counted in ``dropped``; a mask in view
+    that sampling would empty keeps its largest pixel, counted in ``rescued``.
 
     Args:
         sample: never changed in place.
@@ -147,17 +145,15 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
     color = fill_color(fill, sample.image).float()
     moved = grid_sample((sample.image.float() - color)[None], grid, mode="bilinear", align_corners=False)[0]
     image = moved.add_(color).round_().clamp_(0, 255).to(sample.image.dtype)
-    targets, rescued = sample.targets, 0
-    if targets.masks is None:
-        limit = torch.tensor([size[1], size[0]] * 2)
-        masks, boxes = None, move_hulls(targets.boxes, matrix).float().clamp(min=0).minimum(limit)
-        kept = _box_areas(boxes) > 0
-    else:
-        masks, rescued = targets.masks.affine(matrix, size)
-        boxes = masks.boxes()
-        kept = masks.extents[:, 2] > 0
+    targets, masks, rescued = sample.targets, sample.targets.masks, 0
+    limit = torch.tensor([size[1], size[0]] * 2)
+    boxes = move_hulls(targets.boxes, matrix).float().clamp(min=0).minimum(limit)
+    if masks is not None:
+        masks, rescued = masks.affine(matrix, size)
+        boxes = torch.where(targets.has_mask[:, None], masks.boxes(), boxes)
+    kept = _box_areas(boxes) > 0
     dropped, rescued = sample.dropped + int((~kept).sum()), sample.rescued + rescued
-    targets = Targets(boxes, targets.labels, masks, targets.crowd)[kept]
+    targets = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
     return dataclasses.replace(sample, image=image, targets=targets, dropped=dropped, rescued=rescued)
 
 
@@ -165,27 +161,43 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
     """Put another image's objects over a sample: their pixels replace what was there.
 
     The masks below lose the covered pixels, and the boxes of those that lost any become those of what remains. Objects
-    of which nothing remains, or less than ``min_visibility`` of their area, are removed and counted in ``dropped``.
+    of which nothing remains, or less than ``min_visibility`` of their area, are removed and counted in ``dropped``. An
+    object below without a mask keeps its box, or goes by the share of its box that remains uncovered.
 
     Args:
-        sample: with masks, if it has objects.
+        sample: whose objects are covered.
         image: as large as the sample's.
-        objects: with masks, on that image.
+        objects: each with a mask, on that image.
         min_visibility: 0 to 1.
     """
     assert image.shape == sample.image.shape and objects.masks is not None, (image.shape, sample.image.shape)
+    assert not objects.lacks_masks
     # One canvas for all that is pasted, which each mask below looks at within its own box.
     region = objects.masks.union()
     mixed = torch.where(region, image, sample.image)
-    below, dropped = sample.targets, sample.dropped
-    if below.masks is not None:
-        masks, cut = below.masks.without(region)
+    below = sample.targets
+    boxes, masks = below.boxes, below.masks
+    kept = below.has_mask.clone()
+    kept[~below.has_mask] = _visible(boxes[~below.has_mask], region, min_visibility)
+    if masks is not None:
+        before = masks.areas()
+        masks, cut = masks.without(region)  # an object without a mask has no pixels to lose
         areas = masks.areas()
-        boxes = torch.where(cut[:, None], masks.boxes(), below.boxes)
-        kept = ~cut | ((areas > 0) & (areas >= min_visibility * below.masks.areas()))
-        below = Targets(boxes, below.labels, masks, below.crowd)[kept]
-        dropped += int((~kept).sum())
-    return dataclasses.replace(sample, image=mixed, targets=Targets.cat([below, objects]), dropped=dropped)
+        boxes = torch.where(cut[:, None], masks.boxes(), boxes)
+        kept &= ~cut | ((areas > 0) & (areas >= min_visibility * before))
+    targets = Targets.cat([dataclasses.replace(below, boxes=boxes, masks=masks)[kept], objects])
+    return dataclasses.replace(sample, image=mixed, targets=targets, dropped=sample.dropped + int((~kept).sum()))
+
+
+def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: float) -> torch.Tensor:
+    """bool [N]: boxes of whose pixels any, and at least so large a share, lie outside of ``region`` (bool [H, W])."""
+    height, width = region.shape
+    limit = torch.tensor([width, height, width, height])
+    pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limit).long()
+    covered = [region[y0:y1, x0:x1].float().mean() for x0, y0, x1, y1 in pixels.tolist()]
+    free = 1 - torch.stack(covered) if covered else boxes.new_zeros(0)
+    # A box beside the image has no pixels that could be covered: NaN.
+    return torch.isnan(free) | ((free > 0) & (free >= min_visibility))
 
 
 def check_fill(fill: Fill) -> None:
@@ -223,5 +235,5 @@ def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def _moved(sample: Sample, image: torch.Tensor, boxes: torch.Tensor, masks: InstanceMasks | None) -> Sample:
-    targets = Targets(boxes, sample.targets.labels, masks, sample.targets.crowd)
+    targets = dataclasses.replace(sample.targets, boxes=boxes, masks=masks)
     return dataclasses.replace(sample, image=image, targets=targets)

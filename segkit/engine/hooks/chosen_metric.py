@@ -24,7 +24,10 @@ def value_text(metric: str, value: float) -> str:
 
 
 def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float | None:
-    """The metric's value in an evaluation; None, after a warning, where it gave nothing but losses (nothing was found yet).
+    """The metric's value in an evaluation; None, after a warning, where there was nothing to measure.
+
+    That is where it gave nothing but losses (nothing was found yet), or boxes' metrics and no masks' (no object
+    evaluated has a mask).
 
     Args:
         key: the configuration's key that names the metric, for the message.
@@ -35,6 +38,10 @@ def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float 
         return evaluation[metric]
     if all(name.startswith(LOSS_PREFIX) for name in evaluation):
         logger.warning("the evaluation gave no metrics, so there is no %s to compare yet", metric)
+        return None
+    kinds = {name.partition("/")[0] for name in evaluation}
+    if metric.startswith("segm/") and "bbox" in kinds and "segm" not in kinds:
+        logger.warning("the evaluation gave metrics of boxes only, so there is no %s to compare", metric)
         return None
     raise SegkitError(
         f"{key}: the evaluation gives no '{metric}'{did_you_mean(metric, evaluation)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from segkit.modeling.layers.boxes import has_area
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import sample_balanced
 from segkit.structures.mask_targets import batch_mask_targets
+from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,22 +118,45 @@ def mask_losses(
     sampled: Sequence[LabelledBoxes],
     targets: Sequence[Targets],
 ) -> dict[str, Tensor]:
-    """The mask head's losses on the boxes that belong to objects.
-
-    Raises:
-        SegkitError: the targets have no masks.
-    """
-    counts = [len(image.matched) for image in sampled]
-    boxes = [image.boxes[:count] for image, count in zip(sampled, counts, strict=True)]
-    labels = torch.cat([image.labels[:count] for image, count in zip(sampled, counts, strict=True)])
+    """The mask head's losses on the boxes that belong to objects with a mask; 0 where there are none."""
+    chosen = _on_masks(sampled, targets)
+    objects = sum(len(image) for image in targets)
+    if objects and all(image.masks is None for image in targets if len(image)):
+        _warn_of_missing_masks(mask_head, objects)
+    boxes = [image.boxes[rows] for image, rows in zip(sampled, chosen, strict=True)]
+    counts = [len(image) for image in boxes]
+    labels = torch.cat([image.labels[rows] for image, rows in zip(sampled, chosen, strict=True)])
     logits = mask_head(features, boxes, labels)
     # The targets' sizes are known on the host only: all images' boxes come there together, so that a GPU is waited for
     # once, and has the mask head to work on meanwhile.
     places = torch.cat(boxes).cpu().split(counts)
-    matched = torch.cat([image.matched for image in sampled]).cpu().split(counts)
-    masks = []
-    for image in targets:
-        if image.masks is None:
-            raise SegkitError("the model has a mask head, but the targets have no masks")
-        masks.append(image.masks)
+    indices = [image.matched[rows] for image, rows in zip(sampled, chosen, strict=True)]
+    matched = torch.cat(indices).cpu().split(counts)
+    masks = [
+        InstanceMasks.empty((1, 1), len(image), image.boxes.device) if image.masks is None else image.masks
+        for image in targets
+    ]
     return mask_head.losses(logits, batch_mask_targets(masks, matched, places, mask_head.resolution))
+
+
+def _warn_of_missing_masks(mask_head: MaskHead, objects: int) -> None:
+    """Say so, once a mask head, where one is trained without any mask; a run has said it before it began."""
+    if torch.is_grad_enabled() and not mask_head.missing_masks_told:
+        mask_head.missing_masks_told = True
+        logger.warning("none of the %d objects of a batch has a mask: the mask head does not train on them", objects)
+
+
+def _on_masks(sampled: Sequence[LabelledBoxes], targets: Sequence[Targets]) -> Sequence[slice | Tensor]:
+    """Which boxes of each image belong to objects with a mask: a slice, or int64 [M_i].
+
+    Where every object has one, nothing is read from the device; else it is waited for once.
+    """
+    counts = [len(image.matched) for image in sampled]
+    if not any(image.lacks_masks for image in targets):
+        return [slice(count) for count in counts]
+    has_mask = [image.has_mask[labelled.matched] for image, labelled in zip(targets, sampled, strict=True)]
+    on_host = torch.cat(has_mask).cpu().split(counts)
+    return [
+        rows.nonzero().squeeze(1).to(image.boxes.device, non_blocking=True)
+        for rows, image in zip(on_host, sampled, strict=True)
+    ]

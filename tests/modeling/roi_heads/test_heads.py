@@ -198,8 +198,3 @@ def test_mistakes():
         StandardROIHeads(FEATURES, 4, box_head=FastRCNNHead(FEATURES, 4), mask_head=None, score_threshold=1.5)
     with pytest.raises(SegkitError, match="conv_dims"):
         FCNMaskHead(FEATURES, 4, conv_dims=[])
-    with pytest.raises(SegkitError, match="no masks"):
-        heads = StandardROIHeads(
-            FEATURES, 4, box_head=FastRCNNHead(FEATURES, 4), mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8])
-        )
-        heads.losses(make_features(1), [BOXES[0]], [Targets(BOXES[0], torch.tensor([0, 1]))], None)

@@ -1,0 +1,127 @@
+"""Objects that have a box and no mask: counted, and told, before a run begins."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from segkit.data import Dataset
+from segkit.data.transforms import Compose
+from segkit.evaluation.coco import ONLY_BOXES
+from segkit.modeling.interfaces import MaskHead
+from segkit.registry import EVALUATOR_REGISTRY
+from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+
+LOOKED_AT = 20  # images, of a data set that does not know its numbers
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """How many objects have no mask, crowd regions left out.
+
+    Attributes:
+        unmasked: objects without a mask.
+        objects: all objects; None: not known.
+        images: how many images these are of, the first ones; None: all.
+    """
+
+    unmasked: int
+    objects: int | None
+    images: int | None = None
+
+    @property
+    def none_has_a_mask(self) -> bool:
+        """Whether there are objects, and it is known of all of them that they have no mask."""
+        return self.images is None and self.unmasked > 0 and self.unmasked == self.objects
+
+    def text(self, kind: str) -> str:
+        """``12 of 345 training objects have no mask``, where ``kind`` is ``training``."""
+        where = "" if self.images is None else f" of the first {self.images} images"
+        if self.unmasked == self.objects:
+            return f"none of the {self.objects:,} {kind} objects{where} has a mask"
+        total = "" if self.objects is None else f"of {self.objects:,} "
+        return f"{self.unmasked:,} {total}{kind} objects{where} have no mask"
+
+
+def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
+    """Counts from what the data set knows; else from images that are read.
+
+    Args:
+        dataset: one that does not know is read until an object has a mask, where it is the first, and as far as
+            ``LOOKED_AT`` images, where it is not.
+        until_a_mask: read until an object has a mask, and all images where none has one.
+    """
+    unmasked = dataset.unmasked_counts()
+    if unmasked is None:
+        return _count_by_reading(dataset, until_a_mask)
+    counts = dataset.object_counts() if unmasked.any() else None
+    return MaskCounts(int(unmasked.sum()), None if counts is None else int(counts.sum()))
+
+
+def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
+    looked_at = len(dataset) if until_a_mask else min(LOOKED_AT, len(dataset))
+    unmasked = objects = 0
+    for index in range(looked_at):
+        try:
+            targets = dataset.load(index).targets
+        except SegkitError:
+            continue  # whether such an image ends the run is said where it is trained on
+        unmasked += int((~targets.has_mask & ~targets.crowd).sum())
+        objects += int((~targets.crowd).sum())
+        if objects > unmasked and (until_a_mask or not unmasked):
+            break
+    return MaskCounts(unmasked, objects, None if looked_at == len(dataset) else looked_at)
+
+
+def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
+    """Say how many training objects a model's mask head does not train on."""
+    if not getattr(model, "predicts_masks", False):
+        return
+    counts = count_masks(train)
+    advice = "the mask head does not train on them"
+    if counts.none_has_a_mask:
+        advice = "the mask head does not train; set model.roi_heads.mask_head=null to train boxes only"
+    if counts.unmasked and distributed.is_main():  # it holds for all
+        logger.warning("%s: %s", counts.text("training"), advice)
+    head = getattr(getattr(model, "roi_heads", None), "mask_head", None)
+    if isinstance(head, MaskHead):
+        head.missing_masks_told = counts.unmasked > 0
+
+
+def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]]) -> None:
+    """SegkitError where masks are to be evaluated and no object has one: it is to be told before hours of training."""
+    if not any(_evaluates_masks(spec) for spec in evaluators):
+        return
+    counts = count_masks(val, until_a_mask=True)
+    if counts.none_has_a_mask:
+        raise SegkitError(
+            f"data.val: {counts.text('validation')}, so 'segm' cannot be evaluated; {ONLY_BOXES}", key="evaluators"
+        )
+
+
+def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
+    """SegkitError where a transform needs masks and no object has one."""
+    for transform in transforms.transforms:
+        if not transform.needs_masks:
+            continue
+        counts = count_masks(train)
+        problem = f"{type(transform).__name__} needs masks, and {counts.text('training')}"
+        if counts.none_has_a_mask:
+            raise SegkitError(f"{problem}; take it out of data.train_transforms", key="data.train_transforms")
+        if counts.objects and counts.objects == counts.unmasked and distributed.is_main():
+            logger.warning("%s", problem)
+
+
+def _evaluates_masks(spec: Mapping[str, Any]) -> bool:
+    parameters = inspect.signature(EVALUATOR_REGISTRY.get(spec["name"])).parameters
+    default = parameters["iou_types"].default if "iou_types" in parameters else ()
+    iou_types = spec.get("iou_types", default)
+    return isinstance(iou_types, (list, tuple)) and "segm" in iou_types
