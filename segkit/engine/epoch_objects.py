@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from segkit.structures.targets import Targets
+from segkit.utils import distributed
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +33,11 @@ class EpochObjects:
             return
         if not self._objects and not self._warned:
             self._warned = True
-            logger.warning(
-                "an epoch of %d steps had no object to train on: its targets are empty, or all are crowd regions",
-                self._seen,
-            )
+            if distributed.is_main():  # it holds for all
+                logger.warning(
+                    "an epoch of %d steps had no object to train on: its targets are empty, or all are crowd regions",
+                    self._seen,
+                )
         self._seen = self._objects = 0
 
 

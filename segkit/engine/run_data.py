@@ -91,11 +91,13 @@ def build_data(
 
 
 def check_data(cfg: Config, data: RunData) -> None:
-    """Warns of what reading lost and of what evaluation lacks.
+    """Warns of what reading lost and of what evaluation lacks; of several processes only the first one looks.
 
     Raises:
         SegkitError: there is no object to train on.
     """
+    if not distributed.is_main():
+        return
     if data.train is not None:
         transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
         skip = cfg.data.unreadable == "skip"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, TrainingObjects, category_of_name, check_classes
-from segkit.data.formats.id_map import load_id_map
+from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
@@ -138,11 +138,23 @@ class LabelMap(Dataset):
         return notes
 
     def _mapped_ids(self, id_map: str) -> list[int]:
-        ids: dict[str, int] = {}
-        for entry in load_id_map(id_map):
-            ids[entry.file_name] = entry.image_id
-            ids.setdefault(Path(entry.file_name).stem, entry.image_id)
+        entries = load_id_map(id_map)
+        by_stem: dict[str, ImageEntry] = {}
+        doubled: dict[str, tuple[str, str]] = {}
+        for entry in entries:
+            stem = Path(entry.file_name).stem
+            if by_stem.setdefault(stem, entry) is not entry:
+                doubled[stem] = (by_stem[stem].file_name, entry.file_name)
+        ids = {stem: entry.image_id for stem, entry in by_stem.items()}
+        ids |= {entry.file_name: entry.image_id for entry in entries}
         names = [folder.folder.name for folder in self.folders]
+        exact = {entry.file_name for entry in entries}
+        unclear = [name for name in names if name in doubled and name not in exact]
+        if unclear:
+            both = " and ".join(repr(name) for name in doubled[unclear[0]])
+            raise SegkitError(
+                f"{id_map}: both {both} may be the folder '{unclear[0]}'; name it in one entry", value=id_map
+            )
         missing = [name for name in names if name not in ids]
         if missing:
             few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
