@@ -21,6 +21,9 @@ class Transform(ABC):
     file's. A transform that makes pixels appear where they were not before belongs on the functions in
     ``geometry.py``; one that only changes colours derives from ``photometric.Photometric``.
 
+    Make new targets by ``dataclasses.replace(sample.targets, ...)``: which objects are crowd regions and which have a mask
+    stays known.
+
     Attributes:
         examples: arguments with which the tests try the transform; needed where some argument has no default.
         needs_masks: it does nothing where no object of the data has a mask, which is told as a mistake.
