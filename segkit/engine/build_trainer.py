@@ -124,10 +124,11 @@ def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -
 
 
 def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
-    """The evaluators of ``cfg``, which write their files to ``inference/``."""
+    """The evaluators of ``cfg``, which write their files to ``inference/`` with the ids of the data evaluated."""
+    evaluated = data.category_ids if data.val is None else list(data.val.category_ids)
     runtime = {
         "classes": data.classes,
-        "category_ids": data.category_ids,
+        "category_ids": evaluated,
         "max_detections": model.detections_per_image,
         "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
         "class_agnostic": getattr(model, "class_agnostic", False),

@@ -19,7 +19,7 @@ from segkit.engine.environment import environment_table, nondeterminism_told, se
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.report import draw_pictures
-from segkit.engine.run_data import RunData, build_data, val_loader
+from segkit.engine.run_data import RunData, build_data, check_data, val_loader
 from segkit.engine.setup import build_trainer, prepare_model
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -54,7 +54,9 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         cfg = cfg.with_values(values, "--dry-run")
         seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
         with _timed(parts, "data: opened"):
-            data = first_batch_of(build_data(cfg), cfg)
+            data = build_data(cfg)
+            check_data(cfg, data)
+            data = first_batch_of(data, cfg)
         cfg = cfg.with_values({"data.classes": data.classes})
         with _timed(parts, "model: built"):
             model = prepare_model(cfg, data, device)

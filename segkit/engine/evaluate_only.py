@@ -13,7 +13,7 @@ from segkit.engine.checkpoint import find_last_checkpoint
 from segkit.engine.precision import autocast
 from segkit.engine.prepare_model import prepare_model
 from segkit.engine.report import draw_pictures
-from segkit.engine.run_data import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
+from segkit.engine.run_data import build_data, check_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
@@ -37,6 +37,7 @@ def evaluate_only(cfg: Config, device: torch.device, folder: Path, weights: str 
         content = checkpoint_content(path)
         classes, category_ids = checkpoint_labels(content)
         data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
+        check_data(cfg, data)
         assert data.val is not None
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)

@@ -19,6 +19,7 @@ from segkit.data import (
     split_dataset,
 )
 from segkit.data.transforms import InvertibleCompose
+from segkit.engine.check_objects import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
@@ -88,6 +89,22 @@ def build_data(
     if val is not None:
         check_masks_to_evaluate(val, cfg.evaluators)
     return RunData(None if eval_only else train, val, list(classes), list(category_ids))
+
+
+def check_data(cfg: Config, data: RunData) -> None:
+    """Warns of what reading lost and of what evaluation lacks; of several processes only the first one looks.
+
+    Raises:
+        SegkitError: there is no object to train on.
+    """
+    if not distributed.is_main():
+        return
+    if data.train is not None:
+        transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
+        skip = cfg.data.unreadable == "skip"
+        check_training_objects(data.train, transforms, seed=cfg.train.seed, skip_unreadable=skip)
+    if data.val is not None:
+        check_validation_objects(data.val, data.train)
 
 
 def check_something_to_evaluate_on(cfg: Config) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from segkit.engine.epoch_objects import count_objects
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.nonfinite import are_finite, leave_out
 from segkit.engine.step import compute_gradients
@@ -45,15 +46,18 @@ def run_step(trainer: Trainer, batches: Iterable[Any]) -> None:
         trainer.sound = True
         trainer.losses = {name.removeprefix("loss/"): v for name, v in values.items() if name.startswith("loss/")}
         trainer.metrics.count("skipped_steps", int(skip))
+        trainer.epoch_objects.add(counts.pop("objects"))
         for name, number in counts.items():
             trainer.metrics.count(name, number)
 
 
 def data_counts(batches: Iterable[Any]) -> dict[str, int]:
-    """What reading and transforms did to a step's objects and images, in all processes."""
+    """How many ``objects`` a step had, and what reading and transforms did to its objects and images, in all processes."""
+    batches = list(batches)
     samples = [sample for batch in batches for sample in getattr(batch, "samples", ())]
     counts = {f"data/{name}": sum(getattr(s, name) for s in samples) for name in ("dropped", "rescued")}
     counts["data/skipped"] = sum(len(sample.skipped) for sample in samples)
+    counts["objects"] = count_objects(batches)
     return dict(zip(counts, distributed.sum_numbers(list(counts.values())), strict=True))
 
 

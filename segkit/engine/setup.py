@@ -22,7 +22,7 @@ from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.prepare_model import prepare_model
 from segkit.engine.report import draw_pictures
-from segkit.engine.run_data import build_data, val_loader
+from segkit.engine.run_data import build_data, check_data, val_loader
 from segkit.engine.run_folder import (
     full_disk_told,
     lock_folder,
@@ -119,6 +119,7 @@ def _train(
     started = time.perf_counter()
     with distributed.leader_first():
         data = build_data(cfg)
+        check_data(cfg, data)
     last, state = checkpoint_to_resume(folder) if resume else (None, None)
     if resume and state is None:
         logger.warning("--resume: there is no checkpoint in %s yet; starting from the beginning", folder)

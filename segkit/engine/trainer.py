@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segkit.engine.averaging import AveragedWeights
 from segkit.engine.buffers import BufferCopies
+from segkit.engine.epoch_objects import EpochObjects
 from segkit.engine.hook_calls import call_after_step, named_hooks, tell_of_end
 from segkit.engine.interrupt import delayed_interrupt, signals_between_steps, stop_signals
 from segkit.engine.metrics import DivergedError, Metrics
@@ -129,6 +130,7 @@ class Trainer:
         self.about = dict(about or {})
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.metrics = Metrics(allow_overflow=precision == "fp16")
+        self.epoch_objects = EpochObjects(iterations_per_epoch)
         self.iteration = 0
         self.start_iteration = 0
         self.losses: dict[str, Tensor] = {}

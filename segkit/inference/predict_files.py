@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from segkit.data.formats.id_map import ImageEntry, check_size, name_key
 from segkit.inference.predictor import Predictor, image_array
 from segkit.utils.device import is_out_of_memory
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, read_image
+from segkit.utils.missing_files import instead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +101,7 @@ def name_inputs(
     if missing:
         raise SegkitError(
             f"{len(missing)} of the {len(known)} images of the id map are not among the inputs: "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{_where_is(missing[0], files)}",
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{_where_is(missing, files)}",
             value=missing[0],
         )
     for entry in known.values():
@@ -115,13 +116,12 @@ def name_inputs(
     return named
 
 
-def _where_is(name: str, files: Sequence[Path]) -> str:
-    """The end of a message about an image of the id map that was not given: where it is, or what is called like it."""
+def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
+    """The end of a message about images of the id map that were not given: where the first one is, or what is like it."""
     for folder in dict.fromkeys(path.parent for path in files):
-        if (folder / name).is_file():
-            return f"; there is {folder / name}, which was not given"
-    hint = did_you_mean(name, [path.name for path in files])
-    return hint if "mean" in hint else ""
+        if (folder / missing[0]).is_file():
+            return f"; there is {folder / missing[0]}, which was not given"
+    return instead(missing, [path.as_posix() for path in files])
 
 
 def predict_files(

@@ -200,8 +200,10 @@ def decode_counts(
     sums = np.append(0, counts.cumsum())
     bounds = np.append(0, lengths.cumsum())
     totals = sums[bounds[1:]] - sums[bounds[:-1]]
+    if (counts < 0).any():
+        i = int(np.repeat(owners, lengths)[counts < 0][0])
+        raise SegkitError(f"objects[{i}]: RLE counts hold {counts[counts < 0][0]}, a negative number of pixels")
     wrong = totals != area
-    wrong[np.repeat(np.arange(len(lengths)), lengths)[counts < 0]] = True
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
         raise SegkitError(
@@ -221,6 +223,22 @@ def decode_counts(
     return transpose(torch.from_numpy(bits), torch.from_numpy(extents))
 
 
+def _whole_counts(counts: Any, where: str) -> np.ndarray:
+    """Uncompressed counts as int64 [C]; floats only without fractions."""
+    try:
+        values = np.asarray(counts)
+    except ValueError:  # rows of different lengths
+        values = np.empty((0, 0))
+    if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
+        raise SegkitError(
+            f"{where}: RLE counts are {str(counts)[:60]}; expected a string or a flat list of whole numbers"
+        )
+    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
+        broken = values[values != np.rint(values)][0]
+        raise SegkitError(f"{where}: RLE counts hold {broken:g}; expected whole numbers")
+    return values.astype(np.int64)
+
+
 def decode_rle(
     rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -228,9 +246,13 @@ def decode_rle(
     if size is None:
         if len(rles) == 0:
             raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
-        size = tuple(rles[0]["size"])
+        size = tuple(rles[0].get("size", (0, 0)))
     canvas = (int(size[0]), int(size[1]))
     for i, rle in enumerate(rles):
+        if not {"size", "counts"} <= set(rle):
+            raise SegkitError(
+                f"objects[{i}]: an RLE has 'size' and 'counts'; this one has {', '.join(rle) or 'nothing'}"
+            )
         if tuple(rle["size"]) != canvas:
             raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(canvas)}")
     packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
@@ -238,6 +260,9 @@ def decode_rle(
     if len(packed) < len(rles):
         parsed = iter(np.split(counts, lengths.cumsum()[:-1]))
         given = [rle["counts"] for rle in rles]
-        parts = [next(parsed) if isinstance(one, str | bytes) else np.asarray(one, np.int64) for one in given]
+        parts = [
+            next(parsed) if isinstance(one, str | bytes) else _whole_counts(one, f"objects[{i}]")
+            for i, one in enumerate(given)
+        ]
         counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
     return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), canvas), canvas

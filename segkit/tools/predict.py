@@ -33,7 +33,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     """Find the inputs, check them, predict, say where everything is."""
-    from segkit.data.formats.id_map import load_id_map
+    from segkit.data.formats.id_map import id_map_category_ids, load_id_map
     from segkit.evaluation.results import PredictionsWriter
     from segkit.evaluation.submission import RESULTS_NAME, ZIP_NAME, SubmissionWriter
     from segkit.inference.find_inputs import find_inputs
@@ -60,13 +60,14 @@ def main(args: argparse.Namespace) -> None:
     inputs = name_inputs(found.files, id_map, left_out=found.left_out, skip_unreadable=args.skip_unreadable)
     predictor = Predictor.load(args.weights, args.config_file, args.opts, args.score_threshold, device)
     ids = {entry.file_name: entry.image_id for entry in id_map}
-    writers: list[Writer] = [
-        PredictionsWriter(output / "predictions.json", predictor.classes, predictor.category_ids, ids)
-    ]
+    category_ids = predictor.category_ids
+    if id_map and not getattr(predictor.model, "class_agnostic", False):  # a COCO file's ids, where it is one
+        category_ids = id_map_category_ids(args.id_map, predictor.classes) or category_ids
+    writers: list[Writer] = [PredictionsWriter(output / "predictions.json", predictor.classes, category_ids, ids)]
     if not args.no_overlays:
         writers.append(OverlayWriter(overlays, inputs, predictor.classes, args.color_by))
     if args.id_map is not None:
-        writers.append(SubmissionWriter(output, id_map, predictor.category_ids))
+        writers.append(SubmissionWriter(output, id_map, category_ids))
     prepare_folder(output, "--output")
     summary = predict_files(
         predictor, inputs, writers, batch_size=args.batch_size, skip_unreadable=args.skip_unreadable

@@ -43,9 +43,12 @@ def test_id_map_gives_order_and_ids(folder):
     [
         ("[", "is not a JSON file"),
         ({"a": 1}, "is no id map"),
-        ([{"file_name": "a.tif"}], "entry 0 needs"),
-        ([{"file_name": "a.tif", "id": 1}, {"file_name": "b.png", "id": 1}], "entry 1 repeats"),
-        ([{"file_name": "q.tif", "id": 1}, {"file_name": "b.png", "id": 2}], "1 of 2 images .* are missing: q.tif"),
+        ([{"file_name": "a.tif"}], "entry 0 .'a.tif'.: has no 'id', a whole number"),
+        (
+            [{"file_name": "a.tif", "id": 1}, {"file_name": "b.png", "id": 1}],
+            "entry 1 .'b.png', id 1. repeats the id 1",
+        ),
+        ([{"file_name": "q.tif", "id": 1}, {"file_name": "b.png", "id": 2}], "1 of the 2 images .* are missing: q.tif"),
     ],
 )
 def test_bad_id_maps(folder, content, message):

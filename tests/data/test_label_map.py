@@ -73,7 +73,14 @@ def test_id_map(label_map_root, tmp_path):
     id_map.write_text(json.dumps([{"file_name": f"{n}.tif", "id": i} for n, i in (("a", 30), ("b", 10), ("c", 20))]))
     assert LabelMap(root=str(label_map_root), id_map=str(id_map)).image_ids == [30, 10, 20]
     id_map.write_text(json.dumps([{"file_name": "a.tif", "id": 1}]))
-    with pytest.raises(SegkitError, match="no id for 2 of the images, as b"):
+    entries = [{"file_name": name, "id": i} for i, name in enumerate(("x/a.tif", "y/a.tif", "b.tif", "c.tif"))]
+    id_map.write_text(json.dumps(entries))
+    with pytest.raises(SegkitError, match=r"both 'x/a.tif' and 'y/a.tif' may be the folder 'a'"):
+        LabelMap(root=str(label_map_root), id_map=str(id_map))
+    id_map.write_text(json.dumps([*entries, {"file_name": "a", "id": 9}]))
+    assert LabelMap(root=str(label_map_root), id_map=str(id_map)).image_ids == [9, 2, 3]
+    id_map.write_text(json.dumps([{"file_name": "a.tif", "id": 1}]))
+    with pytest.raises(SegkitError, match=r"no id for 2 of the 3 images of .*maps: b, c"):
         LabelMap(root=str(label_map_root), id_map=str(id_map))
 
 

@@ -84,7 +84,8 @@ def table_of(images, per_image, place, monkeypatch):
     writer = ArrayWriter(stream)
     for name, dtype in DTYPES.items():
         writer.add(name, columns[name], dtype)
-    writer.finish({"categories": {"a": 1, "b": 2, "c": 3}, "skipped": {}, "outside": 0})
+    facts = {"skipped": {}, "annotations": count, "lost": {}, "category_notes": [], "outside": 0}
+    writer.finish({"categories": {"a": 1, "b": 2, "c": 3}, **facts})
     if place is not None:
         place.write_bytes(stream.getvalue())
     arrays = ArrayFile(stream.getvalue() if place is None else place, DTYPES)

@@ -185,7 +185,7 @@ def test_class_names_in_the_table():
 
 
 def test_id_map_mistakes(images, tmp_path):
-    with pytest.raises(SegkitError, match=r"1 of the 1 images of the id map are .*: aa.png; did you mean 'a.png'"):
+    with pytest.raises(SegkitError, match=r"1 of the 1 images of the id map are .*: aa.png; did you mean '.*/a.png'"):
         name_inputs(images, [ImageEntry("aa.png", 1, None)])
     with pytest.raises(SegkitError, match="30 x 20 pixels, but the id map says 20 x 30"):
         name_inputs(images, [ImageEntry("a.png", 1, (30, 20))])
@@ -250,6 +250,18 @@ def test_the_tool(images, tmp_path, run, monkeypatch):
     assert results and {r["image_id"] for r in results} <= {0, 7, 14} and {r["category_id"] for r in results} <= {1, 4}
     with zipfile.ZipFile("out/test-results.zip") as archive:
         assert archive.namelist() == ["test-results.json"]
+    # A COCO file as id map: both files have its ids for the model's classes.
+    categories = [{"id": 70 + i, "name": name} for i, name in enumerate(reversed(CLASSES))]
+    Path("ids.json").write_text(json.dumps({"images": entries, "categories": categories}))
+    status, _, err = run(
+        "--weights", "model.pth", "images", "--output", "out", "--id-map", "ids.json", "--device", "cpu",
+        "--score-threshold", 0.05,
+    )  # fmt: skip
+    assert status == 0, err
+    predictions = json.loads(Path("out/predictions.json").read_text())
+    results = json.loads(Path("out/test-results.json").read_text())
+    assert {c["name"]: c["id"] for c in predictions["categories"]} == {CLASSES[0]: 71, CLASSES[1]: 70}
+    assert results and {r["category_id"] for r in results + predictions["annotations"]} <= {70, 71}
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,49 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from segkit.structures.sample import Sample
+from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of surrogate pairs, line and paragraph separators
 UNSEEN = (
     "\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # byte order mark, marks that turn a line around
 )
+
+
+@dataclass(frozen=True)
+class LostObjects:
+    """Objects that a file lists and that training gets nothing from, for one reason.
+
+    Attributes:
+        reason: in the plural, as ``objects with a box of no width or height``.
+        count: how many there are.
+        places: the first of them, for messages.
+        hint: what may be the cause, and what to do; empty where the reason says it.
+        mistake: nobody has such objects on purpose, so that a single one is worth a warning.
+        trained_on: training has them all the same; it is the evaluation that goes wrong.
+    """
+
+    reason: str
+    count: int
+    places: tuple[str, ...] = ()
+    hint: str = ""
+    mistake: bool = False
+    trained_on: bool = False
+
+
+class TrainingObjects(NamedTuple):
+    """What there is to train on in one image: objects, crowd regions (which train nothing), objects with empty masks."""
+
+    usable: int
+    crowd: int = 0
+    empty: int = 0
 
 
 class Dataset(ABC):
@@ -59,6 +90,22 @@ class Dataset(ABC):
 
         None: that takes reading the images.
         """
+        return None
+
+    def lost_objects(self) -> tuple[int, list[LostObjects]]:
+        """How many objects the files list, and those of them that were lost on reading, each counted once.
+
+        Only what is known without reading masks or pixels; (0, []) where nothing is.
+        """
+        return 0, []
+
+    def training_objects(self, index: int) -> TrainingObjects:
+        """What there is to train on in an image, before transforms. Formats that know it without the pixels say so."""
+        sample = self.load(index)
+        return training_objects(sample.targets, sample.dropped)
+
+    def image_files(self) -> list[str] | None:
+        """Absolute path of each image, by which two data sets are compared; None where images are no files."""
         return None
 
     def size(self, index: int) -> tuple[int, int]:
@@ -124,6 +171,16 @@ class SubsetDataset(Dataset):
         counts = self.dataset.unmasked_counts()
         return None if counts is None else counts[self.indices]
 
+    def lost_objects(self) -> tuple[int, list[LostObjects]]:
+        return self.dataset.lost_objects()
+
+    def training_objects(self, index: int) -> TrainingObjects:
+        return self.dataset.training_objects(self.indices[index])
+
+    def image_files(self) -> list[str] | None:
+        files = self.dataset.image_files()
+        return None if files is None else [files[i] for i in self.indices]
+
     def size(self, index: int) -> tuple[int, int]:
         return self.dataset.size(self.indices[index])
 
@@ -135,6 +192,16 @@ class SubsetDataset(Dataset):
 
     def notes(self) -> list[str]:
         return self.dataset.notes()
+
+
+def training_objects(targets: Targets, dropped: int = 0) -> TrainingObjects:
+    """Counts objects: those to train on, crowd regions, and those whose mask or box is empty.
+
+    Args:
+        dropped: empty ones that reading has removed before.
+    """
+    empty, kept = targets.degenerate(), ~targets.crowd
+    return TrainingObjects(int((~empty & kept).sum()), int(targets.crowd.sum()), int((empty & kept).sum()) + dropped)
 
 
 def ground_truth_from_targets(sample: Sample) -> list[dict]:

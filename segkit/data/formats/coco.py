@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, check_classes, ground_truth_from_targets
-from segkit.data.formats.coco_images import match_classes
+from segkit.data.formats.base import (
+    Dataset,
+    LostObjects,
+    TrainingObjects,
+    check_classes,
+    ground_truth_from_targets,
+    training_objects,
+)
+from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco_images import match_classes, names_alike
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -19,7 +28,15 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import read_image
+from segkit.utils.missing_files import check_files
 from segkit.utils.paths import local_path
+
+PIXELS = "COCO files have pixels: multiply x by the image's width and y by its height"
+HINTS = {
+    UNIT_SQUARE: PIXELS,
+    UNIT_BOX: PIXELS + ", for evaluation uses these boxes",
+    CROWD: "training leaves crowd regions out; where each is one object, set its 'iscrowd' to 0",
+}
 
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
@@ -49,7 +66,9 @@ class Coco(Dataset):
         check_classes(self.classes, self.category_ids, "classes" if names is not None else f"{self.file}: categories")
         if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
-        self._check_files()
+        files = [self._table.name(i) for i in range(len(self._table))]
+        self._repeated_files = len(files) - len(set(files))
+        check_files(self.folder, files, f"images of {self.file}")
         self._labels = np.array([self.classes.index(name) for name in of_file], np.int64)  # of the file's categories
         self.image_ids = self._table.arrays["image_id"].tolist()
 
@@ -74,6 +93,29 @@ class Coco(Dataset):
 
     def unmasked_counts(self) -> np.ndarray:
         return self._table.unmasked_counts(crowds=False)
+
+    def lost_objects(self) -> tuple[int, list[LostObjects]]:
+        lost = [
+            LostObjects(
+                reason,
+                count,
+                tuple(places),
+                HINTS.get(reason, ""),
+                reason in (UNIT_SQUARE, UNIT_BOX),
+                reason in (UNIT_BOX, NO_POLYGON),
+            )
+            for reason, (count, places) in self._table.lost.items()
+        ]
+        return self._table.annotations, lost
+
+    def training_objects(self, index: int) -> TrainingObjects:
+        name, size = self._table.name(index), self._table.size(index)
+        targets = self._targets(self._table.objects(index), size, name)
+        return training_objects(targets)
+
+    def image_files(self) -> list[str]:
+        folder = self.folder.resolve()
+        return [os.path.join(folder, os.path.normpath(self._table.name(i))) for i in range(len(self))]
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         objects = self._table.objects(index)
@@ -108,8 +150,15 @@ class Coco(Dataset):
         without = int((counts == 0).sum())
         if without:
             notes.append(f"{without} images have no objects")
+        if self._repeated_files:
+            notes.append(f"{self._repeated_files} images have the file name of another one")
         if self._lacking:
             notes.append(f"the file does not know the classes {', '.join(sorted(self._lacking))}")
+        found = np.bincount(self._table.arrays["category"], minlength=len(self._table.category_ids))
+        bare = [name for name, number in zip(self._table.category_ids, found, strict=True) if not number]
+        if bare:
+            notes.append(f"classes without any object: {', '.join(bare[:5])}{', ...' if len(bare) > 5 else ''}")
+        notes += [*self._table.category_notes, *names_alike(self._table.category_ids)]
         notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes
 
@@ -128,27 +177,24 @@ class Coco(Dataset):
         labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
         return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
 
-    def _check_files(self) -> None:
-        names = map(self._table.name, range(len(self._table)))
-        missing = [name for name in names if not os.path.isfile(self.folder / name)]
-        if missing:
-            raise SegkitError(
-                f"{self.folder}: {len(missing)} of the {len(self._table)} images of {self.file} are missing: "
-                + ", ".join(missing[:5])
-                + (", ..." if len(missing) > 5 else "")
-            )
-
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Polygons (lists), RLEs (dicts) and None (an empty mask), mixed, to masks in their order."""
+    """Polygons (lists), RLEs (dicts) and None (an empty mask), mixed, to masks in their order.
+
+    Errors name the place among all of them.
+    """
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
     none = [i for i, s in enumerate(segmentations) if s is None]
     polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
-    together = InstanceMasks.cat(
-        [
-            InstanceMasks.from_rle([segmentations[i] for i in rles], size),
-            InstanceMasks.from_polygons([segmentations[i] for i in polygons], size),
-            InstanceMasks.empty(size, len(none)),
-        ]
-    )
-    return together[torch.tensor(rles + polygons + none).argsort()]
+    parts = [InstanceMasks.empty(size, len(none))]
+    for places, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
+        try:
+            parts.append(decode([segmentations[i] for i in places], size))
+        except SegkitError as error:
+            raise SegkitError(_renumbered(str(error), places)) from error
+    return InstanceMasks.cat(parts)[torch.tensor(none + rles + polygons).argsort()]
+
+
+def _renumbered(message: str, places: list[int]) -> str:
+    """A message about ``objects[i]`` of a part of the objects, as one about ``objects[places[i]]`` of all."""
+    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{places[int(found[1])]}]", message)

@@ -12,8 +12,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from segkit.data.formats.coco_images import Images
-from segkit.data.formats.coco_values import are_numbers, mappings, whole
+from segkit.data.formats.coco_images import Category, Images
+from segkit.data.formats.coco_segmentations import (
+    are_pairs,
+    counts_problem,
+    polygons_problem,
+    size_problem,
+    string_problem,
+)
+from segkit.data.formats.coco_values import are_numbers, mappings, not_whole, shown, whole
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
@@ -21,6 +28,12 @@ LEFT_OUT, POLYGONS, COMPRESSED, COUNTS, BOX_ONLY = range(5)  # kinds of segmenta
 HEAD = struct.Struct("<5d")  # of a record: the box XYWH and the area, NaN where the file has none
 NO_BOX = [math.nan] * 4
 PENDING = 1 << 20  # characters of RLE that are checked at a time
+MOST_PLACES = 3  # of the objects of a kind, for messages
+# What training does not get, beside what is left out: kinds of objects that are kept, for evaluation has them.
+UNIT_SQUARE = "objects with coordinates in 0..1"
+UNIT_BOX = "objects with a box in 0..1, but a segmentation in pixels"
+CROWD = "crowd regions (iscrowd 1)"
+NO_POLYGON = "objects whose polygons have fewer than three corners, so that only their box is used"
 
 
 class Annotations:
@@ -36,12 +49,15 @@ class Annotations:
         kinds: of each annotation's segmentation; LEFT_OUT where there is no record.
         crowds: 1 for a crowd region.
         ends: where each annotation's record ends, and the next one starts.
-        skipped: how many were left out, by reason.
+        skipped: how many objects and polygons were left out, by reason.
+        lost: how many objects training gets nothing from, by reason, each object once; and the place in the list and the
+            id of the first few.
     """
 
     def __init__(self, file: Path, append: Callable[[bytes], None]) -> None:
         self.kinds, self.crowds, self.ends = bytearray(), bytearray(), array("q")
         self.skipped: Counter[str] = Counter()
+        self.lost: dict[str, tuple[int, list[tuple[int, Any]]]] = {}
         self._file, self._append, self._length = file, append, 0
         self._image_ids, self._category_ids = array("q"), array("q")
         self._odd: dict[str, tuple[int, Any]] = {}  # the first image_id and category_id that is no integer
@@ -55,7 +71,9 @@ class Annotations:
         for number, annotation in enumerate(mappings(self._file, "annotations", items)):
             self._image_ids.append(self._id(number, "image_id", annotation))
             self._category_ids.append(self._id(number, "category_id", annotation))
-            kind, crowd, record = self._record(number, annotation)
+            kind, crowd, record, loss = self._record(number, annotation)
+            if loss is not None:
+                self._count_loss(loss, number, annotation)
             if kind != LEFT_OUT:
                 self._append(record)
                 self._length += len(record)
@@ -64,27 +82,27 @@ class Annotations:
             self.ends.append(self._length)
         self._check_pending()
 
-    def places(self, images: Images, categories: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, images: Images, categories: list[Category]) -> tuple[np.ndarray, np.ndarray]:
         """Of each annotation, the place of its image and of its category in the file's lists.
 
         Raises:
             SegkitError: there is no such image or category, or the image's size is not the RLE's.
         """
         image, known = _lookup(self._image_ids, images.ids)
-        unknown = self._first_unknown("image_id", known, self._image_ids)
-        if unknown is not None:
-            self._fail(unknown[0], f"there is no image with the id {unknown[1]!r}", unknown[1])
-        category, known = _lookup(self._category_ids, list(categories.values()))
-        unknown = self._first_unknown("category_id", known, self._category_ids)
-        if unknown is not None:
-            ids = _ranges(sorted(categories.values()))
-            self._fail(unknown[0], f"category_id {unknown[1]!r} is none of the file's categories, {ids}", unknown[1])
+        self._check_ids("image_id", known, self._image_ids, lambda value: f"there is no image with the id {value}")
+        ids = [category.id for category in categories]
+        category, known = _lookup(self._category_ids, ids)
+        there = (
+            f"none of the file's categories, {_ranges(sorted(ids))}" if ids else "unknown: the file has no categories"
+        )
+        self._check_ids("category_id", known, self._category_ids, lambda value: f"category_id {value} is {there}")
         sizes, owners = np.asarray(self._rle_sizes).reshape(-1, 2), image[np.asarray(self._rles)]
         expected = np.stack([np.asarray(images.heights)[owners], np.asarray(images.widths)[owners]], 1)
         wrong = (sizes != expected).any(1)
         if wrong.any():
             i = int(wrong.argmax())
-            expects = f"the image's [height, width] is {expected[i].tolist()}"
+            swapped = ": the two are swapped" if (sizes[i] == expected[i][::-1]).all() else ""
+            expects = f"the image's [height, width] is {expected[i].tolist()}{swapped}"
             self._fail(self._rles[i], f"the RLE's size is {sizes[i].tolist()}; {expects}")
         return image, category
 
@@ -95,77 +113,97 @@ class Annotations:
         return int(((boxes[:, :2] >= sides) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1).sum())
 
     def _id(self, number: int, key: str, annotation: dict) -> int:
-        value = annotation.get(key)
-        found = whole(value, 2**63)
+        found = whole(annotation.get(key))
         if found is None:
-            self._odd.setdefault(key, (number, value))
+            self._odd.setdefault(key, (number, not_whole(annotation, key)))
         return found or 0
 
-    def _first_unknown(self, key: str, known: np.ndarray, ids: array[int]) -> tuple[int, Any] | None:
-        found = [self._odd[key]] if key in self._odd else []
-        if not known.all():
-            i = int((~known).argmax())
-            found.append((i, ids[i]))
-        return min(found, key=lambda pair: pair[0], default=None)
+    def _check_ids(self, key: str, known: np.ndarray, ids: array[int], unknown: Callable[[int], str]) -> None:
+        """SegkitError for the first annotation whose id is no whole number or is not in the file."""
+        odd, problem = self._odd.get(key, (len(ids), ""))
+        first = int((~known).argmax()) if not known.all() else len(ids)
+        if odd < len(ids) and odd <= first:
+            self._fail(odd, problem)
+        if first < len(ids):
+            self._fail(first, unknown(ids[first]), ids[first])
 
-    def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes]:
-        """Kind of segmentation, whether it is a crowd region, and the record."""
+    def _count_loss(self, reason: str, number: int, annotation: dict) -> None:
+        count, places = self.lost.get(reason, (0, []))
+        if count < MOST_PLACES:
+            places.append((number, annotation.get("id")))
+        self.lost[reason] = count + 1, places
+
+    def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes, str | None]:
+        """Kind of segmentation, whether it is a crowd region, the record, and why training gets nothing from it."""
         bbox = annotation.get("bbox")
         if bbox is None or bbox == []:
             bbox = NO_BOX
         elif not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-            self._fail(number, f"'bbox' is {str(bbox)[:80]}; expected [x, y, width, height]")
+            self._fail(number, f"'bbox' is {shown(bbox)}; expected [x, y, width, height], four finite numbers")
         elif bbox[2] <= 0 or bbox[3] <= 0:
-            self.skipped["objects with a box of no width or height"] += 1
-            return LEFT_OUT, 0, b""
-        kind, body = self._segmentation(number, annotation.get("segmentation"))
+            reason = "objects with a box of no width or height"
+            self.skipped[reason] += 1
+            return LEFT_OUT, 0, b"", reason
+        kind, body, loss = self._segmentation(number, annotation.get("segmentation"))
         if kind == LEFT_OUT and bbox is not NO_BOX:
-            kind = BOX_ONLY
+            kind, loss = BOX_ONLY, NO_POLYGON if annotation.get("segmentation") else None
             self._unmasked.append(number)
             self._boxes.extend(bbox)
         elif kind == LEFT_OUT:
-            self.skipped["objects with neither a segmentation nor a box"] += 1
-        area, iscrowd = annotation.get("area"), annotation.get("iscrowd", 0)
+            loss = "objects with neither a segmentation nor a box"
+            self.skipped[loss] += 1
+        area, iscrowd = annotation.get("area"), annotation.get("iscrowd")
         if area is None:
             area = math.nan
         elif not (are_numbers([area]) and area >= 0):
-            self._fail(number, f"'area' is {area!r}; expected a number, 0 or more")
-        if iscrowd not in (0, 1):
-            self._fail(number, f"'iscrowd' is {iscrowd!r}; expected 0 or 1")
-        return kind, int(iscrowd), HEAD.pack(*bbox, area) + body
+            self._fail(number, f"'area' is {shown(area)}; expected a number, 0 or more")
+        if iscrowd is None:
+            iscrowd = 0
+        if isinstance(iscrowd, str) or iscrowd not in (0, 1):
+            self._fail(number, f"'iscrowd' is {shown(iscrowd)}; expected the number 0 or 1")
+        if loss is None and in_unit_square([*bbox, bbox[0] + bbox[2], bbox[1] + bbox[3]]):
+            loss = UNIT_SQUARE if kind == BOX_ONLY else UNIT_BOX
+        if loss is None and iscrowd:
+            loss = CROWD
+        return kind, int(iscrowd), HEAD.pack(*bbox, area) + body, loss
 
-    def _segmentation(self, number: int, value: Any) -> tuple[int, bytes]:
+    def _segmentation(self, number: int, value: Any) -> tuple[int, bytes, str | None]:
+        """Kind, the record's bytes, and why training gets nothing from it."""
         if value is None or value == [] or value == {}:
-            return LEFT_OUT, b""
+            return LEFT_OUT, b"", None
         if isinstance(value, dict):
-            return self._rle(number, value)
+            return *self._rle(number, value), None
         if not isinstance(value, list):
-            self._fail(number, f"'segmentation' is {str(value)[:60]}; expected polygons or RLE")
-        kept = array("d")
+            self._fail(number, polygons_problem(value))
+        kept, unit = array("d"), True
         for polygon in value:
             if not isinstance(polygon, list) or len(polygon) % 2 or not are_numbers(polygon):
-                self._fail(number, f"a polygon is {str(polygon)[:60]}; expected a flat list x, y, x, y, ...")
+                self._fail(number, polygons_problem(value))
             if len(polygon) < 6:
+                if are_pairs(value):
+                    self._fail(number, polygons_problem(value))
                 self.skipped["polygons with fewer than three corners"] += 1
             else:
                 kept.append(len(polygon))
                 kept.extend(polygon)
-        return (POLYGONS if kept else LEFT_OUT), kept.tobytes()
+                unit = unit and in_unit_square(polygon)
+        if not kept:
+            return LEFT_OUT, b"", None
+        return POLYGONS, kept.tobytes(), UNIT_SQUARE if unit else None
 
     def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:
         counts, size = rle.get("counts"), rle.get("size")
         sides = [whole(side, 2**31) for side in size] if isinstance(size, list) else []
         if len(sides) != 2 or sides[0] is None or sides[1] is None:
-            self._fail(number, f"the RLE's size is {str(size)[:60]}; expected the image's [height, width]")
+            self._fail(number, size_problem(rle))
         height, width = sides[0], sides[1]
         self._rles.append(number)
         self._rle_sizes.extend((height, width))
-        if isinstance(counts, list):
-            if not ({*map(type, counts)} <= {int} and min(counts, default=0) >= 0 and sum(counts) == height * width):
-                self._fail(number, f"the RLE's counts do not add up to {height} x {width} pixels")
-            return COUNTS, array("q", counts).tobytes()
         if not isinstance(counts, str):
-            self._fail(number, f"the RLE's 'counts' is {str(counts)[:60]}; expected a string or a list")
+            problem = counts_problem(counts, height, width)
+            if problem is not None:
+                self._fail(number, problem)
+            return COUNTS, array("q", map(int, counts)).tobytes()  # type: ignore[arg-type]  # a list, or it failed
         string = counts.encode("utf-8", "surrogatepass")
         self._pending.append((number, string, (height, width)))
         self._pending_length += len(string)
@@ -176,14 +214,24 @@ class Annotations:
     def _check_pending(self) -> None:
         """Compressed counts are checked many at once: one by one, a character takes longer than to decode its JSON."""
         totals = covered_pixels([string for _, string, _ in self._pending])
-        for total, (number, _, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
+        for total, (number, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
             if total != height * width:
-                covers = f"they cover {total} pixels of {height} x {width}" if total >= 0 else "they are no such code"
-                self._fail(number, f"the RLE's counts are broken: {covers}")
+                self._fail(number, string_problem(string, total, height, width))
         self._pending, self._pending_length = [], 0
 
     def _fail(self, number: int, problem: str, value: Any = None) -> NoReturn:
         raise SegkitError(f"{self._file}: annotations[{number}]: {problem}", value=value)
+
+
+def in_unit_square(numbers: list[float]) -> bool:
+    """Whether all lie in 0..1, but for rounding, and one has a fraction: shares of the image's sides, not pixels.
+
+    Whole numbers alone are a pixel at the image's corner.
+    """
+    low, high = -0.01, 1.01
+    if not (low <= numbers[0] <= high and low <= numbers[-1] <= high):  # nearly always: min and max take longer
+        return False
+    return min(numbers) >= low and max(numbers) <= high and any(number % 1 for number in numbers)
 
 
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:

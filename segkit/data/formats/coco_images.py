@@ -2,30 +2,110 @@
 
 from __future__ import annotations
 
-import os
+import unicodedata
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from segkit.data.formats.coco_values import is_int, mappings
+from segkit.data.formats.coco_values import mappings, not_whole, shown, whole
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.missing_files import leads_out
 
 
-def read_categories(file: Path, items: Iterable[Any]) -> dict[str, int]:
-    """Id of each category name, in the file's order."""
-    ids: dict[str, int] = {}
+class Category(NamedTuple):
+    """An entry of the list of categories."""
+
+    name: str
+    id: int
+
+
+def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
+    """All categories in the file's order; names may repeat, ids do not.
+
+    Raises:
+        SegkitError: an id that is no whole number or repeats, a name that is no text or empty.
+    """
+    categories: list[Category] = []
+    places: dict[int, int] = {}
     for number, category in enumerate(mappings(file, "categories", items)):
-        name, category_id = category.get("name"), category.get("id")
-        if not isinstance(name, str) or not is_int(category_id):
-            text = str(category)[:100]
-            raise SegkitError(f"{file}: categories[{number}] needs an integer 'id' and a 'name'; it is {text}")
-        if name in ids or category_id in ids.values():
-            raise SegkitError(f"{file}: categories[{number}] repeats the name '{name}' or the id {category_id}")
-        ids[name] = category_id
-    return ids
+        where = f"{file}: categories[{number}]"
+        name, category_id = category.get("name"), whole(category.get("id"))
+        if not isinstance(name, str):
+            problem = f"'name' is {shown(name)}; expected text" if "name" in category else "has no 'name'"
+            raise SegkitError(f"{where}: {problem}; each category needs a 'name' and an 'id', a whole number")
+        if not name.strip():
+            raise SegkitError(f"{where}: 'name' is empty; expected the name of a class")
+        if category_id is None:
+            raise SegkitError(f"{where} ('{name}'): {not_whole(category, 'id')}")
+        if category_id in places:
+            first = places[category_id]
+            raise SegkitError(
+                f"{where} ('{name}') repeats the id {category_id} of categories[{first}] ('{categories[first].name}'); "
+                "each category needs an id of its own"
+            )
+        places[category_id] = number
+        categories.append(Category(name, category_id))
+    return categories
+
+
+def settle_names(file: Path, categories: list[Category], used: Sequence[int]) -> tuple[list[int], list[str]]:
+    """The places of the categories that stay, each name once, and a sentence for each that does not.
+
+    Where a name repeats, the category that has annotations stays (the last one where none has any): Roboflow's exports
+    list their project beside the classes, which has often the same name. Where several have annotations, nobody but the
+    user knows whether these are one class.
+
+    Args:
+        used: how many annotations each category has.
+    Raises:
+        SegkitError: several categories of one name have annotations, or names differ only in blanks or Unicode form.
+    """
+    by_name: dict[str, list[int]] = {}
+    for place, category in enumerate(categories):
+        by_name.setdefault(category.name, []).append(place)
+    kept: list[int] = []
+    notes: list[str] = []
+    for name, places in by_name.items():
+        with_annotations = [place for place in places if used[place]]
+        if len(with_annotations) > 1:
+            first, second = with_annotations[:2]
+            raise SegkitError(
+                f"{file}: categories[{first}] (id {categories[first].id}, {used[first]} annotations) and "
+                f"categories[{second}] (id {categories[second].id}, {used[second]} annotations) have the same name "
+                f"'{name}'; give them different names, or all these annotations one category_id"
+            )
+        stays = (with_annotations or places)[-1]
+        kept.append(stays)
+        for place in places:
+            if place != stays:
+                notes.append(
+                    f"categories[{place}] (id {categories[place].id}) has the name '{name}' of categories[{stays}] (id "
+                    f"{categories[stays].id}) and no annotations: it is left out"
+                )
+    _check_alike(file, [categories[place] for place in sorted(kept)])
+    return sorted(kept), notes
+
+
+def _check_alike(file: Path, categories: list[Category]) -> None:
+    """SegkitError for two names that look the same: they differ only in blanks or in their Unicode form."""
+    seen: dict[str, Category] = {}
+    for category in categories:
+        other = seen.setdefault(" ".join(unicodedata.normalize("NFC", category.name).split()), category)
+        if other is not category:
+            raise SegkitError(
+                f"{file}: the categories {other.name!a} (id {other.id}) and {category.name!a} (id {category.id}) look the "
+                "same: they differ only in blanks or in their Unicode form; give them one name and id, or different names"
+            )
+
+
+def names_alike(names: Iterable[str]) -> list[str]:
+    """A sentence for each pair of names that differ only in upper and lower case, which may be one class or two."""
+    seen: dict[str, str] = {}
+    pairs = [(seen.setdefault(name.casefold(), name), name) for name in names]
+    return [f"the classes '{a}' and '{b}' differ only in upper and lower case" for a, b in pairs if a != b]
 
 
 def match_classes(file: Path, ids: dict[str, int], classes: list[str] | None) -> tuple[list[str], list[int], set[str]]:
@@ -59,14 +139,25 @@ class Images:
         self.names, self.name_ends = bytearray(), array("q")
         for number, image in enumerate(mappings(file, "images", items)):
             where = f"{file}: images[{number}]"
-            name, image_id = image.get("file_name"), image.get("id")
-            if not isinstance(name, str) or not is_int(image_id):
-                raise SegkitError(f"{where} needs an integer 'id' and a 'file_name'; it is {str(image)[:100]}")
-            height, width = image.get("height"), image.get("width")
-            if not (is_int(height) and is_int(width) and 0 < height < 2**31 and 0 < width < 2**31):
-                raise SegkitError(f"{where} ('{name}') needs 'height' and 'width', whole numbers above 0")
-            if os.path.isabs(name) or ".." in Path(name.replace("\\", "/")).parts:
-                raise SegkitError(f"{where}: the file name '{name}' leads out of the folder of images")
+            name, image_id = image.get("file_name"), whole(image.get("id"))
+            if not isinstance(name, str):
+                problem = (
+                    f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
+                )
+                raise SegkitError(f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number")
+            if image_id is None:
+                raise SegkitError(f"{where} ('{name}'): {not_whole(image, 'id')}")
+            height, width = (whole(image.get(key), 2**31) for key in ("height", "width"))
+            if height is None or width is None or height <= 0 or width <= 0:
+                key = "height" if height is None or height <= 0 else "width"
+                found = f"'{key}' is {shown(image[key])}" if key in image else f"there is no '{key}'"
+                raise SegkitError(
+                    f"{where} ('{name}') needs 'height' and 'width', whole numbers from 1 to {2**31 - 1}; {found}"
+                )
+            if leads_out(name):
+                raise SegkitError(
+                    f"{where}: the file name '{name}' leads out of the folder of images; expected a path in it, as 'a.png'"
+                )
             self.ids.append(image_id)
             self.heights.append(height)
             self.widths.append(width)

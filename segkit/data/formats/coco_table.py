@@ -19,11 +19,11 @@ from segkit.data.formats.coco_annotations import (
     LEFT_OUT,
     Annotations,
 )
-from segkit.data.formats.coco_images import Images, read_categories
+from segkit.data.formats.coco_images import Category, Images, read_categories, settle_names
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
-LAYOUT = "coco 2"  # to be counted up whenever the arrays, or the checks before them, change
+LAYOUT = "coco 3"  # to be counted up whenever the arrays, or the checks before them, change
 DTYPES = {
     # one an image; ``name_end`` is where its file name ends in ``names``, ``last`` where its annotations end
     "image_id": "<i8",
@@ -72,6 +72,9 @@ class CocoTable:
     Attributes:
         category_ids: id of each category name, in the file's order.
         skipped: how many objects and polygons were left out, by reason.
+        annotations: how many the file lists.
+        lost: how many of them training gets nothing from, by reason, and the first ones.
+        category_notes: what was odd about the categories.
         outside: how many objects without a mask have a box outside of their image.
     """
 
@@ -79,6 +82,9 @@ class CocoTable:
         self.arrays = cached_arrays(file, lambda stream, origin: write_table(file, stream, origin), DTYPES, LAYOUT)
         self.category_ids: dict[str, int] = self.arrays.facts["categories"]
         self.skipped: dict[str, int] = self.arrays.facts["skipped"]
+        self.annotations: int = self.arrays.facts["annotations"]
+        self.lost: dict[str, tuple[int, list[str]]] = self.arrays.facts["lost"]
+        self.category_notes: list[str] = self.arrays.facts["category_notes"]
         self.outside: int = self.arrays.facts["outside"]
 
     def __len__(self) -> int:
@@ -164,7 +170,7 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     writer = ArrayWriter(stream)
     annotations = Annotations(file, writer.begin("records", DTYPES["records"]))
     images: Images | None = None
-    categories: dict[str, int] | None = None
+    categories: list[Category] | None = None
     lists, keys = set(), []
     for key, items in stream_mapping(file):
         keys.append(key)
@@ -183,6 +189,10 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
             raise SegkitError(f"{file}: is not in the COCO format: there is no list '{key}' ({have})", value=str(file))
     assert images is not None and categories is not None
     image, category = annotations.places(images, categories)
+    used = np.bincount(category, minlength=len(categories)).tolist()
+    stay, category_notes = settle_names(file, categories, used)
+    if len(stay) < len(categories):
+        category = np.searchsorted(stay, category).astype(np.int32)  # all categories with annotations stay
     kinds, ends = np.asarray(annotations.kinds), np.asarray(annotations.ends)
     kept = np.flatnonzero(kinds != LEFT_OUT)
     kept = kept[np.argsort(image[kept], kind="stable")]
@@ -198,5 +208,25 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     writer.add("crowd", np.asarray(annotations.crowds)[kept], DTYPES["crowd"])
     writer.add("end", ends[kept], DTYPES["end"])
     writer.add("start", np.append(0, ends[:-1])[kept] if len(kept) else ends, DTYPES["start"])
-    outside = annotations.boxes_outside(image, images)
-    writer.finish({"origin": origin, "categories": categories, "skipped": annotations.skipped, "outside": outside})
+    facts = {
+        "origin": origin,
+        "categories": {categories[place].name: categories[place].id for place in stay},
+        "category_notes": category_notes,
+        "skipped": annotations.skipped,
+        "annotations": len(kinds),
+        "outside": annotations.boxes_outside(image, images),
+        "lost": {reason: (count, _told(places, image, images)) for reason, (count, places) in annotations.lost.items()},
+    }
+    writer.finish(facts)
+
+
+def _told(places: list[tuple[int, Any]], image: np.ndarray, images: Images) -> list[str]:
+    """Annotations by list index, id and image, for messages."""
+    names, ends = images.names, images.name_ends
+    told = []
+    for number, annotation_id in places:
+        index = int(image[number])
+        name = names[ends[index - 1] if index else 0 : ends[index]].decode("utf-8", "replace")
+        called = f"id {str(annotation_id)[:40]}, " if isinstance(annotation_id, int | str) else ""
+        told.append(f"annotations[{number}] ({called}image '{name}')")
+    return told

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.data.formats.coco_images import read_categories
+from segkit.data.formats.coco_values import not_whole, shown, whole
 from segkit.data.formats.json_stream import stream_list
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
 
 
@@ -36,21 +38,53 @@ def load_id_map(path: str) -> list[ImageEntry]:
     names: set[str] = set()
     ids: set[int] = set()
     for number, item in enumerate(_items(file)):
-        name = item.get("file_name") if isinstance(item, dict) else None
-        image_id = item.get("id") if isinstance(item, dict) else None
-        if not isinstance(name, str) or not isinstance(image_id, int) or isinstance(image_id, bool):
-            text = str(item)[:100]
-            raise SegkitError(f"{file}: entry {number} needs a 'file_name' and an integer 'id'; it is {text}")
+        if not isinstance(item, dict):
+            raise SegkitError(f"{file}: entry {number} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
+        name, image_id = item.get("file_name"), whole(item.get("id"))
+        if not isinstance(name, str):
+            problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
+            raise SegkitError(f"{file}: entry {number}: {problem}; each entry needs a 'file_name' and an 'id'")
+        if image_id is None:
+            raise SegkitError(f"{file}: entry {number} ('{name}'): {not_whole(item, 'id')}")
         if name_key(name) in names or image_id in ids:
-            raise SegkitError(f"{file}: entry {number} repeats the file name '{name}' or the id {image_id}")
+            what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
+            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what}")
         names.add(name_key(name))
         ids.add(image_id)
-        height, width = item.get("height"), item.get("width")
-        known = isinstance(height, int) and isinstance(width, int)
-        entries.append(ImageEntry(name, image_id, (height, width) if known else None))
+        height, width = whole(item.get("height")), whole(item.get("width"))
+        known = height is not None and width is not None
+        entries.append(ImageEntry(name, image_id, (height, width) if known else None))  # type: ignore[arg-type]
     if not entries:
         raise SegkitError(f"{file}: the id map lists no images", value=path)
     return entries
+
+
+def id_map_category_ids(path: str, classes: Sequence[str]) -> list[int] | None:
+    """The ids that an id map's file has for these classes, where it is a COCO file with categories; else None.
+
+    Whoever judges results by that file reads its ids, not those of the training data.
+
+    Raises:
+        SegkitError: the file has categories, and a class is not among their names; or the categories are broken.
+    """
+    file = local_path(path, "id map")
+    try:
+        ids = {
+            category.name: category.id
+            for category in read_categories(file, stream_list(file, "categories", named=True))
+        }
+    except LookupError:
+        return None
+    if not ids:
+        return None
+    lacking = [name for name in classes if name not in ids]
+    if lacking:
+        raise SegkitError(
+            f"{file}: its categories are {', '.join(list(ids)[:20])}; the model's class '{lacking[0]}' is not among them"
+            f"{did_you_mean(lacking[0], ids)}; leave 'categories' out of the id map to have the training data's ids",
+            value=str(path),
+        )
+    return [ids[name] for name in classes]
 
 
 def _items(file: Path) -> Iterator[Any]:
@@ -71,7 +105,9 @@ def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] |
     """SegkitError where an image is not of the size that a file says; sizes are (H, W)."""
     if expected is not None and tuple(found) != tuple(expected):
         turned = tuple(found) == tuple(expected)[::-1]
+        swapped = (
+            ", width and height exchanged; images are read upright, as their orientation tag says" if turned else ""
+        )
         raise SegkitError(
-            f"{file}: the image is {found[1]} x {found[0]} pixels, but {source} says {expected[1]} x {expected[0]}"
-            + ("; images are read upright, as their orientation tag says" * turned)
+            f"{file}: the image is {found[1]} x {found[0]} pixels, but {source} says {expected[1]} x {expected[0]}{swapped}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segkit.data.formats.base import Dataset, check_classes, default_category_ids
+from segkit.data.formats.base import Dataset, TrainingObjects, check_classes, default_category_ids
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map, name_key
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -15,12 +15,13 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.image_files import ImageFiles
 from segkit.utils.images import image_size, read_image
-from segkit.utils.paths import local_path, nearest_existing
+from segkit.utils.missing_files import check_files, leads_out
+from segkit.utils.paths import local_path
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")
 class ImageFolder(Dataset):
-    """The images of one folder (not of folders in it), without objects.
+    """The images of one folder, without objects; of folders in it only those that an id map names.
 
     Hidden and empty files, files of the system and broken links are left out, unless the id map lists them.
 
@@ -71,6 +72,13 @@ class ImageFolder(Dataset):
     def label_counts(self, index: int) -> dict[int, int]:
         return {}
 
+    def training_objects(self, index: int) -> TrainingObjects:
+        return TrainingObjects(0)
+
+    def image_files(self) -> list[str]:
+        root = self.root.resolve()
+        return [str(root / entry.file_name) for entry in self.entries]
+
     def size(self, index: int) -> tuple[int, int]:
         entry = self.entries[index]
         return entry.size or image_size(self.root / entry.file_name)
@@ -84,13 +92,20 @@ class ImageFolder(Dataset):
 
 
 def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:
-    """The entries of an id map under the names that their files have; SegkitError where files are missing."""
+    """The entries of an id map under the names that their files have.
+
+    Args:
+        entries: of the id map; a name may lead into a folder.
+        folder: of the images.
+        names: of the files right in it.
+        id_map: for messages.
+    Raises:
+        SegkitError: files are missing, or a name leads out of the folder.
+    """
     by_key = {name_key(name): name for name in names}
-    missing = [entry.file_name for entry in entries if name_key(entry.file_name) not in by_key]
-    if missing:
-        raise SegkitError(
-            f"{folder}: {len(missing)} of {len(entries)} images of {id_map} are missing: {', '.join(sorted(missing)[:5])}"
-            + (", ..." if len(missing) > 5 else "")
-            + nearest_existing(folder / min(missing))
-        )
-    return [replace(entry, file_name=by_key[name_key(entry.file_name)]) for entry in entries]
+    found = [replace(entry, file_name=by_key.get(name_key(entry.file_name), entry.file_name)) for entry in entries]
+    for entry in found:
+        if leads_out(entry.file_name):
+            raise SegkitError(f"{id_map}: the file name '{entry.file_name}' leads out of the folder of images")
+    check_files(folder, [entry.file_name for entry in found], f"images of {id_map}")
+    return found

@@ -38,9 +38,12 @@ def stream_mapping(file: Path) -> Iterator[tuple[str, Iterator[Any] | None]]:
         yield from scanner.mapping()
 
 
-def stream_list(file: Path, key: str) -> Iterator[Any]:
+def stream_list(file: Path, key: str, *, named: bool = False) -> Iterator[Any]:
     """The items of a JSON list: the whole file, or what the mapping that the file is has under ``key``. What follows that
     list in a mapping is not looked at.
+
+    Args:
+        named: only a list that has the key; a file that is a list has none.
 
     Raises:
         SegkitError: no JSON; the message names the place.
@@ -48,11 +51,13 @@ def stream_list(file: Path, key: str) -> Iterator[Any]:
     """
     with _scanning(file) as scanner:
         first = scanner.peek()
-        if first == "[":
+        if first == "[" and named:
+            pass
+        elif first == "[":
             yield from scanner.items("the list")
             scanner.end()
             return
-        if first != "{":
+        elif first != "{":
             scanner.value()
         else:
             for name, items in scanner.mapping():

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, category_of_name, check_classes
-from segkit.data.formats.id_map import load_id_map
+from segkit.data.formats.base import Dataset, TrainingObjects, category_of_name, check_classes
+from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
@@ -21,6 +21,7 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.image_files import is_litter
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
+from segkit.utils.missing_files import instead
 from segkit.utils.paths import local_path
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
@@ -110,6 +111,13 @@ class LabelMap(Dataset):
     def unmasked_counts(self) -> np.ndarray:
         return np.zeros(len(self), np.int64)  # every object is a mask
 
+    def training_objects(self, index: int) -> TrainingObjects:
+        return TrainingObjects(sum(self.label_counts(index).values()))
+
+    def image_files(self) -> list[str]:
+        root = self.root.resolve()
+        return [str(root / folder.folder.name / folder.image) for folder in self.folders]
+
     def size(self, index: int) -> tuple[int, int]:
         folder = self.folders[index]
         return image_size(folder.folder / folder.image)
@@ -131,14 +139,31 @@ class LabelMap(Dataset):
         return notes
 
     def _mapped_ids(self, id_map: str) -> list[int]:
-        ids: dict[str, int] = {}
-        for entry in load_id_map(id_map):
-            ids[entry.file_name] = entry.image_id
-            ids.setdefault(Path(entry.file_name).stem, entry.image_id)
+        entries = load_id_map(id_map)
+        by_stem: dict[str, ImageEntry] = {}
+        doubled: dict[str, tuple[str, str]] = {}
+        for entry in entries:
+            stem = Path(entry.file_name).stem
+            if by_stem.setdefault(stem, entry) is not entry:
+                doubled[stem] = (by_stem[stem].file_name, entry.file_name)
+        ids = {stem: entry.image_id for stem, entry in by_stem.items()}
+        ids |= {entry.file_name: entry.image_id for entry in entries}
         names = [folder.folder.name for folder in self.folders]
+        exact = {entry.file_name for entry in entries}
+        unclear = [name for name in names if name in doubled and name not in exact]
+        if unclear:
+            both = " and ".join(repr(name) for name in doubled[unclear[0]])
+            raise SegkitError(
+                f"{id_map}: both {both} may be the folder '{unclear[0]}'; name it in one entry", value=id_map
+            )
         missing = [name for name in names if name not in ids]
         if missing:
-            raise SegkitError(f"{id_map}: has no id for {len(missing)} of the images, as {missing[0]}", value=id_map)
+            few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            raise SegkitError(
+                f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {few}"
+                f"{instead(missing, ids)}",
+                value=id_map,
+            )
         return [ids[name] for name in names]
 
 

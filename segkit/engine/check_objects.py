@@ -1,0 +1,193 @@
+"""Whether there is anything to train on: told before the first step, for a run on nothing looks like any other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from segkit.data.epoch_batches import Draw
+from segkit.data.formats.base import Dataset, LostObjects, SubsetDataset, TrainingObjects, training_objects
+from segkit.data.items import Failure, TrainItems
+from segkit.data.transforms import Compose
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+
+LARGE_SHARE = 0.1  # of the objects lost for one reason, from which on it is a warning
+SAMPLED_IMAGES = 64  # whose masks are decoded to see how many are empty
+MOST_TRIED = 200  # augmented samples, where one after the other comes out without objects
+FEWEST_TRIED = 100  # so many at least, for crops are random
+
+
+def check_training_objects(
+    dataset: Dataset, transforms: Compose, *, seed: int = 0, skip_unreadable: bool = False
+) -> None:
+    """Looks for an object that training gets; warns where reading loses a large share, or objects by mistake.
+
+    Sound data cost one image: the search ends at the first object. Where the data set knows its numbers of objects, the
+    masks of some images are decoded beside that.
+
+    Args:
+        dataset: the training data.
+        transforms: of the training.
+        seed: of the augmentation.
+        skip_unreadable: pass over images that cannot be read.
+    Raises:
+        SegkitError: no object is left by reading or by the transforms; the message says what became of them.
+    """
+    images = _images_with_objects(dataset)
+    first = _first_usable(dataset, images, skip_unreadable)
+    warn_of_losses(dataset, "training data")
+    if dataset.object_counts() is not None:
+        _warn_of_empty_masks(dataset, images)
+    if transforms.transforms:
+        items = TrainItems(dataset, transforms, seed, skip_unreadable)
+        _check_transforms(items, images[int(np.searchsorted(images, first)) :])
+
+
+def check_validation_objects(val: Dataset, train: Dataset | None = None) -> None:
+    """Warns where evaluation has no objects, where reading loses many, and where training images are among its images."""
+    if _whole(val) is not _whole(train):
+        warn_of_losses(val, "validation data")
+    counts = val.object_counts()
+    if not (any(val.label_counts(i) for i in range(len(val))) if counts is None else counts.any()):
+        logger.warning("the validation data have no objects (%s): no metrics can be given", val.describe())
+    shared = shared_images(train, val) if train is not None else []
+    if shared:
+        logger.warning(
+            "%d of the %d validation images are training images too, as %s: metrics do not tell how good the model is on "
+            "images that it has not seen", len(shared), len(val), shared[0],
+        )  # fmt: skip
+
+
+def shared_images(a: Dataset, b: Dataset) -> list[str]:
+    """The image files that two data sets have in common."""
+    files, others = a.image_files(), b.image_files()
+    return sorted(set(files) & set(others)) if files is not None and others is not None else []
+
+
+def warn_of_losses(dataset: Dataset, title: str) -> None:
+    """Warns of each reason for which reading lost a large share of the objects, or objects that nobody leaves on purpose."""
+    total, lost = dataset.lost_objects()
+    for loss in lost:
+        if loss.mistake or loss.count >= LARGE_SHARE * total:
+            logger.warning("%s: %s", title, _told(loss, total))
+
+
+def _told(loss: LostObjects, total: int) -> str:
+    places = f", as {', '.join(loss.places)}" if loss.places else ""
+    return f"{loss.count:,} of {total:,} are {loss.reason}{places}" + (f"; {loss.hint}" if loss.hint else "")
+
+
+def _whole(dataset: Dataset | None) -> Dataset | None:
+    return dataset.dataset if isinstance(dataset, SubsetDataset) else dataset
+
+
+def _images_with_objects(dataset: Dataset) -> list[int]:
+    """All images of which it is not known that they have no object but crowd regions, in order."""
+    counts = dataset.object_counts()
+    return list(range(len(dataset))) if counts is None else np.flatnonzero(counts).tolist()
+
+
+def _first_usable(dataset: Dataset, images: Sequence[int], skip_unreadable: bool) -> int:
+    """The first image with an object to train on."""
+    total, lost = dataset.lost_objects()
+    if total and sum(loss.count for loss in lost if not loss.trained_on) >= total:
+        images = []  # what is there came out wrong
+    empty, first_empty = 0, 0
+    for index, found in _training_objects(dataset, images, skip_unreadable):
+        if found.usable:
+            return index
+        if found.empty and not empty:
+            first_empty = index
+        empty += found.empty
+    reasons = [_told(loss, total) for loss in lost]
+    if empty:
+        reasons.append(f"{empty:,} have an empty mask or box, the first in {_image(dataset, first_empty)}")
+    if not reasons:
+        reasons.append(f"its {len(dataset):,} images have none (no annotations, or label maps of zeros only)")
+    raise SegkitError(
+        f"data.train: there is no object to train on in the {dataset.describe()}: {'. '.join(reasons)}. "
+        "Images without objects can only be trained on beside images with objects",
+        key="data.train",
+    )
+
+
+def _training_objects(
+    dataset: Dataset, images: Sequence[int], skip_unreadable: bool
+) -> Iterator[tuple[int, TrainingObjects]]:
+    for index in images:
+        try:
+            found = dataset.training_objects(index)
+        except SegkitError:
+            if not skip_unreadable:
+                raise
+            continue
+        yield index, found
+
+
+def _image(dataset: Dataset, index: int) -> str:
+    files = dataset.image_files()
+    return f"image {index}" if files is None else files[index]
+
+
+def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
+    step = max(1, len(images) // SAMPLED_IMAGES)
+    found = list(_training_objects(dataset, images[::step], True))
+    empty, total = sum(f.empty for _, f in found), sum(f.empty + f.usable for _, f in found)
+    if empty < LARGE_SHARE * total or not empty:
+        return
+    first = next(index for index, f in found if f.empty)
+    logger.warning(
+        "training data: %d of the %d objects of %d images have an empty mask (outside of the image, or thinner than a "
+        "pixel) and train nothing; the first in %s", empty, total, len(found), _image(dataset, first),
+    )  # fmt: skip
+
+
+def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
+    """SegkitError where the transforms remove all objects of all images; a warning where not all images were tried."""
+    before, tried, repeats = 0, 0, 1
+    with_objects: list[int] = []
+    for index, found in _training_objects(items.dataset, images, True):
+        if not found.usable:
+            continue
+        if tried == MOST_TRIED:
+            break
+        with_objects.append(index)
+        before, tried = before + found.usable, tried + 1
+        if _objects_left(items, Draw(0, index)):
+            return
+    else:
+        while with_objects and tried < FEWEST_TRIED:
+            for index in with_objects:
+                if _objects_left(items, Draw(0, index, repeats)):
+                    return
+            repeats, tried = repeats + 1, tried + len(with_objects)
+        raise SegkitError(
+            f"data.train_transforms: they remove all {before} objects of {len(with_objects)} images "
+            f"({tried} samples were tried), so that there is nothing to train on; {_remover(items, with_objects)}",
+            key="data.train_transforms",
+        )
+    logger.warning(
+        "data.train_transforms: they left no object in %d samples of images with %d objects, of %d images; %s",
+        tried, before, len(items.dataset), _remover(items, with_objects),
+    )  # fmt: skip
+
+
+def _objects_left(items: TrainItems, draw: Draw) -> int:
+    sample = items[draw]
+    if isinstance(sample, Failure):
+        raise SegkitError(sample.message, key=sample.key)
+    return training_objects(sample.targets).usable
+
+
+def _remover(items: TrainItems, images: Sequence[int]) -> str:
+    """Which transform is the first after which the first image has no objects."""
+    transforms = items.transforms.transforms
+    for count in range(len(transforms) + 1):
+        shorter = TrainItems(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)
+        if not _objects_left(shorter, Draw(0, images[0])):
+            return f"the first image has none after {transforms[count - 1]!r}" if count else "the first image has none"
+    return "look at its crops and at the sizes below which they remove objects"
