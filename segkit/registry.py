@@ -49,12 +49,14 @@ class Registry(FvcoreRegistry):
         home: the package whose import registers the components that come with segkit. It is imported at the first
             look-up, by name: so nothing is loaded before it is needed, and the registries stay at the left of the layers.
         key: the key of a spec that holds the name.
+        label: a key by which any spec may give its component a name of its own, which becomes its attribute ``name``.
     """
 
-    def __init__(self, name: str, home: str = "", key: str = "name") -> None:
+    def __init__(self, name: str, home: str = "", key: str = "name", label: str | None = None) -> None:
         super().__init__(name)
         self.home = home
         self.key = key
+        self.label = label
         self._loaded = False
 
     def register(self, obj: Any = None, *, name: str | None = None) -> Any:
@@ -132,7 +134,7 @@ class Registry(FvcoreRegistry):
         runtime = dict(runtime)
         arguments: dict[str, Any] = {}
         for key in spec:
-            if key != self.key and key not in schema.options:
+            if key not in (self.key, self.label) and key not in schema.options:
                 raise SegkitError(unknown_argument(name, key, schema, f"{path}.{key}"), key=f"{path}.{key}")
         for key, parameter in schema.options.items():
             value = spec.get(key, parameter.default)
@@ -162,7 +164,7 @@ class Registry(FvcoreRegistry):
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
         try:
-            return component(**arguments)
+            built = component(**arguments)
         except SegkitError as error:
             text = str(error) if str(error).startswith(path) else f"{path}: {error}"
             raise SegkitError(text, key=error.key or path, value=error.value, choices=error.choices) from error
@@ -173,6 +175,9 @@ class Registry(FvcoreRegistry):
                 raise
             line = str(error).partition("\n")[0]
             raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
+        if self.label is not None and self.label in spec:
+            built.name = spec[self.label]
+        return built
 
 
 def _too_large(error: Exception) -> bool:
@@ -255,7 +260,7 @@ DATASET_FORMAT_REGISTRY = Registry("DATASET_FORMAT", "segkit.data.formats", key=
 SAMPLER_REGISTRY = Registry("SAMPLER", "segkit.data.samplers")
 OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver.optimizers")
 SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver.schedules")
-HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks")
+HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks", label="hook_name")
 EVALUATOR_REGISTRY = Registry("EVALUATOR", "segkit.evaluation")
 WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks")
 

@@ -128,11 +128,15 @@ class Resolver:
 
     def _arguments(self, name: str, schema: Signature, registry: Registry, node: Node, path: str) -> dict[str, Any]:
         for key, child in node.items():
-            if key != registry.key and key not in schema.options:
+            if key not in (registry.key, registry.label) and key not in schema.options:
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
         arguments = {}
+        if registry.label is not None and registry.label in node.value:
+            here, child = join(path, registry.label), node.value[registry.label]
+            arguments[registry.label] = coerce(child.plain(), str, here, child.origin)
+            self.origins[here] = child.origin
         for key, parameter in schema.options.items():
             here, child = join(path, key), node.value.get(key)
             annotation = schema.annotations.get(key, Any)

@@ -19,7 +19,10 @@ def run(folder, values, *, state=None, extra=(), iterations=12, name="segm/AP", 
     trainer = make_trainer(
         folder, iterations=iterations, eval_period=2, checkpoint_period=100, state=state, extra=extra, **settings
     )
-    trainer.hooks[2].evaluators[0].evaluate = lambda: {"segm/AP": 0.0, name: values[trainer.iteration // 2 - 1]}
+    trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {
+        "segm/AP": 0.0,
+        name: values[trainer.iteration // 2 - 1],
+    }
     trainer.train()
     return trainer
 

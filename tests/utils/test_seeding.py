@@ -81,8 +81,8 @@ def test_all_streams_of_runs_with_equal_numbers_differ(monkeypatch):
             sampler = ShuffleSampler(12, seed)
             found["sampler", seed, epoch] = seed_used(monkeypatch, sampler_module, lambda: sampler.epoch_indices(epoch))  # noqa: B023
     for numbers in itertools.product(SMALL, repeat=4):
-        found["augmentation", *numbers] = augmentation(*numbers)
-        found["dropout", *numbers], found["sampling", *numbers] = step(*numbers)
+        found[("augmentation", *numbers)] = augmentation(*numbers)
+        found[("dropout", *numbers)], found[("sampling", *numbers)] = step(*numbers)
     assert len(found) == 1 + 3 + 3 + 3 + 9 + 3 * 81
     low = [seed % 2**32 for seed in found.values()]
     assert len(set(low)) == len(low)
