@@ -49,7 +49,10 @@ MEANINGS = (
     (r"train\.(precision|device|deterministic|compile)", "the same training, rounded otherwise from here on"),
     (r"train\.best_metric", "the best so far is of the other metric: the next evaluation is the first to compare"),
     (r"train\.(eval_period|eval_losses)", "holds for the evaluations to come"),
-    (r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters|distributed_timeout)", NO_CHANGE),
+    (
+        r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters|distributed_timeout)",
+        NO_CHANGE,
+    ),
     (r"train\.init_weights", "is not looked at: the weights are the checkpoint's"),
     (r"predict", "holds for the pictures to come"),
     (r"evaluators", "holds for the evaluations to come; the next is the first to be compared for the best"),

@@ -25,6 +25,7 @@ from segkit.engine.step_batches import step_batches
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.modeling.nonfinite import not_finite_buffers
 from segkit.solver.learning_rates import note_last_rates, set_rates, start_from_base_rates
+from segkit.solver.optimizers import begin_momentum
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
 from segkit.utils.errors import RunInterrupted, SegkitError
@@ -172,6 +173,8 @@ class Trainer:
         if self.done and not self.pending:
             logger.warning("nothing to train: %d of %d iterations are done", self.iteration, self.max_iterations)
         start_from_base_rates(self.optimizer)
+        if self.scaler.is_enabled():
+            begin_momentum(self.optimizer)
         self.model.train()
         eval_frozen(self.model)  # a frozen batch norm keeps its statistics
         distributed.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
@@ -202,6 +205,7 @@ class Trainer:
                 self._stop_together(interrupted() or held())
             call_after_step(self)
             check_signals()
+        self.check_metrics()  # of the steps since the last line, which no hook may have looked at
         for hook in self.hooks:
             hook.after_train(self)
 
