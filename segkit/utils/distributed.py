@@ -90,7 +90,8 @@ def process_group(device: torch.device, timeout: float = TIMEOUT) -> Iterator[No
         barrier()  # nobody takes an end for a death
     finally:
         _hosts = None
-        dist.destroy_process_group()
+        if dist.is_initialized():  # the program may have ended it itself
+            dist.destroy_process_group()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -378,3 +379,14 @@ def overflow_in_one(folder):
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     trainer.train()
     return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
+
+
+def wait_for_a_slow_one(seconds):
+    """Sums of both processes, in a group whose time-out for operations on a device is short."""
+    torch.distributed.destroy_process_group()
+    with distributed.process_group(torch.device("cpu"), seconds / 2):
+        distributed.barrier()
+        if distributed.rank() == 1:
+            time.sleep(seconds)
+        found = distributed.sum_numbers([1, 0]), distributed.broadcast(1)
+    return found
