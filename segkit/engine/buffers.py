@@ -49,7 +49,7 @@ class BufferCopies:
             now = owner.get(key)
             if now is buffer:
                 continue
-            if where is None or now is None or now.shape != buffer.shape:  # another shape cannot wait for the device
+            if where is None or now is None or not _alike(now, buffer):  # another shape cannot wait for the device
                 if where is None or bool(where):
                     owner[key] = buffer
             else:  # a module that has put a new tensor in its place: the value is taken, the tensor stays the old one
@@ -93,6 +93,10 @@ class _Kind:
     def _views(self, flat: Tensor) -> list[Tensor]:
         parts = flat.split(self._sizes)
         return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    return (first.shape, first.dtype, first.device) == (second.shape, second.dtype, second.device)
 
 
 def any_of(flags: Iterable[Tensor]) -> Tensor:

@@ -39,8 +39,7 @@ from typing import Any
 import torch
 
 from segkit.engine.plain_values import check_plain
-from segkit.engine.run_state import restore, training_state
-from segkit.modeling.nonfinite import all_finite
+from segkit.engine.run_state import not_finite_name, restore, training_state
 from segkit.utils.archives import damage
 from segkit.utils.atomic import atomic_write, sync_file
 from segkit.utils.errors import SegkitError
@@ -76,7 +75,7 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
             does not take it for another reason; the last good checkpoint is named.
     """
     check_plain(state, "checkpoint")
-    if (bad := not_finite_name(state)) is not None:
+    if (bad := not_finite_name(state, state.get("infinite_buffers", ()))) is not None:
         raise SegkitError(
             f"'{path}' is not written: the model's {bad} is NaN or infinite. The training diverged (a lower "
             f"solver.optimizer.lr, solver.clip_norm, or train.precision=bf16 in the place of fp16 help)"
@@ -111,16 +110,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
     return state
-
-
-def not_finite_name(state: Mapping[str, Any]) -> str | None:
-    """The first weight or buffer of a checkpoint that holds NaN or infinity, but for ``infinite_buffers``; None: none does."""
-    weights = (state.get("averaged") or {}).get("weights", {})
-    allowed = state.get("infinite_buffers", ())
-    for name, value in [*state.get("model", {}).items(), *weights.items()]:
-        if name not in allowed and not all_finite(value):
-            return name
-    return None
 
 
 def find_last_checkpoint(output_dir: str | Path) -> Path | None:

@@ -27,8 +27,8 @@ def named_hooks(hooks: Iterable[Hook]) -> dict[str, Hook]:
     stateful: set[str] = set()
     for i, hook in enumerate(hooks):
         name = hook.name
-        if not isinstance(name, str) or not name:
-            raise SegkitError(f"the name of hooks[{i}] ({type(hook).__name__}) is a text, not {name!r}")
+        if not isinstance(name, str) or not name or "#" in name:
+            raise SegkitError(f"the name of hooks[{i}] ({type(hook).__name__}) is a text without '#', not {name!r}")
         counts[name] = counts.get(name, 0) + 1
         if counts[name] > 1 and (name in stateful or hook.keeps_state):
             raise SegkitError(
@@ -41,7 +41,6 @@ def named_hooks(hooks: Iterable[Hook]) -> dict[str, Hook]:
         if hook.keeps_state:
             stateful.add(name)
         named[name if counts[name] == 1 else f"{name}#{counts[name]}"] = hook
-    assert len(named) == sum(counts.values()), f"a hook is called like the second of another name: {list(named)}"
     return named
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,6 +76,19 @@ def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: boo
     }
 
 
+def not_finite_name(state: Mapping[str, Any], allowed: Collection[str]) -> str | None:
+    """The first weight or buffer of a checkpoint that holds NaN or infinity; None: none does.
+
+    Args:
+        allowed: names of buffers that may.
+    """
+    weights = (state.get("averaged") or {}).get("weights", {})
+    for name, value in [*state.get("model", {}).items(), *weights.items()]:
+        if name not in allowed and not all_finite(value):
+            return name
+    return None
+
+
 def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Puts a run back where ``state`` was taken; its next step is the one that would have followed.
 
@@ -85,10 +98,9 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     Raises:
         SegkitError: the checkpoint is of another model or of other parameters that train, or it holds NaN.
     """
-    bad = [name for name, value in state["model"].items() if not all_finite(value)]
-    if bad := [name for name in bad if name not in trainer.infinite_buffers]:
+    if (bad := not_finite_name(state, trainer.infinite_buffers)) is not None:
         raise SegkitError(
-            f"the checkpoint's {bad[0]} is NaN or infinite, so it cannot be resumed: that training had diverged. Go on from "
+            f"the checkpoint's {bad} is NaN or infinite, so it cannot be resumed: that training had diverged. Go on from "
             "an earlier checkpoint, or start anew from other weights"
         )
     try:

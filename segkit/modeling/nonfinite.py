@@ -109,7 +109,7 @@ def not_finite_state(model: nn.Module) -> list[str]:
 
 def not_finite_buffers(model: nn.Module) -> list[str]:
     """Names of the buffers that hold NaN or infinity: running statistics, or constants as a mask of minus infinity."""
-    return [name for name, buffer in model.named_buffers() if not all_finite(buffer)]
+    return [name for name, buffer in model.named_buffers(remove_duplicate=False) if not all_finite(buffer)]
 
 
 def all_finite(value: object) -> bool:
