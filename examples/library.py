@@ -15,6 +15,7 @@ from segkit.modeling.backbones import TinyNet
 
 
 def main(steps: int = 20) -> None:
+    torch.manual_seed(0)  # weights, anchors and proposals are drawn from torch's global random state
     images = Synthetic(num_images=64, seed=0)
     model = segkit.mask_rcnn(
         TinyNet(),

@@ -67,6 +67,7 @@ class Registry(FvcoreRegistry):
         runtime: names of the values that builders have for its components: positional parameters of these names are
             theirs, all others are a configuration's. None: not known before something is built.
         makes: attributes that each finished component must have.
+        label: a key by which any spec may give its component a name of its own, which becomes its attribute ``name``.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class Registry(FvcoreRegistry):
         *,
         runtime: Sequence[str] | None = None,
         makes: Sequence[str] = (),
+        label: str | None = None,
     ) -> None:
         super().__init__(name)
         self.home = home
         self.key = key
         self.runtime = None if runtime is None else frozenset(runtime)
         self.makes = tuple(makes)
+        self.label = label
         self._loaded = False
         self._foreign: Foreign | None = None
 
@@ -210,7 +213,7 @@ class Registry(FvcoreRegistry):
         except SegkitError as error:
             raise SegkitError(f"{path}.{self.key}: {error}", key=path, value=name, choices=error.choices) from None
         runtime = dict(runtime)
-        given = {key: value for key, value in spec.items() if key != self.key}
+        given = {key: value for key, value in spec.items() if key not in (self.key, self.label)}
         check_arguments(name, given, schema, runtime, path)
         arguments = option_values(name, given, schema, runtime, path)
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
@@ -223,6 +226,8 @@ class Registry(FvcoreRegistry):
                     key=path,
                     value=name,
                 )
+        if self.label is not None and self.label in spec:
+            made.name = spec[self.label]
         return made
 
     def _signature_for(self, component: Any, spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> Signature:
@@ -274,7 +279,9 @@ SAMPLER_REGISTRY = Registry(
 )
 OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver", runtime=["model", "params"], makes=["step", "param_groups"])
 SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver", runtime=[], makes=["factor"])
-HOOK_REGISTRY = Registry("HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"])
+HOOK_REGISTRY = Registry(
+    "HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"], label="hook_name"
+)
 EVALUATOR_REGISTRY = Registry(
     "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
 )

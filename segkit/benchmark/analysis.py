@@ -26,6 +26,7 @@ from segkit.evaluation.evaluator import evaluation_mode
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.registry import OPTIMIZER_REGISTRY
+from segkit.utils.seeding import evaluation_generator
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def measure_training(cfg: Config, model: Any, data: Any, memory: PeakMemory, run
         optimizer.zero_grad(set_to_none=True)
         batch = data.to(memory.device, non_blocking=True)
         with autocast(precision, memory.device):
-            losses = model.losses(batch.images, batch.targets)
+            losses = model.losses(batch.images, batch.targets, evaluation_generator(memory.device))
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         scaler.scale(total).backward()
         scaler.step(optimizer)

@@ -129,13 +129,17 @@ class Resolver:
     def _arguments(self, name: str, schema: Signature, registry: Registry, node: Node, path: str) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         for key, child in node.items():
-            if key == registry.key or key in schema.options:
+            if key in (registry.key, registry.label) or key in schema.options:
                 continue
             if not schema.extra_options or key in schema.runtime:
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
             arguments[str(key)] = self.value(Any, child, join(path, key))  # for **kwargs
+        if registry.label is not None and registry.label in node.value:
+            here, child = join(path, registry.label), node.value[registry.label]
+            arguments[registry.label] = coerce(child.plain(), str, here, child.origin)
+            self.origins[here] = child.origin
         for key, parameter in schema.options.items():
             if key == registry.key:
                 continue  # it names the component

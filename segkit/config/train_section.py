@@ -91,6 +91,14 @@ class TrainConfig:
         str | None,
         Help("weights to start from, whole or a backbone alone: a file, a URL, or a name of torchvision's weights"),
     ] = None
+    distributed_timeout: Annotated[
+        float,
+        Bounds(0, 2**31, open_low=True),
+        Help(
+            "seconds that one of several processes waits for another that is slow (compiling, evaluating, loading); one "
+            "that died is noticed at once"
+        ),
+    ] = 1800.0
     max_parameters: Annotated[int | None, Bounds(1), Help("refuse to train a model with more parameters")] = None
 
     def __post_init__(self) -> None:

@@ -10,12 +10,12 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.epoch_batches import Draw
 from segkit.data.formats.base import Dataset
-from segkit.data.seeding import generator_for
 from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.data.transforms.invertible import InvertibleCompose
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
+from segkit.utils.seeding import generator_for
 
 MOST_SKIPPED = 10  # unreadable images in a row: more are no accident, but a disk that is gone
 
@@ -43,7 +43,7 @@ class TrainItems(TorchDataset):
         self.skip_unreadable = skip_unreadable
 
     def __getitem__(self, draw: Draw) -> Sample | Failure:
-        numbers = (draw.epoch, draw.index, draw.repeat) if draw.repeat else (draw.epoch, draw.index)
+        generator = generator_for("augmentation", self.seed, draw.epoch, draw.index, draw.repeat)
         skipped: list[str] = []
 
         def load_other(generator: torch.Generator) -> Sample:
@@ -51,7 +51,7 @@ class TrainItems(TorchDataset):
 
         try:
             sample = self._load(draw.index, skipped)
-            sample = without_degenerate(self.transforms(sample, generator_for(self.seed, *numbers), load_other))
+            sample = without_degenerate(self.transforms(sample, generator, load_other))
             return dataclasses.replace(sample, skipped=tuple(skipped))
         except SegkitError as error:
             return Failure(str(error), error.key)
@@ -91,6 +91,6 @@ class TestItems(TorchDataset):
         try:
             sample = self.dataset.load(index)
             sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
-            return without_degenerate(self.transforms(sample, generator_for(0, 0, index)))
+            return without_degenerate(self.transforms(sample, generator_for("test transforms", index)))
         except SegkitError as error:
             return Failure(str(error), error.key)

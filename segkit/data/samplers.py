@@ -9,9 +9,9 @@ from collections import Counter
 import torch
 
 from segkit.data.formats.base import Dataset
-from segkit.data.seeding import generator_for
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils.errors import SegkitError
+from segkit.utils.seeding import generator_for
 
 
 class Sampler(ABC):
@@ -36,7 +36,7 @@ class ShuffleSampler(Sampler):
         self.seed = seed
 
     def epoch_indices(self, epoch: int) -> list[int]:
-        return torch.randperm(self.num_samples, generator=generator_for(self.seed, epoch)).tolist()
+        return torch.randperm(self.num_samples, generator=generator_for("sampler", self.seed, epoch)).tolist()
 
 
 @SAMPLER_REGISTRY.register
@@ -89,7 +89,7 @@ class RepeatFactorSampler(Sampler):
         self.length = max(1, round(float(self.factors.sum())))
 
     def epoch_indices(self, epoch: int) -> list[int]:
-        generator = generator_for(self.seed, epoch)
+        generator = generator_for("sampler", self.seed, epoch)
         order = torch.randperm(len(self.factors), generator=generator)
         ends = self.factors[order].double().cumsum(0)
         # Equally spaced points along the shuffled factors: an image gets as many as fall into its stretch.

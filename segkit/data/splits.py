@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from segkit.data.formats.base import Dataset, SubsetDataset
-from segkit.data.seeding import generator_for
 from segkit.utils.errors import SegkitError
+from segkit.utils.seeding import split_generator
 
 
 def split_dataset(
@@ -32,7 +32,7 @@ def split_dataset(
     if len(dataset) < 2:
         raise SegkitError(f"{dataset.describe()}: {len(dataset)} images cannot be split into training and validation")
     wanted = min(max(round(fraction * len(dataset)), 1), len(dataset) - 1)
-    order = torch.randperm(len(dataset), generator=generator_for(seed)).tolist()
+    order = torch.randperm(len(dataset), generator=split_generator(seed)).tolist()
     if stratify:
         chosen = stratified_choice([frozenset(dataset.label_counts(i)) for i in range(len(dataset))], order, wanted)
     else:

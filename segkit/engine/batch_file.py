@@ -13,6 +13,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
+from segkit.utils.seeding import STREAMS_VERSION
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 def save_batches(trainer: Trainer, step: int, batches: Sequence[Any], *, weights: bool = True) -> str:
     """Writes ``nonfinite_batch_NNNNNNN.pth`` to the run's folder, for :func:`segkit.engine.replay.replay`.
 
-    It holds tensors and plain values only: ``batches`` (images, targets, file_names), ``step`` (from 0), ``seed``, ``rank``,
-    ``precision``, ``model`` (the weights), config and classes.
+    It holds tensors and plain values only: ``batches`` (images, targets, file_names), ``step`` (from 0), ``seed``,
+    ``streams``, ``rank``, ``precision``, ``model`` (the weights), config and classes.
 
     Args:
         step: the number of the step, from 0, that the batches are of.
@@ -41,6 +42,7 @@ def save_batches(trainer: Trainer, step: int, batches: Sequence[Any], *, weights
             **trainer.about,
             "step": step,
             "seed": trainer.seed,
+            "streams": STREAMS_VERSION,
             "rank": distributed.rank(),
             "precision": trainer.precision,
             "batches": [batch_to_plain(batch) for batch in batches],

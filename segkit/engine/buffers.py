@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,32 +12,94 @@ from torch import Tensor, nn
 class BufferCopies:
     """The model's buffers, each with a copy: batch norms learn in the forward pass, also of a step not taken.
 
-    A model has hundreds. So their modules are looked up once, all are copied together, and the memory is used again.
+    A model has hundreds. So their modules are looked up once, and those of a device and dtype are copied together, to one
+    flat tensor that is used again.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._owners = [module._buffers for module in model.modules() if module._buffers]
+        self._places: list[tuple[dict[str, Tensor | None], str]] = []
         self._buffers: list[Tensor] = []
-        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # buffers of a kind, and their copies
+        self._kinds: list[_Kind] = []
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copies the buffers as they are now."""
-        buffers = [buffer for owner in self._owners for buffer in owner.values() if buffer is not None]
+        places = [(owner, key) for owner in self._owners for key, buffer in owner.items() if buffer is not None]
+        buffers = [buffer for owner, key in places if (buffer := owner[key]) is not None]
+        self._places = places
         if len(buffers) != len(self._buffers) or not all(map(operator.is_, buffers, self._buffers)):
             self._buffers = buffers
-            self._make_room()
-        for same, copies in self._pairs:
-            torch._foreach_copy_(copies, same)
+            kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+            for buffer in buffers:
+                kinds.setdefault((buffer.device, buffer.dtype), []).append(buffer)
+            self._kinds = [_Kind(alike) for alike in kinds.values()]
+        for kind in self._kinds:
+            torch._foreach_copy_(kind.copies, kind.buffers)
 
     @torch.no_grad()
-    def put_back(self) -> None:
-        """Gives each buffer the value that it had at the last :meth:`keep`."""
-        for same, copies in self._pairs:
-            torch._foreach_copy_(same, copies)
+    def put_back(self, where: Tensor | None = None) -> None:
+        """Gives each buffer the value that it had at the last :meth:`keep`.
 
-    def _make_room(self) -> None:
-        kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-        for buffer in self._buffers:
-            kinds.setdefault((buffer.device, buffer.dtype), []).append(buffer)
-        self._pairs = [(same, [torch.empty_like(buffer) for buffer in same]) for same in kinds.values()]
+        Args:
+            where: bool scalar on the device, which says whether that is to happen; the host does not wait for it. None:
+                it happens.
+        """
+        for (owner, key), buffer in zip(self._places, self._buffers, strict=True):
+            now = owner.get(key)
+            if now is buffer:
+                continue
+            if where is None or now is None or not _alike(now, buffer):  # another shape cannot wait for the device
+                if where is None or bool(where):
+                    owner[key] = buffer
+            else:  # a module that has put a new tensor in its place: the value is taken, the tensor stays the old one
+                owner[key] = buffer.copy_(now)
+        for kind in self._kinds:
+            if where is None:
+                torch._foreach_copy_(kind.buffers, kind.copies)
+            else:
+                kind.put_back_where(where)
+
+    @torch.no_grad()
+    def spoilt(self) -> Tensor | None:
+        """Whether a value is NaN or infinite now that was finite at :meth:`keep`: bool scalar on the device.
+
+        None: there are no floating-point buffers.
+        """
+        found = [kind.spoilt() for kind in self._kinds if kind.flat.is_floating_point()]
+        return any_of(found) if found else None
+
+
+class _Kind:
+    """Buffers of one device and dtype, with views of a flat tensor to copy them to."""
+
+    def __init__(self, buffers: list[Tensor]) -> None:
+        self.buffers = buffers
+        first, sizes = buffers[0], [buffer.numel() for buffer in buffers]
+        self.flat = torch.empty(sum(sizes), dtype=first.dtype, device=first.device)
+        self._sizes = sizes
+        self.copies = self._views(self.flat)
+
+    def put_back_where(self, where: Tensor) -> None:
+        values = torch.where(where.to(self.flat.device), self.flat, self._now())
+        torch._foreach_copy_(self.buffers, self._views(values))
+
+    def spoilt(self) -> Tensor:
+        return (torch.isfinite(self.flat) & ~torch.isfinite(self._now())).any()
+
+    def _now(self) -> Tensor:
+        return torch.cat([buffer.reshape(-1) for buffer in self.buffers])
+
+    def _views(self, flat: Tensor) -> list[Tensor]:
+        parts = flat.split(self._sizes)
+        return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    return (first.shape, first.dtype, first.device) == (second.shape, second.dtype, second.device)
+
+
+def any_of(flags: Iterable[Tensor]) -> Tensor:
+    """Whether any of some bool scalars is true: one on the device of the first."""
+    flags = list(flags)
+    return torch.stack([flag.to(flags[0].device) for flag in flags]).any()

@@ -43,8 +43,6 @@ def build_trainer(
     epoch = loader.iterations_per_epoch
     train_cfg = cfg.train
     shift = epoch_shift(state, epoch, in_epochs=train_cfg.epochs is not None)
-    if state is not None:
-        loader.start_at(state["iteration"] + shift)
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]

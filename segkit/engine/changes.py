@@ -49,7 +49,10 @@ MEANINGS = (
     (r"train\.(precision|device|deterministic|compile)", "the same training, rounded otherwise from here on"),
     (r"train\.best_metric", "the best so far is of the other metric: the next evaluation is the first to compare"),
     (r"train\.(eval_period|eval_losses)", "holds for the evaluations to come"),
-    (r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters)", NO_CHANGE),
+    (
+        r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters|distributed_timeout)",
+        NO_CHANGE,
+    ),
     (r"train\.init_weights", "is not looked at: the weights are the checkpoint's"),
     (r"predict", "holds for the pictures to come"),
     (r"evaluators", "holds for the evaluations to come; the next is the first to be compared for the best"),
@@ -57,7 +60,7 @@ MEANINGS = (
     (r"imports(_from)?", "other modules are imported"),
 )
 _MEASURES = re.compile(r"(data\.val|data\.test_transforms|evaluators)(\.|$)")
-_COMPARING = ("BestCheckpoint", "EarlyStopping")  # hooks that keep the best value so far
+_COMPARING = ("BestCheckpoint", "EarlyStopping")  # classes of hooks that keep the best value so far
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ def without_incomparable(state: Mapping[str, Any], changes: Sequence[Change]) ->
     """A checkpoint's state that holds no best value so far where evaluations measure something else now."""
     if not any(_MEASURES.match(change.key) for change in changes):
         return dict(state)
-    return {**state, "hooks": {name: kept for name, kept in state["hooks"].items() if name not in _COMPARING}}
+    classes = state.get("hook_classes", {})
+    hooks = {name: kept for name, kept in state["hooks"].items() if classes.get(name, name) not in _COMPARING}
+    return {**state, "hooks": hooks}
 
 
 def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: object) -> None:

@@ -2,27 +2,30 @@
 
 A checkpoint is a dictionary of tensors and plain values, which torch loads with ``weights_only=True``:
 
-==============  ====================================================================================================
-model           the model's state dict; where weights are averaged, the average: what one predicts with
-averaged        where they are: how many steps it covers, and the weights themselves
-skipped         steps left out because something in them was not finite
-config          the whole resolved configuration, as plain values
-classes         class names, by label
-category_ids    the ids that the data set's files have for them
-iteration       steps done
-optimizer       the optimizer's state dict
-optimizer_class its class, whose state that is
-schedule        max_iterations and iterations_per_epoch, from which a schedule works (it has no state of its own)
-epoch_shift     what is added to iteration for epochs, schedule and loader, see epoch_shift.py
-scaler          the loss scaler's state dict (fp16)
-hooks           the hooks' state by name
-pending         hooks that had still to run for this iteration, where the run was interrupted between two steps
-metrics         what had been measured and not yet written
-evaluation      the last evaluation's metrics
-processes       how many trained together
-rng             states of the global random generators: torch, cuda, numpy, python
-version         of this layout
-==============  ====================================================================================================
+================  ====================================================================================================
+model             the model's state dict; where weights are averaged, the average: what one predicts with
+averaged          where they are: how many steps it covers, and the weights themselves
+skipped           steps left out because something in them was not finite
+config            the whole resolved configuration, as plain values
+classes           class names, by label
+category_ids      the ids that the data set's files have for them
+iteration         steps done
+optimizer         the optimizer's state dict
+optimizer_class   its class, whose state that is
+schedule          max_iterations and iterations_per_epoch, from which a schedule works (it has no state of its own)
+epoch_shift       what is added to iteration for epochs, schedule and loader, see epoch_shift.py
+scaler            the loss scaler's state dict (fp16)
+hooks             the hooks' state by name
+hook_classes      the class of each hook that keeps a state, by name
+pending           hooks that had still to run for this iteration, where the run was interrupted between two steps
+metrics           what had been measured and not yet written
+evaluation        the last evaluation's metrics
+processes         how many trained together
+infinite_buffers  buffers that are not finite by construction, as masks of minus infinity; all others are finite
+streams           version of the random streams, see segkit/utils/seeding.py
+rng               states of the global random generators: torch, cuda, numpy, python
+version           of this layout
+================  ====================================================================================================
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ from typing import Any
 import torch
 
 from segkit.engine.plain_values import check_plain
-from segkit.engine.run_state import restore, training_state
+from segkit.engine.run_state import not_finite_name, restore, training_state
 from segkit.utils.archives import damage
 from segkit.utils.atomic import atomic_write, sync_file
 from segkit.utils.errors import SegkitError
@@ -68,9 +71,17 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: something in it is neither a tensor nor a plain value; the message says where.
-        SegkitError: the disk is full, or does not take it for another reason; the last good checkpoint is named.
+        SegkitError: a weight or a running statistic is NaN or infinite, and nothing is written; or the disk is full, or
+            does not take it for another reason; the last good checkpoint is named.
     """
     check_plain(state, "checkpoint")
+    if (bad := not_finite_name(state, state.get("infinite_buffers", ()))) is not None:
+        raise SegkitError(
+            f"'{path}' is not written: the model's {bad} is NaN or infinite. The training diverged (a lower "
+            f"solver.optimizer.lr, solver.clip_norm, or train.precision=bf16 in the place of fp16 help)"
+            f"{last_good(Path(path).parent)}",
+            value=str(path),
+        )
     try:
         sync_file(Path(path).with_name(METRICS))
         # A file of Python's: where torch opens it, it forgets what the system says of a write that fails.

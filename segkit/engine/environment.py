@@ -15,6 +15,7 @@ from tabulate import tabulate
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.requirements import package_rows
+from segkit.utils.seeding import seeds
 
 SHARED_MEMORY = 2**30
 
@@ -99,9 +100,9 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     """
     if deterministic:  # first: cuBLAS reads it once
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    random.seed(seeds("python", seed)[0])
+    np.random.seed(seeds("numpy", seed)[0] % 2**32)
+    torch.manual_seed(seed if seed < 2**32 else seeds("weights", seed)[0])  # of which the CPU's generator takes 32 bits
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = False  # image sizes vary from batch to batch: each would be tried anew

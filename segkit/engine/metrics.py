@@ -38,6 +38,8 @@ class Metrics:
         allow_overflow: for fp16, where the scaler skips a step that overflows: such values are left out of the means. A
             loss is an error only when there is nothing else; a gradient norm alone after ``MAX_OVERFLOWS`` steps in a
             row, for a run begins with a few, by which the scaler finds its scale.
+    Attributes:
+        overflowed: of the steps since the last write, those whose gradients overflowed in fp16; as of the last look.
     """
 
     def __init__(self, *, allow_overflow: bool = False) -> None:
@@ -49,6 +51,7 @@ class Metrics:
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float | Tensor] = {}
         self._totals: dict[str, int] = {}
+        self.overflowed = 0
         self._overflows = 0  # steps in a row whose gradients were not finite, up to the last write
         self._overflows_now = 0  # the same up to the last look
 
@@ -78,7 +81,7 @@ class Metrics:
         Raises:
             DivergedError: a loss was NaN or infinite.
         """
-        sums = self._sums()
+        sums, self.overflowed = self._sums(), 0
         if not sums:
             return {}
         table = torch.stack(list(sums.values())).tolist()
@@ -87,6 +90,7 @@ class Metrics:
         for name, (total, bad) in zip(sums, table, strict=True):
             count = self._counts[name]
             if name == "grad_norm":
+                self.overflowed = int(bad) if self.allow_overflow else 0
                 self._overflows_now = self._overflows + count if bad == count else 0
             if bad and not (self.allow_overflow and (bad < count or self._is_still_scaling(name))):
                 culprits[name] = bad

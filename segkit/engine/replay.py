@@ -26,6 +26,7 @@ from segkit.modeling.nonfinite import first_not_finite
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import read_file
 from segkit.utils.errors import SegkitError
+from segkit.utils.seeding import STREAMS_VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ def replay(
         raise SegkitError(f"'{path}' is not a nonfinite_batch file of a run", value=str(path))
     if weights is None and content["model"] is None:
         raise SegkitError(f"'{path}' has no weights, for they were NaN already: give those of an earlier checkpoint")
+    if content.get("streams", 1) != STREAMS_VERSION:
+        logger.warning("%s was written by a segkit of other random streams: anchors and proposals are drawn anew", path)
     place = choose_device(device, key="device")
     check_precision(content["precision"], place, key="precision")
     cfg = load_config_dict(content["config"], str(path))  # its name, for one from a URL may import nothing

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
+from segkit.engine.buffers import any_of
 from segkit.engine.epoch_objects import count_objects
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.nonfinite import are_finite, leave_out
@@ -62,8 +62,23 @@ def data_counts(batches: Iterable[Any]) -> dict[str, int]:
 
 
 def _update(trainer: Trainer, values: Mapping[str, Tensor]) -> None:
+    overflowed = overflow(trainer)
     trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
+    if overflowed is not None:
+        spoilt = trainer.buffers.spoilt()  # also by a value that no loss depends on
+        trainer.buffers.put_back(overflowed if spoilt is None else any_of([overflowed, spoilt]))
     if trainer.averaged is not None:
-        trainer.averaged.update(torch.isfinite(values["grad_norm"]) if trainer.scaler.is_enabled() else None)
+        trainer.averaged.update(None if overflowed is None else ~overflowed)
     trainer.metrics.add(values)
+
+
+def overflow(trainer: Trainer) -> Tensor | None:
+    """Whether fp16's scaler will leave this step out: a bool scalar on the device, which only the device knows yet.
+
+    It is the scaler's own flag, set where it divided the gradients by the loss scale. None: there is no scaler.
+    """
+    if not trainer.scaler.is_enabled():
+        return None
+    found = trainer.scaler._found_inf_per_device(trainer.optimizer).values()
+    return any_of(flag.reshape(()) > 0 for flag in found)

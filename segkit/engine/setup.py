@@ -88,7 +88,11 @@ def train(
     check_precision(cfg.train.precision, device)
     if weights is not None:
         cfg = cfg.with_values({"train.init_weights": weights}, "--weights")
-    with distributed.process_group(device), full_disk_told(folder), nondeterminism_told():
+    with (
+        distributed.process_group(device, cfg.train.distributed_timeout),
+        full_disk_told(folder),
+        nondeterminism_told(),
+    ):
         if eval_only:
             _set_up(cfg, folder, device)
             with error_logged():

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from segkit.engine.precision import autocast
 from segkit.solver.clipping import clip_gradients
 from segkit.utils import distributed
+from segkit.utils.seeding import seeds
 
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
@@ -23,14 +23,13 @@ def seed_step(seed: int, step: int, part: int, device: torch.device | str, rank:
     Returns:
         the generator, on ``device``, for the model's sampling.
     """
-    numbers = (seed, step, part, rank) if rank else (seed, step, part) if part else (seed, step)
-    seeds = np.random.SeedSequence(numbers).generate_state(2, np.uint64)
+    for_layers, for_sampling = seeds("step", seed, step, part, rank, count=2)
     if torch.device(device).type == "cpu":
         # Without the other devices, whose seeding costs half a millisecond to put off.
-        torch.default_generator.manual_seed(int(seeds[0] >> 1))
+        torch.default_generator.manual_seed(for_layers)
     else:
-        torch.manual_seed(int(seeds[0] >> 1))
-    return torch.Generator(device).manual_seed(int(seeds[1] >> 1))
+        torch.manual_seed(for_layers)
+    return torch.Generator(device).manual_seed(for_sampling)
 
 
 def batch_losses(

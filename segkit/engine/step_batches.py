@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from segkit.utils.errors import SegkitError
+
 if TYPE_CHECKING:
     from segkit.engine.trainer import Trainer
 
@@ -13,16 +15,26 @@ if TYPE_CHECKING:
 def step_batches(trainer: Trainer) -> Iterator[Iterator[Any]]:
     """Each step's batches until the run is at its end: the first is there, the others are loaded when asked for.
 
-    The time that each takes is added to ``trainer.data_time``.
+    A loader with ``start_at(iteration)`` starts with the step to come. The time that each batch takes is added to
+    ``trainer.data_time``.
+
+    Raises:
+        SegkitError: the loader ends before the run does.
     """
     if trainer.done:
         return
+    if (start_at := getattr(trainer.loader, "start_at", None)) is not None:
+        start_at(trainer.iteration + trainer.epoch_shift)  # also for a second training with the same loader
     loader = iter(trainer.loader)
 
     def load() -> Any:
         started = time.perf_counter()
         batch = next(loader, None)
-        assert batch is not None, "the training loader must not end"
+        if batch is None:
+            raise SegkitError(
+                f"the training loader ended before iteration {trainer.iteration + 1} of {trainer.max_iterations} had its "
+                f"{trainer.accumulate} batches; a Trainer takes an endless one, as build_train_loader makes it"
+            )
         trainer.data_time += time.perf_counter() - started
         return batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,13 +24,18 @@ from segkit.engine.run_step import run_step
 from segkit.engine.step import batch_losses
 from segkit.engine.step_batches import step_batches
 from segkit.modeling.layers.freezing import eval_frozen
+from segkit.modeling.nonfinite import not_finite_buffers
+from segkit.solver.learning_rates import note_last_rates, set_rates, start_from_base_rates
+from segkit.solver.optimizers import begin_momentum
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
 from segkit.utils.device import choose_device
-from segkit.utils.errors import RunInterrupted
+from segkit.utils.errors import RunInterrupted, SegkitError
 
 if TYPE_CHECKING:
     from segkit.engine.hooks.base import Hook
+
+logger = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -46,7 +52,7 @@ class Trainer:
         epoch_shift: what is added to ``iteration`` for epochs, schedule and loader: not 0 in a run that was resumed with
             other steps, see :func:`segkit.engine.epoch_shift.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
-        optimizer: torch's; the schedule hook sets its groups' ``lr``.
+        optimizer: torch's; before the hooks' ``before_step`` its groups' ``lr`` is set to the schedule's.
         batch: the step's batch, on the device, and only during a step; of accumulated ones, the last so far.
         losses: the last step's losses by name, with their sum as ``total``: detached scalars on the device, means over
             accumulated batches. Reading one on the host waits for the device, so do that seldom.
@@ -64,8 +70,9 @@ class Trainer:
 
     Args:
         model: anything with ``losses(images, targets, generator) -> dict of scalars``.
-        optimizer: over the model's parameters; its learning rates are the schedule's base.
-        schedule: gives the learning rate of each iteration.
+        optimizer: over the model's parameters; its learning rates are the schedule's base. A second training with it
+            starts from the same ones (``initial_lr`` of its groups), unless they are set anew in between.
+        schedule: gives the learning rate of each iteration, with any hooks or none.
         loader: an endless iterable of batches that begins with those of the first iteration to come; a batch has
             ``.images``, ``.targets`` and ``.to(device, non_blocking)``, and may have ``.samples``.
         accumulate: batches a step, whose gradients are averaged.
@@ -79,7 +86,7 @@ class Trainer:
             takes a ``check_period`` of 1. With fp16 the scaler leaves out such steps, and their number is not limited.
         seed: all that is random in the k-th batch of step i is a function of (seed, i, k) and the number of the process
             alone, so that a resumed run repeats it exactly.
-        hooks: in the order in which they are called.
+        hooks: in the order in which they are called; those that keep a state have names of their own, see :class:`Hook`.
     """
 
     def __init__(
@@ -127,6 +134,7 @@ class Trainer:
         self.max_skipped = max_skipped
         self.seed = seed
         self.hooks = list(hooks)
+        named_hooks(self.hooks)  # says so where two could not be told apart
         self.about = dict(about or {})
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.metrics = Metrics(allow_overflow=precision == "fp16")
@@ -143,6 +151,13 @@ class Trainer:
         self.pending: list[str] = []  # hooks whose after_step has still to run (or to run again) for this iteration
         self.sound = True  # False while a step is half taken
         self.buffers = BufferCopies(model)
+        self.infinite_buffers = not_finite_buffers(model)  # constants as a mask of minus infinity, which may stay so
+        if bad := [name for name in self.infinite_buffers if name.endswith(("running_mean", "running_var"))]:
+            raise SegkitError(
+                f"the model's {bad[0]} is NaN or infinite before the first step ({len(bad)} such running statistics): its "
+                "weights are those of a training that diverged; start from others"
+            )
+        self._rates_for: int | None = None  # the iteration whose learning rates are set
         self._stopping = False
         self._stopped_together = False  # whether all processes end after the same step
         self.line_read = False  # whether the present hook has read the metrics
@@ -157,7 +172,12 @@ class Trainer:
         Raises:
             RunInterrupted: SIGINT or SIGTERM came. It ends hooks and the wait for a batch, but no step.
         """
-        self.start_iteration = self.iteration
+        self.start_iteration, self._rates_for, self._stopping = self.iteration, None, False
+        if self.done and not self.pending:
+            logger.warning("nothing to train: %d of %d iterations are done", self.iteration, self.max_iterations)
+        start_from_base_rates(self.optimizer)
+        if self.scaler.is_enabled():
+            begin_momentum(self.optimizer)
         self.model.train()
         eval_frozen(self.model)  # a frozen batch norm keeps its statistics
         distributed.broadcast_tensors([*self.model.parameters(), *self.model.buffers()])
@@ -172,12 +192,15 @@ class Trainer:
                 if self._stopped_together:
                     distributed.barrier()  # or a launcher ends the one that saves when the first one ends
                 raise
+            finally:
+                note_last_rates(self.optimizer)
 
     def _run(self, check_signals: Callable[[], None], held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
         call_after_step(self)  # where a run was interrupted between a step and the next
         for batches in step_batches(self):
+            self._set_learning_rates()
             for hook in self.hooks:
                 hook.before_step(self)
             with delayed_interrupt() as interrupted:
@@ -185,12 +208,28 @@ class Trainer:
                 self._stop_together(interrupted() or held())
             call_after_step(self)
             check_signals()
+        self.check_metrics()  # of the steps since the last line, which no hook may have looked at
         for hook in self.hooks:
             hook.after_train(self)
 
     def run_step(self, batches: Iterable[Any]) -> None:
         """Forward and backward with each of the step's batches, then the optimizer's step."""
+        if self._rates_for != self.iteration:  # called by itself; in a training a hook may have changed them since
+            self._set_learning_rates()
         run_step(self, batches)
+
+    def _set_learning_rates(self) -> None:
+        """Sets those of the step to come, and logs the largest as ``lr``."""
+        largest = set_rates(
+            self.optimizer,
+            self.schedule,
+            iteration=self.iteration + self.epoch_shift,
+            total_iterations=self.max_iterations + self.epoch_shift,
+            iterations_per_epoch=self.iterations_per_epoch,
+            steps=self.iteration,
+        )
+        self._rates_for = self.iteration
+        self.log("lr", largest)
 
     def _stop_together(self, interrupted: bool) -> None:
         """Ends the run in all processes where a signal came to one of them during the step."""
@@ -217,6 +256,8 @@ class Trainer:
         """
         epoch = (self.iteration + self.epoch_shift) / self.iterations_per_epoch
         record = {"iteration": self.iteration, "epoch": epoch, **self._explained(self.metrics.peek)}
+        if self.metrics.overflowed:  # fp16's scaler left these out
+            record["overflowed_steps"] = self.metrics.overflowed
         self.line_read = True
         return record
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from segkit.utils.seeding import evaluation_generator
+
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
     from segkit.structures.sample import Batch
@@ -61,7 +63,8 @@ def mean_losses(batches: Sequence[BatchLosses]) -> dict[str, float]:
 
 def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> list[Detections]:
     """Detections in the files' pixels; where ``losses`` are wanted, the batch has ground truth and the model has
-    ``predict_with_losses``, these are added from the same forward pass.
+    ``predict_with_losses``, these are added from the same forward pass. Every batch draws with the same seed, so that the
+    losses of two evaluations can be compared and the training's random state stays as it is.
     """
     combined = getattr(model, "predict_with_losses", None)
     known = all(truth is not None for truth in getattr(batch, "annotations", [None]))
@@ -69,6 +72,8 @@ def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> 
     if losses is None or combined is None or not known:
         detections = model.predict(batch.images, sizes)
     else:
-        detections, values = combined(batch.images, batch.targets, output_sizes=sizes)
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        generator = evaluation_generator(device)
+        detections, values = combined(batch.images, batch.targets, generator=generator, output_sizes=sizes)
         losses.add(values, len(batch.sizes))
     return batch.map_to_file(detections) if hasattr(batch, "map_to_file") else detections

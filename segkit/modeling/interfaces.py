@@ -23,7 +23,7 @@ class ProposalGenerator(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, output: Any, targets: Sequence[Targets], generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Training losses by name, scalars."""
+        """Training losses by name, scalars. ``generator`` draws; None: torch's global random state does."""
 
     @abstractmethod
     def scored_proposals(
@@ -112,7 +112,8 @@ class ROIHeads(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Training losses by name, scalars.
 
-        ``sizes`` are the images' (height, width), which heads need that move boxes before they learn from them.
+        ``generator`` draws; None: torch's global random state does. ``sizes`` are the images' (height, width), which heads
+        need that move boxes before they learn from them.
         """
 
     @abstractmethod

@@ -109,6 +109,11 @@ def not_finite_state(model: nn.Module) -> list[str]:
     return [name for name, parameter in model.named_parameters() if not all_finite(parameter)]
 
 
+def not_finite_buffers(model: nn.Module) -> list[str]:
+    """Names of the buffers that hold NaN or infinity: running statistics, or constants as a mask of minus infinity."""
+    return [name for name, buffer in model.named_buffers(remove_duplicate=False) if not all_finite(buffer)]
+
+
 def all_finite(value: object) -> bool:
     """Whether no floating-point tensor anywhere in ``value`` holds NaN or infinity."""
     return all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(value))

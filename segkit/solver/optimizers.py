@@ -82,6 +82,17 @@ def Adam(
     return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=fused_works(model))
 
 
+def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
+    """Makes the momenta of torch's fused SGD zero before its first step, where there are none yet.
+
+    By itself it takes memory as it is for them, and leaves that so where fp16's scaler leaves the first step out.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else []:
+        for parameter in group["params"] if group["fused"] and group["momentum"] else []:
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def fused_works(model: nn.Module) -> bool:
     """Whether torch's fused kernels, one pass over each parameter, serve all that trains: floats on a CPU or on CUDA."""
     return all(

@@ -128,22 +128,45 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
         optimizer.add_param_group(group)
 
 
-def reordered_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module | None = None) -> list[list[str]] | None:
+    """The names of each group's parameters: the group's own, or those in the model. None: some parameter has none."""
+    in_model = {} if model is None else {id(parameter): name for name, parameter in model.named_parameters()}
+    names = [
+        list(group["param_names"]) if "param_names" in group else [in_model.get(id(p), "") for p in group["params"]]
+        for group in optimizer.param_groups
+    ]
+    return names if all(name for group in names for name in group) else None
+
+
+def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
+    """The optimizer's state dict whose groups have ``param_names``, where all of them are known."""
+    state, names = optimizer.state_dict(), parameter_names(optimizer, model)
+    if names is None:
+        return state
+    groups = [{**group, "param_names": own} for group, own in zip(state["param_groups"], names, strict=True)]
+    return {**state, "param_groups": groups}
+
+
+def reordered_state(
+    state: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module | None = None
+) -> dict[str, Any]:
     """An optimizer's saved state for an optimizer whose groups hold the same parameters, put together in another way.
 
     torch tells saved parameters apart by their number alone, so that other groups of the same sizes would get one
     another's moments.
 
     Args:
-        state: of an optimizer that :func:`regroup` has been through; any other is given back as it is.
+        state: of :func:`named_state` or of an optimizer that :func:`regroup` has been through; one without names is given
+            back as it is.
+        model: names the parameters of groups without ``param_names``.
     Raises:
         ValueError: other parameters; it says which.
     """
     saved, present = state["param_groups"], optimizer.param_groups
-    if not all("param_names" in group for group in [*saved, *present]):
+    names = parameter_names(optimizer, model)
+    if names is None or not all("param_names" in group for group in saved):
         return dict(state)
     number_of = {n: i for group in saved for n, i in zip(group["param_names"], group["params"], strict=True)}
-    names = [group["param_names"] for group in present]
     difference = number_of.keys() ^ {name for group in names for name in group}
     if difference:
         some = ", ".join(sorted(difference)[:3])
@@ -151,7 +174,7 @@ def reordered_state(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) 
             f"{len(difference)} parameters train in one of the two only: {some}{', ...' * (len(difference) > 3)}"
         )
     groups = [
-        {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[n] for n in group["param_names"]]}
-        for group in present
+        {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[name] for name in own]}
+        for group, own in zip(present, names, strict=True)
     ]
     return {"state": state["state"], "param_groups": groups}

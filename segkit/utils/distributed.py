@@ -18,10 +18,11 @@ from torch import Tensor
 
 from segkit.utils.errors import PeerLost, SegkitError
 
-# The others wait while the first process computes metrics. One that died is noticed sooner: its connection ends.
-HOST_TIMEOUT = timedelta(hours=2)
-# Only gradients: right before that, the hosts have made sure that all are there.
-DEVICE_TIMEOUT = timedelta(seconds=50)
+# For a process that is slow: it compiles, evaluates, or waits for its disk. One that died is noticed at once, for its
+# connection ends, and its launcher ends the others of its machine.
+TIMEOUT = 1800.0
+# Hosts wait at least so long: the first process computes the metrics meanwhile.
+HOST_TIMEOUT = 7200.0
 BUCKET_BYTES = 64 * 2**20
 _hosts: Any = None  # the group of gloo; None: the default one
 
@@ -52,12 +53,14 @@ def local_rank() -> int:
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[None]:
+def process_group(device: torch.device, timeout: float = TIMEOUT) -> Iterator[None]:
     """The processes that torchrun has started, connected while the block runs; nothing in a single process, or where the
     program has connected them itself.
 
     Args:
         device: what this process computes on: NCCL for CUDA, else gloo.
+        timeout: seconds that a process waits for another one: for its arrival, and for its share of an operation of NCCL.
+            Operations between hosts wait at least ``HOST_TIMEOUT``.
     Raises:
         SegkitError: the environment does not say what torchrun would, or the others cannot be reached.
     """
@@ -71,12 +74,13 @@ def process_group(device: torch.device) -> Iterator[None]:
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} are not set: start several processes with "
             "torchrun or --num-gpus, and a single one without WORLD_SIZE"
         )
+    host_timeout = timedelta(seconds=max(timeout, HOST_TIMEOUT))
     try:
         if device.type == "cuda":
-            dist.init_process_group("nccl", timeout=DEVICE_TIMEOUT)
-            _hosts = dist.new_group(backend="gloo", timeout=HOST_TIMEOUT)
+            dist.init_process_group("nccl", timeout=timedelta(seconds=timeout))
+            _hosts = dist.new_group(backend="gloo", timeout=host_timeout)
         else:
-            dist.init_process_group("gloo", timeout=HOST_TIMEOUT)
+            dist.init_process_group("gloo", timeout=host_timeout)
     except (RuntimeError, ValueError) as error:
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         reason = str(error).splitlines()[0]
@@ -86,7 +90,8 @@ def process_group(device: torch.device) -> Iterator[None]:
         barrier()  # nobody takes an end for a death
     finally:
         _hosts = None
-        dist.destroy_process_group()
+        if dist.is_initialized():  # the program may have ended it itself
+            dist.destroy_process_group()
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from segkit.data.array_file import ArrayFile, ArrayWriter
 from segkit.data.formats import coco_table, json_stream
 from segkit.data.formats.coco_annotations import HEAD, POLYGONS
 from segkit.data.formats.coco_table import DTYPES, CocoTable
-from segkit.data.seeding import generator_for
 from segkit.structures import InstanceMasks
+from segkit.utils.seeding import generator_for
 
 needs_proc = pytest.mark.skipif(not os.access("/proc/self/smaps_rollup", os.R_OK), reason="needs Linux's /proc")
 
@@ -240,7 +240,7 @@ def test_a_thousand_objects_in_a_large_image(thousand_objects, kind):
     def run():
         sample = dataset.load(0)
         found["file"] = dataset.ground_truth(0, sample)
-        sample = transforms(sample, generator_for(0))
+        sample = transforms(sample, generator_for("augmentation", 0))
         found["targets"], found["rles"] = sample.targets, sample.targets.masks.to_rle()
 
     growth = peak_memory_of(run)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -350,3 +351,42 @@ def environment(**values):
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+class Normed(FakeModel):
+    """With a batch norm and nothing random; one process's batch overflows in one step."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
+
+    def losses(self, images, targets, generator):
+        self.calls += 1
+        bad = self.calls == 3 and distributed.rank() == 1
+        return {"fit": (self.layers(images * (torch.inf if bad else 1)) - targets).square().mean()}
+
+
+def overflow_in_one(folder):
+    """The state before and after a step that overflows in the second process alone, and after the next; how many counted."""
+    states = []
+
+    class Watch(Hook):
+        def after_step(self, trainer):
+            states.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+
+    trainer = a_trainer(folder, model=Normed(), val=False, iterations=5, precision="fp16", extra=[Watch()])
+    trainer.batch_losses = lambda batch, step, part: trainer.model.losses(batch.images, batch.targets, None)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    trainer.train()
+    return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
+
+
+def wait_for_a_slow_one(seconds):
+    """Sums of both processes, in a group whose time-out for operations on a device is short."""
+    torch.distributed.destroy_process_group()
+    with distributed.process_group(torch.device("cpu"), seconds / 2):
+        distributed.barrier()
+        if distributed.rank() == 1:
+            time.sleep(seconds)
+        found = distributed.sum_numbers([1, 0]), distributed.broadcast(1)
+    return found

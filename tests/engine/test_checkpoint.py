@@ -181,3 +181,21 @@ def test_without_validation_there_is_no_best_checkpoint(tmp_path):
     make_trainer(tmp_path, val_loader=None).train()
     assert not (tmp_path / "model_best.pth").exists()
     assert not any("segm/AP" in line for line in lines(tmp_path))
+
+
+def test_an_older_checkpoint_goes_on_and_says_what_is_another(tmp_path, caplog):
+    """Its hooks have no classes, its groups no names, and its random numbers came from other streams."""
+    make_trainer(tmp_path, iterations=6).train()
+    state = read_checkpoint(tmp_path / "model_final.pth")
+    for key in ("streams", "hook_classes", "infinite_buffers"):
+        del state[key]
+    for group in state["optimizer"]["param_groups"]:
+        del group["param_names"], group["initial_lr"]
+    caplog.clear()
+    trainer = make_trainer(tmp_path, iterations=9, state=state)
+    assert trainer.optimizer.param_groups[0]["lr"] == 0.05
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and "drew its random numbers from other streams: the run goes on" in told[0]
+    assert told[1].startswith("max_iterations was 6")
+    trainer.train()
+    assert [line["iteration"] for line in lines(tmp_path)][-1] == 9

@@ -101,7 +101,7 @@ def test_the_best_is_never_a_model_of_nan(tmp_path):
                 trainer.scaler.update = lambda: trainer.model.layers[0].weight.data.fill_(float("nan"))
 
     trainer = make_trainer(tmp_path, extra=[Spoil()])
-    trainer.hooks[2].evaluators[0].evaluate = lambda: {"segm/AP": 0.0}
+    trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {"segm/AP": 0.0}
     with pytest.raises(SegkitError, match=r"weights after iteration 4 are NaN"):
         trainer.train()
     assert not (tmp_path / "model_best.pth").exists()

@@ -270,7 +270,7 @@ def test_order_and_users_writers():
         log_period=20, checkpoint_period=10, val_loader=[], extra=[Writers(20, writers=[mail]), Mine()]
     )
     assert [type(hook).__name__ for hook in hooks] == [
-        "Timer", "LearningRate", "Evaluation", "BestCheckpoint", "Mine", "Writers", "PeriodicCheckpoint",
+        "Timer", "Evaluation", "BestCheckpoint", "Mine", "Writers", "PeriodicCheckpoint",
     ]  # fmt: skip
     assert hooks[-2].writers[-1] is mail and len(hooks[-2].writers) == 5
 

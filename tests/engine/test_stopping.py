@@ -19,7 +19,10 @@ def run(folder, values, *, state=None, extra=(), iterations=12, name="segm/AP", 
     trainer = make_trainer(
         folder, iterations=iterations, eval_period=2, checkpoint_period=100, state=state, extra=extra, **settings
     )
-    trainer.hooks[2].evaluators[0].evaluate = lambda: {"segm/AP": 0.0, name: values[trainer.iteration // 2 - 1]}
+    trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {
+        "segm/AP": 0.0,
+        name: values[trainer.iteration // 2 - 1],
+    }
     trainer.train()
     return trainer
 
@@ -162,3 +165,26 @@ def test_settings_that_cannot_be(settings):
         EarlyStopping("segm/AP", **settings)
     with pytest.raises(ValueError, match=r"min_gain"):
         BestCheckpoint("segm/AP", min_gain=-1)
+
+
+@pytest.mark.parametrize("place", ["before the evaluation", "after it"])
+def test_hooks_that_compare_say_where_they_belong(tmp_path, place, caplog):
+    """Before the hook that evaluates they would never see an evaluation, and never do anything."""
+    trainer = make_trainer(tmp_path, early_stopping=EarlyStopping("segm/AP", patience=5), iterations=4)
+    if place == "before the evaluation":
+        evaluation = trainer.named_hooks()["Evaluation"]
+        trainer.hooks.remove(evaluation)
+        trainer.hooks.insert(3, evaluation)
+    trainer.train()
+    told = [record.getMessage() for record in caplog.records if "met no evaluation" in record.getMessage()]
+    expected = ["BestCheckpoint has met", "EarlyStopping has met"] if place == "before the evaluation" else []
+    assert [" ".join(text.split()[:3]) for text in told] == expected
+    assert (tmp_path / "model_best.pth").exists() == (place == "after it")
+
+
+def test_a_metric_of_nan_is_told(tmp_path, caplog):
+    trainer = make_trainer(tmp_path, iterations=4)
+    trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {"segm/AP": float("nan")}
+    trainer.train()
+    assert "segm/AP is NaN after iteration 4: no model is kept for it" in caplog.text
+    assert not (tmp_path / "model_best.pth").exists()

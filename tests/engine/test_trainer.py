@@ -167,28 +167,6 @@ def test_an_error_of_a_hook_at_the_end_does_not_hide_the_first(tmp_path, caplog)
     assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 2
 
 
-def test_hooks_of_one_class_keep_apart(tmp_path):
-    class Count(Hook):
-        def __init__(self, start):
-            self.n = start
-
-        def after_step(self, trainer):
-            self.n += 1
-
-        def state_dict(self):
-            return {"n": self.n}
-
-        def load_state_dict(self, state):
-            self.n = state["n"]
-
-    make_trainer(tmp_path, iterations=3, extra=[Count(0), Count(100)]).train()
-    state = read_checkpoint(tmp_path / "model_final.pth")
-    assert state["hooks"]["Count"] == {"n": 3} and state["hooks"]["Count#2"] == {"n": 103}
-    again = [Count(0), Count(0)]
-    make_trainer(tmp_path, iterations=5, extra=again, state=state).train()
-    assert [hook.n for hook in again] == [5, 105]
-
-
 @pytest.mark.gpu
 def test_fp16_on_the_gpu(tmp_path):
     model, images = FakeModel().cuda(), torch.randn(500, 3, device="cuda")

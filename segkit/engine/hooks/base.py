@@ -25,8 +25,20 @@ class Hook:
     Where several processes train, each has all hooks, so that what they decide is the same everywhere. What is to happen once
     (writing, printing) asks ``segkit.utils.distributed.is_main()`` first. Writers are called in the first process only.
 
-    It is called after the default hooks that change the training (schedule, evaluation), and before those that write.
+    A checkpoint has a hook's state by the hook's ``name``, which is its class's where nothing else is said. Of several hooks of
+    one class each needs a name of its own as soon as they keep a state: ``hook.name = "fine"``, or in a configuration
+    ``{name: GradientNoise, hook_name: fine, scale: 1e-4}``.
+
+    It is called after the default hooks that change or measure the training (evaluation, early stopping), and before those
+    that write.
     """
+
+    name: str = "Hook"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def before_train(self, trainer: Trainer) -> None:
         """Once, before the first step; in a resumed run the state is back already."""
@@ -46,6 +58,11 @@ class Hook:
     def on_exception(self, trainer: Trainer, error: BaseException) -> None:
         """Instead of ``after_train`` when the run ends with ``error``, KeyboardInterrupt of a signal included; the last hook
         first, which saves the run."""
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its class has a ``state_dict`` of its own."""
+        return type(self).state_dict is not Hook.state_dict
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint should keep of this hook: tensors and plain values. Empty: nothing."""

@@ -39,12 +39,16 @@ class BestCheckpoint(Hook):
         self.writer = writer or BackgroundWriter()
         self.best = -math.inf
         self.best_iteration = 0
+        self._compared = False
 
     def after_step(self, trainer: Trainer) -> None:
         if trainer.evaluated_at != trainer.iteration:
             return
+        self._compared = True
         value = find_value(trainer.evaluation, self.metric, "train.best_metric")
-        if value is not None and rank(self.metric, value) > self.best + self.min_gain:
+        if value is not None and math.isnan(value):
+            logger.warning("%s is NaN after iteration %d: no model is kept for it", self.metric, trainer.iteration)
+        elif value is not None and rank(self.metric, value) > self.best + self.min_gain:
             self._save(trainer, rank(self.metric, value))
             logger.info("best %s so far: %s; saved model_best.pth", self.metric, value_text(self.metric, value))
 
@@ -72,6 +76,8 @@ class BestCheckpoint(Hook):
 
     def after_train(self, trainer: Trainer) -> None:
         self.writer.wait()
+        if not self._compared and trainer.iteration > trainer.start_iteration:
+            logger.warning("%s has met no evaluation to compare: it comes after the hook that evaluates", self.name)
 
     def state_dict(self) -> dict[str, Any]:
         return {"metric": self.metric, "best": self.best, "best_iteration": self.best_iteration}

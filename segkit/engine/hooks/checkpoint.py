@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,6 +19,7 @@ from segkit.engine.checkpoint import (
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import DivergedError
+from segkit.modeling.nonfinite import not_finite_buffers
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
@@ -34,7 +34,7 @@ class PeriodicCheckpoint(Hook):
 
     ``last_checkpoint`` names the newest. The training waits for a copy in memory, which is then written beside it; an
     error in that ends the run before its next step. When the run ends with an exception or a signal, what was reached
-    is saved too, if it can be resumed: no half-taken step, no parameter or loss that is NaN.
+    is saved too, if it can be resumed: no half-taken step, no parameter, buffer or loss that is NaN.
 
     Args:
         period: in iterations; 0: only at the end.
@@ -77,9 +77,9 @@ class PeriodicCheckpoint(Hook):
         if not distributed.is_main():
             return
         if trainer.done:
-            self._save(trainer, "model_final.pth", training_state)
+            self._save(trainer, "model_final.pth")
         elif self.period and trainer.iteration % self.period == 0:
-            self._save(trainer, periodic_name(trainer.iteration), training_state)
+            self._save(trainer, periodic_name(trainer.iteration))
 
     def after_train(self, trainer: Trainer) -> None:
         self.writer.wait()
@@ -90,7 +90,7 @@ class PeriodicCheckpoint(Hook):
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__} ended the run"
         where = f"{reason} after {trainer.iteration} of {trainer.max_iterations} iterations"
         self._finish_writing()
-        if not trainer.sound or not parameters_are_finite(trainer.model) or not losses_are_finite(trainer):
+        if not trainer.sound or not state_is_finite(trainer) or not losses_are_finite(trainer):
             logger.warning("%s; its state was not saved, for it is not one to go on from", where)
         elif trainer.iteration == 0:
             logger.warning("%s; there was nothing to save", where)
@@ -103,7 +103,7 @@ class PeriodicCheckpoint(Hook):
 
     def _rescue(self, trainer: Trainer, where: str) -> None:
         name = periodic_name(trainer.iteration)
-        self._save(trainer, name, lambda t: training_state(t, t.pending, rescue=True))
+        self._save(trainer, name, rescue=True)
         if self._finish_writing():
             logger.warning("%s; saved %s", where, trainer.output_dir / name)
         else:
@@ -118,9 +118,11 @@ class PeriodicCheckpoint(Hook):
             return False
         return True
 
-    def _save(self, trainer: Trainer, name: str, state_of: Callable[[Trainer], dict[str, Any]]) -> None:
+    def _save(self, trainer: Trainer, name: str, *, rescue: bool = False) -> None:
         trainer.check_metrics()  # never a model of NaN over one that was good
         path, iteration = trainer.output_dir / name, trainer.iteration
+        # In a rescue, the hook that was interrupted runs once more; else this one is done with this.
+        pending = [n for n in trainer.pending if rescue or trainer.named_hooks().get(n) is not self]
 
         def write() -> None:
             save_checkpoint(path, state)
@@ -132,7 +134,7 @@ class PeriodicCheckpoint(Hook):
 
         with delayed_interrupt():
             self.writer.wait()  # or there would be two copies in memory; the state may hold that the best was saved
-            state = host_copy(state_of(trainer))
+            state = host_copy(training_state(trainer, pending, rescue=rescue))
             self.writer.submit(write)
 
 
@@ -143,6 +145,12 @@ def losses_are_finite(trainer: Trainer) -> bool:
     except DivergedError:
         return False
     return True
+
+
+def state_is_finite(trainer: Trainer) -> bool:
+    """Whether no parameter and no buffer is NaN or infinite, but for buffers that were from the start."""
+    bad = set(not_finite_buffers(trainer.model)) - set(trainer.infinite_buffers)
+    return parameters_are_finite(trainer.model) and not bad
 
 
 def parameters_are_finite(model: torch.nn.Module) -> bool:

@@ -11,7 +11,6 @@ from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
 from segkit.engine.hooks.early_stopping import EarlyStopping
 from segkit.engine.hooks.evaluation import Evaluation
-from segkit.engine.hooks.schedule import LearningRate
 from segkit.engine.hooks.timer import Timer
 from segkit.engine.hooks.writers import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 
@@ -40,7 +39,6 @@ def build_default_hooks(
     writer = BackgroundWriter()
     hooks: list[Hook] = [
         Timer(log_period),  # first: a step's time ends before anything else begins
-        LearningRate(),  # sets the step's rate before anybody looks at it
     ]
     if val_loader is not None:
         hooks += [

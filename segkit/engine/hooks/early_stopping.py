@@ -59,6 +59,10 @@ class EarlyStopping(Hook):
             )  # fmt: skip
             trainer.stop()
 
+    def after_train(self, trainer: Trainer) -> None:
+        if self._seen_at is None and trainer.iteration > trainer.start_iteration:
+            logger.warning("%s has met no evaluation to compare: it comes after the hook that evaluates", self.name)
+
     def state_dict(self) -> dict[str, Any]:
         return {"metric": self.metric, "best": self.best, "waited": self.waited, "seen_at": self._seen_at}
 

@@ -62,6 +62,15 @@ class Writers(Hook):
         self.after_train(trainer)
 
 
+def is_pending(writer: Writer, trainer: Trainer) -> bool:
+    """Whether the hook that the writer belongs to has still to run for the present iteration, in a resumed run."""
+    return any(
+        isinstance(hook, Writers) and any(own is writer for own in hook.writers)
+        for name, hook in trainer.named_hooks().items()
+        if name in trainer.pending
+    )
+
+
 @WRITER_REGISTRY.register
 class ConsoleWriter(Writer):
     """One line in the log."""
@@ -105,7 +114,7 @@ class JsonWriter(Writer):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             # Where the writers have still to run for this iteration, an interrupted one may have written its line.
-            cut_lines(path, trainer.iteration - ("Writers" in trainer.pending))
+            cut_lines(path, trainer.iteration - is_pending(self, trainer))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
 
     def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
@@ -160,7 +169,7 @@ class TensorBoardWriter(Writer):
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
         # As in metrics.json: what an interrupted writer has already put down is written once more.
-        purge = trainer.iteration + ("Writers" not in trainer.pending) if trainer.iteration else None
+        purge = trainer.iteration + (not is_pending(self, trainer)) if trainer.iteration else None
         self._board = SummaryWriter(str(trainer.output_dir), purge_step=purge)
 
     def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:

@@ -31,8 +31,3 @@ def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(image - mean) / std of an RGB image [C, H, W], uint8 or float 0..1; mean and std [C, 1, 1] for 0..1."""
     scale = 255.0 if image.dtype == torch.uint8 else 1.0
     return (image.float() / scale - mean) / std
-
-
-def own_generator(device: torch.device) -> torch.Generator:
-    """A source of randomness with a fixed seed, so that nothing depends on or moves the global one."""
-    return torch.Generator(device).manual_seed(0)

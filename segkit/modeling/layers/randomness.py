@@ -8,6 +8,23 @@ from contextlib import contextmanager
 
 import torch
 
+from segkit.utils.errors import SegkitError
+
+
+def check_generator(generator: torch.Generator | None, device: torch.device) -> None:
+    """SegkitError for a generator that cannot draw on ``device``."""
+    if generator is None:
+        return
+    if not isinstance(generator, torch.Generator):
+        raise SegkitError(
+            f"generator: expected a torch.Generator or None, got {type(generator).__name__}; for a seed give "
+            f"torch.Generator('{device.type}').manual_seed(SEED)"
+        )
+    if generator.device.type != device.type:
+        raise SegkitError(
+            f"generator: is on {generator.device}, and the model is on {device}; make it with torch.Generator('{device}')"
+        )
+
 
 @contextmanager
 def randomness_of(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:

@@ -15,7 +15,7 @@ def sample_balanced(
         state: [N], above 0 positive, 0 background, below 0 left out.
         count: how many to draw.
         positive_fraction: share of positives, at most.
-        generator: the source of randomness, on the device of ``state``.
+        generator: the source of randomness, on the device of ``state``; None: that device's global one.
     Returns:
         indices of the positive and of the background ones, each in random order.
     """

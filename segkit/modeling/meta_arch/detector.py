@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from segkit.modeling.interfaces import ProposalGenerator
 from segkit.modeling.layers.feature_spec import check_maps, check_out_features
-from segkit.modeling.layers.preprocessing import check_images, normalize, own_generator
-from segkit.modeling.layers.randomness import randomness_of
+from segkit.modeling.layers.preprocessing import check_images, normalize
+from segkit.modeling.layers.randomness import check_generator, randomness_of
 from segkit.modeling.layers.target_checks import check_targets
 from segkit.modeling.nonfinite import run_or_name_culprit
 from segkit.registry import BACKBONE_REGISTRY, NECK_REGISTRY, Slot
@@ -111,13 +111,15 @@ class Detector(nn.Module, ABC):
         Args:
             images: [C, H_i, W_i] each, RGB, uint8 or float 0..1.
             targets: one an image, in its pixels. Boxes without area are left out, with a warning.
-            generator: all that is random is a function of it, the draws of dropout and stochastic depth included, and the
-                global random state is neither used nor moved. It draws the samples, so it is on the model's device. None:
-                the samples are those of a fixed seed, and dropout and stochastic depth in training mode draw from
-                the global state as they do anywhere.
+            generator: the source of all randomness: the sampled anchors and proposals, dropout and stochastic depth. The
+                global random state is neither used nor moved. It has to be on the model's device. None: all of these
+                draw from torch's global random state of that device, so that every call samples anew and
+                ``torch.manual_seed`` makes a loop repeatable. Validation losses are to be compared with each other: give
+                them a generator of a fixed seed (:func:`segkit.utils.seeding.evaluation_generator`).
         """
         batch = self.preprocess(images)
         kept = check_targets(targets, batch.sizes, self.num_classes)
+        check_generator(generator, self.device)
         with randomness_of(generator, self.device):
             features = self.features(batch.tensor)
             output = self.proposal_generator(features)
@@ -163,6 +165,7 @@ class Detector(nn.Module, ABC):
         batch = self.preprocess(images)
         own_sizes = self._output_sizes(output_sizes, batch)
         kept = check_targets(targets, batch.sizes, self.num_classes)
+        check_generator(generator, self.device)
 
         def run() -> tuple[list[Detections], dict[str, Tensor]]:
             with randomness_of(generator, self.device):
@@ -183,7 +186,6 @@ class Detector(nn.Module, ABC):
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         targets = [t.to(self.device) for t in targets]
-        generator = generator or own_generator(self.device)
         losses = self.proposal_generator.losses(output, targets, generator)
         losses.update(self._second_stage_losses(features, output, sizes, targets, generator))
         return losses
@@ -195,7 +197,7 @@ class Detector(nn.Module, ABC):
         output: Any,
         sizes: Sequence[tuple[int, int]],
         targets: Sequence[Targets],
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         """Losses beside the proposal generator's.
 
@@ -204,7 +206,7 @@ class Detector(nn.Module, ABC):
             output: the proposal generator's.
             sizes: (height, width) of each image.
             targets: checked, on the model's device.
-            generator: draws.
+            generator: draws; None: torch's global random state does.
         """
 
     @abstractmethod

@@ -87,7 +87,7 @@ class GeneralizedRCNN(Detector):
         output: Any,
         sizes: Sequence[tuple[int, int]],
         targets: Sequence[Targets],
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         proposals = self.proposal_generator.proposals(output, sizes, training=True)
         return self.roi_heads.losses(features, proposals, targets, generator, sizes)

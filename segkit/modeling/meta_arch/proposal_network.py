@@ -80,7 +80,7 @@ class ProposalNetwork(Detector):
         output: Any,
         sizes: Sequence[tuple[int, int]],
         targets: Sequence[Targets],
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
         return {}
 

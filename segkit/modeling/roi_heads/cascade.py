@@ -120,7 +120,7 @@ class CascadeROIHeads(ROIHeads):
             features: maps [B, C, H, W].
             proposals: [P_i, 4] an image.
             targets: an image each, in the pixels of the network's input.
-            generator: draws the samples of the first stage.
+            generator: draws the samples of the first stage; None: torch's global random state does.
             sizes: (height, width) of each image, which refined boxes are clipped to.
         """
         assert sizes is not None, "a cascade clips its boxes to the images"
@@ -185,7 +185,8 @@ class CascadeROIHeads(ROIHeads):
 
     def _matched_anew(self, stage: int, boxes: Sequence[Tensor], targets: Sequence[Targets]) -> list[LabelledBoxes]:
         """What a later stage learns from: the boxes of the stage before that have an area."""
-        self.degenerate[stage - 1] += (~has_area(torch.cat(list(boxes)))).sum()
+        if self.training:
+            self.degenerate[stage - 1] += (~has_area(torch.cat(list(boxes)))).sum()
         iou = self.foreground_ious[stage]
         return label_proposals(boxes, targets, num_classes=self.num_classes, foreground_iou=iou)
 

@@ -60,7 +60,7 @@ def sample_proposals(
         samples: how many an image, at most.
         positive_fraction: share of those on objects, at most.
         add_objects: take the objects' own boxes among the proposals.
-        generator: draws.
+        generator: draws; None: torch's global random state does.
     """
     sampled = []
     for boxes, image_targets in zip(proposals, targets, strict=True):

@@ -95,7 +95,7 @@ class StandardROIHeads(ROIHeads):
             features: maps [B, C, H, W].
             proposals: [P_i, 4] an image.
             targets: an image each, in the pixels of the network's input.
-            generator: draws the samples.
+            generator: draws the samples; None: torch's global random state does.
             sizes: not needed here.
         """
         sampled = sample_proposals(

@@ -42,18 +42,18 @@ def total(losses):
     return torch.stack(list(losses.values())).sum()
 
 
-def test_losses_do_not_depend_on_mode_or_global_randomness(model):
+def test_losses_with_a_generator_do_not_depend_on_mode_or_global_randomness(model):
     model.eval()  # batch statistics would differ
-    first = model.losses([image()], [targets()])
+    first = model.losses([image()], [targets()], torch.Generator().manual_seed(4))
     before = torch.random.get_rng_state()
     for module in model.modules():
         module.training = not isinstance(module, torch.nn.BatchNorm2d)
     torch.manual_seed(123)
-    again = model.losses([image()], [targets()])
+    again = model.losses([image()], [targets()], torch.Generator().manual_seed(4))
     assert first.keys() == {"rpn_cls", "rpn_box", "cls", "box", "mask"}
     assert all(torch.equal(first[name], again[name]) for name in first)
     torch.random.set_rng_state(before)
-    model.losses([image()], [targets()])
+    model.losses([image()], [targets()], torch.Generator().manual_seed(4))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
