@@ -141,8 +141,8 @@ def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
         return
     first = next(index for index, f in found if f.empty)
     logger.warning(
-        "training data: %d of the %d objects of %d images have an empty mask (outside of the image, or thinner than a "
-        "pixel) and train nothing; the first in %s", empty, total, len(found), _image(dataset, first),
+        "training data: %d of the %d objects of %d images have an empty mask or box (outside of the image, or thinner "
+        "than a pixel) and train nothing; the first in %s", empty, total, len(found), _image(dataset, first),
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def coco_files(tmp_path):
             {"image_id": 10, "category_id": 9, "iscrowd": 1, "segmentation": uncompressed, "bbox": [0, 0, 1, 5]},
             {"image_id": 4, "category_id": 9, "segmentation": [line, triangle], "bbox": [3, 3, 6, 6]},
             {"image_id": 4, "category_id": 9, "segmentation": [line], "bbox": [1, 1, 1, 1]},
-            {"image_id": 4, "category_id": 2, "segmentation": [triangle], "bbox": [1, 1, 0, 4]},
+            {"image_id": 4, "category_id": 2, "bbox": [1, 1, 0, 4]},
         ],
     }
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,40 @@ def test_without_a_box_or_a_mask_an_object_is_left_out_and_counted(write, annota
     dataset = Coco(**write(annotation, {"bbox": [1, 1, 2, 2]}))
     assert len(dataset.load(0).targets) == len(dataset.ground_truth(0, dataset.load(0))) == 1
     assert f"left out: {reason}" in dataset.summary()
+
+
+@pytest.mark.parametrize("bbox", [[0, 0, 0, 0], [3, 3, 0, 5], [3, 3, -2, -2]])
+def test_a_mask_with_a_box_of_no_size_has_its_own_box(write, bbox):
+    triangle = {"segmentation": [[1, 1, 9, 1, 9, 7]], "area": 24}
+    dataset = Coco(**write({**triangle, "bbox": bbox}, triangle))
+    sample = dataset.load(0)
+    assert sample.targets.boxes[0].equal(sample.targets.boxes[1]) and sample.dropped == 0
+    truth = dataset.ground_truth(0, sample)
+    assert truth[0] == truth[1]
+    assert "1 boxes of no width or height; these objects have the boxes of their masks" in dataset.summary()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"annotations": [{"image_id": 5, "segments_info": []}]},
+            "has no 'category_id'.*a file of panoptic segmentation",
+        ),
+        ({"annotations": [{"image_id": 5, "id": 3, "caption": "a cat"}], "categories": None}, "a file of captions"),
+        ({"images": [{"id": 1, "coco_url": "http://a.org/val2017/7.jpg"}]}, "'coco_url' ends with 'val2017/7.jpg'"),
+        (
+            {"images": [{"id": 1, "file_name": "/a/7.jpg", "height": 1, "width": 1}]},
+            "expected a path in it, as '7.jpg'",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_named(write, content, message):
+    arguments = write()
+    file = Path(arguments["json"])
+    file.write_text(json.dumps({**json.loads(file.read_text()), **content}))
+    with pytest.raises(SegkitError, match=message):
+        Coco(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,12 @@ CORNER = {"segmentation": [[0, 0, 1, 0, 1, 1, 0, 1]], "bbox": [0, 0, 1, 1]}  # a
 OUTSIDE = {"segmentation": [[100, 100, 120, 100, 120, 120]], "bbox": [100, 100, 20, 20]}
 NOTHING = {"segmentation": {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}, "bbox": [8, 8, 24, 20]}
 CROWD = {**GOOD, "iscrowd": 1}
-FLAT = {**GOOD, "bbox": [8, 8, 0, 20]}
+FLAT = {"bbox": [8, 8, 0, 20]}
+YOLO = {"bbox": [0.9, 0.8, 0.3, 0.35]}  # the centre, and sides that lead over the border
+SWAPPED = {"bbox": [5, 50, 10, 5]}  # y, x, height, width
+CORNERS = {"bbox": [20, 10, 50, 35]}  # x1, y1, x2, y2
+POLYGON_CORNERS = {**GOOD, "bbox": [8, 8, 32, 28]}
+BESIDE = {**GOOD, "bbox": [40, 10, 10, 12]}
 LINE = {"segmentation": [[8, 8, 32, 28]]}  # and no box
 
 
@@ -74,6 +79,8 @@ def check(dataset, *transforms, **settings):
         ([[ROUNDED], [UNIT]], "2 of 2 are objects with coordinates in 0..1"),
         ([[{"bbox": UNIT["bbox"]}]], "1 of 1 are objects with coordinates in 0..1"),
         ([[UNIT]], "multiply x by the image's width and y by its height"),
+        ([[YOLO], [YOLO]], "2 of 2 are objects with coordinates in 0..1"),
+        ([[SWAPPED], [SWAPPED]], r"2 of 2 are objects with a box outside of their image, as annotations\[0\] \(image '0.png'"),
         ([[CROWD, CROWD], [CROWD]], r"3 of 3 are crowd regions .*\(id 3, image '1.png'\); .* set its 'iscrowd' to 0"),
         ([[NOTHING], [empty_rle()]], r"2 have an empty mask or box, the first in .*/0.png"),
         ([[OUTSIDE], [OUTSIDE, OUTSIDE]], r"3 have an empty mask or box, the first in .*/0.png"),
@@ -110,6 +117,9 @@ def test_a_run_ends_before_its_first_step(tmp_path, coco, start):
         ([[GOOD] * 3, [OUTSIDE, NOTHING]], "2 of the 5 objects of 2 images have an empty mask .* the first in .*1.png"),
         ([[GOOD] * 3, [{**GOOD, **LINE}]], "1 of 4 are objects whose polygons have fewer than three corners, so that only"),
         ([[GOOD], [{"bbox": [0.1, 0.2, 0.4, 0.3]}]], "1 of 2 are objects with coordinates in 0..1"),
+        ([[CORNERS], [CORNERS, {"bbox": [2, 3, 30, 25]}]], r"3 of 3 are objects with a box that looks like \[x1, y1, x2, y2\]"),
+        ([[GOOD] * 20, [POLYGON_CORNERS]], r"1 of 21 are objects with a box that looks like .*\[20\].*x2 - x1 and y2 - y1"),
+        ([[GOOD] * 8, [BESIDE]], "1 of 9 are objects with polygons that begin outside of the object's box"),
         ([[GOOD, {**GOOD, "bbox": [0.1, 0.2, 0.4, 0.3]}]], "1 of 2 are objects with a box in 0..1, but a segmentation in p"),
     ],
 )  # fmt: skip
@@ -127,6 +137,11 @@ def test_a_large_share_or_a_mistake_is_a_warning(coco, caplog, images, message):
         [[GOOD] * 11, [FLAT]],
         [[GOOD] * 11, [LINE]],
         [[GOOD] * 11, [OUTSIDE]],
+        [[GOOD] * 11, [BESIDE]],
+        [[GOOD, {**GOOD, "bbox": [8, 8, 0, 0]}]],  # the mask's box is used
+        [[{"bbox": [10, 10, 20, 20], "segmentation": [[]]}]],
+        [[{"bbox": [0, 0, 61, 41]}, {"bbox": [1, 1, 59.5, 39]}]],  # of the whole image
+        [[{"bbox": [40, 2, 30, 10]}, {"bbox": [3, 2, 80, 90]}, {"bbox": [30, 20, 9, 9]}]],  # that reach out
         [[GOOD], [CORNER]],
     ],
 )

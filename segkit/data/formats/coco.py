@@ -18,7 +18,8 @@ from segkit.data.formats.base import (
     ground_truth_from_targets,
     training_objects,
 )
-from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
+from segkit.data.formats.coco_boxes import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_images import match_classes, names_alike
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
@@ -32,11 +33,17 @@ from segkit.utils.missing_files import check_files
 from segkit.utils.paths import local_path
 
 PIXELS = "COCO files have pixels: multiply x by the image's width and y by its height"
+XYWH = "'bbox' is [x, y, width, height] in pixels"
 HINTS = {
     UNIT_SQUARE: PIXELS,
     UNIT_BOX: PIXELS + ", for evaluation uses these boxes",
-    CROWD: "training leaves crowd regions out; where each is one object, set its 'iscrowd' to 0",
+    CROWD: "they are no objects for training and evaluation; where each is one object, set its 'iscrowd' to 0",
+    CORNERS: XYWH + ": write x2 - x1 and y2 - y1 as width and height",
+    BESIDE: XYWH + "; evaluation uses these boxes, training those of the polygons",
+    OUTSIDE: XYWH + "; these lie outside of the 'width' and 'height' that the file has for the image",
 }
+MISTAKES = (UNIT_SQUARE, UNIT_BOX, CORNERS)
+TRAINED_ON = (UNIT_BOX, NO_POLYGON, CORNERS, BESIDE)
 
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
@@ -44,8 +51,9 @@ class Coco(Dataset):
     """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, boxes alone, crowd regions.
 
     Training boxes are the masks' own, so that they move with the masks; evaluation gets the file's boxes and areas, as
-    COCO's published numbers do. An object without a segmentation (none, null, ``[]``, ``{}``, or polygons of fewer than
-    three corners only) has its ``bbox``, for training cut at the image's border.
+    COCO's published numbers do. An object without a segmentation (none, null, ``[]``, ``[[]]``, ``{}``, or polygons of
+    fewer than three corners only) has its ``bbox``, for training cut at the image's border; one with a ``bbox`` of no
+    width or height has its mask's.
 
     Args:
         json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
@@ -101,8 +109,8 @@ class Coco(Dataset):
                 count,
                 tuple(places),
                 HINTS.get(reason, ""),
-                reason in (UNIT_SQUARE, UNIT_BOX),
-                reason in (UNIT_BOX, NO_POLYGON),
+                reason in MISTAKES,
+                reason in TRAINED_ON,
             )
             for reason, (count, places) in self._table.lost.items()
         ]

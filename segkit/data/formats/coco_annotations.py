@@ -12,6 +12,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from segkit.data.formats.coco_boxes import (
+    CORNERS,
+    OUTSIDE,
+    UNIT_BOX,
+    UNIT_SQUARE,
+    are_corners,
+    box_problem,
+    in_unit_square,
+    outside,
+)
 from segkit.data.formats.coco_images import Category, Images
 from segkit.data.formats.coco_segmentations import (
     are_pairs,
@@ -20,7 +30,7 @@ from segkit.data.formats.coco_segmentations import (
     size_problem,
     string_problem,
 )
-from segkit.data.formats.coco_values import are_numbers, mappings, not_whole, shown, whole
+from segkit.data.formats.coco_values import are_numbers, mappings, not_whole, other_task, shown, whole
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
@@ -30,10 +40,11 @@ NO_BOX = [math.nan] * 4
 PENDING = 1 << 20  # characters of RLE that are checked at a time
 MOST_PLACES = 3  # of the objects of a kind, for messages
 # What training does not get, beside what is left out: kinds of objects that are kept, for evaluation has them.
-UNIT_SQUARE = "objects with coordinates in 0..1"
-UNIT_BOX = "objects with a box in 0..1, but a segmentation in pixels"
 CROWD = "crowd regions (iscrowd 1)"
 NO_POLYGON = "objects whose polygons have fewer than three corners, so that only their box is used"
+NOTHING = "objects with neither a segmentation nor a box"
+FLAT_BOX = "objects with a box of no width or height"
+FLAT_MASKED = "boxes of no width or height; these objects have the boxes of their masks"
 
 
 class Annotations:
@@ -52,17 +63,20 @@ class Annotations:
         skipped: how many objects and polygons were left out, by reason.
         lost: how many objects training gets nothing from, by reason, each object once; and the place in the list and the
             id of the first few.
+        other_task: what the annotations are, where they are none of objects; the end of a message.
     """
 
     def __init__(self, file: Path, append: Callable[[bytes], None]) -> None:
         self.kinds, self.crowds, self.ends = bytearray(), bytearray(), array("q")
         self.skipped: Counter[str] = Counter()
         self.lost: dict[str, tuple[int, list[tuple[int, Any]]]] = {}
+        self.other_task = ""
         self._file, self._append, self._length = file, append, 0
         self._image_ids, self._category_ids = array("q"), array("q")
         self._odd: dict[str, tuple[int, Any]] = {}  # the first image_id and category_id that is no integer
         self._rles, self._rle_sizes = array("q"), array("i")  # which annotations have an RLE; two sides for each
-        self._unmasked, self._boxes = array("q"), array("d")  # which have a box only; its four numbers
+        # Which have a box and no polygons; its four numbers; 1 where the object is not among the lost ones.
+        self._boxed, self._boxes, self._counting = array("q"), array("f"), bytearray()
         self._pending: list[tuple[int, bytes, tuple[int, int]]] = []  # compressed RLE still to be checked
         self._pending_length = 0
 
@@ -73,7 +87,7 @@ class Annotations:
             self._category_ids.append(self._id(number, "category_id", annotation))
             kind, crowd, record, loss = self._record(number, annotation)
             if loss is not None:
-                self._count_loss(loss, number, annotation)
+                self._count_loss(loss, number, annotation.get("id"))
             if kind != LEFT_OUT:
                 self._append(record)
                 self._length += len(record)
@@ -106,16 +120,30 @@ class Annotations:
             self._fail(self._rles[i], f"the RLE's size is {sizes[i].tolist()}; {expects}")
         return image, category
 
-    def boxes_outside(self, image: np.ndarray, images: Images) -> int:
-        """How many objects have a box only, and one that lies outside of their image; ``image`` as from ``places``."""
-        boxes, owners = np.asarray(self._boxes).reshape(-1, 4), image[np.asarray(self._unmasked)]
-        sides = np.stack([np.asarray(images.widths)[owners], np.asarray(images.heights)[owners]], 1)
-        return int(((boxes[:, :2] >= sides) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(1).sum())
+    def check_boxes(self, image: np.ndarray, images: Images) -> int:
+        """Counts boxes without polygons that lie outside of their image, or are corners, among the lost objects.
+
+        Args:
+            image: as from ``places``.
+        Returns:
+            How many objects have a box only, and one outside of their image.
+        """
+        numbers, boxes = np.asarray(self._boxed), np.asarray(self._boxes).reshape(-1, 4)
+        sides = np.stack([np.asarray(images.widths)[image[numbers]], np.asarray(images.heights)[image[numbers]]], 1)
+        beyond = outside(boxes, sides) & (np.asarray(self.kinds)[numbers] == BOX_ONLY)
+        counting = np.asarray(self._counting) != 0
+        for number in numbers[beyond & counting].tolist():
+            self._count_loss(OUTSIDE, number, None)
+        if are_corners(boxes, sides):
+            for number in numbers[counting & ~beyond].tolist():
+                self._count_loss(CORNERS, number, None)
+        return int(beyond.sum())
 
     def _id(self, number: int, key: str, annotation: dict) -> int:
         found = whole(annotation.get(key))
         if found is None:
-            self._odd.setdefault(key, (number, not_whole(annotation, key)))
+            self.other_task = self.other_task or other_task(annotation)
+            self._odd.setdefault(key, (number, not_whole(annotation, key) + other_task(annotation)))
         return found or 0
 
     def _check_ids(self, key: str, known: np.ndarray, ids: array[int], unknown: Callable[[int], str]) -> None:
@@ -127,31 +155,30 @@ class Annotations:
         if first < len(ids):
             self._fail(first, unknown(ids[first]), ids[first])
 
-    def _count_loss(self, reason: str, number: int, annotation: dict) -> None:
+    def _count_loss(self, reason: str, number: int, annotation_id: Any) -> None:
         count, places = self.lost.get(reason, (0, []))
         if count < MOST_PLACES:
-            places.append((number, annotation.get("id")))
+            places.append((number, annotation_id))
         self.lost[reason] = count + 1, places
 
     def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes, str | None]:
         """Kind of segmentation, whether it is a crowd region, the record, and why training gets nothing from it."""
-        bbox = annotation.get("bbox")
+        segmentation: Any = annotation.get("segmentation")
+        bbox, flat = annotation.get("bbox"), False
         if bbox is None or bbox == []:
             bbox = NO_BOX
         elif not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
             self._fail(number, f"'bbox' is {shown(bbox)}; expected [x, y, width, height], four finite numbers")
         elif bbox[2] <= 0 or bbox[3] <= 0:
-            reason = "objects with a box of no width or height"
-            self.skipped[reason] += 1
-            return LEFT_OUT, 0, b"", reason
-        kind, body, loss = self._segmentation(number, annotation.get("segmentation"))
+            bbox, flat = NO_BOX, True
+        kind, body, loss = self._segmentation(number, segmentation)
         if kind == LEFT_OUT and bbox is not NO_BOX:
-            kind, loss = BOX_ONLY, NO_POLYGON if annotation.get("segmentation") else None
-            self._unmasked.append(number)
-            self._boxes.extend(bbox)
+            kind = BOX_ONLY
         elif kind == LEFT_OUT:
-            loss = "objects with neither a segmentation nor a box"
+            loss = FLAT_BOX if flat else NOTHING
             self.skipped[loss] += 1
+        elif flat:
+            self.skipped[FLAT_MASKED] += 1
         area, iscrowd = annotation.get("area"), annotation.get("iscrowd")
         if area is None:
             area = math.nan
@@ -161,15 +188,21 @@ class Annotations:
             iscrowd = 0
         if isinstance(iscrowd, str) or iscrowd not in (0, 1):
             self._fail(number, f"'iscrowd' is {shown(iscrowd)}; expected the number 0 or 1")
-        if loss is None and in_unit_square([*bbox, bbox[0] + bbox[2], bbox[1] + bbox[3]]):
+        if loss is None and in_unit_square(bbox):
             loss = UNIT_SQUARE if kind == BOX_ONLY else UNIT_BOX
         if loss is None and iscrowd:
             loss = CROWD
+        if loss is None and kind == POLYGONS and bbox is not NO_BOX:
+            loss = box_problem(bbox, segmentation)
+        if kind not in (LEFT_OUT, POLYGONS) and bbox is not NO_BOX:
+            self._boxed.append(number)
+            self._boxes.extend(bbox)
+            self._counting.append(loss is None)
         return kind, int(iscrowd), HEAD.pack(*bbox, area) + body, loss
 
     def _segmentation(self, number: int, value: Any) -> tuple[int, bytes, str | None]:
         """Kind, the record's bytes, and why training gets nothing from it."""
-        if value is None or value == [] or value == {}:
+        if value is None or value == {} or (isinstance(value, list) and all(part == [] for part in value)):
             return LEFT_OUT, b"", None
         if isinstance(value, dict):
             return *self._rle(number, value), None
@@ -188,7 +221,7 @@ class Annotations:
                 kept.extend(polygon)
                 unit = unit and in_unit_square(polygon)
         if not kept:
-            return LEFT_OUT, b"", None
+            return LEFT_OUT, b"", NO_POLYGON
         return POLYGONS, kept.tobytes(), UNIT_SQUARE if unit else None
 
     def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:
@@ -221,17 +254,6 @@ class Annotations:
 
     def _fail(self, number: int, problem: str, value: Any = None) -> NoReturn:
         raise SegkitError(f"{self._file}: annotations[{number}]: {problem}", value=value)
-
-
-def in_unit_square(numbers: list[float]) -> bool:
-    """Whether all lie in 0..1, but for rounding, and one has a fraction: shares of the image's sides, not pixels.
-
-    Whole numbers alone are a pixel at the image's corner.
-    """
-    low, high = -0.01, 1.01
-    if not (low <= numbers[0] <= high and low <= numbers[-1] <= high):  # nearly always: min and max take longer
-        return False
-    return min(numbers) >= low and max(numbers) <= high and any(number % 1 for number in numbers)
 
 
 def _lookup(wanted: array[int], ids: array[int] | list[int]) -> tuple[np.ndarray, np.ndarray]:

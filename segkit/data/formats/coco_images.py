@@ -131,6 +131,12 @@ def match_classes(file: Path, ids: dict[str, int], classes: list[str] | None) ->
     return list(classes), [ids[name] for name in classes], set(lacking)
 
 
+def _of_url(image: dict) -> str:
+    """The end of a message about an image without a file name, where LVIS's ``coco_url`` has it."""
+    url = image.get("coco_url")
+    return f"; its 'coco_url' ends with '{'/'.join(url.split('/')[-2:])}'" if isinstance(url, str) else ""
+
+
 class Images:
     """The image entries as columns: ``ids``, ``heights``, ``widths``, and ``names`` (UTF-8), which end at ``name_ends``."""
 
@@ -144,7 +150,9 @@ class Images:
                 problem = (
                     f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
                 )
-                raise SegkitError(f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number")
+                raise SegkitError(
+                    f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number{_of_url(image)}"
+                )
             if image_id is None:
                 raise SegkitError(f"{where} ('{name}'): {not_whole(image, 'id')}")
             height, width = (whole(image.get(key), 2**31) for key in ("height", "width"))
@@ -155,8 +163,10 @@ class Images:
                     f"{where} ('{name}') needs 'height' and 'width', whole numbers from 1 to {2**31 - 1}; {found}"
                 )
             if leads_out(name):
+                last = name.replace("\\", "/").rpartition("/")[2]
                 raise SegkitError(
-                    f"{where}: the file name '{name}' leads out of the folder of images; expected a path in it, as 'a.png'"
+                    f"{where}: the file name '{name}' leads out of the folder of images; expected a path in it, as "
+                    f"'{last or 'a.png'}'"
                 )
             self.ids.append(image_id)
             self.heights.append(height)

@@ -23,7 +23,7 @@ from segkit.data.formats.coco_images import Category, Images, read_categories, s
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
-LAYOUT = "coco 3"  # to be counted up whenever the arrays, or the checks before them, change
+LAYOUT = "coco 4"  # to be counted up whenever the arrays, or the checks before them, change
 DTYPES = {
     # one an image; ``name_end`` is where its file name ends in ``names``, ``last`` where its annotations end
     "image_id": "<i8",
@@ -186,7 +186,8 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     for key in ("images", "annotations", "categories"):
         if key not in lists:
             have = f"its keys are {', '.join(keys[:8])}"
-            raise SegkitError(f"{file}: is not in the COCO format: there is no list '{key}' ({have})", value=str(file))
+            problem = f"is not in the COCO format: there is no list '{key}' ({have}){annotations.other_task}"
+            raise SegkitError(f"{file}: {problem}", value=str(file))
     assert images is not None and categories is not None
     image, category = annotations.places(images, categories)
     used = np.bincount(category, minlength=len(categories)).tolist()
@@ -214,7 +215,7 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
         "category_notes": category_notes,
         "skipped": annotations.skipped,
         "annotations": len(kinds),
-        "outside": annotations.boxes_outside(image, images),
+        "outside": annotations.check_boxes(image, images),
         "lost": {reason: (count, _told(places, image, images)) for reason, (count, places) in annotations.lost.items()},
     }
     writer.finish(facts)

@@ -62,3 +62,11 @@ def not_whole(item: dict, key: str) -> str:
     elif isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
         how += " of at most 63 bits"
     return f"'{key}' is {shown(value)}; {how}"
+
+
+def other_task(annotation: dict) -> str:
+    """The end of a message about an annotation that is none of an object; empty for others."""
+    for key, kind in (("segments_info", "panoptic segmentation"), ("caption", "captions")):
+        if key in annotation:
+            return f"; with '{key}' this is a file of {kind}: expected one of objects, as instances_train2017.json"
+    return ""

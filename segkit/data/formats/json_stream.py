@@ -89,9 +89,13 @@ class _Scanner:
 
     def mapping(self) -> Iterator[tuple[str, Iterator[Any] | None]]:
         if self.peek() != "{":
-            if self.peek() != "[":  # else a list, which need not be read to the end
+            results = "; a list of results has no ground truth" if self.peek() == "[" else ""
+            if not results:  # else a list, which need not be read to the end
                 self.value()
-            raise SegkitError(f"{self.file}: is not in the COCO format: it is no mapping", value=str(self.file))
+            problem = (
+                f"is not in the COCO format: it is no mapping of 'images', 'annotations' and 'categories'{results}"
+            )
+            raise SegkitError(f"{self.file}: {problem}", value=str(self.file))
         seen: set[str] = set()
         for key in self.keys():
             if key in seen:
