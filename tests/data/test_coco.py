@@ -78,6 +78,15 @@ def test_classes_given(coco_files):
         Coco(**write(), classes=["cell", "dusty"])
 
 
+def test_categories_without_objects_need_not_be_classes(coco_files):
+    write, content = coco_files
+    categories = [{"id": 1, "name": "lint"}, *content["categories"], {"id": 10, "name": "hair"}]
+    dataset = Coco(**write(categories=categories), classes=["dust", "fibre", "cell"])
+    assert dataset.category_ids == [2, 11, 9]  # 10 is the file's id of another category
+    assert dataset.load(0).targets.labels.tolist() == [2, 0, 2]
+    assert "categories that are none of the classes, and without any object: lint, hair" in dataset.summary()
+
+
 def _with(change, key="annotations"):
     def spoiled(content):
         items = copy.deepcopy(content[key])

@@ -70,14 +70,17 @@ class Coco(Dataset):
         self._table = CocoTable(self.file)
         names = None if classes is None else list(classes)
         of_file = self._table.category_ids
-        self.classes, self.category_ids, self._lacking = match_classes(self.file, of_file, names)
+        found = np.bincount(self._table.arrays["category"], minlength=len(of_file)).tolist()
+        self._bare = [name for name, count in zip(of_file, found, strict=True) if not count]
+        self.classes, self.category_ids, self._lacking = match_classes(self.file, of_file, names, self._bare)
         check_classes(self.classes, self.category_ids, "classes" if names is not None else f"{self.file}: categories")
         if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
         files = [self._table.name(i) for i in range(len(self._table))]
         self._repeated_files = len(files) - len(set(files))
         check_files(self.folder, files, f"images of {self.file}")
-        self._labels = np.array([self.classes.index(name) for name in of_file], np.int64)  # of the file's categories
+        labels = {name: label for label, name in enumerate(self.classes)}
+        self._labels = np.array([labels.get(name, -1) for name in of_file], np.int64)  # of the file's categories
         self.image_ids = self._table.arrays["image_id"].tolist()
 
     def load(self, index: int) -> Sample:
@@ -162,10 +165,11 @@ class Coco(Dataset):
             notes.append(f"{self._repeated_files} images have the file name of another one")
         if self._lacking:
             notes.append(f"the file does not know the classes {', '.join(sorted(self._lacking))}")
-        found = np.bincount(self._table.arrays["category"], minlength=len(self._table.category_ids))
-        bare = [name for name, number in zip(self._table.category_ids, found, strict=True) if not number]
-        if bare:
-            notes.append(f"classes without any object: {', '.join(bare[:5])}{', ...' if len(bare) > 5 else ''}")
+        others = [name for name in self._bare if name not in self.classes]
+        bare = [name for name in self._bare if name in self.classes]
+        for what, names in (("classes", bare), ("categories that are none of the classes, and", others)):
+            if names:
+                notes.append(f"{what} without any object: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
         notes += [*self._table.category_notes, *names_alike(self._table.category_ids)]
         notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes

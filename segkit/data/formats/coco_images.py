@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,16 +108,21 @@ def names_alike(names: Iterable[str]) -> list[str]:
     return [f"the classes '{a}' and '{b}' differ only in upper and lower case" for a, b in pairs if a != b]
 
 
-def match_classes(file: Path, ids: dict[str, int], classes: list[str] | None) -> tuple[list[str], list[int], set[str]]:
+def match_classes(
+    file: Path, ids: dict[str, int], classes: list[str] | None, bare: Collection[str] = ()
+) -> tuple[list[str], list[int], set[str]]:
     """Class names and ids, by ascending id or in the order of ``classes``.
 
+    Args:
+        ids: of the file's categories.
+        bare: categories without any object; these need not be among ``classes``.
     Returns:
         names, ids, and the names that the file lacks; those get ids above the file's.
     """
     if classes is None:
         names = sorted(ids, key=lambda name: ids[name])
         return names, [ids[name] for name in names], set()
-    unknown = [name for name in ids if name not in classes]
+    unknown = [name for name in ids if name not in classes and name not in bare]
     if unknown:
         raise SegkitError(
             f"{file}: the category '{unknown[0]}' is not among the classes{did_you_mean(unknown[0], classes)}",
