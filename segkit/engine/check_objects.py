@@ -96,14 +96,17 @@ def _first_usable(dataset: Dataset, images: Sequence[int], skip_unreadable: bool
     total, lost = dataset.lost_objects()
     if total and sum(loss.count for loss in lost if not loss.trained_on) >= total:
         images = []  # what is there came out wrong
-    empty, first_empty = 0, 0
+    empty, first_empty, crowd = 0, 0, 0
     for index, found in _training_objects(dataset, images, skip_unreadable):
         if found.usable:
             return index
         if found.empty and not empty:
             first_empty = index
         empty += found.empty
+        crowd += found.crowd
     reasons = [_told(loss, total) for loss in lost]
+    if crowd and not lost:  # of a data set that does not count what is lost
+        reasons.append(f"{crowd:,} are crowd regions, which train nothing")
     if empty:
         reasons.append(f"{empty:,} have an empty mask or box, the first in {_image(dataset, first_empty)}")
     if not reasons:

@@ -55,8 +55,7 @@ def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
     """Counts from what the data set knows; else from images that are read.
 
     Args:
-        dataset: one that does not know is read until an object has a mask, where it is the first, and as far as
-            ``LOOKED_AT`` images, where it is not.
+        dataset: of one that does not know, ``LOOKED_AT`` images are read.
         until_a_mask: read until an object has a mask, and all images where none has one.
     """
     unmasked = dataset.unmasked_counts()
@@ -76,7 +75,7 @@ def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
             continue  # whether such an image ends the run is said where it is trained on
         unmasked += int((~targets.has_mask & ~targets.crowd).sum())
         objects += int((~targets.crowd).sum())
-        if objects > unmasked and (until_a_mask or not unmasked):
+        if objects > unmasked and until_a_mask:
             break
     return MaskCounts(unmasked, objects, None if looked_at == len(dataset) else looked_at)
 

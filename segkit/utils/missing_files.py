@@ -31,10 +31,9 @@ def check_files(folder: Path, names: Sequence[str], what: str) -> None:
     """
     missing = missing_files(folder, names)
     if missing:
-        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise SegkitError(
-            f"{folder}: {len(missing)} of the {len(names)} {what} are missing: {few}{instead(missing, files_in(folder))}"
-        )
+        few = ", ".join(map(_shown, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        hint = instead(missing, files_in(folder), names)
+        raise SegkitError(f"{folder}: {len(missing)} of the {len(names)} {what} are missing: {few}{hint}")
 
 
 def leads_out(name: str) -> bool:
@@ -66,12 +65,13 @@ def files_in(folder: Path) -> list[str]:
     return found[:MOST_FILES]
 
 
-def instead(missing: Sequence[str], there: Iterable[str]) -> str:
+def instead(missing: Sequence[str], there: Iterable[str], listed: Iterable[str] = ()) -> str:
     """The end of a message: what there is in the place of missing names; empty where nothing is like them.
 
     Args:
         missing: names that were looked for.
         there: names of the files that there are.
+        listed: names that are known already; a file among them is not proposed for a similar name.
     """
     by_base: dict[str, list[str]] = {}
     for name in there:
@@ -79,12 +79,12 @@ def instead(missing: Sequence[str], there: Iterable[str]) -> str:
     found = [(name, _same(name, by_base)) for name in missing[:MOST_EXPLAINED]]
     known = [(name, matches) for name, matches in found if matches]
     if not known:
-        return _near(missing[0], by_base)
+        return _near(missing[0], by_base, frozenset(listed))
     name, matches = known[0]
     if len(matches) > 1:
-        return f"; for '{name}' there are {', '.join(repr(match) for match in matches[:3])}"
+        return f"; for {_quoted(name)} there are {', '.join(repr(match) for match in matches[:3])}"
     also = f" ({len(known)} of them are there in such another spelling)" if len(known) > 1 else ""
-    return f"; for '{name}' there is '{matches[0]}': {spelling_difference(name, matches[0])}{also}"
+    return f"; for {_quoted(name)} there is {_quoted(matches[0])}: {spelling_difference(name, matches[0])}{also}"
 
 
 def spelling_difference(name: str, found: str) -> str:
@@ -122,14 +122,25 @@ def _same(name: str, by_base: dict[str, list[str]]) -> list[str]:
     return sorted(file for length, file in alike if length == longest)
 
 
-def _near(name: str, by_base: dict[str, list[str]]) -> str:
+def _near(name: str, by_base: dict[str, list[str]], listed: frozenset[str]) -> str:
     """Files that may be meant: the same name with another suffix, or similar names."""
     by_stem: dict[str, str] = {}
     for base, files in list(by_base.items())[:MOST_COMPARED]:
-        by_stem.setdefault(base.rpartition(".")[0] or base, files[0])
+        new = [file for file in files if file not in listed]
+        if new:
+            by_stem.setdefault(base.rpartition(".")[0] or base, new[0])
     base = _parts(name)[-1]
     near = nearest(base.rpartition(".")[0] or base, by_stem)
     return f"; did you mean {' or '.join(repr(by_stem[stem]) for stem in near)}?" if near else ""
+
+
+def _shown(name: str) -> str:
+    """A name for a message: control characters and halves of surrogate pairs escaped."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
+def _quoted(name: str) -> str:
+    return f"'{_shown(name)}'"
 
 
 def _files(folder: Path) -> frozenset[str]:

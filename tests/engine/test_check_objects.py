@@ -206,6 +206,8 @@ def test_formats_of_ones_own():
     for dataset in (Boxes([[1, 1, 1, 5]]), Boxes([[1, 1, 5, 5]], crowd=True), Boxes([])):
         with pytest.raises(SegkitError, match="no object to train on in the Boxes"):
             check(dataset)
+    with pytest.raises(SegkitError, match="in the Boxes: 2 are crowd regions, which train nothing"):
+        check(Boxes([[1, 1, 5, 5]], crowd=True))
 
 
 def test_an_image_that_cannot_be_read_is_passed_over_only_if_told_so(label_maps, tmp_path):

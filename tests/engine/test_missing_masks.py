@@ -243,12 +243,13 @@ def test_a_format_of_ones_own_without_masks(tmp_path, own_format, caplog, mask_h
 @pytest.mark.parametrize(
     ("dataset", "unmasked", "objects", "images", "loaded"),
     [
-        (Boxes(first=0, count=50), 0, 2, 20, 1),  # the first object has a mask: such data is expected to have them
+        (Boxes(first=0, count=50), 0, 40, 20, 20),
+        (Boxes(first=3, count=6).subset([3, 0, 4, 1]), 4, 8, None, 0),  # the first object has a mask, others have none
         (Boxes(first=1, count=4), 2, 8, None, 4),
         (Boxes(count=5), 10, 10, None, 5),
         (Boxes(count=50), 40, 40, 20, 20),
         (Boxes(first=10, count=50), 20, 40, 20, 20),
-        (Boxes(first=3, count=50).subset([4, 5]), 0, 2, 2, 0),
+        (Boxes(first=3, count=50).subset([4, 5]), 0, 4, 2, 0),
     ],
 )
 def test_data_that_does_not_know_is_looked_at(dataset, unmasked, objects, images, loaded):

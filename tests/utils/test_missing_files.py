@@ -65,6 +65,7 @@ def test_names_that_need_no_hint(tmp_path):
 def test_what_is_not_there_in_any_spelling():
     assert instead(["q.png"], ["1.png"]) == ""
     assert instead(["1.jpg"], ["1.png"]) == "; did you mean '1.png'?"
+    assert instead(["020.png"], ["021.png", "120.png"], ["019.png", "020.png", "021.png", "120.png"]) == ""
     assert instead(["image_01.png"], ["x/image_1.png"]) == "; did you mean 'x/image_1.png'?"
     assert instead(["1.png"], ["a/1.png", "b/1.png"]) == "; for '1.png' there are 'a/1.png', 'b/1.png'"
     assert instead(["b/1.PNG"], ["a/1.png", "b/1.png"]).startswith("; for 'b/1.PNG' there is 'b/1.png'")
@@ -111,3 +112,21 @@ def test_a_path_given_as_a_file_url(tmp_path):
         assert local_path(f"file://{tmp_path}/a.json") == tmp_path / "a.json"
     except SegkitError as error:
         assert f"there is '{tmp_path}/a.json' instead" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", r"images\[0\]: 'file_name' is empty"),
+        ("1.png\n", r"missing: 1.png\\n; for '1.png\\n' there is '1.png': the name differs: blanks at an end"),
+        ("a\0\ud83d.png", r"missing: a\\x00\\ud83d.png"),
+        ("\u200b2.png", r"missing: \\u200b2.png"),
+    ],
+)
+def test_names_that_cannot_be_shown_are_escaped(tmp_path, name, message):
+    (tmp_path / "1.png").touch()
+    images = [{"id": 1, "file_name": name, "height": 4, "width": 4}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    with pytest.raises(SegkitError, match=message) as error:
+        Coco(json=str(tmp_path / "a.json"), images=str(tmp_path))
+    assert str(error.value).isprintable()

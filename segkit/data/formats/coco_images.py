@@ -167,6 +167,8 @@ class Images:
                 raise SegkitError(
                     f"{where} ('{name}') needs 'height' and 'width', whole numbers from 1 to {2**31 - 1}; {found}"
                 )
+            if not name.strip():
+                raise SegkitError(f"{where}: 'file_name' is empty; expected a path in the folder of images, as 'a.png'")
             if leads_out(name):
                 last = name.replace("\\", "/").rpartition("/")[2]
                 raise SegkitError(
