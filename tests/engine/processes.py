@@ -14,10 +14,10 @@ from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_tra
 
 from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Evaluation, Hook
-from segkit.engine.precision import choose_device
 from segkit.evaluation import evaluate
 from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
+from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
