@@ -158,7 +158,7 @@ def test_what_the_id_map_lists_is_taken(folder):
         name_inputs(inputs.files, [ImageEntry("empty.png", 1, (4, 6))], left_out=inputs.left_out)
     with pytest.raises(SegkitError, match=r"not among the inputs: a.png; there is x/a.png, which was not given"):
         name_inputs([inputs.files[1]], [ImageEntry("a.png", 1)])
-    with pytest.raises(SegkitError, match=r"not among the inputs: A.png; did you mean 'a.png'"):
+    with pytest.raises(SegkitError, match=r"not among the inputs: A.png; for 'A.png' there is 'x/a.png'"):
         name_inputs(inputs.files, [ImageEntry("A.png", 1)])
 
 
@@ -174,8 +174,8 @@ def test_spellings_of_the_id_map(folder, listed, there):
     ("content", "told"),
     [
         ("[]", "lists no images"),
-        ('[{"file_name": "a.png", "id": 1}, {"file_name": "./a.png", "id": 2}]', "entry 1 repeats"),
-        ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', "entry 1 repeats"),
+        ('[{"file_name": "a.png", "id": 1}, {"file_name": "./a.png", "id": 2}]', r"entry 1 .* repeats"),
+        ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', r"entry 1 .* repeats"),
     ],
 )
 def test_id_maps(folder, content, told):
@@ -192,7 +192,9 @@ def test_image_folders_and_label_maps(folder):
     dataset = ImageFolder(root="x", id_map="ids.json")
     assert dataset.image_ids == [5, 6] and dataset.load(0).size == (4, 6)
     (folder / "ids.json").write_text(json.dumps([{"file_name": "A.png", "id": 5}]))
-    with pytest.raises(SegkitError, match=r"missing: A.png; did you mean 'x/a.png'\? \(upper and lower case differ\)"):
+    with pytest.raises(
+        SegkitError, match=r"missing: A.png; for 'A.png' there is 'a.png': the name differs: upper and lower case"
+    ):
         ImageFolder(root="x", id_map="ids.json")
     image = folder / "maps" / "1"
     image.mkdir(parents=True)
