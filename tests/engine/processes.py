@@ -24,12 +24,16 @@ CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
 CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "processes"])
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def run_in_processes(function, count, *arguments, timeout=60):
     """What ``function(*arguments)`` gives in each of ``count`` connected processes: an exception as its text, None of one
     that died."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # the fork server has those of the test that started it
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(rank) for rank in range(count)]
@@ -381,9 +385,12 @@ def overflow_in_one(folder):
     return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
 
 
-def wait_for_a_slow_one(seconds):
-    """Sums of both processes, in a group whose time-out for operations on a device is short."""
+def wait_for_a_slow_one(seconds, port):
+    """Sums of both processes, in a group at ``port`` whose time-out for operations on a device is short."""
     torch.distributed.destroy_process_group()
+    os.environ["MASTER_PORT"] = str(
+        port
+    )  # at the old one a process may still reach the store that the other one closes
     with distributed.process_group(torch.device("cpu"), seconds / 2):
         distributed.barrier()
         if distributed.rank() == 1:
