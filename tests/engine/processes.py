@@ -25,6 +25,7 @@ CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "proces
 
 
 def free_port():
+    """A port of this machine that nobody listens at."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -385,12 +386,11 @@ def overflow_in_one(folder):
     return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
 
 
-def wait_for_a_slow_one(seconds, port):
-    """Sums of both processes, in a group at ``port`` whose time-out for operations on a device is short."""
+def wait_for_a_slow_one(seconds):
+    """Sums of both processes, in a group whose time-out for operations on a device is short."""
+    # Another port: the slower process must not take the store of the group that ends for that of the next one.
+    os.environ["MASTER_PORT"] = str(distributed.broadcast(free_port()))
     torch.distributed.destroy_process_group()
-    os.environ["MASTER_PORT"] = str(
-        port
-    )  # at the old one a process may still reach the store that the other one closes
     with distributed.process_group(torch.device("cpu"), seconds / 2):
         distributed.barrier()
         if distributed.rank() == 1:
