@@ -29,7 +29,7 @@ def run_parts(names: Sequence[str], options: Options, json_path: str | None = No
     reports: list[Report] = []
     for name in names:
         started = time.perf_counter()
-        with memory_told():
+        with memory_shortage_explained():
             reports.append(importlib.import_module(PARTS[name]).run(options))
         print(f"\n{reports[-1].text()}\n({time.perf_counter() - started:.0f} s)", flush=True)
         if json_path is not None:  # after each part: a long run that is broken off leaves what it has
@@ -41,7 +41,7 @@ def run_analysis(options: Options, *, weights: str | None, json_path: str | None
     """Print what a configuration's model is made of and what it costs, and write it to ``json_path``."""
     device = chosen_device(options)
     check_output(json_path)
-    with memory_told():
+    with memory_shortage_explained():
         analysis = analyze(options.filled(batch=1, objects=20, size=(800, 1216)), weights=weights, device=device)
     print(analysis.text())
     if json_path is not None:
@@ -55,8 +55,8 @@ def check_output(json_path: str | None) -> None:
 
 
 @contextmanager
-def memory_told() -> Iterator[None]:
-    """Makes memory that is not enough an error for the user."""
+def memory_shortage_explained() -> Iterator[None]:
+    """Raises SegkitError in the place of torch's out-of-memory errors."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -33,7 +33,7 @@ def build_trainer(
 ) -> Trainer:
     """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it.
 
-    Objects that the model's mask head does not train on are told.
+    Warns of objects that the model's mask head does not train on.
     """
     assert data.train is not None
     warn_of_missing_masks(model, data.train)

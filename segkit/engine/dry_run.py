@@ -17,11 +17,11 @@ from segkit.config.schema import Config
 from segkit.engine.checkpoint import read_checkpoint, restore
 from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.report import draw_pictures
 from segkit.engine.run_data import RunData, build_data, check_data, val_loader
 from segkit.engine.setup import build_trainer, prepare_model
 from segkit.utils import distributed
+from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import setup_logging
 from segkit.utils.paths import output_folder

@@ -1,8 +1,7 @@
-"""Objects that have a box and no mask: counted, and told, before a run begins."""
+"""Objects that have a box and no mask: they are counted before a run begins, with a warning or an error."""
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
 
 
 def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
-    """Say how many training objects a model's mask head does not train on."""
+    """Warns with the number of training objects that a model's mask head does not train on."""
     if not getattr(model, "predicts_masks", False):
         return
     counts = count_masks(train)
@@ -92,11 +91,11 @@ def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
         logger.warning("%s: %s", counts.text("training"), advice)
     head = getattr(getattr(model, "roi_heads", None), "mask_head", None)
     if isinstance(head, MaskHead):
-        head.missing_masks_told = counts.unmasked > 0
+        head.warned_of_missing_masks = counts.unmasked > 0
 
 
 def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]]) -> None:
-    """SegkitError where masks are to be evaluated and no object has one: it is to be told before hours of training."""
+    """SegkitError if masks are to be evaluated and no object has one: before hours of training, not after them."""
     if not any(_evaluates_masks(spec) for spec in evaluators):
         return
     counts = count_masks(val, until_a_mask=True)
@@ -120,7 +119,7 @@ def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
 
 
 def _evaluates_masks(spec: Mapping[str, Any]) -> bool:
-    parameters = inspect.signature(EVALUATOR_REGISTRY.get(spec["name"])).parameters
-    default = parameters["iou_types"].default if "iou_types" in parameters else ()
+    options = EVALUATOR_REGISTRY.signature(spec["name"]).options
+    default = options["iou_types"].default if "iou_types" in options else ()
     iou_types = spec.get("iou_types", default)
     return isinstance(iou_types, (list, tuple)) and "segm" in iou_types

@@ -1,4 +1,4 @@
-"""The arithmetic on a device. The devices themselves are in :mod:`segkit.utils.device`."""
+"""The arithmetic of a forward pass; :mod:`segkit.utils.device` checks device and precision."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 
-from segkit.utils.device import AUTOCAST_DTYPES, check_precision, choose_device
-
-__all__ = ["AUTOCAST_DTYPES", "autocast", "check_precision", "choose_device"]
+from segkit.utils.device import AUTOCAST_DTYPES
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -18,13 +18,13 @@ from segkit.config.loader import load_config_dict
 from segkit.config.schema import Config
 from segkit.engine.batch_file import targets_from_plain
 from segkit.engine.parameters import freeze
-from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.step import batch_losses
 from segkit.modeling.build import build_model
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.modeling.nonfinite import first_not_finite
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import read_file
+from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import STREAMS_VERSION
 

@@ -19,7 +19,6 @@ from segkit.engine.checkpoint import METRICS, newest_good_checkpoint, read_check
 from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
 from segkit.engine.evaluate_only import evaluate_only
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.precision import check_precision, choose_device
 from segkit.engine.prepare_model import prepare_model
 from segkit.engine.report import draw_pictures
 from segkit.engine.run_data import build_data, check_data, val_loader
@@ -33,6 +32,7 @@ from segkit.engine.run_folder import (
 )
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
+from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import error_logged, setup_logging
 

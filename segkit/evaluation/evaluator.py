@@ -16,6 +16,7 @@ from segkit.evaluation.validation_losses import ValidationLosses, in_order, mean
 from segkit.modeling.modes import evaluation_mode
 from segkit.modeling.nonfinite import naming_images
 from segkit.utils import distributed
+from segkit.utils.device import device_of
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -132,11 +133,10 @@ def evaluate(
         for evaluator in evaluators:
             evaluator.process(batch, detections)
 
-    where = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with (
         evaluation_mode(model),
         torch.inference_mode(),
-        BackgroundCalls(process, where) as in_background,
+        BackgroundCalls(process, device_of(model)) as in_background,
         precision_context or nullcontext(),
     ):
         for batch in loader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from segkit.utils.device import device_of
 from segkit.utils.seeding import evaluation_generator
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> 
     if losses is None or combined is None or not known:
         detections = model.predict(batch.images, sizes)
     else:
-        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        generator = evaluation_generator(device)
+        generator = evaluation_generator(device_of(model))
         detections, values = combined(batch.images, batch.targets, generator=generator, output_sizes=sizes)
         losses.add(values, len(batch.sizes))
     return batch.map_to_file(detections) if hasattr(batch, "map_to_file") else detections

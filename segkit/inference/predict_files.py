@@ -179,7 +179,7 @@ def predict_files(
 
 
 def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[Detections]:
-    """Detections of one batch; what goes wrong with it is told with the names of its images."""
+    """Detections of one batch; errors name its images."""
     names = ", ".join(name for name, _ in chunk)
     try:
         return predictor([image for _, image in chunk], batch_size=len(chunk))

@@ -19,7 +19,7 @@ from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
-from segkit.utils.device import choose_device
+from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Predictor:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return device_of(self.model)
 
     def __call__(self, images: Any, batch_size: int | None = None) -> Any:
         """Detections of one image, or of each of an iterable.

@@ -66,11 +66,11 @@ class MaskHead(nn.Module, ABC):
 
     Attributes:
         resolution: M.
-        missing_masks_told: a warning has said that there are objects without a mask.
+        warned_of_missing_masks: a warning has said that there are objects without a mask.
     """
 
     resolution: int
-    missing_masks_told: bool = False
+    warned_of_missing_masks: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -1,7 +1,7 @@
 """What a model is made of and what it costs: parameters, FLOPs, strides, trainable stages, time and memory of a step.
 
-python tools/analyze_model.py --config-file segkit://quickstart.yaml --size 256 256
-python tools/analyze_model.py --config-file mine.yaml --weights output/mine/model_final.pth --device cuda --precision bf16
+python -m segkit.tools.analyze_model --config-file segkit://quickstart.yaml --size 256 256
+python -m segkit.tools.analyze_model --config-file mine.yaml --weights output/mine/model_final.pth --device cuda
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Time and memory of segkit beside its peers' on the same weights and images, in one run and in turns.
 
-python tools/benchmark.py train infer
-python tools/benchmark.py data postprocess masks evaluate annotations memory --json benchmark.json
-python tools/benchmark.py train --device cuda --precision bf16 --batch 8 --objects 200 --size 800 1216 --count-syncs
+python -m segkit.tools.benchmark train infer
+python -m segkit.tools.benchmark data postprocess masks evaluate annotations memory --json benchmark.json
+python -m segkit.tools.benchmark train --device cuda --precision bf16 --batch 8 --objects 200 --size 800 1216 --count-syncs
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a configuration says, what it could say, and where each value came from.
 
-python tools/describe_config.py --config-file segkit://quickstart.yaml [KEY VALUE | KEY=VALUE ...]
-python tools/describe_config.py --help-keys
-python tools/describe_config.py --components            # everything that is registered
-python tools/describe_config.py --components BACKBONE   # or one registry, or one component by its name
+python -m segkit.tools.describe_config --config-file segkit://quickstart.yaml [KEY VALUE | KEY=VALUE ...]
+python -m segkit.tools.describe_config --help-keys
+python -m segkit.tools.describe_config --components            # everything that is registered
+python -m segkit.tools.describe_config --components BACKBONE   # or one registry, or one component by its name
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Predict images with a trained checkpoint: overlay pictures, a COCO JSON file and, with an id map, a submission.
 
-python tools/predict.py --weights output/cells/model_final.pth images/ 'more/*.tif' --output predictions
+python -m segkit.tools.predict --weights output/cells/model_final.pth images/ 'more/*.tif' --output predictions
 """
 
 from __future__ import annotations

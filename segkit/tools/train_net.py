@@ -1,7 +1,7 @@
 """Train a model from a configuration file, go on with a run, or evaluate one.
 
-python tools/train_net.py --config-file segkit://quickstart.yaml
-python tools/train_net.py --config-file configs/quickstart.yaml output_dir=output/mine train.epochs 3 --resume
+python -m segkit.tools.train_net --config-file segkit://quickstart.yaml
+python -m segkit.tools.train_net --config-file configs/quickstart.yaml output_dir=output/mine train.epochs 3 --resume
 """
 
 from __future__ import annotations

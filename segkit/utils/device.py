@@ -6,6 +6,7 @@ import logging
 import re
 
 import torch
+from torch import nn
 
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -48,6 +49,11 @@ def choose_device(name: str | int | torch.device | None = "auto", *, key: str = 
     except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # which depends on the type
         raise _error(name, key, f"cannot be used by torch {torch.__version__} here") from error
     return device
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of a model's first parameter; the CPU for a model without parameters."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def check_precision(precision: str, device: torch.device, *, key: str = "train.precision") -> None:

@@ -20,9 +20,9 @@ from processes import run_in_processes
 from segkit.config import load_config
 from segkit.engine import read_checkpoint
 from segkit.engine.launch import torchrun_arguments
-from segkit.engine.precision import choose_device
 from segkit.engine.step import seed_step
 from segkit.utils import distributed
+from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 TOOL = Path(__file__).parents[2] / "tools" / "train_net.py"

@@ -82,7 +82,7 @@ def warnings(caplog):
 
 CPU = torch.device("cpu")
 SMALL = [
-    "model.backbone={name: ResNet, arch: 18, weights: null}", "train.init_weights=null",
+    "model.backbone={name: TinyNet}", "model.neck.out_channels=16", "train.init_weights=null",
     "data.train_transforms=[{name: RandomHorizontalFlip}, {name: Resize, size: 64}]",
     "data.test_transforms=[{name: Resize, size: 80}]",
 ]  # fmt: skip

@@ -12,9 +12,10 @@ from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
 from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import MAX_OVERFLOWS, Metrics
-from segkit.engine.precision import autocast, check_precision, choose_device
+from segkit.engine.precision import autocast
 from segkit.engine.run_folder import make_folder, set_aside_earlier_run
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
+from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
 
 

@@ -14,11 +14,11 @@ from segkit.engine import setup
 from segkit.engine.environment import nondeterminism_told, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
-from segkit.engine.precision import choose_device
 from segkit.engine.report import picture_names
 from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
+from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 

@@ -51,19 +51,17 @@ def stream_list(file: Path, key: str, *, named: bool = False) -> Iterator[Any]:
     """
     with _scanning(file) as scanner:
         first = scanner.peek()
-        if first == "[" and named:
-            pass
-        elif first == "[":
-            yield from scanner.items("the list")
-            scanner.end()
-            return
-        elif first != "{":
-            scanner.value()
-        else:
+        if first == "{":
             for name, items in scanner.mapping():
                 if name == key and items is not None:
                     yield from items
                     return
+        elif first != "[":
+            scanner.value()
+        elif not named:
+            yield from scanner.items("the list")
+            scanner.end()
+            return
         raise LookupError(key)
 
 

@@ -36,7 +36,7 @@ class Transform(ABC):
             quarter turns, shifts. ``none``: not exactly, so it cannot be a test transform. ``undeclared``: it is found out
             at each test image, with known objects, at the cost of a second run.
         examples: arguments with which the tests try the transform; needed where some argument has no default.
-        needs_masks: it does nothing where no object of the data has a mask, which is told as a mistake.
+        needs_masks: the transform does nothing without masks; data in which no object has one are an error.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)

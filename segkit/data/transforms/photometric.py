@@ -16,6 +16,20 @@ from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
+# torchvision's geometric transforms, and segkit's that do the same.
+OWN = {
+    "RandomHorizontalFlip": "RandomHorizontalFlip",
+    "RandomVerticalFlip": "RandomVerticalFlip",
+    "Resize": "Resize or ResizeShortestEdge",
+    "RandomResize": "RandomScale",
+    "RandomShortestSize": "ResizeShortestEdge",
+    "RandomCrop": "RandomCrop",
+    "RandomResizedCrop": "RandomScaledCrop",
+    "RandomRotation": "RandomRotation",
+    "RandomAffine": "RandomAffine",
+    "ScaleJitter": "LargeScaleJitter",
+}
+
 
 class _Lock:
     """A lock for threads, new in each process: a forked one would keep the lock of a thread that it does not have."""
@@ -52,7 +66,7 @@ class Photometric(Transform):
 
     def __init__(self, inner: Any, p: float) -> None:
         check_probability(p)
-        self._check_inner(inner)
+        check_photometric(inner)
         self._inner = inner
         self.p = p
 
@@ -92,15 +106,24 @@ class Photometric(Transform):
     def __repr__(self) -> str:
         return f"{self._inner!r} with p={self.p}"
 
-    def _check_inner(self, inner: Any) -> None:
-        """SegkitError for one of torchvision's geometric transforms, on its own or in a container."""
-        if type(inner).__module__ == v2.Resize.__module__:
-            raise SegkitError(
-                f"{type(self).__name__} wraps {type(inner).__name__}, which moves the image's pixels and not the objects: "
-                "use the transforms of segkit or the functions of segkit.data.transforms.geometry"
-            )
-        for part in getattr(inner, "transforms", ()):
-            self._check_inner(part)
+
+def is_geometric(cls: type) -> bool:
+    """Whether a class is one of torchvision's geometric v2 transforms."""
+    return cls.__module__ == v2.Resize.__module__
+
+
+def moves_pixels(name: str) -> str:
+    """The message for a transform of torchvision's that is not photometric."""
+    own = f"; segkit's own is {OWN[name]}" if name in OWN else ""
+    return f"{name} moves pixels, and is used on the image alone: boxes and masks would stay where they were{own}"
+
+
+def check_photometric(inner: Any) -> None:
+    """SegkitError for one of torchvision's geometric transforms, on its own or in a container."""
+    if is_geometric(type(inner)):
+        raise SegkitError(moves_pixels(type(inner).__name__))
+    for part in getattr(inner, "transforms", ()):
+        check_photometric(part)
 
 
 @TRANSFORM_REGISTRY.register

@@ -9,25 +9,12 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segkit.data.transforms.base import Transform
-from segkit.data.transforms.photometric import Photometric, global_random
+from segkit.data.transforms.photometric import Photometric, global_random, is_geometric, moves_pixels
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.signature import component_like
 
 PLACE = "torchvision.transforms.v2"
-# torchvision's geometric transforms, and segkit's that do the same.
-OWN = {
-    "RandomHorizontalFlip": "RandomHorizontalFlip",
-    "RandomVerticalFlip": "RandomVerticalFlip",
-    "Resize": "Resize or ResizeShortestEdge",
-    "RandomResize": "RandomScale",
-    "RandomShortestSize": "ResizeShortestEdge",
-    "RandomCrop": "RandomCrop",
-    "RandomResizedCrop": "RandomScaledCrop",
-    "RandomRotation": "RandomRotation",
-    "RandomAffine": "RandomAffine",
-    "ScaleJitter": "LargeScaleJitter",
-}
 
 
 class TorchvisionTransform(Photometric):
@@ -62,12 +49,6 @@ class TorchvisionTransform(Photometric):
         return changed.as_subclass(torch.Tensor)
 
 
-def moves_pixels(name: str) -> str:
-    """The message for a transform of torchvision's that is not photometric."""
-    own = f"; segkit's own is {OWN[name]}" if name in OWN else ""
-    return f"{name} moves pixels, and is used on the image alone: boxes and masks would stay where they were{own}"
-
-
 @TRANSFORM_REGISTRY.adapts(v2.Transform, PLACE)
 def adapt_transform(cls: Any) -> Any:
     """A component that makes a :class:`TorchvisionTransform` of ``cls``, with the arguments of ``cls``.
@@ -77,7 +58,7 @@ def adapt_transform(cls: Any) -> Any:
     """
     if issubclass(cls, Transform):
         return cls
-    if cls.__module__ == f"{PLACE}._geometry":
+    if is_geometric(cls):
         raise SegkitError(moves_pixels(cls.__name__))
     if cls.__name__ in ("MixUp", "CutMix"):
         raise SegkitError(f"{cls.__name__} mixes the classes of whole images; take Mosaic or CopyPaste")

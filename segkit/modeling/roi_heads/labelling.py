@@ -141,8 +141,8 @@ def mask_losses(
 
 def _warn_of_missing_masks(mask_head: MaskHead, objects: int) -> None:
     """Say so, once a mask head, where one is trained without any mask; a run has said it before it began."""
-    if torch.is_grad_enabled() and not mask_head.missing_masks_told:
-        mask_head.missing_masks_told = True
+    if torch.is_grad_enabled() and not mask_head.warned_of_missing_masks:
+        mask_head.warned_of_missing_masks = True
         logger.warning("none of the %d objects of a batch has a mask: the mask head does not train on them", objects)
 
 
