@@ -10,7 +10,7 @@ import torch
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.path_hints import why_unusable
-from segkit.utils.pillow_image import orientation_of, read_with_pillow
+from segkit.utils.pillow_image import orientation_of, read_with_pillow, refuse_frames
 from segkit.utils.stored_image import LIMIT_HINT, StoredImage, picture, scale_to_uint8, upright, upright_size
 from segkit.utils.tiff import is_tiff, read_tiff, tiff_size
 
@@ -66,13 +66,18 @@ def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image as :func:`read_image` returns it; reads only the file's head where it can."""
+    """Height and width of an image as :func:`read_image` returns it; reads only the file's head where it can.
+
+    Raises:
+        SegkitError: the file cannot be opened as an image, or holds several.
+    """
     from PIL import Image
 
     try:
         if is_tiff(path):
             return tiff_size(path)
         with Image.open(path) as image:
+            refuse_frames(image, str(path))
             width, height = image.size
             return upright_size(height, width, orientation_of(image))
     except Exception:  # what cannot be opened, the full reader explains

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
+import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +61,12 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
         if image.mode == "1":
             pixels, bits = pixels.astype(np.uint8), 1
         elif image.mode == "L" and depth in GREY_SPREAD:
-            pixels, bits = pixels // np.uint8(GREY_SPREAD[depth]), depth
+            pixels, rest = np.divmod(pixels, np.uint8(GREY_SPREAD[depth]))
+            if rest.any():
+                raise SegkitError(
+                    f"{path}: this version of Pillow spreads {depth} bits in another way; save it as TIFF"
+                )
+            bits = depth
         elif image.mode.startswith("I;16") or (image.mode == "I" and (depth == 16 or layout == "I;16B")):
             pixels, color, bits = pixels.astype(np.uint16), "grey", 16
         return StoredImage(pixels, color, bits, _palette(image), (), orientation)
@@ -65,11 +74,34 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
 
 def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation of an open image, 1 to 8; 1 where it has none, or its EXIF data are damaged."""
+    from PIL import Image
+
     try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
+        # Pillow decodes a PNG to see whether EXIF data follow its pixels.
+        head_is_enough = image.format == "PNG" and not _metadata_behind_pixels(image)
+        exif = Image.Image.getexif(image) if head_is_enough else image.getexif()
+        value = exif.get(ORIENTATION_TAG, 1)
     except Exception:  # Pillow parses EXIF data as a TIFF, with as many kinds of errors
         return 1
     return int(value) if value in range(1, 9) else 1
+
+
+def _metadata_behind_pixels(image: Image.Image) -> bool:
+    """Whether a PNG that is not decoded yet has EXIF data or text behind its pixels, or is damaged."""
+    file: Any = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", None):
+        return True
+    position, behind = file.tell(), False
+    try:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            behind = behind or head[4:] == b"IDAT"
+            if behind and head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return head[4:] != b"IEND"
+    finally:
+        file.seek(position)
 
 
 def opened_tiff(image: Image.Image) -> np.ndarray | None:
@@ -192,20 +224,49 @@ def _png_depth(image: Image.Image) -> int:
 
 
 def _deep_png(image: Image.Image, path: str | os.PathLike[str], layout: str) -> StoredImage:
-    """16-bit colour, or grey with alpha. Pillow keeps only a sample's high byte, so the file is decoded twice."""
+    """16-bit colour, or grey with alpha, of which Pillow by itself keeps a sample's high byte."""
+    from PIL import Image, __version__
+
+    if not _reads_deep_png(layout):
+        raise SegkitError(
+            f"{path}: {CUT}; segkit has no way around that in Pillow {__version__}: save the file as TIFF, or "
+            "install another version of Pillow"
+        )
+    with Image.open(path) as again:
+        pixels = _both_bytes(image, again, layout)
+    color = "grey" if layout == "LA;16B" else "rgb"
+    extra: tuple[Extra, ...] = () if layout == "RGB;16B" else ("alpha",)
+    return StoredImage(pixels, color, 16, None, extra, orientation_of(image))
+
+
+def _both_bytes(image: Image.Image, again: Image.Image, layout: str) -> np.ndarray:
+    """uint16 ``[H, W, C]`` of a 16-bit PNG that is opened twice: decoded once for the high bytes, once for the low."""
+    if layout == "LA;16B":  # four bytes a pixel, as 8-bit RGBA has
+        both = _as_layout(image, "RGBA", "RGBA").astype(np.uint16)
+        return both[:, :, ::2] << 8 | both[:, :, 1::2]
+    mode = layout.split(";")[0]
+    high, low = (_as_layout(i, mode, name) for i, name in zip((image, again), HIGH_AND_LOW[layout], strict=True))
+    return high.astype(np.uint16) << 8 | low
+
+
+@functools.cache
+def _reads_deep_png(layout: str) -> bool:
+    """Whether this Pillow decodes a PNG of known numbers right under another layout: attributes of its own are set."""
     from PIL import Image
 
-    if layout == "LA;16B":  # four bytes a pixel, as 8-bit RGBA has
-        high_low = _as_layout(image, "RGBA", "RGBA").astype(np.uint16)
-        orientation = orientation_of(image)
-        return StoredImage(high_low[:, :, ::2] << 8 | high_low[:, :, 1::2], "grey", 16, None, ("alpha",), orientation)
-    mode = layout.split(";")[0]
-    high = _as_layout(image, mode, HIGH_AND_LOW[layout][0]).astype(np.uint16)
-    orientation = orientation_of(image)
-    with Image.open(path) as again:
-        low = _as_layout(again, mode, HIGH_AND_LOW[layout][1])
-    extra: tuple[Extra, ...] = ("alpha",) if mode == "RGBA" else ()
-    return StoredImage(high << 8 | low, "rgb", 16, None, extra, orientation)
+    channels, color = {"LA;16B": (2, 4), "RGB;16B": (3, 2), "RGBA;16B": (4, 6)}[layout]
+    numbers = (0x0102 + 0x0304 * np.arange(2 * channels)).astype(">u2")
+    header = struct.pack(">IIBBBBB", 2, 1, 16, color, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + numbers.tobytes())), (b"IEND", b""))
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+    try:
+        with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(data)) as again:
+            return np.array_equal(_both_bytes(image, again, layout).ravel(), numbers)
+    except Exception:  # whatever Pillow says, it does not read them so
+        return False
 
 
 def _as_layout(image: Any, mode: str, layout: str) -> np.ndarray:

@@ -115,7 +115,7 @@ def _described(page: TiffPage) -> int:
     text = page.description
     if text.startswith("ImageJ=") and (images := re.search(r"^images=(\d+)", text, re.MULTILINE)):
         return int(images[1])
-    if text.startswith('{"shape":'):
+    if text.startswith("{"):  # tifffile's keys have no order
         try:
             shape = json.loads(text)["shape"]
             return int(math.prod(shape)) // math.prod(page.shape)

@@ -3,10 +3,15 @@
 tifffile decodes what is uncompressed or deflated. For other compressions it needs imagecodecs, so libtiff inside Pillow
 undoes them: the compressed strips or tiles get a new header, which calls them 8-bit grey (or colour) with one sample a
 byte. libtiff then returns the bytes as they are, and Pillow's conversions have nothing to change.
+
+imagecodecs is no requirement because of its size: 80 MB installed, three times as much as Pillow and tifffile together.
+Where it is installed, it decodes what Pillow's libtiff cannot (JPEG 2000, JPEG XL, WebP, LERC, 12-bit JPEG; Zstandard
+before Pillow 12). What both can decode is decoded here, so that the numbers do not depend on what is installed.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import struct
@@ -27,6 +32,7 @@ BYTE_CODECS = (NONE, LZW, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD)
 TIFFFILE_CODECS = (NONE, ADOBE_DEFLATE, DEFLATE)  # without imagecodecs
 YCBCR = 6
 KINDS = {2: "i", 3: "f"}  # SampleFormat; all others are unsigned integers, as libtiff has it
+_GREY = {258: 8, 262: 1, 277: 1, 284: 1}  # tags of 8-bit grey
 CHUNK = 1 << 26  # bytes that are decompressed at once
 
 
@@ -46,7 +52,7 @@ def read_numbers(page: TiffPage, name: str) -> np.ndarray:
     if not isinstance(bits, int):
         raise SegkitError(f"{name}: its channels have different numbers of bits ({', '.join(map(str, bits))})")
     formats = page.tags.valueof(339, 1)
-    formats = set(formats[:samples]) if isinstance(formats, tuple) else {formats}
+    formats = {int(kind) for kind in (formats[:samples] if isinstance(formats, tuple) else (formats,))}
     if len(formats) > 1 or formats & {5, 6} or (3 in formats and bits not in (16, 32, 64)) or not 1 <= bits <= 64:
         raise SegkitError(
             f"{name}: its samples are of {bits} bits and SampleFormat {', '.join(map(str, sorted(formats)))}; expected "
@@ -54,9 +60,13 @@ def read_numbers(page: TiffPage, name: str) -> np.ndarray:
         )
     if codec in (NONE, PACKBITS) and page.predictor != 1:
         raise SegkitError(f"{name}: has a predictor, which is not defined for its compression; save it again")
+    if codec == ZSTD and not _libtiff_knows_zstd():
+        return _by_tifffile(page, name)
     ycbcr = int(page.photometric) == YCBCR and samples > 1
     if ycbcr and (samples, bits) != (3, 8):
         raise SegkitError(f"{name}: is YCbCr with {samples} channels of {bits} bits; expected 3 of 8 bits, or RGB")
+    if ycbcr and codec not in (*BYTE_CODECS, *PICTURE_CODECS):
+        raise SegkitError(f"{name}: is YCbCr with the compression {_codec_name(page)}; save it as RGB")
     plain = bits == 8 and samples in (1, 3) and formats == {1} and page.planarconfig == 1 and codec in BYTE_CODECS
     if bits == (1 if codec in FAX else 8) and (codec in PICTURE_CODECS or ycbcr):
         return _libtiff_picture(page, ycbcr)
@@ -73,15 +83,28 @@ def _by_tifffile(page: TiffPage, name: str) -> np.ndarray:
     try:
         found = page.asarray(squeeze=False, maxworkers=1)  # [planes, depth, H, W, samples]
     except (ValueError, NotImplementedError, ImportError) as error:
-        if "imagecodecs" not in str(error):
+        if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
-        codec = getattr(page.compression, "name", page.compression)
         raise SegkitError(
-            f"{name}: {page.bitspersample} bits a sample with the compression {codec} need the package imagecodecs: "
-            "pip install imagecodecs, or save the file without compression"
+            f"{name}: {page.bitspersample} bits a sample with the compression {_codec_name(page)} need the package "
+            "imagecodecs: pip install imagecodecs, or save the file without compression"
         ) from error
     found = np.moveaxis(found[:, 0, ..., 0], 0, 2) if page.planarconfig == 2 else found[0, 0]
     return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
+def _codec_name(page: TiffPage) -> str:
+    return str(getattr(page.compression, "name", page.compression))
+
+
+@functools.cache
+def _libtiff_knows_zstd() -> bool:
+    """Whether Pillow's libtiff decodes Zstandard: one byte that is compressed so."""
+    frame = bytes.fromhex("28b52ffd200109000007")  # magic number, size 1, one raw block of one byte: 7
+    try:
+        return int(_decoded({**_GREY, 256: 1, 257: 1, 259: ZSTD}, [frame], 1, None)[0, 0]) == 7
+    except OSError:
+        return False
 
 
 def _segments(page: TiffPage, damaged_only: bool = False) -> list[bytes]:
@@ -160,8 +183,7 @@ def _unpacked(page: TiffPage, kind: str, name: str) -> np.ndarray:
             top, some = first * height, min(group, down - first)
             rows = some * height if page.is_tiled else min(some * height, page.imagelength - top)
             tags = {
-                256: across * row_bytes, 257: rows, 258: 8, 259: int(page.compression),
-                262: 1, 266: int(page.fillorder), 277: 1, 284: 1,
+                **_GREY, 256: across * row_bytes, 257: rows, 259: int(page.compression), 266: int(page.fillorder),
             }  # fmt: skip
             start = (plane * down + first) * across
             part = segments[start : start + some * across]

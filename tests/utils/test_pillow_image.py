@@ -8,8 +8,9 @@ import struct
 import numpy as np
 import pytest
 from image_writers import write_png
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
+from segkit.utils import pillow_image
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, read_image, read_pixels
 
@@ -168,7 +169,7 @@ def frames(count=3):
 def test_animations_are_refused(tmp_path, suffix):
     first, *others = frames()
     first.save(tmp_path / f"x.{suffix}", save_all=True, append_images=others)
-    for read in (read_image, read_pixels):
+    for read in (read_image, read_pixels, image_size):
         with pytest.raises(SegkitError, match=rf"x.{suffix}: holds 3 frames; expected one image"):
             read(tmp_path / f"x.{suffix}")
     first.save(tmp_path / f"y.{suffix}", save_all=True)
@@ -176,7 +177,7 @@ def test_animations_are_refused(tmp_path, suffix):
 
 
 def test_a_phones_second_picture_is_no_stack(tmp_path):
-    first, *others = frames()
+    first, *others = frames(2)  # Pillow before 11.3 spoils the headers of more
     first.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=others)
     first.save(tmp_path / "y.jpg")
     assert (read_pixels(tmp_path / "x.jpg") == read_pixels(tmp_path / "y.jpg")).all()
@@ -210,3 +211,37 @@ def test_damaged_exif_data_are_no_orientation(tmp_path):
     first = frames(1)[0]
     first.save(tmp_path / "x.png", exif=b"Exif\0\0MM\0*\0\0\xff\xff")
     assert (read_pixels(tmp_path / "x.png") == np.array(first)).all() and image_size(tmp_path / "x.png") == SIZE
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("kind", ["eXIf", "iTXt"])
+def test_a_pngs_size_takes_its_pixels_only_where_metadata_follow_them(tmp_path, monkeypatch, kind, behind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = {
+        "eXIf": exif.tobytes().removeprefix(b"Exif\0\0"),
+        "iTXt": b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>',
+    }[kind]
+    path = write_png(tmp_path / "x.png", np.array(frames(1)[0]), 8, chunks=[(kind.encode(), content)])
+    if behind:
+        data = path.read_bytes()
+        at, end = data.index(kind.encode()) - 4, data.index(b"IDAT") - 4
+        path.write_bytes(data[:at] + data[end:-12] + data[at:end] + data[-12:])
+    calls, load = [], ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda image: (calls.append(1), load(image))[1])
+    assert image_size(path) == SIZE[::-1] and bool(calls) == behind
+    assert read_image(path).shape[1:] == SIZE[::-1]
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_a_pillow_that_decodes_16_bits_in_another_way_is_refused(tmp_path, monkeypatch, channels):
+    path = write_png(tmp_path / "x.png", RNG.integers(0, 65536, (*SIZE, channels)).astype(np.uint16))
+    right = pillow_image._as_layout
+    for other in (lambda *a: right(*a) // 2, lambda *a: right(*a)[:, ::-1], lambda *a: 1 / 0):
+        pillow_image._reads_deep_png.cache_clear()
+        monkeypatch.setattr(pillow_image, "_as_layout", other)
+        with pytest.raises(
+            SegkitError, match=r"x.png: it has more than 8 bits a channel.* no way around that in Pillow"
+        ):
+            read_image(path)
+    pillow_image._reads_deep_png.cache_clear()

@@ -76,6 +76,13 @@ def test_metamorphs_stack_of_one_directory(tmp_path):
     refused(path, 5)
 
 
+@pytest.mark.parametrize(
+    "text", [b'{"truncated": true, "shape": [5, 12, 16]}\0', b'{"axes": "ZYX", "shape": [5, 12, 16]}\0']
+)
+def test_a_description_whose_keys_have_another_order(tmp_path, text):
+    refused(write_tiff(tmp_path / "x.tif", [page(STACK[0], t270=text)], after=STACK[1:].tobytes()), 5)
+
+
 def test_one_strip_of_several_images(tmp_path):
     tags, _ = page(STACK[0])
     refused(write_tiff(tmp_path / "x.tif", [(tags, [STACK.tobytes()])]), 5)
