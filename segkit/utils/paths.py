@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.path_hints import nearest_existing, same_name, same_text, why_unusable
+from segkit.utils.path_hints import nearest_existing, same_name, why_unusable
+from segkit.utils.spellings import same_text
 
 __all__ = [
     "PATHS",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from segkit.data.formats.coco_values import not_whole, shown, whole
 from segkit.data.formats.json_stream import stream_list
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
+from segkit.utils.spellings import name_key
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_id_map(path: str) -> list[ImageEntry]:
             raise SegkitError(f"{file}: entry {number} ('{name}'): {not_whole(item, 'id')}")
         if name_key(name) in names or image_id in ids:
             what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
-            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what}")
+            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what} of an earlier entry")
         names.add(name_key(name))
         ids.add(image_id)
         height, width = whole(item.get("height")), whole(item.get("width"))
@@ -94,11 +94,6 @@ def _items(file: Path) -> Iterator[Any]:
         raise SegkitError(
             f'{file}: is no id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]', value=str(file)
         ) from None
-
-
-def name_key(name: str) -> str:
-    """What two spellings of one file name share: forward slashes, no ``./``, one Unicode form."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:
