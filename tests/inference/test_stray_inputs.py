@@ -178,6 +178,12 @@ def test_spellings_of_the_id_map(folder, listed, there):
     ("content", "told"),
     [
         ("[]", "lists no images"),
+        ('[{"file_name": " ", "id": 1}]', "'file_name' is .* expected the name of an image"),
+        ('[{"file_name": "a\\u0000.png", "id": 1}]', "expected the name of an image"),
+        ('[{"file_name": "a.png", "id": 1, "height": "64", "width": 96}]', "'height' is the text '64'.* whole numbers"),
+        ('[{"file_name": "a.png", "id": 1, "height": 64.5, "width": 96}]', "'height' is 64.5 and 'width' is 96"),
+        ('[{"file_name": "a.png", "id": 1, "height": 64}]', "'width' is null"),
+        ('[{"file_name": "a.png", "id": 1, "height": 0, "width": 96}]', "two positive whole numbers, or neither"),
         ('[{"file_name": "a.png", "id": 1}, {"file_name": "./a.png", "id": 2}]', "entry 1 .* repeats"),
         ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', "entry 1 .* repeats"),
     ],

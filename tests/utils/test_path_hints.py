@@ -103,7 +103,8 @@ def test_nothing_like_it(folder):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "  ", "images/a.png", "images/a.png/out", "broken.png", "~nobody_at_all/x", "a\0"]
+    "given",
+    ["", "  ", "images/a.png", "images/a.png/out", "broken.png", "~nobody_at_all/x", "a\0", "z" * 300, "z/" * 3000],
 )
 def test_folders_that_cannot_be_written(folder, given):
     with pytest.raises(SegkitError, match=r"^--output: "):
@@ -115,7 +116,7 @@ def test_outputs(folder, monkeypatch):
     assert output_folder("new/out", "--output") == (folder / "new/out").relative_to(folder)
     assert not (folder / "new").exists()  # it is only looked at
     assert output_file("~/x.json", "--json") == folder / "x.json"
-    for given in ("images", "new/", ""):
+    for given in ("images", "new/", "", "z" * 300, "new/" + "z" * 300):
         with pytest.raises(SegkitError, match=r"^--json: "):
             output_file(given, "--json")
     prepare_folder(folder / "new", "--output")
