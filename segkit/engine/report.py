@@ -15,7 +15,7 @@ from torch import nn
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
-from segkit.utils.file_names import short_stem
+from segkit.utils.file_names import unique_stems
 from segkit.utils.images import write_image
 from segkit.utils.logging import failure_warned
 from segkit.visualization.draw import draw_detections
@@ -95,29 +95,10 @@ def _draw_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.png"):  # an earlier evaluation's, maybe of other images
         stale.unlink()
-    written = [folder / f"{name}.png" for name in picture_names([name for name, _ in pictures])]
+    written = [folder / f"{name}.png" for name in unique_stems([name for name, _ in pictures])]
     for path, (_, picture) in zip(written, pictures, strict=True):
         write_image(path, picture)
     return written
-
-
-def picture_names(file_names: Sequence[str]) -> list[str]:
-    """A name for the picture of each file: its own without the suffix, and with its folders where others share it."""
-    paths = [path.relative_to(path.anchor) for path in map(Path, file_names)]  # the root's name is a slash
-    names: list[str] = []
-    for path in paths:
-        alike = [other for other in paths if other.stem == path.stem]
-        parts: tuple[str, ...] = (path.stem,)
-        if len(alike) > 1:
-            shared = 0  # leading folders that tell nothing
-            for level in zip(*(other.parts[:-1] for other in alike), strict=False):
-                if len(set(level)) > 1:
-                    break
-                shared += 1
-            parts = (*path.parts[shared:-1], path.stem)
-        name = short_stem("_".join(parts))
-        names.append(name if name not in names else f"{name}_{len(names)}")
-    return names
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 8) -> np.ndarray:

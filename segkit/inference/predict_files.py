@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from segkit.data.formats.id_map import ImageEntry, check_size, name_key
+from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor, image_array
 from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import image_size, read_image
 from segkit.utils.missing_files import instead
+from segkit.utils.spellings import name_key
 
 if TYPE_CHECKING:
     import numpy as np

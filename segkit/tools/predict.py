@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
     from segkit.inference.find_inputs import find_inputs
     from segkit.inference.predict_files import Writer, name_inputs, predict_files
     from segkit.inference.predictor import Predictor
+    from segkit.utils.cli import sigterm_interrupts
     from segkit.utils.device import choose_device
     from segkit.utils.errors import SegkitError
     from segkit.utils.logging import setup_logging
@@ -69,9 +70,10 @@ def main(args: argparse.Namespace) -> None:
     if args.id_map is not None:
         writers.append(SubmissionWriter(output, id_map, category_ids))
     prepare_folder(output, "--output")
-    summary = predict_files(
-        predictor, inputs, writers, batch_size=args.batch_size, skip_unreadable=args.skip_unreadable
-    )
+    with sigterm_interrupts():
+        summary = predict_files(
+            predictor, inputs, writers, batch_size=args.batch_size, skip_unreadable=args.skip_unreadable
+        )
     print(f"\n{summary.table(predictor.classes)}\n")
     if summary.skipped:
         print(f"{len(summary.skipped)} of {len(inputs)} images could not be read and were skipped")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import NoReturn
 
 from termcolor import colored
@@ -19,13 +23,38 @@ RESUMABLE = 75
 PEER_FIRST = 2.0  # seconds, in which the launcher sees the end of the process that is the cause, and takes its status
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it ends the work as Ctrl-C does."""
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Makes SIGTERM end the block as Ctrl-C does, so that what is done can be saved; a second one ends it at once.
+
+    A handler of the program's own stays, and outside the main thread nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run_cli(main: Callable[[], object]) -> NoReturn:
     """Runs a tool's ``main`` and leaves the process.
 
     Exit status: 0; 1 after a :class:`SegkitError`, whose message alone is printed on stderr; 75 where SIGINT or SIGTERM
-    ended a training, which ``--resume`` goes on with; 130 after Ctrl-C anywhere else, as shells have it. Any other
-    exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly. Characters that the
-    terminal's encoding lacks are written as escapes.
+    ended a training, which ``--resume`` goes on with; 130 after Ctrl-C anywhere else and 143 after SIGTERM, as shells have
+    them. Any other exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly.
+    Characters that the terminal's encoding lacks are written as escapes.
     """
     make_streams_lenient()
     try:
@@ -43,9 +72,10 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         if os.environ.get("RANK", "0") == "0":  # of several processes all end so
             print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
         sys.exit(RESUMABLE)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as interruption:
+        terminated = isinstance(interruption, Terminated)
+        print("interrupted by SIGTERM" if terminated else "interrupted", file=sys.stderr)
+        sys.exit(143 if terminated else 130)
     except BrokenPipeError:
         drop_stdout()
         sys.exit(1)

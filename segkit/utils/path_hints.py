@@ -1,16 +1,28 @@
-"""Why a path cannot be used, and the nearest one that can."""
+"""Why one path that a user gives cannot be used, and the nearest one that can.
+
+Lists of names in a folder are explained in :mod:`segkit.utils.missing_files`.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 from segkit.utils.errors import nearest
+from segkit.utils.spellings import (
+    BLANKS,
+    ESCAPES,
+    SLASHES,
+    differences,
+    folded,
+    plain_parts,
+    same_text,
+    suggestion,
+)
 
 QUOTES = "\"'`‘’“”"  # straight and typographic
 MOST_FOLDERS = 200  # subfolders of a folder that are searched for a missing file's name
@@ -51,22 +63,20 @@ def nearest_existing(path: str | os.PathLike[str]) -> str:
     ``file://`` resolved, in the folders around it, and then for similar names beside it.
     """
     text = os.fspath(path)
-    for candidate, difference in _respellings(text):
+    for candidate, notes in _respellings(text):
         found = same_name(candidate)
         if found is not None:
-            notes = [note for note in (difference, _difference(candidate, str(found))) if note]
-            reason = f" ({', '.join(notes)})" if notes else ""
-            return f"; did you mean '{found}'?{reason}"
+            return suggestion([str(found)], [*notes, *_differences(candidate, str(found))])
     missing = Path(text)
     elsewhere = _elsewhere(missing)
     if elsewhere is not None:
-        return f"; there is '{elsewhere}'"
+        return suggestion([str(elsewhere)], differences(text, str(elsewhere)))
     if not os.path.isdir(missing.parent):
         folder = missing.parent
         while folder != folder.parent and not os.path.isdir(folder.parent):
             folder = folder.parent
-        return f": there is no folder '{folder}'{_similar(folder)}"
-    return _similar(missing)
+        return f": there is no folder '{folder}'{suggestion(_similar(folder))}"
+    return suggestion(_similar(missing))
 
 
 def same_name(path: str | os.PathLike[str]) -> Path | None:
@@ -76,66 +86,53 @@ def same_name(path: str | os.PathLike[str]) -> Path | None:
     for part in path.parts[1:] if path.anchor else path.parts:
         step = current / part
         if not os.path.lexists(step):
-            folded = _folded(part)
             try:
-                alike = [name for name in sorted(os.listdir(current)) if _folded(name) == folded]
+                alike = [name for name in sorted(os.listdir(current)) if folded(name) == folded(part)]
             except OSError:
                 return None
             if not alike:
                 return None
-            equal = [name for name in alike if _composed(name) == _composed(part)]
+            equal = [name for name in alike if same_text(name, part)]
             step = current / (equal or alike)[0]
         current = step
     return current if os.path.exists(current) else None
 
 
-def same_text(first: str, second: str) -> bool:
-    """Whether two names are the same text, maybe in two Unicode forms."""
-    return _composed(first) == _composed(second)
-
-
-def _respellings(text: str) -> Iterator[tuple[str, str]]:
+def _respellings(text: str) -> Iterator[tuple[str, list[str]]]:
     """What a path may have meant, and how that differs from it. Each respelling goes on from the one before."""
-    yield text, ""
-    differences: list[str] = []
+    yield text, []
+    notes: list[str] = []
     steps = (
-        (lambda t: t.strip().strip(QUOTES).strip(), "without quotes and spaces around it"),
-        (
-            lambda t: unquote(re.sub("^file:(//(localhost)?(?=/))?", "", t)) if t.startswith("file:") else t,
-            "without file:",
-        ),
-        (lambda t: os.path.expandvars(re.sub(r"%(\w+)%", r"${\1}", t)), "with its variable resolved"),
-        (os.path.expanduser, "with ~ resolved"),
-        (lambda t: t.replace("\\", "/"), "with slashes"),
-        (unquote, "without % escapes"),
-        (lambda t: t.lstrip("/"), "without the slash in front"),
+        (str.strip, BLANKS),
+        (lambda t: t.strip(QUOTES).strip(), "quotes around it"),
+        (lambda t: unquote(re.sub("^file:(//(localhost)?(?=/))?", "", t)) if t.startswith("file:") else t, "a URL"),
+        (lambda t: os.path.expandvars(re.sub(r"%(\w+)%", r"${\1}", t)), "a variable in it"),
+        (os.path.expanduser, "~ in it"),
+        (lambda t: t.replace("\\", "/"), SLASHES),
+        (unquote, ESCAPES),
+        (lambda t: t.lstrip("/"), "'/' in front"),
     )
-    for change, difference in steps:
+    for change, note in steps:
         changed = change(text)
         if changed != text and changed:
             text = changed
-            differences.append(difference)
-            yield text, ", ".join(differences)
+            notes.append(note)
+            yield text, list(notes)
 
 
-def _difference(given: str, found: str) -> str:
-    if os.path.normpath(given) == os.path.normpath(found):
-        return ""
-    if same_text(given, found):
-        return "its accents are stored in another Unicode form"
-    if _composed(given).casefold() == _composed(found).casefold():
-        return "upper and lower case differ"
-    return "spaces differ"
+def _differences(given: str, found: str) -> list[str]:
+    return [] if os.path.normpath(given) == os.path.normpath(found) else differences(given, found)
 
 
 def _elsewhere(missing: Path) -> Path | None:
-    """The same file name with another image suffix, or in a folder near the missing one."""
+    """The same file name without leading folders, or in a folder near the missing one."""
     if missing.name in ("", "..") or missing.anchor == str(missing):
         return None
     try:
-        for depth in range(1, len(missing.parts)):  # a folder too many in front
-            shorter = Path(*missing.parts[depth:])
-            if os.path.exists(shorter) and shorter.name == missing.name:
+        parts = plain_parts(str(missing))
+        for depth in range(1, len(parts)):  # folders too many in front, or of another system
+            shorter = same_name(Path(*parts[depth:]))
+            if shorter is not None:
                 return shorter
         folder = missing.parent
         if os.path.isfile(folder.parent / missing.name):
@@ -147,15 +144,14 @@ def _elsewhere(missing: Path) -> Path | None:
         return None
 
 
-def _similar(missing: Path) -> str:
+def _similar(missing: Path) -> list[str]:
     """Names beside a missing one that are like it, those with the same stem first."""
     try:
         names = sorted(entry.name for entry in missing.parent.iterdir())
     except OSError:
-        return ""
-    stem = _folded(missing.stem)
-    near = [name for name in names if stem and _folded(Path(name).stem) == stem][:3] or nearest(missing.name, names)
-    return f"; beside it there is {', '.join(repr(name) for name in near)}" if near else ""
+        return []
+    stem = folded(missing.stem)
+    return [name for name in names if stem and folded(Path(name).stem) == stem][:3] or nearest(missing.name, names)
 
 
 def _denied_at(path: Path) -> str:
@@ -171,11 +167,3 @@ def _file_on_the_way(path: Path) -> Path:
         (parent for parent in reversed(path.parents) if os.path.exists(parent) and not os.path.isdir(parent)),
         path.parent,
     )
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _folded(text: str) -> str:
-    return _composed(_composed(text).casefold()).strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
@@ -13,7 +14,8 @@ from urllib.parse import unquote
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.path_hints import nearest_existing, same_name, same_text, why_unusable
+from segkit.utils.path_hints import nearest_existing, same_name, why_unusable
+from segkit.utils.spellings import same_text
 
 __all__ = [
     "PATHS",
@@ -33,6 +35,7 @@ DETECTRON2_PREFIX = "detectron2://"
 DETECTRON2_ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
 REMOTE_PREFIXES = ("http://", "https://", DETECTRON2_PREFIX)
 KNOWN_PREFIXES = (*REMOTE_PREFIXES, PACKAGE_PREFIX, FILE_PREFIX)
+LONGEST_NAME = 255  # bytes of one name, on nearly all file systems
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -159,6 +162,8 @@ def output_folder(path: str | os.PathLike[str], what: str) -> Path:
     folder = Path(text)
     if text.startswith("~") and folder.parts[0] not in os.listdir():
         raise SegkitError(f"{what}: '{path}' cannot be made: there is no user of that name", value=str(path))
+    if _is_too_long(text):
+        raise SegkitError(f"{what}: '{path}' is longer than a path can be here", value=str(path))
     try:
         existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
         if not os.path.isdir(existing):
@@ -189,10 +194,23 @@ def prepare_folder(folder: Path, what: str) -> None:
 def output_file(path: str | os.PathLike[str], what: str) -> Path:
     """The file that is to be written, as :func:`output_folder` for its folder; SegkitError where a folder has its name."""
     text = _text(path, what, names="file")
-    if text.endswith(("/", os.sep)) or Path(text).is_dir():
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):  # False where the name is too long
         raise SegkitError(f"{what}: '{path}' is a folder; expected the name of a file", value=str(path))
     output_folder(Path(text).parent, what)
+    if _is_too_long(text):
+        raise SegkitError(f"{what}: '{path}' is longer than a path can be here", value=str(path))
     return Path(text)
+
+
+def _is_too_long(path: str) -> bool:
+    """Whether no file can have this name, in folders too that are still to be made."""
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(path).parts):
+        return True
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _text(path: str | os.PathLike[str], what: str, *, names: str = "") -> str:

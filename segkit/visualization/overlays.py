@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import name_fold, short_stem
+from segkit.utils.file_names import unique_stems
 from segkit.utils.images import write_image
 from segkit.visualization.draw import draw_detections
 
@@ -20,39 +19,6 @@ if TYPE_CHECKING:
     from segkit.structures.detections import Detections
 
 logger = logging.getLogger(__name__)
-
-
-def unique_stems(names: Sequence[str]) -> dict[str, str]:
-    """A file stem for each name: its own where no other has it, else with the folders and suffix that tell it apart.
-
-    Compared without case and Unicode form, as some file systems do; one too long for a file name is shortened.
-
-    >>> unique_stems(["a/x.png", "b/x.png", "y.tif"])
-    {'a/x.png': 'a__x', 'b/x.png': 'b__x', 'y.tif': 'y'}
-    """
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(name_fold(short_stem(Path(name).stem)), []).append(name)
-    stems = {group[0]: short_stem(Path(group[0]).stem) for group in groups.values() if len(group) == 1}
-    taken = {name_fold(stem) for stem in stems.values()}
-    for group in groups.values():
-        if len(group) == 1:
-            continue
-        files = {name: Path(os.path.abspath(name)) for name in group}
-        top = os.path.commonpath([file.parent for file in files.values()])
-        plain = {name: "__".join(file.relative_to(top).with_suffix("").parts) for name, file in files.items()}
-        often = Counter(name_fold(stem) for stem in plain.values())
-        for name, stem in plain.items():
-            if often[name_fold(stem)] > 1:
-                stem += Path(name).suffix.replace(".", "_")
-            stem = short_stem(stem)
-            number, chosen = 1, stem
-            while name_fold(chosen) in taken:
-                number += 1
-                chosen = f"{stem}-{number}"
-            taken.add(name_fold(chosen))
-            stems[name] = chosen
-    return {name: stems[name] for name in names}
 
 
 class OverlayWriter:
@@ -75,7 +41,9 @@ class OverlayWriter:
         color_by: Literal["instance", "class"] = "instance",
     ) -> None:
         self.folder = Path(folder)
-        self.paths = {name: self.folder / f"{stem}.png" for name, stem in unique_stems(list(inputs)).items()}
+        self.paths = {
+            name: self.folder / f"{stem}.png" for name, stem in zip(inputs, unique_stems(list(inputs)), strict=True)
+        }
         self.classes = list(classes)
         self.color_by: Literal["instance", "class"] = color_by
         files = {os.path.realpath(path) for path in inputs.values()} | {os.path.abspath(p) for p in inputs.values()}

@@ -197,7 +197,7 @@ def test_mistakes_in_the_validation_set(load, val, message):
 
 
 def test_mistakes_of_files(write, folder):
-    with pytest.raises(SegkitError, match=r"^the config 'runn\.yaml' does not exist; beside it there is 'run\.yaml'$"):
+    with pytest.raises(SegkitError, match=r"^the config 'runn\.yaml' does not exist; did you mean 'run\.yaml'\?$"):
         write("run.yaml", "")
         load_config("runn.yaml")
     with pytest.raises(SegkitError, match=r"does not exist.*; segkit's own is segkit://quickstart\.yaml$"):

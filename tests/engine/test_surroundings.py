@@ -14,7 +14,6 @@ from segkit.engine import setup
 from segkit.engine.environment import nondeterminism_told, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
-from segkit.engine.report import picture_names
 from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
@@ -100,12 +99,6 @@ def test_the_log_file_says_why_a_run_ended(tmp_path, monkeypatch, capsys):
         setup.train(config(tmp_path), eval_only=True)
     assert (tmp_path / "log.txt").read_text().count("the run ended with ZeroDivisionError") == 2
     assert "the run ended" not in capsys.readouterr().out
-
-
-def test_picture_names():
-    assert picture_names(["d/x/a.png", "d/y/b.png"]) == ["a", "b"]
-    assert picture_names(["d/x/image.tif", "d/y/image.tif", "d/y/b.tif"]) == ["x_image", "y_image", "b"]
-    assert len(set(picture_names(["a/b/i.png", "a_b/i.png", "a/b/i.tif"]))) == 3
 
 
 @dataclasses.dataclass

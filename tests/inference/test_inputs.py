@@ -48,7 +48,7 @@ def test_paths(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     assert torch.equal(to_rgb_tensor(tmp_path / "a.png"), WANTED)
     assert torch.equal(to_rgb_tensor(str(tmp_path / "a.png")), WANTED)
-    with pytest.raises(SegkitError, match=r"b.png' does not exist; beside it there is 'a.png'"):
+    with pytest.raises(SegkitError, match=r"b.png' does not exist; did you mean 'a.png'"):
         to_rgb_tensor(tmp_path / "b.png")
 
 
@@ -176,7 +176,7 @@ def test_files_folders_and_globs(folder):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("x/c.png", "x/c.png' does not exist; beside it there is"),
+        ("x/c.png", "x/c.png' does not exist; did you mean"),
         ("z", "z' does not exist"),
         ("*.png", "matches no files"),
         ("*.txt", "matches 1 files, but no images"),

@@ -267,8 +267,8 @@ def test_the_tool(images, tmp_path, run, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["images"], "'modle.pth' does not exist; beside it there is 'model.pth'"),
-        (["imagse"], "'imagse' does not exist; beside it there is 'images'"),
+        (["images"], "'modle.pth' does not exist; did you mean 'model.pth'"),
+        (["imagse"], "'imagse' does not exist; did you mean 'images'"),
         (["images", "--id-map", "no.json"], "no.json' does not exist"),
         (["images", "--batch-size", "0"], "--batch-size must be at least 1"),
         ([".", "images"], "the folder '.' holds no images"),

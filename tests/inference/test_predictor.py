@@ -158,7 +158,7 @@ def test_threshold_below_the_models_is_told(cfg, checkpoint, caplog):
 
 
 def test_mistakes(cfg, checkpoint, tmp_path):
-    with pytest.raises(SegkitError, match=r"does not exist; beside it there is 'model_final.pth'"):
+    with pytest.raises(SegkitError, match=r"does not exist; did you mean 'model_final.pth'"):
         Predictor(checkpoint.parent / "model_finall.pth")
     with pytest.raises(SegkitError, match="is a configuration"):
         Predictor("a.yaml")

@@ -13,8 +13,9 @@ from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.predict_files import name_inputs
 from segkit.utils.errors import SegkitError
+from segkit.utils.file_names import unique_stems
 from segkit.utils.image_files import is_litter
-from segkit.visualization.overlays import OverlayWriter, unique_stems
+from segkit.visualization.overlays import OverlayWriter
 
 STRAY = (
     "._a.png",
@@ -133,7 +134,7 @@ def test_names_that_are_no_utf_8(folder):
     files = find_inputs(["x"]).files
     assert [os.fsencode(path) for path in files][2] == b"x/a\xff.png"
     assert list(name_inputs(files))[2] == "x/a\udcff.png"
-    assert list(unique_stems([path.as_posix() for path in files]).values())[2] == "a\udcff"
+    assert unique_stems([path.as_posix() for path in files])[2] == "a\udcff"
 
 
 def test_overlays_of_an_earlier_prediction_are_no_inputs(folder, caplog):
@@ -158,7 +159,10 @@ def test_what_the_id_map_lists_is_taken(folder):
         name_inputs(inputs.files, [ImageEntry("empty.png", 1, (4, 6))], left_out=inputs.left_out)
     with pytest.raises(SegkitError, match=r"not among the inputs: a.png; there is x/a.png, which was not given"):
         name_inputs([inputs.files[1]], [ImageEntry("a.png", 1)])
-    with pytest.raises(SegkitError, match=r"not among the inputs: A.png; for 'A.png' there is 'x/a.png'"):
+    with pytest.raises(
+        SegkitError,
+        match=r"not among the inputs: A.png; did you mean 'x/a.png'\? \(it lies in the folder 'x', upper",
+    ):
         name_inputs(inputs.files, [ImageEntry("A.png", 1)])
 
 
@@ -174,8 +178,14 @@ def test_spellings_of_the_id_map(folder, listed, there):
     ("content", "told"),
     [
         ("[]", "lists no images"),
-        ('[{"file_name": "a.png", "id": 1}, {"file_name": "./a.png", "id": 2}]', r"entry 1 .* repeats"),
-        ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', r"entry 1 .* repeats"),
+        ('[{"file_name": " ", "id": 1}]', "'file_name' is .* expected the name of an image"),
+        ('[{"file_name": "a\\u0000.png", "id": 1}]', "expected the name of an image"),
+        ('[{"file_name": "a.png", "id": 1, "height": "64", "width": 96}]', "'height' is the text '64'.* whole numbers"),
+        ('[{"file_name": "a.png", "id": 1, "height": 64.5, "width": 96}]', "'height' is 64.5 and 'width' is 96"),
+        ('[{"file_name": "a.png", "id": 1, "height": 64}]', "'width' is null"),
+        ('[{"file_name": "a.png", "id": 1, "height": 0, "width": 96}]', "two positive whole numbers, or neither"),
+        ('[{"file_name": "a.png", "id": 1}, {"file_name": "./a.png", "id": 2}]', "entry 1 .* repeats"),
+        ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', "entry 1 .* repeats"),
     ],
 )
 def test_id_maps(folder, content, told):
@@ -192,9 +202,7 @@ def test_image_folders_and_label_maps(folder):
     dataset = ImageFolder(root="x", id_map="ids.json")
     assert dataset.image_ids == [5, 6] and dataset.load(0).size == (4, 6)
     (folder / "ids.json").write_text(json.dumps([{"file_name": "A.png", "id": 5}]))
-    with pytest.raises(
-        SegkitError, match=r"missing: A.png; for 'A.png' there is 'a.png': the name differs: upper and lower case"
-    ):
+    with pytest.raises(SegkitError, match=r"missing: A.png; did you mean 'a.png'\? \(upper and lower case differ\)"):
         ImageFolder(root="x", id_map="ids.json")
     image = folder / "maps" / "1"
     image.mkdir(parents=True)
@@ -214,7 +222,7 @@ def test_image_folders_and_label_maps(folder):
     ],
 )
 def test_overlays_of_alike_names(names, stems):
-    assert list(unique_stems(names).values()) == stems
+    assert unique_stems(names) == stems
 
 
 def test_overlays_of_long_names(tmp_path):
@@ -225,7 +233,7 @@ def test_overlays_of_long_names(tmp_path):
         "d" * 120 + "/" + "e" * 120 + "/a.png",
         "b/a.png",
     ]
-    stems = list(unique_stems(names).values())
+    stems = unique_stems(names)
     assert len(set(stems)) == 5
     for stem in stems:
         (tmp_path / f"{stem}.png").touch()

@@ -1,10 +1,12 @@
 import logging
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from segkit.utils.cli import run_cli
+from segkit.utils.cli import Terminated, run_cli, sigterm_interrupts
 from segkit.utils.errors import RunInterrupted, SegkitError
 from segkit.utils.logging import setup_logging
 
@@ -22,6 +24,7 @@ def raiser(error):
         (lambda: None, 0),
         (raiser(SegkitError("no file 'x'")), 1),
         (raiser(KeyboardInterrupt()), 130),
+        (raiser(Terminated()), 143),
         (raiser(RunInterrupted(15)), 75),
     ],
 )
@@ -37,6 +40,19 @@ def test_exit_status(main, status, capsys):
 def test_other_errors_pass():
     with pytest.raises(ZeroDivisionError):
         run_cli(lambda: 1 / 0)
+
+
+def test_sigterm_ends_a_block_as_ctrl_c_does():
+    with pytest.raises(KeyboardInterrupt), sigterm_interrupts():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the block goes on")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    own = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with sigterm_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)  # the program's own handler stays
+    finally:
+        signal.signal(signal.SIGTERM, own)
 
 
 def test_importing_it_does_not_import_torch():

@@ -29,21 +29,21 @@ def folder(tmp_path, monkeypatch):
     [
         ("images/A.PNG", "did you mean 'images/a.png'? (upper and lower case differ)"),
         ("Images/a.png", "did you mean 'images/a.png'? (upper and lower case differ)"),
-        ("images\\a.png", "did you mean 'images/a.png'? (with slashes)"),
+        ("images\\a.png", "did you mean 'images/a.png'? ('\\' instead of '/')"),
         (".\\images\\A.png", "did you mean 'images/a.png'?"),
-        ("/images/a.png", "did you mean 'images/a.png'? (without the slash in front)"),
+        ("/images/a.png", "did you mean 'images/a.png'? ('/' in front)"),
         (" images/a.png", "did you mean 'images/a.png'?"),
-        ("'images/a.png'", "did you mean 'images/a.png'? (without quotes and spaces around it)"),
+        ("'images/a.png'", "did you mean 'images/a.png'? (quotes around it)"),
         ("“images/a.png”", "did you mean 'images/a.png'?"),
-        ("$DATA/a.png", "did you mean 'images/a.png'? (with its variable resolved)"),
+        ("$DATA/a.png", "did you mean 'images/a.png'? (a variable in it)"),
         ("%DATA%\\a.png", "did you mean 'images/a.png'?"),
-        ("images/b%20c.png", "did you mean 'images/b c.png'? (without % escapes)"),
-        ("file:images/a.png", "did you mean 'images/a.png'? (without file:)"),
-        ("images/images/a.png", "there is 'images/a.png'"),
-        ("images/d.tif", "there is 'images/deep/d.tif'"),
-        ("images/deep/a.png", "there is 'images/a.png'"),
-        ("images/a.jpg", "beside it there is 'a.png'"),
-        ("image/x.png", "there is no folder 'image'; beside it there is 'images'"),
+        ("images/b%20c.png", "did you mean 'images/b c.png'? (percent-encoded)"),
+        ("file:images/a.png", "did you mean 'images/a.png'? (a URL)"),
+        ("images/images/a.png", "did you mean 'images/a.png'? ('images/' in front)"),
+        ("images/d.tif", "did you mean 'images/deep/d.tif'? (it lies in the folder 'deep')"),
+        ("images/deep/a.png", "did you mean 'images/a.png'? ('deep/' in front)"),
+        ("images/a.jpg", "did you mean 'a.png'?"),
+        ("image/x.png", "there is no folder 'image'; did you mean 'images'"),
         ("images/a.png/x", "'images/a.png' is a file, not a folder"),
         ("broken.png", "is a link to 'gone.png', which does not exist"),
         ("loop.png", "is a link that leads back to itself"),
@@ -103,7 +103,8 @@ def test_nothing_like_it(folder):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "  ", "images/a.png", "images/a.png/out", "broken.png", "~nobody_at_all/x", "a\0"]
+    "given",
+    ["", "  ", "images/a.png", "images/a.png/out", "broken.png", "~nobody_at_all/x", "a\0", "z" * 300, "z/" * 3000],
 )
 def test_folders_that_cannot_be_written(folder, given):
     with pytest.raises(SegkitError, match=r"^--output: "):
@@ -115,7 +116,7 @@ def test_outputs(folder, monkeypatch):
     assert output_folder("new/out", "--output") == (folder / "new/out").relative_to(folder)
     assert not (folder / "new").exists()  # it is only looked at
     assert output_file("~/x.json", "--json") == folder / "x.json"
-    for given in ("images", "new/", ""):
+    for given in ("images", "new/", "", "z" * 300, "new/" + "z" * 300):
         with pytest.raises(SegkitError, match=r"^--json: "):
             output_file(given, "--json")
     prepare_folder(folder / "new", "--output")

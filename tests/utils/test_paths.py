@@ -38,14 +38,14 @@ def test_a_missing_path_says_what_is_beside_it(tmp_path):
     for name in ("train.json", "train.png", "other"):
         (tmp_path / name).write_text("")
     with pytest.raises(
-        SegkitError, match=r"^the annotation file '.*trian\.json' does not exist; beside it there is 'train\.json'"
+        SegkitError, match=r"^the annotation file '.*trian\.json' does not exist; did you mean 'train\.json'"
     ) as caught:
         local_path(tmp_path / "trian.json", "annotation file")
     assert caught.value.value == str(tmp_path / "trian.json")
     with pytest.raises(SegkitError, match=r"does not exist$"):
         local_path(tmp_path / "zzz")
     (tmp_path / "images").mkdir()
-    with pytest.raises(SegkitError, match=r": there is no folder '.*image'; beside it there is 'images'$"):
+    with pytest.raises(SegkitError, match=r": there is no folder '.*image'; did you mean 'images'\?$"):
         local_path(tmp_path / "image" / "a" / "b.png")
     with pytest.raises(SegkitError, match=r"^the path of the image is empty$"):
         local_path("", "image")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from segkit.data.formats.coco_values import not_whole, shown, whole
 from segkit.data.formats.json_stream import stream_list
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
+from segkit.utils.spellings import name_key
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def load_id_map(path: str) -> list[ImageEntry]:
     A COCO file (the list under "images") is taken too, however large it is; height and width may be left out.
 
     Raises:
-        SegkitError: not JSON, not such a list, an empty list, an entry without name or integer id, a name or an id that
-            occurs twice.
+        SegkitError: not JSON, not such a list, an empty list, an entry without name or integer id or with half a size, a
+            name or an id that occurs twice.
     """
     file = local_path(path, "id map", kind="file")
     entries: list[ImageEntry] = []
@@ -44,16 +44,16 @@ def load_id_map(path: str) -> list[ImageEntry]:
         if not isinstance(name, str):
             problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
             raise SegkitError(f"{file}: entry {number}: {problem}; each entry needs a 'file_name' and an 'id'")
+        if not name.strip() or "\0" in name:
+            raise SegkitError(f"{file}: entry {number}: 'file_name' is {shown(name)}; expected the name of an image")
         if image_id is None:
             raise SegkitError(f"{file}: entry {number} ('{name}'): {not_whole(item, 'id')}")
         if name_key(name) in names or image_id in ids:
             what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
-            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what}")
+            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what} of an earlier entry")
         names.add(name_key(name))
         ids.add(image_id)
-        height, width = whole(item.get("height")), whole(item.get("width"))
-        known = height is not None and width is not None
-        entries.append(ImageEntry(name, image_id, (height, width) if known else None))  # type: ignore[arg-type]
+        entries.append(ImageEntry(name, image_id, _size(f"{file}: entry {number} ('{name}')", item)))
     if not entries:
         raise SegkitError(f"{file}: the id map lists no images", value=path)
     return entries
@@ -96,9 +96,17 @@ def _items(file: Path) -> Iterator[Any]:
         ) from None
 
 
-def name_key(name: str) -> str:
-    """What two spellings of one file name share: forward slashes, no ``./``, one Unicode form."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
+def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
+    """(H, W) of an entry, None where it says neither; SegkitError for what could not be compared with an image."""
+    if item.get("height") is None and item.get("width") is None:
+        return None
+    height, width = whole(item.get("height")), whole(item.get("width"))
+    if height is None or width is None or height < 1 or width < 1:
+        raise SegkitError(
+            f"{where}: 'height' is {shown(item.get('height'))} and 'width' is {shown(item.get('width'))}; expected two "
+            "positive whole numbers, or neither"
+        )
+    return height, width
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:

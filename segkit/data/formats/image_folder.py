@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.data.formats.base import Dataset, TrainingObjects, check_classes, default_category_ids
-from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map, name_key
+from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
 from segkit.data.packed import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
@@ -17,6 +17,7 @@ from segkit.utils.image_files import ImageFiles
 from segkit.utils.images import image_size, read_image
 from segkit.utils.missing_files import check_files, leads_out
 from segkit.utils.paths import local_path
+from segkit.utils.spellings import name_key
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")

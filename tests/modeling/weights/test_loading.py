@@ -117,5 +117,5 @@ def test_missing_and_unused_tensors(tmp_path):
 
 def test_missing_file(tmp_path):
     save(tmp_path / "model_final.pth", model(), None)
-    with pytest.raises(SegkitError, match=r"model_fnal\.pth' does not exist; beside it there is 'model_final\.pth'"):
+    with pytest.raises(SegkitError, match=r"model_fnal\.pth' does not exist; did you mean 'model_final\.pth'"):
         load_checkpoint(model(), str(tmp_path / "model_fnal.pth"))
