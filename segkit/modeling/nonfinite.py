@@ -115,14 +115,25 @@ def not_finite_buffers(model: nn.Module) -> list[str]:
 
 
 def all_finite(value: object) -> bool:
-    """Whether no floating-point tensor anywhere in ``value`` holds NaN or infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(value))
+    """Whether no floating-point or complex tensor anywhere in ``value`` holds NaN or infinity."""
+    return all(bool(finite_values(tensor).all()) for tensor in tensors_in(value))
+
+
+def finite_values(tensor: Tensor) -> Tensor:
+    """Where a tensor is finite: bool, of its shape; [values] for a sparse one. ``torch.isfinite`` for all dtypes and layouts."""
+    if tensor.layout != torch.strided:
+        tensor = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor.values()
+    if (
+        tensor.is_floating_point() and tensor.element_size() == 1
+    ):  # float8, of which torch.isfinite knows some formats only
+        tensor = tensor.float()
+    return torch.isfinite(tensor)
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """The floating-point tensors in nested mappings, sequences and dataclasses."""
+    """The floating-point and complex tensors in nested mappings, sequences and dataclasses."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
+        if value.is_floating_point() or value.is_complex():
             yield value.detach()
     elif isinstance(value, Mapping):
         for item in value.values():
