@@ -112,8 +112,8 @@ def check_batch(batch: Any) -> None:
     missing = [name for name in ("images", "targets", "to") if not hasattr(batch, name)]
     if missing:
         raise SegkitError(
-            f"loader: expected batches with images, targets and to(device, non_blocking), not {_described(batch)}, which has no "
-            f"{' and no '.join(missing)}; segkit.structures.Batch is one, and Batch.collate a DataLoader's collate_fn",
+            f"loader: expected batches with images, targets and to(device, non_blocking), not {_described(batch)}, which lacks "
+            f"{', '.join(missing)}; segkit.structures.Batch is one, and Batch.collate a DataLoader's collate_fn",
             key="loader",
         )
 

@@ -120,7 +120,7 @@ def all_finite(value: object) -> bool:
 
 
 def finite_values(tensor: Tensor) -> Tensor:
-    """Where a tensor is finite: bool, of its shape; [values] for a sparse one. ``torch.isfinite`` for all dtypes and layouts."""
+    """``torch.isfinite`` for all dtypes and layouts: bool, of the tensor's shape; of a sparse one's values alone."""
     if tensor.layout != torch.strided:
         tensor = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor.values()
     if (

@@ -93,8 +93,8 @@ class RateWatch:
             if now not in (used, own) and not self._warned:
                 self._warned = True
                 logger.warning(
-                    "a learning rate was changed from %g to %g between two steps (by a scheduler in a hook?), without effect: the "
-                    "trainer sets it by its schedule before each step. Give the trainer that schedule "
+                    "a learning rate was changed from %g to %g between two steps (by a scheduler in a hook?), without "
+                    "effect: the trainer sets it by its schedule before each step. Give the trainer that schedule "
                     "(segkit.solver.TorchSchedule for torch's), or change the rate in a hook's before_step",
                     used, now,
                 )  # fmt: skip
