@@ -24,12 +24,17 @@ CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
 CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "processes"])
 
 
+def free_port():
+    """A port of this machine that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def run_in_processes(function, count, *arguments, timeout=60):
     """What ``function(*arguments)`` gives in each of ``count`` connected processes: an exception as its text, None of one
     that died."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # the fork server has those of the test that started it
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / str(rank) for rank in range(count)]
@@ -383,6 +388,8 @@ def overflow_in_one(folder):
 
 def wait_for_a_slow_one(seconds):
     """Sums of both processes, in a group whose time-out for operations on a device is short."""
+    # Another port: the slower process must not take the store of the group that ends for that of the next one.
+    os.environ["MASTER_PORT"] = str(distributed.broadcast(free_port()))
     torch.distributed.destroy_process_group()
     with distributed.process_group(torch.device("cpu"), seconds / 2):
         distributed.barrier()

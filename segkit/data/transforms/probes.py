@@ -128,6 +128,8 @@ def _place(probed: torch.Tensor, after: torch.Tensor, box: list[float]) -> tuple
     change = (probed[window].float() - after[window].float()).abs().mean(0)
     inside = float(change[y : y + h, x : x + w].mean())
     around = (float(change.sum()) - inside * w * h) / max(change.numel() - w * h, 1)
+    if min(w, h) < 6:  # too few pixels to find a centre, or to tell a filter's margin from its middle
+        return inside, around / 4, 0.0
     more = (change - min(around, float(change.mean()))).clamp(min=0)
     total = max(float(more.sum()), 1e-9)
     rows, columns = torch.arange(len(more)) + 0.5, torch.arange(more.shape[1]) + 0.5
