@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from segkit.modeling.nonfinite import finite_values
+from segkit.modeling.nonfinite import finite_values, is_writable
 
 
 class BufferCopies:
@@ -32,7 +32,7 @@ class BufferCopies:
         if len(buffers) != len(self._buffers) or not all(map(operator.is_, buffers, self._buffers)):
             self._buffers = buffers
             kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-            for buffer in filter(_is_writable, buffers):
+            for buffer in filter(is_writable, buffers):
                 kinds.setdefault((buffer.device, buffer.dtype), []).append(buffer)
             self._kinds = [_Kind(alike) for alike in kinds.values()]
         for kind in self._kinds:
@@ -101,17 +101,10 @@ class _Kind:
         return [part.view(buffer.shape) for part, buffer in zip(parts, self.buffers, strict=True)]
 
 
-def _is_writable(buffer: Tensor) -> bool:
-    """Whether torch can copy values into it: not into one that is expanded, whose elements lie on each other."""
-    if buffer.layout != torch.strided or buffer.is_quantized:
-        return False
-    return 0 not in [step for step, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1]
-
-
 def _alike(first: Tensor, second: Tensor) -> bool:
     """Whether the second can take the first's values."""
     same = (first.shape, first.dtype, first.device) == (second.shape, second.dtype, second.device)
-    return same and first.layout == torch.strided and _is_writable(second)
+    return same and first.layout == torch.strided and is_writable(second)
 
 
 def any_of(flags: Iterable[Tensor]) -> Tensor:

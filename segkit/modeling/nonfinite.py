@@ -86,7 +86,7 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
             f"{reach:.3g}, the output is {kinds}"
         )
 
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if is_writable(buffer)]
     handles = [module.register_forward_hook(look, with_kwargs=True) for module in model.modules()]
     try:
         with torch.no_grad():
@@ -128,6 +128,13 @@ def finite_values(tensor: Tensor) -> Tensor:
     ):  # float8, of which torch.isfinite knows some formats only
         tensor = tensor.float()
     return torch.isfinite(tensor)
+
+
+def is_writable(buffer: Tensor) -> bool:
+    """Whether torch can copy values into it: not into one that is expanded, whose elements lie on each other."""
+    if buffer.layout != torch.strided or buffer.is_quantized:
+        return False
+    return 0 not in [step for step, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1]
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
