@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class AveragedWeights:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         if not 0 < decay < 1:
-            raise ValueError(f"the decay of averaged weights is above 0 and below 1, not {decay}")
+            raise SegkitError(f"the decay of averaged weights is above 0 and below 1, not {decay}")
         self.decay = decay
         self._model = model
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]

@@ -8,30 +8,31 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from segkit.modeling.nonfinite import finite_values, is_writable
+
 
 class BufferCopies:
     """The model's buffers, each with a copy: batch norms learn in the forward pass, also of a step not taken.
 
     A model has hundreds. So their modules are looked up once, and those of a device and dtype are copied together, to one
-    flat tensor that is used again.
+    flat tensor that is used again. Sparse, quantized and expanded buffers have no copy, for they can only be replaced.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._owners = [module._buffers for module in model.modules() if module._buffers]
-        self._places: list[tuple[dict[str, Tensor | None], str]] = []
+        self._owners = [module._buffers for module in model.modules()]
+        self._places: list[tuple[dict[str, Tensor | None], str, Tensor | None]] = []
         self._buffers: list[Tensor] = []
         self._kinds: list[_Kind] = []
 
     @torch.no_grad()
     def keep(self) -> None:
         """Copies the buffers as they are now."""
-        places = [(owner, key) for owner in self._owners for key, buffer in owner.items() if buffer is not None]
-        buffers = [buffer for owner, key in places if (buffer := owner[key]) is not None]
-        self._places = places
+        self._places = [(owner, key, buffer) for owner in self._owners for key, buffer in owner.items()]
+        buffers = [buffer for _, _, buffer in self._places if buffer is not None]
         if len(buffers) != len(self._buffers) or not all(map(operator.is_, buffers, self._buffers)):
             self._buffers = buffers
             kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-            for buffer in buffers:
+            for buffer in filter(is_writable, buffers):
                 kinds.setdefault((buffer.device, buffer.dtype), []).append(buffer)
             self._kinds = [_Kind(alike) for alike in kinds.values()]
         for kind in self._kinds:
@@ -39,21 +40,26 @@ class BufferCopies:
 
     @torch.no_grad()
     def put_back(self, where: Tensor | None = None) -> None:
-        """Gives each buffer the value that it had at the last :meth:`keep`.
+        """Gives each buffer the value that it had at the last :meth:`keep`; one that is new since is removed.
 
         Args:
             where: bool scalar on the device, which says whether that is to happen; the host does not wait for it. None:
                 it happens.
         """
-        for (owner, key), buffer in zip(self._places, self._buffers, strict=True):
+        for owner, key, buffer in self._places:
             now = owner.get(key)
             if now is buffer:
                 continue
-            if where is None or now is None or not _alike(now, buffer):  # another shape cannot wait for the device
-                if where is None or bool(where):
+            if where is None or now is None or buffer is None or not _alike(now, buffer):
+                if where is None or bool(where):  # another shape cannot wait for the device
                     owner[key] = buffer
             else:  # a module that has put a new tensor in its place: the value is taken, the tensor stays the old one
                 owner[key] = buffer.copy_(now)
+        if sum(map(len, self._owners)) > len(self._places) and (where is None or bool(where)):
+            before = {(id(owner), key) for owner, key, _ in self._places}
+            for owner in self._owners:
+                for key in [key for key in owner if (id(owner), key) not in before]:
+                    del owner[key]
         for kind in self._kinds:
             if where is None:
                 torch._foreach_copy_(kind.buffers, kind.copies)
@@ -66,7 +72,7 @@ class BufferCopies:
 
         None: there are no floating-point buffers.
         """
-        found = [kind.spoilt() for kind in self._kinds if kind.flat.is_floating_point()]
+        found = [kind.spoilt() for kind in self._kinds if kind.flat.is_floating_point() or kind.flat.is_complex()]
         return any_of(found) if found else None
 
 
@@ -85,7 +91,7 @@ class _Kind:
         torch._foreach_copy_(self.buffers, self._views(values))
 
     def spoilt(self) -> Tensor:
-        return (torch.isfinite(self.flat) & ~torch.isfinite(self._now())).any()
+        return (finite_values(self.flat) & ~finite_values(self._now())).any()
 
     def _now(self) -> Tensor:
         return torch.cat([buffer.reshape(-1) for buffer in self.buffers])
@@ -96,7 +102,9 @@ class _Kind:
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:
-    return (first.shape, first.dtype, first.device) == (second.shape, second.dtype, second.device)
+    """Whether the second can take the first's values."""
+    same = (first.shape, first.dtype, first.device) == (second.shape, second.dtype, second.device)
+    return same and first.layout == torch.strided and is_writable(second)
 
 
 def any_of(flags: Iterable[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segkit.engine.precision import autocast
+from segkit.engine.trainer_arguments import check_losses
 from segkit.solver.clipping import clip_gradients
 from segkit.utils import distributed
 from segkit.utils.seeding import seeds
@@ -58,6 +59,7 @@ def compute_gradients(trainer: Trainer, batches: Iterable[Any]) -> dict[str, Ten
         trainer.batch = batch = batch.to(trainer.device, non_blocking=trainer.device.type == "cuda")
         distributed.barrier()  # all have their batch: sync_bn waits for the others' on the device, and not for long
         losses = trainer.batch_losses(batch, trainer.iteration, part)
+        check_losses(losses, trainer.model)
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         trainer.scaler.scale(total / trainer.accumulate).backward()
         for name, loss in {"total": total, **losses}.items():

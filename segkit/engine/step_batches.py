@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from segkit.engine.trainer_arguments import check_batch
 from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def step_batches(trainer: Trainer) -> Iterator[Iterator[Any]]:
                 f"the training loader ended before iteration {trainer.iteration + 1} of {trainer.max_iterations} had its "
                 f"{trainer.accumulate} batches; a Trainer takes an endless one, as build_train_loader makes it"
             )
+        check_batch(batch)
         trainer.data_time += time.perf_counter() - started
         return batch
 

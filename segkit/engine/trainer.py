@@ -23,9 +23,10 @@ from segkit.engine.precision import autocast
 from segkit.engine.run_step import run_step
 from segkit.engine.step import batch_losses
 from segkit.engine.step_batches import step_batches
+from segkit.engine.trainer_arguments import check_arguments
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.modeling.nonfinite import not_finite_buffers
-from segkit.solver.learning_rates import note_last_rates, set_rates, start_from_base_rates
+from segkit.solver.learning_rates import RateWatch, note_last_rates, set_rates, start_from_base_rates
 from segkit.solver.optimizers import begin_momentum
 from segkit.solver.schedules import Schedule
 from segkit.utils import distributed
@@ -112,10 +113,11 @@ class Trainer:
         hooks: Sequence[Hook] = (),
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        if max_skipped and check_period != 1:
-            raise ValueError(f"max_skipped takes a check_period of 1, got {check_period}")
-        if accumulate < 1:
-            raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
+        check_arguments(
+            model, optimizer, schedule, hooks, precision=precision, check_period=check_period, max_skipped=max_skipped,
+            clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate, seed=seed, epoch_shift=epoch_shift,
+            max_iterations=max_iterations, iterations_per_epoch=iterations_per_epoch,
+        )  # fmt: skip
         self.model: Any = model  # an nn.Module with ``losses`` and ``predict``
         self.optimizer = optimizer
         self.schedule = schedule
@@ -157,6 +159,7 @@ class Trainer:
                 f"the model's {bad[0]} is NaN or infinite before the first step ({len(bad)} such running statistics): its "
                 "weights are those of a training that diverged; start from others"
             )
+        self._rate_watch = RateWatch()
         self._rates_for: int | None = None  # the iteration whose learning rates are set
         self._stopping = False
         self._stopped_together = False  # whether all processes end after the same step
@@ -175,6 +178,7 @@ class Trainer:
         self.start_iteration, self._rates_for, self._stopping = self.iteration, None, False
         if self.done and not self.pending:
             logger.warning("nothing to train: %d of %d iterations are done", self.iteration, self.max_iterations)
+        self._rate_watch.begin(self.optimizer)
         start_from_base_rates(self.optimizer)
         if self.scaler.is_enabled():
             begin_momentum(self.optimizer)
@@ -216,10 +220,12 @@ class Trainer:
         """Forward and backward with each of the step's batches, then the optimizer's step."""
         if self._rates_for != self.iteration:  # called by itself; in a training a hook may have changed them since
             self._set_learning_rates()
+        self._rate_watch.step(self.optimizer)
         run_step(self, batches)
 
     def _set_learning_rates(self) -> None:
         """Sets those of the step to come, and logs the largest as ``lr``."""
+        self._rate_watch.check(self.optimizer)
         largest = set_rates(
             self.optimizer,
             self.schedule,
@@ -229,6 +235,7 @@ class Trainer:
             steps=self.iteration,
         )
         self._rates_for = self.iteration
+        self._rate_watch.begin(self.optimizer)
         self.log("lr", largest)
 
     def _stop_together(self, interrupted: bool) -> None:

@@ -104,6 +104,16 @@ class CocoEvaluator(Evaluator):
         self._warned_of_masks = False
         self.reset()
 
+    def metric_names(self) -> list[str]:
+        """All that the evaluator can give; what the data has no ground truth for it leaves out."""
+        names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AP@100", "AR"]
+        names += [f"{ap}@score{threshold:g}" for threshold in self.score_thresholds for ap in ("AP", "AP50")]
+        if self.class_agnostic:
+            names.append("AR@100")
+        if self.per_class:
+            names += [f"{ap}-{name}" for name in self.classes for ap in ("AP", "AP50", "AP75")]
+        return [f"{iou_type}/{name}" for iou_type in self.iou_types for name in names]
+
     def reset(self) -> None:
         self._images: dict[int, EvaluatedImage] = {}
 

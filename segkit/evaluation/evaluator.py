@@ -54,6 +54,10 @@ class Evaluator(ABC):
     def evaluate(self) -> dict[str, float]:
         """The metrics of all that was seen, fractions in 0..1; what cannot be said is left out."""
 
+    def metric_names(self) -> Sequence[str]:
+        """The names that :meth:`evaluate` can give, as far as they are known before: two evaluators of one are an error."""
+        return ()
+
     def results(self) -> Any:
         """What was seen since ``reset``, for another process's evaluator to :meth:`merge`: anything that can be pickled.
 
@@ -71,13 +75,30 @@ class Evaluator(ABC):
         raise SegkitError(_cannot_be_shared(self, ["merge"]), key="evaluators")
 
 
-def check_shared_evaluators(evaluators: Iterable[Evaluator]) -> None:
-    """Where there are several processes, SegkitError for an evaluator that lacks ``results`` or ``merge``: it is to be
-    told before hours of training and evaluating, not after them."""
+def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
+    """SegkitError for two evaluators of one metric, and in several processes for one that lacks ``results`` or ``merge``.
+
+    It is to be told before hours of training and evaluating, not after them.
+    """
+    known: set[str] = set()
+    for i, evaluator in enumerate(evaluators):
+        names: Sequence[str] = getattr(evaluator, "metric_names", tuple)()
+        if twice := [name for name in names if name in known]:
+            raise SegkitError(same_metrics(type(evaluator).__name__, i, twice), key="evaluators")
+        known.update(names)
     for evaluator in evaluators if distributed.world_size() > 1 else ():
         missing = [name for name in ("results", "merge") if getattr(type(evaluator), name) is getattr(Evaluator, name)]
         if missing:
             raise SegkitError(_cannot_be_shared(evaluator, missing), key="evaluators")
+
+
+def same_metrics(evaluator: str, number: int, names: Sequence[str]) -> str:
+    """The message for a metric's name that is given twice."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"evaluators[{number}] ({evaluator}) gives {', '.join(names[:3])}{more}, as an evaluator before it does; leave one of "
+        "them out, or give one other metrics (iou_types of COCO's)"
+    )
 
 
 def _cannot_be_shared(evaluator: Evaluator, missing: Sequence[str]) -> str:
@@ -119,11 +140,12 @@ def evaluate(
         losses: also the validation losses, ``val/loss/total`` and ``val/loss/NAME`` (see :class:`ValidationLosses`), where
             the model has ``predict_with_losses``: one pass through the backbone gives both.
     Returns:
-        metric name to value. A name given by two evaluators is an invariant broken.
+        metric name to value.
     Raises:
-        SegkitError: there are several processes, and an evaluator that cannot be used by them.
+        SegkitError: two evaluators give a metric of one name; or there are several processes, and an evaluator that cannot
+            be used by them.
     """
-    check_shared_evaluators(evaluators)
+    check_evaluators(evaluators)
     for evaluator in evaluators:
         evaluator.reset()
     validation_losses = ValidationLosses() if losses else None
@@ -160,7 +182,8 @@ def evaluate(
             if len(shares) > 1:
                 evaluator.merge([share[2][i] for share in shares])
             found = evaluator.evaluate()
-            assert not metrics.keys() & found.keys(), f"two evaluators give {sorted(metrics.keys() & found.keys())}"
+            if twice := metrics.keys() & found.keys():
+                raise SegkitError(same_metrics(type(evaluator).__name__, i, sorted(twice)), key="evaluators")
             metrics.update(found)
     metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start

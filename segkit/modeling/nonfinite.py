@@ -86,7 +86,7 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
             f"{reach:.3g}, the output is {kinds}"
         )
 
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if is_writable(buffer)]
     handles = [module.register_forward_hook(look, with_kwargs=True) for module in model.modules()]
     try:
         with torch.no_grad():
@@ -115,14 +115,32 @@ def not_finite_buffers(model: nn.Module) -> list[str]:
 
 
 def all_finite(value: object) -> bool:
-    """Whether no floating-point tensor anywhere in ``value`` holds NaN or infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors_in(value))
+    """Whether no floating-point or complex tensor anywhere in ``value`` holds NaN or infinity."""
+    return all(bool(finite_values(tensor).all()) for tensor in tensors_in(value))
+
+
+def finite_values(tensor: Tensor) -> Tensor:
+    """``torch.isfinite`` for all dtypes and layouts: bool, of the tensor's shape; of a sparse one's values alone."""
+    if tensor.layout != torch.strided:
+        tensor = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor.values()
+    if (
+        tensor.is_floating_point() and tensor.element_size() == 1
+    ):  # float8, of which torch.isfinite knows some formats only
+        tensor = tensor.float()
+    return torch.isfinite(tensor)
+
+
+def is_writable(buffer: Tensor) -> bool:
+    """Whether torch can copy values into it: not into one that is expanded, whose elements lie on each other."""
+    if buffer.layout != torch.strided or buffer.is_quantized:
+        return False
+    return 0 not in [step for step, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1]
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """The floating-point tensors in nested mappings, sequences and dataclasses."""
+    """The floating-point and complex tensors in nested mappings, sequences and dataclasses."""
     if isinstance(value, Tensor):
-        if value.is_floating_point():
+        if value.is_floating_point() or value.is_complex():
             yield value.detach()
     elif isinstance(value, Mapping):
         for item in value.values():

@@ -6,11 +6,14 @@ with the same optimizer starts from the base rates and not from those that the f
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
 from segkit.solver.schedules import Schedule
 
+logger = logging.getLogger(__name__)
 KEYS = ("initial_lr", "last_lr")  # of a group, beside torch's; ``last_lr`` only between two trainings
 
 
@@ -62,3 +65,41 @@ def set_rates(
             group["lr"] = rate
         rates.append(rate)
     return max(rates)
+
+
+class RateWatch:
+    """Warns, once, where something else than the schedule sets a learning rate between two steps: it would have no effect.
+
+    A rate that is put back to the schedule's after a step is none.
+    """
+
+    def __init__(self) -> None:
+        self._set: list[float | None] = []
+        self._used: list[float | None] = []
+        self._warned = False
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        """The schedule has just set the rates."""
+        self._set = _numbers(optimizer)
+        self._used = []
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The step is taken with the present rates, which hooks may have changed."""
+        self._used = _numbers(optimizer)
+
+    def check(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before the schedule sets the next rates."""
+        for now, used, own in zip(_numbers(optimizer), self._used, self._set, strict=False):
+            if now not in (used, own) and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "a learning rate was changed from %g to %g between two steps (by a scheduler in a hook?), without "
+                    "effect: the trainer sets it by its schedule before each step. Give the trainer that schedule "
+                    "(segkit.solver.TorchSchedule for torch's), or change the rate in a hook's before_step",
+                    used, now,
+                )  # fmt: skip
+
+
+def _numbers(optimizer: torch.optim.Optimizer) -> list[float | None]:
+    """Each group's rate; None for a tensor, which may be on a device that would have to be waited for."""
+    return [None if isinstance(group["lr"], Tensor) else float(group["lr"]) for group in optimizer.param_groups]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pickle
+import random
 from functools import cache
 
 import numpy as np
@@ -400,16 +401,15 @@ def test_a_failure_with_the_known_objects_is_explained(dataset):
 def test_the_second_run_draws_the_same_and_leaves_the_generator(dataset):
     class Draws(Transform):
         def __call__(self, sample, generator):
-            self.drawn.append(float(torch.rand((), generator=generator)))
+            drawn.append(float(torch.rand((), generator=generator)))
             return sample
 
-    transform = Draws()
-    transform.drawn = []
+    transform, drawn = Draws(), []
     generator = seeded(3)
     InvertibleCompose(transform)(dataset.load(0), generator)
     after = float(torch.rand((), generator=generator))
     generator = seeded(3)
-    assert transform.drawn == [float(torch.rand((), generator=generator))] * 2
+    assert drawn == [float(torch.rand((), generator=generator))] * 2
     assert after == float(torch.rand((), generator=generator))
 
 
@@ -458,3 +458,97 @@ def test_nothing_is_added_to_the_log_for_shipped_pipelines(dataset, caplog):
         specs = [{"name": "ResizeShortestEdge", "sizes": [50]}, {"name": "PercentileContrast"}]
         sample = next(iter(build_test_loader(dataset, build_transforms(specs)))).samples[0]
     assert not caplog.records and sample.geometry.is_resize and np.array_equal(sample.geometry.size, (50, 67))
+
+
+class Held:
+    """Flips as a generator of its own says."""
+
+    def __init__(self):
+        self.generator = np.random.default_rng(1)
+
+    def __call__(self, sample, generator):
+        return flipped(sample) if self.generator.random() < 0.5 else sample
+
+
+class Counted:
+    """Flips every second image."""
+
+    def __init__(self):
+        self.count = 0
+
+    def __call__(self, sample, generator):
+        self.count += 1
+        return flipped(sample) if self.count % 2 else sample
+
+
+def flipped(sample):
+    return dataclasses.replace(sample, image=sample.image.flip(-1))
+
+
+def of_image(change):
+    return lambda sample, generator: dataclasses.replace(sample, image=change(sample.image))
+
+
+def noisy(image, noise):
+    return (image.float() + 20 * noise).clamp(0, 255).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        of_image(lambda image: image.flip(-1) if random.random() < 0.5 else image),
+        of_image(lambda image: image.flip(-1) if np.random.rand() < 0.5 else image),
+        of_image(lambda image: image.flip(-1) if torch.rand(()) < 0.5 else image),
+        Held(),
+        Counted(),
+        of_image(lambda image: F.equalize(image.flip(-1))),
+        of_image(lambda image: noisy(image.flip(-1), torch.randn(image.shape))),
+    ],
+    ids=["python", "numpy", "torch", "held", "counted", "equalized", "noisy"],
+)
+def test_a_flip_is_found_whatever_is_random_in_it(dataset, transform):
+    sample, refused = dataset.load(0), 0
+    for _ in range(8):
+        try:
+            found = InvertibleCompose(transform)(sample, seeded())
+        except SegkitError as error:
+            refused += "moves pixels" in str(error)
+        else:
+            assert torch.equal(found.image, sample.image)
+    assert refused
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        F.equalize,
+        lambda image: noisy(image, torch.randn(image.shape)),
+        lambda image: noisy(image, torch.from_numpy(np.random.randn(*image.shape))),
+        lambda image: F.gaussian_blur(image, [31, 31], [9.0, 9.0]),
+        lambda image: ((image.float() - image.min()) / (image.max() - image.min() + 1e-6) * 255).to(torch.uint8),
+        lambda image: ((image > image.float().mean()) * 255).to(torch.uint8),
+        lambda image: image.bitwise_xor_(255),  # in place
+    ],
+    ids=["equalize", "torch noise", "numpy noise", "blur", "stretch", "threshold", "in place"],
+)
+@pytest.mark.parametrize("content", ["scene", "white"])
+def test_changes_of_colour_are_no_false_alarm(dataset, change, content):
+    sample = dataset.load(0)
+    if content == "white":
+        sample = dataclasses.replace(sample, image=torch.full_like(sample.image, 255))
+    before = sample.image.clone()
+    found = InvertibleCompose(of_image(change))(sample, seeded())
+    assert found.geometry == sample.known_geometry
+    assert torch.equal(sample.image, before)
+
+
+def test_the_second_run_leaves_the_global_generators(dataset):
+    def draws():
+        return random.random(), np.random.rand(), float(torch.rand(()))
+
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    InvertibleCompose(lambda sample, generator: (draws(), sample)[1])(dataset.load(0), seeded())
+    found = draws()
+    random.seed(0), np.random.seed(0), torch.manual_seed(0)
+    draws()
+    assert found == draws()

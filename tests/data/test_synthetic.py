@@ -102,3 +102,8 @@ def test_no_objects_and_full_canvas():
 def test_bad_arguments(arguments, message):
     with pytest.raises(SegkitError, match=message):
         Synthetic(**arguments)
+
+
+def test_large_seeds_have_images_of_their_own():
+    other = Synthetic(num_images=2, seed=2**32).load(0).image
+    assert not torch.equal(other, Synthetic(num_images=2, seed=0).load(1).image)

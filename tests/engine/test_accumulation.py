@@ -136,5 +136,5 @@ def test_a_proposal_network_where_the_counts_are_equal():
 
 @pytest.mark.parametrize("settings", [{"accumulate": 0}, {"max_skipped": 1, "check_period": 3}])
 def test_settings_that_cannot_be(tmp_path, settings):
-    with pytest.raises(ValueError, match=r"must be 1 or more|takes a check_period of 1"):
+    with pytest.raises(ValueError, match=r"integer of 1 or more|takes a check_period of 1"):
         make_trainer(tmp_path, **settings)

@@ -291,3 +291,39 @@ def test_a_run_without_writers_that_only_overflows_is_told(tmp_path):
     trainer.hooks = []
     with pytest.raises(SegkitError, match=r"diverged"):
         trainer.train()
+
+
+class Odd(Calm):
+    """Buffers that torch cannot copy into or look at, and some that come to be in the forward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("expanded", torch.zeros(1, 1).expand(3, 3))
+        self.register_buffer("sparse", torch.eye(3).to_sparse())
+        self.register_buffer("tiny", torch.ones(3).to(torch.float8_e4m3fn))
+        self.register_buffer("complex", torch.zeros(2, dtype=torch.complex64))
+        self.register_buffer("late", None)
+
+    def losses(self, images, targets, generator):
+        self.late = images.max() if self.late is None else self.late + images.max()
+        self.complex += images.square().sum()
+        if "new" not in self._buffers:
+            self.register_buffer("new", torch.zeros(()))
+        self.new += images.max()
+        return super().losses(images, targets, generator)
+
+
+@pytest.mark.parametrize("bad", [{0}, {1}], ids=["first", "second"])
+def test_buffers_of_every_kind(tmp_path, bad):
+    with_bad = fp16_trainer(tmp_path / "a", Batches(bad), model=Odd(), iterations=3, log_period=3)
+    without = fp16_trainer(tmp_path / "b", Batches((), left_out=bad), model=Odd(), iterations=2, log_period=2)
+    with_bad.train(), without.train()
+    found, expected = with_bad.model, without.model
+    for name in ("late", "complex", "new", "seen", "largest", "unsaved"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def test_a_complex_buffer_that_is_nan_is_not_saved(tmp_path):
+    state = {"model": {"c": torch.tensor([complex(float("nan"), 0)])}, "iteration": 1}
+    with pytest.raises(SegkitError, match=r"the model's c is NaN"):
+        save_checkpoint(tmp_path / "x.pth", state)

@@ -76,7 +76,7 @@ class Synthetic(Dataset):
     def load(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        rng = np.random.default_rng([self.seed, index])
+        rng = self._generator(index)
         objects, labels, label_map = self._place(rng)
         image = paint(rng, label_map, objects, self.image_size)
         masks = InstanceMasks.from_label_map(label_map)
@@ -87,7 +87,7 @@ class Synthetic(Dataset):
         return Sample(torch.from_numpy(image), targets, self.image_ids[index], name, self.image_size, None)
 
     def label_counts(self, index: int) -> dict[int, int]:
-        _, labels, _ = self._place(np.random.default_rng([self.seed, index]))
+        _, labels, _ = self._place(self._generator(index))
         return {label: labels.count(label) for label in sorted(set(labels))}
 
     def unmasked_counts(self) -> np.ndarray:
@@ -100,6 +100,10 @@ class Synthetic(Dataset):
         height, width = self.image_size
         few, many = self.object_range
         return f"synthetic data set of seed {self.seed}, {width} x {height} pixels, {few} to {many} objects an image"
+
+    def _generator(self, index: int) -> np.random.Generator:
+        """NumPy joins the numbers' 32-bit words: without the last one a seed of two words would be another's image."""
+        return np.random.default_rng([self.seed, index, *([1] if self.seed >= 2**32 else [])])
 
     def _place(self, rng: np.random.Generator) -> tuple[list[Drawn], list[int], np.ndarray]:
         """Choose classes, sizes and places; the label map (0 background, object i is i + 1) has the last on top."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from segkit.data.transforms.base import INVERSIONS, Compose, LoadOther, MixingTransform, Transform
+from segkit.data.transforms.probes import MIN_PROBED_SIDE, Replay, explains, moves_pixels_along, textured, with_probes
 from segkit.structures.image_geometry import ImageGeometry
-from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
-from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -23,9 +21,6 @@ HOW_TO_DECLARE = (
     "build it on the functions of segkit.data.transforms.geometry, which record what they do, and set inversion = "
     "'recorded' in its class; or set inversion = 'identity' if every pixel stays in its place"
 )
-# Two objects, XYXY in parts of the image's sides: no mirroring or turning takes one of them onto itself or the other.
-PROBES = ((0.06, 0.34, 0.22, 0.48), (0.70, 0.08, 0.88, 0.24))
-MIN_PROBED_SIDE = 16  # pixels: in smaller images rounding is as large as what is looked for
 
 
 class InvertibleCompose(Compose):
@@ -106,8 +101,11 @@ def _check_transform(transform: Any) -> None:
 def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample:
     """One transform's result, with its checked geometry."""
     inversion = declared_inversion(transform)
-    state = generator.get_state() if inversion == "undeclared" else None
-    after = transform(dataclasses.replace(sample), generator)  # a copy, should the transform change it in place
+    replay = Replay(transform, generator) if inversion == "undeclared" else None
+    given = dataclasses.replace(sample)  # a copy, should the transform change it in place
+    if replay is not None:
+        given.image = sample.image.clone()
+    after = transform(given, generator)
     name, size = f"{sample.file_name or 'an image'}: {_name(transform)}", (after.image.shape[1], after.image.shape[2])
     if after.size != sample.size:
         raise SegkitError(
@@ -119,8 +117,8 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
             "be a test transform",
             key=KEY,
         )
-    if state is not None:
-        return _verified(transform, sample, after, state, name)
+    if replay is not None:
+        return _verified(replay, sample, after, name)
     geometry = after.geometry if after.geometry is not None or inversion == "recorded" else sample.geometry
     if geometry is None:
         raise SegkitError(
@@ -136,11 +134,11 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
     return dataclasses.replace(after, geometry=geometry)
 
 
-def _verified(transform: Callable, before: Sample, after: Sample, state: torch.Tensor, name: str) -> Sample:
+def _verified(replay: Replay, before: Sample, after: Sample, name: str) -> Sample:
     """``after`` with a geometry that the probes confirm, for a transform that declares none.
 
     Args:
-        state: of the generator before the transform's run.
+        replay: runs the transform again.
         name: of image and transform, for messages.
     Raises:
         SegkitError: the probes are elsewhere, or the transform fails with them.
@@ -149,18 +147,20 @@ def _verified(transform: Callable, before: Sample, after: Sample, state: torch.T
     size = (after.image.shape[1], after.image.shape[2])
     if min(before.image.shape[1:]) < MIN_PROBED_SIDE and recorded.size == size:  # the size alone can be looked at
         return dataclasses.replace(after, geometry=recorded)
-    probe = _with_probes(before)
+    base = textured(before)
+    probe = with_probes(base)
     try:
-        probed = transform(dataclasses.replace(probe), torch.Generator().set_state(state))
+        plain = after if base is before else replay(base)
+        probed = replay(probe)
     except Exception as error:
         raise SegkitError(
             f"{name} does not declare whether it moves pixels, and with the two objects that are to show it, it ends with "
             f"{type(error).__name__}: {error}; {HOW_TO_DECLARE}",
             key=KEY,
         ) from error
-    candidates = list(zip(_candidates(before, after), _candidates(before, probed), strict=False))
-    for geometry, of_probe in candidates:
-        if _explains(of_probe, probe, probed) and _moves_pixels_along(geometry, probe, after, probed):
+    candidates = zip(*(_candidates(before, result) for result in (after, plain, probed)), strict=False)
+    for geometry, of_plain, of_probe in candidates:
+        if explains(of_probe, probe, probed) and moves_pixels_along(of_plain, probe, plain, probed):
             return dataclasses.replace(after, geometry=geometry)
     raise SegkitError(
         f"{name} moves pixels or objects in a way that is not on record, so that detections cannot be mapped back to the "
@@ -173,59 +173,6 @@ def _candidates(before: Sample, after: Sample) -> list[ImageGeometry]:
     """What a transform may have done: what it recorded, or nothing; and a resize where the size differs from that."""
     size = (after.image.shape[1], after.image.shape[2])
     return [g if g.size == size else g.resize(size) for g in (after.geometry, before.geometry) if g is not None]
-
-
-def _with_probes(sample: Sample) -> Sample:
-    """The sample with two known objects of labels 0 and 1 in place of its own, their pixels black or white."""
-    height, width = sample.image.shape[1:]
-    boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
-    image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
-    for number, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
-        dense[number, y0:y1, x0:x1] = True
-        patch = image[:, y0:y1, x0:x1]
-        patch[:] = 0 if patch.float().mean() > 127.5 else 255
-    masks = InstanceMasks.from_dense(dense)
-    return dataclasses.replace(sample, image=image, targets=Targets(boxes, torch.arange(len(boxes)), masks))
-
-
-def _explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
-    """Whether the remaining probes are where the geometry says; without any, whether none is in view."""
-    labels = probed.targets.labels
-    if not bool(((labels >= 0) & (labels < len(PROBES))).all()):
-        return False
-    sides = probe.targets.boxes[:, 2:] - probe.targets.boxes[:, :2]
-    expected = _probe_boxes(geometry, probe)
-    zoom = ((expected[:, 2:] - expected[:, :2]) / sides).amax()
-    x0, y0, x1, y1 = (float(edge) for edge in geometry.visible)
-    expected = expected.clamp(min=expected.new_tensor([x0, y0] * 2), max=expected.new_tensor([x1, y1] * 2))
-    if not len(labels):
-        return bool((expected[:, 2:] - expected[:, :2] < 2).any(1).all())
-    # Boxes drawn anew around the masks are off by a pixel.
-    return bool((expected[labels] - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
-
-
-def _moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
-    """Whether pixels changed mostly where the probes should be, or one of the probes changed by half or more.
-
-    The two runs differ by the probes' pixels alone. A transform of colours may let them disappear, as a threshold does,
-    or change others too, as a stretch to the image's range does, but it does not change these others alone.
-    """
-    if probed.image.shape != after.image.shape:
-        return True  # the window depends on what is in the image
-    changed = (probed.image != after.image).any(0)
-    inside = 0
-    for x0, y0, x1, y1 in _probe_boxes(geometry, probe).round().long().clamp(min=0).tolist():
-        patch = changed[y0:y1, x0:x1]
-        inside += int(patch.sum())
-        if patch.numel() and 2 * int(patch.sum()) >= patch.numel():
-            return True
-    return 2 * inside >= int(changed.sum())
-
-
-def _probe_boxes(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:
-    """fp64 [N, 4]: the probes' boxes in an image of that geometry, not clipped."""
-    origin = probe.known_geometry
-    return geometry.boxes_from_file(origin.boxes_to_file(origin.upright_boxes(probe.targets.boxes)))
 
 
 def _name(transform: Any) -> str:

@@ -67,7 +67,7 @@ def choose_metric(
         return metric
     if not evaluators or not all(isinstance(evaluator, CocoEvaluator) for evaluator in evaluators):
         return metric
-    names = [name for evaluator in evaluators for name in coco_metric_names(evaluator)]
+    names = [name for evaluator in evaluators for name in evaluator.metric_names()]
     if metric in names:
         return metric
     if metric == "segm/AP" and "bbox/AP" in names:
@@ -79,14 +79,3 @@ def choose_metric(
         value=metric,
         choices=names,
     )
-
-
-def coco_metric_names(evaluator: CocoEvaluator) -> list[str]:
-    """All that the evaluator can give; what the data has no ground truth for it leaves out."""
-    names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AP@100", "AR"]
-    names += [f"{ap}@score{threshold:g}" for threshold in evaluator.score_thresholds for ap in ("AP", "AP50")]
-    if evaluator.class_agnostic:
-        names.append("AR@100")
-    if evaluator.per_class:
-        names += [f"{ap}-{name}" for name in evaluator.classes for ap in ("AP", "AP50", "AP75")]
-    return [f"{iou_type}/{name}" for iou_type in evaluator.iou_types for name in names]

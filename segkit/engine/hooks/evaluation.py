@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.engine.hooks.base import Hook
 from segkit.evaluation import Evaluator, evaluate, metrics_table
-from segkit.evaluation.evaluator import check_shared_evaluators
+from segkit.evaluation.evaluator import check_evaluators
 from segkit.utils import distributed
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Evaluation(Hook):
         period: in iterations; 0: only at the end.
         losses: whether the validation losses are measured too.
     Raises:
-        SegkitError: there are several processes, and an evaluator that cannot be used by them.
+        SegkitError: two evaluators give one metric; or there are several processes, and an evaluator that cannot be used by
+            them.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Evaluation(Hook):
         period: int = 0,
         losses: bool = True,
     ) -> None:
-        check_shared_evaluators(evaluators)
+        check_evaluators(evaluators)
         self.loader = loader
         self.evaluators = list(evaluators)
         self.classes = list(classes)

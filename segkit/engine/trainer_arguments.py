@@ -1,0 +1,144 @@
+"""Checks of what a :class:`Trainer` is given: whoever builds one by hand learns of a mistake before the first step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from segkit.solver.schedules import Schedule
+from segkit.utils.device import AUTOCAST_DTYPES
+from segkit.utils.errors import SegkitError
+
+HOOK_METHODS = ("name", "before_train", "before_step", "after_step", "after_train", "on_exception", "state_dict")
+LOWEST = {"check_period": 1, "max_skipped": 0, "accumulate": 1, "iterations_per_epoch": 1}
+
+
+def check_arguments(model: Any, optimizer: Any, schedule: Any, hooks: Any, **numbers: Any) -> None:
+    """Everything that can be checked before the first step; see the functions below."""
+    check_model_and_optimizer(model, optimizer)
+    check_schedule(schedule)
+    check_hooks(hooks)
+    check_numbers(**numbers)
+
+
+def check_schedule(schedule: Any) -> None:
+    """SegkitError unless it is a :class:`Schedule`, or has its ``factor``."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise SegkitError(
+            "schedule is torch's ReduceLROnPlateau, which follows a metric; the trainer takes a function of the iteration, as "
+            "Cosine() or MultiStep() of segkit.solver",
+            key="schedule",
+        )
+    if isinstance(schedule, LRScheduler):
+        name = type(schedule).__name__
+        raise SegkitError(
+            f"schedule is torch's {name}, which counts its own steps; the trainer takes a function of the iteration: "
+            f"segkit.solver.TorchSchedule({name}, {{...}}), with the arguments of {name} except the optimizer",
+            key="schedule",
+        )
+    if isinstance(schedule, type):
+        raise SegkitError(f"schedule is the class {schedule.__name__}; give an object, {schedule.__name__}(...)")
+    if not isinstance(schedule, Schedule) and not callable(getattr(schedule, "factor", None)):
+        raise SegkitError(
+            f"schedule: expected a segkit.solver.Schedule, as Constant() or Cosine(), not {_described(schedule)}",
+            key="schedule",
+        )
+
+
+def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
+    """SegkitError for a model without ``losses``, and for an optimizer over none of its parameters."""
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "losses", None)):
+        raise SegkitError(
+            f"model: expected a torch.nn.Module with losses(images, targets, generator), not {_described(model)}",
+            key="model",
+        )
+    if not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise SegkitError(f"optimizer: expected one of torch.optim, not {_described(optimizer)}", key="optimizer")
+    own = {id(parameter) for parameter in model.parameters()}
+    given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if own and given and not any(id(parameter) in own for parameter in given):
+        raise SegkitError(
+            "none of the optimizer's parameters is the model's, so nothing would train: make the optimizer of "
+            "model.parameters(), after the last copy of the model",
+            key="optimizer",
+        )
+
+
+def check_hooks(hooks: Any) -> None:
+    """SegkitError unless they are objects with all of a hook's methods, in a sequence."""
+    if not isinstance(hooks, Sequence):
+        raise SegkitError(f"hooks: expected a list, not {_described(hooks)}", key="hooks")
+    for i, hook in enumerate(hooks):
+        if isinstance(hook, type):
+            raise SegkitError(f"hooks[{i}] is the class {hook.__name__}; give an object, {hook.__name__}(...)")
+        if not all(hasattr(hook, method) for method in HOOK_METHODS):
+            raise SegkitError(
+                f"hooks[{i}]: expected an object that derives from segkit.engine.Hook, not {_described(hook)}",
+                key="hooks",
+            )
+
+
+def check_numbers(*, precision: Any, check_period: int, max_skipped: int, **numbers: Any) -> None:
+    """SegkitError for a setting out of its range.
+
+    Args:
+        numbers: others by name. Those of ``clip`` are above 0 or None, ``accumulate`` and ``iterations_per_epoch`` from 1
+            on; the rest are any integers.
+    """
+    if precision not in ("fp32", *AUTOCAST_DTYPES):
+        raise SegkitError(
+            f"precision: expected fp32, bf16 or fp16, not {precision!r}", key="precision", value=precision
+        )
+    for name, value in {"check_period": check_period, "max_skipped": max_skipped, **numbers}.items():
+        if name.startswith("clip"):
+            if value is not None and not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
+                raise SegkitError(f"{name}: expected a number above 0, or None, not {value!r}", key=name, value=value)
+            continue
+        low = LOWEST.get(name, -math.inf)
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
+            wanted = f" of {low} or more" if name in LOWEST else ""
+            raise SegkitError(f"{name}: expected an integer{wanted}, not {value!r}", key=name, value=value)
+    if max_skipped and check_period != 1:
+        raise SegkitError(f"max_skipped takes a check_period of 1, got {check_period}", key="check_period")
+
+
+def check_batch(batch: Any) -> None:
+    """SegkitError for what is no batch, as the tuples of a plain DataLoader are none."""
+    missing = [name for name in ("images", "targets", "to") if not hasattr(batch, name)]
+    if missing:
+        raise SegkitError(
+            f"loader: expected batches with images, targets and to(device, non_blocking), not {_described(batch)}, which lacks "
+            f"{', '.join(missing)}; segkit.structures.Batch is one, and Batch.collate a DataLoader's collate_fn",
+            key="loader",
+        )
+
+
+def check_losses(losses: Any, model: Any) -> None:
+    """SegkitError unless they are scalars by name."""
+    what = f"{type(model).__name__}.losses"
+    if losses == {}:
+        raise SegkitError(f"{what} gives no loss: nothing would train")
+    if not isinstance(losses, Mapping):
+        raise SegkitError(f"{what}: expected a dict of scalar tensors by name, not {_described(losses)}")
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.dim() != 0:
+            shape = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else _described(loss)
+            raise SegkitError(f"{what}: expected a scalar tensor for '{name}', not {shape}")
+    if "total" in losses:
+        raise SegkitError(
+            f"{what}: 'total' is the name of the sum of all losses, and is in their dict; call it otherwise"
+        )
+    if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
+        raise SegkitError(f"{what}: no loss depends on a parameter that trains (requires_grad), so nothing would train")
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
