@@ -44,9 +44,9 @@ def test_what_is_there_is_told_with_the_difference(tmp_path, name, there, differ
         Coco(json=str(tmp_path / "a.json"), images=str(tmp_path / "images"))
     message = str(caught.value)
     assert "1 of the 1 images of" in message and f"did you mean '{there}'?" in message and difference in message
-    if difference.startswith("another Unicode form") or name == "sub\\1.png":
+    if difference == "another Unicode form":
         assert ImageFolder(root=str(tmp_path / "images"), id_map=str(tmp_path / "a.json")).load(0).size == (3, 4)
-    elif ":" not in name:
+    elif ":" not in name and name != "sub\\1.png":  # an id map's own spelling of it is taken
         with pytest.raises(SegkitError) as caught:
             ImageFolder(root=str(tmp_path / "images"), id_map=str(tmp_path / "a.json"))
         assert f"did you mean '{there}'?" in str(caught.value) and difference in str(caught.value)
