@@ -156,8 +156,11 @@ class Resolver:
                     child = default
                 elif isinstance(child.value, dict) and slot.registry.key not in child.value:
                     child = merge(default, child, here)  # `neck.out_channels=64` without a name means the default neck
-            if child is not None:
+            if child is not None and not (has_default and child.plain() == to_plain(parameter.default)):
                 arguments[key] = self.value(annotation, child, here)
+            elif child is not None:  # as a saved configuration has it, also where the annotation would refuse it
+                arguments[key] = self._default(annotation, child, here)
+                self.origins.setdefault(here, child.origin)
             elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
                 default = Node.of(to_plain(parameter.default), DEFAULT)
                 arguments[key] = self._default(annotation, default, here)
