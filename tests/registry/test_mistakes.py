@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from segkit.config.loader import load_config, load_config_dict
+from segkit.data import Synthetic
+from segkit.data.transforms import Compose
 from segkit.modeling.layers.activation import make_activation
 from segkit.modeling.layers.feature_spec import FeatureSpec, check_features
 from segkit.modeling.layers.norm import make_norm
@@ -171,7 +173,17 @@ def test_whole_numbers_of_other_types():
             check_features({"stage1": FeatureSpec(wrong, 4)}, "maps")
 
 
-def test_what_is_no_optimizer():
+@pytest.mark.parametrize("result", [None, torch.zeros(3, 4, 5)], ids=["nothing", "image"])
+def test_a_transform_that_returns_no_sample(result):
+    class Mine:
+        def __call__(self, sample, generator):
+            return result
+
+    with pytest.raises(SegkitError, match=rf"the transform Mine returns a {type(result).__name__}; expected a Sample"):
+        Compose([Mine()])(Synthetic(num_images=1, image_size=(40, 40), max_size=20).load(0), torch.Generator())
+
+
+def test_what_is_missing_is_told_with_a_hint():
     registry = Registry("PART", runtime=[], makes=["step"], hint="derive it from X")
     registry.register(nn.Identity)
     with pytest.raises(SegkitError, match=r"which is no part: it has no 'step'; derive it from X$"):
