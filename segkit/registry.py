@@ -15,7 +15,7 @@ from typing import Any
 
 from fvcore.common.registry import Registry as FvcoreRegistry
 
-from segkit.utils.construction import check_arguments, construct, option_values
+from segkit.utils.construction import check_arguments, check_made, construct, option_values
 from segkit.utils.dotted import class_at, dotted_hint
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.lazy import being_imported, import_once
@@ -24,6 +24,7 @@ from segkit.utils.signature import (
     Slot,
     SlotList,
     find_slot,
+    same_source,
     signature_of,
     source_of,
     unknown_argument,
@@ -67,6 +68,7 @@ class Registry(FvcoreRegistry):
         runtime: names of the values that builders have for its components: positional parameters of these names are
             theirs, all others are a configuration's. None: not known before something is built.
         makes: attributes that each finished component must have.
+        hint: what to do where it has not, for the message.
         label: a key by which any spec may give its component a name of its own, which becomes its attribute ``name``.
     """
 
@@ -78,6 +80,7 @@ class Registry(FvcoreRegistry):
         *,
         runtime: Sequence[str] | None = None,
         makes: Sequence[str] = (),
+        hint: str = "",
         label: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -85,6 +88,7 @@ class Registry(FvcoreRegistry):
         self.key = key
         self.runtime = None if runtime is None else frozenset(runtime)
         self.makes = tuple(makes)
+        self.hint = hint or (f"see those in {home}, and the classes they derive from" if home else "")
         self.label = label
         self._loaded = False
         self._foreign: Foreign | None = None
@@ -106,7 +110,7 @@ class Registry(FvcoreRegistry):
         if not isinstance(name, str) or not name or name == "<lambda>":
             raise SegkitError(f"{self._name} registry: {source_of(obj)} has no name; give register(..., name='MyName')")
         known = self._obj_map.get(name)
-        if known is not None and not _same_source(known, obj):
+        if known is not None and not same_source(known, obj):
             raise SegkitError(
                 f"{self._name} registry: '{name}' is registered already, by {source_of(known)}; "
                 f"{source_of(obj)} needs another name",
@@ -219,13 +223,7 @@ class Registry(FvcoreRegistry):
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
         made = construct(component, schema, arguments, name, path)
-        for attribute in self.makes:
-            if not hasattr(made, attribute):
-                raise SegkitError(
-                    f"{path}: {name} makes a {type(made).__name__}, which is no {self.title}: it has no '{attribute}'",
-                    key=path,
-                    value=name,
-                )
+        check_made(made, self.makes, name, path, title=self.title, hint=self.hint)
         if self.label is not None and self.label in spec:
             made.name = spec[self.label]
         return made
@@ -238,16 +236,8 @@ class Registry(FvcoreRegistry):
         return signature_of(component, frozenset(positional - (spec.keys() - runtime.keys())))
 
 
-def _same_source(known: Any, obj: Any) -> bool:
-    """Whether two objects are the same definition, imported twice (a notebook cell run again, a module reloaded)."""
-    if isinstance(known, functools.partial) or isinstance(obj, functools.partial):
-        parts = [(p.args, p.keywords) if isinstance(p, functools.partial) else None for p in (known, obj)]
-        if parts[0] != parts[1]:
-            return False
-    return source_of(known) == source_of(obj)
-
-
 _FEATURES = ("num_classes", "in_features")
+_MAPS = "define out_features = {'stage1': FeatureSpec(channels=32, stride=4), ...}; forward returns these maps by name"
 _EVALUATION = ("classes", "category_ids", "max_detections", "results_dir", "class_agnostic", "predicts_masks")
 
 META_ARCH_REGISTRY = Registry(
@@ -256,8 +246,14 @@ META_ARCH_REGISTRY = Registry(
     runtime=["num_classes"],
     makes=["losses", "predict", "detections_per_image"],
 )
-BACKBONE_REGISTRY = Registry("BACKBONE", "segkit.modeling.backbones", runtime=["num_classes"], makes=["out_features"])
-NECK_REGISTRY = Registry("NECK", "segkit.modeling.necks", runtime=_FEATURES, makes=["out_features"])
+BACKBONE_REGISTRY = Registry(
+    "BACKBONE",
+    "segkit.modeling.backbones",
+    runtime=["num_classes"],
+    makes=["out_features"],
+    hint=f"{_MAPS} (torchvision's own networks: {{name: TorchvisionBackbone, arch: resnet18}})",
+)
+NECK_REGISTRY = Registry("NECK", "segkit.modeling.necks", runtime=_FEATURES, makes=["out_features"], hint=_MAPS)
 ANCHOR_GENERATOR_REGISTRY = Registry(
     "ANCHOR_GENERATOR", "segkit.modeling.proposals", runtime=_FEATURES, makes=["num_anchors"]
 )
@@ -277,7 +273,13 @@ DATASET_FORMAT_REGISTRY = Registry(
 SAMPLER_REGISTRY = Registry(
     "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
 )
-OPTIMIZER_REGISTRY = Registry("OPTIMIZER", "segkit.solver", runtime=["model", "params"], makes=["step", "param_groups"])
+OPTIMIZER_REGISTRY = Registry(
+    "OPTIMIZER",
+    "segkit.solver",
+    runtime=["model", "params"],
+    makes=["step", "zero_grad", "param_groups", "add_param_group", "state_dict", "load_state_dict"],
+    hint="derive it from torch.optim.Optimizer",
+)
 SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver", runtime=[], makes=["factor"])
 HOOK_REGISTRY = Registry(
     "HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"], label="hook_name"

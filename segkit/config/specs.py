@@ -157,7 +157,9 @@ class Resolver:
                 elif isinstance(child.value, dict) and slot.registry.key not in child.value:
                     child = merge(default, child, here)  # `neck.out_channels=64` without a name means the default neck
             if child is not None:
-                arguments[key] = self.value(annotation, child, here)
+                # A saved configuration has the default written out, also where its annotation refuses it.
+                same = has_default and repr(child.plain()) == repr(to_plain(parameter.default))
+                arguments[key] = (self._default if same else self.value)(annotation, child, here)
             elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
                 default = Node.of(to_plain(parameter.default), DEFAULT)
                 arguments[key] = self._default(annotation, default, here)
@@ -167,11 +169,13 @@ class Resolver:
     def _default(self, annotation: Any, default: Node, path: str) -> Any:
         """A parameter's default, as it is where its own annotation would refuse it."""
         try:
-            return None if default.value is None else self.value(annotation, default, path)
+            if default.value is not None:
+                return self.value(annotation, default, path)
         except SegkitError:
             if find_slot(annotation) is not None:
                 raise
-            return default.plain()
+        self.origins[path] = default.origin
+        return default.plain()
 
     def _components(self, registry: Registry, node: Node, path: str) -> tuple[Spec, ...]:
         if not isinstance(node.value, list):

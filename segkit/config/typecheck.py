@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union
 
 from segkit.config.nodes import join, where
@@ -126,7 +127,11 @@ def convert(value: Any, annotation: Any) -> Any:
         return value  # a NewType, a Protocol alias and the like: the constructor knows
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
         return value
-    raise Mismatch(_expected(annotation, value), value)
+    if issubclass(kind, PurePath) and isinstance(value, str):
+        return value  # which becomes a path when the component is built
+    foreign = kind not in NAMES and typing.get_origin(annotation) is None
+    hint = "; a configuration holds numbers, text, lists and mappings: annotate the parameter as one of these"
+    raise Mismatch(_expected(annotation, value) + hint * foreign, value)
 
 
 def accepts_none(annotation: Any) -> bool:

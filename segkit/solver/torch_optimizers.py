@@ -18,15 +18,18 @@ from segkit.utils.signature import component_like, signature_of
 def adapt_optimizer(cls: Any) -> Any:
     """A component that makes a ``cls`` over the model's parameter groups, with the arguments of ``cls``.
 
-    Where ``cls`` has a ``weight_decay``, there is the option ``decay_norms_and_biases`` besides. A class whose positional
-    parameters are the builder's ``model`` or ``params`` alone is taken as it is.
+    Where ``cls`` has a ``weight_decay``, there is the option ``decay_norms_and_biases`` besides. A class that takes the
+    ``model``, or whose positional parameters are the builder's ``params`` alone, is taken as it is.
 
     Raises:
         SegkitError: its steps need what the trainer does not give.
     """
     schema = signature_of(cls, OPTIMIZER_REGISTRY.runtime)
     options = [p for p in schema.options.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    if schema.runtime and not options:
+    base = schema.inherited & {"defaults"}  # of torch.optim.Optimizer, to which no **kwargs hands it on
+    if "model" in schema.runtime and (base or "params" in schema.inherited):
+        return component_like(cls, cls, runtime=["model"], without={"model", "params", *base})
+    if "model" in schema.runtime or (schema.runtime and not options):
         return cls
     closure = inspect.signature(cls.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -53,4 +56,4 @@ def adapt_optimizer(cls: Any) -> Any:
             raise SegkitError(f"{cls.__name__} refuses its arguments: {type(error).__name__}: {error}") from error
 
     more = {"decay_norms_and_biases": (bool, True)} if decays else {}
-    return component_like(make, cls, runtime=["model"], without={first, "model", "params"}, more=more)
+    return component_like(make, cls, runtime=["model"], without={first, "params", *base}, more=more)

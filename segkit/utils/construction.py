@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import os
+import traceback
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.signature import Signature, Slot, SlotList, unknown_argument
+
+NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().__init__()"
 
 
 def check_arguments(
@@ -45,7 +51,12 @@ def option_values(
             continue  # the subclass may give it itself
         value = spec.get(key, parameter.default)
         if value is inspect.Parameter.empty:
-            origin = ", which neither the configuration nor the builder gives" if key in schema.undecided else ""
+            value = runtime.get(key, value)  # the builder's, behind a * all the same
+        if value is inspect.Parameter.empty:
+            origin = ""
+            if key in schema.undecided:
+                known = f" (it has {', '.join(sorted(runtime))})" if runtime else ""
+                origin = f", which neither the configuration nor the builder gives{known}"
             raise SegkitError(f"{path}: {name} needs the argument '{key}'{origin}", key=f"{path}.{key}")
         slot = schema.slots.get(key)
         if isinstance(slot, Slot) and isinstance(value, Mapping):
@@ -57,8 +68,16 @@ def option_values(
             ]
         if isinstance(slot, Slot) and value is not None:
             runtime.update(_given(slot, value, f"{path}.{key}"))
-        arguments[key] = value
+        arguments[key] = _as_path(value, schema.annotations.get(key))
     return arguments
+
+
+def _as_path(value: Any, annotation: Any) -> Any:
+    """Text for a parameter that is annotated as a path, as a path."""
+    kinds = [annotation, *typing.get_args(annotation)]
+    if isinstance(value, str) and str not in kinds and any(kind in (Path, PurePath) for kind in kinds):
+        return Path(value)
+    return value
 
 
 def _given(slot: Slot, component: Any, path: str) -> dict[str, Any]:
@@ -76,8 +95,45 @@ def _given(slot: Slot, component: Any, path: str) -> dict[str, Any]:
     return {given: getattr(component, attribute) for given, attribute in slot.gives.items()}
 
 
+def check_made(made: Any, makes: Sequence[str], name: str, path: str, *, title: str, hint: str) -> None:
+    """SegkitError unless a finished component is ready, and has the attributes that its kind is used by."""
+    if is_module(type(made)) and "_modules" not in vars(made):
+        raise SegkitError(f"{path}: {NO_SUPER.format(type(made).__name__)}", key=path, value=name)
+    for attribute in makes:
+        if not _has(made, attribute, f"{path}: {name}.{attribute}"):
+            raise SegkitError(
+                f"{path}: {name} makes a {type(made).__name__}, which is no {title}: it has no '{attribute}'"
+                + f"; {hint}" * bool(hint),
+                key=path,
+                value=name,
+            )
+
+
+def _has(made: Any, attribute: str, where: str) -> bool:
+    """Whether there is such an attribute; SegkitError where a property cannot be read."""
+    stored = inspect.getattr_static(type(made), attribute, None)
+    if not isinstance(stored, property) or stored.fget is None:
+        return hasattr(made, attribute)
+    try:
+        # Not by getattr: of an AttributeError inside of a property, a Module makes one that says there is no such property.
+        stored.fget(made)
+        return True
+    except SegkitError:
+        raise
+    except Exception as error:
+        raise SegkitError(f"{where} cannot be read: {type(error).__name__}: {error}{last_line(error)}") from error
+
+
+def is_module(kind: type) -> bool:
+    """Whether a class is one of torch's modules, without importing torch."""
+    return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
+
+
 def construct(component: Any, schema: Signature, arguments: dict[str, Any], name: str, path: str) -> Any:
     """Calls a constructor; what it says of its arguments becomes a SegkitError with the key path."""
+    if inspect.isabstract(component):
+        missing = ", ".join(sorted(component.__abstractmethods__))
+        raise SegkitError(f"{path}: {name} does not define {missing}, which it has to, being abstract", key=path)
     positional = [arguments.pop(p) for p in schema.positional_only if p in arguments]
     try:
         return component(*positional, **arguments)
@@ -88,6 +144,8 @@ def construct(component: Any, schema: Signature, arguments: dict[str, Any], name
         raise SegkitError(f"{path}: {error}", key=path) from error
     except Exception as error:
         line = str(error).partition("\n")[0]
+        if isinstance(error, AttributeError) and "before Module.__init__()" in line:
+            raise SegkitError(f"{path}: {NO_SUPER.format(name)}", key=path, value=name) from error
         if _too_large(error):
             raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
         if schema.module.split(".")[0] in ("torch", "torchvision"):  # whose defects are not what ends a run here
@@ -106,3 +164,9 @@ def _too_large(error: Exception) -> bool:
     return isinstance(error, MemoryError) or (
         isinstance(error, kinds) and any(sign in str(error).lower() for sign in signs)
     )
+
+
+def last_line(error: BaseException) -> str:
+    """Where an error was raised, for the end of a message: `` (in FILE, line N)``."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}torch{os.sep}" not in f.filename]
+    return f" (in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

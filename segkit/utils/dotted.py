@@ -26,8 +26,8 @@ def class_at(path: str, kind: type | tuple[type, ...], what: str, places: Iterab
     Raises:
         SegkitError: there is no such thing, with the nearest; it is no class, or one of another kind.
     """
-    found = _at(path, kind)
     kinds = kind if isinstance(kind, tuple) else (kind,)
+    found = _at(path, kinds, places)
     if not inspect.isclass(found) or not issubclass(found, kinds):
         given = f"a {type(found).__name__}" if not inspect.isclass(found) else "a class of another kind"
         near = _nearest_path(path, _names(places, kinds))
@@ -44,7 +44,7 @@ def class_at(path: str, kind: type | tuple[type, ...], what: str, places: Iterab
 def dotted_hint(name: str, kind: type | tuple[type, ...], places: Iterable[str]) -> str:
     """The end of a message about a name that is not registered: torch's class of that name, else nothing."""
     for path in _names(places, kind if isinstance(kind, tuple) else (kind,)):
-        if path.rpartition(".")[2].lower() == name.lower():
+        if path.rpartition(".")[2].lower() == name.lower().replace("_", ""):
             return f"; torch's own is '{path}'"
     return ""
 
@@ -56,7 +56,7 @@ def _nearest_path(path: str, choices: Iterable[str]) -> str:
     return "; did you mean " + " or ".join(f"'{choice}'" for choice in near) + "?" if near else ""
 
 
-def _at(path: str, kind: type | tuple[type, ...]) -> Any:
+def _at(path: str, kinds: tuple[type, ...], places: Iterable[str]) -> Any:
     parts = path.split(".")
     if parts[0] in IMPORTED:
         importlib.import_module(parts[0])
@@ -64,18 +64,19 @@ def _at(path: str, kind: type | tuple[type, ...]) -> Any:
     start = next((name for name in known if name in sys.modules), None)
     if start is None:
         raise SegkitError(
-            f"there is no '{path}' here: a dotted path is one of torch, torchvision, or of a module that `imports` names",
+            f"there is no '{path}' here: a dotted path is one of torch, torchvision, or of a module that `imports` "
+            f"names{_nearest_path(path, _names(places, kinds))}",
             value=path,
         )
     found: Any = sys.modules[start]
     reached = start
     for part in parts[start.count(".") + 1 :]:
         public = part.isidentifier() and not part.startswith("_")
-        inner = getattr(found, part, None) if public else None
+        inner = _attribute(found, part) if public else None
         if inner is None and public and isinstance(found, types.ModuleType) and parts[0] in IMPORTED:
             inner = _submodule(f"{reached}.{part}")
         if inner is None:
-            choices = _public(found, reached, kind)
+            choices = _public(found, reached, kinds)
             near = _nearest_path(f"{reached}.{part}", choices)
             raise SegkitError(
                 f"there is no '{path}': {reached} has no '{part}'{near}",
@@ -86,21 +87,28 @@ def _at(path: str, kind: type | tuple[type, ...]) -> Any:
     return found
 
 
-def _submodule(name: str) -> Any:
+def _attribute(found: Any, name: str) -> Any:
     try:
-        return importlib.import_module(name)
-    except ImportError:
+        return getattr(found, name, None)
+    except Exception:  # torch.classes and torch.ops look names up in C++, which has errors of its own
         return None
 
 
-def _public(found: Any, path: str, kind: type | tuple[type, ...]) -> list[str]:
+def _submodule(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception:
+        return None
+
+
+def _public(found: Any, path: str, kinds: tuple[type, ...]) -> list[str]:
     """Dotted paths of the modules and the classes of the kind that are in a module."""
     names = [name for name in dir(found) if not name.startswith("_")]
-    values = {name: getattr(found, name, None) for name in names}
+    values = {name: _attribute(found, name) for name in names}
     return [
         f"{path}.{name}"
         for name, value in values.items()
-        if isinstance(value, types.ModuleType) or (inspect.isclass(value) and issubclass(value, kind))
+        if isinstance(value, types.ModuleType) or (inspect.isclass(value) and issubclass(value, kinds))
     ]
 
 

@@ -50,7 +50,7 @@ class Signature:
         options: what a spec may say: keyword-only parameters, and positional ones that no builder fills.
         annotations: types of all parameters, ``Annotated`` kept; Any for those that cannot be evaluated.
         slots: which options are themselves components.
-        undecided: options that a builder unknown here may fill: positional, without a default.
+        undecided: options that a builder unknown here may fill: without a default, and positional or of a builder's name.
         inherited: options of a parent's constructor that ``**kwargs`` hands on; passed only where they are given.
         extra_options: whether any other option is taken, by ``**kwargs``.
         positional_only: parameters that cannot be passed by name, in their order.
@@ -92,6 +92,8 @@ def _read(component: Any, runtime_names: frozenset[str] | None) -> Signature:
             continue
         if parameter.kind is KINDS.KEYWORD_ONLY:
             options[name] = parameter
+            if parameter.default is KINDS.empty and name in (runtime_names or ()):
+                undecided.add(name)
         elif runtime_names is None or name in runtime_names:
             runtime[name] = parameter
         else:
@@ -141,6 +143,15 @@ def source_of(component: Any) -> str:
         component = component.func
     name = getattr(component, "__qualname__", None) or getattr(component, "__name__", None)
     return f"{getattr(component, '__module__', '?')}.{name}" if name else repr(component)
+
+
+def same_source(known: Any, obj: Any) -> bool:
+    """Whether two objects are the same definition, imported twice (a notebook cell run again, a module reloaded)."""
+    if isinstance(known, functools.partial) or isinstance(obj, functools.partial):
+        parts = [(p.args, p.keywords) if isinstance(p, functools.partial) else None for p in (known, obj)]
+        if parts[0] != parts[1]:
+            return False
+    return source_of(known) == source_of(obj)
 
 
 def _parameters(component: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any], set[str]]:
@@ -255,9 +266,13 @@ def component_like(
         if name not in options:
             annotations[name] = kind
             parameters.append(KINDS(name, KINDS.KEYWORD_ONLY, default=default))
+    if schema.extra_options:
+        parameters.append(KINDS("kwargs", KINDS.VAR_KEYWORD))
 
     def component(**arguments: Any) -> Any:
-        return call(**arguments)
+        # The class may give what its **kwargs hands on to a parent itself.
+        kept = {n: v for n, v in arguments.items() if n not in schema.inherited or v != options[n].default}
+        return call(**kept)
 
     component.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     component.__annotations__ = annotations

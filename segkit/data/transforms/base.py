@@ -106,6 +106,11 @@ class Compose(Transform):
                 sample = transform.mix(sample, self._drawing(i, generator, load_other), generator)
             else:
                 sample = transform(sample, generator)
+            if not isinstance(sample, Sample):
+                raise SegkitError(
+                    f"the transform {type(transform).__name__} returns a {type(sample).__name__}; expected a Sample, "
+                    "as by `return dataclasses.replace(sample, image=...)`"
+                )
         return sample
 
     def _drawing(self, count: int, generator: torch.Generator, load_other: LoadOther) -> Callable[[], Sample]:

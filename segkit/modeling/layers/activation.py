@@ -24,6 +24,8 @@ def check_activation(activation: Any) -> None:
             raise SegkitError(f"'{name}' takes no arguments; for those name torch's class, as torch.nn.LeakyReLU")
         return
     check_arguments_of(layer_class(name, "activation", list(ACTIVATIONS), HOMES), name, arguments, ())
+    if arguments.get("num_parameters", 1) != 1:
+        raise SegkitError(f"{name}: an activation does not know the channels; leave num_parameters out, for one slope")
 
 
 ActivationName = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,12 @@ class FeatureSpec:
 
     channels: int
     stride: int
+
+    def __post_init__(self) -> None:
+        for attribute in ("channels", "stride"):  # NumPy's integers and whole floats are numbers like any other
+            value = getattr(self, attribute)
+            if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)) and float(value).is_integer():
+                object.__setattr__(self, attribute, int(value))
 
 
 EXPECTED = "expected a dictionary such as {'stage1': FeatureSpec(channels=32, stride=4)}"
@@ -55,7 +62,7 @@ def check_features(found: Any, where: str) -> None:
             if type(value) is not int or value < 1:
                 given = f"{spec!r}" if value is None else f"{attribute}={value!r}"
                 raise SegkitError(
-                    f"{where}['{name}'] is given as {given}; expected FeatureSpec(channels=..., stride=...) with whole numbers "
+                    f"{where}['{name}'] is given as {given}; expected FeatureSpec(channels=..., stride=...) with integers "
                     "from 1 on (from segkit.modeling.layers.feature_spec import FeatureSpec)",
                     key="out_features",
                     value=value,

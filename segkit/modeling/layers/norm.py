@@ -35,7 +35,18 @@ def check_norm(norm: Any) -> None:
             raise SegkitError(f"'{name}' takes no arguments; for those name torch's class, as torch.nn.GroupNorm")
         return
     cls = layer_class(name, "norm", NORMS, HOMES)
-    check_arguments_of(cls, name, arguments, CHANNELS)
+    if cls in (nn.LayerNorm, nn.RMSNorm):
+        raise SegkitError(
+            f"{name} is for maps whose channels come last; for [B, C, H, W] there is torchvision.models.convnext.LayerNorm2d"
+        )
+    check_arguments_of(cls, name, arguments, channel_parameters(cls))
+
+
+def channel_parameters(cls: type[nn.Module]) -> list[str]:
+    """The parameters of a norm's class that are the number of channels: by torch's names, else the first one."""
+    options = signature_of(cls, frozenset()).options
+    needed = [key for key, parameter in options.items() if parameter.default is parameter.empty]
+    return [key for key in CHANNELS if key in options] or needed[:1] * (cls.__module__.split(".")[0] != "torch")
 
 
 NormName = Annotated[
@@ -90,7 +101,7 @@ def make_norm(
         return nn.GroupNorm(math.gcd(32, channels), channels, eps=eps)
     cls = layer_class(name, "norm", NORMS, HOMES)
     options = signature_of(cls, frozenset()).options
-    arguments: dict[str, Any] = {key: channels for key in CHANNELS if key in options}
+    arguments: dict[str, Any] = dict.fromkeys(channel_parameters(cls), channels)
     arguments |= {key: value for key, value in (("eps", eps), ("momentum", momentum)) if key in options}
     shape = (1, channels, 3, 5 if channels != 5 else 7)  # not as wide as it is deep: a norm of the last dimension fails
     return make_layer(cls, name, arguments | given, lambda layer: layer(torch.ones(shape)).shape == shape)

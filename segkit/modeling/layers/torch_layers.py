@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.utils.dotted import class_at
+from segkit.utils.dotted import class_at, dotted_hint
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.signature import signature_of
 
@@ -19,7 +19,10 @@ def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
         return spec, {}
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         return spec["name"], {key: value for key, value in spec.items() if key != "name"}
-    raise SegkitError(f"expected the name of a {what} or {{name: NAME, ...}}, given {spec!r}", key=what, value=spec)
+    article = "an" if what[0] in "aeiou" else "a"
+    raise SegkitError(
+        f"expected the name of {article} {what} or {{name: NAME, ...}}, given {spec!r}", key=what, value=spec
+    )
 
 
 def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]) -> type[nn.Module]:
@@ -34,13 +37,9 @@ def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]
         SegkitError: there is no such class, or it is a layer of another kind.
     """
     if "." not in name:
-        path = f"torch.nn.{name}"
-        if name and isinstance(getattr(nn, name, None), type):
-            raise SegkitError(
-                f"there is no {what} '{name}'; torch's own is '{path}'", key=what, value=name, choices=names
-            )
+        own = "" if name.lower() in names else dotted_hint(name, nn.Module, ["torch.nn"])
         raise SegkitError(
-            f"there is no {what} '{name}'{did_you_mean(name, names)}", key=what, value=name, choices=names
+            f"there is no {what} '{name}'{own or did_you_mean(name, names)}", key=what, value=name, choices=names
         )
     cls = class_at(name, nn.Module, what, ["torch.nn"])
     top = cls.__module__.split(".")[0]

@@ -64,7 +64,7 @@ def build(monkeypatch):
         ({}, r"is empty; expected a dictionary"),
         (None, r"is a NoneType; expected a dictionary"),
         ({"stage1": ShapeSpec(channels=4)}, r"is given as ShapeSpec\(channels=4.*stride=None\)"),
-        ({"stage1": FeatureSpec(4, 4.0)}, r"is given as stride=4\.0"),
+        ({"stage1": FeatureSpec(4, 4.5)}, r"is given as stride=4\.5"),
         ({"stage1": FeatureSpec("4", 4)}, r"is given as channels='4'"),
         ({"stage1": FeatureSpec(0, 4)}, r"is given as channels=0"),
         ({4: FeatureSpec(4, 4)}, r"has the key 4; keys are the maps' names"),

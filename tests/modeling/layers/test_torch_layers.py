@@ -50,7 +50,7 @@ def test_norms(norm, own):
         ({"name": "torch.nn.GroupNorm", "groups": 3}, r"has no argument 'groups'; did you mean 'num_groups'"),
         ({"name": "torch.nn.BatchNorm2d", "num_features": 3}, r"'num_features' of .* is the number of channels"),
         ({"name": "torch.nn.GroupNorm", "num_groups": 5}, r"num_groups=5.* does not work here: ValueError"),
-        ("torch.nn.LayerNorm", r"does not work here: RuntimeError"),
+        ("torch.nn.LayerNorm", r"for \[B, C, H, W\] there is torchvision\.models\.convnext\.LayerNorm2d"),
         ("torch.nn.BatchNorm1d", r"does not work here: ValueError"),
         ("torch.nn.Conv2d", r"'torch\.nn\.Conv2d' is a layer, and no norm; valid: bn"),
         ("torch.optim.SGD", r"is no norm: a class of another kind"),
