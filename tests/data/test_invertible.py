@@ -435,7 +435,7 @@ def test_the_wrapper_of_colour_transforms_takes_no_geometric_ones(dataset):
         v2.ElasticTransform(),
         v2.Resize(20),
     ):
-        with pytest.raises(SegkitError, match="moves the image's pixels and not the objects"):
+        with pytest.raises(SegkitError, match="moves pixels, and is used on the image alone"):
             Photometric(inner, 1.0)
     smaller = Photometric(lambda image: image[:, :-1], 1.0)
     with pytest.raises(SegkitError, match=r"makes an image \[3, 59, 80\] of torch.uint8 of one \[3, 60, 80\]"):

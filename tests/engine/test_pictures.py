@@ -71,4 +71,4 @@ def test_they_show_the_files_own_pixels(tmp_path, drawn, batch_size, count):
         assert torch.equal(left, sample.image) and torch.equal(right, sample.image)
         assert np.array_equal(truth.masks.to_dense(), sample.targets.masks.to_dense())
         assert found.size == (64, 80) and found.boxes.tolist() == [[0, 0, 40, 64]]
-    assert {path.name for path in written} == ({f"{i}_i.png" for i in range(count)} if count > 1 else {"i.png"})
+    assert {path.name for path in written} == ({f"{i}__i.png" for i in range(count)} if count > 1 else {"i.png"})

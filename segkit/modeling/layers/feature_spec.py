@@ -26,9 +26,9 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         for attribute in ("channels", "stride"):  # NumPy's integers and whole floats are numbers like any other
-            value = getattr(self, attribute)
+            value: Any = getattr(self, attribute)
             if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)) and float(value).is_integer():
-                object.__setattr__(self, attribute, int(value))
+                object.__setattr__(self, attribute, round(float(value)))
 
 
 EXPECTED = "expected a dictionary such as {'stage1': FeatureSpec(channels=32, stride=4)}"
