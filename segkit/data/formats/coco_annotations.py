@@ -48,7 +48,7 @@ FLAT_MASKED = "boxes of no width or height; these objects have the boxes of thei
 
 
 class Annotations:
-    """Checks annotations one by one. Of each, some 30 bytes stay here; box, area and segmentation go on as a record.
+    """Checks annotations one by one. Of each, some 30 to 70 bytes stay here; box, area and segmentation go on as a record.
 
     What depends on the file's other lists, which may come later, is checked in the end, by ``places``.
 
