@@ -15,7 +15,7 @@ from segkit.engine.plain_values import check_plain
 from segkit.engine.rng import rng_state, set_rng_state
 from segkit.engine.trainer import Trainer
 from segkit.modeling.nonfinite import all_finite
-from segkit.solver.learning_rates import KEYS as RATE_KEYS
+from segkit.solver.learning_rates import RATE_KEYS
 from segkit.solver.parameter_groups import named_state, reordered_state
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.evaluation.results import coco_results, write_json
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, did_you_mean, first_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class SubmissionWriter:
             earlier = f"; {' and '.join(stale)} in '{self.folder}' are of an earlier prediction" if stale else ""
             raise SegkitError(
                 f"{len(missing)} of the {len(self.entries)} images of the id map were not predicted: "
-                f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{hint if 'mean' in hint else ''}; "
+                f"{first_few(missing)}{hint if 'mean' in hint else ''}; "
                 f"no submission is written{earlier}"
             )
         results = [result for name in self.entries for result in self.results[name]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor, image_array
 from segkit.utils.device import is_out_of_memory
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import image_size, read_image
 from segkit.utils.missing_files import instead
 from segkit.utils.spellings import name_key
@@ -102,7 +102,7 @@ def name_inputs(
     if missing:
         raise SegkitError(
             f"{len(missing)} of the {len(known)} images of the id map are not among the inputs: "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}{_where_is(missing, files)}",
+            f"{first_few(missing)}{_where_is(missing, files)}",
             value=missing[0],
         )
     for entry in known.values():

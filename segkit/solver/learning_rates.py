@@ -14,7 +14,7 @@ from torch import Tensor
 from segkit.solver.schedules import Schedule
 
 logger = logging.getLogger(__name__)
-KEYS = ("initial_lr", "last_lr")  # of a group, beside torch's; ``last_lr`` only between two trainings
+RATE_KEYS = ("initial_lr", "last_lr")  # of a group, beside torch's; ``last_lr`` only between two trainings
 
 
 def start_from_base_rates(optimizer: torch.optim.Optimizer) -> None:

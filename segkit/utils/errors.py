@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -61,6 +61,11 @@ def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """The choices most like ``word``, best first, ignoring case; empty where nothing is near."""
     by_lower = {choice.lower(): choice for choice in sorted(choices)}
     return [by_lower[match] for match in difflib.get_close_matches(str(word).lower(), by_lower, n=count, cutoff=0.6)]
+
+
+def first_few(names: Sequence[str], count: int = 5) -> str:
+    """The first names of a list for a message: ``a, b, ...``."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 20) -> str:

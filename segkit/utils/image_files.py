@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segkit.utils.errors import first_few
 from segkit.utils.images import is_image_name
 
 # In lower case. Files and folders of Windows, macOS, Synology and ext file systems.
@@ -74,7 +75,7 @@ def count_left_out(left_out: Mapping[Reason, list[Path]]) -> str:
     """``2 hidden or system files (._a.png, .DS_Store), 1 empty file (b.png)``."""
     parts = []
     for (one, several), paths in left_out.items():
-        names = ", ".join(path.name for path in paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
+        names = first_few([path.name for path in paths], SHOWN)
         parts.append(f"{len(paths)} {one if len(paths) == 1 else several} ({names})")
     return ", ".join(parts)
 

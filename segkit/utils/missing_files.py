@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segkit.utils.errors import SegkitError, nearest
+from segkit.utils.errors import SegkitError, first_few, nearest
 from segkit.utils.spellings import common_end, differences, folded_parts, shown_name, suggestion
 
 LISTED_FROM = 20  # names in one folder, from which on listing it is faster than looking for each file
@@ -29,7 +29,7 @@ def check_files(folder: Path, names: Sequence[str], what: str) -> None:
     """
     missing = missing_files(folder, names)
     if missing:
-        few = ", ".join(map(shown_name, missing[:5])) + (", ..." if len(missing) > 5 else "")
+        few = first_few([shown_name(name) for name in missing])
         hint = instead(missing, files_in(folder), names)
         raise SegkitError(f"{folder}: {len(missing)} of the {len(names)} {what} are missing: {few}{hint}")
 

@@ -27,7 +27,7 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import read_image
 from segkit.utils.missing_files import check_files
 from segkit.utils.paths import local_path
@@ -169,7 +169,7 @@ class Coco(Dataset):
         bare = [name for name in self._bare if name in self.classes]
         for what, names in (("classes", bare), ("categories that are none of the classes, and", others)):
             if names:
-                notes.append(f"{what} without any object: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+                notes.append(f"{what} without any object: {first_few(names)}")
         notes += [*self._table.category_notes, *names_alike(self._table.category_ids)]
         notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes

@@ -18,7 +18,7 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.image_files import is_litter
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
 from segkit.utils.missing_files import instead
@@ -158,9 +158,8 @@ class LabelMap(Dataset):
             )
         missing = [name for name in names if name not in ids]
         if missing:
-            few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise SegkitError(
-                f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {few}"
+                f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {first_few(missing)}"
                 f"{instead(missing, ids)}",
                 value=id_map,
             )
