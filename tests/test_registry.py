@@ -45,8 +45,8 @@ class Car:
         num_classes: int,
         spare: int = 7,
         *,
-        body: Annotated[Body, Slot(BODY, gives={"in_features": "out_features"})],
-        neck: Annotated[Neck | None, Slot(NECK, gives={"in_features": "out_features"})] = None,
+        body: Annotated[Body, Slot(BODY, provides={"in_features": "out_features"})],
+        neck: Annotated[Neck | None, Slot(NECK, provides={"in_features": "out_features"})] = None,
         heads: Annotated[Sequence[Head], SlotList(HEAD)] = (),
         speed: float = 1.0,
     ) -> None:

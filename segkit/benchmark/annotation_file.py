@@ -30,7 +30,7 @@ def write_annotations(file: Path, count: int, *, polygons: bool = False) -> None
     """
     masks = make_targets(PER_IMAGE, SIZE, CLASSES, torch.Generator().manual_seed(0), (16, 60)).masks
     assert masks is not None
-    boxes, areas = masks.extents.tolist(), masks.areas().tolist()
+    boxes, areas = masks.crop_boxes.tolist(), masks.areas().tolist()
     shapes: list[Any] = [outline(*box) for box in boxes] if polygons else masks.to_rle()
     objects = [
         json.dumps({"bbox": [x0, y0, x1 - x0, y1 - y0], "area": area, "iscrowd": 0, "segmentation": shape})[1:]

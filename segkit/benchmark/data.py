@@ -173,7 +173,7 @@ def own_bytes(targets: Targets) -> int:
     """That the masks of an image take."""
     masks = targets.masks
     assert masks is not None
-    return sum(tensor.numel() * tensor.element_size() for tensor in (masks.bits, masks.extents, masks.offsets))
+    return sum(tensor.numel() * tensor.element_size() for tensor in (masks.bits, masks.crop_boxes, masks.offsets))
 
 
 def agreement(title: str, own: Sequence[Sample], peer: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> list[Row]:

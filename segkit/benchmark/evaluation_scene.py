@@ -65,9 +65,9 @@ def _scene(
     kept = targets[~drawn(MISSED, objects)]
     others = make_targets(max(1, int(objects * INVENTED)), size, num_classes, generator, sides)
     assert kept.masks is not None and others.masks is not None
-    extents = kept.masks.extents
-    lengths = (extents[:, 2:] - extents[:, :2]).repeat(1, 2)
-    moved = extents + (lengths * (torch.rand(extents.shape, generator=generator) - 0.5) * 0.3).round().long()
+    crop_boxes = kept.masks.crop_boxes
+    lengths = (crop_boxes[:, 2:] - crop_boxes[:, :2]).repeat(1, 2)
+    moved = crop_boxes + (lengths * (torch.rand(crop_boxes.shape, generator=generator) - 0.5) * 0.3).round().long()
     limit = torch.tensor([size[1], size[0]])
     low = moved[:, :2].clamp(min=0).minimum(limit - 1)
     moved = torch.cat([low, moved[:, 2:].minimum(limit).maximum(low + 1)], dim=1)

@@ -56,11 +56,11 @@ def make_targets(
     return Targets(masks.boxes(), labels, masks)
 
 
-def ellipses(extents: Tensor, size: tuple[int, int]) -> InstanceMasks:
+def ellipses(crop_boxes: Tensor, size: tuple[int, int]) -> InstanceMasks:
     """The largest ellipse in each of some boxes, int64 [N, 4], inside an image of ``size``."""
-    sides = (extents[:, 2:] - extents[:, :2]).tolist()
+    sides = (crop_boxes[:, 2:] - crop_boxes[:, :2]).tolist()
     bits = torch.cat([ellipse(height, width).flatten() for width, height in sides])
-    return InstanceMasks(bits, extents, size)
+    return InstanceMasks(bits, crop_boxes, size)
 
 
 def ellipse(height: int, width: int) -> Tensor:

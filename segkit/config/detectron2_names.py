@@ -44,7 +44,7 @@ DETECTRON2_NAMES = {
     "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.roi_heads.box_head.class_agnostic",
     "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": "model.roi_heads.box_head.box_loss",
     "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT": "model.roi_heads.box_head.box_loss_weight",
-    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": "; they are foreground_ious of CascadeROIHeads, one for each of its box_heads",
+    "MODEL.ROI_BOX_CASCADE_HEAD.IOUS": "; they are fg_iou_thresholds of CascadeROIHeads, one for each of its box_heads",
     "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": "; they are box_weights of each of CascadeROIHeads' box_heads",
     "MODEL.ROI_MASK_HEAD.NAME": "model.roi_heads.mask_head.name",
     "TEST.DETECTIONS_PER_IMAGE": "model.roi_heads.detections_per_image",

@@ -78,7 +78,7 @@ def targets_from_plain(value: Any) -> Any:
         return value
     masks = value["masks"]
     if masks is not None:
-        masks = InstanceMasks(masks["bits"], masks["extents"], tuple(masks["canvas"]))
+        masks = InstanceMasks(masks["bits"], masks["crop_boxes"], tuple(masks["image_size"]))
     return Targets(**{**value, "masks": masks})
 
 
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, InstanceMasks):
-        return {"bits": value.bits.cpu(), "extents": value.extents, "canvas": list(value.canvas)}
+        return {"bits": value.bits.cpu(), "crop_boxes": value.crop_boxes, "image_size": list(value.image_size)}
     if isinstance(value, Targets):
         return {name: _plain(getattr(value, name)) for name in ("boxes", "labels", "crowd", "has_mask", "masks")}
     if value is None:

@@ -105,7 +105,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 8) -> np.ndarra
     """Two pictures [H_i, W_i, 3] next to each other on white, tops in line."""
     height = max(len(left), len(right))
     width = left.shape[1] + gap + right.shape[1]
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    canvas[: len(left), : left.shape[1]] = left
-    canvas[: len(right), left.shape[1] + gap :] = right
-    return canvas
+    picture = np.full((height, width, 3), 255, dtype=np.uint8)
+    picture[: len(left), : left.shape[1]] = left
+    picture[: len(right), left.shape[1] + gap :] = right
+    return picture

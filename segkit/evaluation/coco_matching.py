@@ -107,10 +107,10 @@ def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]
 def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
     """All pixels that boxes [N, 4] XYWH touch, as RLE on an image of ``size`` (height, width)."""
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, :2] + boxes[:, 2:])], 1)
-    extents = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)
-    extents[(extents[:, 2:] <= extents[:, :2]).any(1)] = 0
-    pixels = int((extents[:, 2:] - extents[:, :2]).prod(1).sum())
-    return InstanceMasks(torch.ones(pixels, dtype=torch.uint8), torch.from_numpy(extents), size).to_rle()
+    crop_boxes = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)
+    crop_boxes[(crop_boxes[:, 2:] <= crop_boxes[:, :2]).any(1)] = 0
+    pixels = int((crop_boxes[:, 2:] - crop_boxes[:, :2]).prod(1).sum())
+    return InstanceMasks(torch.ones(pixels, dtype=torch.uint8), torch.from_numpy(crop_boxes), size).to_rle()
 
 
 def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:

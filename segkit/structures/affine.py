@@ -2,7 +2,7 @@
 
 A map is fp64 [2, 3]: (x, y) becomes ``matrix[:, :2] @ (x, y) + matrix[:, 2]``. Image, masks and boxes all go through
 the same matrix. (torchvision's ``affine`` and ``rotate`` take angles and centres instead, turn opposite ways, and shift
-boxes on an expanded canvas otherwise than pixels.)
+boxes on an expanded image otherwise than pixels.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def affine_matrix(
     shear: tuple[float, float] = (0.0, 0.0),
     shift: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
-    """The map from a canvas ``old`` (H, W) to ``new`` that takes centre to centre: sheared, scaled, turned, shifted.
+    """The map from an image ``old`` (H, W) to ``new`` that takes centre to centre: sheared, scaled, turned, shifted.
 
     Args:
         old: (H, W) before.
@@ -44,7 +44,7 @@ def affine_matrix(
 
 
 def turned_size(size: tuple[int, int], angle: float) -> tuple[int, int]:
-    """(H, W) of the smallest canvas that holds all of a turned one."""
+    """(H, W) of the smallest image that holds all of a turned one."""
     cos, sin = (abs(value) for value in _cos_sin(angle))
     height, width = size
     # Rounding must not add a line to what fits.

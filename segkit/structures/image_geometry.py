@@ -193,7 +193,7 @@ class ImageGeometry:
         return torch.stack([width - x1, y0, width - x0, y1], 1)
 
     def masks_to_file(self, masks: InstanceMasks) -> InstanceMasks:
-        """Masks on the canvas of ``window``, seen in the whole file."""
+        """Masks on the image of ``window``, seen in the whole file."""
         masks = masks.placed(self.upright_size, *self.window[:2]).rot90(-self.turns)
         return masks.hflip() if self.mirrored else masks
 

@@ -11,7 +11,7 @@ from segkit.utils.errors import SegkitError
 
 
 def cut_label_map(labels: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Crops (bits, extents) of the objects in a map.
+    """Crops (bits, crop_boxes) of the objects in a map.
 
     No comparison of the whole map with each value: the map is cut into runs of equal value within rows, of which there
     are few, and the runs are gathered by value.
@@ -39,5 +39,5 @@ def cut_label_map(labels: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
     starts, ends = starts[kept], ends[kept]
     numbers, objects = np.unique(ids[kept], return_inverse=True)
     rows = starts // width
-    bits, extents = fill_runs(objects.reshape(-1), rows, starts - rows * width, ends - rows * width, len(numbers))
-    return torch.from_numpy(bits), torch.from_numpy(extents)
+    bits, crop_boxes = fill_runs(objects.reshape(-1), rows, starts - rows * width, ends - rows * width, len(numbers))
+    return torch.from_numpy(bits), torch.from_numpy(crop_boxes)

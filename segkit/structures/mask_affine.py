@@ -13,48 +13,48 @@ from segkit.structures.mask_sampling import BUDGET, threshold_windows
 from segkit.structures.ragged import arrays, heights_widths, offsets_of
 from segkit.structures.separable import gather_windows, size_buckets
 
-# What is below is rounding: an object beside the canvas is not in view.
+# What is below is rounding: an object beside the image is not in view.
 ROUNDING = 1e-3
 
 
 @torch.no_grad()
-def warp_crops(bits: Tensor, extents: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
-    """New (bits, extents) on a canvas of ``size``, and how many masks were kept from becoming empty.
+def warp_crops(bits: Tensor, crop_boxes: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+    """New (bits, crop_boxes) on an image of ``size``, and how many masks were kept from becoming empty.
 
     See InstanceMasks.affine. Computed on the CPU, where transforms run, and moved back.
     """
     back, device, bits = inverse(matrix), bits.device, bits.cpu()
-    solid = extents[:, 2] > extents[:, 0]
+    nonempty = crop_boxes[:, 2] > crop_boxes[:, 0]
     limit = torch.tensor([size[1], size[0]])
     # A pixel of the old mask is felt by the new ones whose centres come to lie less than one old pixel from its own.
-    hulls = move_hulls(extents + torch.tensor([-0.5, -0.5, 0.5, 0.5]), matrix)
+    hulls = move_hulls(crop_boxes + torch.tensor([-0.5, -0.5, 0.5, 0.5]), matrix)
     low = (hulls[:, :2] - 0.5).floor().long().add(1).clamp(min=0)
     high = (hulls[:, 2:] - 0.5).ceil().long().minimum(limit)
     windows = torch.cat([low, high], 1)
-    windows[~solid | (high <= low).any(1)] = 0
+    windows[~nonempty | (high <= low).any(1)] = 0
 
     def sample(tiles: Tensor, owners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return _sample_tiles(bits, extents, back, tiles, owners)
+        return _sample_tiles(bits, crop_boxes, back, tiles, owners)
 
     def middles(objects: Tensor) -> Tensor:
-        return _visible_pixels(bits, extents, matrix, size, objects)
+        return _visible_pixels(bits, crop_boxes, matrix, size, objects)
 
     warped, tight, rescued = threshold_windows(windows, sample, middles)
     return warped.to(device), tight, rescued
 
 
 def _sample_tiles(
-    bits: Tensor, extents: Tensor, back: Tensor, tiles: Tensor, owners: Tensor
+    bits: Tensor, crop_boxes: Tensor, back: Tensor, tiles: Tensor, owners: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Groups of tiles with their values; see mask_sampling.Sampler."""
-    crops = extents[owners]
+    crops = crop_boxes[owners]
     # The part of the crop that each tile's pixel centres can feel.
     reach = move_hulls(tiles + torch.tensor([0.5, 0.5, -0.5, -0.5]), back)
     low = (reach[:, :2] - 1.5).floor().long().add(1).maximum(crops[:, :2])
     high = (reach[:, 2:] + 0.5).ceil().long().minimum(crops[:, 2:]).maximum(low)
     wide, tall = (high - low).unbind(1)
     strides = crops[:, 2] - crops[:, 0]
-    starts = offsets_of(extents)[owners] + (low[:, 1] - crops[:, 1]) * strides + low[:, 0] - crops[:, 0]
+    starts = offsets_of(crop_boxes)[owners] + (low[:, 1] - crops[:, 1]) * strides + low[:, 0] - crops[:, 0]
     heights, widths = heights_widths(tiles)
     seen = (tall > 0) & (wide > 0)
     for group in size_buckets(tall.maximum(heights) * seen, wide.maximum(widths) * seen, BUDGET):
@@ -67,16 +67,16 @@ def _sample_tiles(
         yield group, values.masked_fill_(~inside | (values < ROUNDING), 0)
 
 
-def _visible_pixels(bits: Tensor, extents: Tensor, matrix: Tensor, size: tuple[int, int], objects: Tensor) -> Tensor:
-    """[K, 2]: for each of ``objects`` the new pixel that its most central pixel on the canvas falls into; -1 for none."""
+def _visible_pixels(bits: Tensor, crop_boxes: Tensor, matrix: Tensor, size: tuple[int, int], objects: Tensor) -> Tensor:
+    """[K, 2]: for each of ``objects`` the new pixel that its most central pixel on the image falls into; -1 for none."""
     pixels = torch.full((len(objects), 2), -1)
-    hulls = move_hulls(extents[objects], matrix)
+    hulls = move_hulls(crop_boxes[objects], matrix)
     limit = torch.tensor([size[1], size[0]])
-    near = (extents[objects, 2] > 0) & (hulls[:, 2:] > 0).all(1) & (hulls[:, :2] < limit).all(1)
-    crops = arrays(bits, extents)
+    near = (crop_boxes[objects, 2] > 0) & (hulls[:, 2:] > 0).all(1) & (hulls[:, :2] < limit).all(1)
+    crops = arrays(bits, crop_boxes)
     for i in near.nonzero().squeeze(1).tolist():
         number = int(objects[i])
-        places = torch.from_numpy(crops[number]).nonzero().flip(1) + extents[number, :2] + 0.5
+        places = torch.from_numpy(crops[number]).nonzero().flip(1) + crop_boxes[number, :2] + 0.5
         moved = move_points(places, matrix)
         moved = moved[((moved >= 0) & (moved < limit)).all(1)]
         if len(moved):

@@ -1,6 +1,6 @@
 """Flips, quarter turns, crops, moves and occlusion of masks in their boxes: exact.
 
-Functions take the parts of an InstanceMasks (bits, extents, canvas) and return new (bits, extents).
+Functions take the parts of an InstanceMasks (bits, crop_boxes, image_size) and return new (bits, crop_boxes).
 """
 
 from __future__ import annotations
@@ -12,76 +12,76 @@ from torch import Tensor
 from segkit.structures.ragged import arrays, pack, tighten
 
 
-def hflip(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def hflip(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Left to right."""
-    x0, y0, x1, y1 = extents.unbind(1)
-    moved = torch.stack([canvas[1] - x1, y0, canvas[1] - x0, y1], 1)
-    return pack((crop[:, ::-1] for crop in arrays(bits, extents)), bits.device), _keep_empty(extents, moved)
+    x0, y0, x1, y1 = crop_boxes.unbind(1)
+    moved = torch.stack([image_size[1] - x1, y0, image_size[1] - x0, y1], 1)
+    return pack((crop[:, ::-1] for crop in arrays(bits, crop_boxes)), bits.device), _keep_empty(crop_boxes, moved)
 
 
-def vflip(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def vflip(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Upside down."""
-    x0, y0, x1, y1 = extents.unbind(1)
-    moved = torch.stack([x0, canvas[0] - y1, x1, canvas[0] - y0], 1)
-    return pack((crop[::-1] for crop in arrays(bits, extents)), bits.device), _keep_empty(extents, moved)
+    x0, y0, x1, y1 = crop_boxes.unbind(1)
+    moved = torch.stack([x0, image_size[0] - y1, x1, image_size[0] - y0], 1)
+    return pack((crop[::-1] for crop in arrays(bits, crop_boxes)), bits.device), _keep_empty(crop_boxes, moved)
 
 
-def transpose(bits: Tensor, extents: Tensor) -> tuple[Tensor, Tensor]:
+def transpose(bits: Tensor, crop_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """x and y exchanged."""
-    return pack((crop.T for crop in arrays(bits, extents)), bits.device), extents[:, [1, 0, 3, 2]]
+    return pack((crop.T for crop in arrays(bits, crop_boxes)), bits.device), crop_boxes[:, [1, 0, 3, 2]]
 
 
-def rot90(bits: Tensor, extents: Tensor, canvas: tuple[int, int], k: int) -> tuple[Tensor, Tensor]:
+def rot90(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int], k: int) -> tuple[Tensor, Tensor]:
     """``k`` quarter turns counter-clockwise, as ``torch.rot90(dense, k, (1, 2))``."""
     k %= 4
     if k == 0:
-        return bits, extents
+        return bits, crop_boxes
     if k == 2:
-        return vflip(*hflip(bits, extents, canvas), canvas)
+        return vflip(*hflip(bits, crop_boxes, image_size), image_size)
     flip = vflip if k == 1 else hflip
-    return flip(*transpose(bits, extents), (canvas[1], canvas[0]))
+    return flip(*transpose(bits, crop_boxes), (image_size[1], image_size[0]))
 
 
-def move(extents: Tensor, x: int, y: int) -> Tensor:
+def move(crop_boxes: Tensor, x: int, y: int) -> Tensor:
     """Extents of the same crops, ``x`` pixels to the right and ``y`` down."""
-    return _keep_empty(extents, extents + torch.tensor([x, y, x, y]))
+    return _keep_empty(crop_boxes, crop_boxes + torch.tensor([x, y, x, y]))
 
 
-def crop(bits: Tensor, extents: Tensor, window: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
+def crop(bits: Tensor, crop_boxes: Tensor, window: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
     """What lies in ``window`` (x0, y0, x1, y1), in its coordinates."""
     low, high = torch.tensor(window[:2]), torch.tensor(window[2:])
-    inside = torch.cat([extents[:, :2].maximum(low), extents[:, 2:].minimum(high)], 1)
+    inside = torch.cat([crop_boxes[:, :2].maximum(low), crop_boxes[:, 2:].minimum(high)], 1)
     gone = (inside[:, 2:] <= inside[:, :2]).any(1)
-    inside = torch.where(gone[:, None], extents[:, [0, 1, 0, 1]], inside)
-    cut = (inside != extents).any(1).nonzero().squeeze(1).tolist()
+    inside = torch.where(gone[:, None], crop_boxes[:, [0, 1, 0, 1]], inside)
+    cut = (inside != crop_boxes).any(1).nonzero().squeeze(1).tolist()
     if not cut:
-        return bits, move(extents, -window[0], -window[1])
-    local = (inside - extents[:, [0, 1, 0, 1]]).tolist()
-    pairs = zip(arrays(bits, extents), local, strict=True)
+        return bits, move(crop_boxes, -window[0], -window[1])
+    local = (inside - crop_boxes[:, [0, 1, 0, 1]]).tolist()
+    pairs = zip(arrays(bits, crop_boxes), local, strict=True)
     # A mask that was cut may have empty rows or columns at its new border.
     crops, inside = tighten([c[y0:y1, x0:x1] for c, (x0, y0, x1, y1) in pairs], inside, cut)
     return pack(crops, bits.device), move(inside, -window[0], -window[1])
 
 
-def erase(bits: Tensor, extents: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def erase(bits: Tensor, crop_boxes: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Without the pixels of ``region`` (bool [H, W], on the CPU); also, which masks lost any (bool [N])."""
     hidden = region.numpy()
-    crops, touched = arrays(bits, extents), []
-    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, extents.tolist(), strict=True)):
+    crops, touched = arrays(bits, crop_boxes), []
+    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, crop_boxes.tolist(), strict=True)):
         lost = hidden[y0:y1, x0:x1] & (crop != 0)
         if lost.any():
             crops[i] = np.where(lost, np.uint8(0), crop)
             touched.append(i)
-    crops, extents = tighten(crops, extents, touched)
-    changed = torch.zeros(len(extents), dtype=torch.bool)
+    crops, crop_boxes = tighten(crops, crop_boxes, touched)
+    changed = torch.zeros(len(crop_boxes), dtype=torch.bool)
     changed[touched] = True
-    return pack(crops, bits.device), extents, changed
+    return pack(crops, bits.device), crop_boxes, changed
 
 
-def union(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> Tensor:
+def union(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
     """bool [H, W], on the CPU: the pixels of any mask."""
-    region = np.zeros(canvas, bool)
-    for crop, (x0, y0, x1, y1) in zip(arrays(bits, extents), extents.tolist(), strict=True):
+    region = np.zeros(image_size, bool)
+    for crop, (x0, y0, x1, y1) in zip(arrays(bits, crop_boxes), crop_boxes.tolist(), strict=True):
         region[y0:y1, x0:x1] |= crop != 0
     return torch.from_numpy(region)
 

@@ -70,40 +70,40 @@ def bilinear_axis(old: int, new: int, antialias: bool) -> Axis:
 
 @torch.no_grad()
 def resize_crops(
-    bits: Tensor, extents: Tensor, canvas: tuple[int, int], size: tuple[int, int], antialias: bool
+    bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int], size: tuple[int, int], antialias: bool
 ) -> tuple[Tensor, Tensor, int]:
-    """New (bits, extents) at ``size``, and how many masks were kept from becoming empty; see InstanceMasks.resize.
+    """New (bits, crop_boxes) at ``size``, and how many masks were kept from becoming empty; see InstanceMasks.resize.
 
     Computed on the CPU, where transforms run, and moved back.
     """
-    if tuple(size) == tuple(canvas):
-        return bits, extents, 0
-    axes = [bilinear_axis(canvas[k], size[k], antialias) for k in (0, 1)]
-    solid = extents[:, 2] > extents[:, 0]
-    bounds = [axis.reached(extents[:, k], extents[:, k + 2]) for axis, k in zip(axes, (1, 0), strict=True)]
+    if tuple(size) == tuple(image_size):
+        return bits, crop_boxes, 0
+    axes = [bilinear_axis(image_size[k], size[k], antialias) for k in (0, 1)]
+    nonempty = crop_boxes[:, 2] > crop_boxes[:, 0]
+    bounds = [axis.reached(crop_boxes[:, k], crop_boxes[:, k + 2]) for axis, k in zip(axes, (1, 0), strict=True)]
     (y0, y1), (x0, x1) = bounds
     windows = torch.stack([x0, y0, x1, y1], 1)
-    windows[~solid | (x1 <= x0) | (y1 <= y0)] = 0
-    scale = torch.tensor([size[1] / canvas[1], size[0] / canvas[0]])
+    windows[~nonempty | (x1 <= x0) | (y1 <= y0)] = 0
+    scale = torch.tensor([size[1] / image_size[1], size[0] / image_size[0]])
     device, bits = bits.device, bits.cpu()
 
     def sample(tiles: Tensor, owners: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return _sample_tiles(bits, extents, axes, tiles, owners)
+        return _sample_tiles(bits, crop_boxes, axes, tiles, owners)
 
     def middles(objects: Tensor) -> Tensor:
-        places = (extents[objects, :2] + extents[objects, 2:]) / 2 * scale
+        places = (crop_boxes[objects, :2] + crop_boxes[objects, 2:]) / 2 * scale
         pixels = places.long().minimum(torch.tensor(size[::-1]) - 1)
-        return pixels.masked_fill(~solid[objects, None], -1)
+        return pixels.masked_fill(~nonempty[objects, None], -1)
 
     resized, tight, rescued = threshold_windows(windows, sample, middles)
     return resized.to(device), tight, rescued
 
 
 def _sample_tiles(
-    bits: Tensor, extents: Tensor, axes: list[Axis], tiles: Tensor, owners: Tensor
+    bits: Tensor, crop_boxes: Tensor, axes: list[Axis], tiles: Tensor, owners: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Groups of tiles with their values; see mask_sampling.Sampler."""
-    crops = extents[owners]
+    crops = crop_boxes[owners]
     # The part of the crop that each tile needs.
     old = []
     for axis, k in zip(axes, (1, 0), strict=True):
@@ -112,7 +112,7 @@ def _sample_tiles(
         old += [low, high.minimum(crops[:, k + 2]).maximum(low)]
     top, bottom, left, right = old
     strides = crops[:, 2] - crops[:, 0]
-    starts = offsets_of(extents)[owners] + (top - crops[:, 1]) * strides + left - crops[:, 0]
+    starts = offsets_of(crop_boxes)[owners] + (top - crops[:, 1]) * strides + left - crops[:, 0]
     heights, widths = heights_widths(tiles)
     tall, wide = bottom - top, right - left
     seen = (tall > 0) & (wide > 0)

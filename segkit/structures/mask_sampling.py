@@ -28,7 +28,7 @@ Sampler = Callable[[Tensor, Tensor], Iterator[tuple[Tensor, Tensor]]]
 def threshold_windows(
     windows: Tensor, sampler: Sampler, middles: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, int]:
-    """Masks of the values that are at least 0.5: (bits, extents) on the CPU, and how many were kept from being empty.
+    """Masks of the values that are at least 0.5: (bits, crop_boxes) on the CPU, and how many were kept from being empty.
 
     Where no value of an object reaches 0.5 its largest pixel stays; where all are 0, as with a thin object between two
     samples, the pixel at its middle.
@@ -53,7 +53,7 @@ def threshold_windows(
         used[group] = used_extents(stack.amax(1), stack.amax(2))
         places.update({number: (len(stacks), i) for i, number in enumerate(group.tolist())})
         stacks.append(stack.numpy())
-    extents = _joined(tiles, owners, used, len(windows))
+    crop_boxes = _joined(tiles, owners, used, len(windows))
     # What would be empty keeps a pixel.
     peaks = torch.zeros(len(windows)).scatter_reduce(0, owners, tops, "amax")
     best_tiles = ((tops == peaks[owners]) & (tops > 0)).nonzero().squeeze(1)
@@ -61,17 +61,17 @@ def threshold_windows(
     pixels[owners[best_tiles]] = spots[best_tiles] + tiles[best_tiles, :2]
     unseen = (peaks == 0).nonzero().squeeze(1)
     pixels[unseen] = middles(unseen)
-    kept = (extents[:, 2] == 0) & (pixels >= 0).all(1)
-    extents = torch.where(kept[:, None], torch.cat([pixels, pixels + 1], 1), extents)
+    kept = (crop_boxes[:, 2] == 0) & (pixels >= 0).all(1)
+    crop_boxes = torch.where(kept[:, None], torch.cat([pixels, pixels + 1], 1), crop_boxes)
     pieces: list[list[int]] = [[] for _ in range(len(windows))]
     for number, owner in enumerate(owners.tolist()):
         pieces[owner].append(number)
     corners, one = tiles.tolist(), np.ones((1, 1), np.uint8)
     crops = []
-    for numbers, window, pixel in zip(pieces, extents.tolist(), kept.tolist(), strict=True):
+    for numbers, window, pixel in zip(pieces, crop_boxes.tolist(), kept.tolist(), strict=True):
         parts = [(corners[k], stacks[places[k][0]][places[k][1]]) for k in numbers if k in places]
         crops.append(one if pixel else _assembled(window, parts))
-    return pack(crops), extents, int(kept.sum())
+    return pack(crops), crop_boxes, int(kept.sum())
 
 
 def cut_tiles(windows: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,7 @@ def cut_tiles(windows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _joined(tiles: Tensor, owners: Tensor, used: Tensor, count: int) -> Tensor:
-    """Tight extents [count, 4] of objects, from what their tiles use (in the tile); zeros where nothing."""
+    """Tight crop_boxes [count, 4] of objects, from what their tiles use (in the tile); zeros where nothing."""
     filled = (used[:, 2] > 0).nonzero().squeeze(1)
     places = used[filled] + tiles[filled][:, [0, 1, 0, 1]]
     slots = owners[filled, None].expand(-1, 2)

@@ -26,7 +26,7 @@ def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolutio
     Args:
         masks: the image's objects.
         indices: int64 [K], the mask for each box.
-        boxes: float [K, 4] XYXY in the canvas's pixels.
+        boxes: float [K, 4] XYXY in the image's pixels.
         resolution: M.
 
     Returns:
@@ -51,7 +51,7 @@ def batch_mask_targets(
     Args:
         masks: an image's objects each, at least one image.
         indices: int64 [K_i], the mask for each box.
-        boxes: float [K_i, 4] XYXY in the canvas's pixels.
+        boxes: float [K_i, 4] XYXY in the image's pixels.
         resolution: M.
 
     Returns:
@@ -60,7 +60,7 @@ def batch_mask_targets(
     bits = masks[0].bits if len(masks) == 1 else torch.cat([image.bits for image in masks])
     firsts = accumulate([0, *(image.bits.numel() for image in masks[:-1])])
     where = [seen_windows(*image) for image in zip(masks, indices, boxes, firsts, strict=True)]
-    starts, strides, windows, canvases, spans = (torch.cat(parts) for parts in zip(*where, strict=True))
+    starts, strides, windows, image_sizes, spans = (torch.cat(parts) for parts in zip(*where, strict=True))
     result = torch.zeros(len(spans), resolution, resolution, dtype=torch.bool, device=bits.device)
     heights, widths = heights_widths(windows)
     groups = list(size_buckets(heights, widths, BUDGET))
@@ -69,7 +69,7 @@ def batch_mask_targets(
     order = torch.cat(groups)
     samples = ((spans[:, 2:] - spans[:, :2]) / resolution).ceil().clamp(min=0)  # [K, 2] a bin, across and down
     # All numbers go to the device at once, sorted by group, as fp64, which holds each of them exactly.
-    numbers = [order, *(column[order] for column in (starts, strides, windows, canvases, samples, spans))]
+    numbers = [order, *(column[order] for column in (starts, strides, windows, image_sizes, samples, spans))]
     table = torch.cat([column.double().reshape(len(order), -1) for column in numbers], 1)
     table = table.to(bits.device, non_blocking=True)
     first_pixels, crop_widths = table[:, 1:3].long().unbind(1)
@@ -104,25 +104,25 @@ def seen_windows(
 
     Returns:
         int64 [K] where the window's first pixel lies, [K] the width of the crop that it is part of, [K, 4] the window XYXY,
-        [K, 2] the canvas's width and height, and the boxes as fp32 [K, 4].
+        [K, 2] the image's width and height, and the boxes as fp32 [K, 4].
     """
     indices = indices.cpu()
     boxes = boxes.detach().float().cpu()
-    extents = masks.extents[indices]
-    canvas = torch.tensor(masks.canvas[::-1])
-    low = (boxes[:, :2] - 0.5).floor().long().clamp(min=0).minimum(canvas - 1).maximum(extents[:, :2])
-    high = ((boxes[:, 2:] - 0.5).floor().long() + 2).clamp(min=1).minimum(canvas).minimum(extents[:, 2:])
-    _, strides = heights_widths(extents)
-    corner = low - extents[:, :2]
+    crop_boxes = masks.crop_boxes[indices]
+    image_size = torch.tensor(masks.image_size[::-1])
+    low = (boxes[:, :2] - 0.5).floor().long().clamp(min=0).minimum(image_size - 1).maximum(crop_boxes[:, :2])
+    high = ((boxes[:, 2:] - 0.5).floor().long() + 2).clamp(min=1).minimum(image_size).minimum(crop_boxes[:, 2:])
+    _, strides = heights_widths(crop_boxes)
+    corner = low - crop_boxes[:, :2]
     starts = first + masks.offsets[indices] + corner[:, 1] * strides + corner[:, 0]
-    return starts, strides, torch.cat([low, high.maximum(low)], 1), canvas.expand(len(boxes), 2), boxes
+    return starts, strides, torch.cat([low, high.maximum(low)], 1), image_size.expand(len(boxes), 2), boxes
 
 
 def sample_points(axis: Tensor, most: int, resolution: int) -> Tensor:
     """Where RoIAlign's samples lie in one direction.
 
     Args:
-        axis: fp32 [n, 6, 1, 1]: start and end of the window, the canvas's length, samples a bin, start and end of the box.
+        axis: fp32 [n, 6, 1, 1]: start and end of the window, the image's length, samples a bin, start and end of the box.
         most: the largest number of samples a bin.
         resolution: M, number of bins.
 

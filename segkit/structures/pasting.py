@@ -43,7 +43,7 @@ def paste_masks(probs: Tensor, boxes: Tensor, size: tuple[int, int], threshold: 
     Returns:
         masks on the probabilities' device.
     """
-    pieces, extents = [torch.zeros(0, dtype=torch.uint8)], [torch.zeros(0, 4, dtype=torch.long)]
+    pieces, crop_boxes = [torch.zeros(0, dtype=torch.uint8)], [torch.zeros(0, 4, dtype=torch.long)]
     heights, widths = heights_widths(_windows(boxes.detach().float().cpu(), probs.shape[-1], size))
     areas = heights * widths
     counts = torch.unique_consecutive((areas.cumsum(0) - areas) // FILL_BUDGET, return_counts=True)[1].tolist()
@@ -54,8 +54,8 @@ def paste_masks(probs: Tensor, boxes: Tensor, size: tuple[int, int], threshold: 
         turned = fill_runs(runs.objects, columns, tops, tops + runs.ends - runs.starts, len(some_boxes))
         bits, extent = transpose(*(torch.from_numpy(array) for array in turned))
         pieces.append(bits)
-        extents.append(extent)
-    return InstanceMasks(torch.cat(pieces).to(probs.device), torch.cat(extents), size)
+        crop_boxes.append(extent)
+    return InstanceMasks(torch.cat(pieces).to(probs.device), torch.cat(crop_boxes), size)
 
 
 def paste_rle(probs: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[dict[str, Any]]:

@@ -22,9 +22,9 @@ LONGEST_RUN = 2**24
 
 
 def draw_polygons(objects: Sequence[Sequence[Sequence[float]]], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Crops (bits, extents) of objects given as polygons; see ``InstanceMasks.from_polygons``.
+    """Crops (bits, crop_boxes) of objects given as polygons; see ``InstanceMasks.from_polygons``.
 
-    pycocotools walks the outline on the full canvas, which costs what the outline is long, and its runs go straight
+    pycocotools walks the outline on the full image, which costs what the outline is long, and its runs go straight
     into the crop. Shifting polygons into their boxes first would not be exact: it rounds ``5 * x + 0.5`` in floating
     point, towards zero also below zero. Neither would its ``merge`` do, which allocates H x W a call.
     """

@@ -1,7 +1,7 @@
 """Crops that lie one after the other in a flat tensor.
 
 Legend: N objects, P bytes of all crops together, R rows of all crops together.
-``extents`` is int64 [N, 4] on the CPU: x0, y0, x1, y1 with x1, y1 exclusive. Crop i is row-major [y1 - y0, x1 - x0].
+``crop_boxes`` is int64 [N, 4] on the CPU: x0, y0, x1, y1 with x1, y1 exclusive. Crop i is row-major [y1 - y0, x1 - x0].
 
 Most operations take views of the crops and concatenate them: measured, a few microseconds an object are less than
 what index arithmetic with 8 bytes of int64 for each byte of mask costs. Where the crops are on the CPU the views are
@@ -17,22 +17,22 @@ import torch
 from torch import Tensor
 
 
-def heights_widths(extents: Tensor) -> tuple[Tensor, Tensor]:
+def heights_widths(crop_boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Heights [N] and widths [N] of the crops."""
-    sides = extents[:, 2:] - extents[:, :2]
+    sides = crop_boxes[:, 2:] - crop_boxes[:, :2]
     return sides[:, 1], sides[:, 0]
 
 
-def offsets_of(extents: Tensor) -> Tensor:
+def offsets_of(crop_boxes: Tensor) -> Tensor:
     """[N + 1]: where each crop starts, and where the last one ends."""
-    heights, widths = heights_widths(extents)
-    return torch.cat([extents.new_zeros(1), (heights * widths).cumsum(0)])
+    heights, widths = heights_widths(crop_boxes)
+    return torch.cat([crop_boxes.new_zeros(1), (heights * widths).cumsum(0)])
 
 
-def split(bits: Tensor, extents: Tensor) -> list[Tensor]:
+def split(bits: Tensor, crop_boxes: Tensor) -> list[Tensor]:
     """Views of the crops, [h, w] each."""
-    heights, widths = heights_widths(extents)
-    pieces = bits.split((heights * widths).tolist()) if len(extents) else ()
+    heights, widths = heights_widths(crop_boxes)
+    pieces = bits.split((heights * widths).tolist()) if len(crop_boxes) else ()
     return [piece.view(h, w) for piece, h, w in zip(pieces, heights.tolist(), widths.tolist(), strict=True)]
 
 
@@ -42,10 +42,10 @@ def join(crops: Iterable[Tensor], like: Tensor) -> Tensor:
     return torch.cat(pieces) if pieces else like.new_zeros(0)
 
 
-def arrays(bits: Tensor, extents: Tensor) -> list[np.ndarray]:
+def arrays(bits: Tensor, crop_boxes: Tensor) -> list[np.ndarray]:
     """As ``split``, as numpy's views; of a copy where the bits are on a GPU."""
-    heights, widths = heights_widths(extents)
-    flat, ends = bits.cpu().numpy(), offsets_of(extents).tolist()
+    heights, widths = heights_widths(crop_boxes)
+    flat, ends = bits.cpu().numpy(), offsets_of(crop_boxes).tolist()
     sides = zip(ends, ends[1:], heights.tolist(), widths.tolist(), strict=False)
     return [flat[start:end].reshape(h, w) for start, end, h, w in sides]
 
@@ -63,15 +63,15 @@ def used_window(crop: np.ndarray) -> tuple[int, int, int, int]:
     return (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1) if len(rows) else (0, 0, 0, 0)
 
 
-def tighten(crops: list[np.ndarray], extents: Tensor, which: Iterable[int]) -> tuple[list[np.ndarray], Tensor]:
-    """Shrink crops to their set pixels; one without any becomes the empty one, extents 0, 0, 0, 0.
+def tighten(crops: list[np.ndarray], crop_boxes: Tensor, which: Iterable[int]) -> tuple[list[np.ndarray], Tensor]:
+    """Shrink crops to their set pixels; one without any becomes the empty one, crop_boxes 0, 0, 0, 0.
 
     Args:
         crops: [h, w] each.
-        extents: int64 [N, 4].
+        crop_boxes: int64 [N, 4].
         which: numbers of those that may have empty rows or columns at a border.
     """
-    crops, places = list(crops), extents.tolist()
+    crops, places = list(crops), crop_boxes.tolist()
     for i in which:
         x0, y0, x1, y1 = used_window(crops[i])
         crops[i] = crops[i][y0:y1, x0:x1]
@@ -91,7 +91,7 @@ def used_extents(columns: Tensor, rows: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y1], 1).cpu()
 
 
-def cut_stack(stack: Tensor, extents: Tensor) -> Tensor:
-    """The extents' pixels of a stack [N, H, W], one crop after the other."""
-    pairs = zip(stack, extents.tolist(), strict=True)
+def cut_stack(stack: Tensor, crop_boxes: Tensor) -> Tensor:
+    """The crop_boxes' pixels of a stack [N, H, W], one crop after the other."""
+    pairs = zip(stack, crop_boxes.tolist(), strict=True)
     return join((image[y0:y1, x0:x1] for image, (x0, y0, x1, y1) in pairs), stack)

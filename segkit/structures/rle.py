@@ -1,6 +1,6 @@
 """COCO's run-length encoding, to and from masks in their boxes.
 
-Runs go down the columns of the canvas: counts of 0, 1, 0, ... pixels, the first of which may be 0. The compressed form
+Runs go down the columns of the image: counts of 0, 1, 0, ... pixels, the first of which may be 0. The compressed form
 writes each count (from the fourth on, its difference to the one before the last) in groups of 5 bits, least
 significant first, as characters from "0" on with 32 added where more follow; the last group's top bit is the sign.
 
@@ -24,27 +24,27 @@ from segkit.utils.errors import SegkitError
 LONGEST_COUNT = 7  # groups: 35 bits, more than an image's pixels need, and sums of many stay below 63
 
 
-def encode_rle(bits: Tensor, extents: Tensor, canvas: tuple[int, int]) -> list[dict[str, Any]]:
-    """Compressed RLE dicts (counts str) on the canvas, equal to pycocotools' of the dense masks."""
-    columns = transpose(bits.cpu(), extents)[0].numpy()
-    return encode_runs(find_runs(columns, extents.numpy(), canvas[0]), len(extents), canvas)
+def encode_rle(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Compressed RLE dicts (counts str) on the image, equal to pycocotools' of the dense masks."""
+    columns = transpose(bits.cpu(), crop_boxes)[0].numpy()
+    return encode_runs(find_runs(columns, crop_boxes.numpy(), image_size[0]), len(crop_boxes), image_size)
 
 
-def encode_runs(runs: Runs, count: int, canvas: tuple[int, int]) -> list[dict[str, Any]]:
+def encode_runs(runs: Runs, count: int, image_size: tuple[int, int]) -> list[dict[str, Any]]:
     """Compressed RLE dicts (counts str) of ``count`` objects from their runs."""
-    strings = write_strings(*count_runs(runs, count, canvas[0] * canvas[1]))
-    return [{"size": list(canvas), "counts": string} for string in strings]
+    strings = write_strings(*count_runs(runs, count, image_size[0] * image_size[1]))
+    return [{"size": list(image_size), "counts": string} for string in strings]
 
 
-def find_runs(columns: np.ndarray, extents: np.ndarray, height: int) -> Runs:
+def find_runs(columns: np.ndarray, crop_boxes: np.ndarray, height: int) -> Runs:
     """The runs within the columns of crops.
 
     Args:
         columns: uint8 [P], the crops in column-major order.
-        extents: [N, 4].
-        height: of the canvas.
+        crop_boxes: [N, 4].
+        height: of the image.
     """
-    x0, y0, x1, y1 = extents.T
+    x0, y0, x1, y1 = crop_boxes.T
     heights = y1 - y0
     sizes = heights * (x1 - x0)
     offsets = sizes.cumsum() - sizes
@@ -71,10 +71,10 @@ def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarra
     Args:
         runs: of ``count`` objects.
         count: N.
-        area: pixels of the canvas.
+        area: pixels of the image.
     """
     objects, starts, ends = runs
-    # A run at the canvas's lower border goes on in one that starts at the upper border of the next column.
+    # A run at the image's lower border goes on in one that starts at the upper border of the next column.
     joined = (ends[:-1] == starts[1:]) & (objects[:-1] == objects[1:])
     first, last = np.ones(len(starts), bool), np.ones(len(starts), bool)
     first[1:] = last[:-1] = ~joined
@@ -185,18 +185,18 @@ def _parse(raw: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def decode_counts(
-    counts: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int, canvas: tuple[int, int]
+    counts: np.ndarray, lengths: np.ndarray, owners: np.ndarray, count: int, image_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Crops (bits, extents) of ``count`` objects from RLEs' counts.
+    """Crops (bits, crop_boxes) of ``count`` objects from RLEs' counts.
 
     Args:
         counts: [C], all RLEs' counts one after the other.
         lengths: [L], how many counts each RLE has.
         owners: [L], the object that each RLE belongs to; where several belong to one, their union is taken.
         count: number of objects.
-        canvas: (H, W).
+        image_size: (H, W).
     """
-    height, area = canvas[0], canvas[0] * canvas[1]
+    height, area = image_size[0], image_size[0] * image_size[1]
     sums = np.append(0, counts.cumsum())
     bounds = np.append(0, lengths.cumsum())
     totals = sums[bounds[1:]] - sums[bounds[:-1]]
@@ -207,7 +207,7 @@ def decode_counts(
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
         raise SegkitError(
-            f"objects[{owners[i]}]: RLE counts add up to {totals[i]} pixels, but the size {list(canvas)} has {area}"
+            f"objects[{owners[i]}]: RLE counts add up to {totals[i]} pixels, but the size {list(image_size)} has {area}"
         )
     ones = np.flatnonzero((ragged_arange(lengths) % 2 == 1) & (counts > 0))
     rle = np.repeat(np.arange(len(lengths)), lengths)[ones]
@@ -219,8 +219,8 @@ def decode_counts(
     columns = np.repeat(first, pieces) + ragged_arange(pieces)
     starts = np.maximum(np.repeat(starts, pieces) - columns * height, 0)
     ends = np.minimum(np.repeat(ends, pieces) - columns * height, height)
-    bits, extents = fill_runs(np.repeat(owners[rle], pieces), columns, starts, ends, count)
-    return transpose(torch.from_numpy(bits), torch.from_numpy(extents))
+    bits, crop_boxes = fill_runs(np.repeat(owners[rle], pieces), columns, starts, ends, count)
+    return transpose(torch.from_numpy(bits), torch.from_numpy(crop_boxes))
 
 
 def _whole_counts(counts: Any, where: str) -> np.ndarray:
@@ -242,19 +242,19 @@ def _whole_counts(counts: Any, where: str) -> np.ndarray:
 def decode_rle(
     rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
 ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Crops (bits, extents) and canvas from RLE dicts; see ``InstanceMasks.from_rle``."""
+    """Crops (bits, crop_boxes) and image_size from RLE dicts; see ``InstanceMasks.from_rle``."""
     if size is None:
         if len(rles) == 0:
             raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
         size = tuple(rles[0].get("size", (0, 0)))
-    canvas = (int(size[0]), int(size[1]))
+    image_size = (int(size[0]), int(size[1]))
     for i, rle in enumerate(rles):
         if not {"size", "counts"} <= set(rle):
             raise SegkitError(
                 f"objects[{i}]: an RLE has 'size' and 'counts'; this one has {', '.join(rle) or 'nothing'}"
             )
-        if tuple(rle["size"]) != canvas:
-            raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(canvas)}")
+        if tuple(rle["size"]) != image_size:
+            raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(image_size)}")
     packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
     counts, lengths = parse_strings([rles[i]["counts"] for i in packed], packed)
     if len(packed) < len(rles):
@@ -265,4 +265,4 @@ def decode_rle(
             for i, one in enumerate(given)
         ]
         counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
-    return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), canvas), canvas
+    return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), image_size), image_size

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Runs(NamedTuple):
-    """Runs of set pixels of several objects on one canvas, by object and position; those of an object do not overlap.
+    """Runs of set pixels of several objects on one image, by object and position; those of an object do not overlap.
 
     Attributes:
         objects: int64 [R], the object that a run belongs to.
@@ -53,19 +53,19 @@ def fill_runs(
         uint8 [P] and int64 [count, 4], as InstanceMasks wants them.
     """
     far = np.iinfo(np.int64).max
-    extents = np.tile(np.array([far, far, 0, 0]), (count, 1))
+    crop_boxes = np.tile(np.array([far, far, 0, 0]), (count, 1))
     for column, (reduce, values) in enumerate(
         [(np.minimum, starts), (np.minimum, rows), (np.maximum, ends), (np.maximum, rows + 1)]
     ):
-        reduce.at(extents[:, column], objects, values)
-    extents[extents[:, 2] == 0] = 0
-    widths = extents[:, 2] - extents[:, 0]
-    sizes = widths * (extents[:, 3] - extents[:, 1])
+        reduce.at(crop_boxes[:, column], objects, values)
+    crop_boxes[crop_boxes[:, 2] == 0] = 0
+    widths = crop_boxes[:, 2] - crop_boxes[:, 0]
+    sizes = widths * (crop_boxes[:, 3] - crop_boxes[:, 1])
     offsets = sizes.cumsum() - sizes
     # +1 where a run starts, -1 where it ends: the running sum counts the runs that cover a pixel.
     steps = np.zeros(int(sizes.sum()) + 1, np.int32)
-    line = offsets[objects] + (rows - extents[objects, 1]) * widths[objects] - extents[objects, 0]
+    line = offsets[objects] + (rows - crop_boxes[objects, 1]) * widths[objects] - crop_boxes[objects, 0]
     one = np.ones(len(line), np.int32)  # an array of the same type: with a plain 1 this takes 20 times as long
     np.add.at(steps, line + starts, one)
     np.subtract.at(steps, line + ends, one)
-    return (np.cumsum(steps[:-1], out=steps[:-1]) > 0).view(np.uint8), extents
+    return (np.cumsum(steps[:-1], out=steps[:-1]) > 0).view(np.uint8), crop_boxes

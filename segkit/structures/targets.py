@@ -19,7 +19,7 @@ class Targets:
     Attributes:
         boxes: float32 [N, 4], XYXY in pixels of the image as it is; pixel i covers [i, i + 1).
         labels: int64 [N], 0-based classes.
-        masks: N masks on the image's canvas, those of objects without a mask are empty; None: no object has a mask.
+        masks: N masks on the image's pixel grid, those of objects without a mask are empty; None: no object has a mask.
         crowd: bool [N], True where the "object" is a region of many (COCO's ``iscrowd``). Default: none is.
         has_mask: bool [N], False where only the object's box is known. Default: all True; without ``masks`` all False.
 
@@ -60,7 +60,7 @@ class Targets:
         if self.masks is not None and len(self.masks) != count:
             raise SegkitError(f"targets: {len(self.masks)} masks for {count} boxes", key="masks")
         if self.masks is not None and self.has_mask.device.type == "cpu":  # elsewhere a look would be waited for
-            filled = self.masks.extents[:, 2] > self.masks.extents[:, 0]
+            filled = self.masks.crop_boxes[:, 2] > self.masks.crop_boxes[:, 0]
             if bool((filled & ~self.has_mask).any()):
                 raise SegkitError("targets: has_mask is False for an object that has a mask", key="has_mask")
 
@@ -71,13 +71,13 @@ class Targets:
 
     @staticmethod
     def cat(parts: Sequence[Targets]) -> Targets:
-        """All objects in order, on one canvas, with the masks that there are."""
+        """All objects in order, on one image, with the masks that there are."""
         known = [part.masks for part in parts if part.masks is not None]
         has_objects = any(len(part) for part in parts)
         masks = None
         if known and (any(map(len, known)) or not has_objects):
-            canvas, device = known[0].canvas, known[0].device
-            filled = [InstanceMasks.empty(canvas, len(p), device) if p.masks is None else p.masks for p in parts]
+            image_size, device = known[0].image_size, known[0].device
+            filled = [InstanceMasks.empty(image_size, len(p), device) if p.masks is None else p.masks for p in parts]
             masks = InstanceMasks.cat(filled)
         return Targets(
             torch.cat([part.boxes for part in parts]),
@@ -106,7 +106,7 @@ class Targets:
         return not bool(self.has_mask.all()) if self._lacks_masks is None else self._lacks_masks
 
     @property
-    def solid(self) -> Tensor | slice:
+    def not_crowd(self) -> Tensor | slice:
         """The index of the objects that are no crowd regions: int64 [M], or all of them as a slice."""
         return (~self.crowd).nonzero().squeeze(1) if self.has_crowd else slice(None)
 

@@ -82,7 +82,7 @@ def _as_path(value: Any, annotation: Any) -> Any:
 
 def _given(slot: Slot, component: Any, path: str) -> dict[str, Any]:
     """The run-time values that a finished component gives to those after it; SegkitError where they are not right."""
-    for attribute in slot.gives.values():
+    for attribute in slot.provides.values():
         if not hasattr(component, attribute):
             raise SegkitError(
                 f"{path}: {type(component).__name__} has no '{attribute}', which the parts after it read", key=path
@@ -92,7 +92,7 @@ def _given(slot: Slot, component: Any, path: str) -> dict[str, Any]:
             slot.check(component)
         except SegkitError as error:
             raise SegkitError(f"{path}: {error}", key=path, value=error.value) from error
-    return {given: getattr(component, attribute) for given, attribute in slot.gives.items()}
+    return {given: getattr(component, attribute) for given, attribute in slot.provides.items()}
 
 
 def check_made(made: Any, makes: Sequence[str], name: str, path: str, *, title: str, hint: str) -> None:

@@ -24,13 +24,13 @@ class Slot:
 
     Attributes:
         registry: where the component's name is looked up.
-        gives: run-time values for the siblings built after this one, as ``{run-time name: attribute of the component}``.
+        provides: run-time values for the siblings built after this one, as ``{run-time name: attribute of the component}``.
         check: called with the finished component; raises SegkitError where its attributes are not what is expected.
     """
 
     registry: Any
     # Not hashed: typing hashes what stands in Optional[Annotated[...]].
-    gives: Mapping[str, str] = field(default_factory=dict, hash=False)
+    provides: Mapping[str, str] = field(default_factory=dict, hash=False)
     check: Callable[[Any], None] | None = None
 
 

@@ -50,7 +50,7 @@ def draw_detections(
     pixels = _pixels(image)
     height, width = pixels.shape[:2]
     masks = getattr(objects, "masks", None) if getattr(objects, "mask_probs", True) is not None else None
-    size = masks.canvas if masks is not None else getattr(objects, "size", (height, width))
+    size = masks.picture if masks is not None else getattr(objects, "size", (height, width))
     if tuple(size) != (height, width):
         raise SegkitError(f"objects at {tuple(size)} cannot be drawn on an image of {(height, width)} (height, width)")
     if color_by not in ("instance", "class"):
@@ -63,24 +63,24 @@ def draw_detections(
     crowd = getattr(objects, "crowd", None)
     if crowd is not None:
         colors[crowd.cpu().numpy()] = CROWD_COLOR
-    canvas = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
-    thickness = max(1 + max(canvas.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
+    picture = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    thickness = max(1 + max(picture.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
     unmasked = np.full(len(boxes), masks is None)
     if masks is not None:
-        paint_masks(canvas, masks, colors, scale, thickness)
+        paint_masks(picture, masks, colors, scale, thickness)
         unmasked = ~objects.has_mask.cpu().numpy() if hasattr(objects, "has_mask") else unmasked
-    paint_boxes(canvas, boxes[unmasked], colors[unmasked], scale, thickness)
+    paint_boxes(picture, boxes[unmasked], colors[unmasked], scale, thickness)
     texts = _texts(objects, label_ids, classes)
     if labels is None:
         texts = [
             text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)
         ]
     if labels is not False and any(texts):
-        font_size = max(FONT_SIZE, round(FONT_SIZE * max(canvas.shape[:2]) / 1600))
-        canvas = place_labels(canvas, boxes * scale, texts, colors, font_size)
+        font_size = max(FONT_SIZE, round(FONT_SIZE * max(picture.shape[:2]) / 1600))
+        picture = place_labels(picture, boxes * scale, texts, colors, font_size)
     if legend:
-        canvas = add_legend(canvas, _legend_entries(label_ids, classes, color_by), len(boxes))
-    return np.ascontiguousarray(canvas)
+        picture = add_legend(picture, _legend_entries(label_ids, classes, color_by), len(boxes))
+    return np.ascontiguousarray(picture)
 
 
 def _pixels(image: np.ndarray | Tensor) -> np.ndarray:

@@ -19,53 +19,53 @@ def crops(masks: InstanceMasks) -> Iterator[tuple[int, int, np.ndarray]]:
     """(x0, y0, bool [h, w]) of each object."""
     bits = masks.bits.cpu().numpy().astype(bool)
     start = 0
-    for x0, y0, x1, y1 in masks.extents.cpu().tolist():
+    for x0, y0, x1, y1 in masks.crop_boxes.cpu().tolist():
         size = (y1 - y0) * (x1 - x0)
         yield x0, y0, bits[start : start + size].reshape(y1 - y0, x1 - x0)
         start += size
 
 
-def paint_masks(canvas: np.ndarray, masks: InstanceMasks, colors: np.ndarray, scale: int, thickness: int) -> None:
-    """Fill and outline objects on ``canvas``, in place; larger objects first, so that small ones lie on top.
+def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, scale: int, thickness: int) -> None:
+    """Fill and outline objects on ``picture``, in place; larger objects first, so that small ones lie on top.
 
     All fills and dark rims go before all outlines: no object's rim hides its neighbour's outline.
 
     Args:
-        canvas: uint8 [H * scale, W * scale, 3].
+        picture: uint8 [H * scale, W * scale, 3].
         masks: at [H, W].
         colors: uint8 [N, 3].
-        scale: whole enlargement of the canvas.
-        thickness: of outlines, in pixels of the canvas.
+        scale: whole enlargement of the image.
+        thickness: of outlines, in pixels of the image.
     """
     pieces = [(x0 * scale, y0 * scale, _enlarged(crop, scale)) for x0, y0, crop in crops(masks)]
     order = sorted(range(len(pieces)), key=lambda i: (-int(pieces[i][2].sum()), i))
     order = [i for i in order if pieces[i][2].any()]
     for i in order:
         x0, y0, mask = pieces[i]
-        _blend(canvas, x0, y0, mask, colors[i], FILL_OPACITY)
+        _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY)
     for i in order:
         x0, y0, mask = pieces[i]
         padded = np.pad(mask, 1)
-        _blend(canvas, x0 - 1, y0 - 1, _grown(padded) & ~padded, np.zeros(3), HALO_OPACITY)
+        _blend(picture, x0 - 1, y0 - 1, _grown(padded) & ~padded, np.zeros(3), HALO_OPACITY)
     for i in order:
         x0, y0, mask = pieces[i]
         padded = np.pad(mask, 1)
         if mask.sum() < TINY_AREA:
-            _blend(canvas, x0 - 1, y0 - 1, _grown(padded), colors[i], 1.0)
+            _blend(picture, x0 - 1, y0 - 1, _grown(padded), colors[i], 1.0)
             continue
         inside = padded
         for _ in range(thickness):
             inside = ~_grown(~inside)
-        _blend(canvas, x0 - 1, y0 - 1, padded & ~inside, colors[i], 1.0)
+        _blend(picture, x0 - 1, y0 - 1, padded & ~inside, colors[i], 1.0)
 
 
-def paint_boxes(canvas: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int) -> None:
+def paint_boxes(picture: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int) -> None:
     """Outline boxes [N, 4] XYXY, where there are no masks; in place."""
-    height, width = canvas.shape[:2]
+    height, width = picture.shape[:2]
     for box, color in zip(boxes * scale, colors, strict=True):
         x0, y0 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
         x1, y1 = int(np.clip(np.ceil(box[2]), x0 + 1, width)), int(np.clip(np.ceil(box[3]), y0 + 1, height))
-        part = canvas[y0:y1, x0:x1]
+        part = picture[y0:y1, x0:x1]
         part[:thickness], part[-thickness:], part[:, :thickness], part[:, -thickness:] = color, color, color, color
 
 
@@ -83,10 +83,10 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     return grown
 
 
-def _blend(canvas: np.ndarray, x0: int, y0: int, where: np.ndarray, color: np.ndarray, opacity: float) -> None:
-    """Mix a colour into the canvas where a mask, whose corner is at (x0, y0), is set; what lies outside is cut off."""
-    height, width = canvas.shape[:2]
+def _blend(picture: np.ndarray, x0: int, y0: int, where: np.ndarray, color: np.ndarray, opacity: float) -> None:
+    """Mix a colour into the image where a mask, whose corner is at (x0, y0), is set; what lies outside is cut off."""
+    height, width = picture.shape[:2]
     left, top = max(0, -x0), max(0, -y0)
     where = where[top : height - y0, left : width - x0]
-    part = canvas[y0 + top : y0 + top + where.shape[0], x0 + left : x0 + left + where.shape[1]]
+    part = picture[y0 + top : y0 + top + where.shape[0], x0 + left : x0 + left + where.shape[1]]
     part[where] = np.rint((1 - opacity) * part[where] + opacity * np.asarray(color)).astype(np.uint8)

@@ -62,22 +62,22 @@ def _has_glyph(face: FreeTypeFont | ImageFont, letter: str) -> bool:
 
 
 def place_labels(
-    canvas: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: np.ndarray, size: int = FONT_SIZE
+    picture: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: np.ndarray, size: int = FONT_SIZE
 ) -> np.ndarray:
     """Write each text at its box, where it covers no other label; a label that finds no place is left out.
 
     Args:
-        canvas: uint8 [H, W, 3].
-        boxes: [N, 4] XYXY in the canvas's pixels, most important first.
+        picture: uint8 [H, W, 3].
+        boxes: [N, 4] XYXY in the image's pixels, most important first.
         texts: one a box; empty: none.
         colors: uint8 [N, 3] of the labels' backgrounds.
         size: of the font, in pixels.
     """
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(canvas)
+    picture = Image.fromarray(picture)
     draw = ImageDraw.Draw(picture)
-    height, width = canvas.shape[:2]
+    height, width = picture.shape[:2]
     taken = np.zeros((0, 4))
     for (x0, y0, x1, y1), text, color in zip(boxes.tolist(), texts, colors, strict=True):
         if not text:
@@ -97,12 +97,12 @@ def place_labels(
 
 
 def add_legend(
-    canvas: np.ndarray, entries: Sequence[tuple[str, int, tuple[int, int, int] | None]], total: int
+    picture: np.ndarray, entries: Sequence[tuple[str, int, tuple[int, int, int] | None]], total: int
 ) -> np.ndarray:
-    """The canvas with a strip below: how many objects, and of each class; nothing of the image is covered.
+    """The image with a strip below: how many objects, and of each class; nothing of the image is covered.
 
     Args:
-        canvas: uint8 [H, W, 3].
+        picture: uint8 [H, W, 3].
         entries: (class name, count, colour or None), as they are to appear.
         total: number of objects.
     Returns:
@@ -115,7 +115,7 @@ def add_legend(
     words += [(f"{name}: {count}", color) for name, count, color in entries[:LEGEND_ENTRIES]]
     if len(entries) > LEGEND_ENTRIES:
         words.append((f"and {len(entries) - LEGEND_ENTRIES} more classes", None))
-    width = canvas.shape[1]
+    width = picture.shape[1]
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     x, y = pad, pad // 2
     placed = []
@@ -133,4 +133,4 @@ def add_legend(
             draw.rectangle((x, y + 4, x + FONT_SIZE - 1, y + 3 + FONT_SIZE), fill=color)
             x += FONT_SIZE + 6
         draw.text((x, y + 2), text, font=face, fill=LEGEND_TEXT)
-    return np.concatenate([canvas, np.asarray(strip)])
+    return np.concatenate([picture, np.asarray(strip)])

@@ -126,7 +126,7 @@ def test_objects_are_what_the_scene_says():
     for targets in batch.targets:
         assert len(targets) == 30 and targets.labels.max() < 5
         dense = InstanceMasks.from_dense(targets.masks.to_dense())
-        assert torch.equal(dense.extents, targets.masks.extents)  # tight, and inside
+        assert torch.equal(dense.crop_boxes, targets.masks.crop_boxes)  # tight, and inside
         more = jittered(targets.boxes, 100)
         assert 100 <= len(more) < 130
         assert overlaps(more, targets.boxes).amax(dim=1).min() > 0.6

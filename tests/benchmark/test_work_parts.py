@@ -248,8 +248,8 @@ def test_quick_sides_repeat_in_their_turn(monkeypatch):
 
 def test_objects_of_a_stated_size():
     for size in ((128, 128), (512, 700)):
-        extents = make_targets(50, size, 3, torch.Generator().manual_seed(0), (16, 60)).masks.extents
-        longer = (extents[:, 2:] - extents[:, :2]).amax(1)
+        crop_boxes = make_targets(50, size, 3, torch.Generator().manual_seed(0), (16, 60)).masks.crop_boxes
+        longer = (crop_boxes[:, 2:] - crop_boxes[:, :2]).amax(1)
         assert longer.min() >= 15 and longer.max() <= 60 and longer.max() > 45  # an ellipse may miss its box's border
 
 

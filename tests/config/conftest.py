@@ -44,7 +44,7 @@ class Detector:
         self,
         num_classes: int,
         *,
-        backbone: Annotated[object, R.Slot(R.BACKBONE_REGISTRY, gives={"in_features": "out_features"})],
+        backbone: Annotated[object, R.Slot(R.BACKBONE_REGISTRY, provides={"in_features": "out_features"})],
         neck: Annotated[object, R.Slot(R.NECK_REGISTRY)] = {"name": "FPN", "out_channels": 64},
         extra: Annotated[object | None, R.Slot(R.NECK_REGISTRY)] = None,
         necks: Annotated[Sequence[object], R.SlotList(R.NECK_REGISTRY)] = (),

@@ -14,7 +14,7 @@ from segkit.structures import InstanceMasks, Sample, Targets
 
 @pytest.fixture
 def dense_masks():
-    """bool [N, H, W]: overlapping, at the border, one pixel, the whole canvas, at each corner."""
+    """bool [N, H, W]: overlapping, at the border, one pixel, the whole image_size, at each corner."""
     height, width = 61, 83
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     masks = torch.zeros(9, height, width, dtype=torch.bool)

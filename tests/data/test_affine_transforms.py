@@ -36,7 +36,7 @@ def test_image_as_torchvision_turns_it(color_sample, angle, expand):
     theirs = F.rotate_image(color_sample.image, angle, interpolation=BILINEAR, expand=expand)
     size = tuple(theirs.shape[1:])
     ours = geometry.affine(color_sample, affine_matrix((61, 83), size, angle=angle), size).image
-    if expand:  # on a canvas that is maybe a line larger
+    if expand:  # on an image that is maybe a line larger
         assert all(0 <= a - b <= 1 for a, b in zip(size, turned_size((61, 83), angle), strict=True))
     assert (ours.int() - theirs.int()).abs().max() <= 1
 

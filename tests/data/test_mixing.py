@@ -211,7 +211,9 @@ def test_workers_and_restarts_change_nothing(dataset):
     for batch in alone:
         for sample in batch.samples:
             tight = sample.targets.masks.boxes()
-            assert (tight[:, 2:] > tight[:, :2]).all() and sample.targets.masks.canvas == tuple(sample.image.shape[1:])
+            assert (tight[:, 2:] > tight[:, :2]).all() and sample.targets.masks.image_size == tuple(
+                sample.image.shape[1:]
+            )
 
 
 def test_data_set_of_one_image(dataset):
@@ -283,5 +285,5 @@ def test_pad_keeps_what_is_there():
     sample = plain(5, (4, 6), [(1, 1, 3, 4)])
     padded = geometry.pad(sample, (7, 9), fill=[1, 2, 3])
     assert padded.image[:, 6, 8].tolist() == [1, 2, 3] and torch.equal(padded.image[:, :4, :6], sample.image)
-    assert torch.equal(padded.targets.boxes, sample.targets.boxes) and padded.targets.masks.canvas == (7, 9)
+    assert torch.equal(padded.targets.boxes, sample.targets.boxes) and padded.targets.masks.image_size == (7, 9)
     assert geometry.pad(sample, (4, 6)) is sample

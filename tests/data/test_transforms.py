@@ -50,7 +50,14 @@ def _apply(transform, sample, generator, others=()):
 
 def _state(sample):
     masks = sample.targets.masks
-    return [sample.image, sample.targets.boxes, sample.targets.labels, sample.targets.crowd, masks.bits, masks.extents]
+    return [
+        sample.image,
+        sample.targets.boxes,
+        sample.targets.labels,
+        sample.targets.crowd,
+        masks.bits,
+        masks.crop_boxes,
+    ]
 
 
 def _samples_of(transform, dense):
@@ -77,7 +84,7 @@ def _check_against_image(transform, dense, seed):
     labels = result.targets.labels
     height, width = result.image.shape[1:]
     assert moved.shape[1:] == (height, width) and result.image.dtype == torch.uint8
-    assert torch.equal(result.targets.masks.extents, InstanceMasks.from_dense(moved).extents)
+    assert torch.equal(result.targets.masks.crop_boxes, InstanceMasks.from_dense(moved).crop_boxes)
     shown = result.image[labels].float()
     certain = (shown - 127.5).abs() > 2  # uint8 rounds near 0.5
     lone = moved.flatten(1).sum(1) == 1  # rescued: the largest pixel stays, though it is below 0.5
@@ -165,7 +172,7 @@ def test_without_objects_and_without_masks(name, arguments, color_sample):
     for seed in range(3):
         empty = Sample(color_sample.image, Targets.empty((61, 83)), 1, "a", (61, 83))
         result = _apply(transform, empty, _seeded(seed))
-        assert len(result.targets) == 0 and result.targets.masks.canvas == tuple(result.image.shape[1:])
+        assert len(result.targets) == 0 and result.targets.masks.image_size == tuple(result.image.shape[1:])
         boxes_only = Targets(color_sample.targets.boxes, color_sample.targets.labels)
         bare = Sample(color_sample.image, boxes_only, 1, "a", (61, 83))
         result = _apply(transform, bare, _seeded(seed))

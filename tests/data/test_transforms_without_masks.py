@@ -69,7 +69,7 @@ def test_each_object_moves_as_if_it_were_alone(name, arguments):
         found = rows(mixed.targets)
         assert [row for row in found if row[0] not in unmasked] == of_masks
         assert [row for row in found if row[0] in unmasked] == of_boxes
-        assert mixed.targets.masks is None or mixed.targets.masks.canvas == tuple(mixed.image.shape[1:])
+        assert mixed.targets.masks is None or mixed.targets.masks.image_size == tuple(mixed.image.shape[1:])
         assert mixed.dropped + len(found) == 7 * (4 if name == "Mosaic" and mixed.image is not IMAGE else 1)
         height, width = mixed.image.shape[1:]
         boxes = bare.targets.boxes

@@ -91,7 +91,7 @@ def polygons(draw):
 
 
 def rle(draw, size):
-    """An RLE whose counts are broken, or its size, or both fit a canvas that the image has not."""
+    """An RLE whose counts are broken, or its size, or both fit an image that the image has not."""
     area = H * W
     counts = [
         lambda: [], lambda: [area], lambda: [0, area], lambda: [0] * 50_000 + [area], lambda: [area + 1], lambda: [-5,
@@ -131,7 +131,7 @@ def change_knowingly(content, draw):
     if kind == "images":
         key = draw.choice(["id", "file_name", "height", "width"])
         item[key] = draw.choice(NAMES if key == "file_name" else NUMBERS)
-        if draw.random() < 0.2:  # a canvas that the image has not, with an RLE that fits it
+        if draw.random() < 0.2:  # an image that the image has not, with an RLE that fits it
             item["height"] = item["width"] = side = draw.choice([1000, 46340, 2**31 - 1])
             for one in content.get("annotations") or []:
                 if isinstance(one, dict) and one.get("image_id") == item.get("id"):

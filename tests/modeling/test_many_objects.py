@@ -28,8 +28,8 @@ def objects(count, size):
     """Squares of 6 pixels."""
     generator = torch.Generator().manual_seed(count)
     corners = torch.randint(0, size - 6, (count, 2), generator=generator)
-    extents = torch.cat([corners, corners + 6], 1)
-    masks = InstanceMasks(torch.ones(36 * count, dtype=torch.uint8), extents, (size, size))
+    crop_boxes = torch.cat([corners, corners + 6], 1)
+    masks = InstanceMasks(torch.ones(36 * count, dtype=torch.uint8), crop_boxes, (size, size))
     return Targets(masks.boxes(), torch.zeros(count, dtype=torch.long), masks)
 
 

@@ -234,7 +234,7 @@ def test_9_matching_in_chunks_and_no_dense_masks_in_training(ours):
     boxes = torch.rand(5000, 4) * 50
     boxes[:, 2:] += boxes[:, :2]
     with LargestTensor() as mode:
-        match_boxes(boxes, boxes[:200], foreground_iou=0.7, background_iou=0.3, keep_best=True, max_pairs=50_000)
+        match_boxes(boxes, boxes[:200], fg_iou_threshold=0.7, bg_iou_threshold=0.3, keep_best=True, max_pairs=50_000)
     assert mode.largest <= 50_000 * 2 * 4
     with LargestTensor() as mode:
         box_iou(boxes[:200], boxes)

@@ -13,14 +13,14 @@ def draw_cells():
 
     def draw(count, sides, size, seed=0):
         rng = np.random.default_rng(seed)
-        crops, extents = [], []
+        crops, crop_boxes = [], []
         for _ in range(count):
             h, w = rng.integers(sides[0], sides[1] + 1, 2)
             top, left = rng.integers(0, size[0] - h + 1), rng.integers(0, size[1] - w + 1)
             y, x = np.mgrid[:h, :w] + 0.5
             crops.append(((y / h * 2 - 1) ** 2 + (x / w * 2 - 1) ** 2 <= 1).astype(np.uint8))
-            extents.append([left, top, left + w, top + h])
-        crops, tight = tighten(crops, torch.tensor(extents), range(count))
+            crop_boxes.append([left, top, left + w, top + h])
+        crops, tight = tighten(crops, torch.tensor(crop_boxes), range(count))
         return InstanceMasks(pack(crops), tight, size)
 
     return draw

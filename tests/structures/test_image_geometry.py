@@ -233,7 +233,7 @@ def test_what_is_not_the_file_is_nowhere():
     """A crop that shows padding alone."""
     sample = geometry.crop(geometry.pad(numbered_file(), (50, 90)), (60, 0, 90, 50))
     mapped = sample.map_to_file(some_detections((50, 30), 0))
-    assert len(mapped) == 0 and mapped.size == FILE and mapped.to_rle() == [] and mapped.masks.canvas == FILE
+    assert len(mapped) == 0 and mapped.size == FILE and mapped.to_rle() == [] and mapped.masks.image_size == FILE
 
 
 def test_a_view_smaller_than_a_pixel_of_the_file():
@@ -254,7 +254,7 @@ def test_choosing_moving_and_resizing_mapped_detections():
         assert torch.equal(chosen.masks.to_dense(), dense[index]) and torch.equal(chosen.boxes, mapped.boxes[index])
         assert chosen.to_rle() == mapped[index].to_rle()
     twice = mapped.resized((2 * FILE[0], 2 * FILE[1]))
-    assert torch.allclose(twice.boxes, mapped.boxes * 2) and twice.masks.canvas == (74, 106)
+    assert torch.allclose(twice.boxes, mapped.boxes * 2) and twice.masks.image_size == (74, 106)
     halves = twice.masks.to_dense()[:, ::2, ::2] | twice.masks.to_dense()[:, 1::2, 1::2]
     assert (halves != dense).float().mean() < 0.02
 

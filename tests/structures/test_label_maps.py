@@ -26,7 +26,7 @@ def test_equal_to_comparing(height, width, values, seed):
     labels = np.random.default_rng(seed).choice(np.array([0, 0, *values]), (height, width))
     masks = InstanceMasks.from_label_map(labels)
     assert torch.equal(masks.to_dense(), reference(labels))
-    assert torch.equal(masks.extents, InstanceMasks.from_dense(masks.to_dense()).extents)
+    assert torch.equal(masks.crop_boxes, InstanceMasks.from_dense(masks.to_dense()).crop_boxes)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
@@ -51,7 +51,7 @@ def test_views_and_tensors():
 @pytest.mark.parametrize("size", [(3, 4), (0, 4), (3, 0)])
 def test_no_objects(size):
     masks = InstanceMasks.from_label_map(np.zeros(size, np.int32))
-    assert len(masks) == 0 and masks.canvas == size
+    assert len(masks) == 0 and masks.image_size == size
 
 
 def test_full_image():

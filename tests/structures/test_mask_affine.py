@@ -38,8 +38,8 @@ def check(masks, matrix, size):
     dense = masks.to_dense()
     moved, rescued = masks.affine(matrix, size)
     result = moved.to_dense()
-    assert moved.canvas == size
-    assert torch.equal(moved.extents, InstanceMasks.from_dense(result).extents)
+    assert moved.image_size == size
+    assert torch.equal(moved.crop_boxes, InstanceMasks.from_dense(result).crop_boxes)
     certain = 0
     for before, values, after in zip(dense, sampled(dense, matrix, size), result, strict=True):
         best = float(values.max())
@@ -115,13 +115,13 @@ def test_whole_shifts_are_exact_and_nothing_outside_is_kept(draw_objects, shift)
 
 @pytest.mark.parametrize(("rest", "seen"), [(1e-5, False), (0.01, True)])
 def test_an_object_beside_the_canvas_is_not_in_view_but_for_rounding(rest, seen):
-    """Its pixel's centre lies a whole pixel, less the rest, from that of the canvas's first column."""
+    """Its pixel's centre lies a whole pixel, less the rest, from that of the image's first column."""
     dense = torch.zeros(1, 9, 9, dtype=torch.bool)
     dense[0, 4, 0] = True
     shift = (-1 + rest, 0)
     moved, rescued = InstanceMasks.from_dense(dense).affine(affine_matrix((9, 9), (9, 9), shift=shift), (9, 9))
     assert (moved.areas().tolist(), rescued) == ([int(seen)], int(seen))
-    assert not seen or moved.extents.tolist() == [[0, 4, 1, 5]]
+    assert not seen or moved.crop_boxes.tolist() == [[0, 4, 1, 5]]
 
 
 def test_a_ring_around_the_view_is_out_of_view():
@@ -136,7 +136,7 @@ def test_pixels_between_the_samples_stay():
     moved, rescued = InstanceMasks.from_dense(dense).affine(affine_matrix((10, 10), (10, 10), scale=0.1), (10, 10))
     assert moved.areas().tolist() == [1] * 100
     assert rescued >= 90  # a new pixel's centre can only touch four
-    assert (moved.extents[:, 0] - 4.5).abs().max() <= 0.5  # all within one pixel's breadth around the middle
+    assert (moved.crop_boxes[:, 0] - 4.5).abs().max() <= 0.5  # all within one pixel's breadth around the middle
 
 
 def test_matrices():

@@ -14,9 +14,9 @@ sizes = st.tuples(st.integers(1, 20), st.integers(1, 20))
 
 def check(masks, dense):
     assert torch.equal(masks.to_dense(), dense)
-    assert masks.canvas == tuple(dense.shape[1:])
+    assert masks.image_size == tuple(dense.shape[1:])
     # Tight, with zeros for the empty ones.
-    assert torch.equal(masks.extents, InstanceMasks.from_dense(dense).extents)
+    assert torch.equal(masks.crop_boxes, InstanceMasks.from_dense(dense).crop_boxes)
 
 
 @quick

@@ -22,8 +22,8 @@ def check(masks, size, antialias):
     values = values[:, 0]
     resized, rescued = masks.resize_counted(size, antialias)
     result = resized.to_dense()
-    assert resized.canvas == size
-    assert torch.equal(resized.extents, InstanceMasks.from_dense(result).extents)
+    assert resized.image_size == size
+    assert torch.equal(resized.crop_boxes, InstanceMasks.from_dense(result).crop_boxes)
     lost = 0
     for before, image, after in zip(dense, values, result, strict=True):
         best = float(image.max())
@@ -77,7 +77,7 @@ def test_thin_line_survives():
     dense[0, 50, 20:30] = True
     resized = InstanceMasks.from_dense(dense).resize((25, 25))
     assert resized.areas().tolist() == [1]
-    x0, y0 = resized.extents[0, :2].tolist()
+    x0, y0 = resized.crop_boxes[0, :2].tolist()
     assert y0 == 12 and 5 <= x0 <= 7
 
 

@@ -21,7 +21,7 @@ def test_dense_there_and_back(draw_objects, count, size, seed):
     dense = draw_objects(count, *size, seed)
     masks = InstanceMasks.from_dense(dense)
     assert torch.equal(masks.to_dense(), dense)
-    assert masks.canvas == size and len(masks) == count
+    assert masks.image_size == size and len(masks) == count
     assert torch.equal(masks.areas(), dense.sum((1, 2)))
     for image, (x0, y0, x1, y1) in zip(dense, masks.boxes().tolist(), strict=True):
         y, x = image.nonzero().unbind(1)
@@ -35,8 +35,8 @@ def test_only_the_boxes_are_stored():
     dense[1, 999, 999] = True
     masks = InstanceMasks.from_dense(dense)
     assert masks.bits.numel() == 21
-    assert masks.bits.dtype == torch.uint8 and masks.extents.dtype == torch.long
-    assert masks.extents.tolist() == [[20, 10, 25, 14], [999, 999, 1000, 1000]]
+    assert masks.bits.dtype == torch.uint8 and masks.crop_boxes.dtype == torch.long
+    assert masks.crop_boxes.tolist() == [[20, 10, 25, 14], [999, 999, 1000, 1000]]
 
 
 def test_other_dtypes_are_compared_with_zero():
@@ -111,7 +111,7 @@ def test_same_on_cuda(draw_objects):
     dense = draw_objects(9, 40, 50)
     masks = InstanceMasks.from_dense(dense)
     there = InstanceMasks.from_dense(dense.cuda())
-    assert there.device.type == "cuda" and there.extents.device.type == "cpu"
+    assert there.device.type == "cuda" and there.crop_boxes.device.type == "cpu"
     pinned = masks.pin_memory()
     assert pinned.bits.is_pinned()
     for moved in (there, masks.to("cuda"), pinned.to("cuda", non_blocking=True)):

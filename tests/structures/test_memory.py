@@ -1,4 +1,4 @@
-"""1,000 objects on a canvas of 4096 x 4096: nothing costs N x H x W (16 GB), nor a canvas for each object in turn."""
+"""1,000 objects on an image of 4096 x 4096: nothing costs N x H x W (16 GB), nor an image for each object in turn."""
 
 import importlib
 
@@ -47,7 +47,7 @@ STEPS = {
     "paste": lambda m: paste_masks(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "paste to RLE": lambda m: paste_rle(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "polygons": lambda m: InstanceMasks.from_polygons(
-        [[[x, y, x, b, r, b, r, y]] for x, y, r, b in m.extents.tolist()], SIZE
+        [[[x, y, x, b, r, b, r, y]] for x, y, r, b in m.crop_boxes.tolist()], SIZE
     ),
 }
 
@@ -68,9 +68,9 @@ def test_no_dense_masks(masks, step, monkeypatch):
 
 def test_round_trip_and_label_map(masks):
     again = InstanceMasks.from_rle(masks.to_rle())
-    assert torch.equal(again.extents, masks.extents) and torch.equal(again.bits, masks.bits)
+    assert torch.equal(again.crop_boxes, masks.crop_boxes) and torch.equal(again.bits, masks.bits)
     labels = np.zeros(SIZE, np.int32)
-    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(masks.crops(), masks.extents.tolist(), strict=True)):
+    for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(masks.crops(), masks.crop_boxes.tolist(), strict=True)):
         labels[y0:y1, x0:x1][crop.numpy() > 0] = i + 1
     cut = InstanceMasks.from_label_map(labels)
     values = np.unique(labels)[1:]

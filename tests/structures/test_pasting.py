@@ -24,8 +24,8 @@ def reference(probs, boxes, size):
 def check(probs, boxes, size, threshold=0.5):
     masks = paste_masks(probs, boxes, size, threshold)
     result = masks.to_dense()
-    assert masks.canvas == size
-    assert torch.equal(masks.extents, InstanceMasks.from_dense(result).extents)
+    assert masks.image_size == size
+    assert torch.equal(masks.crop_boxes, InstanceMasks.from_dense(result).crop_boxes)
     values = reference(probs, boxes, size)
     tie = (values - threshold).abs() < 1e-4
     assert torch.equal(result | tie, (values >= threshold) | tie)
@@ -54,7 +54,7 @@ def test_equal_to_grid_sample(count, size, resolution, threshold, seed):
 def test_box_filling_masks():
     boxes = torch.tensor([[3.0, 4, 17, 9], [0, 0, 40, 30], [-5, -6, 60, 44], [39, 29, 40, 30]])
     masks = check(torch.ones(4, 28, 28), boxes, (30, 40))
-    assert masks.extents.tolist() == [[3, 4, 17, 9], [0, 0, 40, 30], [0, 0, 40, 30], [39, 29, 40, 30]]
+    assert masks.crop_boxes.tolist() == [[3, 4, 17, 9], [0, 0, 40, 30], [0, 0, 40, 30], [39, 29, 40, 30]]
 
 
 def test_sizes_from_tiny_to_the_whole_image():
@@ -70,7 +70,7 @@ def test_boxes_that_are_none():
     assert masks.areas().tolist() == [0, 0, 0, 0, 12]
     assert len(paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), (20, 20))) == 0
     outside = paste_masks(torch.ones(2, 14, 14), torch.tensor([[50.0, 50, 60, 60], [-9, -9, -3, -3]]), (20, 20))
-    assert outside.extents.tolist() == [[0] * 4] * 2
+    assert outside.crop_boxes.tolist() == [[0] * 4] * 2
     assert paste_masks(torch.zeros(3, 14, 14), torch.tensor([[1.0, 1, 9, 9]]).repeat(3, 1), (20, 20)).bits.numel() == 0
 
 
@@ -83,7 +83,7 @@ def test_values_that_are_all_the_threshold_reach_it():
     """No rounding: interpolated between equal values, each pixel whose centre is half a cell inside has that value."""
     boxes = torch.tensor([[1.3, 2.7, 40.1, 33.9], [0, 0, 50, 40]])
     masks = paste_masks(torch.full((2, 28, 28), 0.7), boxes, (40, 50), float(torch.tensor(0.7)))
-    assert masks.extents.tolist() == [[2, 3, 39, 33], [1, 1, 49, 39]]
+    assert masks.crop_boxes.tolist() == [[2, 3, 39, 33], [1, 1, 49, 39]]
     assert bool(masks.bits.all())
 
 
@@ -96,7 +96,7 @@ def test_chunks_and_strips_change_nothing(monkeypatch, budget):
     monkeypatch.setattr(pasting, "BUDGET", budget)
     monkeypatch.setattr(pasting, "FILL_BUDGET", 10 * budget)
     parts = paste_masks(probs, boxes, (50, 60))
-    assert torch.equal(whole.extents, parts.extents)
+    assert torch.equal(whole.crop_boxes, parts.crop_boxes)
     assert torch.equal(whole.bits, parts.bits)
     assert rles == paste_rle(probs, boxes, (50, 60))
 

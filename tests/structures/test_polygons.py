@@ -1,4 +1,4 @@
-"""Polygons against pycocotools on the full canvas."""
+"""Polygons against pycocotools on the full image."""
 
 import numpy as np
 import pytest
@@ -36,10 +36,10 @@ polygons = st.integers(3, 9).flatmap(lambda n: st.lists(coordinates, min_size=2 
 )
 def test_equal_to_pycocotools(objects, size):
     masks = InstanceMasks.from_polygons(objects, size)
-    assert masks.canvas == size and len(masks) == len(objects)
+    assert masks.image_size == size and len(masks) == len(objects)
     dense = masks.to_dense()
     assert torch.equal(dense, reference(objects, size))
-    assert torch.equal(masks.extents, InstanceMasks.from_dense(dense).extents)
+    assert torch.equal(masks.crop_boxes, InstanceMasks.from_dense(dense).crop_boxes)
 
 
 def test_far_from_the_origin():

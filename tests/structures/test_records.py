@@ -33,16 +33,16 @@ def test_targets_without_objects():
     ):
         assert empty.boxes.shape == (0, 4) and len(empty) == 0
         assert empty.labels.dtype == torch.long and empty.crowd.dtype == torch.bool
-    assert Targets.empty((3, 4)).masks.canvas == (3, 4)
+    assert Targets.empty((3, 4)).masks.image_size == (3, 4)
 
 
 def test_which_targets_are_solid():
     targets = some_targets()
-    assert not targets.has_crowd and targets.solid == slice(None)
+    assert not targets.has_crowd and targets.not_crowd == slice(None)
     moved = targets.to("meta")  # where nothing can be looked at
-    assert not moved.has_crowd and moved.solid == slice(None) and not moved.to("meta", non_blocking=True).has_crowd
+    assert not moved.has_crowd and moved.not_crowd == slice(None) and not moved.to("meta", non_blocking=True).has_crowd
     targets.crowd[2] = True
-    assert targets.has_crowd and targets.solid.tolist() == [0, 1, 3]
+    assert targets.has_crowd and targets.not_crowd.tolist() == [0, 1, 3]
     assert targets.to("meta").has_crowd and not targets[:2].has_crowd
 
 
@@ -116,7 +116,7 @@ def test_targets_side_by_side_keep_the_masks_there_are():
         ]
         assert torch.equal(together.masks.to_dense(), torch.cat(dense))
     assert Targets.cat([bare, bare]).masks is None and Targets.cat([bare, Targets.empty((20, 30))]).masks is None
-    assert Targets.cat([Targets(torch.zeros(0, 4), torch.zeros(0)), masked]).masks.canvas == (20, 30)
+    assert Targets.cat([Targets(torch.zeros(0, 4), torch.zeros(0)), masked]).masks.image_size == (20, 30)
 
 
 def test_targets_move():
@@ -129,7 +129,7 @@ def test_detections_resized():
     twice = found.resized((80, 180))
     assert torch.allclose(twice.boxes, found.boxes * torch.tensor([3.0, 2, 3, 2]))
     assert twice.size == (80, 180) and twice.mask_probs is found.mask_probs
-    assert twice.masks.canvas == (80, 180) and found.masks.canvas == (40, 60)
+    assert twice.masks.image_size == (80, 180) and found.masks.image_size == (40, 60)
 
 
 def test_detections_masks_are_pasted_once(monkeypatch):
@@ -151,7 +151,7 @@ def test_detections_without_masks_or_objects():
     empty = Detections(
         torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long), torch.zeros(0, 28, 28), (4, 5)
     )
-    assert empty.to_rle() == [] and empty.masks.canvas == (4, 5)
+    assert empty.to_rle() == [] and empty.masks.image_size == (4, 5)
 
 
 def test_detections_that_disagree():

@@ -39,7 +39,7 @@ def test_equal_to_pycocotools(draw_objects, count, height, width, seed):
     for given_rles in (rles, uncompressed(dense), [{**rle, "counts": rle["counts"].encode()} for rle in rles]):
         decoded = InstanceMasks.from_rle(given_rles)
         assert torch.equal(decoded.to_dense(), dense)
-        assert torch.equal(decoded.extents, masks.extents)
+        assert torch.equal(decoded.crop_boxes, masks.crop_boxes)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (5, 4)])
@@ -87,7 +87,7 @@ def test_strings_there_and_back(lists):
 
 def test_no_objects():
     assert len(InstanceMasks.from_rle([], size=(3, 4))) == 0
-    assert InstanceMasks.from_rle([], size=(3, 4)).canvas == (3, 4)
+    assert InstanceMasks.from_rle([], size=(3, 4)).image_size == (3, 4)
     with pytest.raises(SegkitError, match="needs the argument size"):
         InstanceMasks.from_rle([])
 

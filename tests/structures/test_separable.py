@@ -8,7 +8,7 @@ from segkit.structures.separable import gather_windows, indexed_windows, size_bu
 
 def test_both_ways_to_gather_give_the_same(draw_cells):
     masks = draw_cells(30, (3, 40), (100, 100))
-    heights, widths = heights_widths(masks.extents)
+    heights, widths = heights_widths(masks.crop_boxes)
     corner = torch.tensor([1, 2])
     starts = masks.offsets[:-1] + corner[1] * widths + corner[0]
     tall, wide = heights - corner[1], widths - corner[0]

@@ -28,12 +28,12 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_can_be_drawn(name):
-    canvas = np.zeros((60, 200, 3), np.uint8)
+    picture = np.zeros((60, 200, 3), np.uint8)
     colors = np.full((1, 3), 200, np.uint8)
-    drawn = place_labels(canvas, np.array([[20.0, 30, 60, 50]]), [f"{name} 0.93"], colors)
-    assert drawn.shape == canvas.shape and drawn.any()
-    assert add_legend(canvas, [(name, 3, (255, 0, 0))], 3).shape[1] == 200
-    assert draw_detections(canvas, Targets.empty((60, 200)), [name]).shape[1] == 800
+    drawn = place_labels(picture, np.array([[20.0, 30, 60, 50]]), [f"{name} 0.93"], colors)
+    assert drawn.shape == picture.shape and drawn.any()
+    assert add_legend(picture, [(name, 3, (255, 0, 0))], 3).shape[1] == 200
+    assert draw_detections(picture, Targets.empty((60, 200)), [name]).shape[1] == 800
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_what_is_shown(name, shown):
 
 
 def test_names_without_glyphs_stay_different():
-    canvas = np.zeros((10, 200, 3), np.uint8)
-    legends = [add_legend(canvas, [(name, 1, None)], 1) for name in ("细胞", "細胞", "\n", "\t")]
+    picture = np.zeros((10, 200, 3), np.uint8)
+    legends = [add_legend(picture, [(name, 1, None)], 1) for name in ("细胞", "細胞", "\n", "\t")]
     assert len({legend.tobytes() for legend in legends}) == 4
 
 

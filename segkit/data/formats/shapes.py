@@ -28,7 +28,7 @@ class Drawn:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The rows and columns of the canvas that the mask covers."""
+        """The rows and columns of the image that the mask covers."""
         height, width = self.mask.shape
         return slice(self.y, self.y + height), slice(self.x, self.x + width)
 
@@ -53,9 +53,9 @@ OUTLINES = _outline()
 
 
 def draw_shape(
-    name: str, size: float, angle: float, aspect: float, center: tuple[float, float], canvas: tuple[int, int]
+    name: str, size: float, angle: float, aspect: float, center: tuple[float, float], image_size: tuple[int, int]
 ) -> Drawn:
-    """Draw one shape, moved into the canvas where it would stick out.
+    """Draw one shape, moved into the image where it would stick out.
 
     Args:
         name: one of ``SHAPES``.
@@ -63,7 +63,7 @@ def draw_shape(
         angle: rotation in radians.
         aspect: how much wider than high it is before it is turned.
         center: x, y of the middle of its box.
-        canvas: (H, W), both at least ``size``.
+        image_size: (H, W), both at least ``size``.
     """
     stretch, cos, sin = math.sqrt(aspect), math.cos(angle), math.sin(angle)
     to_canvas = np.array([[cos * stretch, -sin / stretch], [sin * stretch, cos / stretch]])
@@ -71,13 +71,13 @@ def draw_shape(
     low, high = points.min(0), points.max(0)
     scale = size / float((high - low).max())
     low, high = low * scale, high * scale
-    x0 = min(max(center[0] - (high[0] - low[0]) / 2, 0.0), canvas[1] - (high[0] - low[0]))
-    y0 = min(max(center[1] - (high[1] - low[1]) / 2, 0.0), canvas[0] - (high[1] - low[1]))
+    x0 = min(max(center[0] - (high[0] - low[0]) / 2, 0.0), image_size[1] - (high[0] - low[0]))
+    y0 = min(max(center[1] - (high[1] - low[1]) / 2, 0.0), image_size[0] - (high[1] - low[1]))
     left, top = int(x0), int(y0)
     right, bottom = math.ceil(x0 + high[0] - low[0]), math.ceil(y0 + high[1] - low[1])
     # Pixel centres, in units of the shape.
-    xs = (np.arange(left, min(right, canvas[1]), dtype=np.float32) + 0.5 - x0 + low[0]) / scale
-    ys = (np.arange(top, min(bottom, canvas[0]), dtype=np.float32) + 0.5 - y0 + low[1]) / scale
+    xs = (np.arange(left, min(right, image_size[1]), dtype=np.float32) + 0.5 - x0 + low[0]) / scale
+    ys = (np.arange(top, min(bottom, image_size[0]), dtype=np.float32) + 0.5 - y0 + low[1]) / scale
     u = (xs * (cos / stretch))[None, :] + (ys * (sin / stretch))[:, None]
     v = (xs * (-sin * stretch))[None, :] + (ys * (cos * stretch))[:, None]
     return Drawn(inside(name, u, v), left, top)

@@ -121,7 +121,7 @@ class Synthetic(Dataset):
             size, angle = float(rng.uniform(*self.size_range)), float(rng.uniform(0, 2 * math.pi))
             aspect = float(rng.uniform(0.75, 1.33))
             for attempt in range(TRIES):
-                if attempt >= TRIES // 4:  # a crowded canvas: smaller ones still find room
+                if attempt >= TRIES // 4:  # a crowded image: smaller ones still find room
                     size = max(float(self.size_range[0]), size * 0.95)
                 if joins:
                     partner = objects[int(rng.integers(len(objects)))]
@@ -200,7 +200,7 @@ def _beside(rng: np.random.Generator, partner: Drawn, size: float) -> tuple[floa
 
 
 def _is_free(label_map: np.ndarray, center: tuple[float, float], reach: float) -> bool:
-    """Whether no object has pixels within ``reach`` (in x and in y) of a place in the canvas."""
+    """Whether no object has pixels within ``reach`` (in x and in y) of a place in the image."""
     x, y = center
     around = label_map[max(int(y - reach), 0) : int(y + reach) + 1, max(int(x - reach), 0) : int(x + reach) + 1]
     return not around.any()

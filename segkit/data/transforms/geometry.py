@@ -121,7 +121,7 @@ def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
 
 
 def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
-    """Targets on a canvas of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
+    """Targets on an image of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
     masks = None if targets.masks is None else targets.masks.placed(size, x, y)
     return dataclasses.replace(targets, boxes=targets.boxes + torch.tensor([x, y, x, y]), masks=masks)
 
@@ -178,7 +178,7 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
     """
     assert image.shape == sample.image.shape and objects.masks is not None, (image.shape, sample.image.shape)
     assert not objects.lacks_masks
-    # One canvas for all that is pasted, which each mask below looks at within its own box.
+    # One array for all that is pasted, which each mask below looks at within its own box.
     region = objects.masks.union()
     mixed = torch.where(region, image, sample.image)
     below = sample.targets

@@ -36,8 +36,8 @@ def match_boxes(
     boxes: Tensor,
     objects: Tensor,
     *,
-    foreground_iou: float,
-    background_iou: float,
+    fg_iou_threshold: float,
+    bg_iou_threshold: float,
     keep_best: bool,
     max_pairs: int | None = None,
 ) -> Matches:
@@ -46,8 +46,8 @@ def match_boxes(
     Args:
         boxes: [N, 4] anchors or proposals.
         objects: [M, 4] ground truth.
-        foreground_iou: matched from this IoU on.
-        background_iou: background below this IoU.
+        fg_iou_threshold: matched from this IoU on.
+        bg_iou_threshold: background below this IoU.
         keep_best: also match the box or boxes that overlap an object best, however little: each object gets an anchor.
         max_pairs: how many pairs are compared at a time, which bounds the memory; None: as suits the device.
     """
@@ -67,8 +67,8 @@ def match_boxes(
             bests.append(table.amax(dim=0))
     iou = torch.cat(values)
     state = torch.full((count,), BETWEEN, dtype=torch.int8, device=boxes.device)
-    state[iou < background_iou] = BELOW
-    state[iou >= foreground_iou] = MATCHED
+    state[iou < bg_iou_threshold] = BELOW
+    state[iou >= fg_iou_threshold] = MATCHED
     if bests:
         state[_reach_best(chunks, objects, torch.stack(bests), table)] = MATCHED
     return Matches(torch.cat(indices), state)
@@ -115,7 +115,7 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
 
     Background that lies at least half inside a crowd region is left out: nobody knows what is in there.
     """
-    matches = match_boxes(boxes, targets.boxes[targets.solid], **thresholds)  # type: ignore[arg-type]
+    matches = match_boxes(boxes, targets.boxes[targets.not_crowd], **thresholds)  # type: ignore[arg-type]
     if targets.has_crowd:
         regions = targets.boxes[targets.crowd]
         shared = torch.cat([intersections(part, regions).amax(dim=1) for part in split_boxes(boxes, regions)])

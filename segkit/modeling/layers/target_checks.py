@@ -23,14 +23,14 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         sizes: (height, width) of each image.
         num_classes: K.
     Raises:
-        SegkitError: another number of targets than of images, labels outside of 0 .. K - 1, masks of another canvas.
+        SegkitError: another number of targets than of images, labels outside of 0 .. K - 1, masks of another image size.
     """
     if len(targets) != len(sizes):
         raise SegkitError(f"{len(targets)} targets for {len(sizes)} images")
     for i, (image_targets, size) in enumerate(zip(targets, sizes, strict=True)):
         masks = image_targets.masks
-        if masks is not None and tuple(masks.canvas) != tuple(size):
-            raise SegkitError(f"targets[{i}]: masks of {tuple(masks.canvas)} pixels for an image of {tuple(size)}")
+        if masks is not None and tuple(masks.image_size) != tuple(size):
+            raise SegkitError(f"targets[{i}]: masks of {tuple(masks.image_size)} pixels for an image of {tuple(size)}")
     filled = [i for i, image_targets in enumerate(targets) if len(image_targets)]
     if not filled:
         return list(targets)

@@ -22,8 +22,8 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
 # The maps that a part publishes are the next one's in_features.
-FEATURES_OF_BACKBONE = Slot(BACKBONE_REGISTRY, gives={"in_features": "out_features"}, check=check_out_features)
-FEATURES_OF_NECK = Slot(NECK_REGISTRY, gives={"in_features": "out_features"}, check=check_out_features)
+FEATURES_OF_BACKBONE = Slot(BACKBONE_REGISTRY, provides={"in_features": "out_features"}, check=check_out_features)
+FEATURES_OF_NECK = Slot(NECK_REGISTRY, provides={"in_features": "out_features"}, check=check_out_features)
 
 
 class Detector(nn.Module, ABC):

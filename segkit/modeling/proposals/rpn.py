@@ -70,8 +70,8 @@ class RPN(ProposalGenerator):
         post_nms_top_k: proposals kept an image after it, in training and at test.
         nms_threshold: IoU above which the lower-scored of two proposals of a level goes.
         min_size: shortest side of a proposal, in pixels.
-        foreground_iou: an anchor belongs to an object from this IoU on.
-        background_iou: and to none below this.
+        fg_iou_threshold: an anchor belongs to an object from this IoU on.
+        bg_iou_threshold: and to none below this.
         samples: anchors an image that the losses see.
         positive_fraction: share of them on objects, at most.
         box_loss: ``smooth_l1`` of the offsets or ``giou`` of the boxes.
@@ -86,14 +86,16 @@ class RPN(ProposalGenerator):
         self,
         in_features: Mapping[str, FeatureSpec],
         *,
-        anchor_generator: Annotated[nn.Module, Slot(ANCHOR_GENERATOR_REGISTRY, gives={"num_anchors": "num_anchors"})],
+        anchor_generator: Annotated[
+            nn.Module, Slot(ANCHOR_GENERATOR_REGISTRY, provides={"num_anchors": "num_anchors"})
+        ],
         head: Annotated[nn.Module, Slot(RPN_HEAD_REGISTRY)],
         pre_nms_top_k: tuple[int, int] = (2000, 1000),
         post_nms_top_k: tuple[int, int] = (1000, 1000),
         nms_threshold: float = 0.7,
         min_size: float = 0.0,
-        foreground_iou: float = 0.7,
-        background_iou: float = 0.3,
+        fg_iou_threshold: float = 0.7,
+        bg_iou_threshold: float = 0.3,
         samples: int = 256,
         positive_fraction: float = 0.5,
         box_loss: BoxLoss = "smooth_l1",
@@ -105,9 +107,9 @@ class RPN(ProposalGenerator):
         check_box_loss(box_loss)
         if min(*pre_nms_top_k, *post_nms_top_k, samples) < 1:
             raise SegkitError("pre_nms_top_k, post_nms_top_k and samples must be at least 1")
-        if not 0 <= background_iou <= foreground_iou <= 1:
+        if not 0 <= bg_iou_threshold <= fg_iou_threshold <= 1:
             raise SegkitError(
-                f"expected 0 <= background_iou ({background_iou}) <= foreground_iou ({foreground_iou}) <= 1"
+                f"expected 0 <= bg_iou_threshold ({bg_iou_threshold}) <= fg_iou_threshold ({fg_iou_threshold}) <= 1"
             )
         if not 0 < nms_threshold <= 1 or not 0 <= positive_fraction <= 1:
             raise SegkitError("nms_threshold and positive_fraction must lie between 0 and 1")
@@ -118,8 +120,8 @@ class RPN(ProposalGenerator):
         self.post_nms_top_k = tuple(post_nms_top_k)
         self.nms_threshold = nms_threshold
         self.min_size = min_size
-        self.foreground_iou = foreground_iou
-        self.background_iou = background_iou
+        self.fg_iou_threshold = fg_iou_threshold
+        self.bg_iou_threshold = bg_iou_threshold
         self.samples = samples
         self.positive_fraction = positive_fraction
         self.box_loss = box_loss
@@ -180,13 +182,13 @@ class RPN(ProposalGenerator):
                 matches = match_targets(
                     anchors,
                     image_targets,
-                    foreground_iou=self.foreground_iou,
-                    background_iou=self.background_iou,
+                    fg_iou_threshold=self.fg_iou_threshold,
+                    bg_iou_threshold=self.bg_iou_threshold,
                     keep_best=True,
                 )
                 positive, negative = sample_balanced(matches.state, self.samples, self.positive_fraction, generator)
             references.append(anchors[positive])
-            wanted.append(image_targets.boxes[image_targets.solid][matches.objects[positive]])
+            wanted.append(image_targets.boxes[image_targets.not_crowd][matches.objects[positive]])
             chosen += [positive, negative]
             images.append(torch.full((len(positive) + len(negative),), i, device=anchors.device))
             positives += [torch.ones_like(positive, dtype=torch.bool), torch.zeros_like(negative, dtype=torch.bool)]

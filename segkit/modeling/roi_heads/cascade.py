@@ -36,10 +36,10 @@ class CascadeROIHeads(ROIHeads):
         num_classes: K.
         box_heads: a class-agnostic one a stage. Later offsets are smaller, so their ``box_weights`` are larger.
         mask_head: masks; null: boxes only.
-        foreground_ious: of each stage: a box belongs to an object from this IoU on, else to the background.
+        fg_iou_thresholds: of each stage: a box belongs to an object from this IoU on, else to the background.
         samples: proposals an image that the losses see.
         positive_fraction: share of them on objects in the first stage, at most.
-        add_objects: take the objects' own boxes among the proposals when training.
+        append_gt_boxes: take the objects' own boxes among the proposals when training.
         score_threshold: detections below are dropped, also for evaluation.
         nms_threshold: IoU above which the lower-scored of two detections of a class goes.
         detections_per_image: the best so many are kept, in evaluation too.
@@ -53,7 +53,7 @@ class CascadeROIHeads(ROIHeads):
     examples = (
         {
             "box_heads": [{"name": "FastRCNNHead", "fc_dims": [16], "class_agnostic": True}] * 2,
-            "foreground_ious": [0.5, 0.6],
+            "fg_iou_thresholds": [0.5, 0.6],
             "mask_head": {"name": "FCNMaskHead", "conv_dims": [8]},
         },
     )
@@ -66,10 +66,10 @@ class CascadeROIHeads(ROIHeads):
         *,
         box_heads: Annotated[Sequence[BoxHead], SlotList(ROI_BOX_HEAD_REGISTRY)],
         mask_head: Annotated[MaskHead | None, Slot(ROI_MASK_HEAD_REGISTRY)],
-        foreground_ious: Sequence[float] = (0.5, 0.6, 0.7),
+        fg_iou_thresholds: Sequence[float] = (0.5, 0.6, 0.7),
         samples: int = 512,
         positive_fraction: float = 0.25,
-        add_objects: bool = True,
+        append_gt_boxes: bool = True,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
         detections_per_image: int = 100,
@@ -81,14 +81,14 @@ class CascadeROIHeads(ROIHeads):
                 "score_threshold": score_threshold,
                 "nms_threshold": nms_threshold,
                 "positive_fraction": positive_fraction,
-                **{f"foreground_ious.{i}": iou for i, iou in enumerate(foreground_ious)},
+                **{f"fg_iou_thresholds.{i}": iou for i, iou in enumerate(fg_iou_thresholds)},
             },
             counts={"samples": samples, "detections_per_image": detections_per_image, "box_heads": len(box_heads)},
         )
-        if len(box_heads) != len(foreground_ious):
+        if len(box_heads) != len(fg_iou_thresholds):
             raise SegkitError(
-                f"box_heads and foreground_ious need one entry a stage: there are {len(box_heads)} heads and "
-                f"{len(foreground_ious)} overlaps"
+                f"box_heads and fg_iou_thresholds need one entry a stage: there are {len(box_heads)} heads and "
+                f"{len(fg_iou_thresholds)} overlaps"
             )
         for i, head in enumerate(box_heads):
             if not head.class_agnostic:
@@ -96,10 +96,10 @@ class CascadeROIHeads(ROIHeads):
         self.num_classes = num_classes
         self.box_heads = nn.ModuleList(box_heads)
         self.mask_head = mask_head
-        self.foreground_ious = tuple(foreground_ious)
+        self.fg_iou_thresholds = tuple(fg_iou_thresholds)
         self.samples = samples
         self.positive_fraction = positive_fraction
-        self.add_objects = add_objects
+        self.append_gt_boxes = append_gt_boxes
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self.detections_per_image = detections_per_image
@@ -128,10 +128,10 @@ class CascadeROIHeads(ROIHeads):
             proposals,
             targets,
             num_classes=self.num_classes,
-            foreground_iou=self.foreground_ious[0],
+            fg_iou_threshold=self.fg_iou_thresholds[0],
             samples=self.samples,
             positive_fraction=self.positive_fraction,
-            add_objects=self.add_objects,
+            append_gt_boxes=self.append_gt_boxes,
             generator=generator,
         )
         # All stages together pull at the shared features as one head would. On the maps, before they are pooled, it is
@@ -187,8 +187,8 @@ class CascadeROIHeads(ROIHeads):
         """What a later stage learns from: the boxes of the stage before that have an area."""
         if self.training:
             self.degenerate[stage - 1] += (~has_area(torch.cat(list(boxes)))).sum()
-        iou = self.foreground_ious[stage]
-        return label_proposals(boxes, targets, num_classes=self.num_classes, foreground_iou=iou)
+        iou = self.fg_iou_thresholds[stage]
+        return label_proposals(boxes, targets, num_classes=self.num_classes, fg_iou_threshold=iou)
 
 
 @torch.no_grad()

@@ -44,10 +44,10 @@ def sample_proposals(
     targets: Sequence[Targets],
     *,
     num_classes: int,
-    foreground_iou: float,
+    fg_iou_threshold: float,
     samples: int,
     positive_fraction: float,
-    add_objects: bool,
+    append_gt_boxes: bool,
     generator: torch.Generator | None,
 ) -> list[LabelledBoxes]:
     """Draw the proposals that the losses see (Fast R-CNN, Girshick 2015, section 2.3).
@@ -56,18 +56,18 @@ def sample_proposals(
         proposals: [P_i, 4] an image.
         targets: an image each.
         num_classes: K.
-        foreground_iou: a proposal belongs to an object from this IoU on, else to the background.
+        fg_iou_threshold: a proposal belongs to an object from this IoU on, else to the background.
         samples: how many an image, at most.
         positive_fraction: share of those on objects, at most.
-        add_objects: take the objects' own boxes among the proposals.
+        append_gt_boxes: take the objects' own boxes among the proposals.
         generator: draws; None: torch's global random state does.
     """
     sampled = []
     for boxes, image_targets in zip(proposals, targets, strict=True):
-        if add_objects:
-            boxes = torch.cat([boxes, image_targets.boxes[image_targets.solid].float()])
+        if append_gt_boxes:
+            boxes = torch.cat([boxes, image_targets.boxes[image_targets.not_crowd].float()])
         matches = match_targets(
-            boxes, image_targets, foreground_iou=foreground_iou, background_iou=foreground_iou, keep_best=False
+            boxes, image_targets, fg_iou_threshold=fg_iou_threshold, bg_iou_threshold=fg_iou_threshold, keep_best=False
         )
         positive, negative = sample_balanced(matches.state, samples, positive_fraction, generator)
         sampled.append(_labelled(boxes, image_targets, matches.objects, positive, negative, num_classes))
@@ -76,13 +76,13 @@ def sample_proposals(
 
 @torch.no_grad()
 def label_proposals(
-    proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, foreground_iou: float
+    proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, fg_iou_threshold: float
 ) -> list[LabelledBoxes]:
     """All proposals, labelled; those without area and those that nobody knows about (crowds) are left out."""
     labelled = []
     for boxes, image_targets in zip(proposals, targets, strict=True):
         matches = match_targets(
-            boxes, image_targets, foreground_iou=foreground_iou, background_iou=foreground_iou, keep_best=False
+            boxes, image_targets, fg_iou_threshold=fg_iou_threshold, bg_iou_threshold=fg_iou_threshold, keep_best=False
         )
         state = matches.state.masked_fill(~has_area(boxes), -1)
         positive, negative = ((state == kind).nonzero().squeeze(1) for kind in (1, 0))
@@ -93,8 +93,8 @@ def label_proposals(
 def _labelled(
     boxes: Tensor, targets: Targets, objects: Tensor, positive: Tensor, negative: Tensor, num_classes: int
 ) -> LabelledBoxes:
-    solid = targets.solid  # matching counts these only
-    matched = objects[positive] if isinstance(solid, slice) else solid[objects[positive]]
+    not_crowd = targets.not_crowd  # matching counts these only
+    matched = objects[positive] if isinstance(not_crowd, slice) else not_crowd[objects[positive]]
     return LabelledBoxes(
         boxes=boxes[torch.cat([positive, negative])],
         labels=F.pad(targets.labels[matched], (0, len(negative)), value=num_classes),

@@ -28,10 +28,10 @@ class StandardROIHeads(ROIHeads):
         num_classes: K.
         box_head: class and box.
         mask_head: masks; null: boxes only.
-        foreground_iou: a proposal belongs to an object from this IoU on, else to the background.
+        fg_iou_threshold: a proposal belongs to an object from this IoU on, else to the background.
         samples: proposals an image that the losses see.
         positive_fraction: share of them on objects, at most.
-        add_objects: take the objects' own boxes among the proposals when training.
+        append_gt_boxes: take the objects' own boxes among the proposals when training.
         score_threshold: detections below are dropped, also for evaluation.
         nms_threshold: IoU above which the lower-scored of two detections of a class goes.
         detections_per_image: the best so many are kept, in evaluation too.
@@ -50,10 +50,10 @@ class StandardROIHeads(ROIHeads):
         *,
         box_head: Annotated[BoxHead, Slot(ROI_BOX_HEAD_REGISTRY)],
         mask_head: Annotated[MaskHead | None, Slot(ROI_MASK_HEAD_REGISTRY)],
-        foreground_iou: float = 0.5,
+        fg_iou_threshold: float = 0.5,
         samples: int = 512,
         positive_fraction: float = 0.25,
-        add_objects: bool = True,
+        append_gt_boxes: bool = True,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
         detections_per_image: int = 100,
@@ -64,7 +64,7 @@ class StandardROIHeads(ROIHeads):
             shares={
                 "score_threshold": score_threshold,
                 "nms_threshold": nms_threshold,
-                "foreground_iou": foreground_iou,
+                "fg_iou_threshold": fg_iou_threshold,
                 "positive_fraction": positive_fraction,
             },
             counts={"samples": samples, "detections_per_image": detections_per_image},
@@ -72,10 +72,10 @@ class StandardROIHeads(ROIHeads):
         self.num_classes = num_classes
         self.box_head = box_head
         self.mask_head = mask_head
-        self.foreground_iou = foreground_iou
+        self.fg_iou_threshold = fg_iou_threshold
         self.samples = samples
         self.positive_fraction = positive_fraction
-        self.add_objects = add_objects
+        self.append_gt_boxes = append_gt_boxes
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self.detections_per_image = detections_per_image
@@ -102,10 +102,10 @@ class StandardROIHeads(ROIHeads):
             proposals,
             targets,
             num_classes=self.num_classes,
-            foreground_iou=self.foreground_iou,
+            fg_iou_threshold=self.fg_iou_threshold,
             samples=self.samples,
             positive_fraction=self.positive_fraction,
-            add_objects=self.add_objects,
+            append_gt_boxes=self.append_gt_boxes,
             generator=generator,
         )
         logits, offsets = self.box_head(features, [image.boxes for image in sampled])

@@ -106,7 +106,7 @@ def test_suppression_looks_further_where_the_best_are_copies(places):
 @pytest.mark.parametrize("max_pairs", [None, 1000, 7])
 def test_matching_on_cuda_equals_the_cpus(max_pairs):
     boxes, objects = random_boxes(800).repeat(2, 1), random_boxes(30)
-    settings = {"foreground_iou": 0.7, "background_iou": 0.3, "keep_best": True, "max_pairs": max_pairs}
+    settings = {"fg_iou_threshold": 0.7, "bg_iou_threshold": 0.3, "keep_best": True, "max_pairs": max_pairs}
     there, here = match_boxes(boxes.cuda(), objects.cuda(), **settings), match_boxes(boxes, objects, **settings)
     assert (there.state.cpu() != here.state).sum() <= 2  # where a GPU rounds an overlap otherwise
     assert (there.state == MATCHED).any()
@@ -122,14 +122,14 @@ def test_suppression_on_cuda_equals_the_cpus():
 def test_boxes_that_reach_an_objects_best_alike_all_count_in_any_chunk():
     boxes, objects = random_boxes(60).repeat(5, 1), random_boxes(7)
     boxes = boxes[torch.randperm(300)]
-    whole = match_boxes(boxes, objects, foreground_iou=0.99, background_iou=0.3, keep_best=True)
+    whole = match_boxes(boxes, objects, fg_iou_threshold=0.99, bg_iou_threshold=0.3, keep_best=True)
     table = overlaps(boxes, objects)
     best = table.amax(0)
     assert torch.equal(whole.state == MATCHED, ((table == best) & (best > 0)).any(1))
     assert (whole.state == MATCHED).sum() >= 5
     for max_pairs in (1, 7, 50, 700):
         chunked = match_boxes(
-            boxes, objects, foreground_iou=0.99, background_iou=0.3, keep_best=True, max_pairs=max_pairs
+            boxes, objects, fg_iou_threshold=0.99, bg_iou_threshold=0.3, keep_best=True, max_pairs=max_pairs
         )
         assert torch.equal(chunked.state, whole.state) and torch.equal(chunked.objects, whole.objects)
 
@@ -137,25 +137,27 @@ def test_boxes_that_reach_an_objects_best_alike_all_count_in_any_chunk():
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_matching_equals_torchvision(keep_best):
     boxes, objects = random_boxes(400), random_boxes(12)
-    matches = match_boxes(boxes, objects, foreground_iou=0.5, background_iou=0.3, keep_best=keep_best)
+    matches = match_boxes(boxes, objects, fg_iou_threshold=0.5, bg_iou_threshold=0.3, keep_best=keep_best)
     theirs = Matcher(0.5, 0.3, allow_low_quality_matches=keep_best)(box_iou(objects, boxes))
     state = torch.where(theirs >= 0, MATCHED, torch.where(theirs == Matcher.BELOW_LOW_THRESHOLD, BELOW, BETWEEN))
     assert torch.equal(matches.state.long(), state)
     assert torch.equal(matches.objects[theirs >= 0], theirs[theirs >= 0])
-    chunked = match_boxes(boxes, objects, foreground_iou=0.5, background_iou=0.3, keep_best=keep_best, max_pairs=100)
+    chunked = match_boxes(
+        boxes, objects, fg_iou_threshold=0.5, bg_iou_threshold=0.3, keep_best=keep_best, max_pairs=100
+    )
     assert torch.equal(chunked.state, matches.state) and torch.equal(chunked.objects, matches.objects)
 
 
 def test_matching_without_objects_or_boxes():
-    none = match_boxes(random_boxes(5), torch.zeros(0, 4), foreground_iou=0.5, background_iou=0.5, keep_best=True)
+    none = match_boxes(random_boxes(5), torch.zeros(0, 4), fg_iou_threshold=0.5, bg_iou_threshold=0.5, keep_best=True)
     assert none.state.tolist() == [BELOW] * 5
-    empty = match_boxes(torch.zeros(0, 4), random_boxes(3), foreground_iou=0.5, background_iou=0.5, keep_best=True)
+    empty = match_boxes(torch.zeros(0, 4), random_boxes(3), fg_iou_threshold=0.5, bg_iou_threshold=0.5, keep_best=True)
     assert len(empty.state) == 0
 
 
 def test_an_object_far_from_all_boxes_matches_nothing():
     far = torch.tensor([[900.0, 900.0, 910.0, 910.0]])
-    matches = match_boxes(random_boxes(20), far, foreground_iou=0.5, background_iou=0.3, keep_best=True)
+    matches = match_boxes(random_boxes(20), far, fg_iou_threshold=0.5, bg_iou_threshold=0.3, keep_best=True)
     assert matches.state.tolist() == [BELOW] * 20
 
 
@@ -164,7 +166,7 @@ def test_crowds_match_nothing_and_hide_background():
     targets = Targets(
         torch.tensor([[30.0, 30, 60, 60], [0.0, 0, 10, 10]]), torch.tensor([0, 0]), crowd=torch.tensor([True, False])
     )
-    matches = match_targets(boxes, targets, foreground_iou=0.5, background_iou=0.5, keep_best=False)
+    matches = match_targets(boxes, targets, fg_iou_threshold=0.5, bg_iou_threshold=0.5, keep_best=False)
     assert matches.state.tolist() == [MATCHED, BETWEEN, BELOW]
     assert matches.objects[0] == 0  # counted among the objects that are no crowd
 
@@ -172,14 +174,14 @@ def test_crowds_match_nothing_and_hide_background():
 def test_background_half_inside_a_crowd_is_left_out():
     crowd = Targets(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([0]), crowd=torch.tensor([True]))
     boxes = torch.tensor([[15.0, 0, 25, 10], [15.1, 0, 25.1, 10]])  # half of the first
-    matches = match_targets(boxes, crowd, foreground_iou=0.5, background_iou=0.5, keep_best=False)
+    matches = match_targets(boxes, crowd, fg_iou_threshold=0.5, bg_iou_threshold=0.5, keep_best=False)
     assert matches.state.tolist() == [BETWEEN, BELOW]
 
 
 def test_crowds_are_looked_at_in_chunks(monkeypatch):
     sizes, meet = [], matching.intersections
     targets = Targets(random_boxes(30), torch.zeros(30).long(), crowd=torch.arange(30) < 25)
-    options = {"foreground_iou": 0.5, "background_iou": 0.3, "keep_best": False}
+    options = {"fg_iou_threshold": 0.5, "bg_iou_threshold": 0.3, "keep_best": False}
     boxes = random_boxes(300)
     whole = match_targets(boxes, targets, **options)
     assert (whole.state == BETWEEN).any() and (whole.state == BELOW).any()
@@ -193,7 +195,7 @@ def test_more_than_256_objects_keep_their_index():
     """In bf16 an index above 256 is rounded to a neighbour."""
     objects = torch.cat([torch.arange(0.0, 3000, 5)[:, None], torch.zeros(600, 1)], dim=1)
     objects = torch.cat([objects, objects + 4], dim=1)
-    matches = match_boxes(objects, objects, foreground_iou=0.5, background_iou=0.5, keep_best=False)
+    matches = match_boxes(objects, objects, fg_iou_threshold=0.5, bg_iou_threshold=0.5, keep_best=False)
     assert matches.objects.tolist() == list(range(600))
 
 

@@ -113,7 +113,7 @@ def test_output_sizes(model):
     model.eval()
     plain = model.predict([image()])[0]
     scaled = model.predict([image()], output_sizes=[(128, 288)])[0]
-    assert scaled.size == (128, 288) and scaled.masks.canvas == (128, 288)
+    assert scaled.size == (128, 288) and scaled.masks.image_size == (128, 288)
     torch.testing.assert_close(scaled.boxes, plain.boxes * torch.tensor([3.0, 2.0, 3.0, 2.0]))
     torch.testing.assert_close(scaled.mask_probs, plain.mask_probs)
     with pytest.raises(SegkitError, match="2 output sizes for 1 images"):

@@ -120,7 +120,7 @@ def test_losses_vanish_for_a_perfect_network():
     from segkit.modeling.layers.box_coder import encode_boxes
     from segkit.modeling.layers.matching import match_boxes
 
-    matches = match_boxes(anchors, objects, foreground_iou=0.7, background_iou=0.3, keep_best=True)
+    matches = match_boxes(anchors, objects, fg_iou_threshold=0.7, bg_iou_threshold=0.3, keep_best=True)
     perfect = (matches.state == 1).float() * 60 - 30
     offsets = encode_boxes(objects[matches.objects], anchors, (1.0, 1.0, 1.0, 1.0))
     counts = [len(level) for level in output.anchors]
@@ -137,7 +137,7 @@ def test_losses_without_objects_are_background_only():
     sum(losses.values()).backward()
 
 
-@pytest.mark.parametrize("options", [{"samples": 0}, {"nms_threshold": 0.0}, {"background_iou": 0.9}])
+@pytest.mark.parametrize("options", [{"samples": 0}, {"nms_threshold": 0.0}, {"bg_iou_threshold": 0.9}])
 def test_rpn_mistakes(options):
     with pytest.raises(SegkitError):
         make_rpn(**options)

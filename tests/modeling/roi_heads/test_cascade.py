@@ -49,7 +49,7 @@ def make_heads(stages=3, mask=True, **options):
         for i in range(1, stages + 1)
     ]
     mask_head = FCNMaskHead(FEATURES, 3, conv_dims=[8]) if mask else None
-    options = {"foreground_ious": (0.5, 0.6, 0.7)[:stages], "samples": 64, "score_threshold": 0.0, **options}
+    options = {"fg_iou_thresholds": (0.5, 0.6, 0.7)[:stages], "samples": 64, "score_threshold": 0.0, **options}
     return CascadeROIHeads(FEATURES, 3, box_heads=heads, mask_head=mask_head, **options)
 
 
@@ -85,7 +85,7 @@ class FixedHead(BoxHead):
 def make_fixed(*heads, **options):
     ious = (0.5, 0.6, 0.7)[: len(heads)]
     options = {"score_threshold": 0.0, "samples": 64, **options}
-    return CascadeROIHeads(FEATURES, 3, box_heads=heads, mask_head=None, foreground_ious=ious, **options)
+    return CascadeROIHeads(FEATURES, 3, box_heads=heads, mask_head=None, fg_iou_thresholds=ious, **options)
 
 
 def test_one_stage_is_the_standard_head():
@@ -203,7 +203,7 @@ def test_unknown_regions_are_left_out():
         torch.tensor([[0.0, 0, 30, 30], [40, 40, 60, 60]]), torch.tensor([1, 2]), crowd=torch.tensor([True, False])
     )
     boxes = torch.tensor([[41.0, 40, 60, 60], [2, 2, 20, 20], [35, 2, 50, 20], [9, 9, 9, 20]])
-    [labelled] = label_proposals([boxes], [crowd], num_classes=3, foreground_iou=0.5)
+    [labelled] = label_proposals([boxes], [crowd], num_classes=3, fg_iou_threshold=0.5)
     assert torch.equal(labelled.boxes, boxes[[0, 2]])
     assert labelled.labels.tolist() == [2, 3] and labelled.matched.tolist() == [1]
     assert labelled.objects.tolist() == [[40, 40, 60, 60], [0, 0, 0, 0]]
@@ -212,8 +212,8 @@ def test_unknown_regions_are_left_out():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"foreground_ious": [0.5, 0.6]}, "one entry a stage: there are 3 heads and 2 overlaps"),
-        ({"foreground_ious": [0.5, 1.6, 0.7]}, r"foreground_ious\.1 must lie between 0 and 1, not 1.6"),
+        ({"fg_iou_thresholds": [0.5, 0.6]}, "one entry a stage: there are 3 heads and 2 overlaps"),
+        ({"fg_iou_thresholds": [0.5, 1.6, 0.7]}, r"fg_iou_thresholds\.1 must lie between 0 and 1, not 1.6"),
         ({"samples": 0}, "samples must be at least 1"),
         ({"nms_threshold": -0.1}, "nms_threshold"),
     ],
@@ -225,13 +225,13 @@ def test_mistakes(options, message):
 
 def test_mistakes_in_a_configuration():
     runtime = {"in_features": FEATURES, "num_classes": 3}
-    spec = {"name": "CascadeROIHeads", "mask_head": None, "foreground_ious": [0.5]}
+    spec = {"name": "CascadeROIHeads", "mask_head": None, "fg_iou_thresholds": [0.5]}
     with pytest.raises(SegkitError, match=r"roi heads: box_heads\.0: .* set class_agnostic: true"):
         ROI_HEADS_REGISTRY.build({**spec, "box_heads": [{"name": "FastRCNNHead"}]}, **runtime)
     with pytest.raises(SegkitError, match=r"box_heads\.0\.box_wights: FastRCNNHead has no argument .* 'box_weights'"):
         ROI_HEADS_REGISTRY.build({**spec, "box_heads": [{"name": "FastRCNNHead", "box_wights": 1}]}, **runtime)
     with pytest.raises(SegkitError, match="box_heads must be at least 1"):
-        ROI_HEADS_REGISTRY.build({**spec, "box_heads": [], "foreground_ious": []}, **runtime)
+        ROI_HEADS_REGISTRY.build({**spec, "box_heads": [], "fg_iou_thresholds": []}, **runtime)
     config = "segkit://coco/cascade_mask_rcnn_r50_fpn.yaml"
     with pytest.raises(SegkitError, match=r"box_heads\.1\.class_agnostic \(command line\): expected true or false"):
         segkit.load_config(config, ["model.roi_heads.box_heads.1.class_agnostic=often"])

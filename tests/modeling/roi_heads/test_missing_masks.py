@@ -65,7 +65,7 @@ def make_heads(kind):
     if kind == "standard":
         return StandardROIHeads(FEATURES, 3, box_head=FastRCNNHead(FEATURES, 3, fc_dims=[16]), **options)
     heads = [FastRCNNHead(FEATURES, 3, fc_dims=[16], class_agnostic=True) for _ in range(2)]
-    return CascadeROIHeads(FEATURES, 3, box_heads=heads, foreground_ious=(0.5, 0.6), **options)
+    return CascadeROIHeads(FEATURES, 3, box_heads=heads, fg_iou_thresholds=(0.5, 0.6), **options)
 
 
 def losses_of(heads, targets):

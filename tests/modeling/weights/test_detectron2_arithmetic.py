@@ -93,8 +93,8 @@ class Reference:
             scores = logits.permute(1, 2, 0).reshape(-1)
             best = scores.argsort(descending=True)[:1000]
             boxes, scores = clip(boxes[best], size), scores[best]
-            solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-            boxes, scores = boxes[solid], scores[solid]
+            nonempty = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+            boxes, scores = boxes[nonempty], scores[nonempty]
             chosen = nms(boxes, scores, 0.7)
             kept.append((boxes[chosen], scores[chosen]))
         boxes, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
