@@ -1,0 +1,111 @@
+"""The package speaks the field's language: the words of our former dialect do not come back.
+
+The terms on the right are those of Detectron2, torchvision and pycocotools, which readers look for.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(
+    file for top in ("segkit", "tools", "examples") for file in (ROOT / top).rglob("*.py") if "configs" not in file.parts
+)
+# Names that are defined: functions, classes, arguments, variables, attributes, modules. A pattern is matched against each
+# whole name and against its parts between underscores.
+NAMES = {
+    "extents?": "crop_boxes",
+    "canvas": "image_size",
+    "solid": "not_crowd",
+    "wanted": "target_..., expected",
+    "told|tells?": "warn, log",
+    "gives?": "provides, returns",
+    "averaged": "ema",
+    "sound": "consistent",
+    "suppress(ed|ion)?": "nms",
+    "places|pieces|numbers": "what they are: indices, crops, counts",
+}
+WHOLE_NAMES = {
+    "foreground_ious?": "fg_iou_threshold",
+    "background_iou": "bg_iou_threshold",
+    "add_objects": "append_gt_boxes",
+    "answers_for_some": "supports_sparse_forward",
+    "put_back": "restore",
+    "leave_out|leaves_out|left_out": "skip",
+    "tell_of_end": "notify_exception",
+    "no_garbage_search": "gc_paused",
+    "run_(data|state|folder)": "datasets, train_state, run_dir",
+    "limits|changes|buffers": "detection_limits, config_diff, buffer_backup (as names of modules)",
+}
+MODULES_ONLY = "limits|changes|buffers"
+# Comments, docstrings and messages.
+PHRASES = {
+    r"suppression": "NMS",
+    r"\b(is|are|was) told\b|\btells? of\b|\btold\b": "log, warn, report",
+    r"\banew\b": "again",
+    r"\bnobody\b": "no process, no caller, ...",
+    r"\bto come\b": "next",
+    r"\b(leave|leaves|left|leaving) out\b": "skip, ignore",
+    r"\bas if it had not been\b": "say what stays unchanged",
+    r"\baveraged weights\b": "EMA weights",
+    r"\bgives\b": "returns, provides, yields",
+}
+EXEMPT = {"segkit/config/renamed_keys.py"}  # the table of the old spellings
+
+
+def defined_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            yield (node.id if isinstance(node, ast.Name) else node.attr), node.lineno
+
+
+def texts(file: Path) -> Iterator[tuple[str, int]]:
+    with open(file, "rb") as stream:
+        for token in tokenize.tokenize(stream.readline):
+            if token.type in (tokenize.COMMENT, tokenize.STRING) or tokenize.tok_name[token.type] == "FSTRING_MIDDLE":
+                yield token.string, token.start[0]
+
+
+def parts(name: str) -> list[str]:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().strip("_").split("_")
+
+
+def problems(file: Path) -> Iterator[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    for name, line in [*defined_names(tree), (file.stem, 1)]:
+        for pattern, better in NAMES.items():
+            if any(re.fullmatch(pattern, part) for part in parts(name)):
+                yield f"{file.relative_to(ROOT)}:{line}: {name} -> {better}"
+        for pattern, better in WHOLE_NAMES.items():
+            if re.fullmatch(pattern, name.strip("_")) and (pattern != MODULES_ONLY or name == file.stem):
+                yield f"{file.relative_to(ROOT)}:{line}: {name} -> {better}"
+    for text, line in texts(file):
+        for number, row in enumerate(text.splitlines()):
+            for pattern, better in PHRASES.items():
+                if found := re.search(pattern, row, re.IGNORECASE):
+                    yield f"{file.relative_to(ROOT)}:{line + number}: '{found[0]}' -> {better}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_word_of_the_former_dialect(file):
+    if str(file.relative_to(ROOT)) not in EXEMPT:
+        assert not list(problems(file))
+
+
+def test_the_check_finds_names_and_phrases(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    file = tmp_path / "limits.py"
+    file.write_text('def f(box_extents, self):\n    """What the\n    head gives."""\n    self.canvas = 1  # left out\n')
+    found = list(problems(file))
+    assert [line.split(":")[1] for line in found] == ["1", "4", "1", "3", "4"] or len(found) == 5
+    assert any("box_extents" in line for line in found) and any("'gives'" in line for line in found)
