@@ -6,9 +6,9 @@ import torch
 from segkit import build_model
 from segkit.config import load_config
 from segkit.data.formats.base import Dataset
-from segkit.engine.limits import warn_of_limits
-from segkit.engine.prepare_model import prepare_model
-from segkit.engine.run_data import RunData
+from segkit.engine.build_trainer import prepare_model
+from segkit.engine.datasets import RunData
+from segkit.engine.detection_limits import warn_of_detection_limits
 
 ONLY_PROPOSALS = [
     "model.backbone={name: TinyNet, width: 8}",
@@ -53,7 +53,7 @@ def limits(detections, proposals):
 def told(caplog, cfg, train):
     caplog.clear()
     with caplog.at_level(logging.WARNING, "segkit"):
-        warn_of_limits(build_model(cfg, 1), RunData(train, None, ["a"], [1]))
+        warn_of_detection_limits(build_model(cfg, 1), RunData(train, None, ["a"], [1]))
     return [record.getMessage() for record in caplog.records]
 
 
@@ -93,7 +93,7 @@ def test_the_key_of_a_model_without_roi_heads(caplog):
 
 
 def test_a_model_of_ones_own_without_such_limits_is_let_be(caplog):
-    warn_of_limits(torch.nn.Linear(1, 1), RunData(Counted([5000]), None, ["a"], [1]))
+    warn_of_detection_limits(torch.nn.Linear(1, 1), RunData(Counted([5000]), None, ["a"], [1]))
     assert caplog.records == []
 
 

@@ -15,9 +15,9 @@ from segkit.config import load_config
 from segkit.data import Coco, LabelMap, Synthetic, build_transforms, split_dataset
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms import Compose
-from segkit.engine import check_objects as module
+from segkit.engine import data_checks as module
 from segkit.engine import train
-from segkit.engine.check_objects import check_training_objects, check_validation_objects
+from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.dry_run import dry_run
 from segkit.engine.epoch_objects import EpochObjects, count_objects
 from segkit.engine.trainer import Trainer
@@ -252,7 +252,7 @@ CROP = {"name": "RandomCrop", "size": 10, "min_visibility": 1.0}
     ],
 )
 def test_transforms_that_leave_nothing(coco, monkeypatch, transforms, culprit):
-    monkeypatch.setattr(module, "FEWEST_TRIED", 20)
+    monkeypatch.setattr(module, "MIN_SAMPLES", 20)
     dataset = Coco(**coco([GOOD], [GOOD, CROWD]))
     built = Compose([Spoil(t) if isinstance(t, str) else build_transforms([t]) for t in transforms])
     message = rf"^data.train_transforms: they remove all 2 objects of 2 images \(20 samples .*none after {culprit}$"
@@ -265,7 +265,7 @@ def test_transforms_that_leave_something_now_and_then(coco):
 
 
 def test_transforms_that_leave_nothing_in_very_many_images(coco, monkeypatch, caplog):
-    monkeypatch.setattr(module, "MOST_TRIED", 3)
+    monkeypatch.setattr(module, "MAX_SAMPLES", 3)
     check(Coco(**coco(*[[GOOD]] * 4)), CROP)  # the fourth image may be another matter
     assert "they left no object in 3 samples of images with 3 objects, of 4 images; the first image" in caplog.text
 
