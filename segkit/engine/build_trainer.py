@@ -83,15 +83,17 @@ def build_trainer(
     assert data.train is not None
     warn_of_missing_masks(model, data.train)
     loader = train_loader(cfg, data, device)
-    epoch = loader.iterations_per_epoch
-    shift = epoch_shift(state, epoch, in_epochs=cfg.train.epochs is not None)
+    shift = epoch_shift(state, loader.iterations_per_epoch, in_epochs=cfg.train.epochs is not None)
+    hooks = build_hooks(
+        cfg, model, data, device, iterations_per_epoch=loader.iterations_per_epoch, resume_command=resume_command
+    )
     trainer = Trainer(
         model,
         build_optimizer(cfg, model),
         SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule"),
         loader,
-        max_iterations=cfg.train.total_iterations(epoch) - shift,
-        iterations_per_epoch=epoch,
+        max_iterations=cfg.train.total_iterations(loader.iterations_per_epoch) - shift,
+        iterations_per_epoch=loader.iterations_per_epoch,
         epoch_shift=shift,
         output_dir=cfg.output_dir,
         device=device,
@@ -104,7 +106,7 @@ def build_trainer(
         check_period=1 if device.type == "cpu" or cfg.train.skip_nonfinite else cfg.train.log_period,
         max_skipped=cfg.train.skip_nonfinite,
         seed=cfg.train.seed,
-        hooks=build_hooks(cfg, model, data, device, epoch, resume_command),
+        hooks=hooks,
         about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
     )
     if state is not None:
@@ -113,9 +115,15 @@ def build_trainer(
 
 
 def build_hooks(
-    cfg: Config, model: nn.Module, data: RunData, device: torch.device, epoch: int, resume_command: str | None
+    cfg: Config,
+    model: nn.Module,
+    data: RunData,
+    device: torch.device,
+    *,
+    iterations_per_epoch: int,
+    resume_command: str | None = None,
 ) -> list[Hook]:
-    """Builds the default hooks around those of ``cfg.hooks``; ``epoch`` is the number of iterations in one."""
+    """Builds the default hooks around those of ``cfg.hooks``; periods in epochs become iterations."""
     train_cfg = cfg.train
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
@@ -124,12 +132,12 @@ def build_hooks(
     best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     return build_default_hooks(
         log_period=train_cfg.log_period,
-        checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
+        checkpoint_period=train_cfg.checkpoint_period.iterations(iterations_per_epoch),
         keep_checkpoints=train_cfg.keep_checkpoints,
-        keep_every=train_cfg.keep_every.iterations(epoch),
+        keep_every=train_cfg.keep_every.iterations(iterations_per_epoch),
         val_loader=val_loader(cfg, data, device) if data.val is not None else None,
         evaluators=evaluators,
-        eval_period=train_cfg.eval_period.iterations(epoch),
+        eval_period=train_cfg.eval_period.iterations(iterations_per_epoch),
         eval_losses=train_cfg.eval_losses,
         best_metric=best_metric,
         best_min_gain=train_cfg.best_min_gain,

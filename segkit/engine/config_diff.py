@@ -16,7 +16,7 @@ NEW_COMPARISON = "applies from the next evaluation on, the first to be compared 
 STEP_SIZE = "applies from the next step on; with train.epochs, epochs done stay done; with train.iterations, steps"
 # The first pattern that matches a prefix of the dotted key applies; the prefix ends at a dot or at the key's end.
 MEANINGS = (
-    (r"output_dir", "the run goes on in this directory; the files in the other one stay there"),
+    (r"output_dir", "the run continues in this directory; the files in the other one stay there"),
     (r"data\.(train|val)\.category_ids", "results carry these ids from now on"),
     (r"data\.train", "applies from the next step on; epochs done stay done, the next one has as many images as this data"),
     (r"data\.val", NEW_COMPARISON),
@@ -25,7 +25,7 @@ MEANINGS = (
     (r"data\.test_transforms", NEW_COMPARISON),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.num_workers", NO_EFFECT),
-    (r"model\.", "the weights go on in a model with this setting"),
+    (r"model\.", "the weights continue in a model with this setting"),
     (r"solver\.optimizer\.lr", "the schedule scales this rate from the next step on"),
     (r"solver\.optimizer\.name", "another optimizer starts without moments"),
     (r"solver\.optimizer", NEXT_STEP),
@@ -34,7 +34,7 @@ MEANINGS = (
     (r"solver\.(layer_decay|parameters)", "the parameter groups change; each parameter keeps its moments"),
     (r"solver\.clip_(norm|value)", NEXT_STEP),
     (r"train\.accumulate", STEP_SIZE),
-    (r"train\.ema_decay", "the EMA goes on with this decay; a new one starts from the present weights; null ends it"),
+    (r"train\.ema_decay", "the EMA continues with this decay; a new one starts from the present weights; null ends it"),
     (r"train\.skip_nonfinite", "applies from the next step on; steps skipped before count"),
     (r"train\.(best_min_gain|early_stopping)", NEXT_EVALUATION),
     (r"train\.(epochs|iterations)", "the end moves; a schedule that ends with the run is stretched to the new length"),

@@ -1,6 +1,7 @@
 """Checks that there are objects to train on and to evaluate, before the first step.
 
-A training without objects looks like any other: its losses fall, and it learns to detect nothing.
+A training without objects looks like any other: its losses fall, and it learns to detect nothing. ``missing_masks.py``
+checks the masks.
 """
 
 from __future__ import annotations

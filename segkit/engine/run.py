@@ -73,13 +73,13 @@ def train(
         RunInterrupted: SIGINT or SIGTERM arrived; the run is saved.
     """
     if resume and restart:
-        raise SegkitError("--resume goes on with the run, --restart starts a new one; give one of the two")
+        raise SegkitError("--resume continues the run, --restart starts a new one; give one of the two")
     if eval_only:
         return evaluate_only(cfg, weights=weights)
     if weights is not None:
         if resume:
             raise SegkitError(
-                "--weights starts a new run, --resume goes on with one; give one of the two",
+                "--weights starts a new run, --resume continues one; give one of the two",
                 key="train.init_weights",
                 value=weights,
             )

@@ -120,7 +120,7 @@ def refuse_earlier_run(run_dir: Path) -> None:
     last = find_last_checkpoint(run_dir)
     reached = f" (its last checkpoint is {last.name})" if last is not None else ""
     raise SegkitError(
-        f"output_dir: '{run_dir}' holds an earlier run{reached}. --resume goes on with it; --restart starts a new run and "
+        f"output_dir: '{run_dir}' holds an earlier run{reached}. --resume continues it; --restart starts a new run and "
         "moves the earlier files into a folder previous_N beside the new ones; or choose another output_dir",
         key="output_dir",
         value=str(run_dir),

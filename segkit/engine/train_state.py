@@ -150,8 +150,9 @@ def _warn_of_differences(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Warns of differences between checkpoint and run that are not keys of the configuration."""
     if state.get("streams", 1) != STREAMS_VERSION:
         logger.warning(
-            "the checkpoint was written by a segkit that drew its random numbers from other streams: the run goes on with "
-            "the same weights, and with the images in another order. In this epoch some images may come twice, others not"
+            "the checkpoint was written by a segkit that drew its random numbers from other streams: the run "
+            "continues with the same weights and the images in another order. In this epoch some images may come twice, others "
+            "not at all"
         )
     processes = distributed.world_size()
     if (before := state.get("processes", processes)) != processes:

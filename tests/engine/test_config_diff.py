@@ -1,4 +1,4 @@
-"""Going on with another configuration than that of the checkpoint."""
+"""Resuming with another configuration than the checkpoint's."""
 
 import logging
 import math
@@ -40,7 +40,9 @@ def test_what_changed_and_what_that_means():
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert rows["solver.optimizer.lr"][:2] == ["0.002", "0.001"] and "rate" in rows["solver.optimizer.lr"]
     assert rows["train.epochs"][:2] == ["null", "7"]
-    assert next(c.meaning for c in changed("model.backbone={name: ResNet}")).startswith("the weights go on in a model")
+    assert next(c.meaning for c in changed("model.backbone={name: ResNet}")).startswith(
+        "the weights continue in a model"
+    )
 
 
 def test_keys_of_another_version():
@@ -83,7 +85,7 @@ def test_another_best_metric_is_not_compared(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("kinds", [(torch.optim.SGD, torch.optim.AdamW), (torch.optim.AdamW, torch.optim.SGD)])
-def test_another_optimizer_begins_anew(tmp_path, caplog, kinds):
+def test_another_optimizer_starts_without_moments(tmp_path, caplog, kinds):
     """Their moments mean different things; torch would take one's for the other's, or fail in the next step."""
 
     def trainer_with(kind, folder, **settings):
@@ -103,7 +105,7 @@ def test_another_optimizer_begins_anew(tmp_path, caplog, kinds):
         trainer.train()
 
 
-def test_early_stopping_by_another_metric_begins_anew(caplog):
+def test_early_stopping_by_another_metric_starts_without_a_state(caplog):
     """A loss is never above an AP."""
     stopping = EarlyStopping("segm/AP", patience=2)
     stopping.best, stopping.waited, stopping._seen_at = 0.5, 1, 4

@@ -219,7 +219,7 @@ def test_each_process_has_the_gpu_of_its_number(monkeypatch):
     [
         ((0,), r"--num-gpus: expected 1 or more, got 0"),
         ((2, 2, 2, "a"), r"--machine-rank: expected 0 to 1"),
-        ((2, 2), r"--master-address: HOST:PORT of machine 0, is needed"),
+        ((2, 2), r"--master-address .HOST:PORT of machine 0.: expected with several"),
         ((2, 1, 0, "a"), r"--master-address"),
         ((2, 2, 0, "a:b"), r"expected HOST or HOST:PORT, got 'a:b'"),
     ],

@@ -125,7 +125,7 @@ NO_MASK = "none of the 12 training objects has a mask: the mask head does not tr
 
 
 @pytest.mark.parametrize(
-    ("masked", "crowds", "told"),
+    ("masked", "crowds", "warning"),
     [
         ((), (), NO_MASK),
         ((0, 1, 2, 3, 7), (), "7 of 12 training objects have no mask: the mask head does not train on them"),
@@ -136,7 +136,9 @@ NO_MASK = "none of the 12 training objects has a mask: the mask head does not tr
     ],
 )
 @pytest.mark.parametrize("mask_head", [True, False])
-def test_a_mask_head_is_told_how_many_objects_have_no_mask(tmp_path, boxes, caplog, masked, crowds, told, mask_head):
+def test_objects_without_a_mask_are_a_warning_for_a_mask_head(
+    tmp_path, boxes, caplog, masked, crowds, warning, mask_head
+):
     data = build_data(config(tmp_path, "quickstart.yaml", boxes("some", masked, crowds), "null"))
     model = build_model(load_config("segkit://quickstart.yaml", TINY), 2)
     if not mask_head:
@@ -144,8 +146,8 @@ def test_a_mask_head_is_told_how_many_objects_have_no_mask(tmp_path, boxes, capl
     with caplog.at_level(logging.WARNING):
         warn_of_missing_masks(model, data.train)
     found = warnings(caplog)
-    assert len(found) == (told is not None and mask_head)
-    assert not found or told in found[0]
+    assert len(found) == (warning is not None and mask_head)
+    assert not found or warning in found[0]
 
 
 def test_a_mask_head_trains_on_the_masks_there_are(tmp_path, boxes, caplog):

@@ -54,7 +54,7 @@ def test_layer_decay_counts_back_from_the_last_stage(cfg, model):
     assert found.keys() == dict(model.named_parameters()).keys()
 
 
-def test_a_backbone_that_tells_of_no_stages(cfg, model):
+def test_a_backbone_without_stages(cfg, model):
     model.backbone = nn.Conv2d(3, 4, 1)
     with pytest.raises(SegkitError, match=r"solver.layer_decay: Conv2d does not name its stages"):
         build_optimizer(cfg.with_overrides(["solver.layer_decay=0.5"]), model)

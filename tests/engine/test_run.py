@@ -108,7 +108,7 @@ def test_eval_only(run, monkeypatch):
 def test_all_data_trains_and_starts_from_weights(run, tmp_path):
     folder, _ = run
     cfg = config(tmp_path, "data.val=null", "train.iterations=1")
-    with pytest.raises(SegkitError, match=r"--weights starts a new run, --resume goes on"):
+    with pytest.raises(SegkitError, match=r"--weights starts a new run, --resume continues"):
         train(cfg, weights=str(folder / "model_final.pth"), resume=True)
     assert train(cfg, weights=str(folder / "model_final.pth")) == {}
     assert not (tmp_path / "model_best.pth").exists()

@@ -113,7 +113,7 @@ class CountedBatch(FakeBatch):
         return self
 
 
-def test_objects_that_were_dropped_are_told(tmp_path):
+def test_dropped_objects_are_logged(tmp_path):
     trainer = make_trainer(tmp_path, iterations=3, val_loader=None)
     trainer.loader = (CountedBatch(b.images, b.targets) for b in FakeLoader())
     trainer.train()

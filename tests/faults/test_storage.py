@@ -5,7 +5,10 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -250,6 +253,39 @@ def test_background_writer():
         writer.submit(lambda: done.append(3))
     writer.wait()  # an error is raised once
     assert done == [0, 1, 2]
+
+
+WRITING = """
+import sys, time
+from segkit.engine.checkpoint import BackgroundWriter
+
+def write():
+    time.sleep(0.3)  # the main thread has ended meanwhile
+    open(sys.argv[1], "w").close()
+
+BackgroundWriter().submit(write)
+sys.exit(3)
+"""
+
+
+def test_the_end_of_the_program_waits_for_a_write(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WRITING, str(tmp_path / "file")], timeout=100)
+    assert done.returncode == 3 and (tmp_path / "file").exists()
+
+
+def test_check_does_not_wait():
+    writer, go = BackgroundWriter(), threading.Event()
+
+    def fail():
+        go.wait()
+        raise OSError("full")
+
+    writer.submit(fail)
+    writer.check()
+    go.set()
+    with pytest.raises(OSError, match="full"):
+        writer.wait()
+    writer.check()  # an error is raised once
 
 
 def test_the_copy_is_no_view():
