@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segkit.config.renamed_keys import upgrade_saved_config
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.config_diff import ConfigChange, changes_evaluation, config_diff, diff_table
@@ -63,6 +64,8 @@ def newest_good_checkpoint(run_dir: str | Path) -> tuple[Path, dict[str, Any]] |
 def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str, Any]:
     """Returns the checkpoint's state as a run of ``cfg`` resumes from it; warns of each key that differs.
 
+    Keys that were renamed since the checkpoint was written are no difference.
+
     Args:
         path: the checkpoint, for messages.
         state: its content.
@@ -72,7 +75,7 @@ def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str
     """
     assert cfg.data.classes is not None
     check_classes(state, cfg.data.classes, path)
-    changes = config_diff(state.get("config", {}), cfg.to_dict())
+    changes = config_diff(upgrade_saved_config(state.get("config", {})), cfg.to_dict())
     if changes and distributed.is_main():  # the same in all processes
         logger.warning("keys that differ from the checkpoint's configuration:\n%s", diff_table(changes))
     return without_incomparable_best(state, changes)

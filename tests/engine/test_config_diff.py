@@ -15,7 +15,7 @@ from segkit.engine import run_step, train
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.config_diff import NO_EFFECT, OTHERWISE, config_diff, diff_table
 from segkit.engine.hooks import EarlyStopping
-from segkit.engine.resume import epoch_shift, without_incomparable_best
+from segkit.engine.resume import epoch_shift, fit_to_config, without_incomparable_best
 from segkit.engine.train_state import restore
 from segkit.solver.schedules import Cosine
 
@@ -114,6 +114,25 @@ def test_early_stopping_by_another_metric_starts_without_a_state(caplog):
         hook.load_state_dict(stopping.state_dict())
     assert (same.best, same.waited) == (0.5, 1) and (other.best, other.waited) == (-math.inf, 0)
     assert "looked at segm/AP and looks at val/loss/total now" in caplog.text
+
+
+def renamed(value, names):
+    """Plain values with some of their keys renamed, at any depth."""
+    if isinstance(value, dict):
+        return {names.get(key, key): renamed(item, names) for key, item in value.items()}
+    return [renamed(item, names) for item in value] if isinstance(value, list) else value
+
+
+def test_a_checkpoint_with_the_earlier_names_of_keys(tmp_path, caplog):
+    cfg = load_config("segkit://quickstart.yaml", ["model.roi_heads.fg_iou_threshold=0.6", "data.classes=[cell]"])
+    saved = renamed(cfg.to_dict(), {"fg_iou_threshold": "foreground_iou"})
+    assert saved["model"]["roi_heads"]["foreground_iou"] == 0.6
+    state = {"classes": ["cell"], "config": saved, "hooks": {"BestCheckpoint": {"best": 0.5}}}
+    assert fit_to_config(tmp_path / "model.pth", state, cfg) == state and not caplog.records
+    changed = cfg.with_overrides(["model.roi_heads.fg_iou_threshold=0.7", "data.val.seed=5"])
+    assert fit_to_config(tmp_path / "model.pth", state, changed)["hooks"] == {}
+    rows = [line.split() for line in caplog.text.splitlines()]
+    assert ["model.roi_heads.fg_iou_threshold", "0.6", "0.7"] in [row[:3] for row in rows]
 
 
 @pytest.mark.parametrize(

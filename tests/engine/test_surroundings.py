@@ -10,9 +10,7 @@ from fakes import FakeBatch, FakeEvaluator, FakeLoader, make_trainer
 from test_run import config
 from test_validation_losses import run
 
-from segkit.data import Dataset
 from segkit.engine import run as run_module
-from segkit.engine.datasets import build_data, checkpoint_labels
 from segkit.engine.environment import nondeterminism_errors, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
@@ -120,40 +118,6 @@ def test_dropped_objects_are_logged(tmp_path):
     written = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     assert [line["data/dropped"] for line in written] == [3, 6] and "data/rescued" not in written[0]
     assert [line["data/skipped"] for line in written] == [1, 2]
-
-
-class Labelled(Dataset):
-    """A data set of one image, of which only the labels matter."""
-
-    image_ids = (1,)
-    load = label_counts = None
-
-    def __init__(self, classes, category_ids):
-        self.classes, self.category_ids = classes, category_ids
-
-    def summary(self):
-        return "one image"
-
-
-def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
-    opened = []
-
-    def fake(spec, classes, category_ids=None, *, path):
-        opened.append((path, classes, category_ids))
-        names = classes or ["only"]
-        ids = category_ids or [9]
-        return Labelled(names, ids)
-
-    monkeypatch.setattr("segkit.engine.datasets.build_dataset", fake)
-    monkeypatch.setattr("segkit.engine.datasets.check_data", lambda *_: None)
-    cfg = config(tmp_path)
-    classes, ids = checkpoint_labels({"model": {}, "classes": ["a", "b"], "category_ids": [3, 7]})
-    data = build_data(cfg, eval_only=True, classes=classes, category_ids=ids)
-    assert opened == [("data.val", ["a", "b"], [3, 7])] and data.category_ids == [3, 7] and data.train is None
-    assert checkpoint_labels({"model": {}}) == (None, None)
-    opened.clear()
-    build_data(cfg, eval_only=True)
-    assert opened == [("data.train", None, None), ("data.val", ["only"], [9])]
 
 
 def test_weights_and_resume(tmp_path):
