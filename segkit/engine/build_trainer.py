@@ -70,7 +70,9 @@ def build_trainer(
     state: dict[str, Any] | None = None,
     resume_command: str | None = None,
 ) -> Trainer:
-    """Builds the trainer with its loaders, optimizer, schedule and hooks; warns of objects without a mask.
+    """Builds the trainer with its loaders, optimizer, schedule and hooks.
+
+    Warns of training objects without a mask.
 
     Args:
         cfg: the whole configuration.
@@ -123,7 +125,7 @@ def build_hooks(
     iterations_per_epoch: int,
     resume_command: str | None = None,
 ) -> list[Hook]:
-    """Builds the default hooks around those of ``cfg.hooks``; periods in epochs become iterations."""
+    """Builds the default hooks around those of ``cfg.hooks``; converts periods to iterations."""
     train_cfg = cfg.train
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
@@ -179,7 +181,10 @@ def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -
 
 
 def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
-    """Builds the evaluators of ``cfg``; they write to ``inference/``, with the category ids of the evaluated data."""
+    """Builds the evaluators of ``cfg``, which write their files to ``inference/``.
+
+    Their files have the category ids of the evaluated data.
+    """
     evaluated = data.category_ids if data.val is None else list(data.val.category_ids)
     runtime = {
         "classes": data.classes,

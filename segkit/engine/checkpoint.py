@@ -1,4 +1,4 @@
-"""Checkpoint files: what they hold, how they are written in the background, how they are read and named.
+"""Checkpoint files: what they hold, how they are written, read and named.
 
 A checkpoint is a dictionary of tensors and plain values, which torch loads with ``weights_only=True``:
 
@@ -115,7 +115,10 @@ def upgrade_checkpoint(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_plain(value: object, path: str) -> None:
-    """Raises TypeError if torch's ``weights_only`` loading would refuse ``value``; ``path`` is its name in the message."""
+    """Raises TypeError if torch's ``weights_only`` loading would refuse ``value``.
+
+    The message names it ``path``.
+    """
     if isinstance(value, dict):
         for key, item in value.items():
             check_plain(key, f"{path} key")
@@ -128,7 +131,7 @@ def check_plain(value: object, path: str) -> None:
 
 
 def first_not_finite_name(state: Mapping[str, Any], allowed: Collection[str]) -> str | None:
-    """Returns the name of the first weight or buffer with NaN or infinity in a checkpoint; None if all are finite.
+    """Returns the name of a checkpoint's first weight or buffer with NaN or infinity, or None.
 
     Args:
         state: the checkpoint's dictionary.
@@ -142,7 +145,7 @@ def first_not_finite_name(state: Mapping[str, Any], allowed: Collection[str]) ->
 
 
 class BackgroundWriter:
-    """Runs one write at a time in a thread, in the order of submission, while the training goes on.
+    """Runs one write at a time in a thread, in the order of submission.
 
     At most one copy of a training state waits to be written. An error is raised once, by the next :meth:`submit`,
     :meth:`check` or :meth:`wait`. The interpreter's exit waits for the thread.
@@ -153,7 +156,7 @@ class BackgroundWriter:
         self._last: Future[None] | None = None
 
     def submit(self, write: Callable[[], None]) -> None:
-        """Waits for the last write, then starts ``write``; raises the last write's error instead, if it failed."""
+        """Waits for the last write and starts ``write``; if the last one failed, raises its error."""
         self.wait()
         self._last = self._executor.submit(write)
 
@@ -173,7 +176,10 @@ class BackgroundWriter:
 
 
 def host_copy(value: Any) -> Any:
-    """Copies nested dicts, lists and tuples with their tensors into the host's memory, which training cannot change."""
+    """Copies nested dicts, lists and tuples, with their tensors in the host's memory.
+
+    The copy does not change while the training goes on.
+    """
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -189,7 +195,7 @@ def periodic_name(iteration: int) -> str:
 
 
 def superseded(output_dir: str | Path, iteration: int, keep: int | None, keep_every: int = 0) -> list[Path]:
-    """Returns the periodic checkpoints that may be deleted once the one of ``iteration`` is written.
+    """Returns the periodic checkpoints to delete once the one of ``iteration`` is written.
 
     Args:
         output_dir: the run's directory.
@@ -204,7 +210,10 @@ def superseded(output_dir: str | Path, iteration: int, keep: int | None, keep_ev
 
 
 def name_last_checkpoint(path: Path) -> None:
-    """Makes ``path`` the checkpoint to resume from, by a file beside it; raises SegkitError if that cannot be written."""
+    """Makes ``path`` the checkpoint to resume from, by a note beside it.
+
+    Raises SegkitError if the note cannot be written.
+    """
     try:
         with atomic_write(path.parent / LAST) as temporary:
             temporary.write_text(path.name + "\n", encoding="utf-8")
@@ -214,7 +223,10 @@ def name_last_checkpoint(path: Path) -> None:
 
 
 def find_last_checkpoint(output_dir: str | Path) -> Path | None:
-    """Returns the path that the file ``last_checkpoint`` names, whether it exists or not; None without that file."""
+    """Returns the path that the file ``last_checkpoint`` names; None without that file.
+
+    The path may not exist.
+    """
     note = Path(output_dir) / LAST
     if not note.is_file():
         return None
@@ -229,7 +241,7 @@ def last_good(output_dir: Path) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error's message; the system's own reason if an OSError caused the error."""
+    """The first line of an error's message, or the system's reason if an OSError caused it."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__

@@ -1,4 +1,4 @@
-"""The keys in which a resumed run's configuration differs from its checkpoint's, and what each change means."""
+"""The keys in which a run's configuration differs from its checkpoint's, and their meaning."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _EVALUATION_KEYS = re.compile(r"(data\.val|data\.test_transforms|evaluators)(\.|
 
 @dataclass(frozen=True)
 class ConfigChange:
-    """One key that differs; ``before`` and ``now`` are plain values, None where the key is missing."""
+    """One key that differs; ``before`` and ``now`` are plain values, None for a missing key."""
 
     key: str
     before: Any

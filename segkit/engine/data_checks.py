@@ -28,10 +28,11 @@ MIN_SAMPLES = 100  # samples before transforms are said to remove all objects, a
 def check_training_objects(
     dataset: Dataset, transforms: Compose, *, seed: int = 0, skip_unreadable: bool = False
 ) -> None:
-    """Looks for an object to train on; warns if reading loses a large share of them, or some by a mistake in the data.
+    """Looks for an object to train on; warns of objects that are lost in reading.
 
-    The search ends at the first object, so that correct data cost one image. If the data set knows its object counts, the
-    masks of ``SAMPLED_IMAGES`` images are decoded as well.
+    It warns if a large share is lost for one reason, or any by a mistake in the data. The search ends at the first object,
+    so that correct data cost one image. If the data set knows its object counts, the masks of ``SAMPLED_IMAGES`` images
+    are decoded as well.
 
     Args:
         dataset: the training data.
@@ -52,7 +53,7 @@ def check_training_objects(
 
 
 def check_validation_objects(val: Dataset, train: Dataset | None = None) -> None:
-    """Warns if validation data have no objects, lose many in reading, or share images with the training data."""
+    """Warns if validation data have no objects, lose many, or share images with the training."""
     if _whole(val) is not _whole(train):
         warn_of_losses(val, "validation data")
     counts = val.object_counts()
@@ -73,7 +74,7 @@ def shared_images(a: Dataset, b: Dataset) -> list[str]:
 
 
 def warn_of_losses(dataset: Dataset, title: str) -> None:
-    """Warns of each reason for which reading lost a large share of the objects, or any that is always a mistake."""
+    """Warns if reading lost many objects for one reason, or any by a mistake in the data."""
     total, lost = dataset.lost_objects()
     for loss in lost:
         if loss.mistake or loss.count >= LARGE_SHARE * total:
@@ -91,13 +92,13 @@ def _whole(dataset: Dataset | None) -> Dataset | None:
 
 
 def _images_with_objects(dataset: Dataset) -> list[int]:
-    """Returns the indices of the images with objects other than crowd regions; of all if the counts are unknown."""
+    """Returns the images with objects that are not crowd; all images if counts are unknown."""
     counts = dataset.object_counts()
     return list(range(len(dataset))) if counts is None else np.flatnonzero(counts).tolist()
 
 
 def _first_usable(dataset: Dataset, images: Sequence[int], skip_unreadable: bool) -> int:
-    """Returns the index of the first image with an object to train on; SegkitError if there is none."""
+    """Returns the first image with an object to train on; raises SegkitError if there is none."""
     total, lost = dataset.lost_objects()
     if total and sum(loss.count for loss in lost if not loss.trained_on) >= total:
         images = []  # every object is lost, so no image is worth reading
@@ -155,7 +156,10 @@ def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
 
 
 def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
-    """Raises SegkitError if the transforms remove all objects; warns if they do so in ``MAX_SAMPLES`` samples."""
+    """Raises SegkitError if the transforms remove all objects of all images.
+
+    Warns instead if they do so in ``MAX_SAMPLES`` samples and there are more images.
+    """
     objects, tried, repeats = 0, 0, 1
     with_objects: list[int] = []
     for index, found in _training_objects(items.dataset, images, True):
@@ -193,7 +197,7 @@ def _objects_left(items: TrainItems, draw: Draw) -> int:
 
 
 def _remover(items: TrainItems, images: Sequence[int]) -> str:
-    """Returns a clause that names the first transform after which the first image has no objects."""
+    """Returns a clause naming the first transform that leaves the first image without objects."""
     transforms = items.transforms.transforms
     for count in range(len(transforms) + 1):
         shorter = TrainItems(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)

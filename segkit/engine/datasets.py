@@ -18,6 +18,7 @@ from segkit.data import (
     build_transforms,
     split_dataset,
 )
+from segkit.data.loader import TestLoader, TrainLoader
 from segkit.data.transforms import Compose, InvertibleCompose
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
@@ -101,7 +102,7 @@ def build_data(
 
 
 def check_data(cfg: Config, data: RunData) -> None:
-    """Runs all checks of a run's data, before any step; of several processes only the first one checks.
+    """Runs all checks of a run's data, in the first of several processes.
 
     Warns of objects that are lost in reading, of validation data without objects, and of training images among the
     validation images.
@@ -137,8 +138,8 @@ def checkpoint_labels(content: Mapping[str, Any]) -> tuple[list[str] | None, lis
     return (list(classes), list(category_ids)) if classes and category_ids else (None, None)
 
 
-def train_loader(cfg: Config, data: RunData, device: torch.device) -> Any:
-    """Returns the endless loader of this process's share of the training batches, from the first iteration on."""
+def train_loader(cfg: Config, data: RunData, device: torch.device) -> TrainLoader:
+    """Returns the endless loader of this process's share of the training batches."""
     assert data.train is not None and data.train_transforms is not None
     runtime = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
     return build_train_loader(
@@ -157,8 +158,8 @@ def train_loader(cfg: Config, data: RunData, device: torch.device) -> Any:
     )
 
 
-def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool = False) -> Any:
-    """Returns the loader of this process's share of the validation data, or with ``whole`` of all of it."""
+def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool = False) -> TestLoader:
+    """Returns the loader of this process's share of the validation data; ``whole``: of all."""
     assert data.val is not None
     return build_test_loader(
         data.val,

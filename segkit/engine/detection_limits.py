@@ -15,10 +15,10 @@ PROPOSALS_KEY = "model.proposal_generator.post_nms_top_k"
 
 
 def warn_of_detection_limits(model: nn.Module, data: RunData) -> None:
-    """Warns if proposals limit the detections, or if training images have more objects than both limits allow.
+    """Warns if the model cannot find all objects of an image, because of its limits.
 
-    Objects are counted if the data set knows their number (``Dataset.object_counts``). The evaluator warns of the
-    validation data.
+    It warns if proposals limit the detections, and if training images have more objects than both limits allow. Objects
+    are counted if the data set knows their number (``Dataset.object_counts``). The evaluator warns of the validation data.
     """
     detections: int | None = getattr(model, "detections_per_image", None)
     if detections is None:

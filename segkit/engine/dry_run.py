@@ -1,4 +1,7 @@
-"""A dry run: one batch through everything that a run does, to find in seconds the errors that would end it after hours."""
+"""A dry run: one batch through everything that a run does.
+
+It finds in seconds the errors that would end a run after hours.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def dry_run(cfg: Config, *, weights: str | None = None) -> None:
-    """Takes one training step, evaluates one batch, writes all files, reads a checkpoint back, draws pictures.
+    """Trains one step, evaluates one batch, writes all files, reads a checkpoint, draws.
 
     Everything is written to a temporary directory; ``cfg.output_dir`` is checked and not changed. The log ends with the
     seconds that each part took. Errors are those of the run.

@@ -21,7 +21,7 @@ MIN_SHARED_MEMORY = 2**30  # bytes of /dev/shm, below which loader processes may
 
 
 def environment_table(device: torch.device) -> str:
-    """Formats versions and hardware for the log, with notes on both, as ``python -m segkit.doctor`` prints them."""
+    """Formats versions and hardware for the log, as ``python -m segkit.doctor`` prints them."""
     rows = [*package_rows(), *machine_rows(), ("runs on", device_name(device))]
     return "\n".join([tabulate(rows, tablefmt="plain", disable_numparse=True), *machine_notes()])
 
@@ -83,7 +83,7 @@ def memory_gib() -> float | None:
 
 
 def device_name(device: torch.device) -> str:
-    """Returns a device's description, as ``cuda:0: NVIDIA A100 (79 GiB)`` or ``cpu: 8 threads, 16 processors``."""
+    """Returns a description as ``cuda:0: NVIDIA A100 (79 GiB)`` or ``cpu: 8 threads, ...``."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{device}: {properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
@@ -111,7 +111,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
 
 @contextmanager
 def nondeterminism_errors() -> Iterator[None]:
-    """Turns torch's error for an operation without a deterministic kernel into a SegkitError that names the key."""
+    """Turns torch's error for an operation without a deterministic kernel into a SegkitError."""
     try:
         yield
     except RuntimeError as error:

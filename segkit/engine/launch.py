@@ -23,9 +23,10 @@ def launch(
     machine_rank: int = 0,
     master_address: str | None = None,
 ) -> int:
-    """Runs a Python program in ``num_gpus`` processes on this machine, as ``torchrun`` does, and waits for them.
+    """Runs a Python program in ``num_gpus`` processes on this machine and waits for them.
 
-    If one fails, the others get SIGTERM, and SIGKILL half a minute later. SIGTERM and SIGINT are passed on to all.
+    It does what ``torchrun`` does. If one process fails, the others get SIGTERM, and SIGKILL half a minute later. SIGTERM
+    and SIGINT are passed on to all.
 
     Args:
         command: a script, or ``-m`` and a module, and its arguments.
@@ -66,7 +67,10 @@ def launch(
 def torchrun_arguments(
     num_gpus: int, num_machines: int = 1, machine_rank: int = 0, master_address: str | None = None
 ) -> list[str]:
-    """Returns :func:`launch`'s arguments as ``torchrun`` takes them, before the script; raises as it does."""
+    """Returns :func:`launch`'s arguments as ``torchrun`` takes them, before the script.
+
+    Raises SegkitError as :func:`launch` does.
+    """
     for name, number in (("--num-gpus", num_gpus), ("--num-machines", num_machines)):
         if number < 1:
             raise SegkitError(f"{name}: expected 1 or more, got {number}", key=name, value=number)

@@ -1,4 +1,4 @@
-"""Objects that have a box but no mask: counted before a run starts, with a warning or an error."""
+"""Objects that have a box but no mask: counted before a run, with a warning or an error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class MaskCounts:
 
 
 def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
-    """Counts objects without a mask, from the data set's own counts if it has them, else by reading images.
+    """Counts objects without a mask, by the data set's own counts or by reading images.
 
     Args:
         dataset: of one without counts, the first ``COUNTED_IMAGES`` images are read.
@@ -65,7 +65,7 @@ def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
 
 
 def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
-    """Warns of the training objects without a mask, if the model has a mask head: it does not train on them."""
+    """Warns of training objects without a mask: the model's mask head does not train on them."""
     if not getattr(model, "predicts_masks", False):
         return
     counts = count_masks(train)

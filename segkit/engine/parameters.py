@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 def freeze(model: nn.Module, rules: Iterable[ParameterRule]) -> None:
-    """Freezes the parameters that rules of ``solver.parameters`` freeze; SegkitError if a rule matches none."""
+    """Freezes the parameters that rules match; raises SegkitError if a rule matches none."""
     for i, rule in enumerate(rules):
         if rule.freeze:
             freeze_parameters(model, [rule.match], key=f"solver.parameters[{i}].match")
 
 
 def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """Builds the optimizer of ``cfg.solver`` over the model's trainable parameters, and logs its parameter groups.
+    """Builds the optimizer over the model's trainable parameters and logs its groups.
 
     Raises:
         SegkitError: a rule matches no parameter, or ``layer_decay`` is set and the backbone does not name its stages.
@@ -55,7 +55,7 @@ def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def stage_depths(model: nn.Module) -> dict[str, int]:
-    """Returns the distance of each backbone parameter's stage from the backbone's end: 1 in the last stage.
+    """Returns each backbone parameter's number of stages to the end: 1 in the last stage.
 
     The stem has the largest distance. Parameters outside of the stages are not in the result.
 
@@ -90,7 +90,7 @@ def parameter_table(model: nn.Module) -> str:
 
 
 def group_table(optimizer: torch.optim.Optimizer, model: nn.Module) -> str:
-    """Formats the optimizer's parameter groups: parts, number of parameters, base learning rate, weight decay."""
+    """Formats the optimizer's groups: parts, parameter counts, learning rates, weight decays."""
     rows = [
         [
             shortened(group["param_names"]),

@@ -34,7 +34,7 @@ def draw_pictures(
     count: int = 8,
     context: Any,
 ) -> list[Path]:
-    """Draws the first ``count`` images of a loader, each with ground truth on the left and detections on the right.
+    """Draws the first ``count`` images of a loader: ground truth left, detections right.
 
     The pictures have the files' own pixels and size, not those of the test transforms, which may be inverted or tiny.
     A failure is a warning: a run does not lose its results for its pictures.

@@ -1,4 +1,4 @@
-"""Resuming a run: finding the checkpoint, and fitting it to the present data and configuration.
+"""Resuming a run: finding the checkpoint, and fitting it to present data and configuration.
 
 ``train_state.restore`` then restores the trainer from the result.
 """
@@ -22,7 +22,10 @@ _COMPARING_HOOKS = ("BestCheckpoint", "EarlyStopping")  # classes whose state is
 
 
 def checkpoint_to_resume(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Returns path and content of the newest good checkpoint, the same in all processes; None if there is none."""
+    """Returns path and content of the newest good checkpoint, the same in all processes.
+
+    Returns None if there is no checkpoint.
+    """
     found = newest_good_checkpoint(run_dir) if distributed.is_main() else None
     path = distributed.broadcast(found and found[0])
     if found is None and path is not None:
@@ -62,7 +65,7 @@ def newest_good_checkpoint(run_dir: str | Path) -> tuple[Path, dict[str, Any]] |
 
 
 def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str, Any]:
-    """Returns the checkpoint's state as a run of ``cfg`` resumes from it; warns of each key that differs.
+    """Returns the checkpoint's state for a run of ``cfg``; warns of each key that differs.
 
     Keys that were renamed since the checkpoint was written are no difference.
 
@@ -82,7 +85,7 @@ def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str
 
 
 def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: object) -> None:
-    """Raises SegkitError if the checkpoint was trained on other classes; the message names those that differ."""
+    """Raises SegkitError if a checkpoint has other classes; the message names the difference."""
     theirs = list(state.get("classes") or classes)
     if theirs == list(classes):
         return
@@ -101,7 +104,7 @@ def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: object
 
 
 def without_incomparable_best(state: Mapping[str, Any], changes: Sequence[ConfigChange]) -> dict[str, Any]:
-    """Returns the state without the best metric so far, if a changed key makes evaluations measure something else."""
+    """Returns the state without the best metric so far, if evaluations measure something else."""
     if not any(changes_evaluation(change.key) for change in changes):
         return dict(state)
     classes = state.get("hook_classes", {})
@@ -110,7 +113,7 @@ def without_incomparable_best(state: Mapping[str, Any], changes: Sequence[Config
 
 
 def epoch_shift(state: Mapping[str, Any] | None, iterations_per_epoch: int, *, in_epochs: bool) -> int:
-    """Returns what a run adds to its iteration count for whatever is counted in epochs; epochs done stay done.
+    """Returns what a run adds to its iteration count for epochs, so that epochs done stay done.
 
     Another batch size or other data change the number of iterations in an epoch, while the iterations done keep their
     numbers. A run of 4 epochs that is resumed after 2 with twice the batch size trains the third and fourth epoch, and its

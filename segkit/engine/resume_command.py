@@ -1,4 +1,4 @@
-"""The command that resumes an interrupted run: the command that was typed, with ``--resume``."""
+"""The command that resumes an interrupted run: the one that was typed, with ``--resume``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _STARTING_FLAGS = {"--weights": 1, "--restart": 0}  # flags that start a new run
 
 
 def resume_command(environment: Mapping[str, str] = os.environ) -> str:
-    """Returns the shell command that resumes the run of this process; a second line follows if several machines run it.
+    """Returns the shell command that resumes the run of this process.
+
+    A second line follows if several machines run it.
 
     Args:
         environment: ``launch`` and torchrun leave there how they started this process.
@@ -45,7 +47,7 @@ def typed_command() -> list[str]:
 
 
 def program_words() -> list[str]:
-    """Returns the words by which Python and torchrun run this program: its file, or ``-m`` and its module."""
+    """Returns the words by which Python runs this program: its file, or ``-m`` and its module."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     # A debugger, profiler or test runner is a module too; it has put the program's own file into argv.
     if spec is None or spec.origin is None or os.path.realpath(spec.origin) != os.path.realpath(sys.argv[0]):

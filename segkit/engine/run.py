@@ -147,7 +147,7 @@ def _train(
 
 
 def evaluate_only(cfg: Config, *, weights: str | None = None) -> dict[str, float]:
-    """Evaluates a model on ``data.val``, and draws pictures in ``inference/`` of ``cfg.output_dir``.
+    """Evaluates a model on ``data.val`` and draws pictures in the run's ``inference/``.
 
     Args:
         cfg: the whole configuration.

@@ -1,4 +1,4 @@
-"""The directory of a run: made, locked for one run at a time, and cleared of an earlier run's files."""
+"""The directory of a run: made, locked for one run, and cleared of an earlier run's files."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def lock_run_dir(run_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk_errors(run_dir: Path) -> Iterator[None]:
-    """Turns the OSError of a full or read-only disk into a SegkitError that names the last good checkpoint."""
+    """Turns the OSError of a full or read-only disk into a SegkitError.
+
+    The message names the last good checkpoint.
+    """
     try:
         yield
     except OSError as error:
@@ -134,7 +137,7 @@ def log_length(run_dir: Path) -> int:
 
 
 def set_aside_earlier_run(run_dir: Path, log_length: int = 0) -> None:
-    """Moves an earlier run's files into ``previous_N``, so that a new run neither mixes with them nor overwrites them.
+    """Moves an earlier run's files into ``previous_N``, where a new run does not touch them.
 
     Args:
         run_dir: the run's directory.
@@ -156,7 +159,7 @@ def set_aside_earlier_run(run_dir: Path, log_length: int = 0) -> None:
 
 
 def _move_beginning(log: Path, earlier: Path, length: int) -> None:
-    """Moves the first ``length`` bytes of the log to ``earlier``; a handler that appends to the log stays valid."""
+    """Moves the log's first ``length`` bytes to ``earlier``; handlers of the log stay valid."""
     content = log.read_bytes()
     earlier.write_bytes(content[:length])
     with open(log, "r+b") as file:

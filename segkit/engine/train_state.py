@@ -1,4 +1,4 @@
-"""The state of a training between two steps: taken from a trainer for a checkpoint, and restored into one."""
+"""A training's state between two steps: taken for a checkpoint, restored from one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
-    """Returns the trainer's complete state, with the keys that :mod:`segkit.engine.checkpoint` lists.
+    """Returns the trainer's state, with the keys listed in :mod:`segkit.engine.checkpoint`.
 
     Args:
         trainer: between two steps.
@@ -167,7 +167,9 @@ def _warn_of_differences(trainer: Trainer, state: Mapping[str, Any]) -> None:
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Restores the moments and leaves the hyperparameters; an optimizer of another class starts without moments.
+    """Restores the moments and leaves the hyperparameters.
+
+    An optimizer of another class starts without moments.
 
     Raises:
         SegkitError: the moments belong to other parameters.
