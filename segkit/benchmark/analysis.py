@@ -19,9 +19,9 @@ from segkit.benchmark.report import machine, shown
 from segkit.benchmark.scene import make_batch
 from segkit.config.loader import load_config
 from segkit.config.schema import Config
+from segkit.engine.datasets import checkpoint_labels
+from segkit.engine.parameters import count_parameters, parameter_table
 from segkit.engine.precision import autocast
-from segkit.engine.report import count_parameters, parameter_table
-from segkit.engine.run_data import checkpoint_labels
 from segkit.evaluation.evaluator import evaluation_mode
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content

@@ -1,7 +1,9 @@
-"""The trainer of a configuration, with its loaders, optimizer, schedule and hooks."""
+"""The parts of a run, built from its configuration: model, evaluators, hooks, trainer."""
 
 from __future__ import annotations
 
+import logging
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,54 @@ import torch
 from torch import nn
 
 from segkit.config.schema import Config
-from segkit.engine.checkpoint import restore
-from segkit.engine.epoch_shift import epoch_shift
+from segkit.engine.datasets import RunData, train_loader, val_loader
+from segkit.engine.detection_limits import warn_of_detection_limits
+from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.early_stopping import EarlyStopping
 from segkit.engine.missing_masks import warn_of_missing_masks
-from segkit.engine.parameters import build_optimizer
-from segkit.engine.run_data import RunData, check_test_transforms, train_loader, val_loader
+from segkit.engine.parameters import build_optimizer, count_parameters, freeze, parameter_table
+from segkit.engine.resume import epoch_shift
+from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
+from segkit.modeling.build import build_model
+from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
 from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_model(cfg: Config, data: RunData, device: torch.device, *, initialize: bool = True) -> nn.Module:
+    """Builds the model on its device, with frozen parameters; warns of limits on its detections.
+
+    Args:
+        cfg: sections ``model``, ``solver`` and ``train`` are used.
+        data: for its classes and object counts.
+        device: where the model's parameters are.
+        initialize: load the pretrained weights and ``train.init_weights``. False if a checkpoint follows, which holds all
+            weights: the files of the others may be gone, or on a server that is down.
+    Raises:
+        SegkitError: the model has more parameters than ``train.max_parameters``.
+    """
+    with nullcontext() if initialize else skip_pretrained():
+        model = build_model(cfg, len(data.classes))
+    model.classes = list(data.classes)  # type: ignore[assignment]
+    total, _ = count_parameters(model)
+    limit = cfg.train.max_parameters
+    if limit is not None and total > limit:
+        raise SegkitError(
+            f"train.max_parameters: the model has {total:,} parameters, at most {limit:,} are allowed",
+            key="train.max_parameters",
+            value=total,
+        )
+    if initialize and cfg.train.init_weights is not None:
+        load_checkpoint(model, cfg.train.init_weights, on_mismatch="reinitialize")
+    freeze(model, cfg.solver.parameters)
+    logger.info("model %s\n%s", cfg.model["name"], parameter_table(model))
+    warn_of_detection_limits(model, data)
+    return model.to(device)
 
 
 def build_trainer(
@@ -31,60 +70,44 @@ def build_trainer(
     state: dict[str, Any] | None = None,
     resume_command: str | None = None,
 ) -> Trainer:
-    """The trainer with its loaders, optimizer, schedule and hooks; where ``state`` is given, put back to it.
+    """Builds the trainer with its loaders, optimizer, schedule and hooks.
 
-    Warns of objects that the model's mask head does not train on.
+    Warns of training objects without a mask.
+
+    Args:
+        cfg: the whole configuration.
+        model: of :func:`prepare_model`, compiled if it is to be.
+        data: of :func:`segkit.engine.datasets.build_data`.
+        device: the model's.
+        state: the checkpoint that the trainer is restored from; None: a new run.
+        resume_command: what the user types to resume the run after an interruption.
     """
     assert data.train is not None
     warn_of_missing_masks(model, data.train)
-    optimizer = build_optimizer(cfg, model)
-    schedule = SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule")
-    loader = train_loader(cfg, data.train, device)
-    epoch = loader.iterations_per_epoch
-    train_cfg = cfg.train
-    shift = epoch_shift(state, epoch, in_epochs=train_cfg.epochs is not None)
-    extra = [
-        HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
-    ]
-    if data.val is None:
-        check_test_transforms(cfg)  # now, and not when somebody predicts with this run's checkpoints
-    evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
-    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
-    hooks = build_default_hooks(
-        log_period=train_cfg.log_period,
-        checkpoint_period=train_cfg.checkpoint_period.iterations(epoch),
-        keep_checkpoints=train_cfg.keep_checkpoints,
-        keep_every=train_cfg.keep_every.iterations(epoch),
-        val_loader=val_loader(cfg, data.val, device) if data.val is not None else None,
-        evaluators=evaluators,
-        eval_period=train_cfg.eval_period.iterations(epoch),
-        eval_losses=train_cfg.eval_losses,
-        best_metric=best_metric,
-        best_min_gain=train_cfg.best_min_gain,
-        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
-        classes=data.classes,
-        extra=extra,
-        resume_command=resume_command,
+    loader = train_loader(cfg, data, device)
+    shift = epoch_shift(state, loader.iterations_per_epoch, in_epochs=cfg.train.epochs is not None)
+    hooks = build_hooks(
+        cfg, model, data, device, iterations_per_epoch=loader.iterations_per_epoch, resume_command=resume_command
     )
     trainer = Trainer(
         model,
-        optimizer,
-        schedule,
+        build_optimizer(cfg, model),
+        SCHEDULE_REGISTRY.build(cfg.solver.schedule, path="solver.schedule"),
         loader,
-        max_iterations=train_cfg.total_iterations(epoch) - shift,
-        iterations_per_epoch=epoch,
+        max_iterations=cfg.train.total_iterations(loader.iterations_per_epoch) - shift,
+        iterations_per_epoch=loader.iterations_per_epoch,
         epoch_shift=shift,
         output_dir=cfg.output_dir,
         device=device,
-        accumulate=train_cfg.accumulate,
-        precision=train_cfg.precision,
+        accumulate=cfg.train.accumulate,
+        precision=cfg.train.precision,
         clip_norm=cfg.solver.clip_norm,
         clip_value=cfg.solver.clip_value,
-        ema_decay=train_cfg.ema_decay,
-        # Except on the CPU a look waits, as a write does.
-        check_period=1 if device.type == "cpu" or train_cfg.skip_nonfinite else train_cfg.log_period,
-        max_skipped=train_cfg.skip_nonfinite,
-        seed=train_cfg.seed,
+        ema_decay=cfg.train.ema_decay,
+        # On a GPU, reading the losses on the host waits for the device, as writing a line of metrics does.
+        check_period=1 if device.type == "cpu" or cfg.train.skip_nonfinite else cfg.train.log_period,
+        max_skipped=cfg.train.skip_nonfinite,
+        seed=cfg.train.seed,
         hooks=hooks,
         about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
     )
@@ -93,13 +116,49 @@ def build_trainer(
     return trainer
 
 
+def build_hooks(
+    cfg: Config,
+    model: nn.Module,
+    data: RunData,
+    device: torch.device,
+    *,
+    iterations_per_epoch: int,
+    resume_command: str | None = None,
+) -> list[Hook]:
+    """Builds the default hooks around those of ``cfg.hooks``; converts periods to iterations."""
+    train_cfg = cfg.train
+    extra = [
+        HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
+    ]
+    evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
+    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
+    return build_default_hooks(
+        log_period=train_cfg.log_period,
+        checkpoint_period=train_cfg.checkpoint_period.iterations(iterations_per_epoch),
+        keep_checkpoints=train_cfg.keep_checkpoints,
+        keep_every=train_cfg.keep_every.iterations(iterations_per_epoch),
+        val_loader=val_loader(cfg, data, device) if data.val is not None else None,
+        evaluators=evaluators,
+        eval_period=train_cfg.eval_period.iterations(iterations_per_epoch),
+        eval_losses=train_cfg.eval_losses,
+        best_metric=best_metric,
+        best_min_gain=train_cfg.best_min_gain,
+        early_stopping=build_early_stopping(cfg, evaluators, best_metric),
+        classes=data.classes,
+        extra=extra,
+        resume_command=resume_command,
+    )
+
+
 def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -> EarlyStopping | None:
-    """The hook of ``train.early_stopping``; None where it is null.
+    """Builds the hook of ``train.early_stopping``; returns None if that is null.
 
     Args:
-        best_metric: what has to gain where no other metric is named.
+        cfg: sections ``data`` and ``train`` are used.
+        evaluators: the run's, which know their metrics' names.
+        best_metric: the metric that has to gain if ``early_stopping.metric`` is null.
     Raises:
-        SegkitError: nothing is evaluated while there is something to stop, or not that metric.
+        SegkitError: nothing is evaluated before the run's end, or the evaluators have no such metric.
     """
     settings, metric = cfg.train.early_stopping, best_metric
     if settings is None:
@@ -122,7 +181,10 @@ def build_early_stopping(cfg: Config, evaluators: list[Any], best_metric: str) -
 
 
 def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
-    """The evaluators of ``cfg``, which write their files to ``inference/`` with the ids of the data evaluated."""
+    """Builds the evaluators of ``cfg``, which write their files to ``inference/``.
+
+    Their files have the category ids of the evaluated data.
+    """
     evaluated = data.category_ids if data.val is None else list(data.val.category_ids)
     runtime = {
         "classes": data.classes,

@@ -1,176 +1,219 @@
-"""A run on disk: what is saved, and how it comes back.
+"""Checkpoint files: what they hold, how they are written, read and named.
 
 A checkpoint is a dictionary of tensors and plain values, which torch loads with ``weights_only=True``:
 
 ================  ====================================================================================================
-model             the model's state dict; where weights are averaged, the average: what one predicts with
-averaged          where they are: how many steps it covers, and the weights themselves
-skipped           steps left out because something in them was not finite
+model             the model's state dict; with ``train.ema_decay`` the EMA weights, which one predicts with
+ema               with ``train.ema_decay``: how many steps the EMA covers, and the weights that train; else None
+skipped           steps skipped because a loss or gradient was not finite
 config            the whole resolved configuration, as plain values
 classes           class names, by label
-category_ids      the ids that the data set's files have for them
+category_ids      category id of each label in the data set's files
 iteration         steps done
 optimizer         the optimizer's state dict
-optimizer_class   its class, whose state that is
+optimizer_class   name of the optimizer's class
 schedule          max_iterations and iterations_per_epoch, from which a schedule works (it has no state of its own)
-epoch_shift       what is added to iteration for epochs, schedule and loader, see epoch_shift.py
+epoch_shift       added to iteration for epochs, schedule and loader, see ``resume.epoch_shift``
 scaler            the loss scaler's state dict (fp16)
-hooks             the hooks' state by name
-hook_classes      the class of each hook that keeps a state, by name
-pending           hooks that had still to run for this iteration, where the run was interrupted between two steps
-metrics           what had been measured and not yet written
+hooks             the hooks' states by hook name
+hook_classes      the class of each hook that keeps a state, by hook name
+pending           names of the hooks that have not yet run for this iteration (the run was interrupted between two steps)
+metrics           the metrics measured since the last line of metrics.json
 evaluation        the last evaluation's metrics
-processes         how many trained together
-infinite_buffers  buffers that are not finite by construction, as masks of minus infinity; all others are finite
+evaluated_at      the iteration of the last evaluation
+processes         number of processes that trained together
+infinite_buffers  buffers that are infinite by construction, as masks of minus infinity; all others are finite
 streams           version of the random streams, see segkit/utils/seeding.py
 rng               states of the global random generators: torch, cuda, numpy, python
-version           of this layout
+version           version of this layout
 ================  ====================================================================================================
+
+``train_state.py`` makes this dictionary from a trainer and restores a trainer from it; ``resume.py`` finds the file to
+resume from.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from segkit.engine.plain_values import check_plain
-from segkit.engine.run_state import not_finite_name, restore, training_state
+from segkit.modeling.nonfinite import all_finite
 from segkit.utils.archives import damage
 from segkit.utils.atomic import atomic_write, sync_file
 from segkit.utils.errors import SegkitError
 
-__all__ = [
-    "LAST",
-    "METRICS",
-    "find_last_checkpoint",
-    "last_good",
-    "name_last_checkpoint",
-    "newest_good_checkpoint",
-    "periodic_name",
-    "read_checkpoint",
-    "restore",
-    "save_checkpoint",
-    "superseded",
-    "training_state",
-]
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
 METRICS = "metrics.json"
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
+_PLAIN = (Tensor, str, bytes, int, float, bool, type(None))
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes ``state`` whole or not at all.
+    """Writes ``state`` completely or not at all.
 
-    The lines of ``metrics.json`` beside it, which a run that goes on from it will not write again, are on the disk before.
+    The lines of ``metrics.json`` beside it are synced to the disk first: a run resumed from ``state`` does not write
+    them again.
 
     Raises:
-        TypeError: something in it is neither a tensor nor a plain value; the message says where.
-        SegkitError: a weight or a running statistic is NaN or infinite, and nothing is written; or the disk is full, or
-            does not take it for another reason; the last good checkpoint is named.
+        TypeError: a value is neither a tensor nor a plain value; the message says where it is.
+        SegkitError: a weight or a running statistic is NaN or infinite (nothing is written), or the file cannot be
+            written, as on a full disk; the message names the last good checkpoint.
     """
     check_plain(state, "checkpoint")
-    if (bad := not_finite_name(state, state.get("infinite_buffers", ()))) is not None:
+    if (bad := first_not_finite_name(state, state.get("infinite_buffers", ()))) is not None:
         raise SegkitError(
             f"'{path}' is not written: the model's {bad} is NaN or infinite. The training diverged (a lower "
-            f"solver.optimizer.lr, solver.clip_norm, or train.precision=bf16 in the place of fp16 help)"
+            f"solver.optimizer.lr, solver.clip_norm, or train.precision=bf16 instead of fp16 helps)"
             f"{last_good(Path(path).parent)}",
             value=str(path),
         )
     try:
         sync_file(Path(path).with_name(METRICS))
-        # A file of Python's: where torch opens it, it forgets what the system says of a write that fails.
+        # Python opens the file: where torch opens it, torch drops the system's reason for a failed write.
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             torch.save(dict(state), file)
-    except (OSError, RuntimeError) as error:  # RuntimeError: what torch makes of a write that fails
+    except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         message = f"'{path}' could not be written: {_reason(error)}{last_good(Path(path).parent)}"
         raise SegkitError(message, value=str(path)) from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A segkit checkpoint, on the CPU.
+    """Reads a segkit checkpoint to the CPU, with the keys of this version.
 
     Raises:
-        SegkitError: no such file, one that is not as it was written, or one of something else.
+        SegkitError: the file does not exist, is damaged, or is not a segkit checkpoint.
     """
     path = Path(path)
     if not path.is_file():
         raise SegkitError(f"no checkpoint at '{path}'", value=str(path))
-    if (problem := damage(path)) is not None:  # first, for the unpickler takes flipped bytes for another program
+    if (problem := damage(path)) is not None:  # before torch.load: the unpickler runs flipped bytes as another program
         raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # as many kinds as there are ways to write such a file
+    except Exception as error:  # torch.load raises many types, depending on where the file is wrong
         raise SegkitError(f"'{path}' cannot be read as a checkpoint: {_reason(error)}", value=str(path)) from error
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
+    return upgrade_checkpoint(state)
+
+
+def upgrade_checkpoint(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a checkpoint of an earlier version with this version's keys."""
+    state = dict(state)
+    if "averaged" in state:
+        state["ema"] = state.pop("averaged")
     return state
 
 
-def find_last_checkpoint(output_dir: str | Path) -> Path | None:
-    """The file that ``last_checkpoint`` names; None where there is no such note, as in a new folder.
+def check_plain(value: object, path: str) -> None:
+    """Raises TypeError if torch's ``weights_only`` loading would refuse ``value``.
 
-    A damaged note names some file that is not there, as any that has gone.
+    The message names it ``path``.
     """
-    note = Path(output_dir) / LAST
-    if not note.is_file():
-        return None
-    name = note.read_text(encoding="utf-8", errors="replace").strip()
-    return Path(output_dir) / name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # which a path cannot hold
+    if isinstance(value, dict):
+        for key, item in value.items():
+            check_plain(key, f"{path} key")
+            check_plain(item, f"{path}[{key!r}]")
+    elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        for index, item in enumerate(value):
+            check_plain(item, f"{path}[{index}]")
+    elif isinstance(value, np.generic) or not isinstance(value, _PLAIN):
+        raise TypeError(f"{path} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
 
 
-def newest_good_checkpoint(output_dir: str | Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint to go on from and its content; None where there is none at all.
+def first_not_finite_name(state: Mapping[str, Any], allowed: Collection[str]) -> str | None:
+    """Returns the name of a checkpoint's first weight or buffer with NaN or infinity, or None.
 
-    It is the one that ``last_checkpoint`` names. Where that cannot be read, it is the one of the others that got
-    furthest, ``model_best.pth`` included, which holds as much as all; the log says what is wrong with which.
-
-    Raises:
-        SegkitError: there are checkpoints, and none is good.
+    Args:
+        state: the checkpoint's dictionary.
+        allowed: names of buffers that may hold infinity.
     """
-    folder, named = Path(output_dir), find_last_checkpoint(output_dir)
-    others = sorted(path for path in folder.glob("model_*.pth") if path != named)
-    best: tuple[Path, dict[str, Any]] | None = None
-    problems: list[str] = []
-    for path in [named, *others] if named is not None else others:
-        try:
-            state = read_checkpoint(path)
-        except SegkitError as error:
-            logger.warning("%s", error)
-            problems.append(str(error))
-            continue
-        if best is None or state["iteration"] > best[1]["iteration"]:
-            best = path, state
-        if path == named:
-            break
-    if best is not None and best[0] != named:
-        logger.warning("the newest good checkpoint is %s, after %d iterations", best[0], best[1]["iteration"])
-    if best is None and problems:
-        raise SegkitError(f"{folder}: no checkpoint can be gone on from: {'; '.join(problems)}", value=str(folder))
-    return best
+    trained = (state.get("ema") or {}).get("weights", {})
+    for name, tensor in [*state.get("model", {}).items(), *trained.items()]:
+        if name not in allowed and not all_finite(tensor):
+            return name
+    return None
+
+
+class BackgroundWriter:
+    """Runs one write at a time in a thread, in the order of submission.
+
+    At most one copy of a training state waits to be written. An error is raised once, by the next :meth:`submit`,
+    :meth:`check` or :meth:`wait`. The interpreter's exit waits for the thread.
+    """
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint writer")
+        self._last: Future[None] | None = None
+
+    def submit(self, write: Callable[[], None]) -> None:
+        """Waits for the last write and starts ``write``; if the last one failed, raises its error."""
+        self.wait()
+        self._last = self._executor.submit(write)
+
+    def check(self) -> None:
+        """Raises the error of the last write if that is done and failed; does not wait."""
+        if self._last is not None and self._last.done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Waits for the last write and raises its error, if it failed."""
+        if self._last is None:
+            return
+        error = self._last.exception()  # a signal may interrupt it: the write then counts as unfinished
+        self._last = None
+        if error is not None:
+            raise error
+
+
+def host_copy(value: Any) -> Any:
+    """Copies nested dicts, lists and tuples, with their tensors in the host's memory.
+
+    The copy does not change while the training goes on.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: host_copy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(host_copy(item) for item in value)
+    return value
 
 
 def periodic_name(iteration: int) -> str:
-    """The file name of the checkpoint after an iteration."""
+    """The file name of the checkpoint after ``iteration`` steps."""
     return f"model_{iteration:07d}.pth"
 
 
 def superseded(output_dir: str | Path, iteration: int, keep: int | None, keep_every: int = 0) -> list[Path]:
-    """The periodic checkpoints up to ``iteration`` that are neither among the last ``keep`` (None: all stay) nor after a
-    multiple of ``keep_every`` iterations (0: none stays for that)."""
+    """Returns the periodic checkpoints to delete once the one of ``iteration`` is written.
+
+    Args:
+        output_dir: the run's directory.
+        iteration: checkpoints of later iterations are not considered.
+        keep: the latest so many stay; None: all stay.
+        keep_every: those after each multiple of so many iterations stay as well; 0: none.
+    """
     found = {int(match[1]): path for path in Path(output_dir).iterdir() if (match := _PERIODIC.fullmatch(path.name))}
-    done = sorted(number for number in found if number <= iteration)
-    old = [] if keep is None else done[:-keep]
+    iterations = sorted(number for number in found if number <= iteration)
+    old = [] if keep is None else iterations[:-keep]
     return [found[number] for number in old if not (keep_every and number % keep_every == 0)]
 
 
 def name_last_checkpoint(path: Path) -> None:
-    """Notes ``path`` as the checkpoint to resume from. SegkitError as in :func:`save_checkpoint`."""
+    """Makes ``path`` the checkpoint to resume from, by a note beside it.
+
+    Raises SegkitError if the note cannot be written.
+    """
     try:
         with atomic_write(path.parent / LAST) as temporary:
             temporary.write_text(path.name + "\n", encoding="utf-8")
@@ -179,16 +222,28 @@ def name_last_checkpoint(path: Path) -> None:
         raise SegkitError(message, value=str(path)) from error
 
 
+def find_last_checkpoint(output_dir: str | Path) -> Path | None:
+    """Returns the path that the file ``last_checkpoint`` names; None without that file.
+
+    The path may not exist.
+    """
+    note = Path(output_dir) / LAST
+    if not note.is_file():
+        return None
+    name = note.read_text(encoding="utf-8", errors="replace").strip()
+    return Path(output_dir) / name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a path cannot hold a zero byte
+
+
 def last_good(output_dir: Path) -> str:
-    """The end of a message: which checkpoint there is to go on from."""
+    """The end of an error message: the checkpoint that the run can be resumed from."""
     last = find_last_checkpoint(output_dir)
     return "; there is no checkpoint yet" if last is None else f"; the last good checkpoint is {last}"
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what an error says, or of what the system said before it."""
+    """The first line of an error's message, or the system's reason if an OSError caused it."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__
-    told = getattr(cause, "strerror", None) or str(error) or type(error).__name__
-    return re.sub(r"^\[enforce fail at .*?\] \. ", "", told.splitlines()[0])  # a place in torch's own source
+    message = getattr(cause, "strerror", None) or str(error) or type(error).__name__
+    return re.sub(r"^\[enforce fail at .*?\] \. ", "", message.splitlines()[0])  # a line of torch's own source

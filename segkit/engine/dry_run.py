@@ -1,4 +1,7 @@
-"""One batch through all that a run does, to find in seconds what would end it after hours."""
+"""A dry run: one batch through everything that a run does.
+
+It finds in seconds the errors that would end a run after hours.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ import torch
 from tabulate import tabulate
 
 from segkit.config.schema import Config
-from segkit.engine.checkpoint import read_checkpoint, restore
-from segkit.engine.environment import environment_table, nondeterminism_told, seed_everything
+from segkit.engine.build_trainer import build_trainer, prepare_model
+from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.datasets import RunData, build_data, val_loader
+from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.report import draw_pictures
-from segkit.engine.run_data import RunData, build_data, check_data, val_loader
-from segkit.engine.setup import build_trainer, prepare_model
+from segkit.engine.pictures import draw_pictures
+from segkit.engine.train_state import restore
 from segkit.utils import distributed
 from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
@@ -30,13 +34,14 @@ logger = logging.getLogger(__name__)
 
 
 def dry_run(cfg: Config, *, weights: str | None = None) -> None:
-    """One training step, the evaluation of one batch, all files, a checkpoint that is read back, pictures.
+    """Trains one step, evaluates one batch, writes all files, reads a checkpoint, draws.
 
-    It happens in a temporary folder: nothing in ``cfg.output_dir`` is touched, which is only looked at. What is told at the
-    end are the parts with the seconds that they took; errors are those of the run.
+    Everything is written to a temporary directory; ``cfg.output_dir`` is checked and not changed. The log ends with the
+    seconds that each part took. Errors are those of the run.
 
     Args:
-        weights: to start from, as for :func:`segkit.engine.train`.
+        cfg: the whole configuration.
+        weights: start from these, as in :func:`segkit.engine.run.train`.
     """
     if distributed.launched():
         raise SegkitError("--dry-run tries a run in one process; start it without torchrun and --num-gpus")
@@ -45,59 +50,58 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
     check_precision(cfg.train.precision, device)
     setup_logging()
     logger.info("environment\n%s", environment_table(device))
-    parts: list[tuple[str, str]] = []
-    with tempfile.TemporaryDirectory(prefix="segkit_dry_run_") as name, nondeterminism_told():
-        folder = Path(name)
-        values = {"output_dir": name, "train.iterations": 1}
+    seconds: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory(prefix="segkit_dry_run_") as name, nondeterminism_errors():
+        run_dir = Path(name)
+        overrides = {"output_dir": name, "train.iterations": 1}
         if weights is not None:
-            values["train.init_weights"] = weights
-        cfg = cfg.with_values(values, "--dry-run")
+            overrides["train.init_weights"] = weights
+        cfg = cfg.with_values(overrides, "--dry-run")
         seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
-        with _timed(parts, "data: opened"):
-            data = build_data(cfg)
-            check_data(cfg, data)
-            data = first_batch_of(data, cfg)
+        with _timed(seconds, "data: opened"):
+            data = with_one_val_batch(build_data(cfg), cfg)
         cfg = cfg.with_values({"data.classes": data.classes})
-        with _timed(parts, "model: built"):
+        with _timed(seconds, "model: built"):
             model = prepare_model(cfg, data, device)
             if cfg.train.compile:
                 model.compile_trunk()  # type: ignore[operator]
         images = cfg.data.batch_size * cfg.train.accumulate
         evaluated = f", evaluation of {len(data.val)} images" if data.val is not None else ""
-        with _timed(parts, f"training: a step of {images} images{evaluated}, files written"):
+        with _timed(seconds, f"training: a step of {images} images{evaluated}, files written"):
             trainer = build_trainer(cfg, model, data, device)
             trainer.train()
-        with _timed(parts, "checkpoint: read back"):
-            restore(trainer, read_checkpoint(folder / "model_final.pth"))
+        with _timed(seconds, "checkpoint: read back"):
+            restore(trainer, read_checkpoint(run_dir / "model_final.pth"))
         if data.val is not None:
-            with _timed(parts, "pictures: drawn"), trainer.averaged_weights():
+            with _timed(seconds, "pictures: drawn"), trainer.averaged_weights():
                 draw_pictures(
                     model,
-                    val_loader(cfg, data.val, device),
+                    val_loader(cfg, data, device),
                     data.classes,
                     cfg.predict.score_threshold,
-                    folder / "inference",
+                    run_dir / "inference",
                     context=trainer.autocast(),
                 )
-        files = sorted(path.name for path in folder.iterdir())
-        size = (folder / "model_final.pth").stat().st_size / 2**20
+        files = sorted(path.name for path in run_dir.iterdir())
+        size = (run_dir / "model_final.pth").stat().st_size / 2**20
+    table = tabulate(seconds, headers=["part", "seconds"], disable_numparse=True)
     logger.info(
         "dry run done, peak memory %.0f MB, a checkpoint is %.0f MB\n%s\nfiles of a run: %s",
-        peak_memory_mb(device), size, tabulate(parts, headers=["part", "seconds"], disable_numparse=True), ", ".join(files),
+        peak_memory_mb(device), size, table, ", ".join(files),
     )  # fmt: skip
 
 
-def first_batch_of(data: RunData, cfg: Config) -> RunData:
-    """The data with no more validation images than one batch of the evaluation."""
+def with_one_val_batch(data: RunData, cfg: Config) -> RunData:
+    """Returns the data with only as many validation images as one batch of the evaluation has."""
     if data.val is None:
         return data
     return replace(data, val=data.val.subset(range(min(len(data.val), cfg.data.test_batch_size))))
 
 
 @contextmanager
-def _timed(parts: list[tuple[str, str]], title: str) -> Iterator[None]:
+def _timed(seconds: list[tuple[str, str]], title: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    parts.append((title, f"{time.perf_counter() - started:.1f}"))
+    seconds.append((title, f"{time.perf_counter() - started:.1f}"))

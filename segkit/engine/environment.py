@@ -1,4 +1,4 @@
-"""What a run depends on outside the configuration: versions, device, seeds."""
+"""What a run depends on besides its configuration: versions, hardware, global seeds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.requirements import package_rows
 from segkit.utils.seeding import seeds
 
-SHARED_MEMORY = 2**30
+MIN_SHARED_MEMORY = 2**30  # bytes of /dev/shm, below which loader processes may fail
 
 
 def environment_table(device: torch.device) -> str:
-    """Versions, hardware and what to know of them, for the log: what ``python -m segkit.doctor`` says."""
+    """Formats versions and hardware for the log, as ``python -m segkit.doctor`` prints them."""
     rows = [*package_rows(), *machine_rows(), ("runs on", device_name(device))]
     return "\n".join([tabulate(rows, tablefmt="plain", disable_numparse=True), *machine_notes()])
 
 
 def machine_rows(*, free_memory: bool = False) -> list[tuple[str, str]]:
-    """Processors, memory and GPUs, for a table.
+    """Returns rows of a table: processors, memory, GPUs.
 
     Args:
-        free_memory: also what is free on each GPU; asking for it takes some memory on all of them.
+        free_memory: add the free memory of each GPU; the query itself takes some memory on each.
     """
     rows = [("processors", f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads")]
     if memory := memory_gib():
@@ -47,7 +47,7 @@ def machine_rows(*, free_memory: bool = False) -> list[tuple[str, str]]:
 
 
 def device_problems() -> list[str]:
-    """GPUs that torch sees and that do not compute."""
+    """Returns a message for each GPU that torch sees and that does not compute."""
     found = []
     for i in range(torch.cuda.device_count()):
         try:
@@ -59,14 +59,14 @@ def device_problems() -> list[str]:
 
 
 def machine_notes() -> list[str]:
-    """What works, and could work better."""
+    """Returns advice on what works and could work better."""
     notes = []
     if not torch.cuda.is_available() and shutil.which("nvidia-smi"):
         cuda = torch.version.cuda
         reason = f"it is built for CUDA {cuda}: the driver may be older" if cuda else "it is built without CUDA"
         notes.append(f"there is an NVIDIA driver, but torch {torch.__version__} sees no GPU: {reason}; see pytorch.org")
     shared = Path("/dev/shm")
-    if shared.is_dir() and (size := shutil.disk_usage(shared).total) < SHARED_MEMORY:
+    if shared.is_dir() and (size := shutil.disk_usage(shared).total) < MIN_SHARED_MEMORY:
         notes.append(
             f"/dev/shm has {size / 2**20:.0f} MiB, through which loader processes hand over batches: if they die, set "
             "data.num_workers=0 or make it larger (docker run --shm-size=8g)"
@@ -75,7 +75,7 @@ def machine_notes() -> list[str]:
 
 
 def memory_gib() -> float | None:
-    """The machine's memory; None where the system does not say."""
+    """Returns the machine's memory in GiB; None if the system does not report it."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError, AttributeError):
@@ -83,7 +83,7 @@ def memory_gib() -> float | None:
 
 
 def device_name(device: torch.device) -> str:
-    """``cuda: NVIDIA A100 (79 GiB)`` or ``cpu: 8 threads of 16 processors``."""
+    """Returns a description as ``cuda:0: NVIDIA A100 (79 GiB)`` or ``cpu: 8 threads, ...``."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{device}: {properties.name} ({properties.total_memory / 2**30:.0f} GiB)"
@@ -93,24 +93,25 @@ def device_name(device: torch.device) -> str:
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
-    """Seeds python's, numpy's and torch's global generators, which weights are drawn from.
+    """Seeds the global generators of python, numpy and torch; torch's draws the initial weights.
 
     Args:
-        deterministic: torch uses deterministic kernels only; :func:`nondeterminism_told` for what has none.
+        seed: any integer from 0 on.
+        deterministic: let torch use deterministic kernels only; see :func:`nondeterminism_errors` for operations without.
     """
-    if deterministic:  # first: cuBLAS reads it once
+    if deterministic:  # before any CUDA call: cuBLAS reads it once
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     random.seed(seeds("python", seed)[0])
     np.random.seed(seeds("numpy", seed)[0] % 2**32)
-    torch.manual_seed(seed if seed < 2**32 else seeds("weights", seed)[0])  # of which the CPU's generator takes 32 bits
+    torch.manual_seed(seed if seed < 2**32 else seeds("weights", seed)[0])  # torch's CPU generator uses 32 bits of it
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
-    torch.backends.cudnn.benchmark = False  # image sizes vary from batch to batch: each would be tried anew
+    torch.backends.cudnn.benchmark = False  # it would time kernels for each new image size, and sizes vary
 
 
 @contextmanager
-def nondeterminism_told() -> Iterator[None]:
-    """Makes torch's error for an operation without a deterministic kernel one for the user."""
+def nondeterminism_errors() -> Iterator[None]:
+    """Turns torch's error for an operation without a deterministic kernel into a SegkitError."""
     try:
         yield
     except RuntimeError as error:

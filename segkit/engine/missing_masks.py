@@ -1,4 +1,4 @@
-"""Objects that have a box and no mask: they are counted before a run begins, with a warning or an error."""
+"""Objects that have a box but no mask: counted before a run, with a warning or an error."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
-LOOKED_AT = 20  # images, of a data set that does not know its numbers
+COUNTED_IMAGES = 20  # images that are read to count masks, in a data set that does not know its counts
 
 
 @dataclass(frozen=True)
 class MaskCounts:
-    """How many objects have no mask, crowd regions left out.
+    """How many objects have no mask; crowd regions are not counted.
 
     Attributes:
         unmasked: objects without a mask.
-        objects: all objects; None: not known.
-        images: how many images these are of, the first ones; None: all.
+        objects: all objects; None: unknown.
+        images: number of images counted, the first ones; None: all.
     """
 
     unmasked: int
@@ -38,11 +38,11 @@ class MaskCounts:
 
     @property
     def none_has_a_mask(self) -> bool:
-        """Whether there are objects, and it is known of all of them that they have no mask."""
+        """Whether there are objects, all were counted, and none of them has a mask."""
         return self.images is None and self.unmasked > 0 and self.unmasked == self.objects
 
     def text(self, kind: str) -> str:
-        """``12 of 345 training objects have no mask``, where ``kind`` is ``training``."""
+        """Returns ``12 of 345 training objects have no mask``, with ``kind`` ``training``."""
         where = "" if self.images is None else f" of the first {self.images} images"
         if self.unmasked == self.objects:
             return f"none of the {self.objects:,} {kind} objects{where} has a mask"
@@ -51,11 +51,11 @@ class MaskCounts:
 
 
 def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
-    """Counts from what the data set knows; else from images that are read.
+    """Counts objects without a mask, by the data set's own counts or by reading images.
 
     Args:
-        dataset: of one that does not know, ``LOOKED_AT`` images are read.
-        until_a_mask: read until an object has a mask, and all images where none has one.
+        dataset: of one without counts, the first ``COUNTED_IMAGES`` images are read.
+        until_a_mask: read on until an object has a mask, through all images if necessary.
     """
     unmasked = dataset.unmasked_counts()
     if unmasked is None:
@@ -64,30 +64,15 @@ def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
     return MaskCounts(int(unmasked.sum()), None if counts is None else int(counts.sum()))
 
 
-def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
-    looked_at = len(dataset) if until_a_mask else min(LOOKED_AT, len(dataset))
-    unmasked = objects = 0
-    for index in range(looked_at):
-        try:
-            targets = dataset.load(index).targets
-        except SegkitError:
-            continue  # whether such an image ends the run is said where it is trained on
-        unmasked += int((~targets.has_mask & ~targets.crowd).sum())
-        objects += int((~targets.crowd).sum())
-        if objects > unmasked and until_a_mask:
-            break
-    return MaskCounts(unmasked, objects, None if looked_at == len(dataset) else looked_at)
-
-
 def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
-    """Warns with the number of training objects that a model's mask head does not train on."""
+    """Warns of training objects without a mask: the model's mask head does not train on them."""
     if not getattr(model, "predicts_masks", False):
         return
     counts = count_masks(train)
     advice = "the mask head does not train on them"
     if counts.none_has_a_mask:
         advice = "the mask head does not train; set model.roi_heads.mask_head=null to train boxes only"
-    if counts.unmasked and distributed.is_main():  # it holds for all
+    if counts.unmasked and distributed.is_main():  # the same in all processes
         logger.warning("%s: %s", counts.text("training"), advice)
     head = getattr(getattr(model, "roi_heads", None), "mask_head", None)
     if isinstance(head, MaskHead):
@@ -95,7 +80,7 @@ def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
 
 
 def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]]) -> None:
-    """SegkitError if masks are to be evaluated and no object has one: before hours of training, not after them."""
+    """Raises SegkitError if an evaluator evaluates masks and no validation object has one."""
     if not any(_evaluates_masks(spec) for spec in evaluators):
         return
     counts = count_masks(val, until_a_mask=True)
@@ -106,16 +91,31 @@ def check_masks_to_evaluate(val: Dataset, evaluators: Sequence[Mapping[str, Any]
 
 
 def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
-    """SegkitError where a transform needs masks and no object has one."""
+    """Raises SegkitError if a transform needs masks and no training object has one."""
     for transform in transforms.transforms:
         if not transform.needs_masks:
             continue
         counts = count_masks(train)
         problem = f"{type(transform).__name__} needs masks, and {counts.text('training')}"
         if counts.none_has_a_mask:
-            raise SegkitError(f"{problem}; take it out of data.train_transforms", key="data.train_transforms")
-        if counts.objects and counts.objects == counts.unmasked and distributed.is_main():
+            raise SegkitError(f"{problem}; remove it from data.train_transforms", key="data.train_transforms")
+        if counts.objects and counts.objects == counts.unmasked:
             logger.warning("%s", problem)
+
+
+def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
+    images = len(dataset) if until_a_mask else min(COUNTED_IMAGES, len(dataset))
+    unmasked = objects = 0
+    for index in range(images):
+        try:
+            targets = dataset.load(index).targets
+        except SegkitError:
+            continue  # the loader decides whether an unreadable image ends the run
+        unmasked += int((~targets.has_mask & ~targets.crowd).sum())
+        objects += int((~targets.crowd).sum())
+        if objects > unmasked and until_a_mask:
+            break
+    return MaskCounts(unmasked, objects, None if images == len(dataset) else images)
 
 
 def _evaluates_masks(spec: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What of the model trains, and at which rate: from the configuration to the optimizer's parameter groups."""
+"""The model's parameters: which train, at which learning rate, and how many there are."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 def freeze(model: nn.Module, rules: Iterable[ParameterRule]) -> None:
-    """Freezes what rules of ``solver.parameters`` say; SegkitError for one that matches nothing."""
+    """Freezes the parameters that rules match; raises SegkitError if a rule matches none."""
     for i, rule in enumerate(rules):
         if rule.freeze:
             freeze_parameters(model, [rule.match], key=f"solver.parameters[{i}].match")
 
 
 def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of ``cfg.solver`` over what of ``model`` trains, with its groups told in the log.
+    """Builds the optimizer over the model's trainable parameters and logs its groups.
 
     Raises:
-        SegkitError: a rule that matches nothing, or ``layer_decay`` for a backbone that tells of no stages.
+        SegkitError: a rule matches no parameter, or ``layer_decay`` is set and the backbone does not name its stages.
     """
     solver, trainable = cfg.solver, [p for p in model.parameters() if p.requires_grad]
     optimizer = OPTIMIZER_REGISTRY.build(solver.optimizer, path="solver.optimizer", model=model, params=trainable)
@@ -39,7 +39,7 @@ def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
     if solver.base_batch_size is not None:
         scale = images / solver.base_batch_size
         logger.info(
-            "solver.base_batch_size: learning rates times %d / %d = %g, for a step takes %d images",
+            "solver.base_batch_size: learning rates times %d / %d = %g, as a step has %d images",
             images, solver.base_batch_size, scale, images,
         )  # fmt: skip
     depths = stage_depths(model) if solver.layer_decay is not None else {}
@@ -55,17 +55,19 @@ def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def stage_depths(model: nn.Module) -> dict[str, int]:
-    """How far before the end of the backbone each of its stages' parameters is: 1 in the last stage, ..., most in the stem.
+    """Returns each backbone parameter's number of stages to the end: 1 in the last stage.
+
+    The stem has the largest distance. Parameters outside of the stages are not in the result.
 
     Raises:
-        SegkitError: the backbone does not say what its stages are.
+        SegkitError: the backbone has no ``stage_paths``.
     """
     backbone: Any = getattr(model, "backbone", None)
     paths: Sequence[Sequence[str]] | None = getattr(backbone, "stage_paths", None)
     if paths is None:
         raise SegkitError(
-            f"solver.layer_decay: {type(backbone).__name__} does not say what its stages are (stage_paths); "
-            "give rules in solver.parameters instead",
+            f"solver.layer_decay: {type(backbone).__name__} does not name its stages (stage_paths); write rules in "
+            "solver.parameters instead",
             key="solver.layer_decay",
         )
     depths = {f"backbone.{path}.": len(paths) - i for i, stage in enumerate(paths) for path in stage}
@@ -73,8 +75,22 @@ def stage_depths(model: nn.Module) -> dict[str, int]:
     return {name: depth for name in names for prefix, depth in depths.items() if name.startswith(prefix)}
 
 
+def count_parameters(module: nn.Module) -> tuple[int, int]:
+    """Returns the numbers of all and of trainable parameters; a shared parameter counts once."""
+    parameters = list(module.parameters())
+    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def parameter_table(model: nn.Module) -> str:
+    """Formats the numbers of all and of trainable parameters of each part of the model."""
+    rows = [(name, *count_parameters(part)) for name, part in model.named_children() if count_parameters(part)[0]]
+    rows.append(("total", *count_parameters(model)))
+    shown = [(name, f"{total:,}", f"{trainable:,}") for name, total, trainable in rows]
+    return tabulate(shown, headers=["part", "parameters", "trainable"], colalign=("left", "right", "right"))
+
+
 def group_table(optimizer: torch.optim.Optimizer, model: nn.Module) -> str:
-    """The optimizer's parameter groups: of which parts, how many parameters, learning rate (the base), weight decay."""
+    """Formats the optimizer's groups: parts, parameter counts, learning rates, weight decays."""
     rows = [
         [
             shortened(group["param_names"]),
@@ -87,14 +103,14 @@ def group_table(optimizer: torch.optim.Optimizer, model: nn.Module) -> str:
     frozen = {name: p.numel() for name, p in model.named_parameters() if not p.requires_grad}
     if frozen:
         rows.append([shortened(list(frozen)), f"{sum(frozen.values()):,}", "frozen", ""])
-    headers = ["of", "parameters", "learning rate", "weight decay"]
+    headers = ["parts", "parameters", "learning rate", "weight decay"]
     return tabulate(rows, headers=headers, colalign=("left", "right", "right", "right"), disable_numparse=True)
 
 
 def shortened(names: Sequence[str], limit: int = 4) -> str:
-    """Dotted names in a few words: their longest beginnings of which there are at most ``limit``."""
+    """Returns dotted names as at most ``limit`` of their prefixes, as long as possible."""
     for depth in (4, 3, 2, 1):
-        parts = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in names))
-        if len(parts) <= limit:
-            return ", ".join(parts)
-    return ", ".join(parts[:limit]) + f" and {len(parts) - limit} more"
+        prefixes = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in names))
+        if len(prefixes) <= limit:
+            return ", ".join(prefixes)
+    return ", ".join(prefixes[:limit]) + f" and {len(prefixes) - limit} more"

@@ -1,79 +1,82 @@
-"""What to type to go on with a run that has ended before its time."""
+"""The command that resumes an interrupted run: the one that was typed, with ``--resume``."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
-# What starts a run, and so does not go with --resume, and whether a value follows it.
-_STARTING = (("--weights", True), ("--restart", False))
+COMMAND_VARIABLE = "SEGKIT_COMMAND"  # set by launch() for its processes: the command that was typed to start them all
+_STARTING_FLAGS = {"--weights": 1, "--restart": 0}  # flags that start a new run, with their number of values
 
 
-def resume_command(
-    program: str | Sequence[str],
-    arguments: Sequence[str],
-    *,
-    several: bool = False,
-    environment: Mapping[str, str] = os.environ,
-) -> str:
-    """The command, for a shell, that goes on with the run which this process trains, started as this one was.
+def resume_command(environment: Mapping[str, str] = os.environ) -> str:
+    """Returns the shell command that resumes the run of this process.
+
+    A second line follows if several machines run it.
 
     Args:
-        program: the tool's file, or what :func:`program_words` says.
-        arguments: the tool's, as they were given.
-        several: whether they start several processes by themselves (``--num-gpus``).
-        environment: in which torchrun leaves what it was started with.
-    Returns:
-        one line; where it is to be typed on several machines, a second one says so.
+        environment: ``launch`` and torchrun leave there how they started this process.
     """
-    starter, note = [_python()], ""
-    if several:
+    note = ""
+    if COMMAND_VARIABLE in environment:
+        words = shlex.split(environment[COMMAND_VARIABLE])
         if int(environment.get("GROUP_WORLD_SIZE", "1")) > 1:
             note = "\n  (on each machine, with its own --machine-rank)"
     elif "TORCHELASTIC_RUN_ID" in environment:
-        starter = _torchrun(environment)
-        if "--node-rank" in starter:
+        words = [*_torchrun(environment), *(word for i, word in enumerate(sys.orig_argv[1:]) if (i, word) != (0, "-u"))]
+        if "--node-rank" in words:
             note = "\n  (on each machine, with its own --node-rank)"
-    elif (processes := environment.get("WORLD_SIZE", "1")) != "1":
-        note = f"\n  (in {processes} processes, by the launcher that started them)"
-    words = [program] if isinstance(program, str) else program
-    return shlex.join([*starter, *words, *_going_on(arguments)]) + note
+    else:
+        words = typed_command()
+        if (processes := environment.get("WORLD_SIZE", "1")) != "1":
+            note = f"\n  (in {processes} processes, by the launcher that started them)"
+    return shlex.join(_with_resume(words)) + note
+
+
+def typed_command() -> list[str]:
+    """Returns the words that started this program in the shell."""
+    script = sys.orig_argv[1] if len(sys.orig_argv) > 1 else ""
+    name = os.path.basename(script)
+    found = shutil.which(name) if name and not script.startswith("-") else None
+    if found is not None and os.path.realpath(found) == os.path.realpath(script):
+        return [name, *sys.orig_argv[2:]]  # a console script, which the system starts as `python /path/to/script`
+    return list(sys.orig_argv)
 
 
 def program_words() -> list[str]:
-    """What Python and torchrun are given to run this program: its file, or ``-m`` and its module."""
+    """Returns the words by which Python runs this program: its file, or ``-m`` and its module."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    # A debugger, profiler or test runner is a module too, which has put the program's own file into argv.
+    # A debugger, profiler or test runner is a module too; it has put the program's own file into argv.
     if spec is None or spec.origin is None or os.path.realpath(spec.origin) != os.path.realpath(sys.argv[0]):
         return [sys.argv[0]]
     return ["-m", spec.name.removesuffix(".__main__")]
 
 
-def _python() -> str:
-    """As it was typed; a launcher's children were started with the whole path."""
-    return sys.orig_argv[0] if sys.orig_argv else sys.executable
-
-
 def _torchrun(environment: Mapping[str, str]) -> list[str]:
-    """torchrun with what its child sees of its arguments."""
-    number = ["--nproc-per-node", environment["LOCAL_WORLD_SIZE"]]
+    """Returns torchrun with those of its arguments that its processes can see."""
+    processes = ["--nproc-per-node", environment["LOCAL_WORLD_SIZE"]]
     if environment.get("GROUP_WORLD_SIZE", "1") == "1":
-        return ["torchrun", "--standalone", *number]
+        return ["torchrun", "--standalone", *processes]
     machines = ["--nnodes", environment["GROUP_WORLD_SIZE"], "--node-rank", environment["GROUP_RANK"]]
     address = ["--master-addr", environment["MASTER_ADDR"], "--master-port", environment["MASTER_PORT"]]
-    return ["torchrun", *machines, *number, *address]
+    return ["torchrun", *machines, *processes, *address]
 
 
-def _going_on(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``--resume``, without what starts a run; argparse takes abbreviations, too."""
+def _with_resume(words: Sequence[str]) -> list[str]:
+    """Returns the words with ``--resume``, without flags that start a new run and their values."""
     kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        name = argument.split("=")[0]
-        starting = [value for flag, value in _STARTING if len(name) > 2 and flag.startswith(name)]
-        if not skip and not starting:
-            kept.append(argument)
-        skip = not skip and starting == [True] and "=" not in argument
+    values = 0  # of the last starting flag, which are still to be skipped
+    for word in words:
+        name, separator, _ = word.partition("=")
+        # argparse takes abbreviations
+        starting = [count for flag, count in _STARTING_FLAGS.items() if len(name) > 2 and flag.startswith(name)]
+        if values:
+            values -= 1
+        elif starting:
+            values = 0 if separator else starting[0]
+        else:
+            kept.append(word)
     return kept if "--resume" in kept else [*kept, "--resume"]

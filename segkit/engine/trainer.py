@@ -51,7 +51,7 @@ class Trainer:
         iterations_per_epoch: steps in a pass over the training data.
         epoch: how many such passes are complete.
         epoch_shift: what is added to ``iteration`` for epochs, schedule and loader: not 0 in a run that was resumed with
-            other steps, see :func:`segkit.engine.epoch_shift.epoch_shift`.
+            other steps, see :func:`segkit.engine.resume.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
         optimizer: torch's; before the hooks' ``before_step`` its groups' ``lr`` is set to the schedule's.
         batch: the step's batch, on the device, and only during a step; of accumulated ones, the last so far.

@@ -69,8 +69,8 @@ def main(options: argparse.Namespace) -> None:
         dry_run(cfg, weights=options.weights)
         return
 
-    from segkit.engine.resume_command import program_words, resume_command
-    from segkit.engine.setup import train
+    from segkit.engine.resume_command import resume_command
+    from segkit.engine.run import train
 
     train(
         cfg,
@@ -78,7 +78,7 @@ def main(options: argparse.Namespace) -> None:
         restart=options.restart,
         eval_only=options.eval_only,
         weights=options.weights,
-        resume_command=resume_command(program_words(), sys.argv[1:], several=starts_several(options)),
+        resume_command=resume_command(),
     )
 
 

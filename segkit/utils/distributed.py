@@ -18,10 +18,7 @@ from torch import Tensor
 
 from segkit.utils.errors import PeerLost, SegkitError
 
-# For a process that is slow: it compiles, evaluates, or waits for its disk. One that died is noticed at once, for its
-# connection ends, and its launcher ends the others of its machine.
-TIMEOUT = 1800.0
-# Hosts wait at least so long: the first process computes the metrics meanwhile.
+# Seconds that operations between hosts wait at least: the first process computes the metrics meanwhile.
 HOST_TIMEOUT = 7200.0
 BUCKET_BYTES = 64 * 2**20
 _hosts: Any = None  # the group of gloo; None: the default one
@@ -53,14 +50,15 @@ def local_rank() -> int:
 
 
 @contextmanager
-def process_group(device: torch.device, timeout: float = TIMEOUT) -> Iterator[None]:
+def process_group(device: torch.device, timeout: float) -> Iterator[None]:
     """The processes that torchrun has started, connected while the block runs; nothing in a single process, or where the
     program has connected them itself.
 
     Args:
         device: what this process computes on: NCCL for CUDA, else gloo.
-        timeout: seconds that a process waits for another one: for its arrival, and for its share of an operation of NCCL.
-            Operations between hosts wait at least ``HOST_TIMEOUT``.
+        timeout: seconds that a process waits for a slow one (it compiles, evaluates, reads from its disk): for its arrival,
+            and for its share of an operation of NCCL. Operations between hosts wait at least ``HOST_TIMEOUT``. A process
+            that died is noticed at once, for its connection ends.
     Raises:
         SegkitError: the environment does not say what torchrun would, or the others cannot be reached.
     """

@@ -79,7 +79,7 @@ VAL = [next(iter(FakeLoader(1000)))]
 
 def make_trainer(folder, *, iterations=12, state=None, extra=(), all_writers=False, model=None, **settings):
     """A trainer with the default hooks, evaluating every 4 iterations, saving every 5, writing every 3."""
-    from segkit.engine.checkpoint import restore
+    from segkit.engine.train_state import restore
 
     hook_settings = {
         "log_period": 3, "checkpoint_period": 5, "eval_period": 4, "val_loader": VAL, "evaluators": [FakeEvaluator()],

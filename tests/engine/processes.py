@@ -21,7 +21,7 @@ from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
 CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
-CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.setup", "processes"])
+CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.run", "processes"])
 
 
 def free_port():
@@ -59,7 +59,7 @@ def _work(rank, count, port, gpus, file, function, arguments):
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in place.items()})
     try:
-        with distributed.process_group(torch.device("cpu")):
+        with distributed.process_group(torch.device("cpu"), 60):
             value = function(*arguments)
     except BaseException as error:
         value = f"{type(error).__name__}: {error}"
@@ -194,7 +194,7 @@ def weights_on_own_gpus(folder, iterations, settings):
     """Of a training of which each process has a GPU: NCCL connects them."""
     torch.distributed.destroy_process_group()
     device = choose_device("cuda")
-    with distributed.process_group(device):
+    with distributed.process_group(device, 60):
         return weights_on_gpu(folder, iterations, settings, device)
 
 
@@ -300,8 +300,8 @@ def use_evaluator(folder, evaluator, where):
 
 
 def set_up(cfg):
-    from segkit.engine.run_data import build_data
-    from segkit.engine.setup import prepare_model
+    from segkit.engine.build_trainer import prepare_model
+    from segkit.engine.datasets import build_data
 
     data = build_data(cfg)
     torch.manual_seed(5)
@@ -309,20 +309,20 @@ def set_up(cfg):
 
 
 def evaluate_real(cfg):
-    from segkit.engine.run_data import val_loader
-    from segkit.engine.setup import build_evaluators
+    from segkit.engine.build_trainer import build_evaluators
+    from segkit.engine.datasets import val_loader
     from segkit.evaluation import evaluate
 
     data, model = set_up(cfg)
-    loader = val_loader(cfg, data.val, torch.device("cpu"))
+    loader = val_loader(cfg, data, torch.device("cpu"))
     return evaluate(model, loader, build_evaluators(cfg, model, data), torch.device("cpu"))
 
 
 def gradients_of_step(cfg, shares=None):
     """The gradients of the first step; with ``shares`` the mean of what so many processes would have each."""
     from segkit.data import build_train_loader, build_transforms
-    from segkit.engine.run_data import train_loader
-    from segkit.engine.setup import build_trainer
+    from segkit.engine.build_trainer import build_trainer
+    from segkit.engine.datasets import train_loader
     from segkit.engine.step import batch_losses, compute_gradients
     from segkit.registry import SAMPLER_REGISTRY
 
@@ -331,7 +331,7 @@ def gradients_of_step(cfg, shares=None):
     device = torch.device("cpu")
     if shares is None:
         trainer = build_trainer(cfg, model, data, device)
-        compute_gradients(trainer, [next(iter(train_loader(cfg, data.train, device)))])
+        compute_gradients(trainer, [next(iter(train_loader(cfg, data, device)))])
     else:
         sampler = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
         for r in range(shares):

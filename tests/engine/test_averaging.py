@@ -9,8 +9,9 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 
 from segkit.engine.averaging import AveragedWeights
-from segkit.engine.checkpoint import read_checkpoint, restore
+from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook
+from segkit.engine.train_state import restore
 
 
 def test_the_definition():
@@ -122,9 +123,7 @@ def test_the_training_is_the_same_and_the_average_is_what_is_evaluated_and_saved
     assert len(seen) == 3 and all(map(torch.equal, seen, evaluated))
     state = read_checkpoint(tmp_path / "ema" / "model_final.pth")
     own = trainer.model.state_dict()
-    assert all(
-        torch.equal(state["averaged"]["weights"][name], own[name]) for name, _ in trainer.model.named_parameters()
-    )
+    assert all(torch.equal(state["ema"]["weights"][name], own[name]) for name, _ in trainer.model.named_parameters())
     assert torch.equal(state["model"]["layers.0.weight"], evaluated[-1])
     assert all(torch.equal(own[name], value) for name, value in plain.model.state_dict().items())
 
@@ -135,7 +134,7 @@ def test_switched_on_and_off_when_resuming(tmp_path, caplog):
     trainer = make_trainer(tmp_path / "off")
     with caplog.at_level(logging.WARNING):
         restore(trainer, state)
-    assert torch.equal(trainer.model.layers[0].weight, state["averaged"]["weights"]["layers.0.weight"])
+    assert torch.equal(trainer.model.layers[0].weight, state["ema"]["weights"]["layers.0.weight"])
     assert "ema_decay is null now" in caplog.text
     make_trainer(tmp_path / "without", iterations=4).train()
     state = read_checkpoint(tmp_path / "without" / "model_final.pth")

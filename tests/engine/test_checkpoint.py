@@ -8,9 +8,10 @@ import pytest
 import torch
 from fakes import FakeEvaluator, lines, make_trainer
 
-from segkit.engine.changes import check_classes
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint, training_state
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, save_checkpoint
+from segkit.engine.resume import check_classes
 from segkit.engine.rng import rng_state, set_rng_state
+from segkit.engine.train_state import restore, training_state
 from segkit.utils.errors import SegkitError
 
 
@@ -33,8 +34,8 @@ def run(tmp_path_factory):
 
 def test_content(run):
     state = torch.load(run / "model_final.pth", weights_only=True)
-    wanted = "model config classes category_ids iteration optimizer schedule scaler hooks rng"
-    assert set(wanted.split()) <= state.keys()
+    expected = "model config classes category_ids iteration optimizer schedule scaler hooks rng"
+    assert set(expected.split()) <= state.keys()
     assert state["config"] == {"a": [1, "x"]} and state["classes"] == ["cell"] and state["category_ids"] == [1]
     assert state["iteration"] == 12 and state["schedule"] == {"max_iterations": 12, "iterations_per_epoch": 4}
 
@@ -65,8 +66,8 @@ def test_the_lines_that_a_checkpoint_counts_on_are_on_the_disk_before_it(tmp_pat
     monkeypatch.setattr(os, "replace", noting_replace)
     make_trainer(tmp_path, iterations=7, evaluators=[Rising()]).train()
     # At least: the training goes on meanwhile. The line of the best's own iteration comes after it, also in a resumed run.
-    for name, wanted in {"model_best.pth": [3, 6], "model_0000005.pth": [4], "model_final.pth": [7]}.items():
-        assert all(safe >= last for safe, last in zip(found[name], wanted, strict=True)), (name, found)
+    for name, iterations in {"model_best.pth": [3, 6], "model_0000005.pth": [4], "model_final.pth": [7]}.items():
+        assert all(safe >= last for safe, last in zip(found[name], iterations, strict=True)), (name, found)
 
 
 def test_only_the_latest_are_kept(tmp_path):
@@ -130,7 +131,7 @@ def test_another_model_or_optimizer(run, tmp_path):
         restore(trainer, state)
 
 
-def test_what_changed_is_told(run, tmp_path, caplog):
+def test_what_changed_is_a_warning(run, tmp_path, caplog):
     state = read_checkpoint(run / "model_final.pth")
     state["hooks"]["Gone"] = {"n": 1}
     with caplog.at_level(logging.WARNING):
@@ -148,7 +149,7 @@ def test_rng_states_come_back():
 
 
 def test_a_resumed_run_goes_on_with_the_generators(tmp_path):
-    """A step is seeded anew; what hooks draw in between goes on from where it was."""
+    """Each step has a seed of its own; what hooks draw between steps continues."""
     import random
 
     def draw():
@@ -172,7 +173,7 @@ def test_a_resumed_run_goes_on_with_the_scaler(tmp_path):
 def test_best_checkpoint_with_a_metric_that_is_not_there(tmp_path):
     with pytest.raises(SegkitError, match=r"train.best_metric.*'segm/AP5'.*segm/AP'"):
         make_trainer(tmp_path, best_metric="segm/AP5").train()
-    state = read_checkpoint(find_last_checkpoint(tmp_path))  # put right, the run goes on
+    state = read_checkpoint(find_last_checkpoint(tmp_path))  # with the right metric, the run resumes
     make_trainer(tmp_path, state=state).train()
     assert [line["iteration"] for line in lines(tmp_path)] == [1, 3, 4, 6, 8, 9, 12]
 
@@ -194,8 +195,21 @@ def test_an_older_checkpoint_goes_on_and_says_what_is_another(tmp_path, caplog):
     caplog.clear()
     trainer = make_trainer(tmp_path, iterations=9, state=state)
     assert trainer.optimizer.param_groups[0]["lr"] == 0.05
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and "drew its random numbers from other streams: the run goes on" in told[0]
-    assert told[1].startswith("max_iterations was 6")
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2 and "drew its random numbers from other streams" in warnings[0]
+    assert warnings[1].startswith("max_iterations was 6")
     trainer.train()
     assert [line["iteration"] for line in lines(tmp_path)][-1] == 9
+
+
+def test_an_older_checkpoint_of_an_ema_is_resumed(tmp_path):
+    """Its key is ``averaged``."""
+    make_trainer(tmp_path, iterations=6, ema_decay=0.9).train()
+    path = tmp_path / "model_final.pth"
+    state = torch.load(path, weights_only=True)
+    torch.save({"averaged" if key == "ema" else key: value for key, value in state.items()}, path)
+    older = read_checkpoint(path)
+    assert "averaged" not in older and older["ema"]["steps"] == 6
+    resumed = training_state(make_trainer(tmp_path, iterations=9, state=older, ema_decay=0.9))
+    for of in (lambda s: s["model"], lambda s: s["ema"]["weights"]):
+        assert all(torch.equal(value, of(state)[name]) for name, value in of(resumed).items())

@@ -197,7 +197,7 @@ def test_the_randomness_of_a_process_is_its_own():
 def test_several_processes_without_a_launcher():
     message = r"WORLD_SIZE is 2, but RANK, .* are not set: .* torchrun or --num-gpus"
     with processes.environment(WORLD_SIZE="2"), pytest.raises(SegkitError, match=message):
-        distributed.process_group(torch.device("cpu")).__enter__()
+        distributed.process_group(torch.device("cpu"), 60).__enter__()
 
 
 def test_each_process_has_the_gpu_of_its_number(monkeypatch):
@@ -219,7 +219,7 @@ def test_each_process_has_the_gpu_of_its_number(monkeypatch):
     [
         ((0,), r"--num-gpus: expected 1 or more, got 0"),
         ((2, 2, 2, "a"), r"--machine-rank: expected 0 to 1"),
-        ((2, 2), r"--master-address: HOST:PORT of machine 0, is needed"),
+        ((2, 2), r"--master-address .HOST:PORT of machine 0.: expected with several"),
         ((2, 1, 0, "a"), r"--master-address"),
         ((2, 2, 0, "a:b"), r"expected HOST or HOST:PORT, got 'a:b'"),
     ],
@@ -274,7 +274,7 @@ from segkit.utils.errors import SegkitError
 def main():
     if "RANK" not in os.environ:
         sys.exit(launch(sys.argv, num_gpus=2))
-    with distributed.process_group(torch.device("cpu")):
+    with distributed.process_group(torch.device("cpu"), 60):
         if distributed.rank() == 1:
             raise SegkitError("a file is missing")
         distributed.barrier()
@@ -289,7 +289,7 @@ def test_what_the_one_that_fails_says_is_told(tmp_path):
     done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: process 1: a file is missing" in done.stderr
-    assert "process 1 of 2 was the first to end: it ended with status 1, and says above why" in done.stderr
+    assert "process 1 of 2 was the first to end: it ended with status 1" in done.stderr
 
 
 @pytest.mark.slow

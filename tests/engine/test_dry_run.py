@@ -5,7 +5,7 @@ import logging
 import tempfile
 
 import pytest
-from test_setup import TOOL, config
+from test_run import TOOL, config
 
 from segkit.engine import dry_run as module
 from segkit.engine.dry_run import dry_run

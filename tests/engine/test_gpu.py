@@ -159,7 +159,7 @@ def test_the_processes_of_gpus_are_connected_by_nccl_and_their_hosts_by_gloo(mon
     place = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}
     for name, value in place.items():
         monkeypatch.setenv(name, str(value))
-    with distributed.process_group(torch.device("cuda:0")):
+    with distributed.process_group(torch.device("cuda:0"), 60):
         assert dist.get_backend() == "nccl"
         number = torch.ones(1, device="cuda:0")
         dist.all_reduce(number)

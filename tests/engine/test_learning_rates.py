@@ -6,8 +6,9 @@ import pytest
 import torch
 from fakes import FakeBatch, FakeLoader, FakeModel, lines, make_trainer
 
-from segkit.engine.checkpoint import read_checkpoint, restore
+from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook, LearningRate
+from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
 from segkit.solver.schedules import Constant, Cosine, MultiStep
 from segkit.utils.errors import SegkitError

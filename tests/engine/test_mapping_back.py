@@ -13,8 +13,8 @@ import segkit
 from segkit.data import build_test_loader, build_transforms
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms import Compose, Transform, geometry
-from segkit.engine import report
-from segkit.engine.report import draw_pictures
+from segkit.engine import pictures
+from segkit.engine.pictures import draw_pictures
 from segkit.evaluation import CocoEvaluator, Evaluator, evaluate
 from segkit.inference.predictor import Predictor
 from segkit.structures import Detections, InstanceMasks, Sample, Targets
@@ -158,8 +158,8 @@ def test_the_predictor_and_pictures(name, tmp_path, monkeypatch):
     predictor = Predictor(cfg, model=model, batch_size=2)
     if name == "window":
         predictor.transforms = build_test_loader(dataset, transforms_of(name))._loader.dataset.transforms
-    drawn, draw = [], report.draw_detections
-    monkeypatch.setattr(report, "draw_detections", lambda *args: drawn.append(args[1]) or draw(*args))
+    drawn, draw = [], pictures.draw_detections
+    monkeypatch.setattr(pictures, "draw_detections", lambda *args: drawn.append(args[1]) or draw(*args))
     loader = build_test_loader(dataset, transforms_of(name), batch_size=2)
     draw_pictures(model, loader, dataset.classes, 0.5, tmp_path, count=5, context=torch.no_grad())
     found = predictor([dataset.load(index).image for index in range(len(dataset))])

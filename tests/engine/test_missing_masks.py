@@ -13,9 +13,9 @@ from segkit.data.formats.base import Dataset
 from segkit.engine import train
 from segkit.engine.batch_file import batch_to_plain, targets_from_plain
 from segkit.engine.build_trainer import build_evaluators
+from segkit.engine.datasets import build_data, train_loader, val_loader
 from segkit.engine.dry_run import dry_run
 from segkit.engine.missing_masks import check_masks_to_evaluate, count_masks, warn_of_missing_masks
-from segkit.engine.run_data import build_data, train_loader, val_loader
 from segkit.evaluation import evaluate
 from segkit.modeling.build import build_model
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -103,11 +103,11 @@ def test_shipped_box_detectors_learn_from_boxes_and_are_evaluated(tmp_path, boxe
     cfg = config(tmp_path, name, boxes(), boxes(), *SMALL, *SHIPPED[name])
     data = build_data(cfg)
     model = build_model(cfg, 2)
-    batch = next(iter(train_loader(cfg, data.train, CPU)))
+    batch = next(iter(train_loader(cfg, data, CPU)))
     losses = model.losses(batch.images, batch.targets)
     assert losses["rpn_box"] > 0 and "mask" not in losses
     torch.stack(list(losses.values())).sum().backward()
-    metrics = evaluate(model, val_loader(cfg, data.val, CPU), build_evaluators(cfg, model, data), CPU)
+    metrics = evaluate(model, val_loader(cfg, data, CPU), build_evaluators(cfg, model, data), CPU)
     assert {"bbox/AP", "bbox/AR", "val/loss/rpn_box"} <= metrics.keys() and not any("segm" in key for key in metrics)
     with caplog.at_level(logging.WARNING):
         warn_of_missing_masks(model, data.train)
@@ -125,7 +125,7 @@ NO_MASK = "none of the 12 training objects has a mask: the mask head does not tr
 
 
 @pytest.mark.parametrize(
-    ("masked", "crowds", "told"),
+    ("masked", "crowds", "warning"),
     [
         ((), (), NO_MASK),
         ((0, 1, 2, 3, 7), (), "7 of 12 training objects have no mask: the mask head does not train on them"),
@@ -136,7 +136,9 @@ NO_MASK = "none of the 12 training objects has a mask: the mask head does not tr
     ],
 )
 @pytest.mark.parametrize("mask_head", [True, False])
-def test_a_mask_head_is_told_how_many_objects_have_no_mask(tmp_path, boxes, caplog, masked, crowds, told, mask_head):
+def test_objects_without_a_mask_are_a_warning_for_a_mask_head(
+    tmp_path, boxes, caplog, masked, crowds, warning, mask_head
+):
     data = build_data(config(tmp_path, "quickstart.yaml", boxes("some", masked, crowds), "null"))
     model = build_model(load_config("segkit://quickstart.yaml", TINY), 2)
     if not mask_head:
@@ -144,8 +146,8 @@ def test_a_mask_head_is_told_how_many_objects_have_no_mask(tmp_path, boxes, capl
     with caplog.at_level(logging.WARNING):
         warn_of_missing_masks(model, data.train)
     found = warnings(caplog)
-    assert len(found) == (told is not None and mask_head)
-    assert not found or told in found[0]
+    assert len(found) == (warning is not None and mask_head)
+    assert not found or warning in found[0]
 
 
 def test_a_mask_head_trains_on_the_masks_there_are(tmp_path, boxes, caplog):
@@ -184,7 +186,7 @@ def test_mixing_images_with_and_without_masks(tmp_path, boxes, transforms):
     some = boxes("some", [0, 1, 2, 3, 7])
     cfg = config(tmp_path, "quickstart.yaml", some, "null", f"data.train_transforms={transforms}")
     model = build_model(cfg, 2)
-    batches = [batch for batch, _ in zip(train_loader(cfg, build_data(cfg).train, CPU), range(4), strict=False)]
+    batches = [batch for batch, _ in zip(train_loader(cfg, build_data(cfg), CPU), range(4), strict=False)]
     assert {kind for batch in batches for t in batch.targets for kind in t.has_mask.tolist()} == {True, False}
     for batch in batches:
         assert all(torch.isfinite(loss) for loss in model.losses(batch.images, batch.targets).values())
@@ -194,7 +196,7 @@ def test_pasting_without_any_mask_is_a_mistake(tmp_path, boxes):
     none = boxes()
     paste = "data.train_transforms=[{name: RandomHorizontalFlip}, {name: CopyPaste}]"
     with pytest.raises(
-        SegkitError, match=r"CopyPaste needs masks, and none of the 12 training objects has a mask; take it"
+        SegkitError, match=r"CopyPaste needs masks, and none of the 12 training objects has a mask; remove it"
     ):
         train(config(tmp_path, "quickstart.yaml", none, "null", paste))
 

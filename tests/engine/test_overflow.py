@@ -8,8 +8,9 @@ from processes import run_in_processes
 from torch import nn
 
 from segkit.engine.buffers import BufferCopies
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, save_checkpoint
 from segkit.engine.hooks import Hook
+from segkit.engine.train_state import restore
 from segkit.solver.schedules import Constant
 from segkit.utils.errors import SegkitError
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from segkit.config import load_config
 from segkit.config.parameter_rule import ParameterRule
-from segkit.engine.checkpoint import read_checkpoint, restore
+from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook
 from segkit.engine.parameters import build_optimizer, freeze, group_table, shortened, stage_depths
+from segkit.engine.train_state import restore
 from segkit.modeling.build import build_model
 from segkit.solver.parameter_groups import parameter_settings, regroup
 from segkit.solver.schedules import Cosine
@@ -53,9 +54,9 @@ def test_layer_decay_counts_back_from_the_last_stage(cfg, model):
     assert found.keys() == dict(model.named_parameters()).keys()
 
 
-def test_a_backbone_that_tells_of_no_stages(cfg, model):
+def test_a_backbone_without_stages(cfg, model):
     model.backbone = nn.Conv2d(3, 4, 1)
-    with pytest.raises(SegkitError, match=r"solver.layer_decay: Conv2d does not say what its stages are"):
+    with pytest.raises(SegkitError, match=r"solver.layer_decay: Conv2d does not name its stages"):
         build_optimizer(cfg.with_overrides(["solver.layer_decay=0.5"]), model)
 
 

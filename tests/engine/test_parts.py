@@ -13,7 +13,7 @@ from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import MAX_OVERFLOWS, Metrics
 from segkit.engine.precision import autocast
-from segkit.engine.run_folder import make_folder, set_aside_earlier_run
+from segkit.engine.run_dir import make_run_dir, set_aside_earlier_run
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
 from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
@@ -125,7 +125,7 @@ def test_device():
 
 
 def test_earlier_runs_are_set_aside(tmp_path):
-    folder = make_folder(tmp_path / "run")
+    folder = make_run_dir(tmp_path / "run")
     set_aside_earlier_run(folder)
     assert not list(folder.iterdir())
     for number in (1, 2):
@@ -142,7 +142,7 @@ def test_earlier_runs_are_set_aside(tmp_path):
 def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegkitError, match=r"output_dir: .*file"):
-        make_folder(tmp_path / "file" / "run")
+        make_run_dir(tmp_path / "file" / "run")
 
 
 GOOD = "".join(json.dumps({"iteration": i}) + "\n" for i in (1, 20))

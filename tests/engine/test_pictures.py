@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from segkit.data import Synthetic, build_test_loader, build_transforms
-from segkit.engine import report
-from segkit.engine.report import draw_pictures
+from segkit.engine import pictures
+from segkit.engine.pictures import draw_pictures
 from segkit.structures import Detections
 
 TRANSFORMS = [{"name": "Resize", "size": [20, 30]}, {"name": "DarkBackground"}]
@@ -42,15 +42,15 @@ class Halves(nn.Module):
 @pytest.fixture
 def drawn(monkeypatch):
     """What is drawn, on which image."""
-    calls, draw = [], report.draw_detections
-    monkeypatch.setattr(report, "draw_detections", lambda *args: calls.append(args) or draw(*args))
+    calls, draw = [], pictures.draw_detections
+    monkeypatch.setattr(pictures, "draw_detections", lambda *args: calls.append(args) or draw(*args))
     return calls
 
 
 def test_a_failure_is_a_warning(tmp_path, monkeypatch, caplog):
     dataset = Lights(num_images=1, image_size=(64, 80), min_objects=2, max_objects=3)
     loader = build_test_loader(dataset, build_transforms(TRANSFORMS), batch_size=1)
-    monkeypatch.setattr(report, "draw_detections", lambda *args: [][0])
+    monkeypatch.setattr(pictures, "draw_detections", lambda *args: [][0])
     assert draw_pictures(Halves(), loader, dataset.classes, 0.5, tmp_path, context=torch.no_grad()) == []
     assert "the pictures of the evaluation could not be made (IndexError: list index out of range)" in caplog.text
 

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from segkit.config import load_config
 from segkit.data.formats.id_map import id_map_category_ids
 from segkit.engine.build_trainer import build_evaluators
-from segkit.engine.run_data import build_data, val_loader
+from segkit.engine.datasets import build_data, val_loader
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
 
@@ -74,7 +74,7 @@ def evaluated(tmp_path, data, *, eval_only=None, class_agnostic=False):
     cfg = load_config("segkit://quickstart.yaml", overrides)
     opened = build_data(cfg, **({} if eval_only is None else {"eval_only": True, **eval_only}))
     evaluators = build_evaluators(cfg, Model(class_agnostic), opened)
-    for batch in val_loader(cfg, opened.val, torch.device("cpu")):
+    for batch in val_loader(cfg, opened, torch.device("cpu")):
         for evaluator in evaluators:
             evaluator.process(batch, [found_in(sample) for sample in batch.samples])
     metrics = evaluators[0].evaluate()

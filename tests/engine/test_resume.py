@@ -183,6 +183,6 @@ def test_accumulated_and_averaged(tmp_path, whole_with_more, call, error):
     metrics, final = whole_with_more
     assert lines(tmp_path) == metrics
     resumed = read_checkpoint(tmp_path / "model_final.pth")
-    assert resumed["averaged"]["steps"] == final["averaged"]["steps"] == 12
-    for of in (lambda s: s["model"], lambda s: s["averaged"]["weights"]):
+    assert resumed["ema"]["steps"] == final["ema"]["steps"] == 12
+    for of in (lambda s: s["model"], lambda s: s["ema"]["weights"]):
         assert all(torch.equal(value, of(final)[name]) for name, value in of(resumed).items())

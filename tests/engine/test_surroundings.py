@@ -7,15 +7,14 @@ import types
 import pytest
 import torch
 from fakes import FakeBatch, FakeEvaluator, FakeLoader, make_trainer
-from test_setup import config
+from test_run import config
 from test_validation_losses import run
 
-from segkit.engine import setup
-from segkit.engine.environment import nondeterminism_told, seed_everything
+from segkit.engine import run as run_module
+from segkit.engine.environment import nondeterminism_errors, seed_everything
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.chosen_metric import choose_metric
-from segkit.engine.run_data import build_data, checkpoint_labels
-from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
+from segkit.engine.run_dir import log_length, make_run_dir, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
@@ -32,7 +31,7 @@ def test_deterministic_runs_agree_to_the_bit(tmp_path):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
         assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
-        with pytest.raises(SegkitError, match=r"train.deterministic: .*max_unpool"), nondeterminism_told():
+        with pytest.raises(SegkitError, match=r"train.deterministic: .*max_unpool"), nondeterminism_errors():
             torch.nn.functional.max_unpool1d(torch.ones(1, 1, 1), torch.zeros(1, 1, 1, dtype=torch.int64), 1)
     finally:
         seed_everything(1)
@@ -61,10 +60,10 @@ def test_the_best_metric_is_checked_before_the_training(caplog):
 
 def test_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert make_folder("~/run") == tmp_path / "run" and (tmp_path / "run").is_dir()
+    assert make_run_dir("~/run") == tmp_path / "run" and (tmp_path / "run").is_dir()
     assert make_trainer("~/run").output_dir == tmp_path / "run"
     with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/run' cannot be made"):
-        make_folder("~nobody_at_all/run")
+        make_run_dir("~nobody_at_all/run")
 
 
 def test_the_earlier_log_goes_with_its_run(tmp_path):
@@ -82,21 +81,21 @@ def test_the_earlier_log_goes_with_its_run(tmp_path):
 def test_the_log_file_says_why_a_run_ended(tmp_path, monkeypatch, capsys):
     """The terminal gets it from whoever catches the error, and once."""
     with pytest.raises(SegkitError, match=r"no/such.pth"):
-        setup.train(config(tmp_path, "train.init_weights=/no/such.pth"))
+        run_module.train(config(tmp_path, "train.init_weights=/no/such.pth"))
     text = (tmp_path / "log.txt").read_text()
     assert "error: the run ended with SegkitError: " in text and "no/such.pth" in text and "Traceback" not in text
 
     def fail(*arguments, **more):
         raise ZeroDivisionError("of my own")
 
-    monkeypatch.setattr(setup, "build_trainer", fail)
+    monkeypatch.setattr(run_module, "build_trainer", fail)
     with pytest.raises(ZeroDivisionError):
-        setup.train(config(tmp_path))
+        run_module.train(config(tmp_path))
     text = (tmp_path / "log.txt").read_text()
     assert "error: the run ended with ZeroDivisionError: of my own\nTraceback" in text and "in fail" in text
-    monkeypatch.setattr(setup, "evaluate_only", fail)
+    monkeypatch.setattr(run_module, "check_something_to_evaluate_on", fail)
     with pytest.raises(ZeroDivisionError):
-        setup.train(config(tmp_path), eval_only=True)
+        run_module.train(config(tmp_path), eval_only=True)
     assert (tmp_path / "log.txt").read_text().count("the run ended with ZeroDivisionError") == 2
     assert "the run ended" not in capsys.readouterr().out
 
@@ -112,7 +111,7 @@ class CountedBatch(FakeBatch):
         return self
 
 
-def test_objects_that_were_dropped_are_told(tmp_path):
+def test_dropped_objects_are_logged(tmp_path):
     trainer = make_trainer(tmp_path, iterations=3, val_loader=None)
     trainer.loader = (CountedBatch(b.images, b.targets) for b in FakeLoader())
     trainer.train()
@@ -121,33 +120,9 @@ def test_objects_that_were_dropped_are_told(tmp_path):
     assert [line["data/skipped"] for line in written] == [1, 2]
 
 
-def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
-    opened = []
-
-    def fake(spec, classes, category_ids=None, *, path):
-        opened.append((path, classes, category_ids))
-        names = classes or ["only"]
-        ids = category_ids or [9]
-        return types.SimpleNamespace(classes=names, category_ids=ids, summary=str, __len__=None)
-
-    for check in ("check_masks_to_evaluate", "check_validation_objects"):
-        monkeypatch.setattr(f"segkit.engine.run_data.{check}", lambda *_, **__: None)
-
-    monkeypatch.setattr("segkit.engine.run_data.build_dataset", fake)
-    monkeypatch.setattr("segkit.engine.run_data._check_images", lambda *_: None)
-    cfg = config(tmp_path)
-    classes, ids = checkpoint_labels({"model": {}, "classes": ["a", "b"], "category_ids": [3, 7]})
-    data = build_data(cfg, eval_only=True, classes=classes, category_ids=ids)
-    assert opened == [("data.val", ["a", "b"], [3, 7])] and data.category_ids == [3, 7] and data.train is None
-    assert checkpoint_labels({"model": {}}) == (None, None)
-    opened.clear()
-    build_data(cfg, eval_only=True)
-    assert opened == [("data.train", None, None), ("data.val", ["only"], [9])]
-
-
 def test_weights_and_resume(tmp_path):
     with pytest.raises(SegkitError, match=r"--weights starts a new run"):
-        setup.train(config(tmp_path), weights="x.pth", resume=True)
+        run_module.train(config(tmp_path), weights="x.pth", resume=True)
 
 
 def test_a_whole_deterministic_run_agrees_to_the_bit(tmp_path):

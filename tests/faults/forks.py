@@ -8,7 +8,7 @@ import traceback
 import torch
 from fakes import lines, make_trainer
 
-from segkit.engine.checkpoint import newest_good_checkpoint
+from segkit.engine.resume import newest_good_checkpoint
 from segkit.utils.cli import run_cli
 
 

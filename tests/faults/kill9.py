@@ -173,7 +173,7 @@ def compare(whole: Path, killed: Path) -> int:
             del state["config"]["output_dir"]
             for key in TIMES:  # of what was measured and not yet written
                 state["metrics"].pop(key, None)
-        assert first["averaged"] and first["optimizer"]["state"] and first["hooks"]
+        assert first["ema"] and first["optimizer"]["state"] and first["hooks"]
         for key in first.keys() - {"metrics"}:
             assert_equal(first[key], second[key], f"{name}: {key}")
     assert metrics(whole) == metrics(killed), "metrics differ"

@@ -10,8 +10,9 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 from forks import assert_same, end, go_on, start, whole_run
 
-from segkit.engine.checkpoint import find_last_checkpoint, newest_good_checkpoint, read_checkpoint
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import Hook, PeriodicCheckpoint
+from segkit.engine.resume import newest_good_checkpoint
 from segkit.utils.atomic import remove_leftovers
 
 

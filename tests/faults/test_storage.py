@@ -5,7 +5,10 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,16 +17,17 @@ import torch
 from fakes import make_trainer
 from forks import assert_same, end, go_on, start, whole_run
 
-from segkit.engine.background import BackgroundWriter, host_copy
 from segkit.engine.checkpoint import (
+    BackgroundWriter,
     find_last_checkpoint,
-    newest_good_checkpoint,
+    host_copy,
     read_checkpoint,
     save_checkpoint,
     superseded,
 )
 from segkit.engine.hooks import Hook, PeriodicCheckpoint
-from segkit.engine.run_folder import full_disk_told, lock_folder, make_folder, refuse_earlier_run
+from segkit.engine.resume import newest_good_checkpoint
+from segkit.engine.run_dir import full_disk_errors, lock_run_dir, make_run_dir, refuse_earlier_run
 from segkit.utils.archives import damage
 from segkit.utils.errors import SegkitError
 
@@ -73,7 +77,7 @@ def test_the_newest_good_checkpoint(tmp_path, whole, caplog):
     assert_same(tmp_path, go_on(tmp_path), whole)
     for path in tmp_path.glob("*.pth"):
         path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(SegkitError, match=r"no checkpoint can be gone on from: .*model_0000005.pth"):
+    with pytest.raises(SegkitError, match=r"no checkpoint can be resumed from: .*model_0000005.pth"):
         newest_good_checkpoint(tmp_path)
 
 
@@ -151,7 +155,7 @@ def test_a_full_disk(tmp_path, whole, capfd):
 
 def test_a_full_disk_for_the_metrics(tmp_path, whole, capfd):
     def run():
-        with full_disk_told(tmp_path):
+        with full_disk_errors(tmp_path):
             make_trainer(tmp_path, extra=[Limit(5, 700)]).train()
 
     assert end(start(run)) == 1
@@ -162,7 +166,7 @@ def test_a_full_disk_for_the_metrics(tmp_path, whole, capfd):
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
     for error in (FileNotFoundError(2, "no", "x"), PermissionError(13, "no", "/elsewhere/image.png"), ValueError("no")):
-        with pytest.raises(type(error)), full_disk_told(tmp_path):
+        with pytest.raises(type(error)), full_disk_errors(tmp_path):
             raise error
 
 
@@ -184,7 +188,7 @@ def locked_folder():
 def test_a_read_only_folder(locked_folder):
     locked_folder.chmod(0o555)
     message = r"output_dir: '.*' cannot be written to: Permission denied"
-    with pytest.raises(SegkitError, match=message), lock_folder(make_folder(locked_folder)):
+    with pytest.raises(SegkitError, match=message), lock_run_dir(make_run_dir(locked_folder)):
         pytest.fail("not locked")
 
 
@@ -208,7 +212,7 @@ def test_two_runs_on_one_folder(tmp_path):
     (tmp_path / "profile" / ".trace_0000017.json.7.tmp.gz").touch()
 
     def hold():
-        with lock_folder(tmp_path):
+        with lock_run_dir(tmp_path):
             (tmp_path / "ready").touch()
             time.sleep(60)
 
@@ -216,11 +220,11 @@ def test_two_runs_on_one_folder(tmp_path):
     while not (tmp_path / "ready").exists():
         time.sleep(0.01)
     assert not list(tmp_path.glob(".model*")) and not list((tmp_path / "profile").iterdir())
-    with pytest.raises(SegkitError, match=rf"in use by another run \(process {pid} on"), lock_folder(tmp_path):
+    with pytest.raises(SegkitError, match=rf"in use by another run \(process {pid} on"), lock_run_dir(tmp_path):
         pytest.fail("two runs")
     os.kill(pid, signal.SIGKILL)
     end(pid)
-    with lock_folder(tmp_path):
+    with lock_run_dir(tmp_path):
         pass
 
 
@@ -249,6 +253,39 @@ def test_background_writer():
         writer.submit(lambda: done.append(3))
     writer.wait()  # an error is raised once
     assert done == [0, 1, 2]
+
+
+WRITING = """
+import sys, time
+from segkit.engine.checkpoint import BackgroundWriter
+
+def write():
+    time.sleep(0.3)  # the main thread has ended meanwhile
+    open(sys.argv[1], "w").close()
+
+BackgroundWriter().submit(write)
+sys.exit(3)
+"""
+
+
+def test_the_end_of_the_program_waits_for_a_write(tmp_path):
+    done = subprocess.run([sys.executable, "-c", WRITING, str(tmp_path / "file")], timeout=100)
+    assert done.returncode == 3 and (tmp_path / "file").exists()
+
+
+def test_check_does_not_wait():
+    writer, go = BackgroundWriter(), threading.Event()
+
+    def fail():
+        go.wait()
+        raise OSError("full")
+
+    writer.submit(fail)
+    writer.check()
+    go.set()
+    with pytest.raises(OSError, match="full"):
+        writer.wait()
+    writer.check()  # an error is raised once
 
 
 def test_the_copy_is_no_view():

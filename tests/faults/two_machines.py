@@ -142,7 +142,7 @@ def main() -> None:
         assert ended(launchers, 300) == [0, 0], Path(f"{folder}.0.out").read_text()[-3000:]
         assert iterations(folder) == list(range(1, reached + ITERATIONS + 1))
         log = (folder / "log.txt").read_text()
-        assert f"{2 * options.processes} processes train together" in log and "going on from" in log
+        assert f"{2 * options.processes} processes train together" in log and "resuming from" in log
         print(f"the run had been saved after iteration {reached}; resumed, it went on to {reached + ITERATIONS}")
 
 

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from segkit.engine.background import BackgroundWriter, host_copy
-from segkit.engine.checkpoint import save_checkpoint, training_state
+from segkit.engine.checkpoint import BackgroundWriter, host_copy, save_checkpoint
 from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.checkpoint import parameters_are_finite
 from segkit.engine.hooks.chosen_metric import find_value, rank, value_text
 from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.train_state import training_state
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 

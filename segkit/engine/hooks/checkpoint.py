@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from segkit.engine.background import BackgroundWriter, host_copy
 from segkit.engine.checkpoint import (
+    BackgroundWriter,
+    host_copy,
     last_good,
     name_last_checkpoint,
     periodic_name,
     save_checkpoint,
     superseded,
-    training_state,
 )
 from segkit.engine.hooks.base import Hook
 from segkit.engine.interrupt import delayed_interrupt
 from segkit.engine.metrics import DivergedError
+from segkit.engine.train_state import training_state
 from segkit.modeling.nonfinite import not_finite_buffers
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from segkit.engine.background import BackgroundWriter
+from segkit.engine.checkpoint import BackgroundWriter
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.best_checkpoint import BestCheckpoint
 from segkit.engine.hooks.checkpoint import PeriodicCheckpoint

@@ -1,4 +1,4 @@
-"""Training on nothing is an error before the first step; what reading loses is told with numbers and places."""
+"""Data without objects to train on are an error before the first step; warnings count what reading loses."""
 
 import dataclasses
 import json
@@ -15,14 +15,11 @@ from segkit.config import load_config
 from segkit.data import Coco, LabelMap, Synthetic, build_transforms, split_dataset
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms import Compose
-from segkit.engine import check_objects as module
+from segkit.engine import data_checks as module
 from segkit.engine import train
-from segkit.engine.check_objects import check_training_objects, check_validation_objects
+from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.dry_run import dry_run
-from segkit.engine.epoch_objects import EpochObjects, count_objects
-from segkit.engine.trainer import Trainer
-from segkit.solver.schedules import Constant
-from segkit.structures import Batch, Sample, Targets
+from segkit.structures import Sample, Targets
 from segkit.utils.errors import SegkitError
 
 HEIGHT, WIDTH = 40, 60
@@ -210,7 +207,7 @@ def test_formats_of_ones_own():
         check(Boxes([[1, 1, 5, 5]], crowd=True))
 
 
-def test_an_image_that_cannot_be_read_is_passed_over_only_if_told_so(label_maps, tmp_path):
+def test_an_unreadable_image_is_skipped_only_on_request(label_maps, tmp_path):
     dataset = label_maps(3, 3)
     (tmp_path / "maps" / "0" / "class1.tif").write_bytes(b"no image")
     check(dataset, skip_unreadable=True)
@@ -252,7 +249,7 @@ CROP = {"name": "RandomCrop", "size": 10, "min_visibility": 1.0}
     ],
 )
 def test_transforms_that_leave_nothing(coco, monkeypatch, transforms, culprit):
-    monkeypatch.setattr(module, "FEWEST_TRIED", 20)
+    monkeypatch.setattr(module, "MIN_SAMPLES", 20)
     dataset = Coco(**coco([GOOD], [GOOD, CROWD]))
     built = Compose([Spoil(t) if isinstance(t, str) else build_transforms([t]) for t in transforms])
     message = rf"^data.train_transforms: they remove all 2 objects of 2 images \(20 samples .*none after {culprit}$"
@@ -265,7 +262,7 @@ def test_transforms_that_leave_something_now_and_then(coco):
 
 
 def test_transforms_that_leave_nothing_in_very_many_images(coco, monkeypatch, caplog):
-    monkeypatch.setattr(module, "MOST_TRIED", 3)
+    monkeypatch.setattr(module, "MAX_SAMPLES", 3)
     check(Coco(**coco(*[[GOOD]] * 4)), CROP)  # the fourth image may be another matter
     assert "they left no object in 3 samples of images with 3 objects, of 4 images; the first image" in caplog.text
 
@@ -282,59 +279,10 @@ def test_validation_data_without_objects_is_a_warning(coco, label_maps, caplog):
     assert not caplog.records
 
 
-def test_images_that_train_and_validate_are_told(coco, tmp_path, caplog):
+def test_images_in_training_and_validation_are_a_warning(coco, tmp_path, caplog):
     spec = coco([GOOD], [GOOD], [GOOD])
     check_validation_objects(Coco(**spec).subset([1]), Coco(**{**spec, "images": f"{tmp_path}/../{tmp_path.name}/a"}))
     assert "1 of the 1 validation images are training images too, as " in caplog.text and "1.png" in caplog.text
     caplog.clear()
     check_validation_objects(*reversed(split_dataset(Coco(**spec), 0.4)))
     assert not caplog.records
-
-
-def targets(count, crowds=0):
-    crowd = torch.arange(count) < crowds
-    return Targets(torch.tensor([[1.0, 1, 5, 5]]).expand(count, 4), torch.zeros(count, dtype=torch.long), None, crowd)
-
-
-def batch(*all_targets):
-    image = torch.zeros(3, 8, 8, dtype=torch.uint8)
-    return Batch([Sample(image, one, i, f"{i}", (8, 8)) for i, one in enumerate(all_targets)])
-
-
-def test_objects_of_batches_are_counted():
-    assert count_objects([batch(targets(3), targets(2, crowds=2)), batch(targets(4, crowds=1))]) == 6
-    assert count_objects([batch(Targets.empty((8, 8)))]) == 0
-    assert count_objects([object()]) == 1  # nobody knows
-
-
-@pytest.mark.parametrize(
-    ("counts", "warnings"),
-    [([0, 0, 0], 1), ([0, 0], 0), ([0, 0, 1], 0), ([1, 0, 0, 0, 0, 0], 1), ([0] * 9, 1), ([1, 1, 1, 0, 0], 0)],
-)
-def test_an_epoch_without_objects_is_told_once(caplog, counts, warnings):
-    objects = EpochObjects(3)
-    for count in counts:
-        objects.add(count)
-    assert caplog.text.count("an epoch of 3 steps had no object to train on") == warnings
-
-
-def test_a_trainer_with_a_loader_of_ones_own(tmp_path, caplog):
-    class Loader:
-        def __init__(self, made):
-            self.made = made
-
-        def __iter__(self):
-            while True:
-                yield self.made
-
-    class Model(torch.nn.Linear):
-        def losses(self, images, all_targets, generator):
-            return {"fit": self.weight.square().sum()}
-
-    for made, warned in ((batch(targets(2, crowds=2)), True), (batch(targets(2, crowds=1)), False)):
-        caplog.clear()
-        model = Model(1, 1)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        settings = {"max_iterations": 2, "iterations_per_epoch": 2, "output_dir": tmp_path}
-        Trainer(model, optimizer, Constant(), Loader(made), **settings).train()
-        assert ("had no object to train on" in caplog.text) == warned

@@ -1,4 +1,8 @@
-"""Whether there is anything to train on: told before the first step, for a run on nothing looks like any other."""
+"""Checks that there are objects to train on and to evaluate, before the first step.
+
+A training without objects looks like any other: its losses fall, and it learns to detect nothing. ``missing_masks.py``
+checks the masks.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +19,28 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
-LARGE_SHARE = 0.1  # of the objects lost for one reason, from which on it is a warning
-SAMPLED_IMAGES = 64  # whose masks are decoded to see how many are empty
-MOST_TRIED = 200  # augmented samples, where one after the other comes out without objects
-FEWEST_TRIED = 100  # so many at least, for crops are random
+LARGE_SHARE = 0.1  # share of the objects lost for one reason, from which on the loss is a warning
+SAMPLED_IMAGES = 64  # images whose masks are decoded to estimate how many are empty
+MAX_SAMPLES = 200  # augmented samples without objects in a row, after which the search ends with a warning
+MIN_SAMPLES = 100  # samples before transforms are said to remove all objects, as crops are random
 
 
 def check_training_objects(
     dataset: Dataset, transforms: Compose, *, seed: int = 0, skip_unreadable: bool = False
 ) -> None:
-    """Looks for an object that training gets; warns where reading loses a large share, or objects by mistake.
+    """Looks for an object to train on; warns of objects that are lost in reading.
 
-    Sound data cost one image: the search ends at the first object. Where the data set knows its numbers of objects, the
-    masks of some images are decoded beside that.
+    It warns if a large share is lost for one reason, or any by a mistake in the data. The search ends at the first object,
+    so that correct data cost one image. If the data set knows its object counts, the masks of ``SAMPLED_IMAGES`` images
+    are decoded as well.
 
     Args:
         dataset: the training data.
-        transforms: of the training.
+        transforms: the training transforms.
         seed: of the augmentation.
-        skip_unreadable: pass over images that cannot be read.
+        skip_unreadable: skip images that cannot be read.
     Raises:
-        SegkitError: no object is left by reading or by the transforms; the message says what became of them.
+        SegkitError: reading or the transforms leave no object; the message says why the objects are lost.
     """
     images = _images_with_objects(dataset)
     first = _first_usable(dataset, images, skip_unreadable)
@@ -48,54 +53,55 @@ def check_training_objects(
 
 
 def check_validation_objects(val: Dataset, train: Dataset | None = None) -> None:
-    """Warns where evaluation has no objects, where reading loses many, and where training images are among its images."""
+    """Warns if validation data have no objects, lose many, or share images with the training."""
     if _whole(val) is not _whole(train):
         warn_of_losses(val, "validation data")
     counts = val.object_counts()
     if not (any(val.label_counts(i) for i in range(len(val))) if counts is None else counts.any()):
-        logger.warning("the validation data have no objects (%s): no metrics can be given", val.describe())
+        logger.warning("the validation data have no objects (%s): there will be no metrics", val.describe())
     shared = shared_images(train, val) if train is not None else []
     if shared:
         logger.warning(
-            "%d of the %d validation images are training images too, as %s: metrics do not tell how good the model is on "
+            "%d of the %d validation images are training images too, as %s: metrics do not say how good the model is on "
             "images that it has not seen", len(shared), len(val), shared[0],
         )  # fmt: skip
 
 
 def shared_images(a: Dataset, b: Dataset) -> list[str]:
-    """The image files that two data sets have in common."""
+    """Returns the image files that two data sets have in common."""
     files, others = a.image_files(), b.image_files()
     return sorted(set(files) & set(others)) if files is not None and others is not None else []
 
 
 def warn_of_losses(dataset: Dataset, title: str) -> None:
-    """Warns of each reason for which reading lost a large share of the objects, or objects that nobody leaves on purpose."""
+    """Warns if reading lost many objects for one reason, or any by a mistake in the data."""
     total, lost = dataset.lost_objects()
     for loss in lost:
         if loss.mistake or loss.count >= LARGE_SHARE * total:
-            logger.warning("%s: %s", title, _told(loss, total))
+            logger.warning("%s: %s", title, _loss_text(loss, total))
 
 
-def _told(loss: LostObjects, total: int) -> str:
-    places = f", as {', '.join(loss.places)}" if loss.places else ""
-    return f"{loss.count:,} of {total:,} are {loss.reason}{places}" + (f"; {loss.hint}" if loss.hint else "")
+def _loss_text(loss: LostObjects, total: int) -> str:
+    examples = f", as {', '.join(loss.places)}" if loss.places else ""
+    return f"{loss.count:,} of {total:,} are {loss.reason}{examples}" + (f"; {loss.hint}" if loss.hint else "")
 
 
 def _whole(dataset: Dataset | None) -> Dataset | None:
+    """Returns the data set that a subset was taken from."""
     return dataset.dataset if isinstance(dataset, SubsetDataset) else dataset
 
 
 def _images_with_objects(dataset: Dataset) -> list[int]:
-    """All images of which it is not known that they have no object but crowd regions, in order."""
+    """Returns the images with objects that are not crowd; all images if counts are unknown."""
     counts = dataset.object_counts()
     return list(range(len(dataset))) if counts is None else np.flatnonzero(counts).tolist()
 
 
 def _first_usable(dataset: Dataset, images: Sequence[int], skip_unreadable: bool) -> int:
-    """The first image with an object to train on."""
+    """Returns the first image with an object to train on; raises SegkitError if there is none."""
     total, lost = dataset.lost_objects()
     if total and sum(loss.count for loss in lost if not loss.trained_on) >= total:
-        images = []  # what is there came out wrong
+        images = []  # every object is lost, so no image is worth reading
     empty, first_empty, crowd = 0, 0, 0
     for index, found in _training_objects(dataset, images, skip_unreadable):
         if found.usable:
@@ -104,11 +110,11 @@ def _first_usable(dataset: Dataset, images: Sequence[int], skip_unreadable: bool
             first_empty = index
         empty += found.empty
         crowd += found.crowd
-    reasons = [_told(loss, total) for loss in lost]
-    if crowd and not lost:  # of a data set that does not count what is lost
+    reasons = [_loss_text(loss, total) for loss in lost]
+    if crowd and not lost:  # the data set does not count lost objects
         reasons.append(f"{crowd:,} are crowd regions, which train nothing")
     if empty:
-        reasons.append(f"{empty:,} have an empty mask or box, the first in {_image(dataset, first_empty)}")
+        reasons.append(f"{empty:,} have an empty mask or box, the first in {_image_name(dataset, first_empty)}")
     if not reasons:
         reasons.append(f"its {len(dataset):,} images have none (no annotations, or label maps of zeros only)")
     raise SegkitError(
@@ -131,7 +137,7 @@ def _training_objects(
         yield index, found
 
 
-def _image(dataset: Dataset, index: int) -> str:
+def _image_name(dataset: Dataset, index: int) -> str:
     files = dataset.image_files()
     return f"image {index}" if files is None else files[index]
 
@@ -145,41 +151,45 @@ def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
     first = next(index for index, f in found if f.empty)
     logger.warning(
         "training data: %d of the %d objects of %d images have an empty mask or box (outside of the image, or thinner "
-        "than a pixel) and train nothing; the first in %s", empty, total, len(found), _image(dataset, first),
+        "than a pixel) and train nothing; the first in %s", empty, total, len(found), _image_name(dataset, first),
     )  # fmt: skip
 
 
 def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
-    """SegkitError where the transforms remove all objects of all images; a warning where not all images were tried."""
-    before, tried, repeats = 0, 0, 1
+    """Raises SegkitError if the transforms remove all objects of all images.
+
+    Warns instead if they do so in ``MAX_SAMPLES`` samples and there are more images.
+    """
+    objects, tried, repeats = 0, 0, 1
     with_objects: list[int] = []
     for index, found in _training_objects(items.dataset, images, True):
         if not found.usable:
             continue
-        if tried == MOST_TRIED:
+        if tried == MAX_SAMPLES:
             break
         with_objects.append(index)
-        before, tried = before + found.usable, tried + 1
+        objects, tried = objects + found.usable, tried + 1
         if _objects_left(items, Draw(0, index)):
             return
     else:
-        while with_objects and tried < FEWEST_TRIED:
+        while with_objects and tried < MIN_SAMPLES:
             for index in with_objects:
                 if _objects_left(items, Draw(0, index, repeats)):
                     return
             repeats, tried = repeats + 1, tried + len(with_objects)
         raise SegkitError(
-            f"data.train_transforms: they remove all {before} objects of {len(with_objects)} images "
+            f"data.train_transforms: they remove all {objects} objects of {len(with_objects)} images "
             f"({tried} samples were tried), so that there is nothing to train on; {_remover(items, with_objects)}",
             key="data.train_transforms",
         )
     logger.warning(
         "data.train_transforms: they left no object in %d samples of images with %d objects, of %d images; %s",
-        tried, before, len(items.dataset), _remover(items, with_objects),
+        tried, objects, len(items.dataset), _remover(items, with_objects),
     )  # fmt: skip
 
 
 def _objects_left(items: TrainItems, draw: Draw) -> int:
+    """Returns the number of objects to train on after the transforms."""
     sample = items[draw]
     if isinstance(sample, Failure):
         raise SegkitError(sample.message, key=sample.key)
@@ -187,7 +197,7 @@ def _objects_left(items: TrainItems, draw: Draw) -> int:
 
 
 def _remover(items: TrainItems, images: Sequence[int]) -> str:
-    """Which transform is the first after which the first image has no objects."""
+    """Returns a clause naming the first transform that leaves the first image without objects."""
     transforms = items.transforms.transforms
     for count in range(len(transforms) + 1):
         shorter = TrainItems(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)

@@ -13,6 +13,7 @@ import torch
 
 from segkit.config import load_config, load_config_dict
 from segkit.engine import read_checkpoint, train
+from segkit.engine.run import evaluate_only
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -100,7 +101,7 @@ def test_eval_only(run, monkeypatch):
     final = train(config(folder), eval_only=True, weights=str(folder / "model_final.pth"))
     assert len(reads) == 1  # for labels and weights
     assert final == pytest.approx(metrics)
-    train(config(folder), eval_only=True)
+    evaluate_only(config(folder))
     assert "model_best.pth" in (folder / "log.txt").read_text()
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.*") if path.name != "log.txt"}
 
@@ -108,7 +109,7 @@ def test_eval_only(run, monkeypatch):
 def test_all_data_trains_and_starts_from_weights(run, tmp_path):
     folder, _ = run
     cfg = config(tmp_path, "data.val=null", "train.iterations=1")
-    with pytest.raises(SegkitError, match=r"--weights starts a new run; --resume goes on with one"):
+    with pytest.raises(SegkitError, match=r"--weights starts a new run, --resume continues"):
         train(cfg, weights=str(folder / "model_final.pth"), resume=True)
     assert train(cfg, weights=str(folder / "model_final.pth")) == {}
     assert not (tmp_path / "model_best.pth").exists()

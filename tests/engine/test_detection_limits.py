@@ -6,9 +6,9 @@ import torch
 from segkit import build_model
 from segkit.config import load_config
 from segkit.data.formats.base import Dataset
-from segkit.engine.limits import warn_of_limits
-from segkit.engine.prepare_model import prepare_model
-from segkit.engine.run_data import RunData
+from segkit.engine.build_trainer import prepare_model
+from segkit.engine.datasets import RunData
+from segkit.engine.detection_limits import warn_of_detection_limits
 
 ONLY_PROPOSALS = [
     "model.backbone={name: TinyNet, width: 8}",
@@ -50,22 +50,22 @@ def limits(detections, proposals):
     ]
 
 
-def told(caplog, cfg, train):
+def warnings(caplog, cfg, train):
     caplog.clear()
     with caplog.at_level(logging.WARNING, "segkit"):
-        warn_of_limits(build_model(cfg, 1), RunData(train, None, ["a"], [1]))
+        warn_of_detection_limits(build_model(cfg, 1), RunData(train, None, ["a"], [1]))
     return [record.getMessage() for record in caplog.records]
 
 
-def test_fewer_proposals_than_detections_are_told_with_keys_and_numbers(caplog):
+def test_fewer_proposals_than_detections_are_a_warning_with_keys_and_counts(caplog):
     for data in (None, Uncounted([5000])):  # an evaluation; data that would have to be read
-        (message,) = told(caplog, config(*limits(detections=300, proposals=299)), data)
+        (message,) = warnings(caplog, config(*limits(detections=300, proposals=299)), data)
         for part in (
             "model.proposal_generator.post_nms_top_k keeps 299 proposals",
             "model.roi_heads.detections_per_image asks for 300",
         ):
             assert part in message
-    assert told(caplog, config(*limits(detections=300, proposals=300)), None) == []
+    assert warnings(caplog, config(*limits(detections=300, proposals=300)), None) == []
 
 
 @pytest.mark.parametrize(
@@ -75,29 +75,29 @@ def test_fewer_proposals_than_detections_are_told_with_keys_and_numbers(caplog):
 def test_training_images_with_more_objects_than_the_model_can_find(caplog, proposals, key):
     limit = min(50, proposals)
     cfg = config(*limits(detections=50, proposals=proposals))
-    message = told(caplog, cfg, Counted([limit, limit + 1, 0, limit + 49]))[-1]
+    message = warnings(caplog, cfg, Counted([limit, limit + 1, 0, limit + 49]))[-1]
     total = 3 * limit + 50
     assert (
         f"2 of 4 training images have more objects than the model can find in one, which is {limit} ({key})" in message
     )
     assert f"the most: {limit + 49}" in message and f"50 of {total} objects" in message
     assert f"recall is at most {100 * (1 - 50 / total):.1f} %" in message
-    assert not any("training images" in m for m in told(caplog, cfg, Counted([limit, 0])))
-    assert not any("training images" in m for m in told(caplog, cfg, Counted([limit + 1]).subset([])))
+    assert not any("training images" in m for m in warnings(caplog, cfg, Counted([limit, 0])))
+    assert not any("training images" in m for m in warnings(caplog, cfg, Counted([limit + 1]).subset([])))
 
 
 def test_the_key_of_a_model_without_roi_heads(caplog):
     cfg = load_config("segkit://quickstart.yaml", ["model.name=ProposalNetwork", *ONLY_PROPOSALS])
-    (message,) = told(caplog, cfg, None)
+    (message,) = warnings(caplog, cfg, None)
     assert "model.detections_per_image asks for 9 detections" in message
 
 
-def test_a_model_of_ones_own_without_such_limits_is_let_be(caplog):
-    warn_of_limits(torch.nn.Linear(1, 1), RunData(Counted([5000]), None, ["a"], [1]))
+def test_a_model_of_ones_own_without_such_limits_has_no_warning(caplog):
+    warn_of_detection_limits(torch.nn.Linear(1, 1), RunData(Counted([5000]), None, ["a"], [1]))
     assert caplog.records == []
 
 
-def test_preparing_a_model_tells_them(caplog):
+def test_prepare_model_warns_of_them(caplog):
     cfg = config(*limits(detections=3, proposals=2))
     prepare_model(cfg, RunData(Counted([4]), None, ["a"], [1]), torch.device("cpu"))
     assert "keeps 2 proposals" in caplog.text and "1 of 1 training images" in caplog.text

@@ -1,44 +1,27 @@
-"""What a run tells about its model: a table of parameters, pictures of validation images."""
+"""Pictures of validation images: ground truth beside the model's detections."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 from torch import nn
 
+from segkit.data.loader import TestLoader
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
+from segkit.structures.detections import Detections
 from segkit.utils.file_names import unique_stems
 from segkit.utils.images import write_image
 from segkit.utils.logging import failure_warned
 from segkit.visualization.draw import draw_detections
 
-if TYPE_CHECKING:
-    from segkit.data.loader import TestLoader
-    from segkit.structures.detections import Detections
-
 logger = logging.getLogger(__name__)
-
-
-def parameter_table(model: nn.Module) -> str:
-    """Parameters of each part of the model, all and those that train."""
-    rows = [(name, *count_parameters(part)) for name, part in model.named_children() if count_parameters(part)[0]]
-    rows.append(("total", *count_parameters(model)))
-    shown = [(name, f"{total:,}", f"{trainable:,}") for name, total, trainable in rows]
-    return tabulate(shown, headers=["part", "parameters", "trainable"], colalign=("left", "right", "right"))
-
-
-def count_parameters(module: nn.Module) -> tuple[int, int]:
-    """All parameters and the trainable ones, each counted once."""
-    parameters = list(module.parameters())
-    return sum(p.numel() for p in parameters), sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def draw_pictures(
@@ -51,19 +34,21 @@ def draw_pictures(
     count: int = 8,
     context: Any,
 ) -> list[Path]:
-    """Pictures of the first ``count`` images of a loader, ground truth on the left and detections on the right.
+    """Draws the first ``count`` images of a loader: ground truth left, detections right.
 
-    They show the files' own pixels and size: what test transforms make for the network may be inverted or tiny.
+    The pictures have the files' own pixels and size, not those of the test transforms, which may be inverted or tiny.
     A failure is a warning: a run does not lose its results for its pictures.
 
     Args:
+        model: predicts; its mode is restored afterwards.
         loader: of a whole data set, in its order.
         classes: name of each label; a class-agnostic model's detections are called ``object``.
-        score_threshold: detections below it are left out.
-        folder: gets a PNG an image, named after its file.
+        score_threshold: detections below it are not drawn.
+        folder: gets one PNG for each image, named after the image's file; other PNGs in it are deleted.
+        count: number of images at most.
         context: autocast, or a null context.
     Returns:
-        what was written.
+        The paths of the pictures.
     """
     with failure_warned("the pictures of the evaluation"):
         return _draw_pictures(model, loader, classes, score_threshold, folder, count, context)
@@ -93,7 +78,7 @@ def _draw_pictures(
         shown = detections[detections.scores >= score_threshold]
         pictures.append((sample.file_name, side_by_side(truth, draw_detections(sample.image, shown, seen_classes))))
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.png"):  # an earlier evaluation's, maybe of other images
+    for stale in folder.glob("*.png"):  # of an earlier evaluation, maybe with other images
         stale.unlink()
     written = [folder / f"{name}.png" for name in unique_stems([name for name, _ in pictures])]
     for path, (_, picture) in zip(written, pictures, strict=True):
@@ -102,7 +87,7 @@ def _draw_pictures(
 
 
 def side_by_side(left: np.ndarray, right: np.ndarray, gap: int = 8) -> np.ndarray:
-    """Two pictures [H_i, W_i, 3] next to each other on white, tops in line."""
+    """Returns two pictures uint8 [H_i, W_i, 3] next to each other on white, aligned at the top."""
     height = max(len(left), len(right))
     width = left.shape[1] + gap + right.shape[1]
     picture = np.full((height, width, 3), 255, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Going on with another configuration than that of the checkpoint."""
+"""Resuming with another configuration than the checkpoint's."""
 
 import logging
 import math
@@ -12,39 +12,44 @@ from segkit.config import load_config
 from segkit.data import build_dataset
 from segkit.data.samplers import ShuffleSampler
 from segkit.engine import run_step, train
-from segkit.engine.changes import NO_CHANGE, changes_table, config_changes, without_incomparable
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore
-from segkit.engine.epoch_shift import epoch_shift
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
+from segkit.engine.config_diff import NO_EFFECT, OTHERWISE, config_diff, diff_table
 from segkit.engine.hooks import EarlyStopping
+from segkit.engine.resume import epoch_shift, fit_to_config, without_incomparable_best
+from segkit.engine.train_state import restore
 from segkit.solver.schedules import Cosine
 
 
 def changed(*overrides):
     before = load_config("segkit://quickstart.yaml")
-    return config_changes(before.to_dict(), before.with_overrides(overrides).to_dict())
+    return config_diff(before.to_dict(), before.with_overrides(overrides).to_dict())
 
 
 def test_what_changed_and_what_that_means():
     assert changed() == []
     found = changed("solver.optimizer.lr=1e-3", "train.epochs=7", "data.num_workers=0", "train.seed=1")
-    assert [(c.key, c.was, c.now) for c in found] == [
+    assert [(c.key, c.before, c.now) for c in found] == [
         ("data.num_workers", 2, 0),
         ("solver.optimizer.lr", 0.002, 0.001),
         ("train.epochs", None, 7),
         ("train.iterations", 360, None),
         ("train.seed", 42, 1),
     ]
-    assert found[0].meaning == NO_CHANGE and "rate" in found[1].meaning and "end moves" in found[2].meaning
-    table = changes_table(found)
-    assert "solver.optimizer.lr  0.002  0.001  the schedule scales this rate" in table and "null" in table
-    assert next(c.meaning for c in changed("model.backbone={name: ResNet}")).startswith("the weights go on in a model")
+    assert found[0].meaning == NO_EFFECT and "rate" in found[1].meaning and "end moves" in found[2].meaning
+    table = diff_table(found)
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
+    assert rows["solver.optimizer.lr"][:2] == ["0.002", "0.001"] and "rate" in rows["solver.optimizer.lr"]
+    assert rows["train.epochs"][:2] == ["null", "7"]
+    assert next(c.meaning for c in changed("model.backbone={name: ResNet}")).startswith(
+        "the weights continue in a model"
+    )
 
 
 def test_keys_of_another_version():
-    found = config_changes({"train": {"gone": None, "old": 3}}, {"train": {"new": None}, "odd": [1]})
-    assert [(c.key, c.was, c.now, c.meaning) for c in found] == [
-        ("train.old", 3, None, "holds from here on"),
-        ("odd", None, [1], "holds from here on"),
+    found = config_diff({"train": {"gone": None, "old": 3}}, {"train": {"new": None}, "odd": [1]})
+    assert [(c.key, c.before, c.now, c.meaning) for c in found] == [
+        ("train.old", 3, None, OTHERWISE),
+        ("odd", None, [1], OTHERWISE),
     ]
 
 
@@ -52,8 +57,8 @@ def test_keys_of_another_version():
 def test_every_key_has_a_meaning(section):
     """But for those whose value simply holds from the next step on."""
     keys = load_config("segkit://quickstart.yaml").to_dict()[section]
-    found = config_changes({section: dict.fromkeys(keys, "other")}, {section: keys})
-    assert {c.key for c in found if c.meaning == "holds from here on"} <= {"data.classes"}
+    found = config_diff({section: dict.fromkeys(keys, "other")}, {section: keys})
+    assert {c.key for c in found if c.meaning == OTHERWISE} <= {"data.classes"}
 
 
 def test_another_learning_rate_and_another_end(tmp_path):
@@ -80,7 +85,7 @@ def test_another_best_metric_is_not_compared(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("kinds", [(torch.optim.SGD, torch.optim.AdamW), (torch.optim.AdamW, torch.optim.SGD)])
-def test_another_optimizer_begins_anew(tmp_path, caplog, kinds):
+def test_another_optimizer_starts_without_moments(tmp_path, caplog, kinds):
     """Their moments mean different things; torch would take one's for the other's, or fail in the next step."""
 
     def trainer_with(kind, folder, **settings):
@@ -95,12 +100,12 @@ def test_another_optimizer_begins_anew(tmp_path, caplog, kinds):
         trainer = trainer_with(kind, tmp_path / kind.__name__, iterations=6)
         restore(trainer, state)
         assert bool(trainer.optimizer.state) == moments and trainer.optimizer.param_groups[0]["lr"] == 0.01
-        assert ("it begins anew, without moments" in caplog.text) != moments
+        assert ("it starts without moments" in caplog.text) != moments
         trainer.loader.start_iteration = 4
         trainer.train()
 
 
-def test_early_stopping_by_another_metric_begins_anew(caplog):
+def test_early_stopping_by_another_metric_starts_without_a_state(caplog):
     """A loss is never above an AP."""
     stopping = EarlyStopping("segm/AP", patience=2)
     stopping.best, stopping.waited, stopping._seen_at = 0.5, 1, 4
@@ -109,6 +114,25 @@ def test_early_stopping_by_another_metric_begins_anew(caplog):
         hook.load_state_dict(stopping.state_dict())
     assert (same.best, same.waited) == (0.5, 1) and (other.best, other.waited) == (-math.inf, 0)
     assert "looked at segm/AP and looks at val/loss/total now" in caplog.text
+
+
+def renamed(value, names):
+    """Plain values with some of their keys renamed, at any depth."""
+    if isinstance(value, dict):
+        return {names.get(key, key): renamed(item, names) for key, item in value.items()}
+    return [renamed(item, names) for item in value] if isinstance(value, list) else value
+
+
+def test_a_checkpoint_with_the_earlier_names_of_keys(tmp_path, caplog):
+    cfg = load_config("segkit://quickstart.yaml", ["model.roi_heads.fg_iou_threshold=0.6", "data.classes=[cell]"])
+    saved = renamed(cfg.to_dict(), {"fg_iou_threshold": "foreground_iou"})
+    assert saved["model"]["roi_heads"]["foreground_iou"] == 0.6
+    state = {"classes": ["cell"], "config": saved, "hooks": {"BestCheckpoint": {"best": 0.5}}}
+    assert fit_to_config(tmp_path / "model.pth", state, cfg) == state and not caplog.records
+    changed = cfg.with_overrides(["model.roi_heads.fg_iou_threshold=0.7", "data.val.seed=5"])
+    assert fit_to_config(tmp_path / "model.pth", state, changed)["hooks"] == {}
+    rows = [line.split() for line in caplog.text.splitlines()]
+    assert ["model.roi_heads.fg_iou_threshold", "0.6", "0.7"] in [row[:3] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +146,7 @@ def test_early_stopping_by_another_metric_begins_anew(caplog):
 )
 def test_the_best_of_other_data_is_forgotten(overrides, comparable):
     hooks = {"BestCheckpoint": {"best": 0.5}, "EarlyStopping": {"best": 0.5}, "Mine": {"n": 1}}
-    kept = without_incomparable({"iteration": 3, "hooks": hooks}, changed(*overrides))
+    kept = without_incomparable_best({"iteration": 3, "hooks": hooks}, changed(*overrides))
     assert kept == {"iteration": 3, "hooks": hooks if comparable else {"Mine": {"n": 1}}}
 
 

@@ -1,0 +1,181 @@
+"""The data sets of a run: opened, checked and loaded as the configuration says."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from segkit.config.schema import Config, SplitConfig
+from segkit.data import (
+    Dataset,
+    build_dataset,
+    build_test_loader,
+    build_train_loader,
+    build_transforms,
+    split_dataset,
+)
+from segkit.data.loader import TestLoader, TrainLoader
+from segkit.data.transforms import Compose, InvertibleCompose
+from segkit.engine.data_checks import check_training_objects, check_validation_objects
+from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
+from segkit.registry import SAMPLER_REGISTRY
+from segkit.utils import distributed
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The data sets of a run.
+
+    Attributes:
+        train: None in an evaluation.
+        val: None if ``data.val`` is null.
+        classes: name of each label, the same in both.
+        category_ids: the training files' id of each label.
+        train_transforms: those of ``data.train_transforms``; None in an evaluation.
+    """
+
+    train: Dataset | None
+    val: Dataset | None
+    classes: list[str]
+    category_ids: list[int]
+    train_transforms: Compose | None = None
+
+
+def build_data(
+    cfg: Config,
+    *,
+    eval_only: bool = False,
+    classes: Sequence[str] | None = None,
+    category_ids: Sequence[int] | None = None,
+) -> RunData:
+    """Opens the data sets, logs what is in them, and checks them.
+
+    Args:
+        cfg: sections ``data`` and ``evaluators`` are used.
+        eval_only: open the validation data only, and the training data where labels or a split need them.
+        classes: class names of the checkpoint to evaluate, so that its labels keep their meaning. Without them
+            ``data.train`` is opened for its classes.
+        category_ids: of the same checkpoint.
+    Raises:
+        SegkitError: a data set has no images; the classes differ between configuration, training and validation (the
+            message names them); or one of the checks of :func:`check_data` fails.
+    """
+    spec = cfg.data.val
+    split = spec if isinstance(spec, SplitConfig) else None
+    if eval_only:
+        check_something_to_evaluate_on(cfg)
+    train: Dataset | None = None
+    val: Dataset | None = None
+    if cfg.data.classes is not None:
+        if list(cfg.data.classes) != list(classes or ()):
+            category_ids = None  # they belong to other names
+        classes = list(cfg.data.classes)
+    if split is not None or not eval_only or classes is None or category_ids is None:
+        train = _open(cfg.data.train, classes, category_ids, "data.train")
+        classes, category_ids = list(train.classes), list(train.category_ids)
+    if split is not None:
+        assert train is not None
+        train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
+    elif spec is not None:
+        assert not isinstance(spec, SplitConfig)
+        val = _open(spec, classes, category_ids, "data.val")
+    assert classes is not None and category_ids is not None
+    if not classes:
+        raise SegkitError("the training data has no classes", key="data.train")
+    if eval_only:
+        data = RunData(None, val, list(classes), list(category_ids))
+    else:
+        transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
+        data = RunData(train, val, list(classes), list(category_ids), transforms)
+    for title, dataset in (("training data", data.train), ("validation data", data.val)):
+        if dataset is not None:
+            logger.info("%s: %s", title, dataset.summary())
+    check_data(cfg, data)
+    return data
+
+
+def check_data(cfg: Config, data: RunData) -> None:
+    """Runs all checks of a run's data, in the first of several processes.
+
+    Warns of objects that are lost in reading, of validation data without objects, and of training images among the
+    validation images.
+
+    Raises:
+        SegkitError: no object is left to train on; a transform or an evaluator needs masks and no object has one; or
+            ``data.test_transforms`` cannot be inverted.
+    """
+    if not distributed.is_main():
+        return
+    if data.train is not None:
+        assert data.train_transforms is not None
+        skip = cfg.data.unreadable == "skip"
+        check_training_objects(data.train, data.train_transforms, seed=cfg.train.seed, skip_unreadable=skip)
+        check_masks_for_transforms(data.train, data.train_transforms)
+    if data.val is not None:
+        check_validation_objects(data.val, data.train)
+        check_masks_to_evaluate(data.val, cfg.evaluators)
+    else:
+        # The loader of the validation data checks them; without one, prediction with the checkpoint would be the first to.
+        InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
+
+
+def check_something_to_evaluate_on(cfg: Config) -> None:
+    """Raises SegkitError if ``data.val`` is null."""
+    if cfg.data.val is None:
+        raise SegkitError("data.val is null, so there is nothing to evaluate on", key="data.val")
+
+
+def checkpoint_labels(content: Mapping[str, Any]) -> tuple[list[str] | None, list[int] | None]:
+    """Returns classes and category ids of a checkpoint; None, None if it lacks one of the two."""
+    classes, category_ids = content.get("classes"), content.get("category_ids")
+    return (list(classes), list(category_ids)) if classes and category_ids else (None, None)
+
+
+def train_loader(cfg: Config, data: RunData, device: torch.device) -> TrainLoader:
+    """Returns the endless loader of this process's share of the training batches."""
+    assert data.train is not None and data.train_transforms is not None
+    runtime = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
+    return build_train_loader(
+        data.train,
+        data.train_transforms,
+        sampler=SAMPLER_REGISTRY.build(cfg.data.sampler, path="data.sampler", **runtime),
+        batch_size=cfg.data.batch_size,
+        seed=cfg.train.seed,
+        num_workers=cfg.data.num_workers,
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+        aspect_ratio_grouping=cfg.data.aspect_ratio_grouping,
+        pin_memory=device.type == "cuda",
+        accumulate=cfg.train.accumulate,
+        skip_unreadable=cfg.data.unreadable == "skip",
+    )
+
+
+def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool = False) -> TestLoader:
+    """Returns the loader of this process's share of the validation data; ``whole``: of all."""
+    assert data.val is not None
+    return build_test_loader(
+        data.val,
+        build_transforms(cfg.data.test_transforms, path="data.test_transforms"),
+        batch_size=cfg.data.test_batch_size,
+        num_workers=cfg.data.num_workers,
+        pin_memory=device.type == "cuda",
+        rank=0 if whole else distributed.rank(),
+        world_size=1 if whole else distributed.world_size(),
+    )
+
+
+def _open(
+    spec: Mapping[str, Any], classes: Sequence[str] | None, category_ids: Sequence[int] | None, path: str
+) -> Dataset:
+    dataset = build_dataset(spec, classes, category_ids, path=path)
+    if len(dataset) == 0:
+        raise SegkitError(f"{path}: the data set has no images ({dataset.describe()})", key=path)
+    return dataset
