@@ -11,6 +11,7 @@ from segkit.config.imports import import_modules
 from segkit.config.merge import merge
 from segkit.config.nodes import Node, where
 from segkit.config.overrides import apply_overrides, parse_overrides
+from segkit.config.renamed_keys import upgrade_saved_config
 from segkit.config.schema import Config, resolve
 from segkit.config.spec import to_plain
 from segkit.config.specs import defaults
@@ -46,7 +47,9 @@ def load_config_dict(
     *,
     allow_imports: bool = False,
 ) -> Config:
-    """The configuration of plain values, as :meth:`Config.to_dict` gives them and a checkpoint holds them.
+    """Checks and completes a configuration of plain values, as :meth:`Config.to_dict` returns and a checkpoint holds.
+
+    Keys by their earlier names are renamed (see :func:`segkit.config.renamed_keys.upgrade_saved_config`).
 
     Args:
         mapping: keys as in a file, without ``_BASE_``.
@@ -58,7 +61,8 @@ def load_config_dict(
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
     if not allow_imports:
         _refuse_imports(tree, source)
-    return _finish(_with_imports(tree, None), list(overrides), None)
+    plain = _with_imports(tree, None).plain()  # the components must be registered before their keys are upgraded
+    return _finish(Node.of(upgrade_saved_config(plain), source), list(overrides), None)
 
 
 def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:

@@ -15,6 +15,7 @@ from segkit.config.suggestions import known_keys, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
 from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, unknown_argument
 from segkit.utils.errors import SegkitError
+from segkit.utils.renamed_arguments import new_name
 
 Section = TypeVar("Section")
 
@@ -131,7 +132,7 @@ class Resolver:
         for key, child in node.items():
             if key in (registry.key, registry.label) or key in schema.options:
                 continue
-            if not schema.extra_options or key in schema.runtime:
+            if not schema.extra_options or key in schema.runtime or new_name(str(key), schema.options):
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
@@ -191,7 +192,10 @@ class Resolver:
             key, node = next(node.items())
             path = join(path, key)
         siblings = [join(parent, key) for key in fields]
-        hint = suggest_key(path, known_keys(self.root, self.tree, section_fields, section_of), siblings)
+        if (new := new_name(path.rpartition(".")[2], fields)) is not None:
+            hint = f"; it is called '{join(parent, new)}' now"
+        else:
+            hint = suggest_key(path, known_keys(self.root, self.tree, section_fields, section_of), siblings)
         raise SegkitError(
             f"{where(path, node.origin)}: there is no such key{hint}", key=path, value=node.plain(), choices=fields
         )

@@ -199,3 +199,14 @@ def test_a_network_that_gives_nan_is_told_with_layer_and_file(cfg, tmp_path):
         predictor(tmp_path / "cells.png")
     with pytest.raises(SegkitError, match=r"^image 0 of its batch, image 1 of its batch: "):
         predictor([image(9), image(8)], batch_size=2)
+
+
+def test_a_checkpoint_of_an_earlier_segkit_works_and_its_old_keys_are_refused_as_overrides(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    heads = content["config"]["model"]["roi_heads"]
+    heads["foreground_iou"], heads["add_objects"] = heads.pop("fg_iou_threshold"), heads.pop("append_gt_boxes")
+    torch.save(content, old := tmp_path / "old.pth")
+    present = Predictor(checkpoint, device="cpu")
+    assert Predictor(old, device="cpu").cfg.to_dict() == present.cfg.to_dict()
+    with pytest.raises(SegkitError, match=r"foreground_iou.*'fg_iou_threshold'"):
+        Predictor(old, device="cpu", overrides=["model.roi_heads.foreground_iou=0.6"])
