@@ -1,10 +1,10 @@
-"""COCO's matching and curves by hotcoco, and average precision computed from the curves themselves."""
+"""The interface of COCO matching: images with objects and detections in, precision curves out."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,6 @@ from segkit.structures.masks import InstanceMasks
 
 IouType = Literal["bbox", "segm"]
 AREAS = ("all", "small", "medium", "large")
-SCORE = 5  # column of an array of results: image, x, y, width, height, score, category
 IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 among COCO's ten thresholds 0.5, 0.55, ..., 0.95
 
 
@@ -80,6 +79,55 @@ class EvaluatedImage:
         return [{"size": size, "counts": counts} for counts in self.masks or ()]
 
 
+class CocoBackend(ABC):
+    """Matches the detections of a whole evaluation; keeps no state, imports its library when it is used.
+
+    Attributes:
+        name: the library's, as pip has it.
+    """
+
+    name: str
+
+    @abstractmethod
+    def check(self) -> None:
+        """Imports the library; raises whatever the import raises, or ImportError for a version that is too old."""
+
+    @abstractmethod
+    def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+        """The library's data set of the images' objects, for any number of calls of :meth:`match`.
+
+        Image and category ids are positions counted from 1, so that files may have any: 0, negative, beyond 64 bits.
+
+        Args:
+            images: at least one of them has an object.
+            num_classes: K.
+            masks: whether masks will be matched. Every object must have one then (see
+                :func:`with_ignored_boxes`).
+        """
+
+    @abstractmethod
+    def match(
+        self,
+        truth: Any,
+        images: Sequence[EvaluatedImage],
+        iou_type: IouType,
+        limits: Sequence[int],
+        score_threshold: float = 0.0,
+    ) -> Curves:
+        """Matches detections with ground truth, and accumulates precision and recall.
+
+        A detection's area, which says whether an unmatched one counts as small, medium or large, is its box's for
+        ``bbox`` and its mask's for ``segm``, as in Detectron2.
+
+        Args:
+            truth: the result of :meth:`ground_truth` for these images.
+            images: with the detections.
+            iou_type: whether boxes or masks overlap.
+            limits: ascending numbers of detections an image and class.
+            score_threshold: detections that score less are ignored.
+        """
+
+
 def lacks_mask(item: Mapping[str, Any]) -> bool:
     """Whether only the box of an object of the ground truth is known."""
     return item.get("segmentation") is None
@@ -111,80 +159,3 @@ def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
     crop_boxes[(crop_boxes[:, 2:] <= crop_boxes[:, :2]).any(1)] = 0
     pixels = int((crop_boxes[:, 2:] - crop_boxes[:, :2]).prod(1).sum())
     return InstanceMasks(torch.ones(pixels, dtype=torch.uint8), torch.from_numpy(crop_boxes), size).to_rle()
-
-
-def ground_truth(images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
-    """hotcoco's data set of the images' objects, which serves all evaluations of them.
-
-    Ids are positions here, so that files may have any: 0, negative, beyond 64 bits.
-
-    Args:
-        images: there must be an object in one of them.
-        num_classes: K.
-        masks: whether masks will be matched; every object has one then (see :func:`with_ignored_boxes`).
-    """
-    from hotcoco import COCO
-
-    objects = [item for image in images for item in image.truth]
-    sizes = [{"id": number, "height": image.size[0], "width": image.size[1]} for number, image in enumerate(images, 1)]
-    categories = [{"id": label + 1, "name": str(label)} for label in range(num_classes)]
-    return COCO.from_arrays(
-        sizes,
-        categories,
-        _image_numbers([len(image.truth) for image in images]),
-        np.array([item["label"] for item in objects], np.int64) + 1,
-        np.array([item["bbox"] for item in objects], np.float64),
-        area=np.array([item["area"] for item in objects], np.float64),
-        iscrowd=np.array([item["iscrowd"] for item in objects], np.int64),
-        segmentation=[item["segmentation"] for item in objects] if masks else None,
-    )
-
-
-def match(
-    truth: Any,
-    images: Sequence[EvaluatedImage],
-    iou_type: IouType,
-    limits: Sequence[int],
-    score_threshold: float = 0.0,
-) -> Curves:
-    """Match detections with ground truth as COCO does.
-
-    Args:
-        truth: :func:`ground_truth` of the images.
-        images: with the detections.
-        iou_type: what overlaps: boxes or masks.
-        limits: ascending numbers of detections an image and class.
-        score_threshold: detections below are left out.
-    """
-    from hotcoco import COCOeval, mask
-
-    # Results as one array, COCO's other form of them: a dict a detection takes longer to make than to match.
-    rows = np.column_stack(
-        [
-            _image_numbers([len(image.scores) for image in images]),
-            np.concatenate([image.boxes for image in images]),
-            np.concatenate([image.scores for image in images]),
-            np.concatenate([image.labels for image in images]) + 1,
-        ]
-    )  # float64 [N, 7]
-    kept = rows[:, SCORE] >= score_threshold
-    if iou_type == "bbox":
-        found = truth.load_res(rows[kept])
-    else:
-        rles = list(compress((rle for image in images for rle in image.rles()), kept.tolist()))
-        found = truth.load_res(rows[kept], segmentation=rles)
-        # A detection's area decides whether an unmatched one counts as small, medium or large. Given a box, COCO's
-        # tools take the box's area; for masks it is to be the mask's, as in Detectron2.
-        found.update_anns(ids=np.arange(1, len(rles) + 1), area=mask.area(rles))
-    evaluation = COCOeval(truth, found, iou_type)
-    evaluation.params.max_dets = list(limits)
-    evaluation.evaluate()
-    evaluation.accumulate()
-    curves = evaluation.eval
-    assert curves is not None  # accumulate() fills it
-    return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(limits))
-
-
-def _image_numbers(counts: Sequence[int]) -> np.ndarray:
-    """The number of its image, from 1 on, for each of the images' objects."""
-    return np.repeat(np.arange(1, len(counts) + 1), counts)
