@@ -20,12 +20,12 @@ class Requirement:
     Attributes:
         name: as pip has it.
         minimum: the oldest version that works; empty: any.
-        purpose: what does not work without it; empty: nothing does.
+        without: what happens without it; empty: segkit does not work.
     """
 
     name: str
     minimum: str = ""
-    purpose: str = ""
+    without: str = ""
 
     def version(self) -> str | None:
         """The version that is installed; None: it is not."""
@@ -59,10 +59,14 @@ REQUIREMENTS = (
     Requirement("pillow", "10.1"),
     Requirement("matplotlib"),
     Requirement("tensorboard"),
-    Requirement("hotcoco", "1.2"),
+    Requirement("hotcoco", "1.2", without="pycocotools evaluates, which takes longer and gives the same values"),
     Requirement("tifffile", "2024.8.10"),
 )
-OPTIONAL = (Requirement("imagecodecs", purpose="TIFF files of rare compressions: JPEG XL, LERC, JPEG of 12 bits"),)
+OPTIONAL = (
+    Requirement(
+        "imagecodecs", without="TIFF files of rare compressions cannot be read: JPEG XL, LERC, JPEG of 12 bits"
+    ),
+)
 
 
 def numbers(version: str) -> tuple[int, ...]:
@@ -71,12 +75,18 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def problems() -> list[str]:
-    """All that is wrong with Python and what has to be installed, each with what to do about it."""
-    found = [problem for requirement in REQUIREMENTS if (problem := requirement.problem())]
+    """What keeps segkit from working, of Python and the packages it needs, each with the command that helps."""
+    found = [problem for r in REQUIREMENTS if not r.without and (problem := r.problem())]
     if sys.version_info[:2] < PYTHON:
         here, wanted = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, PYTHON))
         found.insert(0, f"this is Python {here}; {wanted} or later is needed")
     return found
+
+
+def notes() -> list[str]:
+    """What is missing or too old, and segkit works without."""
+    packages = (r for r in (*REQUIREMENTS, *OPTIONAL) if r.without)
+    return [f"{problem}; without it {r.without}" for r in packages if (problem := r.problem())]
 
 
 def package_rows() -> list[tuple[str, str]]:
