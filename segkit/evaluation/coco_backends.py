@@ -40,7 +40,7 @@ def choose_backend(name: BackendName) -> CocoBackend:
                 f"backend: {problem}; pip install --upgrade {name}, or set backend: auto", key="backend", value=name
             )
         return backends[name]
-    problems = []
+    problems: list[str] = []
     for backend in backends.values():
         if (problem := import_problem(backend)) is None:
             if problems:

@@ -80,11 +80,22 @@ def test_of_several_merged_mappings_the_first_wins():
 
 
 @pytest.mark.parametrize("first", ["{}", "{x: 1}"])
-def test_merged_mappings_that_multiply_are_stopped(monkeypatch, first):
-    monkeypatch.setattr("segkit.config.yaml_reader.MAX_VALUES", 1000)
+def test_merged_mappings_that_merge_others_twice_stay_small(first):
     lines = [f"a0: &a0 {first}", *(f"a{i}: &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}" for i in range(1, 40))]
-    with pytest.raises(SegkitError, match="more than 1000 values"):
+    assert plain("\n".join(lines))["a39"] == plain(first)
+
+
+def test_merged_mappings_that_grow_are_stopped(monkeypatch):
+    monkeypatch.setattr("segkit.config.yaml_reader.MAX_VALUES", 1000)
+    lines = ["a0: &a0 {}", *(f"a{i}: &a{i} {{<<: *a{i - 1}, k{i}: 1}}" for i in range(1, 100))]
+    with pytest.raises(SegkitError, match=r"f\.yaml:4\d: more than 1000 values"):
         read_yaml("\n".join(lines), "f.yaml")
+
+
+def test_merged_and_aliased_values_have_the_origins_of_where_they_are_written():
+    node = read_yaml("a: &a\n  x: [1]\nb:\n  <<: *a\n  y: 2\nc: *a\n", "f.yaml")
+    assert node.value["b"].value["x"].origin == "f.yaml:2" and node.value["b"].value["y"].origin == "f.yaml:5"
+    assert node.value["c"].origin == "f.yaml:6" and node.value["c"].value["x"].origin == "f.yaml:2"
 
 
 def test_aliases_that_multiply_are_stopped(monkeypatch):
