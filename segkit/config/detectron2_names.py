@@ -1,8 +1,8 @@
-"""Detectron2's keys and what segkit calls them, for people who come from there. Used in error messages only."""
+"""Detectron2's configuration keys and segkit's, for suggestions in error messages."""
 
 from __future__ import annotations
 
-# A text that starts with ";" is not a key but the explanation itself.
+# A text that starts with ";" is no key but an explanation.
 DETECTRON2_NAMES = {
     "OUTPUT_DIR": "output_dir",
     "SEED": "train.seed",
@@ -30,7 +30,7 @@ DETECTRON2_NAMES = {
     "MODEL.RPN.PRE_NMS_TOPK_TEST": "model.proposal_generator.pre_nms_top_k",
     "MODEL.RPN.POST_NMS_TOPK_TRAIN": "model.proposal_generator.post_nms_top_k",
     "MODEL.RPN.POST_NMS_TOPK_TEST": "model.proposal_generator.post_nms_top_k",
-    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "model.proposal_generator.batch_size_per_image",
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE": "model.proposal_generator.samples",
     "MODEL.RPN.BBOX_REG_LOSS_TYPE": "model.proposal_generator.box_loss",
     "MODEL.RPN.BBOX_REG_LOSS_WEIGHT": "model.proposal_generator.box_loss_weight",
     "MODEL.ROI_HEADS.NAME": "model.roi_heads.name",
@@ -38,7 +38,7 @@ DETECTRON2_NAMES = {
     "MODEL.RETINANET.NUM_CLASSES": "data.classes",
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "model.roi_heads.score_threshold",
     "MODEL.ROI_HEADS.NMS_THRESH_TEST": "model.roi_heads.nms_threshold",
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "model.roi_heads.batch_size_per_image",
+    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": "model.roi_heads.samples",
     "MODEL.ROI_HEADS.POSITIVE_FRACTION": "model.roi_heads.positive_fraction",
     "MODEL.ROI_BOX_HEAD.NAME": "model.roi_heads.box_head.name",
     "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "model.roi_heads.box_head.class_agnostic",

@@ -18,7 +18,7 @@ def plain(text: str):
         ("1e-4", 1e-4), ("-1E5", -1e5), ("1.5e3", 1500.0), ("1.", 1.0), (".5", 0.5), ("+.5e-1", 0.05), (".inf", math.inf),
         ("1.0e-06", 1e-6), ("7", 7), ("-7", -7), ("200_000_000", 200_000_000), ("0x1F", 31), ("0", 0),
         ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        # what YAML 1.1 makes something else of
+        # which YAML 1.1 reads otherwise
         ("no", "no"), ("on", "on"), ("12:30", "12:30"), ("010", "010"), ("2024-01-01", "2024-01-01"), ("1 epoch", "1 epoch"),
         ("e5", "e5"), (".", "."), ("1e", "1e"), ("'1e-4'", "1e-4"), ("segm/AP", "segm/AP"), ("_", "_"), ("cuda:1", "cuda:1"),
     ],
@@ -32,7 +32,7 @@ def test_every_value_knows_its_line():
     node = read_yaml("a: 1\nb:\n  c: [1,\n      2]\n\n  d:\n    e: x\n", "f.yaml")
     b = node.value["b"]
     assert node.value["a"].origin == "f.yaml:1"
-    assert b.origin == "f.yaml:2", "a nested mapping is told by the line of its key"
+    assert b.origin == "f.yaml:2", "a nested mapping has the line of its key"
     assert [child.origin for child in b.value["c"].value] == ["f.yaml:3", "f.yaml:4"]
     assert b.value["d"].value["e"].origin == "f.yaml:7"
 
