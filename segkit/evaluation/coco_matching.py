@@ -19,11 +19,11 @@ IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 among COCO's ten thresholds 0
 
 @dataclass(frozen=True)
 class Curves:
-    """What COCO's accumulation gives; -1 where there is nothing to find.
+    """The arrays of COCO's accumulation; -1 where there is no ground truth.
 
     Attributes:
         precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, limits].
-        recall: [10, K, 4, limits], the highest reached.
+        recall: [10 IoU thresholds, K classes, 4 areas, limits], the highest that is reached.
         limits: detections an image and class, ascending.
     """
 
@@ -32,17 +32,16 @@ class Curves:
     limits: tuple[int, ...]
 
     def ap(self, limit: int, *, iou: int | None = None, label: int | None = None, area: str = "all") -> float | None:
-        """Mean precision over thresholds, recalls and classes; None where there is no ground truth.
+        """Returns the mean precision over thresholds, recalls and classes; None without ground truth.
 
-        pycocotools' summary looks for a limit of 100 by its value and gives -1 where it is not among the limits; here
-        every limit is named.
+        pycocotools' own summary reports -1 for AP unless 100 is among the limits; here every limit has its AP.
         """
         values = self.precision[..., AREAS.index(area), self.limits.index(limit)]
         values = values if iou is None else values[iou : iou + 1]
         return _mean(values if label is None else values[:, :, label])
 
     def ar(self, limit: int, *, label: int | None = None, area: str = "all") -> float | None:
-        """Mean of the highest recalls over thresholds and classes."""
+        """Returns the mean of the highest recalls over thresholds and classes; None without ground truth."""
         values = self.recall[..., AREAS.index(area), self.limits.index(limit)]
         return _mean(values if label is None else values[:, label])
 
@@ -54,16 +53,16 @@ def _mean(values: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class EvaluatedImage:
-    """One image's ground truth and N detections: arrays and strings, for a dict a detection is slow to keep.
+    """One image's ground truth and N detections, as arrays: a dict for each detection would be slow.
 
     Attributes:
         size: (height, width).
-        truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``, None where the
-            object has no mask.
+        truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``, which is
+            None for an object without a mask.
         boxes: float64 [N, 4] XYWH, ties in their order.
         scores: [N].
         labels: int [N].
-        masks: the ``counts`` of each detection's RLE; None where masks are not evaluated.
+        masks: the ``counts`` of each detection's RLE; None if masks are not evaluated.
     """
 
     size: tuple[int, int]
@@ -74,7 +73,7 @@ class EvaluatedImage:
     masks: Sequence[str] | None
 
     def rles(self) -> list[dict[str, Any]]:
-        """The detections' masks as COCO's RLE; empty where masks are not evaluated."""
+        """Returns the detections' masks as COCO's RLE; an empty list if masks are not evaluated."""
         size = list(self.size)
         return [{"size": size, "counts": counts} for counts in self.masks or ()]
 
@@ -129,14 +128,14 @@ class CocoBackend(ABC):
 
 
 def lacks_mask(item: Mapping[str, Any]) -> bool:
-    """Whether only the box of an object of the ground truth is known."""
+    """Whether an object of the ground truth has a box only."""
     return item.get("segmentation") is None
 
 
 def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]:
-    """The images with each object that has no mask as a crowd region: all pixels of its box.
+    """Returns the images with a crowd region, all pixels of its box, for each object without a mask.
 
-    A mask in such a region can be neither right nor wrong, and nothing is missed there.
+    A predicted mask in such a region is neither a true nor a false positive, and the region is not missed.
     """
     ignored = []
     for image in images:
@@ -153,7 +152,7 @@ def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]
 
 
 def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """All pixels that boxes [N, 4] XYWH touch, as RLE on an image of ``size`` (height, width)."""
+    """Encodes all pixels that boxes [N, 4] XYWH touch as RLE on an image of ``size`` (height, width)."""
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, :2] + boxes[:, 2:])], 1)
     crop_boxes = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)
     crop_boxes[(crop_boxes[:, 2:] <= crop_boxes[:, :2]).any(1)] = 0
