@@ -78,11 +78,11 @@ def test_empty_files_and_broken_links(folder, caplog):
     assert "1 empty file (empty.png), 2 broken links (gone.png, self.png)" in caplog.text
     note = ImageFolder(root="x").notes()[0]
     assert "1 empty file (empty.png)" in note and "2 broken links" in note
-    for name, told in (
+    for name, text in (
         ("gone.png", "is a link to 'nothing.png', which does not exist"),
         ("self.png", "leads back to itself"),
     ):
-        with pytest.raises(SegkitError, match=told):
+        with pytest.raises(SegkitError, match=text):
             found(f"x/{name}")
     (folder / "only").mkdir()
     (folder / "only" / "e.png").touch()
@@ -175,7 +175,7 @@ def test_spellings_of_the_id_map(folder, listed, there):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "text"),
     [
         ("[]", "lists no images"),
         ('[{"file_name": " ", "id": 1}]', "'file_name' is .* expected the name of an image"),
@@ -188,9 +188,9 @@ def test_spellings_of_the_id_map(folder, listed, there):
         ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', "entry 1 .* repeats"),
     ],
 )
-def test_id_maps(folder, content, told):
+def test_id_maps(folder, content, text):
     (folder / "ids.json").write_text(content, encoding="utf-8")
-    with pytest.raises(SegkitError, match=told):
+    with pytest.raises(SegkitError, match=text):
         load_id_map("ids.json")
 
 
