@@ -1,4 +1,4 @@
-"""curves.png from metrics.json, also of short, resumed and broken-off runs."""
+"""curves.png from metrics.json, also of short, resumed and interrupted runs."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_short_runs(tmp_path, records):
     assert plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png").is_file()
 
 
-def test_not_a_number_is_left_out(tmp_path):
+def test_nan_is_not_drawn(tmp_path):
     records = [record(i) for i in range(1, 40)]
     records[5]["loss/mask"] = float("nan")
     plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
 
 
-def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
+def test_a_resumed_run_replaces_repeated_iterations(tmp_path):
     first, second = [record(i) for i in (10, 20, 30)], [{**record(i), "lr": 5.0} for i in (20, 30, 40)]
     found = read_metrics(write(tmp_path / "metrics.json", first + second))
     assert [r["iteration"] for r in found if r["iteration"] > 20] == [30, 40] and found[-1]["lr"] == 5.0
