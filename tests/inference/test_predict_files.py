@@ -66,6 +66,11 @@ def test_everything_is_written(images, tmp_path, batch_size):
         *("overlays/a.png", "overlays/b.png", "overlays/c.png"),
         *("predictions.json", "test-results.json", "test-results.zip"),
     ]
+    for path in images:
+        overlay = np.asarray(Image.open(output / "overlays" / f"{path.stem}.png"))
+        original = np.asarray(Image.open(path).convert("RGB")).repeat(4, axis=0).repeat(4, axis=1)
+        changed = (overlay[: len(original)] != original).any(axis=2)
+        assert changed[:4, :4].all() and not changed[40:, 60:].any()  # the object, and what is far from it
     results = json.loads((output / "test-results.json").read_text())
     assert [(r["image_id"], r["category_id"], r["bbox"]) for r in results] == [
         (10 + i, 4, [0, 0, 1, 1]) for i in range(3)
@@ -229,13 +234,8 @@ def test_help_imports_no_torch():
 def test_the_tool(images, tmp_path, run, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cfg = segkit.load_config("segkit://quickstart.yaml", ["model.roi_heads.detections_per_image=5"])
-    state = {
-        "model": segkit.build_model(cfg, 2).state_dict(),
-        "config": cfg.to_dict(),
-        "classes": CLASSES,
-        "iteration": 0,
-    }
-    torch.save({**state, "category_ids": IDS}, "model.pth")
+    about = {"config": cfg.to_dict(), "classes": CLASSES, "category_ids": IDS, "iteration": 0}
+    torch.save({"model": segkit.build_model(cfg, 2).state_dict(), **about}, "model.pth")
     entries = [{"file_name": p.name, "id": 7 * i, "height": 20 + i, "width": 30} for i, p in enumerate(images)]
     Path("ids.json").write_text(json.dumps(entries))
     status, out, err = run(

@@ -240,9 +240,6 @@ def test_a_class_of_another_kind_is_an_error_when_it_is_built():
         registry.build({"name": "Data"})
 
 
-QUICK = "_BASE_: segkit://quickstart.yaml\nimports: [seg_test_forgotten]\n"
-
-
 def test_in_a_configuration(tmp_path, monkeypatch, request):
     """Checked, completed, described and repeated by the saved configuration."""
     (tmp_path / "seg_test_forgotten.py").write_text(
@@ -261,14 +258,12 @@ def test_in_a_configuration(tmp_path, monkeypatch, request):
         "class SegTestHook:\n"
         "    def __init__(self, period, scale: float = 1.0): self.period, self.scale = period, scale\n"
     )
-    for registry, name in (
-        (NECK_REGISTRY, "SegTestNeck"),
-        (TRANSFORM_REGISTRY, "SegTestTransform"),
-        (HOOK_REGISTRY, "SegTestHook"),
-    ):
+    added = {"SegTestNeck": NECK_REGISTRY, "SegTestTransform": TRANSFORM_REGISTRY, "SegTestHook": HOOK_REGISTRY}
+    for name, registry in added.items():
         request.addfinalizer(functools.partial(registry._obj_map.pop, name, None))
     (tmp_path / "run.yaml").write_text(
-        QUICK + "model: {neck: {name: SegTestNeck, out_channels: 24, tag: 5}}\n"
+        "_BASE_: segkit://quickstart.yaml\nimports: [seg_test_forgotten]\n"
+        "model: {neck: {name: SegTestNeck, out_channels: 24, tag: 5}}\n"
         "data: {train_transforms: [{name: SegTestTransform, radius: 9}]}\nhooks: [{name: SegTestHook}]\n"
     )
     cfg = load_config(tmp_path / "run.yaml")
