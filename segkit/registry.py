@@ -4,8 +4,8 @@ A *spec* is a mapping ``{name: X, argument: value, ...}``. A registry turns the 
 :meth:`Registry.build`, the spec into an object. Values that only the builder knows (channels, strides, the number of
 classes) are the constructor's positional parameters; values that a configuration may set are keyword-only.
 
-fvcore's Registry is no base, for nothing of it would be left: its ``register(obj)`` returns None, so that
-``@REG.register`` loses the class, and it has no schemas, nearest names or lazy imports.
+fvcore's Registry is not the base class: its ``register(obj)`` returns None, so that ``@REG.register`` would replace the class
+by None, and it has no schemas, no suggestions and no lazy imports.
 """
 
 from __future__ import annotations

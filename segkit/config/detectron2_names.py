@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# A text that starts with ";" is no key but an explanation.
+# A text that starts with ";" is an explanation, not a key.
 DETECTRON2_NAMES = {
     "OUTPUT_DIR": "output_dir",
     "SEED": "train.seed",

@@ -23,8 +23,8 @@ from segkit.config.nodes import Node
 from segkit.utils.errors import SegkitError
 
 TAG = "tag:yaml.org,2002:"
-SCALARS = ("null", "bool", "int", "float", "str")
-MAX_VALUES = 100_000  # of a document, with every alias counted as what it stands for
+NAMES = {"null": "null", "bool": "true or false", "int": "an integer", "float": "a number", "str": "text"}
+MAX_VALUES = 100_000  # of a document after its aliases are expanded
 FLOAT = re.compile(
     r"^[-+]?((\d[\d_]*)?\.\d[\d_]*([eE][-+]?\d+)?|\d[\d_]*\.([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"
 )
@@ -58,11 +58,11 @@ class Reader(yaml.SafeLoader):
         kind = node.tag.removeprefix(TAG)
         if isinstance(node, yaml.ScalarNode) and kind == "merge":
             return node.value
-        if isinstance(node, yaml.ScalarNode) and kind in SCALARS:
+        if isinstance(node, yaml.ScalarNode) and kind in NAMES:
             try:
                 return getattr(self, f"construct_yaml_{kind}")(node)
             except (ValueError, KeyError, IndexError) as error:  # what PyYAML raises depends on the tag
-                raise SegkitError(f"{self.at(node)}: not YAML: '{node.value:.60}' is no {kind}") from error
+                raise SegkitError(f"{self.at(node)}: not YAML: '{node.value:.60}' is not {NAMES[kind]}") from error
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             items = [Node(self.construct_object(item), self.at(item)) for item in node.value]
             self._check_size(items, items, node)
@@ -90,7 +90,7 @@ class Reader(yaml.SafeLoader):
                 text = f"{self.at(key_node)}: the key '{key}' is given twice, first in line {lines[key]}"
                 raise SegkitError(text, key=str(key))
             lines[key] = line
-            # The line of a value is the line of its key: a nested mapping starts a line later, where nobody looks for it.
+            # A value has the line of its key, for a nested mapping starts on a later line.
             own[key] = Node(self.construct_object(value_node), self.at(key_node))
         return {**merged, **own}
 
@@ -109,7 +109,7 @@ class Reader(yaml.SafeLoader):
 
 
 class Writer(yaml.SafeDumper):
-    """Quotes whatever either YAML 1.1 or :class:`Reader` would not read as text."""
+    """Quotes text that YAML 1.1 or :class:`Reader` would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True  # a list that occurs twice is written twice
@@ -129,7 +129,7 @@ def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
         source: the file's name, or ``command line``, for origins and messages.
         lines: whether origins have the line, as ``source:12``.
     Raises:
-        SegkitError: not YAML, a duplicate key, a tag that is no plain value, or too many values.
+        SegkitError: not YAML, a duplicate key, a tag of another type than plain values, or too many values.
     """
     reader = None
     try:
@@ -158,7 +158,7 @@ def _place(error: yaml.MarkedYAMLError, source: str, lines: bool) -> str:
 
 
 def write_yaml(value: Any, *, one_line: bool = False) -> str:
-    """Plain values as YAML text which :func:`read_yaml` reads back equal; lists of plain values stay on one line."""
+    """Writes plain values as YAML that :func:`read_yaml` reads back equal; lists of scalars take one line."""
     if one_line:
         return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=True, width=1e9, allow_unicode=True)
     return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)

@@ -43,19 +43,19 @@ class CocoEvaluator(Evaluator):
     """COCO's AP and AR of boxes (``bbox/...``) and masks (``segm/...``), in 0..1.
 
     The metrics are ``segm/AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and ``AR`` at the model's limit of
-    detections, and ``segm/AP@100`` at COCO's 100 an image and class. ``per_class`` adds ``segm/AP-NAME``,
+    detections, and ``segm/AP@100`` at COCO's 100 per image and class. ``per_class`` adds ``segm/AP-NAME``,
     ``segm/AP50-NAME`` and ``segm/AP75-NAME``. A metric without ground truth is absent.
 
     An object without a mask counts for ``bbox`` only. For ``segm`` its box is a region where detections are ignored, as
     COCO's crowd regions are.
 
     For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
-    are found, of whatever class, and ``bbox/AR@100`` that among the best 100 detections.
+    are found, whatever their class, and ``bbox/AR@100`` that among the best 100 detections.
 
     Args:
         classes: name of each label.
         category_ids: the id of each label in files, for the results file.
-        max_detections: the model's limit an image.
+        max_detections: the model's limit per image.
         results_dir: where ``coco_instances_results.json`` is written; None: nowhere. Class-agnostic detections have the
             first category's id in it.
         class_agnostic: whether the model's detections have no class.
@@ -90,7 +90,7 @@ class CocoEvaluator(Evaluator):
         if "segm" in iou_types and not predicts_masks:
             raise SegkitError(NO_MASKS, key="iou_types")
         if not all(0 <= t <= 1 for t in score_thresholds):
-            raise SegkitError(f"score_thresholds: expected numbers in 0..1, got {list(score_thresholds)}")
+            raise SegkitError(f"score_thresholds: expected scores in 0..1, got {list(score_thresholds)}")
         self.classes = list(classes)
         self.category_ids = list(category_ids)
         self.max_detections = max_detections
@@ -244,7 +244,7 @@ class CocoEvaluator(Evaluator):
         self._warned_of_limit = True
         missed = sum(over) - self.max_detections * len(over)
         logger.warning(
-            "%d of %d images have more objects than the model's limit of %d detections an image (the most: %d): "
+            "%d of %d images have more objects than the model's limit of %d detections per image (the most: %d): "
             "%d of %d objects cannot be found, so that recall is at most %.1f %%; raise the model's detections_per_image",
             len(over), len(counts), self.max_detections, max(over), missed, sum(counts), 100 * (1 - missed / sum(counts)),
         )  # fmt: skip

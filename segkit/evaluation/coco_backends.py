@@ -1,6 +1,6 @@
 """The libraries that match detections with ground truth as COCO does, and the choice between them.
 
-Both give the same precision and recall arrays: on random data with crowds, ties and limits from 1 to 300 detections they
+Both compute the same precision and recall arrays: on random data with crowds, ties and limits from 1 to 300 detections they
 are equal bit for bit. hotcoco (Rust, one abi3 wheel a platform, needs only numpy) evaluates 1,000 images with 45,000
 objects in 0.35 s, pycocotools in 15.5 s; ``tools/benchmark.py evaluate`` measures both. hotcoco is a young package, so
 metrics do not depend on it: pycocotools, the reference, takes its place if it is absent or broken.
@@ -45,7 +45,7 @@ def choose_backend(name: BackendName) -> CocoBackend:
         if (problem := import_problem(backend)) is None:
             if problems:
                 logger.info(
-                    "%s: metrics come from %s, which is slower and gives the same values", problems[0], backend.name
+                    "%s: %s computes the metrics instead, slower and with the same values", problems[0], backend.name
                 )
             return backend
         problems.append(problem)

@@ -24,7 +24,7 @@ class Curves:
     Attributes:
         precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, limits].
         recall: [10 IoU thresholds, K classes, 4 areas, limits], the highest that is reached.
-        limits: detections an image and class, ascending.
+        limits: numbers of detections per image and class, ascending.
     """
 
     precision: np.ndarray
@@ -89,7 +89,7 @@ class CocoBackend(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Imports the library; raises whatever the import raises, or ImportError for a version that is too old."""
+        """Imports the library; raises the error of the import, or ImportError if the version is too old."""
 
     @abstractmethod
     def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
@@ -122,7 +122,7 @@ class CocoBackend(ABC):
             truth: the result of :meth:`ground_truth` for these images.
             images: with the detections.
             iou_type: whether boxes or masks overlap.
-            limits: ascending numbers of detections an image and class.
+            limits: numbers of detections per image and class, ascending.
             score_threshold: detections that score less are ignored.
         """
 

@@ -47,7 +47,7 @@ class Evaluator(ABC):
 
         Args:
             batch: with ``image_ids``, ``sizes`` (of the files) and ``annotations`` (ground truth in the files' pixels).
-            detections: one an image, in the files' pixels, on any device.
+            detections: one ``Detections`` per image, in the files' pixels, on any device.
         """
 
     @abstractmethod
@@ -187,5 +187,5 @@ def evaluate(
     metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start
     per_image = model_time / max(images, 1)
-    logger.info("evaluated %d images in %.1f s (model: %.3f s an image)", images, seconds, per_image)
+    logger.info("evaluated %d images in %.1f s (model: %.3f s per image)", images, seconds, per_image)
     return metrics

@@ -60,10 +60,10 @@ def _pil_pixels(image: Image.Image) -> np.ndarray:
         return pixels
     # convert("RGB") would clip modes of more than 8 bits, and decoding a file may cut its samples to 8 bits.
     deep = image.mode.startswith(("I", "F"))
-    reason = f"mode {image.mode} has more than 8 bits a channel" if deep else what_pillow_loses(image)
+    reason = f"mode {image.mode} has more than 8 bits per channel" if deep else what_pillow_loses(image)
     if reason is not None:
         raise SegkitError(
-            f"a PIL image was given as an image: {reason}; convert it to 8-bit RGB, or give its path: segkit reads files "
+            f"a PIL image was given as an image: {reason}; convert it to 8-bit RGB, or pass its path: segkit reads files "
             "itself, and scales by percentiles",
             value=image.mode,
         )
