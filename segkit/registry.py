@@ -96,7 +96,7 @@ class Registry:
         self._foreign: Foreign | None = None
 
     def register(self, obj: Any = None, *, name: str | None = None) -> Any:
-        """Registers a class or function and returns it, as a call or as a decorator, with or without arguments.
+        """Registers a class or function and returns it; a decorator, with or without arguments.
 
         Args:
             obj: a class, or a function that returns a component.
@@ -202,7 +202,7 @@ class Registry:
         return name in self._obj_map
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Yields names and components, sorted; classes of another library as :meth:`adapts` returns them."""
+        """Yields names and components, sorted; foreign classes as adapted components."""
         return iter([(name, self.get(name)) for name in self.names()])
 
     def _load_home(self) -> None:
@@ -225,7 +225,7 @@ class Registry:
         path = path or self.title
         name = spec.get(self.key)
         if not isinstance(name, str):
-            raise SegkitError(f"{path}: '{self.key}' is missing, the name of the {self.title} to build", key=path)
+            raise SegkitError(f"{path}: '{self.key}' is missing; expected the name of a {self.title}", key=path)
         try:
             component = self.get(name)
             schema = self._signature_for(component, spec, runtime)
@@ -245,7 +245,7 @@ class Registry:
         return made
 
     def _signature_for(self, component: Any, spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> Signature:
-        """The schema now that the run-time values are known: a positional parameter that only the spec has is an option."""
+        """The schema, in which a positional parameter that only the spec has is an option."""
         if self.runtime is not None:
             return signature_of(component, self.runtime.union(runtime))
         positional = signature_of(component).runtime.keys()

@@ -60,7 +60,7 @@ def describe_components(which: str | None = None) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields key path and value of everything that is no section, spec or list of specs, as in ``Config.origins``."""
+    """Yields key path and value of all but sections, specs and lists of specs."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "to_plain"):
         for key in section_fields(type(value)):
             yield from leaves(getattr(value, key), join(path, key))

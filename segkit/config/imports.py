@@ -1,4 +1,4 @@
-"""A configuration's ``imports``: the user's modules, imported so that their components register."""
+"""A configuration's ``imports``: user modules that register components."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _import_lock = threading.RLock()
 
 
 def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:
-    """Imports modules, each from the first folder that has it, or else from the installed packages.
+    """Imports modules, each from the first folder that has it, else an installed one.
 
     Args:
         modules: ``(name, origin)``.
@@ -58,7 +58,7 @@ def _import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path])
 
 
 def _module_file(folder: Path, name: str) -> Path | None:
-    """The file of a module below a folder: ``a.b`` is a/b.py, or a/b/__init__.py, or the folder a/b."""
+    """The file of module ``a.b`` below a folder: a/b.py, a/b/__init__.py, or the folder a/b."""
     stem = folder.joinpath(*name.split("."))
     candidates = (stem.with_name(stem.name + ".py"), stem / "__init__.py")
     # Path.is_file would raise for an impossible file name (too long, a null byte), which is no module either.
@@ -69,7 +69,7 @@ def _module_file(folder: Path, name: str) -> Path | None:
 
 
 def _check_same(name: str, folder: Path, at: str) -> None:
-    """Raises if a module of that name is imported from elsewhere: a process has one module of a name."""
+    """Raises if a module of that name is imported from elsewhere already."""
     top = name.split(".")[0]
     known: Any = sys.modules.get(top)
     if known is None:

@@ -24,7 +24,7 @@ BASE_KEY = "_BASE_"
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, allow_imports: bool = False) -> Config:
-    """Reads a configuration file and its bases, applies overrides, checks it and fills in the defaults.
+    """Reads a configuration file and its bases, applies overrides, and checks the result.
 
     Args:
         path: a YAML file: local, http(s) or ``segkit://NAME``.
@@ -95,7 +95,7 @@ def _refuse_imports(tree: Node, source: str) -> None:
 
 
 def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> Node:
-    """Returns the tree of a file merged over those of its base files, after importing its modules."""
+    """Returns the tree of a file, merged over its base files, and imports its modules."""
     try:
         file = local_path(label, "config", kind="file")
     except SegkitError as error:

@@ -17,7 +17,7 @@ def spec_key(path: str) -> str:
 
 
 def merge(base: Node, overlay: Node, path: str = "") -> Node:
-    """Merges ``overlay`` over ``base``: mappings key by key; scalars and lists replace each other.
+    """Merges ``overlay`` over ``base``: mappings key by key; scalars and lists are replaced.
 
     A spec with another name (or format) does not inherit the old component's arguments. A section without content (all
     its lines commented out) changes nothing. ``imports`` are added to those of the base, whose components are needed too.
@@ -37,7 +37,7 @@ def merge(base: Node, overlay: Node, path: str = "") -> Node:
 
 
 def overruled(layer: Node, path: str) -> dict[str, Node]:
-    """The keys of the section at ``path`` that a layer sets to null by setting their alternative.
+    """The keys of a section that a layer sets to null by setting their alternative.
 
     Raises:
         SegkitError: the layer sets both.

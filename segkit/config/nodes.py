@@ -24,7 +24,7 @@ class Node:
 
     @staticmethod
     def of(value: Any, origin: str, origins: Mapping[str, str] | None = None, path: str = "") -> Node:
-        """Wraps a plain value; ``origins`` has the origins of its parts by key path, ``origin`` that of the others."""
+        """Wraps a plain value; ``origin`` is that of the parts whose key path is not in ``origins``."""
         origins = origins or {}
         here = origins.get(path, origin)
         if isinstance(value, Mapping):

@@ -15,7 +15,7 @@ ASSIGNMENT = re.compile(rf"({KEY.pattern})=(.*)", re.DOTALL)
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Node]]:
-    """Returns key paths and values of ``["train.epochs", "3", "model.neck={name: FPN}"]``, in order.
+    """Returns key paths and values of ``["train.epochs", "3", "train.seed=1"]``, in order.
 
     Raises:
         SegkitError: a key without a value, a word that is no key, or a value that is not YAML.
@@ -87,7 +87,7 @@ def _changes_component(key: str, value: Node | None, old: Node | None, path: str
 
 
 def _kept(node: Node, path: str, keep: tuple[str, ...]) -> Node | None:
-    """The part of a dropped component's argument that the same command has set; None if there is none."""
+    """The part of a dropped argument that the same command has set; None if there is none."""
     if any(path == key or path.startswith(key + ".") for key in keep):
         return node
     children = {k: kept for k, child in node.items() if (kept := _kept(child, join(path, k), keep)) is not None}

@@ -27,7 +27,7 @@ class Period:
 
     @classmethod
     def from_plain(cls, value: object) -> Period:
-        """Reads ``500``, ``"500"``, ``"500 iterations"``, ``"1 epoch"`` or ``"0.5 epochs"``; else ValueError."""
+        """Reads ``500``, ``"500 iterations"``, ``"1 epoch"`` or ``"0.5 epochs"``; else ValueError."""
         if isinstance(value, Period):
             return value
         text = str(value).strip() if isinstance(value, (int, float, str)) and not isinstance(value, bool) else ""

@@ -1,4 +1,4 @@
-"""Every key of a configuration: its type, default and meaning. Large sections have a file of their own."""
+"""Every key of a configuration: type, default and meaning; large sections have own files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """``predict``: which detections are drawn and submitted; evaluation uses the model's own threshold."""
+    """``predict``: which detections are drawn and submitted; evaluation does not use it."""
 
     score_threshold: Annotated[float, Bounds(0, 1), Help("lowest score of a detection that is drawn or submitted")] = (
         0.5
@@ -75,7 +75,7 @@ class Config:
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, for a checkpoint; :func:`segkit.config.load_config_dict` reads them back."""
+        """Returns plain values, which :func:`segkit.config.load_config_dict` reads back."""
         return section_to_dict(self)
 
     def to_yaml(self) -> str:
@@ -83,11 +83,11 @@ class Config:
         return write_yaml(self.to_dict())
 
     def with_overrides(self, overrides: Iterable[str]) -> Config:
-        """Returns a copy with ``KEY VALUE`` or ``KEY=VALUE`` applied, and checks it."""
+        """Returns a checked copy with ``KEY VALUE`` or ``KEY=VALUE`` applied."""
         return resolve(apply_overrides(self._tree(), overrides))
 
     def with_values(self, values: Mapping[str, Any], origin: str = "program") -> Config:
-        """Returns a copy with plain values set by key path, as ``{"data.classes": ["a", "b"]}``, and checks it."""
+        """Returns a checked copy with values set by key path: ``{"data.classes": ["a", "b"]}``."""
         return resolve(apply_values(self._tree(), {key: Node.of(to_plain(v), origin) for key, v in values.items()}))
 
     def _tree(self) -> Node:

@@ -10,7 +10,7 @@ from segkit.utils.errors import did_you_mean
 
 
 class Spec(Mapping[str, Any]):
-    """An immutable mapping ``{name: X, argument: value, ...}`` whose entries are attributes too: ``spec.lr``.
+    """An immutable mapping ``{name: X, argument: value, ...}``; ``spec.lr`` is ``spec["lr"]``.
 
     ``spec["keys"]`` reads an argument that is called like a method of Mapping. Lists and dicts are returned as copies,
     which a component may change.

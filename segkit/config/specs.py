@@ -1,4 +1,4 @@
-"""Checks a tree of Nodes against the schema and the components' signatures, and fills in every default."""
+"""Checks a tree of Nodes against schema and signatures, and fills in every default."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Resolver:
         return section(**values)
 
     def value(self, annotation: Any, node: Node, path: str) -> Any:
-        """Resolves a value of any annotated type: a section, a component, a list of components, or plain."""
+        """Resolves a section, a component, a list of components, or a plain value."""
         if node.value is None and accepts_none(annotation):
             self.origins[path] = node.origin
             return None
@@ -104,7 +104,7 @@ class Resolver:
         return value
 
     def spec(self, registry: Registry, node: Node, path: str) -> Spec:
-        """Checks a component's name, and its arguments against the constructor's parameters and their types."""
+        """Checks a component's name and its arguments, and fills in their defaults."""
         if not isinstance(node.value, dict):
             hint = f" such as {{{registry.key}: {node.value}}}" if isinstance(node.value, str) else ""
             raise SegkitError(
@@ -112,9 +112,9 @@ class Resolver:
             )
         name_node = node.value.get(registry.key)
         if name_node is None or not isinstance(name_node.value, str):
-            given = "is missing" if name_node is None else f"is {show(name_node.plain())}, and must be text"
+            given = "is missing" if name_node is None else f"is {show(name_node.plain())}"
             raise SegkitError(
-                f"{where(path, node.origin)}: '{registry.key}' {given}, the name of the {registry.title} to build",
+                f"{where(path, node.origin)}: '{registry.key}' {given}; expected the name of a {registry.title}",
                 key=path,
             )
         name, name_path = name_node.value, join(path, registry.key)

@@ -14,7 +14,7 @@ from segkit.utils.errors import SegkitError, did_you_mean, nearest
 def known_keys(
     root: type, tree: Node, fields_of: Callable[[type], Mapping[str, Any]], section_of: Callable[[Any], type | None]
 ) -> set[str]:
-    """Returns every key path that can be set in ``tree``: the schema's, and its components' arguments."""
+    """Returns every key path that can be set in ``tree``, arguments of components included."""
     known: set[str] = set()
 
     def section(cls: type, node: Node | None, path: str) -> None:

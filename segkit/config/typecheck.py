@@ -1,4 +1,4 @@
-"""Checks plain values against type annotations, those of the schema's keys and of constructors alike."""
+"""Checks of plain values against type annotations of the schema and of constructors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEQUENCES = (*TUPLES, list, collections.abc.MutableSequence)
 
 @dataclass(frozen=True)
 class Bounds:
-    """The range of a number, as in ``Annotated[int, Bounds(1)]``; its limits are included unless they are open."""
+    """The range of a number: ``Annotated[int, Bounds(1)]``. Limits are included unless open."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -44,7 +44,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Checked:
-    """Values that a function accepts, as in ``Annotated[str, Checked(check, "the name of a norm")]``.
+    """Values that a function accepts: ``Annotated[str, Checked(check, "a norm")]``.
 
     Attributes:
         check: raises SegkitError or another ValueError for an invalid value.
@@ -73,7 +73,7 @@ class Mismatch(Exception):
 
 
 def coerce(value: Any, annotation: Any, path: str, origin: str) -> Any:
-    """Converts a value to the annotated type: an int to a float, a list to the tuple of a Sequence.
+    """Converts a value to the annotated type, as an int to a float or a list to a tuple.
 
     Args:
         value: plain, as from YAML.
@@ -151,7 +151,7 @@ def accepts_none(annotation: Any) -> bool:
 
 
 def type_text(annotation: Any) -> str:
-    """Describes an annotation: ``an integer or null``, ``a list, each a number``, ``'fp32' or 'bf16'``."""
+    """Describes an annotation in words: ``an integer or null``, ``'fp32' or 'bf16'``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is inspect.Parameter.empty:
         return NAMES[Any]

@@ -54,7 +54,7 @@ class Reader(yaml.SafeLoader):
         return f"{self.source}:{node.start_mark.line + 1}" if self.lines else self.source
 
     def construct(self, node: yaml.Node) -> Any:
-        """A plain scalar, a list of Nodes or a dict of Nodes; one and the same for all aliases of a node."""
+        """Returns a scalar, or a list or dict of Nodes, which all aliases of a node share."""
         kind = node.tag.removeprefix(TAG)
         if isinstance(node, yaml.ScalarNode) and kind == "merge":
             return node.value
@@ -158,7 +158,7 @@ def _place(error: yaml.MarkedYAMLError, source: str, lines: bool) -> str:
 
 
 def write_yaml(value: Any, *, one_line: bool = False) -> str:
-    """Writes plain values as YAML that :func:`read_yaml` reads back equal; lists of scalars take one line."""
+    """Writes plain values as YAML that :func:`read_yaml` reads back equal."""
     if one_line:
         return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=True, width=1e9, allow_unicode=True)
     return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)

@@ -174,7 +174,7 @@ class CocoEvaluator(Evaluator):
         return metrics
 
     def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, Any]:
-        """The back end's data set for each IoU type that has ground truth; one for both if all objects have masks."""
+        """The back end's data set for each IoU type with ground truth, shared where possible."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
         masks = "segm" in self.iou_types
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
@@ -190,7 +190,7 @@ class CocoEvaluator(Evaluator):
         return truths
 
     def write_results(self, path: str | Path) -> Path:
-        """Writes all detections as a COCO results file, with the image and category ids of the files."""
+        """Writes all detections as a COCO results file, with the ids of the files."""
         results: list[dict[str, Any]] = []
         for image_id in sorted(self._images):
             image = self._images[image_id]
@@ -219,7 +219,7 @@ class CocoEvaluator(Evaluator):
         return values
 
     def _warn_of_masks(self, known: Sequence[bool]) -> None:
-        """Warns once if objects lack masks; ``known`` says of each object that is no crowd region whether it has one."""
+        """Warns once if objects lack masks; ``known``: whether each non-crowd object has one."""
         if self._warned_of_masks or all(known):
             return
         self._warned_of_masks = True

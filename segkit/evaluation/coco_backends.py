@@ -1,4 +1,4 @@
-"""The libraries that match detections with ground truth as COCO does, and the choice between them.
+"""The choice between hotcoco and pycocotools for COCO matching.
 
 Both compute the same precision and recall arrays: on random data with crowds, ties and limits from 1 to 300 detections they
 are equal bit for bit. hotcoco (Rust, one abi3 wheel a platform, needs only numpy) evaluates 1,000 images with 45,000

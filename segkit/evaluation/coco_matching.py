@@ -1,4 +1,4 @@
-"""The interface of COCO matching: images with objects and detections in, precision curves out."""
+"""The interface of COCO matching: objects and detections in, precision curves out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Curves:
     limits: tuple[int, ...]
 
     def ap(self, limit: int, *, iou: int | None = None, label: int | None = None, area: str = "all") -> float | None:
-        """Returns the mean precision over thresholds, recalls and classes; None without ground truth.
+        """Returns mean precision over thresholds, recalls, classes; None without ground truth.
 
         pycocotools' own summary reports -1 for AP unless 100 is among the limits; here every limit has its AP.
         """
@@ -41,7 +41,7 @@ class Curves:
         return _mean(values if label is None else values[:, :, label])
 
     def ar(self, limit: int, *, label: int | None = None, area: str = "all") -> float | None:
-        """Returns the mean of the highest recalls over thresholds and classes; None without ground truth."""
+        """Returns mean highest recall over thresholds, classes; None without ground truth."""
         values = self.recall[..., AREAS.index(area), self.limits.index(limit)]
         return _mean(values if label is None else values[:, label])
 
@@ -53,7 +53,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class EvaluatedImage:
-    """One image's ground truth and N detections, as arrays: a dict for each detection would be slow.
+    """One image's ground truth and its N detections, as arrays for speed.
 
     Attributes:
         size: (height, width).
@@ -79,7 +79,7 @@ class EvaluatedImage:
 
 
 class CocoBackend(ABC):
-    """Matches the detections of a whole evaluation; keeps no state, imports its library when it is used.
+    """Matches the detections of an evaluation by a library, imported at the first use.
 
     Attributes:
         name: the library's, as pip has it.
@@ -89,7 +89,7 @@ class CocoBackend(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Imports the library; raises the error of the import, or ImportError if the version is too old."""
+        """Imports the library; raises the import's error, or ImportError for an old version."""
 
     @abstractmethod
     def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
@@ -133,7 +133,7 @@ def lacks_mask(item: Mapping[str, Any]) -> bool:
 
 
 def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]:
-    """Returns the images with a crowd region, all pixels of its box, for each object without a mask.
+    """Returns the images with a crowd region, its box, for each object without a mask.
 
     A predicted mask in such a region is neither a true nor a false positive, and the region is not missed.
     """
@@ -152,7 +152,7 @@ def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]
 
 
 def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Encodes all pixels that boxes [N, 4] XYWH touch as RLE on an image of ``size`` (height, width)."""
+    """Encodes all pixels that boxes [N, 4] XYWH touch as RLEs of ``size`` (height, width)."""
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, :2] + boxes[:, 2:])], 1)
     crop_boxes = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)
     crop_boxes[(crop_boxes[:, 2:] <= crop_boxes[:, :2]).any(1)] = 0

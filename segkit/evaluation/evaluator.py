@@ -52,14 +52,14 @@ class Evaluator(ABC):
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
-        """Returns the metrics of all batches, fractions in 0..1; a metric without ground truth is absent."""
+        """Returns the metrics of all batches, in 0..1; those without ground truth are absent."""
 
     def metric_names(self) -> Sequence[str]:
-        """Returns the names of possible metrics, if known in advance; two evaluators of one metric are an error."""
+        """Returns the names of possible metrics, if known; two evaluators of one are an error."""
         return ()
 
     def results(self) -> Any:
-        """Returns the state since ``reset``, which can be pickled, for :meth:`merge` in another process.
+        """Returns the state since ``reset`` for :meth:`merge` in another process; picklable.
 
         An evaluator needs both methods if several processes evaluate.
         """
@@ -76,7 +76,7 @@ class Evaluator(ABC):
 
 
 def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
-    """Raises if two evaluators have a metric in common, or one cannot be used by several processes.
+    """Raises for two evaluators of one metric, and for one that several processes cannot use.
 
     It is called before hours of training, not after them.
     """

@@ -1,4 +1,4 @@
-"""COCO matching by pycocotools, the reference, which takes a dict for each object and detection."""
+"""COCO matching by pycocotools, the reference implementation."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:
 
 
 def _data_set(images: Sequence[EvaluatedImage], num_classes: int, annotations: Sequence[dict[str, Any]]) -> Any:
-    """pycocotools' ``COCO`` of annotations, which get ids counted from 1: its matching takes the id 0 for no match."""
+    """Returns pycocotools' data set of annotations, with ids from 1: id 0 means no match."""
     from pycocotools.coco import COCO
 
     coco = COCO()

@@ -45,7 +45,7 @@ def result_dicts(
     labels: np.ndarray,
     rles: Sequence[Any] | None,
 ) -> list[dict[str, Any]]:
-    """Returns COCO results of boxes [N, 4] XYWH, scores [N], labels [N] and RLEs (None: no masks)."""
+    """Returns COCO results of boxes [N, 4] XYWH, scores [N], labels [N] and N RLEs, or None."""
     # numpy's lists take a tenth of the time that torch's do.
     rows = zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
     results = [

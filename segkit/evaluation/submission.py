@@ -41,7 +41,7 @@ class SubmissionWriter:
         self.unlisted: list[str] = []
 
     def add(self, name: str, image: np.ndarray | None, detections: Detections) -> None:
-        """Adds one image's detections, at the file's size; those of an image that is not in the id map are ignored.
+        """Adds one image's detections, at the file's size; ignores images not in the id map.
 
         Raises:
             SegkitError: the image has another size in the id map, or was added before.

@@ -10,7 +10,7 @@ from segkit.evaluation.validation_losses import LOSS_PREFIX
 
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
-    """Formats metrics in percent: a row each for boxes and masks, and below it a row for each class.
+    """Formats metrics in percent: a row for boxes, one for masks, below it one per class.
 
     An absent metric (no ground truth) is shown as ``-``. Validation losses come first, on a line of their own.
 

@@ -46,12 +46,12 @@ class ValidationLosses:
 
 
 def in_order(shares: Sequence[Sequence[BatchLosses]]) -> list[BatchLosses]:
-    """Returns the batches of all processes in their order; process ``r`` of ``n`` has every n-th from the r-th on."""
+    """Orders the batches of all processes; process r of n has every n-th from the r-th on."""
     return [batch for batches in zip_longest(*shares) for batch in batches if batch is not None]
 
 
 def mean_losses(batches: Sequence[BatchLosses]) -> dict[str, float]:
-    """Returns each ``val/loss/NAME`` and their sum ``val/loss/total``; an empty dict without batches."""
+    """Returns each ``val/loss/NAME`` and their sum ``val/loss/total``; empty without batches."""
     sums: dict[str, float] = {}
     for images, losses in batches:
         for name, value in losses.items():

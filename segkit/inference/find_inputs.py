@@ -84,7 +84,7 @@ def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles
 
 
 def _matches(pattern: str) -> ImageFiles:
-    """The images that a glob matches, sorted; ``**`` skips folders of the system and links that form a circle."""
+    """The images that a glob matches, sorted; ``**`` skips system folders and circular links."""
     skipped: dict[Reason, list[Path]] = {}
     found = ImageFiles.among(Path(name) for name in sorted(set(_glob(_escaped(pattern), skipped))))
     found.left_out |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
@@ -92,7 +92,7 @@ def _matches(pattern: str) -> ImageFiles:
 
 
 def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
-    """As ``glob.glob(pattern, recursive=True)``, which does not end if two links lead to folders above them."""
+    """As ``glob.glob(pattern, recursive=True)``, which may not end with circular links."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.glob(pattern)
@@ -107,7 +107,7 @@ def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
 def _folders_below(
     folder: Path, skipped: dict[Reason, list[Path]], above: frozenset[Path] = frozenset()
 ) -> Iterator[Path]:
-    """Yields a folder and all folders below it except hidden ones; a link to a folder above itself is not followed."""
+    """Yields a folder and all below it but hidden ones; follows no link to a folder above."""
     here = folder.resolve()
     if here in above:
         skipped.setdefault(LOOP, []).append(folder)
@@ -158,7 +158,7 @@ def _canonical(path: Path) -> str:
 
 
 def _folder_of(pattern: str) -> Path:
-    """The folder in which a glob starts: its parts before the first wildcard that no existing folder has in its name."""
+    """The folder in which a glob starts; wildcards in existing folders' names are literal."""
     folder = Path()
     for part in Path(pattern).parts[:-1]:
         if glob.has_magic(part) and not (folder / part).is_dir():
@@ -168,7 +168,7 @@ def _folder_of(pattern: str) -> Path:
 
 
 def _escaped(pattern: str) -> str:
-    """Returns a glob with the wildcards escaped that are part of the name of its starting folder."""
+    """Returns a glob whose starting folder has its wildcards escaped."""
     folder = _folder_of(pattern)
     return (
         os.path.join(glob.escape(str(folder)), *Path(pattern).parts[len(folder.parts) :]) if folder.parts else pattern

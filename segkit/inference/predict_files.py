@@ -123,7 +123,7 @@ def name_inputs(
 
 
 def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
-    """The end of a message about missing images: where the first one is, or the file with the nearest name."""
+    """The end of a message about missing images: where the first is, or the nearest name."""
     for folder in dict.fromkeys(path.parent for path in files):
         if (folder / missing[0]).is_file():
             return f"; there is {folder / missing[0]}, which is not among the inputs"
@@ -205,7 +205,7 @@ def _cannot_be_written(error: OSError) -> str:
 
 
 def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
-    """Closes the writers after an exception; returns the end of the message: which predictions are saved, and where."""
+    """Closes the writers after an exception; returns where predictions are, for the message."""
     if not summary.images:
         return ""
     written: list[Path] = []
@@ -223,7 +223,7 @@ def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
 def _batches(
     inputs: Mapping[str, Path], summary: PredictionSummary, size: int, skip: bool
 ) -> Iterator[list[tuple[str, Tensor]]]:
-    """Yields names and images, ``size`` at a time; those before an unreadable image first, then raises its error."""
+    """Yields ``size`` names and images at a time; raises for an unreadable one after those."""
     batch: list[tuple[str, Tensor]] = []
     for name, path in inputs.items():
         try:

@@ -1,4 +1,4 @@
-"""The Predictor: detections of images, from a checkpoint or from a configuration and a model."""
+"""The Predictor: detections of images by a checkpoint, or a configuration and a model."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Predictor:
         score_threshold: float | None = None,
         device: str | int | torch.device | None = None,
     ) -> Predictor:
-        """Builds a Predictor of a checkpoint, with its own configuration or that of a file, and overrides."""
+        """Builds a Predictor of a checkpoint, with its own configuration or that of a file."""
         from segkit.config.loader import load_config
 
         if config_file is None:
@@ -161,7 +161,7 @@ class Predictor:
         return self.transforms(sample, torch.Generator().manual_seed(0))
 
     def _precision(self) -> torch.autocast:
-        """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely the faster one."""
+        """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely faster."""
         precision = self.cfg.train.precision
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.device.type == "cuda" and precision != "fp32")

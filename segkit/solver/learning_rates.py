@@ -43,7 +43,7 @@ def set_rates(
     iterations_per_epoch: int,
     steps: int | None = None,
 ) -> float:
-    """Sets each group's ``lr`` to its base rate times the schedule's factor, and returns the largest rate.
+    """Sets each group's ``lr`` to base rate times factor, and returns the largest rate.
 
     ``lr_factor`` of a group multiplies the whole schedule, ``end_lr`` included. A group that is added during the training
     has the ``lr`` with which it is added as base rate.
@@ -66,7 +66,7 @@ def set_rates(
 
 
 class RateWatch:
-    """Warns once if a learning rate is changed between two steps, where the change has no effect.
+    """Warns once if a learning rate is changed between two steps, which has no effect.
 
     A hook that restores the schedule's rate after the step is no such change.
     """

@@ -94,7 +94,7 @@ def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 def fused_works(model: nn.Module) -> bool:
-    """Whether torch's fused kernels support all trainable parameters: floats on the CPU or on CUDA."""
+    """Whether torch's fused kernels support all trainable parameters: floats on CPU or CUDA."""
     return all(
         p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters() if p.requires_grad
     )

@@ -53,7 +53,7 @@ def parameter_groups(
 
 
 def is_norm_or_bias(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    """Whether the parameter ``name`` of ``module`` is a bias, part of a norm, or has one value per channel."""
+    """Whether a parameter is a bias, part of a norm, or has one value per channel."""
     if isinstance(module, _NORMS) or name.endswith("bias"):
         return True
     per_channel = parameter.numel() == max(parameter.shape, default=1)
@@ -97,7 +97,7 @@ def parameter_settings(
 
 
 def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mapping[str, Setting]) -> None:
-    """Splits an optimizer's parameter groups so that each parameter has its setting; works with any optimizer.
+    """Splits any optimizer's parameter groups so that each parameter has its setting.
 
     A group's ``lr`` becomes the optimizer's times ``lr_factor``. The group also gets the keys ``lr_factor``, which the
     schedule reads, and ``param_names``. Parameters keep their order.
@@ -129,7 +129,7 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
 
 
 def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module | None = None) -> list[list[str]] | None:
-    """Returns the parameter names of each group, the group's own or the model's; None if one has no name."""
+    """Returns the parameter names of each group; None if a parameter has no name."""
     in_model = {} if model is None else {id(parameter): name for name, parameter in model.named_parameters()}
     names = [
         list(group["param_names"]) if "param_names" in group else [in_model.get(id(p), "") for p in group["params"]]
@@ -139,7 +139,7 @@ def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module | None = 
 
 
 def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
-    """Returns the optimizer's state dict with ``param_names`` in its groups, if all names are known."""
+    """Returns the optimizer's state dict, with ``param_names`` in its groups if known."""
     state, names = optimizer.state_dict(), parameter_names(optimizer, model)
     if names is None:
         return state
@@ -150,7 +150,7 @@ def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
 def reordered_state(
     state: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Reorders an optimizer's saved state for an optimizer that groups the same parameters otherwise.
+    """Reorders a saved state for an optimizer with other groups of the same parameters.
 
     torch identifies saved parameters by their index alone, so that other groups of the same sizes would get each other's
     moments.

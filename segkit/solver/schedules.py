@@ -41,7 +41,7 @@ class Schedule(ABC):
         *,
         steps: int | None = None,
     ) -> float:
-        """Returns the factor of the step that follows ``iteration`` finished ones (0: of the first step).
+        """Returns the factor of the step that follows ``iteration`` finished ones.
 
         Args:
             iteration: number of finished steps.
@@ -110,7 +110,9 @@ class MultiStep(Schedule):
 
 @SCHEDULE_REGISTRY.register
 class Cosine(Schedule):
-    """Half a cosine from the base learning rate down to ``end_lr`` (SGDR without restarts, Loshchilov and Hutter 2017).
+    """Half a cosine from the base learning rate to ``end_lr``.
+
+    SGDR without restarts (Loshchilov and Hutter 2017).
 
     Args:
         end_lr: the learning rate that the curve approaches at the end of the run.

@@ -16,7 +16,7 @@ from segkit.utils.signature import component_like, signature_of
 
 @OPTIMIZER_REGISTRY.adapts(torch.optim.Optimizer, "torch.optim")
 def adapt_optimizer(cls: Any) -> Any:
-    """Returns a component that builds a ``cls`` over the model's parameter groups, with the arguments of ``cls``.
+    """Returns a component that builds a ``cls`` over the model's parameter groups.
 
     If ``cls`` has a ``weight_decay``, the component also has the option ``decay_norms_and_biases``. A class that takes the
     ``model``, or has ``params`` as its only positional parameter, is returned unchanged.

@@ -22,7 +22,7 @@ LENGTHS = ("total_steps", "T_max")
 
 
 class TorchSchedule(Schedule):
-    """The rates of a torch scheduler, stepped after each iteration or epoch, as factors of the base rate.
+    """The rates of a torch scheduler, stepped each iteration or epoch, as a schedule.
 
     The scheduler runs on an optimizer of its own, with a single group of the base learning rate, from the first iteration
     on. The factor of an iteration is therefore the same in a resumed run. Only learning rates are used, not momentum.

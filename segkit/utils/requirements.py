@@ -75,7 +75,7 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def problems() -> list[str]:
-    """What keeps segkit from working, of Python and the packages it needs, each with the command that helps."""
+    """What keeps segkit from working, each problem with the command that helps."""
     found = [problem for r in REQUIREMENTS if not r.without and (problem := r.problem())]
     if sys.version_info[:2] < PYTHON:
         here, wanted = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, PYTHON))

@@ -27,7 +27,7 @@ SMOOTHED_FROM = 12  # points; smoothing fewer would hide them
 
 
 def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
-    """Draws every loss (of training and, if computed, of validation), the learning rate and the validation AP.
+    """Draws training and validation losses, the learning rate and the validation AP.
 
     Args:
         metrics_file: one JSON object per line, with ``iteration``; in a resumed run later lines replace earlier ones.

@@ -1,4 +1,4 @@
-"""Drawing of detections or ground truth on an image, readable with a few objects and with hundreds."""
+"""Detections or ground truth drawn on an image, readable with few objects and hundreds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw_detections(
     legend: bool = True,
     scale: int | None = None,
 ) -> np.ndarray:
-    """Draws outlines and a light fill of each object, labels where there is room, and a legend with counts.
+    """Draws outlines and a light fill of each object, labels that fit, and a legend.
 
     Args:
         image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
@@ -115,7 +115,7 @@ def _has_room(box: np.ndarray, text: str, count: int) -> bool:
 def _legend_entries(
     labels: np.ndarray, classes: Sequence[str], color_by: str
 ) -> list[tuple[str, int, tuple[int, int, int] | None]]:
-    """Name, count and colour of all classes if they are few; else of those that occur, the most frequent first."""
+    """Name, count and colour of all classes if few; else of those that occur, by frequency."""
     counts = {int(k): int(n) for k, n in zip(*np.unique(labels, return_counts=True), strict=True)}
     if len(classes) > FEW_CLASSES:
         shown = sorted(counts, key=lambda k: (-counts[k], k))

@@ -1,4 +1,4 @@
-"""Outlines and fills of objects, painted inside each object's box: the cost grows with the objects' area."""
+"""Outlines and fills of objects, at a cost that grows with the objects' area."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def crops(masks: InstanceMasks) -> Iterator[tuple[int, int, np.ndarray]]:
 
 
 def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, scale: int, thickness: int) -> None:
-    """Fills and outlines objects on ``picture``, in place; larger objects first, so that small ones lie on top.
+    """Fills and outlines objects on ``picture``, in place; small objects are on top.
 
     All fills and dark rims are painted before all outlines, so that no rim hides a neighbour's outline.
 
@@ -84,7 +84,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _blend(picture: np.ndarray, x0: int, y0: int, where: np.ndarray, color: np.ndarray, opacity: float) -> None:
-    """Mixes a colour into the picture where a mask, whose corner is at (x0, y0), is set; clips it to the picture."""
+    """Mixes a colour into the picture where a mask with its corner at (x0, y0) is set."""
     height, width = picture.shape[:2]
     left, top = max(0, -x0), max(0, -y0)
     where = where[top : height - y0, left : width - x0]

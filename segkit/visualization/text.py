@@ -1,4 +1,4 @@
-"""Labels beside objects and the legend below the picture, in the fonts of Pillow and matplotlib."""
+"""Labels beside objects and the legend below, in the fonts of Pillow and matplotlib."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST = 50  # characters of a class name that are shown
 
 @lru_cache(maxsize=16)
 def fonts(size: int) -> tuple[FreeTypeFont | ImageFont, ...]:
-    """Returns Pillow's font, which has little beyond ASCII, and matplotlib's, with Latin, Greek and Cyrillic."""
+    """Returns Pillow's font (mostly ASCII) and matplotlib's (Latin, Greek, Cyrillic)."""
     from PIL import ImageFont as image_fonts
 
     own = image_fonts.load_default(size=size)
@@ -64,7 +64,7 @@ def _has_glyph(face: FreeTypeFont | ImageFont, letter: str) -> bool:
 def place_labels(
     picture: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: np.ndarray, size: int = FONT_SIZE
 ) -> np.ndarray:
-    """Writes each text at its box where it covers no other label; a label without such a place is not drawn.
+    """Writes each text at its box where it covers no other label, or not at all.
 
     Args:
         picture: uint8 [H, W, 3].
