@@ -65,6 +65,18 @@ def load_config_dict(
     return _finish(Node.of(upgrade_saved_config(plain), source), list(overrides), None)
 
 
+def present_config_dict(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a saved configuration as this version would save it, to compare it with another.
+
+    Renamed keys have their present names, and arguments that were added since have their defaults. A configuration that is
+    no longer valid has only the present names.
+    """
+    try:
+        return load_config_dict(mapping).to_dict()
+    except SegkitError:
+        return upgrade_saved_config(mapping)
+
+
 def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
     for key, node in parse_overrides(overrides):
         if key == BASE_KEY:

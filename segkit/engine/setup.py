@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from segkit.config.renamed_keys import upgrade_saved_config
+from segkit.config.loader import present_config_dict
 from segkit.config.schema import Config
 from segkit.engine.build_trainer import build_early_stopping, build_evaluators, build_trainer
 from segkit.engine.changes import changes_table, check_classes, config_changes, without_incomparable
@@ -131,7 +131,7 @@ def _train(
     if state is not None:
         check_classes(state, data.classes, last)
     cfg = cfg.with_values({"data.classes": data.classes})
-    if state is not None and (changes := config_changes(upgrade_saved_config(state.get("config", {})), cfg.to_dict())):
+    if state is not None and (changes := config_changes(present_config_dict(state.get("config", {})), cfg.to_dict())):
         if distributed.is_main():  # it holds for all
             logger.warning("not as when the checkpoint was written:\n%s", changes_table(changes))
         state = without_incomparable(state, changes)

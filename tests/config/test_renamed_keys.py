@@ -8,6 +8,7 @@ from typing import Annotated
 import pytest
 
 from segkit.config import load_config, load_config_dict
+from segkit.config.loader import present_config_dict
 from segkit.config.renamed_keys import RENAMED_KEYS, upgrade_saved_config
 from segkit.registry import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, Slot
 from segkit.utils.errors import SegkitError
@@ -110,6 +111,15 @@ def test_two_names_of_one_argument_in_a_checkpoint_are_an_error(load):
     saved = config(load, {"name": "Heads", "samples": 1, "batch_size_per_image": 2})
     with pytest.raises(SegkitError, match=r"roi_heads\.samples.*'batch_size_per_image'"):
         load_config_dict(saved)
+
+
+def test_a_saved_configuration_is_compared_as_this_version_would_save_it(load):
+    old = config(load, OLD_HEADS)
+    del old["model"]["roi_heads"]["samples"], old["train"]["keep_every"]
+    cfg = load_config_dict(config(load, {**HEADS, "batch_size_per_image": 512}))
+    assert present_config_dict(old) == cfg.to_dict()
+    invalid = {**old, "no_such_section": 1}
+    assert present_config_dict(invalid) == upgrade_saved_config(invalid) and present_config_dict({}) == {}
 
 
 def test_unknown_components_are_left_for_the_check(load):
