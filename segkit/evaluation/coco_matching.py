@@ -59,7 +59,7 @@ class EvaluatedImage:
         size: (height, width).
         truth: objects with ``label``, ``bbox`` XYWH, ``area``, ``iscrowd`` and, for segm, ``segmentation``, which is
             None for an object without a mask.
-        boxes: float64 [N, 4] XYWH, ties in their order.
+        boxes: float64 [N, 4] XYWH; detections of equal scores count in this order.
         scores: [N].
         labels: int [N].
         masks: the ``counts`` of each detection's RLE; None if masks are not evaluated.
@@ -93,7 +93,7 @@ class CocoBackend(ABC):
 
     @abstractmethod
     def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
-        """The library's data set of the images' objects, for any number of calls of :meth:`match`.
+        """Returns the library's data set of the images' objects, for calls of :meth:`match`.
 
         Image and category ids are positions counted from 1, so that files may have any: 0, negative, beyond 64 bits.
 

@@ -57,7 +57,7 @@ class PycocotoolsBackend(CocoBackend):
 
 
 def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:
-    """What of detection ``i`` overlaps, and its area."""
+    """The box or mask of detection ``i``, and its area."""
     if iou_type == "bbox":
         box = image.boxes[i].tolist()
         return {"bbox": box, "area": box[2] * box[3]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pickle
+import subprocess
 import sys
 import types
 
@@ -133,6 +134,11 @@ def test_neither_is_an_error_before_anything_is_evaluated(monkeypatch):
 def test_the_choice_survives_pickling():
     evaluator = CocoEvaluator(CLASSES, IDS, 100, backend="pycocotools")
     assert pickle.loads(pickle.dumps(evaluator)).backend.name == "pycocotools"
+
+
+def test_the_libraries_are_imported_when_an_evaluator_is_built():
+    code = "import sys, segkit.evaluation; print({'hotcoco', 'pycocotools'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_another_name_is_an_error():
