@@ -133,7 +133,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def write(folder):
-    """Write a file below the current folder: ``write("a.yaml", text)`` gives its name."""
+    """Writes a file below the current folder; ``write("a.yaml", text)`` returns its name."""
 
     def write(name: str, text: str) -> str:
         path = folder / name

@@ -69,7 +69,7 @@ class Starred(nn.Module):
         (Lookup, r"out_features cannot be read: KeyError: 'stage1' \(in .*test_mistakes\.py, line \d+\)"),
         (Typo, r"out_features cannot be read: AttributeError: .* 'maps' \(in .*test_mistakes\.py, line \d+\)"),
         (Abstract, r"does not define forward"),
-        (Channels, r"needs the argument 'in_channels', .* nor the builder gives \(it has in_features, num_classes\)"),
+        (Channels, r"'in_channels'.* builder.*in_features, num_classes"),
         (nn.Identity, r"has no 'out_features'; .*out_features = \{'stage1': FeatureSpec"),
     ],
 )
