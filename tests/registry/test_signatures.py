@@ -193,9 +193,7 @@ def test_segkits_own_component_is_suggested_before_torchs(registry, name, own):
 def test_a_class_written_in_c_says_what_to_do():
     registry = Registry("PART", runtime=[])
     registry.register(type, name="Type")
-    with pytest.raises(
-        SegkitError, match=r"part\.name: builtins\.type: its parameters cannot be read .*register a function"
-    ):
+    with pytest.raises(SegkitError, match=r"part\.name: builtins\.type: .*parameters.*register a function"):
         registry.build({"name": "Type"})
 
 
