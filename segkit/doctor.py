@@ -9,23 +9,28 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 
-from segkit.utils.requirements import OPTIONAL, package_rows, problems
+from segkit.utils import requirements
+from segkit.utils.requirements import package_rows, problems
 from segkit.utils.streams import drop_stdout, make_streams_lenient
 
 # What has compiled code, which may be there and yet not work: the distribution, and what to import.
 COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision.ops"), ("pillow", "PIL.Image"),
-            ("pycocotools", "pycocotools.mask"), ("hotcoco", "hotcoco"))  # fmt: skip
+            ("pycocotools", "pycocotools.mask"))  # fmt: skip
+# Those without which segkit works.
+COMPILED_OPTIONAL = (("hotcoco", "hotcoco"),)
 
 
 def main() -> int:
     """Prints the findings; the exit status."""
     make_streams_lenient()
     found = problems()
-    rows, notes = package_rows(), [f"{r.name} is not installed: no {r.purpose}" for r in OPTIONAL if not r.version()]
+    rows, notes = package_rows(), requirements.notes()
     if not found:
         found = broken_imports(COMPILED)
     if not found:
+        notes += broken_imports(package for package in COMPILED_OPTIONAL if find_spec(package[1]) is not None)
         from segkit.engine.environment import device_problems, machine_notes, machine_rows  # needs all of them
 
         found += device_problems()
@@ -46,12 +51,11 @@ def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
             importlib.import_module(module)
         except Exception as error:  # a library built for another version fails in many ways
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            both = (
-                "torch torchvision" if distribution.startswith("torch") else distribution
-            )  # they have to fit each other
+            # torch and torchvision have to fit each other.
+            packages = "torch torchvision" if distribution.startswith("torch") else distribution
             found.append(
                 f"{distribution} is installed and cannot be imported ({type(error).__name__}: {reason}): "
-                f"pip install --force-reinstall {both}"
+                f"pip install --force-reinstall {packages}"
             )
             break  # the others may fail for this reason
     return found

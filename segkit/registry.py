@@ -1,8 +1,11 @@
 """The registries: a table of contents of everything in segkit that can be extended.
 
 A *spec* is a mapping ``{name: X, argument: value, ...}``. A registry turns the name into a class and, with
-:meth:`Registry.build`, the spec into an object. What only the builder knows (channels, strides, the number of classes)
-are the constructor's positional parameters and come from ``runtime``; what a configuration may say is keyword-only.
+:meth:`Registry.build`, the spec into an object. Values that only the builder knows (channels, strides, the number of
+classes) are the constructor's positional parameters; values that a configuration may set are keyword-only.
+
+fvcore's Registry is not the base class: its ``register(obj)`` returns None, so that ``@REG.register`` would replace the class
+by None, and it has no schemas, no suggestions and no lazy imports.
 """
 
 from __future__ import annotations
@@ -12,8 +15,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from fvcore.common.registry import Registry as FvcoreRegistry
 
 from segkit.utils.construction import check_arguments, check_made, construct, option_values
 from segkit.utils.dotted import class_at, dotted_hint
@@ -44,32 +45,32 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Foreign:
-    """Classes of another library that a registry takes as they are.
+    """Classes of another library that a registry accepts unchanged.
 
     Attributes:
-        kind: what they derive from.
-        places: the modules where they usually are.
-        adapt: makes a component of such a class: a function with the class's arguments as keyword-only parameters.
+        kind: their base class.
+        modules: where they are usually defined, for suggestions.
+        adapt: returns the component of such a class: a function with the class's arguments as keyword-only parameters.
     """
 
     kind: type
-    places: tuple[str, ...]
+    modules: tuple[str, ...]
     adapt: Callable[[Any], Any]
 
 
-class Registry(FvcoreRegistry):
-    """Maps a name to a component class.
+class Registry:
+    """Maps names to component classes, and builds components from specs.
 
     Args:
-        name: what is printed in messages, as ``BACKBONE``.
-        home: the package whose import registers the components that come with segkit. It is imported at the first
-            look-up, by name: so nothing is loaded before it is needed, and the registries stay at the left of the layers.
-        key: the key of a spec that holds the name.
-        runtime: names of the values that builders have for its components: positional parameters of these names are
-            theirs, all others are a configuration's. None: not known before something is built.
+        name: the registry's name in messages, as ``BACKBONE``.
+        home: the package whose import registers the components that come with segkit. It is imported by name at the first
+            look-up, so that nothing is loaded before it is needed and this module imports none of them.
+        key: the key of a spec that holds the component's name.
+        runtime: names of the values that the builder passes. Positional parameters of these names are filled by the
+            builder, all others by the configuration. None: the names are not known before something is built.
         makes: attributes that each finished component must have.
-        hint: what to do where it has not, for the message.
-        label: a key by which any spec may give its component a name of its own, which becomes its attribute ``name``.
+        hint: the advice in the message if it lacks one.
+        label: a key by which any spec may set its component's attribute ``name``.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Registry(FvcoreRegistry):
         hint: str = "",
         label: str | None = None,
     ) -> None:
-        super().__init__(name)
+        self._name = name
+        self._obj_map: dict[str, Any] = {}
         self.home = home
         self.key = key
         self.runtime = None if runtime is None else frozenset(runtime)
@@ -94,17 +96,20 @@ class Registry(FvcoreRegistry):
         self._foreign: Foreign | None = None
 
     def register(self, obj: Any = None, *, name: str | None = None) -> Any:
-        """``@REG.register``, ``@REG.register()``, ``@REG.register(name="X")`` or ``REG.register(obj)``: all return ``obj``.
+        """Registers a class or function and returns it; a decorator, with or without arguments.
 
+        Args:
+            obj: a class, or a function that returns a component.
+            name: by which specs name it; None: its own.
         Raises:
-            SegkitError: no class or function, or one without a name, or the name belongs to another one.
+            SegkitError: ``obj`` is no class or function, has no name, or another one is registered by that name.
         """
         if obj is None:
             return functools.partial(self.register, name=name)
         if not (inspect.isclass(obj) or inspect.isroutine(obj) or isinstance(obj, functools.partial)):
             raise SegkitError(
-                f"{self._name} registry: expected a class, or a function that makes a {self.title}; given {obj!r:.80} of the "
-                f"type {type(obj).__name__}. For an object register its class; a name goes into register(name='MyName')"
+                f"{self._name} registry: expected a class, or a function that returns a {self.title}; given {obj!r:.80} of "
+                f"the type {type(obj).__name__}. Register an object's class; write a name as register(name='MyName')"
             )
         name = name or getattr(obj, "__name__", None)
         if not isinstance(name, str) or not name or name == "<lambda>":
@@ -119,28 +124,33 @@ class Registry(FvcoreRegistry):
         self._obj_map[name] = obj
         return obj
 
-    def adapts(self, kind: type, *places: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-        """``@REG.adapts(torch.optim.Optimizer, "torch.optim")``: how classes of another library become components.
+    def adapts(self, kind: type, *modules: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+        """Decorates the function that turns classes of another library into components.
 
-        The function gets such a class, registered or named by its dotted path, and gives the component for it.
+        After ``@REG.adapts(torch.optim.Optimizer, "torch.optim")`` a spec may name any subclass of that base, registered
+        or by its dotted path. The function takes the class and returns the component.
         """
 
-        def note(adapt: Callable[[Any], Any]) -> Callable[[Any], Any]:
-            self._foreign = Foreign(kind, places, functools.cache(adapt))
+        def decorate(adapt: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            self._foreign = Foreign(kind, modules, functools.cache(adapt))
             return adapt
 
-        return note
+        return decorate
 
     def get(self, name: str) -> Any:
-        """The component of that name or dotted path; SegkitError with the nearest names where there is none."""
+        """Returns the component of a name or dotted path.
+
+        Raises:
+            SegkitError: there is none; the message has the nearest names.
+        """
         self._load_home()
         component, foreign = self._obj_map.get(name), self._foreign
         if component is None and "." in name and foreign is not None:
-            component = class_at(name, foreign.kind, self.title, foreign.places)
+            component = class_at(name, foreign.kind, self.title, foreign.modules)
         if component is None:
             word, hint = name.rpartition(".")[2], ""
             if foreign is not None and word.lower() not in map(str.lower, self._obj_map):
-                hint = dotted_hint(word, foreign.kind, foreign.places)
+                hint = dotted_hint(word, foreign.kind, foreign.modules)
             hint = hint or did_you_mean(word, self._obj_map)
             raise SegkitError(f"no {self.title} is called '{name}'{hint}", value=name, choices=self._obj_map)
         if foreign is not None and inspect.isclass(component) and issubclass(component, foreign.kind):
@@ -156,17 +166,21 @@ class Registry(FvcoreRegistry):
             return False
 
     def signature(self, name: str) -> Signature:
-        """The schema of the component of that name; SegkitError where there is none, or it cannot be read."""
+        """Returns the schema of the component of that name.
+
+        Raises:
+            SegkitError: there is no such component, or its parameters cannot be read.
+        """
         schema = signature_of(self.get(name), self.runtime)
         self._check_key(name, schema)
         return schema
 
     def _check_key(self, name: str, schema: Signature) -> None:
-        """SegkitError where a parameter that must be given has the name of the key that names the component."""
+        """Raises if the component requires a parameter called like the key that names it."""
         parameter = schema.options.get(self.key)
         if parameter is not None and parameter.default is inspect.Parameter.empty:
             raise SegkitError(
-                f"{name} has a parameter '{self.key}', and that key of a spec names the {self.title}; rename the parameter",
+                f"{name} has a parameter '{self.key}', but that key of a spec names the {self.title}; rename the parameter",
                 value=name,
             )
 
@@ -180,36 +194,38 @@ class Registry(FvcoreRegistry):
         """The registry's name in words, for messages: ``proposal generator``."""
         return self._name.lower().replace("_", " ")
 
+    def __repr__(self) -> str:
+        return f"Registry({self._name!r})"
+
     def __contains__(self, name: object) -> bool:
         self._load_home()
         return name in self._obj_map
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Names and components, by name; those of another library as they are built."""
+        """Yields names and components, sorted; foreign classes as adapted components."""
         return iter([(name, self.get(name)) for name in self.names()])
 
     def _load_home(self) -> None:
-        """Imports the home; returns when its components are registered, in whichever thread it is imported."""
+        """Imports the home; returns once its components are registered, whichever thread imports it."""
         if self._loaded or not self.home:
             return
-        # A module of the home that looks something up while it is imported gets the half-imported home, and must not note
-        # it as done.
+        # A module of the home may look up a component while the home is imported: it is not loaded yet then.
         self._loaded = not being_imported(import_once(self.home))
 
     def build(self, spec: Mapping[str, Any], *, path: str = "", **runtime: Any) -> Any:
-        """Build the component that ``spec`` describes, with the components in its own slots.
+        """Builds the component that ``spec`` describes, and the components in its slots before it.
 
         Args:
             spec: ``{name: X, argument: value, ...}``.
             path: the spec's key path in the configuration, for messages.
-            runtime: values for positional parameters, by parameter name; those a constructor does not ask for are left.
+            runtime: values of positional parameters, by name; those that a constructor lacks are ignored.
         Raises:
-            SegkitError: unknown name or argument; a ValueError of the constructor, prefixed with the key path.
+            SegkitError: unknown name or argument, or a ValueError of the constructor, with the key path in front.
         """
         path = path or self.title
         name = spec.get(self.key)
         if not isinstance(name, str):
-            raise SegkitError(f"{path}: '{self.key}' is missing, which says what {self.title} to build", key=path)
+            raise SegkitError(f"{path}: '{self.key}' is missing; expected the name of a {self.title}", key=path)
         try:
             component = self.get(name)
             schema = self._signature_for(component, spec, runtime)
@@ -220,7 +236,7 @@ class Registry(FvcoreRegistry):
         given = {key: value for key, value in spec.items() if key not in (self.key, self.label)}
         check_arguments(name, given, schema, runtime, path)
         arguments = option_values(name, given, schema, runtime, path)
-        # By keyword: a component may leave out run-time values in the middle of the builder's list.
+        # By keyword: a component need not take every run-time value of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
         made = construct(component, schema, arguments, name, path)
         check_made(made, self.makes, name, path, title=self.title, hint=self.hint)
@@ -229,7 +245,7 @@ class Registry(FvcoreRegistry):
         return made
 
     def _signature_for(self, component: Any, spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> Signature:
-        """The schema where the run-time values are known: a positional parameter that only the spec gives is an option."""
+        """The schema, in which a positional parameter that only the spec has is an option."""
         if self.runtime is not None:
             return signature_of(component, self.runtime.union(runtime))
         positional = signature_of(component).runtime.keys()
@@ -237,7 +253,7 @@ class Registry(FvcoreRegistry):
 
 
 _FEATURES = ("num_classes", "in_features")
-_MAPS = "define out_features = {'stage1': FeatureSpec(channels=32, stride=4), ...}; forward returns these maps by name"
+_MAPS = "set out_features = {'stage1': FeatureSpec(channels=32, stride=4), ...}; forward returns these maps by name"
 _EVALUATION = ("classes", "category_ids", "max_detections", "results_dir", "class_agnostic", "predicts_masks")
 
 META_ARCH_REGISTRY = Registry(

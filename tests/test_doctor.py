@@ -1,4 +1,4 @@
-"""What the doctor says of an installation that works, and of some that do not."""
+"""The doctor's report of a working installation, and of some that do not work."""
 
 import ast
 import subprocess
@@ -11,7 +11,7 @@ import torch
 from segkit import doctor
 from segkit.engine import environment
 from segkit.utils import requirements
-from segkit.utils.requirements import REQUIREMENTS, Requirement, numbers
+from segkit.utils.requirements import REQUIREMENTS, Requirement, version_tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,8 +44,29 @@ def test_what_is_missing(monkeypatch, capsys, requirement, text):
     assert text in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("version", [None, "1.0"])
+def test_a_package_that_segkit_works_without_is_a_note(monkeypatch, capsys, version):
+    real = Requirement.version
+    monkeypatch.setattr(Requirement, "version", lambda self: version if self.name == "hotcoco" else real(self))
+    assert doctor.main() == 0
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("note: hotcoco"))
+    assert "pip install" in note and "hotcoco>=1.2" in note and "pycocotools" in note
+
+
+def test_a_broken_package_that_segkit_works_without_is_a_note(monkeypatch, capsys, tmp_path):
+    (tmp_path / "broken_module.py").write_text("raise OSError('no such symbol')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(doctor, "COMPILED_OPTIONAL", (("hotcoco", "broken_module"), ("absent", "no_such_module")))
+    assert doctor.main() == 0
+    assert "note: hotcoco is installed and cannot be imported (OSError: no such symbol)" in capsys.readouterr().out
+
+
 def test_versions_are_compared_as_numbers():
-    assert numbers("2.11.0+cu130") == (2, 11, 0) > numbers("2.9") and numbers("2.12.0a0+git1") == (2, 12, 0)
+    assert version_tuple("2.11.0+cu130") == (2, 11, 0) > version_tuple("2.9") and version_tuple("2.12.0a0+git1") == (
+        2,
+        12,
+        0,
+    )
     assert Requirement("numpy", "1.2").problem() is None
 
 

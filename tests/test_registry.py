@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Optional
@@ -94,9 +95,7 @@ def test_every_form_of_registering_returns_the_object(registry):
 def test_a_second_component_of_a_name_is_refused_the_same_one_again_is_not(registry):
     registry.register(Body)
     registry.register(Body)
-    with pytest.raises(
-        SegkitError, match=r"THING registry: 'Body' is registered already, by .*\.Body; .*\.Neck needs another name"
-    ):
+    with pytest.raises(SegkitError, match=r"THING.*'Body'.*\.Body.*\.Neck.*another name"):
         registry.register(Neck, name="Body")
     assert registry.get("Body") is Body
 
@@ -110,10 +109,10 @@ def test_a_second_component_of_a_name_is_refused_the_same_one_again_is_not(regis
     assert registry.get("Cell") is again
 
 
-def test_unknown_names_are_told_with_the_nearest(registry):
+def test_unknown_names_are_errors_with_the_nearest_names(registry):
     for name in ("ConvNeXt", "ResNet", "TinyNet"):
         registry.register(Body, name=name)
-    with pytest.raises(SegkitError, match=r"^no thing is called 'convnext'; did you mean 'ConvNeXt'\?$") as caught:
+    with pytest.raises(SegkitError, match=r"thing.*'convnext'.*did you mean 'ConvNeXt'\?$") as caught:
         registry.get("convnext")
     assert set(caught.value.choices) == {"ConvNeXt", "ResNet", "TinyNet"} and caught.value.value == "convnext"
     with pytest.raises(SegkitError, match=r"valid: ConvNeXt, ResNet, TinyNet"):
@@ -143,7 +142,7 @@ def test_build_fills_run_time_values_by_name_and_options_from_the_spec():
     assert CAR.build({"name": "Car", "body": {"name": "Body"}}, num_classes=5, spare=1).spare == 1
 
 
-def test_a_component_gives_values_to_those_built_after_it():
+def test_a_component_provides_run_time_values_for_those_built_after_it():
     head = {"name": "Head"}
     car = CAR.build({"name": "Car", "heads": [head, head], "neck": {"name": "Neck", "channels": 6},
                      "body": {"name": "Body"}},
@@ -164,17 +163,17 @@ def test_ready_objects_may_stand_in_slots():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({}, r"^car: 'name' is missing, which says what car to build$"),
-        ({"name": 3}, r"^car: 'name' is missing, which says what car to build$"),
-        ({"name": "Cra"}, r"^car\.name: no car is called 'Cra'; did you mean 'Car'\?$"),
-        ({"name": "Car"}, r"^car: Car needs the argument 'body'$"),
+        ({}, r"^car: 'name' is missing"),
+        ({"name": 3}, r"^car: 'name' is missing"),
+        ({"name": "Cra"}, r"^car\.name: .*'Cra'; did you mean 'Car'\?$"),
+        ({"name": "Car"}, r"^car: Car .*'body'"),
         (
             {"name": "Car", "body": {"name": "Body"}, "sped": 1},
-            r"^car\.sped: Car has no argument 'sped'; did you mean 'speed'\?$",
+            r"^car\.sped: Car .*'sped'; did you mean 'speed'\?$",
         ),
         (
             {"name": "Car", "body": {"name": "Body"}, "num_classes": 1},
-            r"^car\.num_classes: 'num_classes' of Car is worked out",
+            r"^car\.num_classes: .*'num_classes' of Car",
         ),
         ({"name": "Car", "body": {"name": "Body", "width": 0}}, r"^car\.body: width must be at least 1, given 0$"),
         (
@@ -185,17 +184,17 @@ def test_ready_objects_may_stand_in_slots():
             {"name": "Car", "body": {"name": "Body"}, "heads": [{"name": "Head"}, {"name": "Hed"}]},
             r"^car\.heads\S*1\S*name: .*'Head'",
         ),
-        ({"name": "Car", "body": {"name": "Neck"}}, r"^car\.body\.name: no body is called 'Neck'"),
+        ({"name": "Car", "body": {"name": "Neck"}}, r"^car\.body\.name: .*body.*'Neck'"),
     ],
 )
-def test_mistakes_are_told_with_their_key_path_once(spec, message):
+def test_mistakes_are_errors_with_their_key_path_in_front(spec, message):
     with pytest.raises(SegkitError, match=message) as caught:
         CAR.build(spec, path="car", num_classes=3)
     assert caught.value.key is not None and caught.value.key.startswith("car")
-    assert str(caught.value).count("car") == message.count("car"), "one prefix"
+    assert not re.match(r"(car\S*: ){2}", str(caught.value)), "one prefix"
 
 
-def test_other_errors_pass_unchanged_and_missing_run_time_values_are_told(registry):
+def test_other_errors_pass_unchanged_and_missing_run_time_values_are_named(registry):
     @registry.register
     class Broken:
         def __init__(self) -> None:
@@ -203,11 +202,11 @@ def test_other_errors_pass_unchanged_and_missing_run_time_values_are_told(regist
 
     with pytest.raises(TypeError, match=r"^a defect$"):
         registry.build({"name": "Broken"})
-    with pytest.raises(SegkitError, match=r"^car: Car needs 'num_classes', and this builder has none"):
+    with pytest.raises(SegkitError, match=r"^car: Car .*'num_classes'.*builder"):
         CAR.build({"name": "Car", "body": {"name": "Body"}})
 
 
-def test_what_is_too_large_to_be_made_is_the_users_mistake():
+def test_a_component_that_does_not_fit_into_memory_is_an_error_of_the_user():
     body = Registry("LARGE")
 
     @body.register
@@ -219,7 +218,7 @@ def test_what_is_too_large_to_be_made_is_the_users_mistake():
 
     body.build({"name": "Large", "width": 5})
     for width in (10**30, 2**62, 10**400):
-        with pytest.raises(SegkitError, match=r"^model\.body: Large is too large to be made: .*[Oo]verflow"):
+        with pytest.raises(SegkitError, match=r"^model\.body: Large .*[Oo]verflow"):
             body.build({"name": "Large", "width": width}, path="model.body")
 
 

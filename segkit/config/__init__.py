@@ -1,4 +1,4 @@
-"""Configurations: typed sections, specs of components, where every value came from."""
+"""Configurations: typed sections, specs of components, and the origin of every value."""
 
 from __future__ import annotations
 

@@ -17,16 +17,16 @@ def _specs(*specs: Spec) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """``data.val``: a part of the training data set, which then does not train."""
+    """``data.val`` as a part of the training data set, which is then not trained on."""
 
-    from_train: Annotated[float, Bounds(0, 1, True, True), Help("fraction of the training images that validate")]
+    from_train: Annotated[float, Bounds(0, 1, True, True), Help("fraction of the training images used for validation")]
     seed: Annotated[int, Bounds(0), Help("seed of the split")] = 42
-    stratify: Annotated[bool, Help("give both parts each class in proportion")] = True
+    stratify: Annotated[bool, Help("keep the proportions of the classes in both parts")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """``data``: what is read, how it is transformed and batched."""
+    """``data``: the data sets, their transforms and batches."""
 
     train: Annotated[
         Spec, Slot(DATASET_FORMAT_REGISTRY), Help("training data set: {format: label_map, root: DIR}, ...")
@@ -34,10 +34,11 @@ class DataConfig:
     val: Annotated[
         Spec | SplitConfig | None,
         Slot(DATASET_FORMAT_REGISTRY),
-        Help("validation: a data set, {from_train: 0.1}, or null: all data trains, no evaluation, no best checkpoint"),
+        Help("validation data set, or {from_train: 0.1}; null: train on all data, no evaluation, no best checkpoint"),
     ] = None
     classes: Annotated[
-        tuple[str, ...] | None, Help("class names in label order; null: read from the data. The saved config has them")
+        tuple[str, ...] | None,
+        Help("class names in label order; null: read from the data, and written into the saved config"),
     ] = None
     train_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
@@ -49,22 +50,22 @@ class DataConfig:
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms for evaluation and prediction, in order")
     ] = _specs(Spec(name="ResizeShortestEdge", sizes=[800], max_size=1333))
     batch_size: Annotated[
-        int, Bounds(1), Help("training images a batch, over all processes; a step takes train.accumulate batches")
+        int, Bounds(1), Help("training images per batch, over all processes; a step takes train.accumulate batches")
     ] = 4
-    test_batch_size: Annotated[int, Bounds(1), Help("images a step of evaluation")] = 1
+    test_batch_size: Annotated[int, Bounds(1), Help("images per batch of the evaluation")] = 1
     num_workers: Annotated[
-        int, Bounds(0), Help("loader processes; their number changes speed only, never the batches")
+        int, Bounds(0), Help("loader processes; their number changes the speed, never the batches")
     ] = 2
     unreadable: Annotated[
         Literal["stop", "skip"],
         Help(
-            "a training image that cannot be read: stop with its name, or take the next one in its place and count it"
+            "a training image that cannot be read: stop with an error that names it, or skip it for the next one and count it"
         ),
     ] = "stop"
-    sampler: Annotated[Spec, Slot(SAMPLER_REGISTRY), Help("which training images make an epoch, in which order")] = (
-        field(default_factory=lambda: Spec(name="ShuffleSampler"))
-    )
+    sampler: Annotated[
+        Spec, Slot(SAMPLER_REGISTRY), Help("which training images make up an epoch, and their order")
+    ] = field(default_factory=lambda: Spec(name="ShuffleSampler"))
     aspect_ratio_grouping: Annotated[
         bool,
-        Help("wide and high images in different batches: less padding where transforms keep the images' shapes"),
+        Help("batch wide and tall images separately: less padding if transforms keep the images' shapes"),
     ] = False

@@ -1,4 +1,4 @@
-"""Tables about the configuration: its values and where they came from, its keys, the components that it can name."""
+"""Tables of a configuration's values and origins, of all keys, and of all components."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ WIDTH = 70
 
 
 def describe_values(cfg: Config) -> str:
-    """Every resolved value with its origin, as a table."""
+    """Returns a table of every resolved value with its origin."""
     rows = [[path, inline(value), cfg.origins.get(path, "")] for path, value in leaves(cfg)]
     return _table(rows, ["key", "value", "from"])
 
 
 def describe_keys() -> str:
-    """Every key of the schema with its type, default and help, as a table."""
+    """Returns a table of every key of the schema with its type, default and meaning."""
     return _table([list(row) for row in _key_rows(Config, "")], ["key", "type", "default", "meaning"])
 
 
 def describe_components(which: str | None = None) -> str:
-    """The registered components with their arguments.
+    """Returns the registered components with their arguments, as text.
 
     Args:
         which: a registry (``BACKBONE`` or ``BACKBONE_REGISTRY``), a component's name, or None for everything.
@@ -51,8 +51,8 @@ def describe_components(which: str | None = None) -> str:
         return _registry_text(by_name[word])
     holders = [registry for registry in ALL_REGISTRIES if which in registry or registry.takes_path(which)]
     if not holders and "." in which:
-        class_at(which, object, "component")  # says what is near
-        raise SegkitError(f"'{which}' is no component of any registry", value=which)
+        class_at(which, object, "component")  # raises with the nearest names
+        raise SegkitError(f"'{which}' is not a component of any registry", value=which)
     if not holders:
         names = [*by_name, *(name for registry in ALL_REGISTRIES for name in registry.names())]
         raise SegkitError(f"no registry or component is called '{which}'{did_you_mean(which, names)}", value=which)
@@ -60,7 +60,7 @@ def describe_components(which: str | None = None) -> str:
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """``(key path, value)`` of all but sections, specs and lists of specs; paths as in ``Config.origins``."""
+    """Yields key path and value of all but sections, specs and lists of specs."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type) and not hasattr(value, "to_plain"):
         for key in section_fields(type(value)):
             yield from leaves(getattr(value, key), join(path, key))
@@ -75,7 +75,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def inline(value: Any) -> str:
-    """A plain value as one line of YAML, as one would type it."""
+    """Writes a plain value as one line of YAML."""
     return write_yaml([to_plain(value)], one_line=True).strip()[1:-1]
 
 
@@ -132,7 +132,7 @@ def _component_text(registry: Registry, name: str) -> str:
     lines += [f"  {doc.splitlines()[0]}"] if doc else []
     rows = [[key, _type(schema.annotations.get(key, Any)), _argument_default(parameter)]
             for key, parameter in schema.options.items()]  # fmt: skip
-    rows += [["**kwargs", "anything", "handed on"]] if schema.extra_options else []
+    rows += [["**kwargs", "anything", "passed on"]] if schema.extra_options else []
     table = _table(rows, ["argument", "type", "default"]) if rows else "(takes no arguments)"
     return "\n".join([*lines, *(f"  {line}" for line in table.splitlines())])
 
@@ -142,7 +142,7 @@ def _argument_default(parameter: inspect.Parameter) -> str:
         return "(required)"
     try:
         return inline(parameter.default)
-    except Exception:  # yaml's representer: not plain, as a class: its own text is all there is to show
+    except Exception:  # PyYAML cannot represent it, as a class
         return repr(parameter.default)
 
 

@@ -1,8 +1,8 @@
-"""Detectron2's keys and what segkit calls them, for people who come from there. Used in error messages only."""
+"""Detectron2's configuration keys and segkit's, for suggestions in error messages."""
 
 from __future__ import annotations
 
-# A text that starts with ";" is not a key but the explanation itself.
+# A text that starts with ";" is an explanation, not a key.
 DETECTRON2_NAMES = {
     "OUTPUT_DIR": "output_dir",
     "SEED": "train.seed",

@@ -1,4 +1,4 @@
-"""What the keys of a configuration mean."""
+"""The annotation that explains a key of the configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Help:
-    """What a key means, for ``tools/describe_config.py --help-keys``."""
+    """What a key means, for the list of keys and the JSON schema."""
 
     text: str

@@ -1,4 +1,4 @@
-"""A configuration's ``imports``: modules of the user's, imported so that their components register."""
+"""A configuration's ``imports``: user modules that register components."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import Any
 from segkit.config.nodes import where
 from segkit.utils.errors import SegkitError
 
-# sys.path is one for all threads: a folder of one import must not be seen by another's.
-_one_at_a_time = threading.RLock()
+# All threads share sys.path: the folder of one import must not be visible to another's.
+_import_lock = threading.RLock()
 
 
 def import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path]) -> list[Path]:
-    """Import modules, each from the first folder that has it, else from what is installed.
+    """Imports modules, each from the first folder that has it, else an installed one.
 
     Args:
         modules: ``(name, origin)``.
-        folders: where to look, in this order. A folder that was used stays on ``sys.path``, at its end, so that what
-            the module imports later, or in another process, is found too.
+        folders: where to look, in this order. A folder that was used stays at the end of ``sys.path``, so that modules
+            that the module imports later, or in another process, are found too.
     Returns:
         The folders that were used, absolute.
     Raises:
-        SegkitError: not found, or failed while being imported, or another module of that name is imported already.
+        SegkitError: a module is not found, its import fails, or another module of its name is imported already.
     """
-    with _one_at_a_time:
+    with _import_lock:
         return _import_modules(modules, folders)
 
 
@@ -49,7 +49,7 @@ def _import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path])
             _import(name, at, folders)
         finally:
             sys.path.remove(str(folder))
-        # At the end: a file beside a config must not hide a library's module from everybody else.
+        # At the end: a file beside a config must not hide a library's module from other imports.
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
         if folder not in used:
@@ -58,10 +58,10 @@ def _import_modules(modules: Sequence[tuple[str, str]], folders: Sequence[Path])
 
 
 def _module_file(folder: Path, name: str) -> Path | None:
-    """The file of a module below a folder: ``a.b`` is a/b.py, or a/b/__init__.py, or the folder a/b."""
+    """The file of module ``a.b`` below a folder: a/b.py, a/b/__init__.py, or the folder a/b."""
     stem = folder.joinpath(*name.split("."))
     candidates = (stem.with_name(stem.name + ".py"), stem / "__init__.py")
-    # Not Path.is_file: a name that is no file name (too long, a null byte) is no module either.
+    # Path.is_file would raise for an impossible file name (too long, a null byte), which is no module either.
     file = next((c for c in candidates if os.path.isfile(c)), None)
     if file is None and os.path.isdir(stem) and any(stem.glob("*.py")):
         return stem
@@ -69,15 +69,15 @@ def _module_file(folder: Path, name: str) -> Path | None:
 
 
 def _check_same(name: str, folder: Path, at: str) -> None:
-    """A process has one module of a name: using another folder's would run other code than the config means."""
+    """Raises if a module of that name is imported from elsewhere already."""
     top = name.split(".")[0]
     known: Any = sys.modules.get(top)
     if known is None:
         return
-    places = [known.__file__] if getattr(known, "__file__", None) else list(getattr(known, "__path__", []))
-    mine = [os.path.realpath(p) for p in (folder / f"{top}.py", folder / top, folder / top / "__init__.py")]
-    if not any(os.path.realpath(place) in mine for place in places):
-        there = f"from {places[0]}" if places else "built into Python"
+    files = [known.__file__] if getattr(known, "__file__", None) else list(getattr(known, "__path__", []))
+    expected = [os.path.realpath(p) for p in (folder / f"{top}.py", folder / top, folder / top / "__init__.py")]
+    if not any(os.path.realpath(file) in expected for file in files):
+        there = f"from {files[0]}" if files else "built into Python"
         raise SegkitError(
             f"{at}: '{name}' is found in {folder}, but a module '{top}' is imported already, {there}; "
             f"rename one of the two",
@@ -90,7 +90,7 @@ def _import(name: str, at: str, folders: Sequence[Path]) -> None:
     importlib.invalidate_caches()  # the file may have been written a moment ago
     try:
         importlib.import_module(name)
-    except SegkitError as error:  # as by a name that is registered twice
+    except SegkitError as error:  # as from registering a name twice
         raise SegkitError(f"{at}: importing '{name}': {error}", key="imports", value=name) from error
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name and (name + ".").startswith(error.name + ".")
@@ -103,7 +103,7 @@ def _import(name: str, at: str, folders: Sequence[Path]) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    if isinstance(error, SyntaxError):  # its text says the place
+    if isinstance(error, SyntaxError):  # its text has file and line
         return ""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
     return f" (in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

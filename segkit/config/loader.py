@@ -1,4 +1,4 @@
-"""Read configuration files: ``_BASE_``, ``imports``, overrides, defaults."""
+"""Reading configuration files: ``_BASE_``, ``imports``, overrides, defaults."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from segkit.config.imports import import_modules
 from segkit.config.merge import merge
 from segkit.config.nodes import Node, where
 from segkit.config.overrides import apply_overrides, parse_overrides
+from segkit.config.renamed_keys import upgrade_saved_config
 from segkit.config.schema import Config, resolve
 from segkit.config.spec import to_plain
 from segkit.config.specs import defaults
@@ -23,14 +24,14 @@ BASE_KEY = "_BASE_"
 
 
 def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, allow_imports: bool = False) -> Config:
-    """Read, merge, check and complete a configuration.
+    """Reads a configuration file and its bases, applies overrides, and checks the result.
 
     Args:
         path: a YAML file: local, http(s) or ``segkit://NAME``.
         overrides: ``["train.epochs", "3", "solver.optimizer.lr=1e-4"]``; values are YAML.
-        allow_imports: let ``imports`` of files that come from a URL run code here; local files always may.
+        allow_imports: whether ``imports`` of files from a URL may run code here; those of local files always may.
     Raises:
-        SegkitError: any mistake, with the key path, where it was written and what would be right.
+        SegkitError: any mistake, with its key path, where it was written and what was expected.
     """
     overrides = list(overrides)
     label = os.fspath(path)
@@ -46,11 +47,13 @@ def load_config_dict(
     *,
     allow_imports: bool = False,
 ) -> Config:
-    """The configuration of plain values, as :meth:`Config.to_dict` gives them and a checkpoint holds them.
+    """Checks a configuration of plain values, such as a checkpoint's, and fills in the defaults.
+
+    Keys by their earlier names are renamed (see :func:`segkit.config.renamed_keys.upgrade_saved_config`).
 
     Args:
-        mapping: keys as in a file, without ``_BASE_``.
-        source: where they are from, for messages.
+        mapping: keys as in a file, without ``_BASE_``; the result of :meth:`Config.to_dict`.
+        source: where the mapping comes from, for messages.
         overrides, allow_imports: as for :func:`load_config`.
     """
     tree = Node.of(to_plain(mapping), source)
@@ -58,7 +61,20 @@ def load_config_dict(
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
     if not allow_imports:
         _refuse_imports(tree, source)
-    return _finish(_with_imports(tree, None), list(overrides), None)
+    plain = _with_imports(tree, None).plain()  # the components must be registered before their keys are upgraded
+    return _finish(Node.of(upgrade_saved_config(plain), source), list(overrides), None)
+
+
+def present_config_dict(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a saved configuration as this version would save it, to compare it with another.
+
+    Renamed keys have their present names, and arguments that were added since have their defaults. A configuration that is
+    no longer valid has only the present names.
+    """
+    try:
+        return load_config_dict(mapping).to_dict()
+    except SegkitError:
+        return upgrade_saved_config(mapping)
 
 
 def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
@@ -72,18 +88,18 @@ def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
 
 
 def _is_remote(source: str) -> bool:
-    """Whether somebody else may have written what is there."""
+    """Whether the source is a URL, whose content somebody else may have written."""
     return "://" in source and not source.startswith(PACKAGE_PREFIX)
 
 
 def _refuse_imports(tree: Node, source: str) -> None:
-    """SegkitError where what comes from a URL says which Python modules to run."""
+    """Raises if a configuration from a URL names Python modules to import."""
     for key in ("imports", "imports_from"):
         node = tree.value.get(key)
         if _is_remote(source) and node is not None and node.value:
             raise SegkitError(
                 f"{where(key, node.origin)}: a file from a URL may not run Python modules here (it names "
-                f"{show(node.plain())}). Download it, look at what it imports, and give the local file; or allow it with "
+                f"{show(node.plain())}). Download it, check what it imports and use the local file; or allow it with "
                 "load_config(..., allow_imports=True)",
                 key=key,
                 value=node.plain(),
@@ -91,7 +107,7 @@ def _refuse_imports(tree: Node, source: str) -> None:
 
 
 def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> Node:
-    """A file's tree over those of its base files, its imports done."""
+    """Returns the tree of a file, merged over its base files, and imports its modules."""
     try:
         file = local_path(label, "config", kind="file")
     except SegkitError as error:
@@ -99,7 +115,7 @@ def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -
     real = Path(os.path.realpath(file))
     if real in [known for _, known in chain]:
         names = [name for name, _ in chain] + [label]
-        raise SegkitError(f"{BASE_KEY} goes round in a circle: {' -> '.join(names)}", key=BASE_KEY, value=label)
+        raise SegkitError(f"{BASE_KEY} forms a circle: {' -> '.join(names)}", key=BASE_KEY, value=label)
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -130,7 +146,7 @@ def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -
 
 
 def _with_imports(tree: Node, folder: Path | None) -> Node:
-    """Import the tree's modules; the folders that they were found in are noted in its ``imports_from``."""
+    """Imports the tree's modules; returns the tree with their folders added to ``imports_from``."""
     names = tree.value.get("imports")
     if names is None or names.value is None:
         return tree
@@ -138,16 +154,16 @@ def _with_imports(tree: Node, folder: Path | None) -> Node:
     given = tree.value.get("imports_from", Node([], names.origin))
     given = Node([], given.origin) if given.value is None else given
     more = coerce(given.plain(), tuple[str, ...], "imports_from", given.origin)
-    places = [folder] if folder is not None else []
-    places += [Path.cwd(), *(Path(os.path.expanduser(name)) for name in more)]
-    unique = list(dict.fromkeys(place.absolute() for place in places))
+    folders = [folder] if folder is not None else []
+    folders += [Path.cwd(), *(Path(os.path.expanduser(name)) for name in more)]
+    unique = list(dict.fromkeys(folder.absolute() for folder in folders))
     used = import_modules([(node.value, node.origin) for node in names.value], unique)
-    found = [Node(str(place), names.origin) for place in used if str(place) not in more]
+    found = [Node(str(folder), names.origin) for folder in used if str(folder) not in more]
     return Node({**tree.value, "imports_from": Node(given.value + found, given.origin)}, tree.origin)
 
 
 def _relative_to(label: str, name: str) -> str:
-    """A base file's name as seen from the file at ``label``."""
+    """The path or URL of a base file that the file at ``label`` calls ``name``."""
     name = os.path.expanduser(name)
     if "://" in name or os.path.isabs(name):
         return name
@@ -159,12 +175,12 @@ def _relative_to(label: str, name: str) -> str:
 
 
 def _checkpoint_hint(file: Path) -> str:
-    """A hint where weights were given for a configuration."""
+    """A hint if the file is a checkpoint by its name."""
     return " but a checkpoint (see --weights)" if file.suffix.lower() in (".pth", ".pt", ".pkl", ".ckpt") else ""
 
 
 def _packaged(label: str) -> str:
-    """A hint where the file is one of those that come with segkit."""
+    """A hint if segkit comes with a configuration of that name."""
     inside = packaged_configs()
     name = label.removeprefix("./").removeprefix("configs/")
     if "://" in label or os.path.isabs(name) or name.startswith("..") or not (inside / name).is_file():

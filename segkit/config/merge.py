@@ -1,26 +1,26 @@
-"""Layers of configuration, one over the other: defaults, base files, the file, the command line."""
+"""Merging of configurations: defaults, base files, the file, the command line."""
 
 from __future__ import annotations
 
 from segkit.config.nodes import Node, join, where
 from segkit.utils.errors import SegkitError
 
-# What merging has to know of the schema.
+# The parts of the schema that merging depends on.
 SECTIONS = ("data", "solver", "train", "predict")
 ALTERNATIVES = {"train": ("epochs", "iterations")}
 ACCUMULATED = ("imports", "imports_from")
 
 
 def spec_key(path: str) -> str:
-    """The key that says which component the spec at ``path`` is."""
+    """The key that names the component of the spec at ``path``."""
     return "format" if path.split(".")[:2] in (["data", "train"], ["data", "val"]) else "name"
 
 
 def merge(base: Node, overlay: Node, path: str = "") -> Node:
-    """``overlay`` over ``base``: mappings key by key, anything else replaced, lists as a whole.
+    """Merges ``overlay`` over ``base``: mappings key by key; scalars and lists are replaced.
 
-    A spec with another name (or format) does not inherit the old component's arguments. A section without anything in
-    it (all its lines commented out) changes nothing. ``imports`` add up: a base file's components stay needed.
+    A spec with another name (or format) does not inherit the old component's arguments. A section without content (all
+    its lines commented out) changes nothing. ``imports`` are added to those of the base, whose components are needed too.
     """
     if path in SECTIONS and overlay.value is None:
         return base
@@ -37,17 +37,17 @@ def merge(base: Node, overlay: Node, path: str = "") -> Node:
 
 
 def overruled(layer: Node, path: str) -> dict[str, Node]:
-    """The keys that a layer of the section at ``path`` sets to null by giving their alternative.
+    """The keys of a section that a layer sets to null by setting their alternative.
 
     Raises:
-        SegkitError: the layer gives both.
+        SegkitError: the layer sets both.
     """
     given = [k for k in ALTERNATIVES.get(path, ()) if k in layer.value and layer.value[k].value is not None]
     if len(given) > 1:
         first, second = given
         raise SegkitError(
             f"{where(join(path, second), layer.value[second].origin)}: {join(path, first)} "
-            f"({layer.value[first].origin}) is its alternative: give one of the two",
+            f"({layer.value[first].origin}) is its alternative: set one of the two",
             key=join(path, second),
         )
     if not given:
@@ -59,5 +59,5 @@ def _other_component(base: Node, overlay: Node, path: str) -> bool:
     key = spec_key(path)
     if key in overlay.value:
         return key not in base.value or base.value[key].value != overlay.value[key].value
-    # A split of the training set is told from a data set by this key alone.
+    # This key alone distinguishes a split of the training set from a data set.
     return path == "data.val" and "from_train" in overlay.value and "from_train" not in base.value

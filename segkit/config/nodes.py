@@ -1,4 +1,4 @@
-"""A configuration before it is checked: plain values which remember where they were written."""
+"""A configuration before it is checked: plain values with the place where they were written."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Node:
-    """One value of the tree.
+    """One value of the tree, with its origin.
 
     Attributes:
-        value: a dict of Nodes, a list of Nodes, or a scalar. Never changed in place: nodes are shared between trees.
+        value: a dict of Nodes, a list of Nodes, or a scalar. Never changed in place, because trees share nodes.
         origin: ``file.yaml:12``, ``command line`` or ``default``.
     """
 
@@ -24,7 +24,7 @@ class Node:
 
     @staticmethod
     def of(value: Any, origin: str, origins: Mapping[str, str] | None = None, path: str = "") -> Node:
-        """Wrap a plain value; ``origins`` may know better, by key path, where a part of it came from."""
+        """Wraps a plain value; ``origin`` is that of the parts whose key path is not in ``origins``."""
         origins = origins or {}
         here = origins.get(path, origin)
         if isinstance(value, Mapping):
@@ -34,7 +34,7 @@ class Node:
         return Node(value, here)
 
     def plain(self) -> Any:
-        """The value without its origins."""
+        """Returns the value without origins."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -42,12 +42,12 @@ class Node:
         return self.value
 
     def items(self) -> Iterator[tuple[Any, Node]]:
-        """Keys and children of a mapping; nothing for other values."""
+        """Yields keys and children of a mapping; nothing for other values."""
         return iter(self.value.items()) if isinstance(self.value, dict) else iter(())
 
 
 def join(path: str, key: object) -> str:
-    """``model`` and ``neck`` give ``model.neck``."""
+    """Appends a key to a key path: ``model`` and ``neck`` become ``model.neck``."""
     return f"{path}.{key}" if path else str(key)
 
 

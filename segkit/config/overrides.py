@@ -1,4 +1,4 @@
-"""Values set by key path, from the command line or a program."""
+"""Values set by key path, on the command line or in a program."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ASSIGNMENT = re.compile(rf"({KEY.pattern})=(.*)", re.DOTALL)
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Node]]:
-    """``["train.epochs", "3", "model.neck={name: FPN}"]`` as key paths and values, in order.
+    """Returns key paths and values of ``["train.epochs", "3", "train.seed=1"]``, in order.
 
     Raises:
-        SegkitError: a key without a value, something that is no key, a value that is not YAML.
+        SegkitError: a key without a value, a word that is no key, or a value that is not YAML.
     """
     assert not isinstance(overrides, str), "overrides are a list of texts"
     words = iter([str(word) for word in overrides])
@@ -26,16 +26,16 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Node]]:
 
 
 def apply_overrides(tree: Node, overrides: Iterable[str], origin: str = COMMAND_LINE) -> Node:
-    """The tree with the overrides set; see :func:`set_value` for what that means."""
+    """Returns the tree with the overrides set, one after the other by :func:`set_value`."""
     parsed = parse_overrides(overrides)
-    for section, keys in ALTERNATIVES.items():  # each is set on its own below, where two would not be seen together
+    for section, keys in ALTERNATIVES.items():  # below each is set on its own, so that two would pass unnoticed
         given = {key.rpartition(".")[2]: node for key, node in parsed if key in {join(section, k) for k in keys}}
         overruled(Node(given, origin), section)
     return apply_values(tree, parsed)
 
 
 def apply_values(tree: Node, values: Mapping[str, Node] | Iterable[tuple[str, Node]]) -> Node:
-    """The tree with values set by key path, in order."""
+    """Returns the tree with values set by key path, in order."""
     done: list[str] = []
     for key, value in values.items() if isinstance(values, Mapping) else values:
         tree = set_value(tree, key, value, keep=done)
@@ -44,10 +44,10 @@ def apply_values(tree: Node, values: Mapping[str, Node] | Iterable[tuple[str, No
 
 
 def set_value(tree: Node, key: str, value: Node, *, keep: Iterable[str] = ()) -> Node:
-    """The tree with one value set.
+    """Returns the tree with one value set.
 
-    A spec given whole (with its name) replaces the old one; a mapping without a name goes over what there is. Setting
-    the name alone drops the old component's arguments, but for the key paths in ``keep``, which the same command set.
+    A spec with its name replaces the old one; a mapping without a name is merged over it. Setting the name alone drops the
+    old component's arguments, except the key paths in ``keep``, which the same command has set.
     """
     return _set(tree, key.split("."), value, "", tuple(keep))
 
@@ -80,14 +80,14 @@ def _set(node: Node, keys: list[str], value: Node, path: str, keep: tuple[str, .
 
 
 def _changes_component(key: str, value: Node | None, old: Node | None, path: str) -> bool:
-    """Whether setting ``key`` of the mapping at ``path`` makes another component of it."""
+    """Whether setting ``key`` of the mapping at ``path`` selects another component."""
     if (path, key) == ("data.val", "from_train"):
         return old is None
     return key == spec_key(path) and value is not None and (old is None or old.value != value.value)
 
 
 def _kept(node: Node, path: str, keep: tuple[str, ...]) -> Node | None:
-    """What of a dropped component's argument the same command had set."""
+    """The part of a dropped argument that the same command has set; None if there is none."""
     if any(path == key or path.startswith(key + ".") for key in keep):
         return node
     children = {k: kept for k, child in node.items() if (kept := _kept(child, join(path, k), keep)) is not None}
@@ -126,5 +126,5 @@ def _parse_value(key: str, text: str) -> Node:
 
 
 def _normal(key: str) -> str:
-    """``hooks[0].period`` and ``hooks.0.period`` are the same."""
+    """Writes ``hooks[0].period`` as ``hooks.0.period``."""
     return key.replace("[", ".").replace("]", "")

@@ -1,4 +1,4 @@
-"""How some of a model's parameters train otherwise than the rest."""
+"""Rules for the learning rate, weight decay and freezing of some of a model's parameters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ParameterRule:
     """An item of ``solver.parameters``: ``{match: "backbone.*", lr_factor: 0.1}``.
 
     Attributes:
-        match: shell pattern of parameter names; a layer's name alone means all that is in it.
-        lr_factor: times the optimizer's learning rate.
-        weight_decay: instead of the optimizer's.
-        freeze: they do not train.
+        match: shell pattern of parameter names; a layer's name alone matches all parameters in it.
+        lr_factor: factor of the optimizer's learning rate; None: 1.
+        weight_decay: replaces the optimizer's; None: keeps it.
+        freeze: whether the parameters do not train.
     """
 
     match: str
@@ -37,11 +37,11 @@ class ParameterRule:
         if not isinstance(self.freeze, bool):
             raise ValueError("'freeze' must be true or false")
         if self.freeze == (self.lr_factor is not None or self.weight_decay is not None):
-            raise ValueError("a rule gives 'lr_factor' or 'weight_decay' or both, or else 'freeze: true'")
+            raise ValueError("a rule sets 'lr_factor' or 'weight_decay' or both, or else 'freeze: true'")
 
     @classmethod
     def from_plain(cls, value: object) -> ParameterRule:
-        """Read a mapping with these keys."""
+        """Reads a mapping with these keys; raises ValueError for anything else."""
         if isinstance(value, ParameterRule):
             return value
         if not isinstance(value, Mapping) or "match" not in value:
@@ -55,5 +55,5 @@ class ParameterRule:
         return cls(**value)
 
     def to_plain(self) -> dict[str, Any]:
-        """What :meth:`from_plain` reads back equal."""
+        """Returns a mapping that :meth:`from_plain` reads back equal."""
         return {key: value for key, value in asdict(self).items() if value is not None and value is not False}

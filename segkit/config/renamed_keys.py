@@ -1,4 +1,4 @@
-"""Keys that were renamed: errors in a file or on the command line, upgraded in a checkpoint's configuration."""
+"""Renamed keys: errors where a user writes them, upgraded in a checkpoint's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every key of a configuration: its type, its default and what it means. The large sections have a file each."""
+"""Every key of a configuration: type, default and meaning; large sections have own files."""
 
 from __future__ import annotations
 
@@ -35,53 +35,59 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig:
-    """``predict``: what is drawn and submitted; evaluation uses the model's own threshold."""
+    """``predict``: which detections are drawn and submitted; evaluation does not use it."""
 
-    score_threshold: Annotated[float, Bounds(0, 1), Help("detections below this score are not shown or submitted")] = (
+    score_threshold: Annotated[float, Bounds(0, 1), Help("lowest score of a detection that is drawn or submitted")] = (
         0.5
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole configuration, checked, with all defaults filled in."""
+    """A whole configuration, checked and with all defaults filled in; it cannot be changed."""
 
-    output_dir: Annotated[str, Help("the run's folder; made where it does not exist")] = "output"
+    output_dir: Annotated[str, Help("folder of the run; created if it does not exist")] = "output"
     imports: Annotated[
         tuple[str, ...],
-        Help("modules imported first, so that their components register; those of base files are added"),
+        Help("Python modules imported first, so that their components register; those of base files are added"),
     ] = ()
     imports_from: Annotated[
         tuple[str, ...],
-        Help("folders searched for imports, after the config's and the current one; filled in when found"),
+        Help("folders searched for imports, after the config's and the current one; the saved config has those used"),
     ] = ()
     model: Annotated[
         Spec, Slot(META_ARCH_REGISTRY), Help("the model: {name: GeneralizedRCNN, backbone: {name: ...}, ...}")
     ]
-    data: Annotated[DataConfig, Help("what is read, how it is transformed and batched")]
-    solver: Annotated[SolverConfig, Help("how the weights move")] = field(default_factory=SolverConfig)
-    train: Annotated[TrainConfig, Help("the run")] = field(default_factory=TrainConfig)
-    predict: Annotated[PredictConfig, Help("what is drawn and submitted")] = field(default_factory=PredictConfig)
-    hooks: Annotated[tuple[Spec, ...], SlotList(HOOK_REGISTRY), Help("hooks beside the default ones")] = ()
-    evaluators: Annotated[tuple[Spec, ...], SlotList(EVALUATOR_REGISTRY), Help("what measures the validation")] = field(
-        default_factory=lambda: (Spec(name="COCO"),)
+    data: Annotated[DataConfig, Help("data sets, their transforms and batches")]
+    solver: Annotated[SolverConfig, Help("optimizer, learning rates and gradient clipping")] = field(
+        default_factory=SolverConfig
+    )
+    train: Annotated[TrainConfig, Help("length, precision, evaluation and checkpoints of the run")] = field(
+        default_factory=TrainConfig
+    )
+    predict: Annotated[PredictConfig, Help("which detections are drawn and submitted")] = field(
+        default_factory=PredictConfig
+    )
+    hooks: Annotated[tuple[Spec, ...], SlotList(HOOK_REGISTRY), Help("hooks in addition to the default ones")] = ()
+    evaluators: Annotated[tuple[Spec, ...], SlotList(EVALUATOR_REGISTRY), Help("evaluators of the validation data")] = (
+        field(default_factory=lambda: (Spec(name="COCO"),))
     )
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain values, for a checkpoint; :func:`segkit.config.load_config_dict` reads it back."""
+        """Returns plain values, which :func:`segkit.config.load_config_dict` reads back."""
         return section_to_dict(self)
 
     def to_yaml(self) -> str:
-        """The configuration as YAML, which loads to an equal one from anywhere."""
+        """Returns YAML that loads to an equal configuration from any folder."""
         return write_yaml(self.to_dict())
 
     def with_overrides(self, overrides: Iterable[str]) -> Config:
-        """A copy with ``KEY VALUE`` or ``KEY=VALUE`` applied, checked anew."""
+        """Returns a checked copy with ``KEY VALUE`` or ``KEY=VALUE`` applied."""
         return resolve(apply_overrides(self._tree(), overrides))
 
     def with_values(self, values: Mapping[str, Any], origin: str = "program") -> Config:
-        """A copy with plain values set by key path, as ``{"data.classes": ["a", "b"]}``, checked anew."""
+        """Returns a checked copy with values set by key path: ``{"data.classes": ["a", "b"]}``."""
         return resolve(apply_values(self._tree(), {key: Node.of(to_plain(v), origin) for key, v in values.items()}))
 
     def _tree(self) -> Node:
@@ -89,14 +95,14 @@ class Config:
 
 
 def resolve(tree: Node) -> Config:
-    """The checked configuration of a merged tree."""
+    """Checks a merged tree and returns the configuration."""
     resolver = Resolver(Config, tree)
     cfg = resolver.section(Config, tree)
     return dataclasses.replace(cfg, origins=resolver.origins)
 
 
 def section_to_dict(section: Any) -> dict[str, Any]:
-    """A section's keys as plain values, sections inside included."""
+    """Returns a section's keys as plain values, those of sections inside it included."""
     values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section) if f.metadata.get("key", True)}
     return {k: section_to_dict(v) if _is_section(v) else to_plain(v) for k, v in values.items()}
 

@@ -1,4 +1,4 @@
-"""A component's name and arguments, checked and complete."""
+"""Spec: a component's name and arguments, checked and complete."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from segkit.utils.errors import did_you_mean
 
 
 class Spec(Mapping[str, Any]):
-    """An immutable mapping ``{name: X, argument: value, ...}`` whose entries are attributes too: ``spec.lr``.
+    """An immutable mapping ``{name: X, argument: value, ...}``; ``spec.lr`` is ``spec["lr"]``.
 
-    ``spec["keys"]`` reaches an argument that is called like a method of Mapping. Lists and dicts are handed out as
-    copies, so that a component may do with them what it likes.
+    ``spec["keys"]`` reads an argument that is called like a method of Mapping. Lists and dicts are returned as copies,
+    which a component may change.
     """
 
     __slots__ = ("_values",)
@@ -58,7 +58,7 @@ class Spec(Mapping[str, Any]):
 
 
 def to_plain(value: Any) -> Any:
-    """A configuration's value as what YAML and a checkpoint hold: dict, list, str, int, float, bool, None."""
+    """Converts a configuration's value to plain ones: dict, list, str, int, float, bool, None."""
     if isinstance(value, Mapping):
         return {key: to_plain(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Check a tree of Nodes against the schema and the components' signatures, and fill in every default."""
+"""Checks a tree of Nodes against schema and signatures, and fills in every default."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from segkit.config.suggestions import known_keys, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
 from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, unknown_argument
 from segkit.utils.errors import SegkitError
+from segkit.utils.renamed_arguments import new_name
 
 Section = TypeVar("Section")
 
 
 def section_fields(section: type[Any]) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """The keys of a section of the schema: ``{key: (field, annotation)}``."""
+    """Returns the keys of a section of the schema: ``{key: (field, annotation)}``."""
     annotations = typing.get_type_hints(section, include_extras=True)
     return {f.name: (f, annotations[f.name]) for f in dataclasses.fields(section) if f.metadata.get("key", True)}
 
 
 def section_of(annotation: Any) -> type | None:
-    """The section class inside an annotation, if there is one."""
+    """Returns the section class inside an annotation; None if there is none."""
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type) and not hasattr(annotation, "from_plain"):
         return annotation
     return next((s for inner in typing.get_args(annotation) if (s := section_of(inner)) is not None), None)
 
 
 def defaults(section: type) -> Node:
-    """The schema's defaults as the bottom layer; keys without one are left out."""
+    """Returns the schema's defaults as the bottom layer; keys without a default are absent."""
     children = {}
     for name, (field, annotation) in section_fields(section).items():
         inner = section_of(annotation)
@@ -44,20 +45,20 @@ def defaults(section: type) -> Node:
         elif inner is None:
             continue
         else:
-            value = inner  # a section that has to be given has defaults inside nevertheless
+            value = inner  # a required section has defaults inside nevertheless
         is_section = inner is not None and (value is inner or isinstance(value, inner))
         children[name] = defaults(inner) if inner is not None and is_section else Node.of(to_plain(value), DEFAULT)
     return Node(children, DEFAULT)
 
 
 class Resolver:
-    """Turns Nodes into the typed tree.
+    """Turns a tree of Nodes into the typed configuration.
 
     Args:
         root: the whole schema, for suggestions.
         tree: the whole tree.
     Attributes:
-        origins: after resolving, where each value came from, by key path.
+        origins: the origin of each resolved value, by key path.
     """
 
     def __init__(self, root: type, tree: Node) -> None:
@@ -65,7 +66,7 @@ class Resolver:
         self.origins: dict[str, str] = {}
 
     def section(self, section: type[Section], node: Node, path: str = "") -> Section:
-        """A section of the schema, with the defaults of keys that are not given."""
+        """Resolves a section of the schema; absent keys have their defaults."""
         fields = section_fields(section)
         if not isinstance(node.value, dict):
             raise SegkitError(
@@ -80,12 +81,12 @@ class Resolver:
             here = join(path, key)
             found: Node | None = node.value.get(key, given.get(key))
             if found is None:
-                raise SegkitError(f"{where(here, node.origin)}: is missing, and a configuration needs it", key=here)
+                raise SegkitError(f"{where(here, node.origin)}: is missing and required", key=here)
             values[key] = self.value(annotation, found, here)
         return section(**values)
 
     def value(self, annotation: Any, node: Node, path: str) -> Any:
-        """A value of any annotated type: a section, a component, a list of components, or plain."""
+        """Resolves a section, a component, a list of components, or a plain value."""
         if node.value is None and accepts_none(annotation):
             self.origins[path] = node.origin
             return None
@@ -103,7 +104,7 @@ class Resolver:
         return value
 
     def spec(self, registry: Registry, node: Node, path: str) -> Spec:
-        """A component's spec: its name is known, its arguments are the constructor's and of their types."""
+        """Checks a component's name and its arguments, and fills in their defaults."""
         if not isinstance(node.value, dict):
             hint = f" such as {{{registry.key}: {node.value}}}" if isinstance(node.value, str) else ""
             raise SegkitError(
@@ -111,9 +112,9 @@ class Resolver:
             )
         name_node = node.value.get(registry.key)
         if name_node is None or not isinstance(name_node.value, str):
-            given = "is missing" if name_node is None else f"must be a name, given {show(name_node.plain())}"
+            given = "is missing" if name_node is None else f"is {show(name_node.plain())}"
             raise SegkitError(
-                f"{where(path, node.origin)}: '{registry.key}' {given}; it says what {registry.title} to build",
+                f"{where(path, node.origin)}: '{registry.key}' {given}; expected the name of a {registry.title}",
                 key=path,
             )
         name, name_path = name_node.value, join(path, registry.key)
@@ -131,7 +132,7 @@ class Resolver:
         for key, child in node.items():
             if key in (registry.key, registry.label) or key in schema.options:
                 continue
-            if not schema.extra_options or key in schema.runtime:
+            if not schema.extra_options or key in schema.runtime or new_name(str(key), schema.options):
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
@@ -157,17 +158,17 @@ class Resolver:
                 elif isinstance(child.value, dict) and slot.registry.key not in child.value:
                     child = merge(default, child, here)  # `neck.out_channels=64` without a name means the default neck
             if child is not None:
-                # A saved configuration has the default written out, also where its annotation refuses it.
+                # A saved configuration has the default written out, even if its annotation refuses it.
                 same = has_default and repr(child.plain()) == repr(to_plain(parameter.default))
                 arguments[key] = (self._default if same else self.value)(annotation, child, here)
-            elif is_plain(parameter.default):  # else the constructor keeps it to itself: YAML could not hold it
+            elif is_plain(parameter.default):  # other defaults stay in the constructor: YAML cannot hold them
                 default = Node.of(to_plain(parameter.default), DEFAULT)
                 arguments[key] = self._default(annotation, default, here)
                 self.origins.setdefault(here, DEFAULT)
         return arguments
 
     def _default(self, annotation: Any, default: Node, path: str) -> Any:
-        """A parameter's default, as it is where its own annotation would refuse it."""
+        """Resolves a parameter's default; unchanged if its own annotation refuses it."""
         try:
             if default.value is not None:
                 return self.value(annotation, default, path)
@@ -191,7 +192,10 @@ class Resolver:
             key, node = next(node.items())
             path = join(path, key)
         siblings = [join(parent, key) for key in fields]
-        hint = suggest_key(path, known_keys(self.root, self.tree, section_fields, section_of), siblings)
+        if (new := new_name(path.rpartition(".")[2], fields)) is not None:
+            hint = f"; it is called '{join(parent, new)}' now"
+        else:
+            hint = suggest_key(path, known_keys(self.root, self.tree, section_fields, section_of), siblings)
         raise SegkitError(
             f"{where(path, node.origin)}: there is no such key{hint}", key=path, value=node.plain(), choices=fields
         )

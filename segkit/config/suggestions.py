@@ -1,4 +1,4 @@
-"""The nearest key to one that does not exist."""
+"""Suggestions of valid keys for one that does not exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segkit.utils.errors import SegkitError, did_you_mean, nearest
 def known_keys(
     root: type, tree: Node, fields_of: Callable[[type], Mapping[str, Any]], section_of: Callable[[Any], type | None]
 ) -> set[str]:
-    """Every key path that could be set in ``tree``: the schema's, and the arguments of the components named in it."""
+    """Returns every key path that can be set in ``tree``, arguments of components included."""
     known: set[str] = set()
 
     def section(cls: type, node: Node | None, path: str) -> None:
@@ -31,7 +31,12 @@ def known_keys(
 
 
 def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str:
-    """The end of the message about the unknown key ``path``; ``siblings`` are the valid keys beside it."""
+    """Returns the end of the message about the unknown key ``path``.
+
+    Args:
+        known: all valid key paths.
+        siblings: the valid key paths in the section of ``path``.
+    """
     known, siblings = sorted(known), sorted(siblings)
     leaf = path.rpartition(".")[2]
     renamed = DETECTRON2_NAMES.get(path.upper()) if path.split(".")[0].isupper() else None
@@ -72,7 +77,7 @@ def _component_keys(annotation: Any, node: Node | None, path: str) -> Iterator[s
     name = _child(node, slot.registry.key)
     try:
         schema = slot.registry.signature(name.value) if name is not None and isinstance(name.value, str) else None
-    except SegkitError:  # that the component is unknown too is a later message
+    except SegkitError:  # an unknown component is an error of its own
         return
     for key in schema.options if schema is not None else ():
         yield join(path, key)

@@ -1,4 +1,4 @@
-"""Plain values against type annotations: of the schema's keys and of components' constructors alike."""
+"""Checks of plain values against type annotations of the schema and of constructors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEQUENCES = (*TUPLES, list, collections.abc.MutableSequence)
 
 @dataclass(frozen=True)
 class Bounds:
-    """The range of a number: ``Annotated[int, Bounds(1)]``. The limits belong to it, unless they are open."""
+    """The range of a number: ``Annotated[int, Bounds(1)]``. Limits are included unless open."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -32,7 +32,7 @@ class Bounds:
     open_high: bool = False
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` lies inside; NaN never does."""
+        """Whether ``value`` is in the range; NaN never is."""
         above = value > self.low if self.open_low else value >= self.low
         return above and (value < self.high if self.open_high else value <= self.high)
 
@@ -44,10 +44,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Checked:
-    """A value that a function accepts: ``Annotated[str, Checked(check, "the name of a norm")]``.
+    """Values that a function accepts: ``Annotated[str, Checked(check, "a norm")]``.
 
     Attributes:
-        check: raises SegkitError or another ValueError for a value that is not right.
+        check: raises SegkitError or another ValueError for an invalid value.
         text: the type in words.
     """
 
@@ -56,7 +56,14 @@ class Checked:
 
 
 class Mismatch(Exception):
-    """A value is not of its type. ``deep``: the outer type is right, something inside (or the choice) is not."""
+    """Raised for a value that does not have its type.
+
+    Attributes:
+        value: the value that does not fit, which may be inside the given one.
+        path: its key path inside the given value.
+        deep: whether the outer type fits, and a value inside (or the choice) does not.
+        choices: valid values, for suggestions.
+    """
 
     def __init__(
         self, text: str, value: Any, *, path: str = "", deep: bool = False, choices: Iterable[str] = ()
@@ -66,16 +73,16 @@ class Mismatch(Exception):
 
 
 def coerce(value: Any, annotation: Any, path: str, origin: str) -> Any:
-    """``value`` as the annotated type: an int for a float becomes one, a list for a Sequence becomes a tuple.
+    """Converts a value to the annotated type, as an int to a float or a list to a tuple.
 
     Args:
         value: plain, as from YAML.
         annotation: int, float, bool, str, None, Any, unions, Literal, Sequence, tuple, list, Mapping, dict, Annotated
-            with :class:`Bounds`, a class with ``from_plain``; of another class, only its instances.
+            with :class:`Bounds` or :class:`Checked`, a class with ``from_plain``, or any class for its instances.
         path: the key path, for the message.
         origin: where the value was written, for the message.
     Raises:
-        SegkitError: with path, origin, what was given and what is expected.
+        SegkitError: the value does not fit; the message has path, origin, value and expected type.
     """
     try:
         return convert(value, annotation)
@@ -87,7 +94,7 @@ def coerce(value: Any, annotation: Any, path: str, origin: str) -> Any:
 
 
 def convert(value: Any, annotation: Any) -> Any:
-    """As :func:`coerce`, raising Mismatch."""
+    """Does the work of :func:`coerce`; raises Mismatch."""
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if annotation is Any or annotation is inspect.Parameter.empty or isinstance(annotation, TypeVar):
@@ -115,7 +122,7 @@ def convert(value: Any, annotation: Any) -> Any:
             return float(value)
         except OverflowError:  # of more than 308 digits
             raise Mismatch(_expected(annotation, value), value) from None
-    # 2e8 parameters: YAML has no way to write a large round integer but as a float.
+    # A large round integer, as 2e8 parameters, is written as a float.
     if kind is int and type(value) is float and value.is_integer():
         return int(value)
     if hasattr(kind, "from_plain"):
@@ -124,18 +131,18 @@ def convert(value: Any, annotation: Any) -> Any:
         except ValueError as error:
             raise Mismatch(f"{error}, given {show(value)}", value, deep=True) from None
     if not isinstance(kind, type):
-        return value  # a NewType, a Protocol alias and the like: the constructor knows
+        return value  # a NewType or the like, which the constructor checks
     if isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool)):
         return value
     if issubclass(kind, PurePath) and isinstance(value, str):
-        return value  # which becomes a path when the component is built
+        return value  # the builder converts it to a path
     foreign = kind not in NAMES and typing.get_origin(annotation) is None
     hint = "; a configuration holds numbers, text, lists and mappings: annotate the parameter as one of these"
     raise Mismatch(_expected(annotation, value) + hint * foreign, value)
 
 
 def accepts_none(annotation: Any) -> bool:
-    """Whether None is a value of the annotated type."""
+    """Whether the annotated type includes None."""
     if typing.get_origin(annotation) is Annotated:
         return accepts_none(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in UNIONS:
@@ -144,7 +151,7 @@ def accepts_none(annotation: Any) -> bool:
 
 
 def type_text(annotation: Any) -> str:
-    """An annotation in words: ``an integer or null``, ``a list of numbers``, ``'fp32' or 'bf16'``."""
+    """Describes an annotation in words: ``an integer or null``, ``'fp32' or 'bf16'``."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is inspect.Parameter.empty:
         return NAMES[Any]
@@ -171,7 +178,7 @@ def type_text(annotation: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A given value in a message, with its kind where that is the point."""
+    """Describes a given value in a message, with its kind if it is text, a list or a mapping."""
     if isinstance(value, str):
         return f"the text '{value}'"
     if value is None or isinstance(value, bool):
@@ -219,7 +226,7 @@ def _literal(value: Any, choices: tuple[Any, ...]) -> Any:
             return choice
     names = [choice for choice in choices if isinstance(choice, str)]
     if isinstance(value, str) and (len(names) == len(choices) or nearest(value, names)):
-        text = f"'{value}' is none of its choices{did_you_mean(value, names)}"
+        text = f"'{value}' is not one of the choices{did_you_mean(value, names)}"
     else:
         text = f"expected {' or '.join('null' if c is None else repr(c) for c in choices)}, given {show(value)}"
     raise Mismatch(text, value, deep=isinstance(value, str) and bool(names), choices=names)

@@ -1,13 +1,20 @@
 """YAML to Nodes: every value with its line, no duplicate keys, nothing executed.
 
-YAML 1.1, as PyYAML reads it, has surprises that a configuration does better without: ``1e-4`` is text, ``no`` is false,
-``12:30`` is 750, ``010`` is 8, ``2024-01-01`` is a date. Here scalars are read as YAML 1.2's core schema has them, with
-``1_000_000`` allowed.
+PyYAML scans, composes, resolves aliases and converts scalars. What it lacks is here:
+
+- The line of each value, which PyYAML's constructed dicts do not have and error messages name.
+- Scalars of YAML 1.2's core schema, with ``1_000_000`` allowed. PyYAML reads YAML 1.1, where ``1e-4`` is text, ``no`` is
+  false, ``12:30`` is 750, ``010`` is 8 and ``2024-01-01`` is a date.
+- An error for a key that is given twice, and for aliases of aliases that expand to gigabytes.
+- Merging ("<<"): of several mappings the first wins in PyYAML 6.0.2 and the last in 6.0.4.
+
+ruamel.yaml has lines and YAML 1.2, but neither of the last two limits, and a tree of types of its own.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import yaml
@@ -15,57 +22,125 @@ import yaml
 from segkit.config.nodes import Node
 from segkit.utils.errors import SegkitError
 
-MERGE = "tag:yaml.org,2002:merge"
-MAX_VALUES = 100_000  # aliases of aliases grow exponentially when they are expanded
+TAG = "tag:yaml.org,2002:"
+NAMES = {"null": "null", "bool": "true or false", "int": "an integer", "float": "a number", "str": "text"}
+MAX_VALUES = 100_000  # of a document after its aliases are expanded
 FLOAT = re.compile(
     r"^[-+]?((\d[\d_]*)?\.\d[\d_]*([eE][-+]?\d+)?|\d[\d_]*\.([eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"
 )
+# Tag, pattern and first characters of the unquoted scalars that are not text.
 RESOLVERS = (
-    ("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
-    ("tag:yaml.org,2002:null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
-    ("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][\d_]*|0x[\da-fA-F_]+)$"), "-+0123456789"),
-    ("tag:yaml.org,2002:float", FLOAT, "-+0123456789."),
-    (MERGE, re.compile(r"^<<$"), "<"),
+    ("bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF"),
+    ("null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
+    ("int", re.compile(r"^[-+]?(0|[1-9][\d_]*|0x[\da-fA-F_]+)$"), "-+0123456789"),
+    ("float", FLOAT, "-+0123456789."),
+    ("merge", re.compile(r"^<<$"), "<"),
 )
 
 
 class Reader(yaml.SafeLoader):
-    """Composes nodes; constructs scalars only."""
+    """PyYAML's loader with Nodes inside collections, and scalars of YAML 1.2."""
 
     yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}  # type: ignore[misc]
 
+    def __init__(self, text: str, source: str, lines: bool) -> None:
+        super().__init__(text)
+        self.source, self.lines = source, lines
+        self._entries = 0
+        self._sizes: dict[int, int] = {}  # number of values in a collection, by its id
+
+    def at(self, node: yaml.Node) -> str:
+        """The origin of a value whose key, or whose own text, is ``node``."""
+        return f"{self.source}:{node.start_mark.line + 1}" if self.lines else self.source
+
+    def construct(self, node: yaml.Node) -> Any:
+        """Returns a scalar, or a list or dict of Nodes, which all aliases of a node share."""
+        kind = node.tag.removeprefix(TAG)
+        if isinstance(node, yaml.ScalarNode) and kind == "merge":
+            return node.value
+        if isinstance(node, yaml.ScalarNode) and kind in NAMES:
+            try:
+                return getattr(self, f"construct_yaml_{kind}")(node)
+            except (ValueError, KeyError, IndexError) as error:  # what PyYAML raises depends on the tag
+                raise SegkitError(f"{self.at(node)}: not YAML: '{node.value:.60}' is not {NAMES[kind]}") from error
+        if isinstance(node, yaml.SequenceNode) and kind == "seq":
+            items = [Node(self.construct_object(item), self.at(item)) for item in node.value]
+            self._check_size(items, items, node)
+            return items
+        if isinstance(node, yaml.MappingNode) and kind == "map":
+            mapping = self._mapping(node)
+            self._check_size(mapping, mapping.values(), node)
+            return mapping
+        raise SegkitError(f"{self.at(node)}: the YAML tag '{node.tag}' is not allowed in a config")
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[Any, Node]:
+        """The mapping's own keys over those of "<<", of which the first wins."""
+        own: dict[Any, Node] = {}
+        merged: dict[Any, Node] = {}
+        lines: dict[Any, int] = {}
+        for key_node, value_node in node.value:
+            if key_node.tag == TAG + "merge":
+                for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                    if not isinstance(source, yaml.MappingNode):
+                        raise SegkitError(f"{self.at(key_node)}: '<<' takes a mapping, or a list of mappings")
+                    merged = {**self.construct_object(source), **merged}
+                continue
+            key, line = self._key(key_node), key_node.start_mark.line + 1
+            if key in lines:
+                text = f"{self.at(key_node)}: the key '{key}' is given twice, first in line {lines[key]}"
+                raise SegkitError(text, key=str(key))
+            lines[key] = line
+            # A value has the line of its key, for a nested mapping starts on a later line.
+            own[key] = Node(self.construct_object(value_node), self.at(key_node))
+        return {**merged, **own}
+
+    def _key(self, node: yaml.Node) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            raise SegkitError(f"{self.at(node)}: a key must be a word or a number")
+        value = self.construct_object(node)
+        return value if isinstance(value, (int, str)) and not isinstance(value, bool) else node.value
+
+    def _check_size(self, collection: Any, children: Collection[Node], node: yaml.Node) -> None:
+        """Raises if too many entries were made, or if the collection expands to too many values."""
+        self._entries += len(children)
+        self._sizes[id(collection)] = size = 1 + sum(self._sizes.get(id(child.value), 1) for child in children)
+        if max(self._entries, size) > MAX_VALUES:
+            raise SegkitError(f"{self.at(node)}: more than {MAX_VALUES} values; do aliases multiply each other?")
+
 
 class Writer(yaml.SafeDumper):
-    """Quotes whatever either YAML 1.1 or :class:`Reader` would not read as text."""
+    """Quotes text that YAML 1.1 or :class:`Reader` would read as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        return True  # the same list at two places is written twice
+        return True  # a list that occurs twice is written twice
 
 
-for _tag, _pattern, _first in RESOLVERS:
-    Reader.add_implicit_resolver(_tag, _pattern, list(_first))
-Writer.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+for _kind, _pattern, _first in RESOLVERS:
+    Reader.add_implicit_resolver(TAG + _kind, _pattern, list(_first))
+Reader.yaml_constructors = {None: Reader.construct}
+Writer.add_implicit_resolver(TAG + "float", FLOAT, list("-+0123456789."))
 
 
 def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
-    """Parse one YAML document.
+    """Parses one YAML document.
 
     Args:
         text: the document.
         source: the file's name, or ``command line``, for origins and messages.
-        lines: whether origins say the line, as ``source:12``.
+        lines: whether origins have the line, as ``source:12``.
     Raises:
-        SegkitError: not YAML, a duplicate key, a tag that is no plain value.
+        SegkitError: not YAML, a duplicate key, a tag of another type than plain values, or too many values.
     """
     reader = None
     try:
-        reader = Reader(text)
+        reader = Reader(text, source, lines)
         node = reader.get_single_node()
-        return _Converter(reader, source, lines).convert(node, 0) if node is not None else Node(None, source)
+        return Node(None, source) if node is None else Node(reader.construct_document(node), reader.at(node))
+    except yaml.constructor.ConstructorError as error:  # the one that is left: tags are checked above
+        raise SegkitError(f"{_place(error, source, lines)}: an alias that contains itself", value=text) from error
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"{source}:{mark.line + 1}" if mark and lines else source
-        raise SegkitError(f"{at}: not YAML: {error.problem or error.context}", value=text) from error
+        problem = error.problem or error.context
+        raise SegkitError(f"{_place(error, source, lines)}: not YAML: {problem}", value=text) from error
     except RecursionError as error:
         raise SegkitError(f"{source}: lists or mappings are nested too deep", value=text) from error
     except (yaml.YAMLError, ValueError) as error:
@@ -77,102 +152,13 @@ def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
             reader.dispose()
 
 
+def _place(error: yaml.MarkedYAMLError, source: str, lines: bool) -> str:
+    mark = error.problem_mark or error.context_mark
+    return f"{source}:{mark.line + 1}" if mark and lines else source
+
+
 def write_yaml(value: Any, *, one_line: bool = False) -> str:
-    """Plain values as YAML text which :func:`read_yaml` reads back equal; lists of plain values stay on one line."""
+    """Writes plain values as YAML that :func:`read_yaml` reads back equal."""
     if one_line:
         return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=True, width=1e9, allow_unicode=True)
     return yaml.dump(value, Dumper=Writer, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
-
-
-class _Converter:
-    def __init__(self, reader: Reader, source: str, lines: bool) -> None:
-        self.reader, self.source, self.lines = reader, source, lines
-        self.count = 0
-        self.open: set[int] = set()  # the collections being converted: an alias to one of them is a loop
-
-    def convert(self, node: yaml.Node, line: int) -> Node:
-        origin = self.at(line)
-        self.count += 1
-        self.check_count(self.count, line)
-        if isinstance(node, yaml.ScalarNode):
-            return Node(self.scalar(node), origin)
-        if id(node) in self.open:
-            raise SegkitError(f"{self.at(node.start_mark.line)}: an alias that contains itself")
-        if node.tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
-            self.refuse_tag(node)
-        self.open.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            value: Any = self.mapping(node)
-        else:
-            assert isinstance(node, yaml.SequenceNode)
-            value = [self.convert(child, child.start_mark.line) for child in node.value]
-        self.open.remove(id(node))
-        return Node(value, origin)
-
-    def mapping(self, node: yaml.MappingNode) -> dict[Any, Node]:
-        lines: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key, line = self.key(key_node), key_node.start_mark.line
-            if key in lines and key != "<<":
-                raise SegkitError(
-                    f"{self.at(line)}: the key '{key}' is given twice, first in line {lines[key] + 1}", key=str(key)
-                )
-            lines[key] = line
-        # The line of a value is the line of its key: a nested mapping starts a line later, where nobody looks for it.
-        return {self.key(k): self.convert(child, k.start_mark.line) for k, child in self.entries(node, set())}
-
-    def entries(self, node: yaml.MappingNode, within: set[int]) -> list[tuple[yaml.Node, yaml.Node]]:
-        """The keys and values of a mapping, those of "<<" first, so that the mapping's own win; of several the first wins.
-
-        PyYAML's own way with them takes time and memory without limit where merged mappings merge others twice.
-        """
-        self.count += 1
-        merged: list[tuple[yaml.Node, yaml.Node]] = []
-        own = [pair for pair in node.value if pair[0].tag != MERGE]
-        for key, value in node.value:
-            if key.tag != MERGE:
-                continue
-            sources = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for source in reversed(sources):
-                if not isinstance(source, yaml.MappingNode):
-                    raise SegkitError(f"{self.at(key.start_mark.line)}: '<<' takes a mapping, or a list of mappings")
-                if id(source) in within:
-                    raise SegkitError(f"{self.at(key.start_mark.line)}: an alias that contains itself")
-                merged += self.entries(source, within | {id(node)})
-                self.check_count(max(self.count, len(merged)), key.start_mark.line)
-        return merged + own
-
-    def check_count(self, count: int, line: int) -> None:
-        if count > MAX_VALUES:
-            raise SegkitError(f"{self.at(line)}: more than {MAX_VALUES} values; do aliases multiply each other?")
-
-    def key(self, node: yaml.Node) -> Any:
-        if not isinstance(node, yaml.ScalarNode):
-            raise SegkitError(f"{self.at(node.start_mark.line)}: a key must be a word or a number")
-        value = self.scalar(node)
-        return value if isinstance(value, (int, str)) and not isinstance(value, bool) else node.value
-
-    def scalar(self, node: yaml.ScalarNode) -> Any:
-        tag = node.tag.rpartition(":")[2]
-        if not node.tag.startswith("tag:yaml.org,2002:") or tag not in (
-            "null",
-            "bool",
-            "int",
-            "float",
-            "str",
-            "merge",
-            "value",
-        ):
-            self.refuse_tag(node)
-        if tag in ("merge", "value"):
-            return node.value
-        try:
-            return self.reader.construct_object(node)
-        except (ValueError, KeyError, IndexError) as error:  # what PyYAML raises depends on the tag
-            raise SegkitError(f"{self.at(node.start_mark.line)}: not YAML: '{node.value:.60}' is no {tag}") from error
-
-    def refuse_tag(self, node: yaml.Node) -> None:
-        raise SegkitError(f"{self.at(node.start_mark.line)}: the YAML tag '{node.tag}' is not allowed in a config")
-
-    def at(self, line: int) -> str:
-        return f"{self.source}:{line + 1}" if self.lines else self.source

@@ -1,6 +1,6 @@
-"""Measuring detections against ground truth, and writing them where others measure.
+"""Metrics of detections against ground truth, and files of detections for submission.
 
-The import registers the evaluators; their back end is imported when one evaluates.
+The import registers the evaluators. The library that matches detections is imported when an evaluator is built.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls that go on in a thread of their own, in order, while the caller computes what comes next."""
+"""A background thread that makes calls in order while the caller goes on."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 
 
 class BackgroundCalls:
-    """Makes each call given to it in one thread, in the order they came.
+    """Queues calls of one function, which a single thread makes in their order.
 
-    Used as a context: at its end all calls have been made. An error of a call ends the calls and is raised, as it is, at
-    the next one given or at the end of the context. An error inside the context (Ctrl-C too) leaves out the calls that
-    wait; the one being made is finished first.
+    It is a context manager: at its end all calls have been made. An error of a call cancels the calls after it and is
+    raised, unchanged, by the next call queued or at the end of the context. An error inside the context, Ctrl-C included,
+    cancels the queued calls; the running one is finished first.
 
-    A call may use what the caller has just started to compute on a GPU: there it works on a stream of its own, behind
-    what is queued when it is given, not behind what the caller queues after that. It is made in inference mode, without
-    autocast.
+    A call may use results that the caller is still computing on a GPU. The thread has its own CUDA stream, which waits for
+    what the caller has launched before it queues the call, but not for what the caller launches afterwards. Calls run in
+    inference mode, without autocast.
 
     Args:
-        function: what is called.
+        function: called with the queued arguments.
         device: where the caller computes.
-        waiting: calls that may wait while one is being made; the next one given waits for room, so that memory is bounded.
+        waiting: number of calls that may be queued while one runs; queueing another blocks, so that memory is bounded.
     """
 
     def __init__(self, function: Callable[..., None], device: torch.device, *, waiting: int = 1) -> None:
@@ -34,15 +34,15 @@ class BackgroundCalls:
         self._queue: Queue[tuple[Any, ...] | None] = Queue(waiting)
         self._error: BaseException | None = None
         self._stopped = False
-        # A daemon, so that a second Ctrl-C ends the program although a call hangs.
+        # A daemon, so that a second Ctrl-C ends the program even if a call hangs.
         self._thread = Thread(target=self._work, name="segkit-background", daemon=True)
 
     def __call__(self, *arguments: Any) -> None:
-        """Give a call; it is made later."""
+        """Queues a call; raises the error of an earlier one."""
         if self._error is not None:
             raise self._error
-        given = None if self._stream is None else torch.cuda.current_stream(self._stream.device).record_event()
-        self._queue.put((given, *arguments))
+        launched = None if self._stream is None else torch.cuda.current_stream(self._stream.device).record_event()
+        self._queue.put((launched, *arguments))
 
     def __enter__(self) -> BackgroundCalls:
         self._thread.start()
@@ -58,7 +58,7 @@ class BackgroundCalls:
             raise self._error
 
     def _work(self) -> None:
-        # After an error or a stop the queue is still emptied, so that nobody waits for room in it.
+        # After an error or a stop the queue is still emptied, so that no caller blocks on a full queue.
         while (item := self._queue.get()) is not None:
             if self._error is None and not self._stopped:
                 try:
@@ -67,13 +67,13 @@ class BackgroundCalls:
                     self._error = error
             del item
 
-    def _make(self, given: torch.cuda.Event | None, *arguments: Any) -> None:
+    def _make(self, launched: torch.cuda.Event | None, *arguments: Any) -> None:
         with torch.inference_mode():
-            if self._stream is None or given is None:
+            if self._stream is None or launched is None:
                 self._function(*arguments)
                 return
             with torch.cuda.stream(self._stream):
-                self._stream.wait_event(given)
+                self._stream.wait_event(launched)
                 self._function(*arguments)
-            # The arguments' memory belongs to the caller's stream, which may use it anew once they are let go.
+            # The arguments' memory belongs to the caller's stream, which may reuse it once they are freed.
             self._stream.synchronize()

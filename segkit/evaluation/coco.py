@@ -1,10 +1,4 @@
-"""COCO's average precision of boxes and masks.
-
-The back end is hotcoco (Rust, MIT, one abi3 wheel a platform, needs only numpy). On random data with crowds, ties and
-limits from 1 to 300 its curves equalled pycocotools' bit for bit (faster-coco-eval's differed by 2e-16), 2 to 3 times
-as fast as faster-coco-eval; it also has confusion matrices and TIDE error kinds. ``tools/benchmark.py evaluate`` has
-the times beside pycocotools.
-"""
+"""The COCO evaluator: average precision and recall of boxes and masks."""
 
 from __future__ import annotations
 
@@ -16,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segkit.evaluation.coco_backends import BackendName, choose_backend
 from segkit.evaluation.coco_matching import (
     IOU_50,
     IOU_75,
     Curves,
     EvaluatedImage,
     IouType,
-    ground_truth,
     lacks_mask,
-    match,
     with_ignored_boxes,
 )
 from segkit.evaluation.evaluator import Evaluator
@@ -47,29 +40,34 @@ NO_MASKS = "the model predicts no masks, so 'segm' cannot be evaluated; set the 
 
 @EVALUATOR_REGISTRY.register(name="COCO")
 class CocoEvaluator(Evaluator):
-    """AP and AR in 0..1, as ``segm/AP``, ``segm/AP50``, ``segm/AP75``, ``segm/APs``, ``APm``, ``APl``, ``segm/AR``.
+    """COCO's AP and AR of boxes (``bbox/...``) and masks (``segm/...``), in 0..1.
 
-    These are at the model's limit of detections, ``segm/AP@100`` is at COCO's 100 an image and class. ``per_class``
-    adds ``segm/AP-NAME``, ``segm/AP50-NAME``, ``segm/AP75-NAME``. A metric without ground truth is left out.
+    The metrics are ``segm/AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and ``AR`` at the model's limit of
+    detections, and ``segm/AP@100`` at COCO's 100 per image and class. ``per_class`` adds ``segm/AP-NAME``,
+    ``segm/AP50-NAME`` and ``segm/AP75-NAME``. A metric without ground truth is absent.
 
-    An object without a mask counts for ``bbox`` only: for ``segm`` its box is a region where detections are ignored, as
+    An object without a mask counts for ``bbox`` only. For ``segm`` its box is a region where detections are ignored, as
     COCO's crowd regions are.
 
-    Of a model that tells no classes apart (``class_agnostic``) the boxes are measured with all classes taken as one, as
-    proposals are: AR says how many objects are found whatever they are, ``bbox/AR@100`` among the best 100.
+    For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
+    are found, whatever their class, and ``bbox/AR@100`` that among the best 100 detections.
 
     Args:
         classes: name of each label.
-        category_ids: the files' id of each label, for the results file.
-        max_detections: the model's limit an image.
-        results_dir: where ``coco_instances_results.json`` is written; None: nowhere. It gives class-agnostic detections
-            the first category's id.
-        class_agnostic: the model's detections say where, not what.
-        predicts_masks: False: the model gives boxes only, and ``segm`` is an error.
+        category_ids: the id of each label in files, for the results file.
+        max_detections: the model's limit per image.
+        results_dir: where ``coco_instances_results.json`` is written; None: nowhere. Class-agnostic detections have the
+            first category's id in it.
+        class_agnostic: whether the model's detections have no class.
+        predicts_masks: whether the model predicts masks; if not, ``segm`` is an error.
         iou_types: boxes, masks or both.
-        score_thresholds: for each also AP and AP50 of the detections that score at least as much:
-            ``segm/AP50@score0.5``. AP without a threshold is never lower; with one it tells what a submission gets.
-        per_class: whether each class is reported too.
+        score_thresholds: for each, AP and AP50 of the detections that score at least as much are reported too, as
+            ``segm/AP50@score0.5``. They are never above AP, and are what a submission with that threshold achieves.
+        per_class: whether the AP of each class is reported.
+        backend: the library that matches detections: hotcoco or pycocotools, which give the same values; ``auto``:
+            hotcoco, or pycocotools where hotcoco cannot be imported.
+    Raises:
+        SegkitError: an argument out of range, or a back end that cannot be imported.
     """
 
     def __init__(
@@ -84,6 +82,7 @@ class CocoEvaluator(Evaluator):
         iou_types: Sequence[IouType] = ("bbox", "segm"),
         score_thresholds: Sequence[float] = (),
         per_class: bool = True,
+        backend: BackendName = "auto",
     ) -> None:
         assert len(classes) == len(category_ids), (classes, category_ids)
         if not iou_types or len(set(iou_types)) != len(iou_types) or not set(iou_types) <= {"bbox", "segm"}:
@@ -91,7 +90,7 @@ class CocoEvaluator(Evaluator):
         if "segm" in iou_types and not predicts_masks:
             raise SegkitError(NO_MASKS, key="iou_types")
         if not all(0 <= t <= 1 for t in score_thresholds):
-            raise SegkitError(f"score_thresholds: expected numbers in 0..1, got {list(score_thresholds)}")
+            raise SegkitError(f"score_thresholds: expected scores in 0..1, got {list(score_thresholds)}")
         self.classes = list(classes)
         self.category_ids = list(category_ids)
         self.max_detections = max_detections
@@ -100,12 +99,13 @@ class CocoEvaluator(Evaluator):
         self.score_thresholds = sorted(set(score_thresholds))
         self.class_agnostic = class_agnostic
         self.per_class = per_class and not class_agnostic
+        self.backend = choose_backend(backend)
         self._warned_of_limit = False
         self._warned_of_masks = False
         self.reset()
 
     def metric_names(self) -> list[str]:
-        """All that the evaluator can give; what the data has no ground truth for it leaves out."""
+        """All metrics that are possible; those without ground truth in the data will be absent."""
         names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AP@100", "AR"]
         names += [f"{ap}@score{threshold:g}" for threshold in self.score_thresholds for ap in ("AP", "AP50")]
         if self.class_agnostic:
@@ -127,7 +127,7 @@ class CocoEvaluator(Evaluator):
             if "segm" in self.iou_types and found.mask_probs is None and len(found):
                 raise SegkitError(NO_MASKS, key="iou_types")
             assert tuple(found.size) == tuple(size), (found.size, size)
-            # Only what the metrics need stays: encoded masks, not the probabilities.
+            # Encoded masks are kept, not the probabilities, which take gigabytes for a thousand images.
             masks = [rle["counts"] for rle in found.to_rle()] if "segm" in self.iou_types and len(found) else []
             self._images[image_id] = EvaluatedImage(
                 size=(int(size[0]), int(size[1])),
@@ -148,14 +148,14 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
             self._images.update(share)
 
-    @no_garbage_search()  # one among 50,000 objects' dicts takes two thirds of the time that all the rest does
+    @no_garbage_search()  # collections among 50,000 objects' dicts would add two thirds to the time
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:
             self.write_results(Path(self.results_dir) / RESULTS_NAME)
         self._warn_of_limit()
-        images = [self._images[i] for i in sorted(self._images)]  # COCO's tools go by id, which decides among ties
+        images = [self._images[i] for i in sorted(self._images)]  # as COCO's tools, where the order decides ties
         if all(t["iscrowd"] for image in images for t in image.truth):
-            logger.warning("no ground truth in the %d images evaluated: no metrics can be given", len(images))
+            logger.warning("no ground truth in the %d images evaluated, so there are no metrics", len(images))
             return {}
         if self.class_agnostic:
             images = [
@@ -165,32 +165,32 @@ class CocoEvaluator(Evaluator):
         metrics: dict[str, float] = {}
         for iou_type, truth in self._ground_truths(images).items():
             limits = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(match(truth, images, iou_type, limits))
+            values = self._summary(self.backend.match(truth, images, iou_type, limits))
             for threshold in self.score_thresholds:
-                curves = match(truth, images, iou_type, [self.max_detections], threshold)
+                curves = self.backend.match(truth, images, iou_type, [self.max_detections], threshold)
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
                 values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
         return metrics
 
     def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, Any]:
-        """hotcoco's data set for each kind of overlap that can be measured: one for both where all objects have masks."""
+        """The back end's data set for each IoU type with ground truth, shared where possible."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
         masks = "segm" in self.iou_types
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
         if not masks or not any(lacks_mask(item) for image in images for item in image.truth):
-            return dict.fromkeys(self.iou_types, ground_truth(images, num_classes, masks=masks))
+            return dict.fromkeys(self.iou_types, self.backend.ground_truth(images, num_classes, masks=masks))
         self._warn_of_masks(known)
         truths: dict[IouType, Any] = {}
         for iou_type in self.iou_types:
             if iou_type == "bbox":
-                truths[iou_type] = ground_truth(images, num_classes, masks=False)
+                truths[iou_type] = self.backend.ground_truth(images, num_classes, masks=False)
             elif any(known):
-                truths[iou_type] = ground_truth(with_ignored_boxes(images), num_classes, masks=True)
+                truths[iou_type] = self.backend.ground_truth(with_ignored_boxes(images), num_classes, masks=True)
         return truths
 
     def write_results(self, path: str | Path) -> Path:
-        """All detections seen, as a COCO results file: the files' image and category ids, pixels and sizes."""
+        """Writes all detections as a COCO results file, with the ids of the files."""
         results: list[dict[str, Any]] = []
         for image_id in sorted(self._images):
             image = self._images[image_id]
@@ -219,13 +219,13 @@ class CocoEvaluator(Evaluator):
         return values
 
     def _warn_of_masks(self, known: Sequence[bool]) -> None:
-        """Say so, once, where objects that are no crowd regions have no mask; ``known`` has one value for each."""
+        """Warns once if objects lack masks; ``known``: whether each non-crowd object has one."""
         if self._warned_of_masks or all(known):
             return
         self._warned_of_masks = True
         if not any(known):
             logger.warning(
-                "none of the %d objects evaluated has a mask, so there are no metrics of segm; %s",
+                "none of the %d objects evaluated has a mask, so there are no segm metrics; %s",
                 len(known),
                 ONLY_BOXES,
             )
@@ -236,15 +236,15 @@ class CocoEvaluator(Evaluator):
         )  # fmt: skip
 
     def _warn_of_limit(self) -> None:
-        """Say so, once, where images have more objects than the model may find."""
+        """Warns once if images have more objects than the model may detect."""
         counts = [sum(not t["iscrowd"] for t in image.truth) for image in self._images.values()]
         over = [count for count in counts if count > self.max_detections]
         if not over or self._warned_of_limit:
             return
         self._warned_of_limit = True
-        lost = sum(over) - self.max_detections * len(over)
+        missed = sum(over) - self.max_detections * len(over)
         logger.warning(
-            "%d of %d images have more objects than the model's limit of %d detections an image (the most: %d): "
+            "%d of %d images have more objects than the model's limit of %d detections per image (the most: %d): "
             "%d of %d objects cannot be found, so that recall is at most %.1f %%; raise the model's detections_per_image",
-            len(over), len(counts), self.max_detections, max(over), lost, sum(counts), 100 * (1 - lost / sum(counts)),
+            len(over), len(counts), self.max_detections, max(over), missed, sum(counts), 100 * (1 - missed / sum(counts)),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The evaluation loop, and what an evaluator is."""
+"""The interface of evaluators, and the evaluation loop."""
 
 from __future__ import annotations
 
@@ -27,58 +27,58 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluator(ABC):
-    """Sees every batch with its detections, and says at the end how good they were.
+    """Processes every batch with its detections, and computes metrics at the end.
 
-    A custom one is a class with ``@EVALUATOR_REGISTRY.register``; its constructor may ask for the run-time values
-    ``classes``, ``category_ids``, ``max_detections``, ``results_dir``, ``class_agnostic`` (whether the model tells
-    no classes apart) and ``predicts_masks`` by name.
+    Register a custom one with ``@EVALUATOR_REGISTRY.register``. Its constructor may take the run-time values ``classes``,
+    ``category_ids``, ``max_detections``, ``results_dir``, ``class_agnostic`` (whether the model's detections have no
+    class) and ``predicts_masks``, by name.
 
-    ``process`` is called in a thread of its own, while the model is at the next batch: one call after the other, in the
-    order of the batches, in inference mode and without autocast. ``reset`` and ``evaluate`` are called before and after.
+    ``process`` runs in a background thread while the model works on the next batch: one call after the other, in the order
+    of the batches, in inference mode and without autocast. ``reset`` is called before it, ``evaluate`` after it.
     """
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget everything seen: an evaluation begins."""
+        """Clears the state; an evaluation begins."""
 
     @abstractmethod
     def process(self, batch: Batch, detections: list[Detections]) -> None:
-        """Take one batch.
+        """Adds one batch.
 
         Args:
             batch: with ``image_ids``, ``sizes`` (of the files) and ``annotations`` (ground truth in the files' pixels).
-            detections: one an image, in the files' pixels, on any device.
+            detections: one ``Detections`` per image, in the files' pixels, on any device.
         """
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
-        """The metrics of all that was seen, fractions in 0..1; what cannot be said is left out."""
+        """Returns the metrics of all batches, in 0..1; those without ground truth are absent."""
 
     def metric_names(self) -> Sequence[str]:
-        """The names that :meth:`evaluate` can give, as far as they are known before: two evaluators of one are an error."""
+        """Returns the names of possible metrics, if known; two evaluators of one are an error."""
         return ()
 
     def results(self) -> Any:
-        """What was seen since ``reset``, for another process's evaluator to :meth:`merge`: anything that can be pickled.
+        """Returns the state since ``reset`` for :meth:`merge` in another process; picklable.
 
-        An evaluator has the two to be of use where several processes evaluate.
+        An evaluator needs both methods if several processes evaluate.
         """
         raise SegkitError(_cannot_be_shared(self, ["results", "merge"]), key="evaluators")
 
     def merge(self, shares: Sequence[Any]) -> None:
-        """Make this what it would be had it seen all images.
+        """Sets the state to that of an evaluator that has processed the batches of all processes.
 
         Args:
-            shares: ``results()`` of each process, this one's included. Of process ``r`` of ``n`` they are of batches
+            shares: ``results()`` of each process, this one's included. Process ``r`` of ``n`` has processed the batches
                 ``r``, ``r + n``, ``r + 2n``, ... of the data.
         """
         raise SegkitError(_cannot_be_shared(self, ["merge"]), key="evaluators")
 
 
 def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
-    """SegkitError for two evaluators of one metric, and in several processes for one that lacks ``results`` or ``merge``.
+    """Raises for two evaluators of one metric, and for one that several processes cannot use.
 
-    It is to be told before hours of training and evaluating, not after them.
+    It is called before hours of training, not after them.
     """
     known: set[str] = set()
     for i, evaluator in enumerate(evaluators):
@@ -93,20 +93,20 @@ def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
 
 
 def same_metrics(evaluator: str, number: int, names: Sequence[str]) -> str:
-    """The message for a metric's name that is given twice."""
+    """Returns the message for a metric that two evaluators compute."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"evaluators[{number}] ({evaluator}) gives {', '.join(names[:3])}{more}, as an evaluator before it does; leave one of "
-        "them out, or give one other metrics (iou_types of COCO's)"
+        f"evaluators[{number}] ({evaluator}) computes {', '.join(names[:3])}{more}, as an evaluator before it does; remove "
+        "one of them, or set one to other metrics (iou_types of COCO)"
     )
 
 
 def _cannot_be_shared(evaluator: Evaluator, missing: Sequence[str]) -> str:
     signatures = {"results": "results(self)", "merge": "merge(self, shares)"}
     return (
-        f"{type(evaluator).__name__} cannot be used by several processes: it has no "
-        f"{' and '.join(f'{name}()' for name in missing)}, by which what each has seen comes together; write "
-        f"{' and '.join(signatures[name] for name in missing)} as segkit.evaluation.Evaluator says, or use one process"
+        f"{type(evaluator).__name__} cannot be used by several processes: it lacks "
+        f"{' and '.join(f'{name}()' for name in missing)}, which combine their results; define "
+        f"{' and '.join(signatures[name] for name in missing)} as in segkit.evaluation.Evaluator, or use one process"
     )
 
 
@@ -119,31 +119,30 @@ def evaluate(
     *,
     losses: bool = True,
 ) -> dict[str, float]:
-    """Run the model over a loader, batch by batch, and merge what the evaluators say.
+    """Runs the model over a loader and returns the metrics of all evaluators.
 
-    The evaluators work while the model is at the next batch. They are never more than two batches behind, and what they
-    find is what they would find in turn with it.
+    The evaluators work in a background thread, at most two batches behind the model, with the same results as if they
+    worked in turn with it.
 
-    Where several processes work together each has a loader of its share of the batches; the first one puts what they saw
-    together and works out the metrics, which all return: those of a single process, to the bit.
+    With several processes each has a loader of its share of the batches. The first process combines their results and
+    computes the metrics, which all return: those of a single process, to the bit.
 
-    Afterwards each module is in the training mode it was in before (frozen norms too), also after an error.
+    Afterwards, even after an error, each module is in training or evaluation mode as before.
 
     Args:
-        model: an nn.Module with ``predict(images, output_sizes)``. The sizes are those of the files, but for images of
-            which test transforms flipped, turned, cropped or padded something: these are asked for at their own size,
-            and the detections are mapped back to the file.
-        loader: of :func:`segkit.data.loader.build_test_loader`.
-        evaluators: each sees every batch.
-        device: where batches are brought; None leaves them.
+        model: an nn.Module with ``predict(images, output_sizes)``. The sizes are those of the files. Images that test
+            transforms flipped, turned, cropped or padded are predicted at their own size, and their detections are mapped
+            back to the file.
+        loader: yields batches, as that of :func:`segkit.data.loader.build_test_loader`.
+        evaluators: each processes every batch.
+        device: where batches are moved to; None: they stay where they are.
         precision_context: entered once around the loop, as ``torch.autocast(...)``.
-        losses: also the validation losses, ``val/loss/total`` and ``val/loss/NAME`` (see :class:`ValidationLosses`), where
-            the model has ``predict_with_losses``: one pass through the backbone gives both.
+        losses: whether to compute the validation losses, ``val/loss/total`` and ``val/loss/NAME`` (see
+            :class:`ValidationLosses`), too. The model needs ``predict_with_losses``, one pass for both.
     Returns:
         metric name to value.
     Raises:
-        SegkitError: two evaluators give a metric of one name; or there are several processes, and an evaluator that cannot
-            be used by them.
+        SegkitError: two evaluators compute the same metric, or one of them cannot be used by several processes.
     """
     check_evaluators(evaluators)
     for evaluator in evaluators:
@@ -165,14 +164,14 @@ def evaluate(
             if device is not None:
                 batch = batch.to(device)
             step = time.perf_counter()
-            with naming_images(getattr(batch, "file_names", ["a batch"])):
+            with naming_images(batch.file_names):
                 detections = predict_batch(model, batch, validation_losses)
             model_time += time.perf_counter() - step
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
             in_background(batch, detections)
             images += len(batch.sizes)
-    seen = [evaluator.results() for evaluator in evaluators] if distributed.world_size() > 1 else []
-    shares = distributed.gather((images, model_time, seen, validation_losses and validation_losses.batches))
+    results = [evaluator.results() for evaluator in evaluators] if distributed.world_size() > 1 else []
+    shares = distributed.gather((images, model_time, results, validation_losses and validation_losses.batches))
     metrics: dict[str, float] = {}
     if distributed.is_main():
         images, model_time = (sum(share[i] for share in shares) for i in (0, 1))
@@ -188,5 +187,5 @@ def evaluate(
     metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start
     per_image = model_time / max(images, 1)
-    logger.info("evaluated %d images in %.1f s (model: %.3f s an image)", images, seconds, per_image)
+    logger.info("evaluated %d images in %.1f s (model: %.3f s per image)", images, seconds, per_image)
     return metrics

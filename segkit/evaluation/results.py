@@ -1,4 +1,4 @@
-"""Detections as COCO results: lists of dicts, and the file that shows them."""
+"""Detections as COCO results, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 def coco_results(
     detections: Detections, image_id: int, category_ids: Sequence[int], *, masks: bool = True
 ) -> list[dict[str, Any]]:
-    """One image's detections as COCO results, in their order.
+    """Converts one image's detections to COCO results, in their order.
 
     Args:
         detections: at the file's size.
         image_id: the file's id.
-        category_ids: the id in files of each label.
-        masks: False: boxes only, without the time that pasting and encoding masks takes.
+        category_ids: the id of each label in files.
+        masks: whether to include masks; without them no time is spent on pasting and encoding.
     Returns:
-        dicts with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels, floats), ``score`` and, where
-        the model predicts masks, ``segmentation`` (RLE at the file's size, ``counts`` a str).
+        dicts with ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels, floats), ``score`` and, if the
+        model predicts masks, ``segmentation`` (RLE at the file's size, ``counts`` a str).
     """
     if len(detections) == 0:
         return []
@@ -45,7 +45,7 @@ def result_dicts(
     labels: np.ndarray,
     rles: Sequence[Any] | None,
 ) -> list[dict[str, Any]]:
-    """As ``coco_results``, from boxes [N, 4] XYWH, scores [N], labels [N] and RLEs, None where there are no masks."""
+    """Returns COCO results of boxes [N, 4] XYWH, scores [N], labels [N] and N RLEs, or None."""
     # numpy's lists take a tenth of the time that torch's do.
     rows = zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True)
     results = [
@@ -59,29 +59,29 @@ def result_dicts(
 
 
 def xywh(detections: Detections) -> np.ndarray:
-    """float64 [N, 4]: the boxes as x, y, width, height."""
+    """Converts the boxes to x, y, width, height: float64 [N, 4]."""
     boxes = detections.boxes.detach().cpu().double().numpy().copy()
     boxes[:, 2:] -= boxes[:, :2]
     return boxes
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
-    """Write JSON, whole or not at all."""
+    """Writes JSON atomically and returns the path."""
     with atomic_write(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(content, file)
     return Path(path)
 
 
 class PredictionsWriter:
-    """Collects predictions and writes them as one COCO data set: images, categories, and annotations with scores.
+    """Writes predictions as one COCO data set: images, categories, and annotations with scores.
 
-    A plain results list would name images by numbers that only a COCO data set explains; here files are named.
+    Unlike a list of COCO results, the file names its images and not only their ids.
 
     Args:
         path: the file that :meth:`close` writes.
         classes: name of each label.
         category_ids: id of each label.
-        image_ids: ids of known files, by file name; others are numbered from the next free id.
+        image_ids: ids of known files, by file name; other files get the next free ids.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class PredictionsWriter:
         self.content: dict[str, list] = {"images": [], "categories": categories, "annotations": []}
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
-        """Take one image's detections; ``name`` is what the file is called in the result."""
+        """Adds one image's detections; ``name`` is the image's file name in the result."""
         if name not in self.image_ids:
             self.image_ids[name] = self._next_id
             self._next_id += 1
         image_id = self.image_ids[name]
         height, width = detections.size
         self.content["images"].append({"id": image_id, "file_name": name, "height": height, "width": width})
-        masks = detections.masks  # pasted here, once, for their areas and their encoding
+        masks = detections.masks  # pasted here, once, for both areas and encoding
         areas = None if masks is None else masks.areas().tolist()
         results = coco_results(detections, image_id, self.category_ids)
         for i, result in enumerate(results):
@@ -116,5 +116,5 @@ class PredictionsWriter:
             self.content["annotations"].append(result)
 
     def close(self) -> list[Path]:
-        """Write the file; gives what was written."""
+        """Writes the file; returns its path in a list."""
         return [write_json(self.path, self.content)]

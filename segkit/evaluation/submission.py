@@ -1,4 +1,4 @@
-"""Predictions for a test folder, as a file ready to hand in: ``test-results.json`` and a zip that holds just it."""
+"""Submission of predictions for a test folder: ``test-results.json`` and a zip of it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ZIP_NAME = "test-results.zip"
 
 
 class SubmissionWriter:
-    """Collects the detections of the images that an id map lists, in any order.
+    """Writes the detections of the images that an id map lists, added in any order.
 
     Args:
         folder: where :meth:`close` writes ``test-results.json`` and ``test-results.zip``.
-        id_map: of :func:`segkit.data.formats.id_map.load_id_map`.
-        category_ids: id of each label: K of ``classK.tif``.
+        id_map: the result of :func:`segkit.data.formats.id_map.load_id_map`.
+        category_ids: id of each label, the K of ``classK.tif``.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class SubmissionWriter:
         self.unlisted: list[str] = []
 
     def add(self, name: str, image: np.ndarray | None, detections: Detections) -> None:
-        """Take one image's detections (at the file's size); an image that the id map does not list is counted only.
+        """Adds one image's detections, at the file's size; ignores images not in the id map.
 
         Raises:
-            SegkitError: the image is not of the size that the id map says, or was given before.
+            SegkitError: the image has another size in the id map, or was added before.
         """
         entry = self.entries.get(name)
         if entry is None:
@@ -56,16 +56,17 @@ class SubmissionWriter:
         self.results[name] = coco_results(detections, entry.image_id, self.category_ids)
 
     def close(self) -> list[Path]:
-        """Write both files, images in the id map's order.
+        """Writes both files, with the images in the order of the id map, and returns their paths.
 
         Raises:
-            SegkitError: an image of the id map was not predicted: nothing is written, for it would be judged as empty.
+            SegkitError: an image of the id map was not predicted. Nothing is written then, because the image would be
+                scored as one without objects.
         """
         missing = [name for name in self.entries if name not in self.results]
         if missing:
             hint = did_you_mean(missing[0], self.unlisted) if self.unlisted else ""
             stale = [name for name in (RESULTS_NAME, ZIP_NAME) if (self.folder / name).exists()]
-            earlier = f"; {' and '.join(stale)} in '{self.folder}' are of an earlier prediction" if stale else ""
+            earlier = f"; {' and '.join(stale)} in '{self.folder}' come from an earlier prediction" if stale else ""
             raise SegkitError(
                 f"{len(missing)} of the {len(self.entries)} images of the id map were not predicted: "
                 f"{first_few(missing)}{hint if 'mean' in hint else ''}; "
@@ -73,7 +74,7 @@ class SubmissionWriter:
             )
         results = [result for name in self.entries for result in self.results[name]]
         written = write_json(self.folder / RESULTS_NAME, results)
-        # Left in reverse: the archive is closed, and so complete, before the file takes its name.
+        # Contexts end in reverse order: the archive is complete before the temporary file is renamed.
         with (
             atomic_write(self.folder / ZIP_NAME) as temporary,
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
@@ -88,18 +89,18 @@ def write_submission(
     category_ids: Sequence[int],
     folder: str | os.PathLike[str],
 ) -> list[Path]:
-    """Write ``test-results.json`` and ``test-results.zip``; gives both paths.
+    """Writes ``test-results.json`` and ``test-results.zip``; returns both paths.
 
     Each result has ``image_id``, ``bbox`` (x, y, width, height in the file's pixels), ``score``, ``category_id`` and
     ``segmentation`` (RLE at the file's size).
 
     Args:
-        detections: by the id map's file names, at the files' sizes; a generator is taken one by one.
-        id_map: what must be there.
+        detections: by the id map's file names, at the files' sizes; a generator is consumed one by one.
+        id_map: the images of the submission.
         category_ids: id of each label.
-        folder: made where it is not there.
+        folder: created if it does not exist.
     Raises:
-        SegkitError: an image is missing, not of its size in the id map, or given twice.
+        SegkitError: an image is missing, has another size in the id map, or occurs twice.
     """
     writer = SubmissionWriter(folder, id_map, category_ids)
     for name, found in detections.items() if isinstance(detections, Mapping) else detections:

@@ -10,13 +10,13 @@ from segkit.evaluation.validation_losses import LOSS_PREFIX
 
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
-    """The metrics of an evaluation, in percent: a line for boxes and one for masks, and under it a line a class.
+    """Formats metrics in percent: a row for boxes, one for masks, below it one per class.
 
-    A metric that is not there (no ground truth) shows as ``-``. Validation losses come first, on a line of their own.
+    An absent metric (no ground truth) is shown as ``-``. Validation losses come first, on a line of their own.
 
     Args:
         metrics: ``segm/AP`` and so on, in 0..1.
-        classes: which are shown, in this order.
+        classes: those to show, in this order.
     """
     losses = {key.removeprefix(LOSS_PREFIX): value for key, value in metrics.items() if key.startswith(LOSS_PREFIX)}
     if losses:

@@ -1,4 +1,4 @@
-"""The losses of the validation data, beside its detections."""
+"""Validation losses, from the same forward pass as the detections."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ BatchLosses = tuple[int, dict[str, float]]  # a batch's number of images, and it
 
 
 class ValidationLosses:
-    """Means over images: each batch counts with its number of images, those without objects included.
+    """Collects the losses of batches, for their mean over images.
 
-    The sum goes from batch to batch in their order, so that it is the same however many processes had a share of them.
+    Each batch is weighted with its number of images, those without objects included. Batches are summed in their order, so
+    that the result does not depend on the number of processes.
 
-    Within a batch a loss is normalised as in training, by the samples of its images together. So with
-    ``data.test_batch_size: 1`` the mean is that of the images' own losses.
+    Within a batch a loss is normalised as in training, over the sampled anchors and proposals of all its images. With
+    ``data.test_batch_size: 1`` the result is the mean of the images' losses.
     """
 
     def __init__(self) -> None:
         self._batches: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, losses: Mapping[str, Tensor], images: int) -> None:
-        """Take the losses of a batch of so many images; nothing waits for their device."""
+        """Adds the losses of a batch with that number of images, without waiting for their device."""
         self._batches.append((images, {name: value.detach().float() for name, value in losses.items()}))
 
     @property
     def batches(self) -> list[BatchLosses]:
-        """What was taken, as numbers."""
-        values = [value for _, losses in self._batches for value in losses.values()]
-        numbers = iter(torch.stack(values).tolist() if values else ())  # one transfer
-        return [(images, {name: next(numbers) for name in losses}) for images, losses in self._batches]
+        """The batches' numbers of images and losses."""
+        tensors = [loss for _, losses in self._batches for loss in losses.values()]
+        floats = iter(torch.stack(tensors).tolist() if tensors else ())  # one transfer
+        return [(images, {name: next(floats) for name in losses}) for images, losses in self._batches]
 
 
 def in_order(shares: Sequence[Sequence[BatchLosses]]) -> list[BatchLosses]:
-    """The batches of all processes, of which number ``r`` of ``n`` had every n-th from the r-th on."""
+    """Orders the batches of all processes; process r of n has every n-th from the r-th on."""
     return [batch for batches in zip_longest(*shares) for batch in batches if batch is not None]
 
 
 def mean_losses(batches: Sequence[BatchLosses]) -> dict[str, float]:
-    """``val/loss/total``, their sum, and ``val/loss/NAME``; nothing where no batch came."""
+    """Returns each ``val/loss/NAME`` and their sum ``val/loss/total``; empty without batches."""
     sums: dict[str, float] = {}
     for images, losses in batches:
         for name, value in losses.items():
@@ -63,17 +64,25 @@ def mean_losses(batches: Sequence[BatchLosses]) -> dict[str, float]:
 
 
 def predict_batch(model: Any, batch: Batch, losses: ValidationLosses | None) -> list[Detections]:
-    """Detections in the files' pixels; where ``losses`` are wanted, the batch has ground truth and the model has
-    ``predict_with_losses``, these are added from the same forward pass. Every batch draws with the same seed, so that the
-    losses of two evaluations can be compared and the training's random state stays as it is.
+    """Predicts a batch, and adds its losses if they are asked for.
+
+    Every batch draws with the same seed: the losses of two evaluations are comparable, and the random state of the training
+    does not move.
+
+    Args:
+        model: has ``predict(images, output_sizes)`` and, for losses, ``predict_with_losses``.
+        batch: for losses, all its images need ground truth.
+        losses: to which the batch's losses are added, if model and batch permit; None: no losses.
+    Returns:
+        detections in the pixels of the images' files.
     """
-    combined = getattr(model, "predict_with_losses", None)
-    known = all(truth is not None for truth in getattr(batch, "annotations", [None]))
-    sizes = getattr(batch, "output_sizes", batch.sizes)
-    if losses is None or combined is None or not known:
-        detections = model.predict(batch.images, sizes)
+    with_losses = getattr(model, "predict_with_losses", None)
+    if losses is None or with_losses is None or any(truth is None for truth in batch.annotations):
+        detections = model.predict(batch.images, batch.output_sizes)
     else:
         generator = evaluation_generator(device_of(model))
-        detections, values = combined(batch.images, batch.targets, generator=generator, output_sizes=sizes)
-        losses.add(values, len(batch.sizes))
-    return batch.map_to_file(detections) if hasattr(batch, "map_to_file") else detections
+        detections, terms = with_losses(
+            batch.images, batch.targets, generator=generator, output_sizes=batch.output_sizes
+        )
+        losses.add(terms, len(batch.sizes))
+    return batch.map_to_file(detections)

@@ -1,4 +1,4 @@
-"""A trained model as a function from images to detections."""
+"""Prediction with a trained model: the Predictor, and prediction over files."""
 
 from __future__ import annotations
 

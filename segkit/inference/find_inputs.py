@@ -1,4 +1,4 @@
-"""From what a user typed to a list of image files."""
+"""The image files that the files, folders and globs of a command stand for."""
 
 from __future__ import annotations
 
@@ -23,44 +23,43 @@ KINDS = ", ".join(IMAGE_SUFFIXES)
 
 @dataclass
 class Inputs:
-    """The images that files, folders and globs stand for.
+    """The image files to predict.
 
     Attributes:
         files: each path once, in the order given.
-        left_out: files of folders and globs that are no images by their name or size; an id map may list some.
+        skipped: files of folders and globs that are no images by their name or size; an id map may list some of them.
     """
 
     files: list[Path] = field(default_factory=list)
-    left_out: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
 
 
 def find_inputs(inputs: Sequence[str], own_output: str | os.PathLike[str] | None = None) -> Inputs:
-    """The image files that files, folders and globs stand for.
+    """Returns the image files that files, folders and globs stand for.
 
-    A folder stands for the images right in it, by name; not for those in its folders, which might be masks. A file is
-    taken whatever it is called. Of folders and globs, files that are hidden, of the system, empty or broken links are
-    left out; the log has their number. Each path is one image: a link and the file behind it are two, the same path
-    given twice is one.
+    A folder stands for the images directly in it, sorted by name, not for those in its folders, which might be masks. A
+    file may have any name. In folders and globs, hidden files, files of the system, empty files and broken links are
+    skipped, and the log has their number. Each path is one image: a link and its target are two, a path given twice is one.
 
     Args:
         inputs: as typed.
-        own_output: a folder that this prediction writes pictures to. Globs and folders leave out what lies in it.
+        own_output: a folder that this prediction writes pictures to; globs and folders skip the files in it.
     Raises:
-        SegkitError: a file or folder that does not exist (the nearest that does is named), a folder or glob without
+        SegkitError: a file or folder does not exist (the message names the nearest that does), or a folder or glob has no
             images.
     """
     found: dict[str, Path] = {}
-    left_out: list[Path] = []
+    skipped: list[Path] = []
     for given in inputs:
         images = _expand(given, own_output)
         for path in images.images:
-            found.setdefault(_place(path), path)
-        left_out += [path for paths in images.left_out.values() for path in paths]
+            found.setdefault(_canonical(path), path)
+        skipped += [path for paths in images.left_out.values() for path in paths]
         if images.left_out:
             harmless = images.left_out.keys() <= {HIDDEN, OTHER}
             level = logging.INFO if harmless else logging.WARNING
-            logger.log(level, "left out of '%s': %s", given, count_left_out(images.left_out))
-    return Inputs(list(found.values()), left_out)
+            logger.log(level, "skipped in '%s': %s", given, count_left_out(images.left_out))
+    return Inputs(list(found.values()), skipped)
 
 
 def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles:
@@ -76,16 +75,16 @@ def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles
             raise SegkitError(f"the folder '{given}' cannot be read: permission denied", value=given)
         found = ImageFiles.of_folder(path)
         if own_output is not None and path.resolve() == Path(own_output).resolve():
-            own_output = None  # asked for by name
+            own_output = None  # the user asks for this very folder
     if own_output is not None:
-        _leave_out(found, OWN, lambda path: path.resolve().is_relative_to(Path(own_output).resolve()))
+        _skip(found, OWN, lambda path: path.resolve().is_relative_to(Path(own_output).resolve()))
     if not found.images:
         raise SegkitError(_nothing_found(given, text, found, is_glob), value=given)
     return found
 
 
 def _matches(pattern: str) -> ImageFiles:
-    """The images that a glob matches, by path; its ``**`` goes into no folder of the system and in no circle."""
+    """The images that a glob matches, sorted; ``**`` skips system folders and circular links."""
     skipped: dict[Reason, list[Path]] = {}
     found = ImageFiles.among(Path(name) for name in sorted(set(_glob(_escaped(pattern), skipped))))
     found.left_out |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
@@ -93,7 +92,7 @@ def _matches(pattern: str) -> ImageFiles:
 
 
 def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
-    """As ``glob.glob(pattern, recursive=True)``, which would not end where two links lead to folders above them."""
+    """As ``glob.glob(pattern, recursive=True)``, which may not end with circular links."""
     parts = Path(pattern).parts
     if "**" not in parts:
         yield from glob.glob(pattern)
@@ -108,7 +107,7 @@ def _glob(pattern: str, skipped: dict[Reason, list[Path]]) -> Iterator[str]:
 def _folders_below(
     folder: Path, skipped: dict[Reason, list[Path]], above: frozenset[Path] = frozenset()
 ) -> Iterator[Path]:
-    """A folder and all in it, without hidden ones; a link that leads back to a folder on the way is not followed."""
+    """Yields a folder and all below it but hidden ones; follows no link to a folder above."""
     here = folder.resolve()
     if here in above:
         skipped.setdefault(LOOP, []).append(folder)
@@ -118,7 +117,7 @@ def _folders_below(
     try:
         children = sorted(Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
     except OSError as error:
-        logger.warning("left out: the folder '%s' cannot be read: %s", folder, error.strerror)
+        logger.warning("skipped: the folder '%s' cannot be read: %s", folder, error.strerror)
         return
     for child in children:
         if is_litter(child.name) and not child.name.startswith("."):
@@ -127,18 +126,18 @@ def _folders_below(
             yield from _folders_below(child, skipped, above)
 
 
-def _leave_out(found: ImageFiles, reason: Reason, is_out: Callable[[Path], bool]) -> None:
-    """Moves images to those left out."""
+def _skip(found: ImageFiles, reason: Reason, is_skipped: Callable[[Path], bool]) -> None:
+    """Moves images to the skipped files."""
     images: list[Path] = []
-    out: list[Path] = []
+    skipped: list[Path] = []
     for path in found.images:
-        (out if is_out(path) else images).append(path)
-    if out:
-        found.images, found.left_out[reason] = images, out
+        (skipped if is_skipped(path) else images).append(path)
+    if skipped:
+        found.images, found.left_out[reason] = images, skipped
 
 
 def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> str:
-    """The message where an input stands for no image."""
+    """Returns the message for an input without images."""
     note = f": {count_left_out(found.left_out)}" if found.left_out else ""
     if is_glob and (found.left_out or found.folders):
         count = sum(map(len, found.left_out.values())) + found.folders
@@ -150,16 +149,16 @@ def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> s
     return f"the folder '{given}' holds no images ({KINDS}){note}{hint}"
 
 
-def _place(path: Path) -> str:
-    """What two spellings of one path share: a link's own name is kept, for it is a name of its own."""
-    place = os.path.abspath(path)
-    if ".." in path.parts and os.path.realpath(place) != os.path.realpath(path):
-        place = os.path.join(os.path.realpath(path.parent), path.name)  # ".." behind a link to a folder
-    return place
+def _canonical(path: Path) -> str:
+    """The absolute path, equal for two spellings of it; a link stays a link."""
+    absolute = os.path.abspath(path)
+    if ".." in path.parts and os.path.realpath(absolute) != os.path.realpath(path):
+        absolute = os.path.join(os.path.realpath(path.parent), path.name)  # ".." after a link to a folder
+    return absolute
 
 
 def _folder_of(pattern: str) -> Path:
-    """The folder that a glob starts in: its parts before the first wildcard; one that exists as it is written is none."""
+    """The folder in which a glob starts; wildcards in existing folders' names are literal."""
     folder = Path()
     for part in Path(pattern).parts[:-1]:
         if glob.has_magic(part) and not (folder / part).is_dir():
@@ -169,7 +168,7 @@ def _folder_of(pattern: str) -> Path:
 
 
 def _escaped(pattern: str) -> str:
-    """A glob in which the wildcards of the folder that it starts in stand for themselves."""
+    """Returns a glob whose starting folder has its wildcards escaped."""
     folder = _folder_of(pattern)
     return (
         os.path.join(glob.escape(str(folder)), *Path(pattern).parts[len(folder.parts) :]) if folder.parts else pattern

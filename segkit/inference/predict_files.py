@@ -1,4 +1,4 @@
-"""Predictions for image files, handed one by one to whatever writes them."""
+"""Prediction for image files, one batch at a time, with writers of the results."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ logger = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
-    """Takes predictions; evaluation and visualization have such writers."""
+    """Writes predictions; evaluation and visualization have such classes."""
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
-        """Take an image's detections; ``image`` is uint8 [H, W, 3]."""
+        """Adds an image's detections; ``image`` is uint8 [H, W, 3]."""
 
     def close(self) -> list[Path]:
-        """Finish, and give what was written."""
+        """Finishes the files and returns their paths."""
 
 
 @dataclass
 class PredictionSummary:
-    """What was predicted.
+    """Counts and files of a prediction.
 
     Attributes:
         images: number of images predicted.
-        detections: number of each label.
+        detections: number of detections of each label.
         images_with: number of images with each label.
         skipped: files that could not be read.
-        written: what the writers wrote.
-        refused: what a writer does not write, with the reason: a submission that lacks images.
-        seconds: for all of it.
+        written: files that the writers have written.
+        refused: messages of writers that wrote nothing, as for a submission that lacks images.
+        seconds: time of the whole prediction.
     """
 
     images: int = 0
@@ -60,7 +60,7 @@ class PredictionSummary:
     seconds: float = 0.0
 
     def table(self, classes: Sequence[str]) -> str:
-        """A line a class."""
+        """Returns a table with a row for each class."""
         from tabulate import tabulate
 
         rows: list[list[object]] = [[n, self.detections[k], self.images_with[k]] for k, n in enumerate(classes)]
@@ -72,31 +72,36 @@ def name_inputs(
     files: Sequence[Path],
     id_map: Sequence[ImageEntry] = (),
     *,
-    left_out: Sequence[Path] = (),
+    skipped: Sequence[Path] = (),
     skip_unreadable: bool = False,
 ) -> dict[str, Path]:
-    """A name for each file: that of the id map where it lists the file, else the path as it was given.
+    """Names each file as the id map does, or by its path if the id map does not list it.
 
-    The id map's name matches the end of a file's path, ``a.tif`` or ``folder/a.tif``, in any Unicode form.
+    A name of the id map matches the end of a file's path, ``a.tif`` or ``folder/a.tif``, in any Unicode form.
 
     Args:
         files: to be predicted.
-        left_out: files beside them that were no images by name or size; those that the id map lists are taken.
-        skip_unreadable: files that cannot be read are no error here: :func:`predict_files` leaves them out.
+        id_map: its entries; empty without one.
+        skipped: files that are no images by name or size; those that the id map lists are predicted all the same.
+        skip_unreadable: whether files that cannot be read are no error here; :func:`predict_files` skips them.
+    Returns:
+        the file of each name.
     Raises:
-        SegkitError: an image of the id map is missing, two files match the same one, a file's size differs from it, or a
-            file cannot be read.
+        SegkitError: an image of the id map is missing, two files match the same one, a file has another size than in the
+            id map, or a file cannot be read.
     """
     known = {name_key(entry.file_name): entry for entry in id_map}
     named: dict[str, Path] = {}
-    for path, is_given in (*((path, True) for path in files), *((path, False) for path in left_out)):
+    for path, is_given in (*((path, True) for path in files), *((path, False) for path in skipped)):
         ends = [name_key("/".join(path.parts[-n:])) for n in range(len(path.parts), 0, -1)]
         key = next((end for end in ends if end in known), None)
         if key is None and not is_given:
             continue
         name = known[key].file_name if key is not None else path.as_posix()
         if name in named:
-            raise SegkitError(f"both {named[name]} and {path} are '{name}' of the id map; give one of them", value=name)
+            raise SegkitError(
+                f"both {named[name]} and {path} match '{name}' of the id map; pass one of them", value=name
+            )
         named[name] = path
     missing = [entry.file_name for entry in known.values() if entry.file_name not in named]
     if missing:
@@ -118,10 +123,10 @@ def name_inputs(
 
 
 def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
-    """The end of a message about images of the id map that were not given: where the first one is, or what is like it."""
+    """The end of a message about missing images: where the first is, or the nearest name."""
     for folder in dict.fromkeys(path.parent for path in files):
         if (folder / missing[0]).is_file():
-            return f"; there is {folder / missing[0]}, which was not given"
+            return f"; there is {folder / missing[0]}, which is not among the inputs"
     return instead(missing, [path.as_posix() for path in files])
 
 
@@ -133,17 +138,17 @@ def predict_files(
     batch_size: int = 1,
     skip_unreadable: bool = False,
 ) -> PredictionSummary:
-    """Predict files in order, a batch at a time, and hand each result to every writer.
+    """Predicts files in order, a batch at a time, and adds each result to every writer.
 
     Args:
-        predictor: with its classes and threshold.
-        inputs: file of each name, as of :func:`name_inputs`.
-        writers: closed at the end, and after any exception, Ctrl-C included: what was predicted before is kept. What
-            one of them refuses to write is in the summary.
-        batch_size: images that go through the network together.
-        skip_unreadable: leave such images out, with a warning each, instead of raising.
+        predictor: model, classes and score threshold.
+        inputs: the file of each name, as returned by :func:`name_inputs`.
+        writers: closed at the end and after any exception, Ctrl-C included, so that earlier predictions are saved. The
+            message of a writer that writes nothing is in the summary.
+        batch_size: number of images that go through the network together.
+        skip_unreadable: whether to skip images that cannot be read, with a warning each, instead of raising.
     Raises:
-        SegkitError: an image cannot be read (the message names it), or none can; the memory or the disk is full.
+        SegkitError: an image cannot be read (the message names it), none can, or the memory or the disk is full.
     """
     summary, start = PredictionSummary(), time.perf_counter()
     try:
@@ -157,15 +162,15 @@ def predict_files(
                 summary.detections.update(labels)
                 summary.images_with.update(set(labels))
     except SegkitError as error:
-        raise SegkitError(f"{error}{_kept(writers, summary)}", key=error.key, value=error.value) from error
+        raise SegkitError(f"{error}{_saved(writers, summary)}", key=error.key, value=error.value) from error
     except OSError as error:
-        raise SegkitError(f"{_cannot_be_written(error)}{_kept(writers, summary)}", value=error.filename) from error
+        raise SegkitError(f"{_cannot_be_written(error)}{_saved(writers, summary)}", value=error.filename) from error
     except BaseException as error:
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"ended by {type(error).__name__}"
-        logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), _kept(writers, summary))
+        logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), _saved(writers, summary))
         raise
     if not summary.images:
-        raise SegkitError(f"none of the {len(inputs)} images can be read; nothing is written")
+        raise SegkitError(f"none of the {len(inputs)} images can be read, so nothing is written")
     for writer in writers:
         try:
             summary.written += writer.close()
@@ -180,7 +185,7 @@ def predict_files(
 
 
 def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[Detections]:
-    """Detections of one batch; errors name its images."""
+    """Predicts one batch; errors name its images."""
     names = ", ".join(name for name, _ in chunk)
     try:
         return predictor([image for _, image in chunk], batch_size=len(chunk))
@@ -190,8 +195,8 @@ def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[
         if not is_out_of_memory(error):
             raise
         raise SegkitError(
-            f"{names}: the memory is not enough for {len(chunk)} image{'s' * (len(chunk) > 1)} at once; predict with a "
-            "smaller batch size, on the CPU, or at a smaller size (data.test_transforms)"
+            f"{names}: not enough memory for {len(chunk)} image{'s' * (len(chunk) > 1)} at once; use a smaller batch size, "
+            "the CPU, or smaller images (data.test_transforms)"
         ) from error
 
 
@@ -199,8 +204,8 @@ def _cannot_be_written(error: OSError) -> str:
     return f"'{error.filename}' cannot be written: {error.strerror}" if error.filename else str(error)
 
 
-def _kept(writers: Sequence[Writer], summary: PredictionSummary) -> str:
-    """Closes the writers after an exception; says what was saved. Those that need all images write nothing."""
+def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
+    """Closes the writers after an exception; returns where predictions are, for the message."""
     if not summary.images:
         return ""
     written: list[Path] = []
@@ -211,14 +216,14 @@ def _kept(writers: Sequence[Writer], summary: PredictionSummary) -> str:
             logger.warning("%s", incomplete)
         except OSError as error:
             logger.warning("%s", _cannot_be_written(error))
-    places = f" are in {', '.join(map(str, written))}" if written else " were not written"
-    return f"; the predictions of the {summary.images} images before it{places}"
+    where = f" are in {', '.join(map(str, written))}" if written else " were not written"
+    return f"; the predictions of the {summary.images} images before it{where}"
 
 
 def _batches(
     inputs: Mapping[str, Path], summary: PredictionSummary, size: int, skip: bool
 ) -> Iterator[list[tuple[str, Tensor]]]:
-    """Names and images, ``size`` at a time; those before an unreadable one come first, and then its error."""
+    """Yields ``size`` names and images at a time; raises for an unreadable one after those."""
     batch: list[tuple[str, Tensor]] = []
     for name, path in inputs.items():
         try:

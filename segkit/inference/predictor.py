@@ -1,4 +1,4 @@
-"""From a checkpoint, or a configuration and a model, to detections."""
+"""The Predictor: detections of images by a checkpoint, or a configuration and a model."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """Detections of images given as paths, PIL images, arrays or tensors.
+    """Predicts the detections of images: paths, PIL images, arrays or tensors.
 
-    The images go through the configuration's ``data.test_transforms``, as in evaluation; the detections come back in
-    each image's own pixels, on the CPU, best first.
+    Images pass the configuration's ``data.test_transforms``, as in evaluation. The detections are in the pixels of the
+    original image, on the CPU, best first.
 
     >>> predictor = Predictor("output/cells/model_final.pth")
     >>> detections = predictor("image.tif")
     >>> for detections in predictor(Path("images").glob("*.tif")): ...
 
     Args:
-        source: a checkpoint's path (it holds configuration and classes: nothing else is needed), or a configuration.
-        weights: with a configuration: the checkpoint that the model is filled from.
+        source: the path of a checkpoint, which has configuration and classes, or a configuration.
+        weights: with a configuration: the checkpoint whose weights are loaded.
         model: with a configuration: a model (nn.Module) that is ready.
-        score_threshold: detections that score less are left out; None: the configuration's ``predict.score_threshold``.
-        device: where the model runs; None: a GPU where there is one; a ``model`` stays where it is.
-        batch_size: images that go through the network together.
+        score_threshold: lowest score of a detection; None: the configuration's ``predict.score_threshold``.
+        device: where the model runs; None: a GPU if there is one; a ``model`` stays where it is.
+        batch_size: number of images that go through the network together.
         overrides: with a checkpoint: changes of its configuration, as on the command line:
             ``["model.roi_heads.score_threshold=0.3"]``.
 
     Attributes:
         classes: name of each label.
-        category_ids: the id that files use for each label.
+        category_ids: the id of each label in files.
         cfg: the configuration.
     """
 
@@ -69,7 +69,7 @@ class Predictor:
 
         _check_source(source, weights, model, overrides)
         # Before a large file is read.
-        place = choose_device(device, key="device") if device is not None or model is None else None
+        target = choose_device(device, key="device") if device is not None or model is None else None
         if isinstance(source, (str, os.PathLike)):
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
@@ -78,19 +78,19 @@ class Predictor:
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
         self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights), content)
-        if getattr(self.model, "class_agnostic", False):  # its label 0 is no class of the data
+        if getattr(self.model, "class_agnostic", False):  # its label 0 is not a class of the data
             self.classes, self.category_ids = ["object"], [1]
-        if place is not None:
-            self.model.to(place)
+        if target is not None:
+            self.model.to(target)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
         self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
         if not _is_number(self.score_threshold) or not 0 <= self.score_threshold <= 1:
             raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
         floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
-        if 0 < self.score_threshold < floor:  # 0 asks for all there are
+        if 0 < self.score_threshold < floor:  # 0 stands for all detections
             logger.warning(
-                "score_threshold %g has no effect below %g: the model leaves out what scores less "
+                "score_threshold %g has no effect below %g, the lowest score that the model returns "
                 "(model.roi_heads.score_threshold)", self.score_threshold, floor,
             )  # fmt: skip
         specs = self.cfg.data.test_transforms
@@ -105,7 +105,7 @@ class Predictor:
         score_threshold: float | None = None,
         device: str | int | torch.device | None = None,
     ) -> Predictor:
-        """As a command line gives it: a checkpoint, maybe a configuration in place of its own, overrides of either."""
+        """Builds a Predictor of a checkpoint, with its own configuration or that of a file."""
         from segkit.config.loader import load_config
 
         if config_file is None:
@@ -115,21 +115,21 @@ class Predictor:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return device_of(self.model)
 
     def __call__(self, images: Any, batch_size: int | None = None) -> Any:
-        """Detections of one image, or of each of an iterable.
+        """Predicts one image, or each image of an iterable.
 
         Args:
-            images: a path, a PIL image, an array [H, W, 3] or [H, W], a tensor [3, H, W] (all RGB or grey, uint8); or a
-                list or tuple of such; or any other iterable.
-            batch_size: overrides that of the predictor.
+            images: a path, a PIL image, an array [H, W, 3] or [H, W], a tensor [3, H, W] (all RGB or grey, uint8), or an
+                iterable of these.
+            batch_size: overrides the predictor's.
         Returns:
-            One ``Detections`` for one image; a list for a list or tuple; for another iterable an iterator, which reads
-            images as it goes, so that any number of them fits.
+            ``Detections`` for one image; a list of them for a list or tuple; for any other iterable an iterator, which
+            reads the images lazily.
         Raises:
-            SegkitError: something that is no image, unreadable, or of another shape or type; or the network gives NaN.
+            SegkitError: an image cannot be read or has another shape or type, or the network outputs NaN.
         """
         if is_single_image(images):
             return self._predict([images])[0]
@@ -161,20 +161,22 @@ class Predictor:
         return self.transforms(sample, torch.Generator().manual_seed(0))
 
     def _precision(self) -> torch.autocast:
-        """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely the faster one."""
+        """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely faster."""
         precision = self.cfg.train.precision
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.device.type == "cuda" and precision != "fp32")
 
 
 def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str]) -> None:
-    """SegkitError unless it is one of the three ways to say which model."""
+    """Raises unless exactly one model is specified, in one of the three ways."""
     if isinstance(source, (str, os.PathLike)):
         if weights is not None or model is not None:
-            raise SegkitError("Predictor(checkpoint) takes no weights or model; give a configuration first for those")
+            raise SegkitError(
+                "Predictor(checkpoint) takes no weights or model; these need a configuration as first argument"
+            )
         if Path(source).suffix.lower() in (".yaml", ".yml"):
             raise SegkitError(
-                f"{source} is a configuration, not a checkpoint; give the weights of a training run (.pth), in Python as "
+                f"{source} is a configuration, not a checkpoint; pass the weights of a training run (.pth), in Python as "
                 f"Predictor(segkit.load_config('{source}'), weights=...)",
                 value=str(source),
             )
@@ -189,7 +191,7 @@ def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str
 
 
 def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str]) -> Config:
-    """The configuration that a checkpoint holds."""
+    """Returns the configuration of a checkpoint."""
     from segkit.config.loader import load_config_dict
 
     if "config" not in content:
@@ -202,7 +204,11 @@ def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str]) -> 
 
 
 def _classes(content: dict[str, Any], cfg: Config, model: Any, weights: Any) -> list[str]:
-    """Class names: the checkpoint's, else the model's, else the configuration's; two that differ are an error."""
+    """Returns the class names of the checkpoint, else of the model, else of the configuration.
+
+    Raises:
+        SegkitError: checkpoint and configuration differ, or there are none.
+    """
     stored, configured = content.get("classes"), cfg.data.classes
     if stored is not None and configured is not None and list(stored) != list(configured):
         raise SegkitError(
@@ -214,9 +220,7 @@ def _classes(content: dict[str, Any], cfg: Config, model: Any, weights: Any) -> 
         return [str(name) for name in names]
     if model is not None:
         return [f"class{k}" for k in range(1, int(model.num_classes) + 1)]
-    raise SegkitError(
-        f"{weights} does not say what its classes are called, and data.classes is null: set it", key="data.classes"
-    )
+    raise SegkitError(f"{weights} has no class names, and data.classes is null: set data.classes", key="data.classes")
 
 
 def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any]) -> nn.Module:
@@ -225,7 +229,7 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
 
     with skip_pretrained():  # the checkpoint overwrites whatever the backbone would fetch
         model = build_model(cfg, len(classes))
-    model.classes = classes  # type: ignore[assignment]  # so that other classes in the checkpoint are told by name
+    model.classes = classes  # type: ignore[assignment]  # load_checkpoint compares them with the checkpoint's
     load_checkpoint(model, weights, content=content)
     return model
 
@@ -239,10 +243,10 @@ def _at_least_one(batch_size: int) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number of Python's or numpy's; texts and booleans are none."""
+    """Whether it is a finite number of Python's or numpy's, and no boolean."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def image_array(image: Tensor) -> Any:
-    """uint8 [3, H, W] to an array [H, W, 3]."""
+    """Converts uint8 [3, H, W] to an array [H, W, 3]."""
     return image.permute(1, 2, 0).contiguous().numpy()

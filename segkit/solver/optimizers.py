@@ -1,7 +1,7 @@
-"""torch's optimizers, with the arguments that a configuration may set written out.
+"""torch's SGD, Adam and AdamW, with the arguments that a configuration may set.
 
-An optimizer of your own is a function or class registered in ``OPTIMIZER_REGISTRY`` that takes ``model`` (or
-``params``, the parameters that train) and keyword-only arguments, and gives a ``torch.optim.Optimizer``.
+To add an optimizer, register in ``OPTIMIZER_REGISTRY`` a function or class that takes ``model`` (or ``params``, the
+trainable parameters) and keyword-only arguments, and returns a ``torch.optim.Optimizer``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def SGD(
         momentum: 0 for none.
         nesterov: Nesterov's form of the momentum.
         weight_decay: L2 penalty, added to the gradient.
-        decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
+        decay_norms_and_biases: whether weight decay applies to norms, biases and per-channel scales too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused_works(model))
@@ -50,10 +50,10 @@ def AdamW(
 
     Args:
         lr: the base learning rate, which the schedule multiplies.
-        weight_decay: the part of a weight that is taken away at each step, times the learning rate.
+        weight_decay: the fraction of a weight that each step subtracts, times the learning rate.
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
-        decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
+        decay_norms_and_biases: whether weight decay applies to norms, biases and per-channel scales too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
     return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=eps, fused=fused_works(model))
@@ -76,16 +76,16 @@ def Adam(
         weight_decay: L2 penalty, added to the gradient.
         betas: decay rates of the first and second moment.
         eps: added to the denominator.
-        decay_norms_and_biases: whether normalisations, biases and per-channel scales decay too.
+        decay_norms_and_biases: whether weight decay applies to norms, biases and per-channel scales too.
     """
     groups = parameter_groups(model, weight_decay=weight_decay, decay_norms_and_biases=decay_norms_and_biases)
     return torch.optim.Adam(groups, lr=lr, betas=betas, eps=eps, fused=fused_works(model))
 
 
 def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
-    """Makes the momenta of torch's fused SGD zero before its first step, where there are none yet.
+    """Initialises missing momentum buffers of torch's fused SGD with zeros.
 
-    By itself it takes memory as it is for them, and leaves that so where fp16's scaler leaves the first step out.
+    torch allocates them uninitialised in the first step, and does not write them if fp16's scaler skips that step.
     """
     for group in optimizer.param_groups if isinstance(optimizer, torch.optim.SGD) else []:
         for parameter in group["params"] if group["fused"] and group["momentum"] else []:
@@ -94,7 +94,7 @@ def begin_momentum(optimizer: torch.optim.Optimizer) -> None:
 
 
 def fused_works(model: nn.Module) -> bool:
-    """Whether torch's fused kernels, one pass over each parameter, serve all that trains: floats on a CPU or on CUDA."""
+    """Whether torch's fused kernels support all trainable parameters: floats on CPU or CUDA."""
     return all(
         p.device.type in ("cpu", "cuda") and p.is_floating_point() for p in model.parameters() if p.requires_grad
     )

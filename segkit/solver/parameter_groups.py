@@ -1,4 +1,4 @@
-"""Which parameters train, which of them decay, and which learn at another rate."""
+"""Parameter groups of an optimizer: weight decay and learning rate factors of parameters."""
 
 from __future__ import annotations
 
@@ -26,43 +26,43 @@ _WEIGHTED = (nn.Linear, nn.Bilinear, nn.Embedding, nn.modules.conv._ConvNd)
 def parameter_groups(
     model: nn.Module, *, weight_decay: float, decay_norms_and_biases: bool = True
 ) -> list[dict[str, Any]]:
-    """Parameter groups for a torch optimizer: all that requires a gradient, each parameter once, in the model's order.
+    """Returns the groups of all trainable parameters, each once, in the model's order.
 
     Args:
-        model: its frozen parameters are left out.
-        weight_decay: for the parameters that decay.
-        decay_norms_and_biases: with False, biases, the parameters of normalisation layers and per-channel scales
-            (ConvNeXt's layer scale) form a second group without decay: pulling them to zero regularises nothing.
+        model: its frozen parameters are in no group.
+        weight_decay: of the parameters that decay.
+        decay_norms_and_biases: if False, biases, the parameters of normalisation layers and per-channel scales
+            (ConvNeXt's layer scale) form a second group without weight decay, which would not regularise them.
     Raises:
         SegkitError: every parameter is frozen.
     """
     decayed: list[nn.Parameter] = []
-    kept: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            undecayed = not decay_norms_and_biases and is_norm_or_bias(module, name, parameter)
-            (kept if undecayed else decayed).append(parameter)
+            exempt = not decay_norms_and_biases and is_norm_or_bias(module, name, parameter)
+            (undecayed if exempt else decayed).append(parameter)
     if not seen:
         raise SegkitError("nothing to train: every parameter of the model is frozen; raise 'trainable_stages'")
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 
 def is_norm_or_bias(module: nn.Module, name: str, parameter: nn.Parameter) -> bool:
-    """Whether ``module``'s own parameter ``name`` is a bias, belongs to a normalisation or is one value a channel."""
+    """Whether a parameter is a bias, part of a norm, or has one value per channel."""
     if isinstance(module, _NORMS) or name.endswith("bias"):
         return True
-    one_a_channel = parameter.numel() == max(parameter.shape, default=1)
-    return one_a_channel and not isinstance(module, _WEIGHTED)
+    per_channel = parameter.numel() == max(parameter.shape, default=1)
+    return per_channel and not isinstance(module, _WEIGHTED)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a parameter trains: its factor of the learning rate, and its weight decay (None: the optimizer's)."""
+    """A parameter's factor of the learning rate and its weight decay (None: the optimizer's)."""
 
     lr_factor: float = 1.0
     weight_decay: float | None = None
@@ -75,15 +75,15 @@ def parameter_settings(
     scale: float = 1.0,
     layer_decay: Mapping[str, float] | None = None,
 ) -> dict[str, Setting]:
-    """How each parameter trains.
+    """Returns the setting of each parameter.
 
     Args:
-        names: of all the model's parameters.
-        rules: of several that match, the last one that gives a value counts.
-        scale: the factor of all.
-        layer_decay: factors by name, which go on top of those of the rules; 1 for names that are not in it.
+        names: of all parameters of the model.
+        rules: of several matching rules, the last one with a value applies.
+        scale: factor of all learning rates.
+        layer_decay: factors by name, which multiply those of the rules; 1 for other names.
     Raises:
-        SegkitError: a rule that matches no parameter.
+        SegkitError: a rule matches no parameter.
     """
     factors, decays = dict.fromkeys(names, 1.0), dict[str, float]()
     for i, rule in enumerate(rules):
@@ -97,17 +97,17 @@ def parameter_settings(
 
 
 def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mapping[str, Setting]) -> None:
-    """Splits an optimizer's parameter groups so that each parameter trains by its setting. Works with any optimizer.
+    """Splits any optimizer's parameter groups so that each parameter has its setting.
 
-    A group's ``lr`` becomes the optimizer's times ``lr_factor``, which the group then has too (for the schedule), as it has
-    the ``param_names``. Parameters keep their order.
+    A group's ``lr`` becomes the optimizer's times ``lr_factor``. The group also gets the keys ``lr_factor``, which the
+    schedule reads, and ``param_names``. Parameters keep their order.
 
     Raises:
-        SegkitError: a setting gives a weight decay, and the optimizer has none.
+        SegkitError: a setting has a weight decay, and the optimizer has none.
     """
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     own = (p for group in optimizer.param_groups for p in group["params"] if id(p) not in name_of)
-    name_of |= {id(parameter): f"optimizer's own {i}" for i, parameter in enumerate(own)}  # which no rule can mean
+    name_of |= {id(parameter): f"optimizer's own {i}" for i, parameter in enumerate(own)}  # a name that no rule matches
     groups: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         parts: dict[Setting, list[tuple[str, nn.Parameter]]] = {}
@@ -129,7 +129,7 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
 
 
 def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module | None = None) -> list[list[str]] | None:
-    """The names of each group's parameters: the group's own, or those in the model. None: some parameter has none."""
+    """Returns the parameter names of each group; None if a parameter has no name."""
     in_model = {} if model is None else {id(parameter): name for name, parameter in model.named_parameters()}
     names = [
         list(group["param_names"]) if "param_names" in group else [in_model.get(id(p), "") for p in group["params"]]
@@ -139,7 +139,7 @@ def parameter_names(optimizer: torch.optim.Optimizer, model: nn.Module | None = 
 
 
 def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Any]:
-    """The optimizer's state dict whose groups have ``param_names``, where all of them are known."""
+    """Returns the optimizer's state dict, with ``param_names`` in its groups if known."""
     state, names = optimizer.state_dict(), parameter_names(optimizer, model)
     if names is None:
         return state
@@ -150,31 +150,31 @@ def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str,
 def reordered_state(
     state: Mapping[str, Any], optimizer: torch.optim.Optimizer, model: nn.Module | None = None
 ) -> dict[str, Any]:
-    """An optimizer's saved state for an optimizer whose groups hold the same parameters, put together in another way.
+    """Reorders a saved state for an optimizer with other groups of the same parameters.
 
-    torch tells saved parameters apart by their number alone, so that other groups of the same sizes would get one
-    another's moments.
+    torch identifies saved parameters by their index alone, so that other groups of the same sizes would get each other's
+    moments.
 
     Args:
-        state: of :func:`named_state` or of an optimizer that :func:`regroup` has been through; one without names is given
-            back as it is.
-        model: names the parameters of groups without ``param_names``.
+        state: the result of :func:`named_state`, or the state of an optimizer after :func:`regroup`. A state without names
+            is returned unchanged.
+        model: has the names of parameters in groups without ``param_names``.
     Raises:
-        ValueError: other parameters; it says which.
+        ValueError: the optimizers have different parameters; the message names them.
     """
     saved, present = state["param_groups"], optimizer.param_groups
     names = parameter_names(optimizer, model)
     if names is None or not all("param_names" in group for group in saved):
         return dict(state)
-    number_of = {n: i for group in saved for n, i in zip(group["param_names"], group["params"], strict=True)}
-    difference = number_of.keys() ^ {name for group in names for name in group}
+    index_of = {n: i for group in saved for n, i in zip(group["param_names"], group["params"], strict=True)}
+    difference = index_of.keys() ^ {name for group in names for name in group}
     if difference:
         some = ", ".join(sorted(difference)[:3])
         raise ValueError(
-            f"{len(difference)} parameters train in one of the two only: {some}{', ...' * (len(difference) > 3)}"
+            f"{len(difference)} parameters are in one of the two only: {some}{', ...' * (len(difference) > 3)}"
         )
     groups = [
-        {**{k: v for k, v in group.items() if k != "params"}, "params": [number_of[name] for name in own]}
+        {**{k: v for k, v in group.items() if k != "params"}, "params": [index_of[name] for name in own]}
         for group, own in zip(present, names, strict=True)
     ]
     return {"state": state["state"], "param_groups": groups}

@@ -1,7 +1,7 @@
 """Learning rate schedules: pure functions of the iteration.
 
-A schedule keeps no state, so a run that is resumed needs to know nothing but its iteration, and a schedule can be
-drawn, tested and compared without an optimizer. One of your own subclasses :class:`Schedule` and defines ``shape``.
+A schedule has no state. A resumed run needs its iteration only, and a schedule can be drawn, tested and compared without an
+optimizer. To add a schedule, subclass :class:`Schedule` and define ``shape``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Schedule(ABC):
     """The learning rate of a step as a factor of the base learning rate.
 
     Args:
-        warmup_iterations: for so many iterations at the start the factor is multiplied with a line that rises from
-            ``warmup_factor`` to 1; 0 for none.
-        warmup_factor: where that line starts.
+        warmup_iterations: length of the linear warm-up, in which the factor is multiplied by values that rise from
+            ``warmup_factor`` to 1; 0: no warm-up.
+        warmup_factor: the first of these values.
     """
 
     def __init__(self, *, warmup_iterations: int = 0, warmup_factor: float = 0.001) -> None:
@@ -41,10 +41,14 @@ class Schedule(ABC):
         *,
         steps: int | None = None,
     ) -> float:
-        """The factor for the step that is taken when ``iteration`` steps are done (0 for the first).
+        """Returns the factor of the step that follows ``iteration`` finished ones.
 
         Args:
-            steps: the steps that count for the warm-up; None: ``iteration``.
+            iteration: number of finished steps.
+            total_iterations: length of the run.
+            iterations_per_epoch: length of an epoch.
+            base_lr: the learning rate that the factor multiplies.
+            steps: number of finished steps of the warm-up; None: ``iteration``.
         """
         factor = self.shape(iteration, total_iterations, iterations_per_epoch, base_lr)
         steps = iteration if steps is None else steps
@@ -55,7 +59,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def shape(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
-        """The factor without warm-up."""
+        """Returns the factor without warm-up."""
 
 
 @SCHEDULE_REGISTRY.register
@@ -71,11 +75,11 @@ class Constant(Schedule):
 
 @SCHEDULE_REGISTRY.register
 class MultiStep(Schedule):
-    """Multiplies the learning rate with ``gamma`` at each milestone.
+    """Multiplies the learning rate by ``gamma`` at each milestone.
 
     Args:
-        milestones: ascending; a number below 1 is a fraction of the run, others are iterations.
-        gamma: the factor at each.
+        milestones: ascending; below 1: fractions of the run, otherwise iterations.
+        gamma: the factor at each milestone.
         warmup_iterations: see :class:`Schedule`.
         warmup_factor: see :class:`Schedule`.
     """
@@ -106,12 +110,14 @@ class MultiStep(Schedule):
 
 @SCHEDULE_REGISTRY.register
 class Cosine(Schedule):
-    """Half a cosine from the base learning rate down to ``end_lr`` (SGDR without restarts, Loshchilov and Hutter 2017).
+    """Half a cosine from the base learning rate to ``end_lr``.
+
+    SGDR without restarts (Loshchilov and Hutter 2017).
 
     Args:
         end_lr: the learning rate that the curve approaches at the end of the run.
-        step: "epoch" holds the rate during an epoch, as torch's CosineAnnealingLR stepped after each epoch does;
-            "iteration" follows the curve.
+        step: "iteration": the rate follows the curve; "epoch": it is constant during an epoch, as with torch's
+            CosineAnnealingLR stepped after each epoch.
         warmup_iterations: see :class:`Schedule`.
         warmup_factor: see :class:`Schedule`.
     """
@@ -133,7 +139,7 @@ class Cosine(Schedule):
         self.step = step
 
     def shape(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
-        # A group's rate was multiplied by its factor and is divided by it again: in its last bit it may be another.
+        # base_lr is a group's rate divided by its lr_factor, which may change the last bit.
         if self.end_lr > base_lr * (1 + 1e-9):
             raise SegkitError(f"the schedule's end_lr {self.end_lr:g} is above the optimizer's lr {base_lr:g}")
         if base_lr == 0:

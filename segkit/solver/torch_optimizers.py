@@ -1,4 +1,4 @@
-"""Any optimizer of torch's, or of a library that derives from ``torch.optim.Optimizer``, as a component."""
+"""Any subclass of ``torch.optim.Optimizer``, of torch or another library, as a component."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from segkit.utils.signature import component_like, signature_of
 
 @OPTIMIZER_REGISTRY.adapts(torch.optim.Optimizer, "torch.optim")
 def adapt_optimizer(cls: Any) -> Any:
-    """A component that makes a ``cls`` over the model's parameter groups, with the arguments of ``cls``.
+    """Returns a component that builds a ``cls`` over the model's parameter groups.
 
-    Where ``cls`` has a ``weight_decay``, there is the option ``decay_norms_and_biases`` besides. A class that takes the
-    ``model``, or whose positional parameters are the builder's ``params`` alone, is taken as it is.
+    If ``cls`` has a ``weight_decay``, the component also has the option ``decay_norms_and_biases``. A class that takes the
+    ``model``, or has ``params`` as its only positional parameter, is returned unchanged.
 
     Raises:
-        SegkitError: its steps need what the trainer does not give.
+        SegkitError: its step needs something that the trainer does not pass.
     """
     schema = signature_of(cls, OPTIMIZER_REGISTRY.runtime)
     options = [p for p in schema.options.values() if p.kind is not inspect.Parameter.KEYWORD_ONLY]
-    base = schema.inherited & {"defaults"}  # of torch.optim.Optimizer, to which no **kwargs hands it on
+    base = schema.inherited & {"defaults"}  # a parameter of torch.optim.Optimizer, which no **kwargs passes on
     if "model" in schema.runtime and (base or "params" in schema.inherited):
         return component_like(cls, cls, runtime=["model"], without={"model", "params", *base})
     if "model" in schema.runtime or (schema.runtime and not options):
@@ -34,10 +34,10 @@ def adapt_optimizer(cls: Any) -> Any:
     closure = inspect.signature(cls.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise SegkitError(
-            f"{cls.__name__} works out the loss several times a step (closure), which the trainer does not"
+            f"{cls.__name__} computes the loss several times a step (closure), which the trainer does not support"
         )
     if cls is torch.optim.SparseAdam:
-        raise SegkitError("SparseAdam takes sparse gradients only, and a detector has none; take AdamW")
+        raise SegkitError("SparseAdam needs sparse gradients, and a detector has none; use AdamW")
     first = next(iter(inspect.signature(cls).parameters))
     decays = "weight_decay" in schema.options
 
@@ -52,7 +52,7 @@ def adapt_optimizer(cls: Any) -> Any:
             return cls(groups, **arguments)
         except SegkitError:
             raise
-        except Exception as error:  # what a library says of arguments comes in many types
+        except Exception as error:  # libraries raise many types for wrong arguments
             raise SegkitError(f"{cls.__name__} refuses its arguments: {type(error).__name__}: {error}") from error
 
     more = {"decay_norms_and_biases": (bool, True)} if decays else {}

@@ -1,4 +1,4 @@
-"""Any learning rate scheduler of torch's as a schedule: a function of the iteration, followed on a single number."""
+"""Any learning rate scheduler of torch as a schedule, a function of the iteration."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from segkit.utils.dotted import class_at
 from segkit.utils.errors import SegkitError
 from segkit.utils.signature import component_like, signature_of
 
-PLACE = "torch.optim.lr_scheduler"
-# Parameters that are the length of the run where nobody says otherwise.
+MODULE = "torch.optim.lr_scheduler"
+# Parameters whose default is the length of the run.
 LENGTHS = ("total_steps", "T_max")
 
 
 class TorchSchedule(Schedule):
-    """The rates of a torch scheduler, stepped after each iteration (or each epoch), as factors of the base rate.
+    """The rates of a torch scheduler, stepped each iteration or epoch, as a schedule.
 
-    The scheduler runs on an optimizer of its own with one group of the base learning rate, from the first iteration on: the
-    factor of an iteration is the same in a resumed run. It sets learning rates only; momentum stays as it is.
+    The scheduler runs on an optimizer of its own, with a single group of the base learning rate, from the first iteration
+    on. The factor of an iteration is therefore the same in a resumed run. Only learning rates are used, not momentum.
 
     Args:
         cls: the scheduler's class.
-        arguments: without the optimizer.
-        step: what the scheduler counts.
+        arguments: of the class, without the optimizer.
+        step: whether the scheduler steps after each iteration or each epoch.
         warmup_iterations: see :class:`Schedule`.
         warmup_factor: see :class:`Schedule`.
     Raises:
@@ -51,12 +51,12 @@ class TorchSchedule(Schedule):
             raise ValueError(f"step must be 'iteration' or 'epoch', got {step!r}")
         if arguments.get("cycle_momentum"):
             raise SegkitError(
-                "cycle_momentum: schedules set the learning rate only; leave it out, or set it to false",
+                "cycle_momentum: schedules set the learning rate only; remove it, or set it to false",
                 key="cycle_momentum",
             )
         self.cls, self.arguments, self.step = cls, dict(arguments), step
-        self._courses: dict[tuple[float, int], _Course] = {}
-        _Course(cls, self.arguments, base_lr=1e-3, length=10)  # so that mistakes are told before the run starts
+        self._tables: dict[tuple[float, int], _RateTable] = {}
+        _RateTable(cls, self.arguments, base_lr=1e-3, length=10)  # raises for wrong arguments, before the run starts
 
     def shape(self, iteration: int, total_iterations: int, iterations_per_epoch: int, base_lr: float) -> float:
         if base_lr == 0:
@@ -64,20 +64,20 @@ class TorchSchedule(Schedule):
         count, length = iteration, total_iterations
         if self.step == "epoch":
             count, length = iteration // iterations_per_epoch, math.ceil(total_iterations / iterations_per_epoch)
-        # A group's rate was multiplied by its factor and is divided by it again: in its last bit it may be another.
+        # base_lr is a group's rate divided by its lr_factor, which may change the last bit.
         rate = float(f"{base_lr:.12g}")
-        course = self._courses.get((rate, length))
-        if course is None:
-            course = self._courses[rate, length] = _Course(self.cls, self.arguments, base_lr=rate, length=length)
-            course.check_length()
-        return course.rate(count) / rate
+        table = self._tables.get((rate, length))
+        if table is None:
+            table = self._tables[rate, length] = _RateTable(self.cls, self.arguments, base_lr=rate, length=length)
+            table.check_length()
+        return table.rate(count) / rate
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_courses": {}}  # a scheduler wraps its optimizer's methods and cannot be pickled
+        return {**self.__dict__, "_tables": {}}  # a scheduler wraps its optimizer's methods and cannot be pickled
 
 
-class _Course:
-    """The learning rates of a scheduler, one a step, worked out as far as somebody has asked."""
+class _RateTable:
+    """The learning rates of a scheduler, computed step by step as far as they are asked for."""
 
     def __init__(self, cls: type[LRScheduler], arguments: Mapping[str, Any], *, base_lr: float, length: int) -> None:
         self.name, self.length = cls.__name__, length
@@ -86,18 +86,18 @@ class _Course:
         self.rates = [self._rate()]
 
     def check_length(self) -> None:
-        """SegkitError where the scheduler ends before the run."""
+        """Raises if the scheduler ends before the run."""
         steps = getattr(self.scheduler, "total_steps", None)
         if isinstance(steps, int) and steps < self.length:
             raise SegkitError(
-                f"{self.name} ends after total_steps = {steps}, and the run has {self.length}; leave total_steps out for the "
+                f"{self.name} ends after total_steps = {steps}, and the run has {self.length}; remove total_steps for the "
                 "run's own length",
                 key="total_steps",
                 value=steps,
             )
 
     def rate(self, count: int) -> float:
-        """The learning rate after ``count`` steps; that of the end of the run for all after it."""
+        """Returns the learning rate after ``count`` steps, at most at the end of the run."""
         while len(self.rates) <= min(count, self.length - 1):
             self.optimizer.step()
             self.scheduler.step()
@@ -109,7 +109,7 @@ class _Course:
 
 
 def _make(cls: type[LRScheduler], arguments: Mapping[str, Any], optimizer: Any, length: int) -> LRScheduler:
-    """The scheduler on an optimizer; those inside a sequence are built of their specs."""
+    """Builds the scheduler on an optimizer, and those in its ``schedulers`` from their specs."""
     parameters = inspect.signature(cls).parameters
     given = {name: value for name, value in arguments.items() if value is not None or name not in LENGTHS}
     if given.get("epochs") is None:
@@ -120,16 +120,16 @@ def _make(cls: type[LRScheduler], arguments: Mapping[str, Any], optimizer: Any, 
         return cls(**{_first(parameters): optimizer}, **given)
     except SegkitError:
         raise
-    except Exception as error:  # torch says it in many types
-        hint = "; a function is no value of a configuration" if "lr_lambda" in parameters else ""
+    except Exception as error:  # torch raises many types for wrong arguments
+        hint = "; a configuration cannot hold a function" if "lr_lambda" in parameters else ""
         text = f"{cls.__name__} refuses its arguments: {type(error).__name__}: {error}{hint}"
         raise SegkitError(text) from error
 
 
 def _nested(spec: Any, optimizer: Any, length: int) -> LRScheduler:
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise SegkitError(f"schedulers: expected a list of {{name: {PLACE}...., ...}}, got {spec!r}", key="schedulers")
-    cls = class_at(spec["name"], LRScheduler, "schedule", [PLACE])
+        raise SegkitError(f"schedulers: expected a list of {{name: {MODULE}...., ...}}, got {spec!r}", key="schedulers")
+    cls = class_at(spec["name"], LRScheduler, "schedule", [MODULE])
     return _make(cls, {key: value for key, value in spec.items() if key != "name"}, optimizer, length)
 
 
@@ -137,19 +137,20 @@ def _first(parameters: Mapping[str, Any]) -> str:
     return "optimizer" if "optimizer" in parameters else next(iter(parameters))
 
 
-@SCHEDULE_REGISTRY.adapts(LRScheduler, PLACE)
+@SCHEDULE_REGISTRY.adapts(LRScheduler, MODULE)
 def adapt_scheduler(cls: Any) -> Any:
-    """A component that makes a :class:`TorchSchedule` of ``cls``, with the arguments of ``cls``, ``step`` and a warm-up.
+    """Returns a component that builds a :class:`TorchSchedule` of ``cls``.
 
-    ``total_steps`` and ``T_max`` are the length of the run where they are left out; ``cycle_momentum`` is false.
+    Its arguments are those of ``cls``, ``step`` and the warm-up. The defaults of ``total_steps`` and ``T_max`` are the length
+    of the run, that of ``cycle_momentum`` is false.
 
     Raises:
-        SegkitError: its steps need a metric.
+        SegkitError: its step needs a metric.
     """
     if any(p.default is inspect.Parameter.empty for p in list(inspect.signature(cls.step).parameters.values())[1:]):
         raise SegkitError(
-            f"{cls.__name__} follows a metric, and a schedule is a function of the iteration; take Cosine or MultiStep, or "
-            "train.early_stopping to end a run that gains nothing"
+            f"{cls.__name__} follows a metric, and a schedule is a function of the iteration; use Cosine or MultiStep, or "
+            "train.early_stopping to end a run that no longer improves"
         )
     own = ("step", "warmup_iterations", "warmup_factor")
 

@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> None:
         output_file(output / name, "--output")
     id_map = load_id_map(args.id_map) if args.id_map is not None else []
     found = find_inputs(args.inputs, own_output=overlays)
-    inputs = name_inputs(found.files, id_map, left_out=found.left_out, skip_unreadable=args.skip_unreadable)
+    inputs = name_inputs(found.files, id_map, skipped=found.skipped, skip_unreadable=args.skip_unreadable)
     predictor = Predictor.load(args.weights, args.config_file, args.opts, args.score_threshold, device)
     ids = {entry.file_name: entry.image_id for entry in id_map}
     category_ids = predictor.category_ids

@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.renamed_arguments import new_name
 from segkit.utils.signature import Signature, Slot, SlotList, unknown_argument
 
 NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().__init__()"
@@ -27,7 +28,7 @@ def check_arguments(
             # Its default was filled in when the configuration was loaded, where the builder was not known.
             if key in runtime and spec[key] == schema.runtime[key].default:
                 continue
-        elif schema.extra_options:
+        elif schema.extra_options and new_name(key, schema.options) is None:
             continue
         raise SegkitError(unknown_argument(name, key, schema, f"{path}.{key}"), key=f"{path}.{key}")
     for key, parameter in schema.runtime.items():

@@ -1,4 +1,4 @@
-"""Earlier names of components' arguments, for messages of the builder and of the configuration."""
+"""Earlier names of components' arguments, for error messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ RENAMED_ARGUMENTS = {
 
 
 def new_name(key: str, options: Container[str]) -> str | None:
-    """The present name of an argument; None if ``key`` is valid itself, or was never a name of one of ``options``."""
+    """The present name of a renamed argument; None if ``key`` is valid or was never a name."""
     new = RENAMED_ARGUMENTS.get(key)
     return new if new is not None and key not in options and new in options else None

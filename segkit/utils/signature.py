@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.renamed_arguments import new_name
 
 KINDS = inspect.Parameter
 
@@ -132,6 +133,8 @@ def unknown_argument(name: str, key: str, schema: Signature, where: str) -> str:
         if schema.module.split(".")[0] in ("segkit", "torch", "torchvision"):
             return text
         return f"{text}; for a value of the configuration's, put a * before it in {name}'s parameters"
+    if (new := new_name(key, schema.options)) is not None:
+        return f"{where}: '{key}' of {name} is called '{new}' now"
     if not schema.options:
         return f"{where}: {name} has no argument '{key}'; it takes none"
     return f"{where}: {name} has no argument '{key}'{did_you_mean(key, schema.options)}"

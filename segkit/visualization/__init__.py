@@ -1,4 +1,4 @@
-"""Pictures: objects drawn on images, and a run's curves. Matplotlib and Pillow are imported when used."""
+"""Pictures of objects and of a run's curves; imports Matplotlib and Pillow when used."""
 
 from __future__ import annotations
 

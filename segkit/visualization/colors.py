@@ -1,4 +1,4 @@
-"""Colours for objects: neighbours differ, and the same input always gets the same colours."""
+"""Colours of objects: different for neighbours, and the same for the same input."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import colorsys
 
 import numpy as np
 
-GOLDEN_ANGLE = 0.3819660112501051  # of a full turn: each further hue falls into the largest gap left
+GOLDEN_ANGLE = 0.3819660112501051  # of a full turn: each further hue falls into the largest gap
 HUES = 12  # candidates for an object; more would look alike
-DARKEST = 0.5  # brightness that every hue has at least
+DARKEST = 0.5  # lowest brightness of a hue
 CROWD_COLOR = (150, 150, 150)
-# Orange, blue, green, ... apart for most colour-blind eyes too (Okabe and Ito), lightened for dark microscopy images.
+# Orange, blue, green, ..., distinct to most colour-blind people too (Okabe and Ito), lightened for dark images.
 CLASS_COLORS = (
     (255, 140, 0),
     (70, 170, 255),
@@ -23,7 +23,7 @@ CLASS_COLORS = (
 
 
 def class_colors(labels: np.ndarray) -> np.ndarray:
-    """uint8 [N, 3]: one colour a label [N]."""
+    """Returns a colour for each label [N]: uint8 [N, 3]."""
     colors = [
         CLASS_COLORS[k] if k < len(CLASS_COLORS) else _rgb((k * GOLDEN_ANGLE) % 1.0, 0.75) for k in labels.astype(int)
     ]
@@ -31,13 +31,15 @@ def class_colors(labels: np.ndarray) -> np.ndarray:
 
 
 def instance_colors(boxes: np.ndarray) -> np.ndarray:
-    """uint8 [N, 3]: hues that lie as far as can be from those of touching objects.
+    """Returns colours whose hues differ between touching objects.
 
-    Going through the objects in order, each gets the golden-angle hue that is farthest from the hues of the objects
-    whose boxes touch its own; among equals the next in the golden-angle sequence.
+    In their order, each object gets the golden-angle hue that is farthest from the hues of the earlier objects whose boxes
+    touch its own; of equals, the next in the golden-angle sequence.
 
     Args:
         boxes: [N, 4] XYXY.
+    Returns:
+        uint8 [N, 3].
     """
     count = len(boxes)
     sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0

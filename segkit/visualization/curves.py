@@ -1,4 +1,4 @@
-"""A run's curves from its metrics file, as one picture of small panels."""
+"""The curves of a run, drawn from its metrics file as one picture with several panels."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ VALIDATION_LOSS = "val/loss/"
 VALIDATION = ("AP", "AP50", "AP75")
 COLUMNS = 3
 TITLE: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a loss may have any name, with $ too
-SMOOTHED_FROM = 12  # points; below, smoothing would hide all there is
+SMOOTHED_FROM = 12  # points; smoothing fewer would hide them
 
 
 def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
-    """Draw every loss (in training and, where it was measured, in validation), the learning rate and the validation AP.
+    """Draws training and validation losses, the learning rate and the validation AP.
 
     Args:
-        metrics_file: one JSON object a line, with ``iteration``; of a resumed run the later lines count.
-        output: the picture; its suffix is the format.
+        metrics_file: one JSON object per line, with ``iteration``; in a resumed run later lines replace earlier ones.
+        output: the picture; its suffix selects the format.
     Raises:
-        SegkitError: no such file, a line that is not JSON (other than a last one cut short), or nothing to plot.
+        SegkitError: the file does not exist, has nothing to plot, or has a line that is not JSON (a last line that is cut
+            short is skipped).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,14 +52,14 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
     if not panels:
         raise SegkitError(f"{metrics_file} holds no losses, learning rates or APs to plot", value=str(metrics_file))
     rows, columns = math.ceil(len(panels) / COLUMNS), min(COLUMNS, len(panels))
-    # The object API: pyplot would keep figures in a global list and might look for a display.
+    # The object API, since pyplot keeps figures in a global list and may look for a display.
     figure = Figure(figsize=(4.4 * columns, 3.0 * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (title, names) in enumerate(panels, start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.set_xlim(0, 1.02 * max(records[-1]["iteration"], 1))  # the same in all, also where little was measured
+    for index, (title, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, columns, index)
+        axes.set_xlim(0, 1.02 * max(records[-1]["iteration"], 1))  # the same in all panels, even with few points
         _panel(axes, title, {name: _series(records, name) for name in names})
-    # Whole or not there, but not forced to the disk as atomic_write does: the picture can be drawn again.
+    # Atomic, but without atomic_write's fsync: the picture can be drawn again.
     path = Path(output)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
@@ -68,9 +69,9 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The records of a metrics file, by rising iteration.
+    """Returns the records of a metrics file, by ascending iteration.
 
-    A run that was resumed from an earlier iteration wrote some iterations twice: the later lines replace the earlier.
+    A resumed run has written some iterations twice: the later lines replace the earlier ones.
     """
     file = Path(path)
     if not file.is_file():
@@ -86,7 +87,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
                 raise ValueError("no object with an iteration")
         except ValueError as error:
             if number == len(lines):
-                logger.warning("%s: the last line is cut short and left out", file)
+                logger.warning("%s: the last line is cut short and skipped", file)
                 break
             raise SegkitError(f"{file}, line {number}: {error}", value=line[:80]) from error
         while records and records[-1]["iteration"] > record["iteration"]:
@@ -96,7 +97,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """A running mean over about a twelfth of the points, centred, without delay; NaNs are left out of it."""
+    """Returns the centred running mean over about a twelfth of the points; NaNs do not count."""
     half = max(1, len(values) // 24)
     finite = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
@@ -108,7 +109,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
 
 
 def _series(records: list[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations [N] and values [N] of one key; a null is NaN."""
+    """Returns iterations [N] and values [N] of one key; a null becomes NaN."""
     points = [(r["iteration"], r[key] if r[key] is not None else math.nan) for r in records if key in r]
     return np.array([p[0] for p in points]), np.array([p[1] for p in points], dtype=float)
 

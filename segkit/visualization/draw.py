@@ -1,4 +1,4 @@
-"""Detections or ground truth drawn on an image, readable with a few objects and with hundreds."""
+"""Detections or ground truth drawn on an image, readable with few objects and hundreds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from segkit.structures.detections import Detections
     from segkit.structures.targets import Targets
 
-FEW_OBJECTS = 30  # up to here each object has its label; beyond, only those large enough to hold one
-FEW_CLASSES = 6  # up to here the legend shows classes that do not occur, too
-READABLE_SIDE = 720  # smaller pictures are enlarged by whole factors up to about this, for outlines of one pixel
-PIXELS_A_STROKE = 1100  # outlines are one pixel thicker for each so many pixels of the longer side
+FEW_OBJECTS = 30  # with more objects only those large enough to hold a label have one
+FEW_CLASSES = 6  # with more classes the legend shows only those that occur
+READABLE_SIDE = 720  # smaller images are enlarged by a whole factor to about this, for outlines of one pixel
+PIXELS_A_STROKE = 1100  # outlines are one pixel thicker for every 1100 pixels of the longer side
 
 
 def draw_detections(
@@ -34,16 +34,16 @@ def draw_detections(
     legend: bool = True,
     scale: int | None = None,
 ) -> np.ndarray:
-    """Thin outlines and a light fill for each object, labels where there is room, and a legend with the counts.
+    """Draws outlines and a light fill of each object, labels that fit, and a legend.
 
     Args:
         image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
-        objects: detections at the image's size, or targets; of those without a mask the box is drawn.
-        classes: name of each label; the label's number where there is none.
-        color_by: ``instance``: colours that differ between neighbours; ``class``: one a class, shown in the legend.
-        labels: True: all that find a place; False: none; None: all of a few objects, of many only the large.
-        legend: whether a strip with the counts is added below.
-        scale: whole enlargement; None: chosen so that small images are readable.
+        objects: detections at the image's size, or targets; objects without a mask are drawn as boxes.
+        classes: name of each label; labels without a name are shown as numbers.
+        color_by: ``instance``: colours that differ between neighbours; ``class``: a colour per class, shown in the legend.
+        labels: True: all labels that fit; False: none; None: all for a few objects, only those of large objects for many.
+        legend: whether to add a strip with the counts below.
+        scale: whole factor of enlargement; None: chosen so that small images are readable.
     Returns:
         uint8 [H * scale + legend, W * scale, 3].
     """
@@ -98,7 +98,7 @@ def _name(label: int, classes: Sequence[str]) -> str:
 
 
 def _texts(objects: Detections | Targets, labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """``name 0.93``; without the name where there is but one class, so that the score has room."""
+    """Labels such as ``name 0.93``; with a single class only the score, to save room."""
     scores = getattr(objects, "scores", None)
     if scores is None:
         return [_name(int(k), classes) for k in labels]
@@ -107,7 +107,7 @@ def _texts(objects: Detections | Targets, labels: np.ndarray, classes: Sequence[
 
 
 def _has_room(box: np.ndarray, text: str, count: int) -> bool:
-    """Whether a label at the box does more good than harm."""
+    """Whether the box is large enough for a label, or the objects are few."""
     width, height = box[2] - box[0], box[3] - box[1]
     return count <= FEW_OBJECTS or (width >= FONT_SIZE * len(text) and height >= 8 * FONT_SIZE)
 
@@ -115,7 +115,7 @@ def _has_room(box: np.ndarray, text: str, count: int) -> bool:
 def _legend_entries(
     labels: np.ndarray, classes: Sequence[str], color_by: str
 ) -> list[tuple[str, int, tuple[int, int, int] | None]]:
-    """All classes where there are few, by label; else those that occur, the most frequent first."""
+    """Name, count and colour of all classes if few; else of those that occur, by frequency."""
     counts = {int(k): int(n) for k, n in zip(*np.unique(labels, return_counts=True), strict=True)}
     if len(classes) > FEW_CLASSES:
         shown = sorted(counts, key=lambda k: (-counts[k], k))

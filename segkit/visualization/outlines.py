@@ -1,4 +1,4 @@
-"""Objects' outlines and fills, painted inside each object's own box: the cost is that of the objects."""
+"""Outlines and fills of objects, at a cost that grows with the objects' area."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 FILL_OPACITY = 0.22
 HALO_OPACITY = 0.6  # a dark rim around each outline: bright colours stay visible on bright tissue
-TINY_AREA = 9  # pixels drawn: below this an outline would be all there is, so the rim is coloured too
+TINY_AREA = 9  # pixels of the picture; an object below it would be all outline, so its rim is coloured too
 
 
 def crops(masks: InstanceMasks) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(x0, y0, bool [h, w]) of each object."""
+    """Yields x0, y0 and the crop bool [h, w] of each object."""
     bits = masks.bits.cpu().numpy().astype(bool)
     start = 0
     for x0, y0, x1, y1 in masks.crop_boxes.cpu().tolist():
@@ -26,29 +26,29 @@ def crops(masks: InstanceMasks) -> Iterator[tuple[int, int, np.ndarray]]:
 
 
 def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, scale: int, thickness: int) -> None:
-    """Fill and outline objects on ``picture``, in place; larger objects first, so that small ones lie on top.
+    """Fills and outlines objects on ``picture``, in place; small objects are on top.
 
-    All fills and dark rims go before all outlines: no object's rim hides its neighbour's outline.
+    All fills and dark rims are painted before all outlines, so that no rim hides a neighbour's outline.
 
     Args:
         picture: uint8 [H * scale, W * scale, 3].
         masks: at [H, W].
         colors: uint8 [N, 3].
-        scale: whole enlargement of the image.
-        thickness: of outlines, in pixels of the image.
+        scale: whole factor of enlargement.
+        thickness: of outlines, in pixels of the picture.
     """
-    pieces = [(x0 * scale, y0 * scale, _enlarged(crop, scale)) for x0, y0, crop in crops(masks)]
-    order = sorted(range(len(pieces)), key=lambda i: (-int(pieces[i][2].sum()), i))
-    order = [i for i in order if pieces[i][2].any()]
+    scaled = [(x0 * scale, y0 * scale, _enlarged(crop, scale)) for x0, y0, crop in crops(masks)]
+    order = sorted(range(len(scaled)), key=lambda i: (-int(scaled[i][2].sum()), i))
+    order = [i for i in order if scaled[i][2].any()]
     for i in order:
-        x0, y0, mask = pieces[i]
+        x0, y0, mask = scaled[i]
         _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY)
     for i in order:
-        x0, y0, mask = pieces[i]
+        x0, y0, mask = scaled[i]
         padded = np.pad(mask, 1)
         _blend(picture, x0 - 1, y0 - 1, _grown(padded) & ~padded, np.zeros(3), HALO_OPACITY)
     for i in order:
-        x0, y0, mask = pieces[i]
+        x0, y0, mask = scaled[i]
         padded = np.pad(mask, 1)
         if mask.sum() < TINY_AREA:
             _blend(picture, x0 - 1, y0 - 1, _grown(padded), colors[i], 1.0)
@@ -60,7 +60,7 @@ def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, s
 
 
 def paint_boxes(picture: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int) -> None:
-    """Outline boxes [N, 4] XYXY, where there are no masks; in place."""
+    """Outlines boxes [N, 4] XYXY, in the image's pixels, on ``picture``, in place."""
     height, width = picture.shape[:2]
     for box, color in zip(boxes * scale, colors, strict=True):
         x0, y0 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
@@ -74,7 +74,7 @@ def _enlarged(mask: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
-    """The mask and its four neighbours, within the array."""
+    """The mask grown by one pixel in four directions, within the array."""
     grown = mask.copy()
     grown[1:] |= mask[:-1]
     grown[:-1] |= mask[1:]
@@ -84,7 +84,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _blend(picture: np.ndarray, x0: int, y0: int, where: np.ndarray, color: np.ndarray, opacity: float) -> None:
-    """Mix a colour into the image where a mask, whose corner is at (x0, y0), is set; what lies outside is cut off."""
+    """Mixes a colour into the picture where a mask with its corner at (x0, y0) is set."""
     height, width = picture.shape[:2]
     left, top = max(0, -x0), max(0, -y0)
     where = where[top : height - y0, left : width - x0]

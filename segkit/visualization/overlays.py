@@ -1,4 +1,4 @@
-"""Overlay files for many images: one PNG each, under names that cannot collide."""
+"""Overlays of many images: a PNG for each, under a unique name."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class OverlayWriter:
     """Draws each image's detections to a PNG in a folder.
 
     Args:
-        folder: made when the first is written.
-        inputs: file of each name that will come: no overlay is written over one of them.
+        folder: created when the first overlay is written.
+        inputs: the file of each name that will be added; no overlay may replace one of them.
         classes: name of each label.
         color_by: see :func:`segkit.visualization.draw.draw_detections`.
     Raises:
@@ -53,19 +53,19 @@ class OverlayWriter:
                     f"the overlay {path} would replace an input; choose another output folder", value=str(path)
                 )
             if path.is_dir():
-                raise SegkitError(f"the overlay {path} cannot be written: a folder has its name", value=str(path))
+                raise SegkitError(f"the overlay {path} cannot be written: a folder has this name", value=str(path))
         there = {path for path in self.folder.glob("*.png") if not path.name.startswith(".")}
         if earlier := len(there - set(self.paths.values())):
             logger.warning("%s holds %d pictures of other images, maybe of an earlier prediction", self.folder, earlier)
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
-        """Draw one image, uint8 [H, W, 3]."""
+        """Draws one image, uint8 [H, W, 3], and writes it."""
         picture = draw_detections(image, detections, self.classes, color_by=self.color_by)
-        # Whole or not there, but not forced to the disk as atomic_write does: that takes longer than drawing.
+        # Atomic, but without atomic_write's fsync, which takes longer than drawing.
         temporary = self.folder / f".{os.getpid()}.tmp.png"
         write_image(temporary, picture)
         os.replace(temporary, self.paths[name])
 
     def close(self) -> list[Path]:
-        """The folder."""
+        """Returns the folder, in a list."""
         return [self.folder]

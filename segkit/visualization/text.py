@@ -1,4 +1,4 @@
-"""Labels beside objects and the legend under the picture, in the fonts that come with Pillow and matplotlib."""
+"""Labels beside objects and the legend below, in the fonts of Pillow and matplotlib."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FONT_SIZE = 14
 LEGEND_BACKGROUND = (32, 32, 32)
 LEGEND_TEXT = (235, 235, 235)
 LEGEND_ENTRIES = 12
-LONGEST = 50  # characters of a class name in a picture
+LONGEST = 50  # characters of a class name that are shown
 
 
 @lru_cache(maxsize=16)
 def fonts(size: int) -> tuple[FreeTypeFont | ImageFont, ...]:
-    """Pillow's own font, which has little beyond ASCII, and matplotlib's, which has Latin, Greek, Cyrillic and more."""
+    """Returns Pillow's font (mostly ASCII) and matplotlib's (Latin, Greek, Cyrillic)."""
     from PIL import ImageFont as image_fonts
 
     own = image_fonts.load_default(size=size)
@@ -35,15 +35,15 @@ def fonts(size: int) -> tuple[FreeTypeFont | ImageFont, ...]:
 
 
 def cut(name: str) -> str:
-    """A class name, or the beginning of a long one."""
+    """Shortens a long class name."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def readable(text: str, size: int = FONT_SIZE) -> tuple[str, FreeTypeFont | ImageFont]:
-    """A text as it can be drawn on one line, and the font for it.
+    """Returns a text that can be drawn on one line, and the font for it.
 
-    What is no visible character, or is in neither font, is shown as its escape (``\\n``, ``\\u4e2d``):
-    two names stay two.
+    Characters that are invisible or in neither font are replaced by their escapes (``\\n``, ``\\u4e2d``), so that different
+    names look different.
     """
     text = unicodedata.normalize("NFC", text)
     best = min(fonts(size), key=lambda face: sum(not _has_glyph(face, letter) for letter in text))
@@ -64,13 +64,13 @@ def _has_glyph(face: FreeTypeFont | ImageFont, letter: str) -> bool:
 def place_labels(
     picture: np.ndarray, boxes: np.ndarray, texts: Sequence[str], colors: np.ndarray, size: int = FONT_SIZE
 ) -> np.ndarray:
-    """Write each text at its box, where it covers no other label; a label that finds no place is left out.
+    """Writes each text at its box where it covers no other label, or not at all.
 
     Args:
         picture: uint8 [H, W, 3].
         boxes: [N, 4] XYXY in the image's pixels, most important first.
-        texts: one a box; empty: none.
-        colors: uint8 [N, 3] of the labels' backgrounds.
+        texts: one for each box; an empty text is not drawn.
+        colors: uint8 [N, 3], of the labels' backgrounds.
         size: of the font, in pixels.
     """
     from PIL import Image, ImageDraw
@@ -99,11 +99,11 @@ def place_labels(
 def add_legend(
     picture: np.ndarray, entries: Sequence[tuple[str, int, tuple[int, int, int] | None]], total: int
 ) -> np.ndarray:
-    """The image with a strip below: how many objects, and of each class; nothing of the image is covered.
+    """Returns the picture with a strip below it that has the number of objects of each class.
 
     Args:
         picture: uint8 [H, W, 3].
-        entries: (class name, count, colour or None), as they are to appear.
+        entries: class name, count and colour (or None), in the order of the legend.
         total: number of objects.
     Returns:
         uint8 [H + strip, W, 3].

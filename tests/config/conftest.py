@@ -1,4 +1,4 @@
-"""A small world of components, in place of the registered ones, for as long as a test runs."""
+"""A few components that replace the registered ones during each test."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ data:
 
 @pytest.fixture(autouse=True)
 def components(monkeypatch):
-    """The registries hold the classes above, and forget what a test registers."""
+    """The registries hold the classes above, and drop what a test registers."""
     for registry in R.ALL_REGISTRIES:
         monkeypatch.setattr(registry, "_obj_map", dict(COMPONENTS.get(registry, {})))
         monkeypatch.setattr(registry, "_loaded", True)
@@ -133,7 +133,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def write(folder):
-    """Write a file below the current folder: ``write("a.yaml", text)`` gives its name."""
+    """Writes a file below the current folder; ``write("a.yaml", text)`` returns its name."""
 
     def write(name: str, text: str) -> str:
         path = folder / name

@@ -31,7 +31,7 @@ def test_every_leaf_has_an_origin(load):
     assert {path for path, _ in leaves(cfg)} == set(cfg.origins)
 
 
-def test_values_are_told_with_their_origins(load):
+def test_values_are_listed_with_their_origins(load):
     lines = describe_values(load("train: {precision: bf16}\n", "model.backbone.width=3")).splitlines()
     row = {line.split()[0]: line.split(None, 1)[1] for line in lines if line}
     assert row["model.backbone.width"].split() == ["3", "command", "line"]
@@ -51,7 +51,7 @@ def test_keys_and_components():
     assert "(takes no arguments)" in describe_components("COCO")
     everything = describe_components()
     assert all(name in everything for name in ("OPTIMIZER_REGISTRY (2 components)", "{format: coco}", "BigNet"))
-    with pytest.raises(SegkitError, match="no registry or component is called 'TinyNt'; did you mean 'TinyNet'"):
+    with pytest.raises(SegkitError, match="'TinyNt'; did you mean 'TinyNet'"):
         describe_components("TinyNt")
 
 
@@ -73,14 +73,14 @@ def test_the_tool_runs_from_any_folder():
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--config-file", "none.yaml"], 1, "the config 'none.yaml' does not exist"),
-        (["--config-file", "run.yaml", "train.epochs"], 1, "train.epochs (command line): has no value"),
-        (["--config-file", "run.yaml"], 1, "tran.epochs (run.yaml:1): there is no such key"),
+        (["--config-file", "none.yaml"], 1, "none.yaml"),
+        (["--config-file", "run.yaml", "train.epochs"], 1, "train.epochs (command line)"),
+        (["--config-file", "run.yaml"], 1, "tran.epochs (run.yaml:1)"),
         ([], 2, "give --config-file, --help-keys or --components"),
         (["--help-keys", "a=1"], 2, "overrides need a --config-file"),
     ],
 )
-def test_the_tool_tells_mistakes(write, monkeypatch, capsys, words, status, message):
+def test_the_tool_prints_mistakes_and_their_exit_status(write, monkeypatch, capsys, words, status, message):
     write("run.yaml", "tran: {epochs: 3}\n")
     monkeypatch.setattr(sys, "argv", [str(TOOL), *words])
     with pytest.raises(SystemExit) as caught:

@@ -39,7 +39,9 @@ def test_found_beside_the_config(write, folder):
     cfg = load_config(write("project/run.yaml", CONFIG.format(module="seg_test_nets", name="MyNet")))
     assert cfg.model.backbone == {"name": "MyNet", "size": 1}
     assert cfg.imports == ("seg_test_nets",) and cfg.imports_from == (str((folder / "project").resolve()),)
-    assert sys.path[-1] == str((folder / "project").resolve()), "what it imports later is found, behind everything else"
+    assert sys.path[-1] == str((folder / "project").resolve()), (
+        "later imports of the module are found, after everything else"
+    )
 
 
 def test_a_package_and_what_it_imports_beside_it(write):
@@ -97,16 +99,15 @@ def test_an_installed_module_needs_no_folder(write):
 @pytest.mark.parametrize(
     ("files", "module", "message"),
     [
-        ({}, "seg_test_none", r"^imports\.0 \(run\.yaml:2\): there is no module 'seg_test_none' in /.*, nor is one installed$"),
+        ({}, "seg_test_none", r"^imports\.0 \(run\.yaml:2\): .*'seg_test_none' in /.*installed"),
         ({"seg_test_x.py": "import seg_test_missing"}, "seg_test_x",
-         r"^imports\.0 \(run\.yaml:2\): importing 'seg_test_x' failed: ModuleNotFoundError: .*seg_test_missing.* \(in .*seg_test_x\.py, line 1\)$"),
-        ({"seg_test_y.py": "\n1 / 0"}, "seg_test_y", r"failed: ZeroDivisionError: division by zero \(in .*seg_test_y\.py, line 2\)$"),
+         r"^imports\.0 \(run\.yaml:2\): .*'seg_test_x'.* ModuleNotFoundError: .*seg_test_missing.* \(in .*seg_test_x\.py, line 1\)$"),
+        ({"seg_test_y.py": "\n1 / 0"}, "seg_test_y", r"ZeroDivisionError: .*\(in .*seg_test_y\.py, line 2\)$"),
         ({"seg_test_z.py": "def f(:"}, "seg_test_z", r"failed: SyntaxError: .*seg_test_z\.py, line 1"),
-        ({"seg_test_w.py": COMPONENT.replace("MyNet", "TinyNet")}, "seg_test_w", r"importing 'seg_test_w': BACKBONE registry: 'TinyNet' "
-         r"is registered already"),
+        ({"seg_test_w.py": COMPONENT.replace("MyNet", "TinyNet")}, "seg_test_w", r"'seg_test_w': BACKBONE registry: 'TinyNet' .*already"),
         ({}, "x" * 300, r"^imports\.0 \(run\.yaml:2\): "),  # too long for a file's name
         ({}, "3", r"^imports\.0 \(run\.yaml:2\): expected text, given 3"),
-        ({"json/mine.py": ""}, "json.mine", r"'json\.mine' is found in .*, but a module 'json' is imported already, from .*; rename"),
+        ({"json/mine.py": ""}, "json.mine", r"'json\.mine'.*'json' is imported already, from .*; rename"),
     ],
 )  # fmt: skip
 def test_mistakes(write, files, module, message):
@@ -117,17 +118,17 @@ def test_mistakes(write, files, module, message):
         load_config("run.yaml")
 
 
-def test_another_folders_module_of_the_same_name_is_an_error_not_a_surprise(write, folder):
+def test_another_folders_module_of_the_same_name_is_an_error(write, folder):
     for project in ("one", "two"):
         write(f"{project}/seg_test_same.py", COMPONENT)
         write(f"{project}/run.yaml", CONFIG.format(module="seg_test_same", name="MyNet"))
     load_config("one/run.yaml")
     load_config("one/run.yaml")
-    with pytest.raises(SegkitError, match=r"found in .*two, but .* imported already, from .*one.seg_test_same\.py"):
+    with pytest.raises(SegkitError, match=r"in .*two.* imported already, from .*one.seg_test_same\.py"):
         load_config("two/run.yaml")
     shutil.rmtree(folder / "one")
 
 
 def test_a_text_instead_of_a_list(write):
-    with pytest.raises(SegkitError, match=r"^imports \(run\.yaml:1\): expected a list, each text, given the text 'x'$"):
+    with pytest.raises(SegkitError, match=r"^imports \(run\.yaml:1\): .*list.*'x'$"):
         load_config(write("run.yaml", "imports: x\n"))

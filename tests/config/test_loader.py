@@ -68,7 +68,7 @@ def test_with_overrides_and_values(load):
     named = cfg.with_values({"data.classes": ("a", "b"), "output_dir": "x"}, origin="data set")
     assert named.data.classes == ("a", "b") and named.output_dir == "x" and isinstance(named, Config)
     assert named.origins["data.classes"] == "data set" and named.origins["model.backbone.width"] == "command line"
-    with pytest.raises(SegkitError, match=r"^train\.epoch \(program\): there is no such key"):
+    with pytest.raises(SegkitError, match=r"^train\.epoch \(program\): .*'train\.epochs'"):
         cfg.with_values({"train.epoch": 3})
 
 
@@ -129,46 +129,44 @@ def test_packaged_configs_are_found_from_anywhere():
     from segkit.utils.paths import packaged_configs
 
     assert (packaged_configs() / "_base_").is_dir()
-    with pytest.raises(
-        SegkitError, match=r"model\.name \(segkit://_base_/mask_rcnn_fpn\.yaml:\d+\): no meta arch is called"
-    ):
+    with pytest.raises(SegkitError, match=r"model\.name \(segkit://_base_/mask_rcnn_fpn\.yaml:\d+\): .*meta arch"):
         load_config("segkit://quickstart.yaml")
 
 
 MISTAKES = [
-    ("model: {name: Detector, backbone: {name: TinyNt}}\n", "", r"^model\.backbone\.name \(run\.yaml:1\): no backbone is called "
+    ("model: {name: Detector, backbone: {name: TinyNt}}\n", "", r"^model\.backbone\.name \(run\.yaml:1\): .*"
      r"'TinyNt'; did you mean 'TinyNet'\?$"),
-    ("model: {name: Detector, backbone: {name: TinyNet, widht: 3}}\n", "", r"^model\.backbone\.widht \(run\.yaml:1\): TinyNet has no "
-     r"argument 'widht'; did you mean 'width'.*\?$"),
-    ("model: {name: Detector, backbone: {name: TinyNet, width: x}}\n", "", r"^model\.backbone\.width \(run\.yaml:1\): expected an "
-     r"integer, given the text 'x'$"),
-    ("model: {name: Detector, backbone: {name: TinyNet, arch: smal}}\n", "", r"'smal' is none of its choices; did you mean 'small'"),
+    ("model: {name: Detector, backbone: {name: TinyNet, widht: 3}}\n", "", r"^model\.backbone\.widht \(run\.yaml:1\): TinyNet "
+     r".*'widht'; did you mean 'width'.*\?$"),
+    ("model: {name: Detector, backbone: {name: TinyNet, width: x}}\n", "", r"^model\.backbone\.width \(run\.yaml:1\): .*"
+     r"integer, given .*'x'$"),
+    ("model: {name: Detector, backbone: {name: TinyNet, arch: smal}}\n", "", r"model\.backbone\.arch .*'smal'.*did you mean 'small'"),
     ("model: {name: Detector, backbone: {name: TinyNet, drop: 2}}\n", "", r"model\.backbone\.drop .*must be at least 0 and at most 1"),
-    ("model: {name: Detector, backbone: {name: BigNet}}\n", "", r"^model\.backbone \(run\.yaml:1\): BigNet needs the argument 'depth'$"),
-    ("model: {name: Detector}\n", "", r"^model \(run\.yaml:1\): Detector needs the argument 'backbone'$"),
-    ("model: {name: Detector, backbone: TinyNet}\n", "", r"expected a backbone such as \{name: TinyNet\}, given the text 'TinyNet'$"),
-    ("model: {name: Detector, backbone: null}\n", "", r"^model\.backbone \(run\.yaml:1\): expected a backbone, given null$"),
+    ("model: {name: Detector, backbone: {name: BigNet}}\n", "", r"^model\.backbone \(run\.yaml:1\): BigNet .*'depth'"),
+    ("model: {name: Detector}\n", "", r"^model \(run\.yaml:1\): Detector .*'backbone'"),
+    ("model: {name: Detector, backbone: TinyNet}\n", "", r"backbone such as \{name: TinyNet\}, given .*'TinyNet'$"),
+    ("model: {name: Detector, backbone: null}\n", "", r"^model\.backbone \(run\.yaml:1\): .*backbone, given null$"),
     ("model: {name: Detector, backbone: {width: 3}}\n", "", r"^model\.backbone \(run\.yaml:1\): 'name' is missing"),
-    ("model: {name: Detector, backbone: {name: 3}}\n", "", r"'name' must be a name, given 3"),
+    ("model: {name: Detector, backbone: {name: 3}}\n", "", r"^model\.backbone \(run\.yaml:1\): 'name' is 3"),
     ("model: {name: Detector, backbone: {name: TinyNet}, num_classes: 3}\n", "", r"^model\.num_classes \(run\.yaml:1\): 'num_classes' of "
-     r"Detector is worked out when the model is built"),
-    ("model: {name: Detector, backbone: {name: TinyNet}, necks: {name: FPN}}\n", "", r"model\.necks .*expected a list of specs"),
+     r"Detector .*cannot be set"),
+    ("model: {name: Detector, backbone: {name: TinyNet}, necks: {name: FPN}}\n", "", r"model\.necks .*list of specs"),
     ("model: {name: Detector, backbone: {name: TinyNet}, necks: [{name: FPN}, {name: FNP}]}\n", "", r"^model\.necks\.1\.name .*'FPN'"),
-    ("model: {name: Detector, backbone: {name: TinyNet}, pixel_mean: [1, a]}\n", "", r"^model\.pixel_mean\.1 \(run\.yaml:1\): expected a "
-     r"number, given the text 'a'$"),
-    ("model: 3\n", "", r"^model \(run\.yaml:1\): expected a meta arch, given 3$"),
-    ("model:\n", "", r"^model \(run\.yaml:1\): expected a meta arch, given null$"),
+    ("model: {name: Detector, backbone: {name: TinyNet}, pixel_mean: [1, a]}\n", "", r"^model\.pixel_mean\.1 \(run\.yaml:1\): .*"
+     r"number, given .*'a'$"),
+    ("model: 3\n", "", r"^model \(run\.yaml:1\): .*meta arch, given 3$"),
+    ("model:\n", "", r"^model \(run\.yaml:1\): .*meta arch, given null$"),
     ("", "{}", r"model.*is missing"),
-    ("", "train: {epochs: 1.5}", r"^train\.epochs \(run\.yaml:\d\): expected an integer or null, given 1\.5$"),
-    ("", "train: {epochs: 0}", r"train\.epochs .*must be at least 1, given 0"),
-    ("", "train: {epochs: 3, iterations: 4}", r"^train\.iterations \(run\.yaml:\d\): train\.epochs \(run\.yaml:\d\) is its alternative"),
-    ("", "train: [1]", r"^train \(run\.yaml:\d\): expected a mapping of keys, given the list \[1\]$"),
-    ("", "train: {precison: fp32}", r"^train\.precison \(run\.yaml:\d\): there is no such key; did you mean 'train\.precision'\?$"),
-    ("", "hooks: {name: Report}", r"^hooks \(run\.yaml:\d\): expected a list of specs"),
-    ("", "hooks: [{name: Report, period: soon}]", r"^hooks\.0\.period .*expected iterations, as 500, or epochs"),
-    ("", "SOLVER: {BASE_LR: 1}", r"^SOLVER\.BASE_LR \(run\.yaml:\d\): there is no such key; did you mean 'solver\.optimizer\.lr'\?$"),
-    ("", "solver: {optimizer: {name: SGD}}", r"^solver\.optimizer \(run\.yaml:\d\): SGD needs the argument 'lr'$"),
-    ("", "3: x", r"^3 \(run\.yaml:\d\): there is no such key"),
+    ("", "train: {epochs: 1.5}", r"^train\.epochs \(run\.yaml:\d\): .*integer or null, given 1\.5$"),
+    ("", "train: {epochs: 0}", r"train\.epochs .*at least 1, given 0"),
+    ("", "train: {epochs: 3, iterations: 4}", r"^train\.iterations \(run\.yaml:\d\): .*train\.epochs \(run\.yaml:\d\)"),
+    ("", "train: [1]", r"^train \(run\.yaml:\d\): .*mapping.*, given the list \[1\]$"),
+    ("", "train: {precison: fp32}", r"^train\.precison \(run\.yaml:\d\): .*did you mean 'train\.precision'\?$"),
+    ("", "hooks: {name: Report}", r"^hooks \(run\.yaml:\d\): .*list of specs"),
+    ("", "hooks: [{name: Report, period: soon}]", r"^hooks\.0\.period .*iterations, as 500, or epochs.*'soon'"),
+    ("", "SOLVER: {BASE_LR: 1}", r"^SOLVER\.BASE_LR \(run\.yaml:\d\): .*did you mean 'solver\.optimizer\.lr'\?$"),
+    ("", "solver: {optimizer: {name: SGD}}", r"^solver\.optimizer \(run\.yaml:\d\): SGD .*'lr'"),
+    ("", "3: x", r"^3 \(run\.yaml:\d\): .*no such key"),
 ]  # fmt: skip
 
 
@@ -187,7 +185,7 @@ def test_mistakes(write, model, rest, message):
         ("{from_train: 1.5}", r"^data\.val\.from_train .*must be above 0 and below 1"),
         ("{fromtrain: 0.5}", r"did you mean 'data\.val\.from_train'"),
         ("{seed: 3}", r"^data\.val\.from_train \(run\.yaml:6\): is missing"),
-        ("0.1", r"^data\.val \(run\.yaml:6\): expected a dataset format"),
+        ("0.1", r"^data\.val \(run\.yaml:6\): .*dataset format"),
         ("{format: cocoo}", r"^data\.val\.format .*'coco'"),
     ],
 )
@@ -197,29 +195,29 @@ def test_mistakes_in_the_validation_set(load, val, message):
 
 
 def test_mistakes_of_files(write, folder):
-    with pytest.raises(SegkitError, match=r"^the config 'runn\.yaml' does not exist; did you mean 'run\.yaml'\?$"):
+    with pytest.raises(SegkitError, match=r"'runn\.yaml'.*did you mean 'run\.yaml'\?$"):
         write("run.yaml", "")
         load_config("runn.yaml")
-    with pytest.raises(SegkitError, match=r"does not exist.*; segkit's own is segkit://quickstart\.yaml$"):
+    with pytest.raises(SegkitError, match=r"'configs/quickstart\.yaml'.* segkit://quickstart\.yaml$"):
         load_config("configs/quickstart.yaml")
-    with pytest.raises(SegkitError, match=r"^_BASE_ \(top\.yaml:2\): the config 'sub/none\.yaml' does not exist"):
+    with pytest.raises(SegkitError, match=r"^_BASE_ \(top\.yaml:2\): .*'sub/none\.yaml'"):
         load_config(write("top.yaml", "output_dir: x\n_BASE_: sub/none.yaml\n"))
-    with pytest.raises(SegkitError, match=r"^_BASE_ \(top\.yaml:1\): expected text, given 3"):
+    with pytest.raises(SegkitError, match=r"^_BASE_ \(top\.yaml:1\): .*text, given 3"):
         load_config(write("top.yaml", "_BASE_: 3\n"))
     with pytest.raises(SegkitError, match=r"is a folder, not a file"):
         load_config(folder)
-    with pytest.raises(SegkitError, match=r"list\.yaml:1: expected keys and values, given the list"):
+    with pytest.raises(SegkitError, match=r"list\.yaml:1: .*given the list"):
         load_config(write("list.yaml", "[1]"))
     with pytest.raises(SegkitError, match=r"model .*is missing"):
         load_config(write("empty.yaml", ""))
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SegkitError, match=r"the config 'binary\.yaml' is not a text file"):
+    with pytest.raises(SegkitError, match=r"'binary\.yaml'.*text file"):
         load_config("binary.yaml")
     with pytest.raises(SegkitError, match=r"^bad\.yaml:2: not YAML"):
         load_config(write("bad.yaml", "a: 1\n b: ]"))
-    with pytest.raises(SegkitError, match=r"^checkpoint: expected a configuration's keys, given the list"):
+    with pytest.raises(SegkitError, match=r"^checkpoint: .*given the list"):
         load_config_dict([1])  # type: ignore[arg-type]
-    with pytest.raises(SegkitError, match=r"^model\.backbone\.widht \(model\.pth\): TinyNet has no argument"):
+    with pytest.raises(SegkitError, match=r"^model\.backbone\.widht \(model\.pth\): TinyNet .*'width'"):
         load_config_dict({"model": {"name": "Detector", "backbone": {"name": "TinyNet", "widht": 3}}}, "model.pth")
 
 

@@ -35,7 +35,7 @@ def test_both_forms_mix_and_values_are_yaml():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["a.b"], r"^a\.b \(command line\): has no value; overrides are KEY VALUE or KEY=VALUE$"),
+        (["a.b"], r"^a\.b \(command line\): .*no value.*KEY VALUE or KEY=VALUE$"),
         (["a.b", "1", "c"], r"^c \(command line\): has no value"),
         (["train.epochs", "solver.optimizer.lr=1"], r"^train\.epochs \(command line\): has no value: 'solver"),
         (["3", "4"], r"'3' \(command line\) is not a key"),
@@ -64,7 +64,7 @@ def test_into_sections_specs_and_lists(load):
     assert load("", "hooks=[{name: Report}]").hooks[0].name == "Report"
 
 
-def test_a_whole_spec_replaces_a_nameless_mapping_goes_over(load):
+def test_a_spec_with_a_name_replaces_the_old_one_and_a_mapping_without_is_merged(load):
     text = "solver: {optimizer: {name: AdamW, lr: 3.0, weight_decay: 0.5}}\n"
     assert load(text, "solver.optimizer={name: AdamW, lr: 1}").solver.optimizer.weight_decay == 0.0
     assert load(text, "solver.optimizer={lr: 1}").solver.optimizer.weight_decay == 0.5
@@ -74,7 +74,7 @@ def test_a_whole_spec_replaces_a_nameless_mapping_goes_over(load):
 
 @pytest.mark.parametrize("words", [["model.backbone.name=BigNet", "model.backbone.depth=3"],
                                    ["model.backbone.depth=3", "model.backbone.name=BigNet"]])  # fmt: skip
-def test_a_changed_name_drops_what_was_inherited_but_not_what_is_said_with_it(load, words):
+def test_a_changed_name_drops_inherited_arguments_but_not_those_of_the_same_command(load, words):
     base = "model: {name: Detector, backbone: {name: TinyNet, width: 4}}\ndata: {train: {format: coco, json: a, images: b}}\n"
     cfg = load("", *words, base=base)
     assert dict(cfg.model.backbone) == {"name": "BigNet", "depth": 3, "stages": ["a"]}
@@ -97,7 +97,7 @@ def test_the_validation_set_changes_its_kind(load):
     assert load("", "data.val.from_train=0.2").data.val.seed == 42, "also over null"
 
 
-def test_a_name_is_an_argument_where_the_format_says_what_it_is(load):
+def test_in_a_data_set_the_name_is_an_argument(load):
     text = "  val: {format: catalog, name: cells, limit: 3}\n"
     assert load(text, "data.val.name=other").data.val == {"format": "catalog", "name": "other", "limit": 3}
 
@@ -105,17 +105,17 @@ def test_a_name_is_an_argument_where_the_format_says_what_it_is(load):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hooks.0.period=1"], r"^hooks\.0 \(command line\): hooks is a list; its items are none, it is empty$"),
+        (["hooks.0.period=1"], r"^hooks\.0 \(command line\): hooks is a list.*empty$"),
         (["data.train_transforms.7.p=1"], r"its items are 0 to 1$"),
         (["data.train_transforms.Flip.p=1"], r"is a list"),
-        (["train.seed.x=1"], r"^train\.seed\.x \(command line\): train\.seed \(default\) is a single value"),
+        (["train.seed.x=1"], r"^train\.seed\.x \(command line\): train\.seed \(default\)"),
         (["model.backbone.width.x=1"], r"model\.backbone\.width.*expected an integer, given the mapping"),
         (
             ["train.epochs=1", "train.iterations=5"],
-            r"^train\.iterations .*train\.epochs \(command line\) is its alternative",
+            r"^train\.iterations .*train\.epochs \(command line\)",
         ),
-        (["train.epochs=null"], r"give one of train\.epochs and train\.iterations"),
-        (["_BASE_=x.yaml"], r"^_BASE_ \(command line\): can only be given in a file"),
+        (["train.epochs=null"], r"one of train\.epochs and train\.iterations"),
+        (["_BASE_=x.yaml"], r"^_BASE_ \(command line\): .*in a file"),
     ],
 )
 def test_mistakes_in_place(load, words, message):
@@ -148,7 +148,7 @@ def test_mistakes_in_place(load, words, message):
         ("SOLVER={BASE_LR: 1}", "'solver.optimizer.lr'"),
     ],
 )
-def test_unknown_keys_are_told_with_the_nearest(load, word, hint):
+def test_unknown_keys_are_errors_with_the_nearest_key(load, word, hint):
     with pytest.raises(SegkitError) as caught:
         load("", word)
     text = str(caught.value)

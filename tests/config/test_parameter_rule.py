@@ -1,4 +1,4 @@
-"""Rules for parameters and the section for early stopping, as one writes them."""
+"""Rules for parameters and the section for early stopping, as written in a configuration."""
 
 import pytest
 

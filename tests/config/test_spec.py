@@ -26,7 +26,7 @@ def test_a_spec_is_an_immutable_mapping_with_attributes():
         _ = spec.beta
     spec.betas.append(3)
     spec["options"]["a"].append(3)
-    assert spec.betas == [0.9, 0.999] and spec.options == {"a": [1]}, "what a component does to its list stays there"
+    assert spec.betas == [0.9, 0.999] and spec.options == {"a": [1]}, "a component changes copies"
 
 
 def test_copies_pickles_and_hashes():

@@ -32,7 +32,7 @@ Unit = Annotated[float, Bounds(0, 1)]
         ((1, 2), collections.abc.Collection[int], (1, 2)), ([1], collections.abc.MutableSequence[int], [1]),
     ],
 )  # fmt: skip
-def test_right_values(value, annotation, expected):
+def test_values_of_the_type(value, annotation, expected):
     got = coerce(value, annotation, "a.b", "f.yaml:3")
     assert got == expected and type(got) is type(expected)
     if isinstance(expected, (tuple, list)):
@@ -55,9 +55,9 @@ def test_right_values(value, annotation, expected):
         (5, str, "expected text, given 5 (write '5' in quotes)"),
         (None, int, "expected an integer, given null"),
         (3, None, "expected null, given 3"),
-        ("bf17", Literal["bf16", "fp32"], "'bf17' is none of its choices; did you mean 'bf16'?"),
-        ("bf17", Literal["bf16", "fp32"] | None, "'bf17' is none of its choices; did you mean 'bf16'?"),
-        ("zzz", Literal["bf16", "fp32"], "'zzz' is none of its choices; valid: bf16, fp32"),
+        ("bf17", Literal["bf16", "fp32"], "'bf17' is not one of the choices; did you mean 'bf16'?"),
+        ("bf17", Literal["bf16", "fp32"] | None, "'bf17' is not one of the choices; did you mean 'bf16'?"),
+        ("zzz", Literal["bf16", "fp32"], "'zzz' is not one of the choices; valid: bf16, fp32"),
         (51, Literal[18, 50], "expected 18 or 50, given 51"),
         (True, Literal[1], "expected 1, given true"),
         (3, Sequence[int], "expected a list, each an integer, given 3"),
@@ -70,13 +70,17 @@ def test_right_values(value, annotation, expected):
         (math.nan, Unit, "must be at least 0 and at most 1, given nan"),
         (0, Annotated[int | None, Bounds(1)], "must be at least 1, given 0"),
         (0, Annotated[float, Bounds(0, open_low=True)], "must be above 0, given 0.0"),
-        ("often", Period, "expected iterations, as 500, or epochs, as '1 epoch' (0 is never), given the text 'often'"),
+        (
+            "often",
+            Period,
+            "expected iterations, as 500, or epochs, as '1 epoch' (0 means never), given the text 'often'",
+        ),
         ("-1 epoch", Period, "a period cannot be -1.0"),
         (True, Period, "expected iterations"),
         ("x", type, "expected type, given the text 'x'"),
     ],
 )
-def test_wrong_values(value, annotation, message):
+def test_values_of_another_type(value, annotation, message):
     with pytest.raises(SegkitError) as caught:
         coerce(value, annotation, "a.b", "f.yaml:3")
     assert message in str(caught.value)

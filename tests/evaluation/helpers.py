@@ -1,4 +1,4 @@
-"""Random detection problems, and pycocotools' answers to them."""
+"""Random ground truth and detections, and pycocotools' metrics of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def random_box(rng, size):
 
 
 class RleDetections(Detections):
-    """Detections with ready RLEs: an evaluator needs no more."""
+    """Detections with ready RLEs, all that an evaluator reads."""
 
     def to_rle(self):
         return self.rles

@@ -1,4 +1,4 @@
-"""Evaluation where some or all objects have a box and no mask: pycocotools' numbers."""
+"""Evaluation where some or all objects have a box and no mask: pycocotools' metrics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def without_masks(pairs, share, seed=0):
 
 
 def filled_box(box, size):
-    """A box XYWH of whole numbers as COCO's uncompressed RLE, counted pixel by pixel."""
+    """A box XYWH of integers as COCO's uncompressed RLE, counted pixel by pixel."""
     x, y, w, h = (int(v) for v in box)
     mask = np.zeros(size, np.uint8)
     mask[y : y + h, x : x + w] = 1
@@ -68,10 +68,10 @@ def test_equals_pycocotools_with_a_share_of_masks_missing(seed, share):
     metrics = run(CocoEvaluator(CLASSES, IDS, 100), pairs)
     for iou_type, expected in (("bbox", pairs), ("segm", as_ignored(pairs))):
         precision, recall = reference(expected, iou_type, [100], 3)
-        wanted = {"AP": precision[..., 0, 0], "AP50": precision[0, :, :, 0, 0], "AR": recall[..., 0, 0]}
-        wanted |= {f"AP{s}": precision[:, :, :, i, 0] for i, s in ((1, "s"), (2, "m"), (3, "l"))}
-        wanted |= {f"AP-{name}": precision[:, :, k, 0, 0] for k, name in enumerate(CLASSES)}
-        for key, values in wanted.items():
+        expected_curves = {"AP": precision[..., 0, 0], "AP50": precision[0, :, :, 0, 0], "AR": recall[..., 0, 0]}
+        expected_curves |= {f"AP{s}": precision[:, :, :, i, 0] for i, s in ((1, "s"), (2, "m"), (3, "l"))}
+        expected_curves |= {f"AP-{name}": precision[:, :, k, 0, 0] for k, name in enumerate(CLASSES)}
+        for key, values in expected_curves.items():
             if mean(values) is None:
                 assert f"{iou_type}/{key}" not in metrics
             else:
@@ -103,7 +103,7 @@ def test_a_detection_on_an_object_without_a_mask_counts_neither_way():
     assert metrics["segm/AR"] == pytest.approx(1.0) and metrics["bbox/AR"] == pytest.approx(0.5)
 
 
-def test_how_many_have_no_mask_is_told_once(caplog):
+def test_the_number_of_objects_without_masks_is_logged_once(caplog):
     evaluator = CocoEvaluator(CLASSES, IDS, 100)
     pairs = without_masks(problem(1), 0.4)
     truth = [t for batch, _ in pairs for t in batch.samples[0].annotations if not t["iscrowd"]]
@@ -112,8 +112,8 @@ def test_how_many_have_no_mask_is_told_once(caplog):
     with caplog.at_level(logging.WARNING):
         run(evaluator, pairs)
         run(evaluator, pairs)
-    told = [r.getMessage() for r in caplog.records if "no mask" in r.getMessage()]
-    assert len(told) == 1 and told[0].startswith(f"{unmasked} of {len(truth)} objects evaluated have no mask")
+    logged = [r.getMessage() for r in caplog.records if "no mask" in r.getMessage()]
+    assert len(logged) == 1 and logged[0].startswith(f"{unmasked} of {len(truth)} objects evaluated have no mask")
 
 
 @pytest.mark.parametrize("iou_types", [["bbox", "segm"], ["segm"], ["bbox"]])
@@ -121,8 +121,8 @@ def test_without_any_mask_there_are_no_metrics_of_masks(caplog, iou_types):
     with caplog.at_level(logging.WARNING):
         metrics = run(CocoEvaluator(CLASSES, IDS, 100, iou_types=iou_types), without_masks(problem(2), 1.0))
     assert {key.split("/")[0] for key in metrics} == set(iou_types) - {"segm"}
-    told = [r.getMessage() for r in caplog.records if "has a mask" in r.getMessage()]
-    assert len(told) == ("segm" in iou_types) and all("iou_types: [bbox]" in text for text in told)
+    logged = [r.getMessage() for r in caplog.records if "has a mask" in r.getMessage()]
+    assert len(logged) == ("segm" in iou_types) and all("iou_types: [bbox]" in text for text in logged)
 
 
 def test_class_agnostic_and_shared_by_processes():
@@ -150,7 +150,7 @@ def one_class(pairs):
 
 
 @pytest.mark.parametrize("kind", ["no segmentation", "empty list", "half", "crowds", "beyond the border"])
-def test_a_file_of_boxes_gives_pycocotools_numbers(tmp_path, kind):
+def test_metrics_of_a_file_of_boxes_are_pycocotools(tmp_path, kind):
     """From the file to the metric, beside pycocotools on the same file."""
     rng, size = np.random.default_rng(5), (70, 90)
     images = [{"id": 3 * i + 2, "file_name": f"{i}.png", "height": 70, "width": 90} for i in range(6)]

@@ -1,4 +1,4 @@
-"""Evaluation of models that say where, not what: pycocotools' answer with all classes made one."""
+"""Evaluation of class-agnostic models: pycocotools' metrics with all classes merged into one."""
 
 import copy
 

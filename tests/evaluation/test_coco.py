@@ -1,4 +1,4 @@
-"""AP is pycocotools', whatever the limit, the ids, the ties."""
+"""AP equals pycocotools', for any limit, ids and ties."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def expected_metrics(pairs, iou_type, limit, threshold=0.0):
 def test_equals_pycocotools(seed, limit, kwargs):
     pairs = list(problem(seed, **kwargs))
     metrics = run(CocoEvaluator(CLASSES, IDS, limit), pairs)
-    wanted = expected_metrics(pairs, "bbox", limit) | expected_metrics(pairs, "segm", limit)
-    assert metrics.keys() == wanted.keys()
-    for key, value in wanted.items():
+    expected = expected_metrics(pairs, "bbox", limit) | expected_metrics(pairs, "segm", limit)
+    assert metrics.keys() == expected.keys()
+    for key, value in expected.items():
         assert metrics[key] == pytest.approx(value, abs=1e-9), key
     assert metrics["segm/AP"] > 0
 
@@ -74,7 +74,7 @@ def test_limit_above_100_counts_objects_beyond_100():
 
 
 def test_a_mask_counts_wherever_its_box_is():
-    """What overlaps is the mask, and its area says whether it is small: the box may be elsewhere, and larger."""
+    """The mask overlaps, and its area decides whether it is small; the box may be elsewhere, and larger."""
     object_box, size = [10, 10, 30, 30], (80, 120)
     batch = Batch([sample(1, size, [(object_box, 0, False)])])
     masks = [rle_of(box, size)[0] for box in (object_box, [50, 40, 70, 60])]
@@ -110,11 +110,11 @@ def test_no_detections_give_zero():
         CocoEvaluator(["a", "b"], [1, 2], 100, score_thresholds=[0.5]), [(batch, [detections([], [], [], (20, 20))])]
     )
     assert metrics["segm/AP"] == metrics["bbox/AP"] == metrics["segm/AP-a"] == metrics["segm/AP50@score0.5"] == 0
-    assert "segm/AP-b" not in metrics  # no ground truth: nothing can be said
+    assert "segm/AP-b" not in metrics  # no ground truth
 
 
 @pytest.mark.parametrize("objects", [[], [([2, 2, 9, 9], 0, True)]], ids=["none", "crowd only"])
-def test_no_ground_truth_is_told(objects, caplog):
+def test_no_ground_truth_is_a_warning(objects, caplog):
     pair = (Batch([sample(1, (20, 20), objects)]), [detections([[1, 1, 5, 5]], [0.9], [0], (20, 20))])
     with caplog.at_level(logging.WARNING):
         assert run(CocoEvaluator(["a"], [1], 100), [pair]) == {}
@@ -134,7 +134,7 @@ def test_warns_of_images_with_more_objects_than_the_limit(caplog):
     assert "(the most: 7): 2 of 12 objects cannot be found, so that recall is at most 83.3 %" in caplog.text
     caplog.clear()
     run(evaluator, pairs)
-    assert not caplog.text  # said once, not at each evaluation of a training
+    assert not caplog.text  # once, not in each evaluation of a training
 
 
 def test_results_file(tmp_path):
@@ -152,7 +152,7 @@ def test_results_file(tmp_path):
     assert np.float32(first["score"]) == found.scores[0].numpy()
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_errors():
     pair = (Batch([sample(1, (20, 20), [([2, 2, 9, 9], 0, False)])]), [detections([], [], [], (20, 20))])
     evaluator = CocoEvaluator(["a"], [1], 100)
     with pytest.raises(SegkitError, match="image id 1 occurs twice"):
@@ -208,7 +208,7 @@ def test_table():
 
 
 def test_no_probabilities_are_kept():
-    """Of a thousand images with hundreds of masks each they would be gigabytes."""
+    """For a thousand images with hundreds of masks each they would take gigabytes."""
     evaluator = CocoEvaluator(CLASSES, IDS, 100)
     found = detections([[1, 1, 9, 9]], [0.9], [0], (20, 20))
     probs = weakref.ref(found.mask_probs)

@@ -1,4 +1,4 @@
-"""The loop: every batch once, modes restored, no gradients, precision as asked."""
+"""The loop: every batch once, modes restored, no gradients, the precision of the context."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_image_once_in_file_size():
 
 
 def test_the_models_time_is_that_of_all_processes(monkeypatch, caplog):
-    """Two processes: this one has three images, and the other says that its three took it twelve seconds."""
+    """Two processes: this one has three images, and the other reports twelve seconds for its three."""
     monkeypatch.setattr(distributed, "gather", lambda share: [share, (share[0], share[1] + 12.0, *share[2:])])
     with caplog.at_level(logging.INFO):
         evaluate(Model(), LOADER, [], "cpu", losses=False)
@@ -95,7 +95,7 @@ def test_no_images():
 
 
 class Slow(Recorder):
-    """Is behind the model; ``fail`` is the batch at which it goes wrong."""
+    """Is slower than the model; ``fail`` is the batch at which it raises."""
 
     def __init__(self, prefix, error=None, fail=2):
         super().__init__(prefix)
@@ -138,7 +138,7 @@ def test_evaluators_work_in_one_thread_in_the_order_of_the_batches():
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), SegkitError("twice"), KeyboardInterrupt()])
-def test_an_evaluators_error_comes_as_itself_and_soon(error):
+def test_an_evaluators_error_is_raised_unchanged_and_soon(error):
     model, evaluator = Model().train(), Slow("a", error)
     with pytest.raises(type(error)) as caught:
         evaluate(model, batches(50), [evaluator], "cpu")
@@ -154,7 +154,7 @@ def test_an_error_at_the_last_batch_is_raised_too():
         evaluate(Model(), batches(2), [Slow("a", error)], "cpu")
 
 
-def test_an_error_of_the_loop_leaves_out_what_waits():
+def test_an_error_of_the_loop_cancels_the_queued_calls():
     evaluator = Slow("a")
 
     def interrupted():

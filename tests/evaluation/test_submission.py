@@ -1,4 +1,4 @@
-"""The files to hand in, and what is refused."""
+"""The files of a submission, and the errors."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_bad_id_maps(content, tmp_path):
 
 
 def test_an_id_map_in_a_large_coco_file(tmp_path, monkeypatch):
-    """It is read piece by piece, also past what comes before the images."""
+    """It is read as a stream, also past what comes before the images."""
     monkeypatch.setattr(json_stream, "CHUNK", 1 << 16)
     path = tmp_path / "instances.json"
     annotation = json.dumps({"id": 1, "segmentation": [[1.5] * 100]})

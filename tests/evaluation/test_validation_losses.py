@@ -1,4 +1,4 @@
-"""Validation losses: means over images, from the pass that gives the detections."""
+"""Validation losses: means over images, from the forward pass of the detections."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_nothing_is_touched_and_it_repeats():
     assert evaluate(model, BATCHES, [Count()], "cpu") == first
 
 
-def test_left_out_where_not_wanted_or_not_known():
+def test_absent_if_not_asked_for_or_without_ground_truth():
     model = make_model()
     assert evaluate(model, BATCHES, [Count()], "cpu", losses=False).keys() == {"segm/images"}
     unknown = [Batch([make_sample(0, known=False)])]
@@ -99,7 +99,7 @@ def test_models_that_only_predict():
     assert evaluate(Plain(), BATCHES, [Count()], "cpu") == {"segm/images": 3.0}
 
 
-def test_images_are_named_where_the_network_gives_nan():
+def test_images_are_named_if_the_network_outputs_nan():
     model = make_model()
     torch.nn.init.constant_(model.neck.get_parameter(next(iter(dict(model.neck.named_parameters())))), float("nan"))
     with pytest.raises(SegkitError, match=r"^0\.png, 1\.png: .*neck\."):

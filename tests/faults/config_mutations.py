@@ -1,5 +1,4 @@
-"""Random changes of configurations: of their trees, their components,
-their texts and the overrides of a command line."""
+"""Random changes of configurations: of trees, components, texts and overrides."""
 
 import copy
 import functools
@@ -70,7 +69,7 @@ MILD = [0, 1, 2, 3, 7, 16, 0.1, 0.5, 1.0, -1, True, False, None, "bn", "mean", "
 
 @functools.lru_cache
 def examples():
-    """The configurations that come with segkit: each merged with its base files, as they are, and their key paths."""
+    """The configurations of segkit: merged with their base files, as text, and all their key paths."""
     files = sorted(packaged_configs().rglob("*.yaml"))
     plain = [load_config(path).to_dict() for path in files if "_base_" not in path.parts and path.name[0] != "_"]
     written = [re.sub(r"_BASE_: (?!segkit)\S+", "_BASE_: segkit://quickstart.yaml", path.read_text()) for path in files]
@@ -92,7 +91,7 @@ def components():
 
 
 def any_spec(draw):
-    """Any component with some of its arguments, most of them odd."""
+    """A spec of any component with some arguments, most of them odd."""
     key, name, component = draw.choice(components())
     spec = {key: name}
     for option, parameter in signature_of(component).options.items():
@@ -105,7 +104,7 @@ def any_spec(draw):
 
 
 def specs(tree):
-    """Every mapping in a tree that names a component."""
+    """Yields every mapping in a tree that names a component."""
     if isinstance(tree, dict) and ("name" in tree or "format" in tree):
         yield tree
     for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
@@ -113,7 +112,7 @@ def specs(tree):
 
 
 def swap_component(tree, draw):
-    """Another component in a spec's place, in a list of components, or odd arguments for one that is there."""
+    """Replaces a spec by another component, adds one to a list, or gives a spec odd arguments."""
     way, found = draw.randrange(3), list(specs(tree))
     if way == 0 and found:
         spec, other = draw.choice(found), any_spec(draw)
@@ -157,7 +156,7 @@ def mutated_tree(draw):
 
 
 def gentle_tree(draw):
-    """What may well be loaded, so that the constructors are asked: values of the right kind, components that fit."""
+    """A tree that is likely to load, so that constructors check it: values of the right kind, components that fit."""
     tree = copy.deepcopy(draw.choice(examples()[0]))
     for _ in range(draw.choice([1, 1, 2, 3])):
         if draw.random() < 0.5:
@@ -186,7 +185,7 @@ def gentle_tree(draw):
 
 
 def dumped(tree):
-    """A tree as YAML; where PyYAML cannot write it (a lone surrogate), as JSON."""
+    """A tree as YAML, or as JSON if PyYAML cannot write it (a lone surrogate)."""
     try:
         return yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
     except (yaml.YAMLError, UnicodeError, ValueError, RecursionError):
@@ -194,7 +193,7 @@ def dumped(tree):
 
 
 def mutated_overrides(draw):
-    """A command line: keys that are there, or nearly, with values of any kind."""
+    """Overrides: keys that exist, or nearly, with values of any kind."""
     words = []
     for _ in range(draw.choice([1, 1, 2, 4])):
         key = draw.choice(examples()[2])

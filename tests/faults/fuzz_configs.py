@@ -1,4 +1,4 @@
-"""Mutated configurations: loaded, written, and all of it built that needs no data."""
+"""Mutated configurations: loaded, written, and everything built that needs no data."""
 
 import random
 from pathlib import Path
@@ -17,7 +17,7 @@ from segkit.utils.errors import SegkitError
 
 
 def try_config(seed, folder):
-    """Loads one and builds what it describes; whether it was accepted."""
+    """Loads a mutated configuration and builds its components; returns whether it is accepted."""
     draw = random.Random(seed)
     base, kind = Path(folder) / "b.yaml", draw.random()
     if kind < 0.4:
@@ -48,7 +48,7 @@ def try_config(seed, folder):
 
 
 def build_all(cfg):
-    """What a run makes of its configuration before it comes to the data; the model without memory for its weights."""
+    """Builds what a run builds before it reads data; the model on the meta device."""
     build_transforms(cfg.data.train_transforms, path="data.train_transforms")
     build_transforms(cfg.data.test_transforms, path="data.test_transforms")
     for part in (cfg.data.train, cfg.data.val):

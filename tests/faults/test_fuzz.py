@@ -1,6 +1,6 @@
-"""Mutated configurations and annotation files: accepted, or segkit's own error, in little time and memory.
+"""Mutated configurations and annotation files: accepted, or a SegkitError, in little time and memory.
 
-The short form runs with the suite. The long one, 10,000 of each with a limit of 5 s and 1 GB for every one of them, is
+The short test runs with the suite. The long one, 10,000 of each with a limit of 5 s and 1 GB for every one of them, is
 ``pytest -m slow tests/faults/test_fuzz.py -s``; ``SEGKIT_FUZZ=2000:4000`` tries those of these seeds.
 """
 
@@ -23,7 +23,7 @@ TRIES = {"configs": try_config, "annotations": try_annotations}
 
 @pytest.mark.parametrize("kind", TRIES)
 def test_fuzz(kind):
-    """Seeds of hypothesis' choice, which it makes small where one fails."""
+    """Hypothesis chooses the seeds, and looks for a smaller one if one fails."""
     with tempfile.TemporaryDirectory() as folder:
 
         @settings(
@@ -47,7 +47,7 @@ def test_fuzz_10000(kind, capsys):
     first, last = map(int, os.environ.get("SEGKIT_FUZZ", "0:10000").split(":"))
     accepted, failed, longest = 0, {}, (0.0, None)
     with tempfile.TemporaryDirectory() as folder:
-        TRIES[kind](0, folder)  # what is imported and read once is not within the first one's seconds
+        TRIES[kind](0, folder)  # imports and caches do not count for the first seed
         began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         before = signal.signal(signal.SIGALRM, _too_long)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -57,7 +57,7 @@ def test_fuzz_10000(kind, capsys):
         try:
             for seed in range(first, last):
                 started = time.process_time()
-                signal.setitimer(signal.ITIMER_REAL, 10 * SECONDS)  # processor time is what is measured: others may run
+                signal.setitimer(signal.ITIMER_REAL, 10 * SECONDS)  # the limit is on processor time, for others may run
                 try:
                     accepted += TRIES[kind](seed, folder)
                 except Exception as error:

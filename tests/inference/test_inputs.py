@@ -1,4 +1,4 @@
-"""What counts as an image, and what is found where."""
+"""What is accepted as an image, and which files inputs stand for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.utils.errors import SegkitError
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-WANTED = torch.from_numpy(RGB.transpose(2, 0, 1).copy())
+EXPECTED = torch.from_numpy(RGB.transpose(2, 0, 1).copy())
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ WANTED = torch.from_numpy(RGB.transpose(2, 0, 1).copy())
         np.concatenate([RGB, RGB[:, :, :1]], axis=2),
         np.asfortranarray(RGB),
         RGB[:, ::-1][:, ::-1],
-        WANTED,
-        torch.cat([WANTED, WANTED[:1]]),
+        EXPECTED,
+        torch.cat([EXPECTED, EXPECTED[:1]]),
         Image.fromarray(RGB),
         Image.fromarray(RGB).convert("RGBA"),
     ],
@@ -36,18 +36,20 @@ WANTED = torch.from_numpy(RGB.transpose(2, 0, 1).copy())
 def test_same_image_in_every_form(source):
     assert is_single_image(source)
     found = to_rgb_tensor(source)
-    assert torch.equal(found, WANTED) and found.is_contiguous()
+    assert torch.equal(found, EXPECTED) and found.is_contiguous()
 
 
-@pytest.mark.parametrize("grey", [RGB[:, :, 0], RGB[:, :, :1], WANTED[0], WANTED[:1], Image.fromarray(RGB[:, :, 0])])
+@pytest.mark.parametrize(
+    "grey", [RGB[:, :, 0], RGB[:, :, :1], EXPECTED[0], EXPECTED[:1], Image.fromarray(RGB[:, :, 0])]
+)
 def test_grey(grey):
-    assert torch.equal(to_rgb_tensor(grey), WANTED[:1].expand(3, -1, -1))
+    assert torch.equal(to_rgb_tensor(grey), EXPECTED[:1].expand(3, -1, -1))
 
 
 def test_paths(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
-    assert torch.equal(to_rgb_tensor(tmp_path / "a.png"), WANTED)
-    assert torch.equal(to_rgb_tensor(str(tmp_path / "a.png")), WANTED)
+    assert torch.equal(to_rgb_tensor(tmp_path / "a.png"), EXPECTED)
+    assert torch.equal(to_rgb_tensor(str(tmp_path / "a.png")), EXPECTED)
     with pytest.raises(SegkitError, match=r"b.png' does not exist; did you mean 'a.png'"):
         to_rgb_tensor(tmp_path / "b.png")
 
@@ -57,19 +59,19 @@ def test_paths(tmp_path):
     [
         (RGB.astype(np.float32) / 255, "float32 .* expected uint8"),
         (RGB.astype(np.uint16), "uint16 .* expected uint8"),
-        (WANTED.float(), "float32 .* expected uint8"),
-        (RGB.transpose(2, 0, 1), r"\[3, 5, 7\] is no image; .* other side: transpose\(1, 2, 0\)"),
-        (WANTED.permute(1, 2, 0), r"\[5, 7, 3\] is no image; .* other side: permute\(2, 0, 1\)"),
+        (EXPECTED.float(), "float32 .* expected uint8"),
+        (RGB.transpose(2, 0, 1), r"\[3, 5, 7\] is not an image; .*channels.*: transpose\(1, 2, 0\)"),
+        (EXPECTED.permute(1, 2, 0), r"\[5, 7, 3\] is not an image; .*channels.*: permute\(2, 0, 1\)"),
         (RGB[None], "several images"),
-        (RGB[0, 0], "is no image"),
-        (RGB[:0], "is no image"),
-        (np.zeros((5, 7, 2), np.uint8), "is no image"),
+        (RGB[0, 0], "is not an image"),
+        (RGB[:0], "is not an image"),
+        (np.zeros((5, 7, 2), np.uint8), "is not an image"),
         (Image.new("I;16", (4, 4)), "more than 8 bits"),
         (3, "not a int"),
         (None, "not a NoneType"),
     ],
 )
-def test_what_is_no_image(source, message):
+def test_anything_but_an_image_is_an_error(source, message):
     with pytest.raises(SegkitError, match=message):
         to_rgb_tensor(source)
 
@@ -95,7 +97,7 @@ def test_pil_images_are_turned_upright_as_files_are(tmp_path, suffix, orientatio
 
 
 @pytest.mark.parametrize("kind", ["png", "png with alpha", "tif with unknown channel", "ppm"])
-def test_pil_images_that_lose_numbers_when_they_are_decoded(tmp_path, kind):
+def test_pil_images_whose_decoding_loses_bits(tmp_path, kind):
     path = tmp_path / f"x.{kind[:3]}"
     deep = RGB.astype(np.uint16) * 100
     if kind.startswith(

@@ -141,18 +141,18 @@ def test_overrides_change_the_checkpoints_configuration(checkpoint):
         ("model.roi_heads.score_threshold=0.3", r"overrides: expected a list, as \['KEY=VALUE'\]"),
     ],
 )
-def test_overrides_that_are_wrong(checkpoint, overrides, message):
+def test_wrong_overrides(checkpoint, overrides, message):
     with pytest.raises(SegkitError, match=message):
         Predictor(checkpoint, device="cpu", overrides=overrides)
 
 
-def test_random_state_is_left_alone(cfg):
+def test_the_random_state_does_not_move(cfg):
     predictor, state = make(cfg), torch.get_rng_state()
     predictor(image(1))
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_threshold_below_the_models_is_told(cfg, checkpoint, caplog):
+def test_a_threshold_below_the_models_is_a_warning(cfg, checkpoint, caplog):
     Predictor(checkpoint, score_threshold=0.01, device="cpu")
     assert "score_threshold 0.01 has no effect below 0.05" in caplog.text
 
@@ -190,7 +190,7 @@ def test_mistakes(cfg, checkpoint, tmp_path):
         make(cfg)([image(3), 3])
 
 
-def test_a_network_that_gives_nan_is_told_with_layer_and_file(cfg, tmp_path):
+def test_a_network_that_outputs_nan_is_an_error_with_layer_and_file(cfg, tmp_path):
     model = segkit.build_model(cfg, 4)
     nn.init.constant_(model.proposal_generator.head.objectness.bias, float("nan"))
     predictor = Predictor(cfg, model=model)
@@ -199,3 +199,14 @@ def test_a_network_that_gives_nan_is_told_with_layer_and_file(cfg, tmp_path):
         predictor(tmp_path / "cells.png")
     with pytest.raises(SegkitError, match=r"^image 0 of its batch, image 1 of its batch: "):
         predictor([image(9), image(8)], batch_size=2)
+
+
+def test_a_checkpoint_of_an_earlier_segkit_works_and_its_old_keys_are_refused_as_overrides(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    heads = content["config"]["model"]["roi_heads"]
+    heads["foreground_iou"], heads["add_objects"] = heads.pop("fg_iou_threshold"), heads.pop("append_gt_boxes")
+    torch.save(content, old := tmp_path / "old.pth")
+    present = Predictor(checkpoint, device="cpu")
+    assert Predictor(old, device="cpu").cfg.to_dict() == present.cfg.to_dict()
+    with pytest.raises(SegkitError, match=r"foreground_iou.*'fg_iou_threshold'"):
+        Predictor(old, device="cpu", overrides=["model.roi_heads.foreground_iou=0.6"])

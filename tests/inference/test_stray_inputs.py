@@ -1,4 +1,4 @@
-"""What lies beside images, links, and names of all kinds, as inputs of predictions and of data sets."""
+"""Other files beside images, links and unusual names, as inputs of predictions and data sets."""
 
 import json
 import logging
@@ -61,11 +61,11 @@ def test_no_litter(name):
     assert not is_litter(name)
 
 
-def test_stray_files_are_left_out_and_told(folder, caplog):
+def test_stray_files_are_skipped_and_counted_in_the_log(folder, caplog):
     caplog.set_level(logging.INFO)
-    assert found("x") == ALL and "left out of 'x': 8 hidden or system files" in caplog.text
+    assert found("x") == ALL and "'x': 8 hidden or system files" in caplog.text
     assert found("x/*.png") == ["x/[1].png", "x/a.png", "x/with space.png"]
-    assert found("x/.hidden.png") == ["x/.hidden.png"]  # asked for by name
+    assert found("x/.hidden.png") == ["x/.hidden.png"]  # named itself
     assert ImageFolder(root="x").unlisted == 0 and len(ImageFolder(root="x")) == 4
     assert "8 hidden or system files" in ImageFolder(root="x").summary()
 
@@ -78,11 +78,11 @@ def test_empty_files_and_broken_links(folder, caplog):
     assert "1 empty file (empty.png), 2 broken links (gone.png, self.png)" in caplog.text
     note = ImageFolder(root="x").notes()[0]
     assert "1 empty file (empty.png)" in note and "2 broken links" in note
-    for name, told in (
+    for name, text in (
         ("gone.png", "is a link to 'nothing.png', which does not exist"),
         ("self.png", "leads back to itself"),
     ):
-        with pytest.raises(SegkitError, match=told):
+        with pytest.raises(SegkitError, match=text):
             found(f"x/{name}")
     (folder / "only").mkdir()
     (folder / "only" / "e.png").touch()
@@ -137,27 +137,27 @@ def test_names_that_are_no_utf_8(folder):
     assert unique_stems([path.as_posix() for path in files])[2] == "a\udcff"
 
 
-def test_overlays_of_an_earlier_prediction_are_no_inputs(folder, caplog):
+def test_overlays_of_an_earlier_prediction_are_skipped(folder, caplog):
     (folder / "x" / "out" / "overlays").mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(folder / "x" / "out" / "overlays" / "old.png")
     assert "x/out/overlays/old.png" in found("x/**/*.png")
     assert "x/out/overlays/old.png" not in found("x/**/*.png", own_output="x/out/overlays")
     assert "1 overlay of an earlier prediction (old.png)" in caplog.text
-    assert found("x/out/overlays", own_output="x/out/overlays") == ["x/out/overlays/old.png"]  # asked for by name
+    assert found("x/out/overlays", own_output="x/out/overlays") == ["x/out/overlays/old.png"]  # named itself
     OverlayWriter("x/out/overlays", {"a.png": folder / "x" / "a.png"}, [])
     assert "holds 1 pictures of other images" in caplog.text
 
 
-def test_what_the_id_map_lists_is_taken(folder):
+def test_skipped_files_that_the_id_map_lists_are_predicted(folder):
     (folder / "x" / "empty.png").touch()
     inputs = find_inputs(["x"])
     named = name_inputs(
-        inputs.files, [ImageEntry("empty.png", 1, (4, 6))], left_out=inputs.left_out, skip_unreadable=True
+        inputs.files, [ImageEntry("empty.png", 1, (4, 6))], skipped=inputs.skipped, skip_unreadable=True
     )
     assert named["empty.png"].name == "empty.png"
     with pytest.raises(SegkitError, match=r"empty\.png: .*empty, 0 bytes"):
-        name_inputs(inputs.files, [ImageEntry("empty.png", 1, (4, 6))], left_out=inputs.left_out)
-    with pytest.raises(SegkitError, match=r"not among the inputs: a.png; there is x/a.png, which was not given"):
+        name_inputs(inputs.files, [ImageEntry("empty.png", 1, (4, 6))], skipped=inputs.skipped)
+    with pytest.raises(SegkitError, match=r"not among the inputs: a.png; there is x/a.png"):
         name_inputs([inputs.files[1]], [ImageEntry("a.png", 1)])
     with pytest.raises(
         SegkitError,
@@ -175,7 +175,7 @@ def test_spellings_of_the_id_map(folder, listed, there):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "text"),
     [
         ("[]", "lists no images"),
         ('[{"file_name": " ", "id": 1}]', "'file_name' is .* expected the name of an image"),
@@ -188,9 +188,9 @@ def test_spellings_of_the_id_map(folder, listed, there):
         ('[{"file_name": "\u00e9", "id": 1}, {"file_name": "e\u0301", "id": 2}]', "entry 1 .* repeats"),
     ],
 )
-def test_id_maps(folder, content, told):
+def test_id_maps(folder, content, text):
     (folder / "ids.json").write_text(content, encoding="utf-8")
-    with pytest.raises(SegkitError, match=told):
+    with pytest.raises(SegkitError, match=text):
         load_id_map("ids.json")
 
 

@@ -1,4 +1,4 @@
-"""Classes of torchvision and others that no registry can use as they are: the message says what is missing."""
+"""Classes of torchvision and others that no registry can use unchanged: the message says what is missing."""
 
 from __future__ import annotations
 

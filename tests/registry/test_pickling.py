@@ -35,7 +35,7 @@ NEEDED = {"optimizer": {"lr": 0.1}}
 
 
 def runtime(folder):
-    """A value for all that any builder has."""
+    """A value for every name of a run-time value."""
     model = nn.Linear(2, 2)
     return {
         "num_classes": 3, "num_anchors": 3, "num_samples": 5, "seed": 0, "period": 5, "classes": ["a", "b", "c"],
@@ -126,7 +126,7 @@ def datasets(tmp_path):
 
 def test_data_sets(datasets):
     for dataset in datasets:
-        dataset.label_counts(0)  # what is remembered goes along
+        dataset.label_counts(0)  # the cached counts are pickled too
         for way in WAYS[::2]:
             again = way(dataset)
             assert len(again) == len(dataset) and again.summary() == dataset.summary()
@@ -147,7 +147,7 @@ def test_data_sets(datasets):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_errors_keep_what_they_know(error):
+def test_errors_keep_their_attributes(error):
     for way in WAYS:
         again = way(error)
         assert type(again) is type(error) and str(again) == str(error) and vars(again) == vars(error)
@@ -210,7 +210,7 @@ def first(batch):
 """
 
 
-def test_spawned_workers_give_the_same(tmp_path, datasets, monkeypatch, request):
+def test_spawned_workers_return_the_same_items(tmp_path, datasets, monkeypatch, request):
     """One worker for all of it: a spawned process takes seconds to import torch."""
     folder = tmp_path / "mine"
     folder.mkdir()

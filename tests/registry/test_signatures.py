@@ -1,4 +1,4 @@
-"""Signatures that are not written as segkit's: each works, or the message says what to do."""
+"""Signatures in another style than segkit's: each works, or the message says what to do."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ def test_a_registry_that_does_not_know_its_builders_values_takes_them_from_the_b
     [
         (Forgotten, {"in_features": 1}, r"'in_features' of Mine is worked out .*; .* put a \* before"),
         (Forgotten, {"widht": 1}, r"part\.widht: Mine has no argument 'widht'; did you mean 'width'\?"),
-        (Required, {}, r"Mine needs the argument 'radius', which neither the configuration nor the builder gives"),
+        (Required, {}, r"Mine .*'radius'.*builder"),
         (HandsOn, {"colour": 1}, r"Mine, which hands on \*\*kwargs: .*unexpected keyword argument 'colour'"),
         (Fixes, {"norm": "bn"}, r"Mine, which hands on \*\*kwargs: .*multiple values .*'norm'"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told(component, arguments, message):
+def test_a_mistake_is_an_error_that_names_it(component, arguments, message):
     registry = Registry("PART", runtime=["num_classes", "in_features"])
     registry.register(component, name="Mine")
     with pytest.raises(SegkitError, match=message):
@@ -136,16 +136,16 @@ def test_a_mistake_is_told(component, arguments, message):
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (sys, r"expected a class, or a function that makes a part; given <module 'sys' .* of the type module"),
-        (Data(), r"given Data\(.*of the type Data. For an object register its class"),
-        ("Name", r"given 'Name' of the type str.*register\(name='MyName'\)"),
-        (3, r"given 3 of the type int"),
+        (sys, r"PART.*class.*function.*given <module 'sys' .* type module"),
+        (Data(), r"given Data\(.*the type Data.*class"),
+        ("Name", r"given 'Name' .*type str.*register\(name='MyName'\)"),
+        (3, r"given 3 .*type int"),
         (lambda: Data(), r"has no name; give register\(\.\.\., name='MyName'\)"),
         (functools.partial(Data, width=1), r"Data has no name; give register"),
         (None.__class__, None),
     ],
 )
-def test_what_is_no_component_is_refused_when_it_is_registered(thing, message):
+def test_registering_anything_but_a_class_or_function_is_an_error(thing, message):
     registry = Registry("PART", runtime=[])
     if message is None:
         assert registry.register(thing) is thing
@@ -164,7 +164,7 @@ def test_a_parameter_called_like_the_key_of_the_component():
     registry.register(Named)
     assert registry.build({"name": "Named"}).values == (3,)
     registry.register(lambda *, name: Data(), name="Function")
-    with pytest.raises(SegkitError, match=r"Function has a parameter 'name', and that key .* rename the parameter"):
+    with pytest.raises(SegkitError, match=r"Function .*'name'.* rename the parameter"):
         registry.build({"name": "Function"})
     with pytest.raises(SegkitError, match=r"rename the parameter"):
         registry.signature("Function")
@@ -175,7 +175,7 @@ def test_two_components_of_a_name():
     registry.register(functools.partial(Data, width=1), name="Mine")
     registry.register(functools.partial(Data, width=1), name="Mine")  # a notebook cell, run again
     for other in (functools.partial(Data, width=2), Data, Base, function):
-        with pytest.raises(SegkitError, match=r"'Mine' is registered already, by .*Data; .* needs another name"):
+        with pytest.raises(SegkitError, match=r"'Mine'.*Data.*another name"):
             registry.register(other, name="Mine")
     assert registry.build({"name": "Mine"}).width == 1
 
@@ -193,9 +193,7 @@ def test_segkits_own_component_is_suggested_before_torchs(registry, name, own):
 def test_a_class_written_in_c_says_what_to_do():
     registry = Registry("PART", runtime=[])
     registry.register(type, name="Type")
-    with pytest.raises(
-        SegkitError, match=r"part\.name: builtins\.type: its parameters cannot be read .*register a function"
-    ):
+    with pytest.raises(SegkitError, match=r"part\.name: builtins\.type: .*parameters.*register a function"):
         registry.build({"name": "Type"})
 
 
@@ -233,14 +231,11 @@ def test_annotations_for_type_checkers_only(tmp_path, monkeypatch):
         registry.build({"name": "Lost"})
 
 
-def test_a_wrong_kind_of_class_is_told_when_it_is_built():
+def test_a_class_of_another_kind_is_an_error_when_it_is_built():
     registry = Registry("PART", runtime=[], makes=["values", "forward"])
     registry.register(Data)
     with pytest.raises(SegkitError, match=r"^part: Data makes a Data, which is no part: it has no 'forward'$"):
         registry.build({"name": "Data"})
-
-
-QUICK = "_BASE_: segkit://quickstart.yaml\nimports: [seg_test_forgotten]\n"
 
 
 def test_in_a_configuration(tmp_path, monkeypatch, request):
@@ -261,14 +256,12 @@ def test_in_a_configuration(tmp_path, monkeypatch, request):
         "class SegTestHook:\n"
         "    def __init__(self, period, scale: float = 1.0): self.period, self.scale = period, scale\n"
     )
-    for registry, name in (
-        (NECK_REGISTRY, "SegTestNeck"),
-        (TRANSFORM_REGISTRY, "SegTestTransform"),
-        (HOOK_REGISTRY, "SegTestHook"),
-    ):
+    added = {"SegTestNeck": NECK_REGISTRY, "SegTestTransform": TRANSFORM_REGISTRY, "SegTestHook": HOOK_REGISTRY}
+    for name, registry in added.items():
         request.addfinalizer(functools.partial(registry._obj_map.pop, name, None))
     (tmp_path / "run.yaml").write_text(
-        QUICK + "model: {neck: {name: SegTestNeck, out_channels: 24, tag: 5}}\n"
+        "_BASE_: segkit://quickstart.yaml\nimports: [seg_test_forgotten]\n"
+        "model: {neck: {name: SegTestNeck, out_channels: 24, tag: 5}}\n"
         "data: {train_transforms: [{name: SegTestTransform, radius: 9}]}\nhooks: [{name: SegTestHook}]\n"
     )
     cfg = load_config(tmp_path / "run.yaml")

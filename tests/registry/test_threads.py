@@ -1,4 +1,4 @@
-"""First use by several threads at once: whoever asks gets the whole answer."""
+"""First use by several threads at once: each of them gets the complete result."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_lazy_names_of_the_package():
 
 
 def test_counts_of_label_maps(tmp_path, monkeypatch):
-    """One thread counts; the others are not told that there is nothing."""
+    """One thread counts; the others wait for its counts."""
     (tmp_path / "a").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a" / "image.png")
     for k in (1, 2, 3):

@@ -41,7 +41,7 @@ def test_norms_biases_and_scales_without_decay():
     assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
 
 
-def test_frozen_parameters_are_left_out():
+def test_frozen_parameters_are_in_no_group():
     model = Net()
     model.conv.requires_grad_(False)
     groups = parameter_groups(model, weight_decay=0.1, decay_norms_and_biases=False)
@@ -67,7 +67,7 @@ def test_every_optimizer_learns(name):
 
 
 @pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
-def test_no_decay_moves_nothing_that_has_no_gradient(name):
+def test_without_decay_parameters_without_gradient_stay(name):
     model = Net()
     optimizer = OPTIMIZER_REGISTRY.build(
         {"name": name, "lr": 0.1, "weight_decay": 0.5, "decay_norms_and_biases": False}, model=model
@@ -80,6 +80,6 @@ def test_no_decay_moves_nothing_that_has_no_gradient(name):
     assert moved == {"conv.weight", "one_out.weight", "table"}
 
 
-def test_a_learning_rate_that_cannot_be():
+def test_a_negative_learning_rate_is_an_error():
     with pytest.raises(SegkitError, match=r"solver.optimizer.*-1"):
         OPTIMIZER_REGISTRY.build({"name": "SGD", "lr": -1.0}, path="solver.optimizer", model=nn.Linear(1, 1))

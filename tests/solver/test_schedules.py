@@ -74,14 +74,14 @@ def test_bad_arguments(make):
         make()
 
 
-def test_mistakes_that_only_the_run_shows():
+def test_mistakes_that_show_during_the_run():
     with pytest.raises(SegkitError, match=r"end_lr 0.01 is above"):
         Cosine(end_lr=1e-2).factor(0, 10, 5, 1e-3)
     with pytest.raises(SegkitError, match=r"do not ascend"):
         MultiStep(milestones=[0.9, 5]).factor(0, 100, 10, 0.1)
 
 
-def test_a_floor_that_is_the_rate_itself_whatever_the_groups_factor():
+def test_end_lr_may_equal_the_rate_for_any_factor_of_the_group():
     rounded = [1e-4 * (images / 16) / (images / 16) for images in range(1, 129)]
     assert min(rounded) < 1e-4
     assert all(Cosine(end_lr=1e-4).factor(5, 10, 5, lr) == pytest.approx(1) for lr in rounded)

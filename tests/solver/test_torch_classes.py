@@ -72,7 +72,7 @@ def test_registering_is_enough():
     assert type(made) is torch.optim.RAdam and made.param_groups[0]["lr"] == 0.2
 
 
-def test_an_optimizer_class_written_for_segkit_is_taken_as_it_is():
+def test_an_optimizer_class_written_for_segkit_is_used_unchanged():
     class Own(torch.optim.SGD):
         def __init__(self, params, *, lr: float = 0.5):
             assert isinstance(params, list)
@@ -177,15 +177,15 @@ def test_groups_of_other_rates_and_pickles():
         (OPTIMIZER_REGISTRY, {"name": "torch.optim.Optimizer"}, r"is what others derive from"),
         (OPTIMIZER_REGISTRY, {"name": "os.path.join"}, r"is no optimizer"),
         (OPTIMIZER_REGISTRY, {"name": "seg_no_such.Lion"}, r"one of torch, torchvision, or of a module that `imports` names"),
-        (OPTIMIZER_REGISTRY, {"name": "torch.optim.LBFGS"}, r"LBFGS works out the loss several times a step"),
-        (OPTIMIZER_REGISTRY, {"name": "torch.optim.SparseAdam"}, r"sparse gradients only"),
+        (OPTIMIZER_REGISTRY, {"name": "torch.optim.LBFGS"}, r"LBFGS .*closure"),
+        (OPTIMIZER_REGISTRY, {"name": "torch.optim.SparseAdam"}, r"SparseAdam .*sparse gradients"),
         (OPTIMIZER_REGISTRY, {"name": "torch.optim.Muon"}, r"Muon refuses its arguments: ValueError"),
         (OPTIMIZER_REGISTRY, {"name": "torch.optim.RAdam", "lr": -1.0}, r"RAdam refuses its arguments: ValueError: .*-1"),
         (OPTIMIZER_REGISTRY, {"name": "torch.optim.RAdam", "beta": 1}, r"has no argument 'beta'; did you mean 'betas'\?"),
         (SCHEDULE_REGISTRY, {"name": "OneCycleLR"}, r"torch's own is 'torch\.optim\.lr_scheduler\.OneCycleLR'"),
         (SCHEDULE_REGISTRY, {"name": LR + "OneCycelLR"}, r"did you mean 'torch\.optim\.lr_scheduler\.OneCycleLR'"),
         (SCHEDULE_REGISTRY, {"name": LR + "ReduceLROnPlateau"}, r"follows a metric"),
-        (SCHEDULE_REGISTRY, {"name": LR + "LambdaLR", "lr_lambda": "x"}, r"a function is no value of a configuration"),
+        (SCHEDULE_REGISTRY, {"name": LR + "LambdaLR", "lr_lambda": "x"}, r"LambdaLR .*function"),
         (SCHEDULE_REGISTRY, {"name": LR + "StepLR"}, r"needs the argument 'step_size'"),
         (SCHEDULE_REGISTRY, {"name": LR + "OneCycleLR", "max_lr": 1.0, "cycle_momentum": True}, r"set the learning rate only"),
         (SCHEDULE_REGISTRY, {"name": "torch.optim.SGD"}, r"'torch\.optim\.SGD' is no schedule"),
@@ -197,7 +197,7 @@ def test_mistakes(registry, spec, message):
         registry.build(spec, path="solver.part", **runtime)
 
 
-def test_a_dotted_path_imports_nothing_of_others(tmp_path, monkeypatch):
+def test_a_dotted_path_imports_torch_and_torchvision_only(tmp_path, monkeypatch):
     """A configuration from a URL may name it; what a local one imports can be named."""
     (tmp_path / "seg_test_lion.py").write_text(
         "import torch\nclass Lion(torch.optim.SGD):\n    def __init__(self, params, lr=0.25): super().__init__(params, lr=lr)\n"
@@ -213,9 +213,9 @@ def test_a_dotted_path_imports_nothing_of_others(tmp_path, monkeypatch):
     assert type(made) is seg_test_lion.Lion and made.param_groups[0]["lr"] == 0.25
 
 
-def test_a_scheduler_that_ends_before_the_run_is_told_at_its_first_step():
+def test_a_scheduler_that_ends_before_the_run_is_an_error_at_its_first_step():
     schedule = SCHEDULE_REGISTRY.build({"name": LR + "OneCycleLR", "max_lr": 0.1, "total_steps": 5})
-    with pytest.raises(SegkitError, match=r"OneCycleLR ends after total_steps = 5, and the run has 6"):
+    with pytest.raises(SegkitError, match=r"OneCycleLR .*total_steps = 5.* 6"):
         schedule.factor(0, 6, 3, 0.1)
 
 

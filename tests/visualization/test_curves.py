@@ -1,4 +1,4 @@
-"""curves.png from metrics.json, also of short, resumed and broken-off runs."""
+"""curves.png from metrics.json, also of short, resumed and interrupted runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,21 @@ from PIL import Image
 
 from segkit.utils.errors import SegkitError
 from segkit.visualization.curves import plot_curves, read_metrics, smoothed
+
+PANEL = (330, 484)  # height and width of a panel in pixels
+BLUE = (31, 119, 180)  # the colour of training curves
+
+
+def panels(path):
+    """Rows and columns of a picture's panels, and which of them have a curve in blue."""
+    picture = np.asarray(Image.open(path).convert("RGB"))
+    rows, columns = (size // panel for size, panel in zip(picture.shape, PANEL, strict=False))
+    assert picture.shape[:2] == (rows * PANEL[0], columns * PANEL[1])
+    blue = (abs(picture.astype(int) - BLUE) < 8).all(axis=2)
+    return [
+        [bool(blue[y * PANEL[0] : (y + 1) * PANEL[0], x * PANEL[1] : (x + 1) * PANEL[1]].any()) for x in range(columns)]
+        for y in range(rows)
+    ]
 
 
 def write(path, records, tail=""):
@@ -28,32 +43,32 @@ def test_a_run(tmp_path):
         {"iteration": 1000, "segm/AP": 0.4, "segm/AP50": 0.7, "segm/AP75": 0.4, "bbox/AP": 0.4, "segm/AP-a": 0.4}
     ]
     out = plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
-    picture = np.asarray(Image.open(out).convert("RGB"))
-    assert picture.shape[1] > 1000 and picture.std() > 5
+    assert panels(out) == [[True] * 3] * 2
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["curves.png", "metrics.json"]
     assert "matplotlib.pyplot" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    "records",
+    ("records", "drawn"),
     [
-        [record(1)],
-        [{"iteration": 1, "loss/total": None}, record(2)],
-        [{"iteration": 5, "segm/AP": 0.1}],
-        [record(1), record(1)],
+        ([record(1)], [[True] * 3, [True, False, False]]),
+        ([{"iteration": 1, "loss/total": None}, record(2)], [[True] * 3, [True, False, False]]),
+        ([{"iteration": 5, "segm/AP": 0.1}], [[True]]),
+        ([record(1), record(1)], [[True] * 3, [True, False, False]]),
     ],
 )
-def test_short_runs(tmp_path, records):
-    assert plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png").is_file()
+def test_short_runs(tmp_path, records, drawn):
+    assert panels(plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")) == drawn
 
 
-def test_not_a_number_is_left_out(tmp_path):
+def test_nan_is_not_drawn(tmp_path):
     records = [record(i) for i in range(1, 40)]
-    records[5]["loss/mask"] = float("nan")
-    plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
+    for i, value in ((5, float("nan")), (7, None), (9, float("inf"))):
+        records[i]["loss/mask"] = value
+    assert panels(plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png"))[0] == [True] * 3
 
 
-def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
+def test_a_resumed_run_replaces_repeated_iterations(tmp_path):
     first, second = [record(i) for i in (10, 20, 30)], [{**record(i), "lr": 5.0} for i in (20, 30, 40)]
     found = read_metrics(write(tmp_path / "metrics.json", first + second))
     assert [r["iteration"] for r in found if r["iteration"] > 20] == [30, 40] and found[-1]["lr"] == 5.0
@@ -62,8 +77,8 @@ def test_a_resumed_run_replaces_what_it_does_again(tmp_path):
 
 @pytest.mark.parametrize("name", ["$\\frac{", "_x", "100%", "细胞", "a\\b", "x" * 300])
 def test_losses_of_any_name(tmp_path, name):
-    records = [{**record(i), f"loss/{name}": 1.0} for i in range(1, 40)]
-    assert plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png").is_file()
+    records = [{"iteration": i, f"loss/{name}": 1.0} for i in range(1, 40)]
+    assert panels(plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")) == [[True]]
 
 
 def test_broken_files(tmp_path, caplog):
@@ -104,5 +119,6 @@ def test_validation_losses_share_the_panel_of_their_loss(tmp_path, monkeypatch):
     plot_curves(write(tmp_path / "metrics.json", records), tmp_path / "curves.png")
     assert labels.count("validation") == 3
     assert sum(title.startswith("loss/") for title in titles) == 3 and not any("val" in title for title in titles)
-    alone = [{"iteration": 5, "val/loss/total": 0.4}]
-    assert plot_curves(write(tmp_path / "metrics.json", alone), tmp_path / "curves.png").is_file()
+    titles.clear()
+    plot_curves(write(tmp_path / "metrics.json", [{"iteration": 5, "val/loss/total": 0.4}]), tmp_path / "curves.png")
+    assert titles == ["loss/total"] and labels.count("validation") == 4

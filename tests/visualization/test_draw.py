@@ -1,4 +1,4 @@
-"""Overlays: right pixels, right legend, any number of objects."""
+"""Overlays: the pixels, the legend, any number of objects."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_hundreds_of_objects_are_deterministic(color_by):
     assert first.shape[1] == 900 and first.dtype == np.uint8
 
 
-def test_empty_masks_are_passed_over():
+def test_empty_masks_are_not_drawn():
     dense = np.zeros((2, 10, 10), bool)
     dense[1, 2:4, 2:4] = True
     draw_detections(grey((10, 10)), targets(dense), ["a"])

@@ -1,4 +1,4 @@
-"""Text in pictures: any class name can be drawn, and two names stay two."""
+"""Text in pictures: any class name can be drawn, and different names look different."""
 
 import numpy as np
 import pytest

@@ -1,0 +1,88 @@
+"""COCO matching by pycocotools, the reference implementation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType
+
+
+class PycocotoolsBackend(CocoBackend):
+    """pycocotools, of which any version will do."""
+
+    name = "pycocotools"
+
+    def check(self) -> None:
+        import pycocotools.cocoeval
+        import pycocotools.mask  # noqa: F401  # its compiled part
+
+    def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+        annotations: list[dict[str, Any]] = []
+        for image_id, image in enumerate(images, 1):
+            for item in image.truth:
+                annotation = {key: item[key] for key in ("bbox", "area", "iscrowd")}
+                if masks:
+                    annotation["segmentation"] = item["segmentation"]
+                annotations.append({**annotation, "image_id": image_id, "category_id": item["label"] + 1})
+        return _data_set(images, num_classes, annotations)
+
+    def match(
+        self,
+        truth: Any,
+        images: Sequence[EvaluatedImage],
+        iou_type: IouType,
+        limits: Sequence[int],
+        score_threshold: float = 0.0,
+    ) -> Curves:
+        from pycocotools.cocoeval import COCOeval
+
+        annotations: list[dict[str, Any]] = []
+        for image_id, image in enumerate(images, 1):
+            for i in np.flatnonzero(image.scores.astype(np.float64) >= score_threshold).tolist():
+                annotation = {"image_id": image_id, "category_id": int(image.labels[i]) + 1, "iscrowd": 0}
+                annotations.append({**annotation, "score": float(image.scores[i]), **_region(image, i, iou_type)})
+        # Not loadRes: it refuses an evaluation without any detection.
+        found = _data_set(images, len(truth.dataset["categories"]), annotations)
+        with _silent():
+            evaluation = COCOeval(truth, found, iou_type)
+            evaluation.params.maxDets = list(limits)
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(limits))
+
+
+def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:
+    """The box or mask of detection ``i``, and its area."""
+    if iou_type == "bbox":
+        box = image.boxes[i].tolist()
+        return {"bbox": box, "area": box[2] * box[3]}
+    from pycocotools import mask
+
+    assert image.masks is not None
+    rle = {"size": list(image.size), "counts": image.masks[i]}
+    return {"segmentation": rle, "area": float(mask.area(rle))}
+
+
+def _data_set(images: Sequence[EvaluatedImage], num_classes: int, annotations: Sequence[dict[str, Any]]) -> Any:
+    """Returns pycocotools' data set of annotations, with ids from 1: id 0 means no match."""
+    from pycocotools.coco import COCO
+
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": i, "height": image.size[0], "width": image.size[1]} for i, image in enumerate(images, 1)],
+        "categories": [{"id": label + 1, "name": str(label)} for label in range(num_classes)],
+        "annotations": [{**annotation, "id": i} for i, annotation in enumerate(annotations, 1)],
+    }
+    with _silent():
+        coco.createIndex()
+    return coco
+
+
+def _silent() -> contextlib.AbstractContextManager[Any]:
+    """A context that swallows what pycocotools prints."""
+    return contextlib.redirect_stdout(io.StringIO())
