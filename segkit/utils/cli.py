@@ -1,37 +1,40 @@
-"""How a command line tool ends: one message for a user's mistake, a traceback for ours."""
+"""How a command ends: one message for a user's mistake, a traceback for a defect; and how it was typed."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
-
-from termcolor import colored
 
 from segkit.utils.errors import PeerLost, RunInterrupted, SegkitError
 from segkit.utils.streams import drop_stdout, make_streams_lenient
 
-# What sysexits.h calls EX_TEMPFAIL: try again later. 130 and 143 are what shells report of a process that a signal ended
-# wherever it was, so they cannot tell that there is something to resume.
+# EX_TEMPFAIL of sysexits.h: try again later. Shells report 130 and 143 for a process that a signal ended anywhere, so these
+# two cannot say that there is something to resume.
 RESUMABLE = 75
-PEER_FIRST = 2.0  # seconds, in which the launcher sees the end of the process that is the cause, and takes its status
+# Seconds that a process waits after losing another one, so that the launcher sees that one end first and takes its status.
+PEER_FIRST = 2.0
+TYPED = "SEGKIT_TYPED_COMMAND"  # environment variable: what was typed, for the processes that a command starts
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where it ends the work as Ctrl-C does."""
+    """SIGTERM, inside :func:`sigterm_interrupts`."""
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM end the block as Ctrl-C does, so that what is done can be saved; a second one ends it at once.
+    """Makes SIGTERM end the block as Ctrl-C does, so that finished work can be saved; a second one kills the process.
 
-    A handler of the program's own stays, and outside the main thread nothing changes.
+    Does nothing if the program has a SIGTERM handler of its own, or outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -48,38 +51,73 @@ def sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def run_cli(main: Callable[[], object]) -> NoReturn:
-    """Runs a tool's ``main`` and leaves the process.
+def typed_command() -> list[str]:
+    """The words that started this program, as they were typed, arguments included.
 
-    Exit status: 0; 1 after a :class:`SegkitError`, whose message alone is printed on stderr; 75 where SIGINT or SIGTERM
-    ended a training, which ``--resume`` goes on with; 130 after Ctrl-C anywhere else and 143 after SIGTERM, as shells have
-    them. Any other exception is a defect and shows its traceback. A reader that went away (``| head``) ends it quietly.
-    Characters that the terminal's encoding lacks are written as escapes.
+    ``segkit train ...``, ``python -m segkit train ...``, ``python tools/train_net.py ...``. A process that another segkit
+    command has started (``--num-gpus``) returns the words of that command. Under ``torchrun`` these are the words that
+    torchrun was given, behind ``python``; torchrun's own are not among them. ``shlex.join`` makes one line of them.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ and TYPED in os.environ:
+        return shlex.split(os.environ[TYPED])
+    words = list(sys.orig_argv) or [sys.executable, *sys.argv]
+    script = Path(sys.argv[0])
+    if len(words) > 1 and words[1] == sys.argv[0] and shutil.which(script.name) == str(script):
+        return [script.name, *sys.argv[1:]]  # a script on the PATH; its first line names the interpreter
+    return words
+
+
+def remember_typed_command() -> None:
+    """Stores the typed command in the environment, where :func:`typed_command` of started processes finds it."""
+    os.environ[TYPED] = shlex.join(typed_command())
+
+
+def run_cli(main: Callable[[], object]) -> NoReturn:
+    """Runs a command's ``main`` and ends the process.
+
+    A SegkitError prints its message alone on stderr; any other exception is a defect and shows its traceback. A reader that
+    went away (``| head``) ends the process quietly. Characters that the terminal's encoding lacks are written as escapes.
+
+    Args:
+        main: reads the arguments and does the work. An int that it returns is the exit status.
+    Exit status:
+        0; 1 after a :class:`SegkitError`; 2 after a mistake in the arguments (argparse); 75 if SIGINT or SIGTERM ended a
+        training that ``--resume`` can continue; 130 after Ctrl-C anywhere else and 143 after SIGTERM, as in shells.
     """
     make_streams_lenient()
     try:
-        main()
+        status = main()
         _flush()
+    except SystemExit:
+        _flush_quietly()
+        raise
     except SegkitError as error:
         _flush_quietly()
         process = f" process {number}:" if (number := os.environ.get("RANK", "0")) != "0" else ""
-        print(f"{colored('error:', 'red', attrs=['bold'])}{process} {error}", file=sys.stderr)
+        print(f"{_error_label()}{process} {error}", file=sys.stderr)
         if isinstance(error, PeerLost):
             time.sleep(PEER_FIRST)
         sys.exit(1)
     except RunInterrupted as interruption:
         _flush_quietly()
-        if os.environ.get("RANK", "0") == "0":  # of several processes all end so
+        if os.environ.get("RANK", "0") == "0":  # all processes of a run end so; the first one says it
             print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
         sys.exit(RESUMABLE)
     except KeyboardInterrupt as interruption:
+        _flush_quietly()
         terminated = isinstance(interruption, Terminated)
         print("interrupted by SIGTERM" if terminated else "interrupted", file=sys.stderr)
         sys.exit(143 if terminated else 130)
     except BrokenPipeError:
         drop_stdout()
         sys.exit(1)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _error_label() -> str:
+    from termcolor import colored  # here, so that `segkit doctor` works without it
+
+    return colored("error:", "red", attrs=["bold"])
 
 
 def _flush() -> None:
@@ -88,7 +126,7 @@ def _flush() -> None:
 
 
 def _flush_quietly() -> None:
-    """Writes what is left, where an error is about to be told; a reader that went away is no second error."""
+    """Flushes stdout before an error is printed; a reader that went away is no second error."""
     try:
         _flush()
     except BrokenPipeError:
