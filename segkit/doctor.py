@@ -1,26 +1,39 @@
-"""Says what segkit runs on, what is missing, and how to put it right: ``python -m segkit.doctor``.
+"""``segkit doctor``: prints what segkit runs on, what is missing, and the command that installs it.
 
-Exit status 0 where segkit can work, 1 where it cannot. Nothing heavy is imported before it is known to be there, so that
-this works where nothing else does.
+Imports no package before it knows that the package is installed, so that it works where no other command does.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from segkit.cli.parser import Parser
+from segkit.utils.cli import run_cli
 from segkit.utils.requirements import OPTIONAL, package_rows, problems
-from segkit.utils.streams import drop_stdout, make_streams_lenient
 
-# What has compiled code, which may be there and yet not work: the distribution, and what to import.
+EXAMPLES = """
+segkit doctor
+python -m segkit.doctor
+"""
+# Packages with compiled code, which can be installed and still fail to load: the distribution, and the module to import.
 COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision.ops"), ("pillow", "PIL.Image"),
             ("pycocotools", "pycocotools.mask"), ("hotcoco", "hotcoco"))  # fmt: skip
 
 
-def main() -> int:
-    """Prints the findings; the exit status."""
-    make_streams_lenient()
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments of ``segkit doctor``: only ``--help``."""
+    return Parser(
+        "Print the versions, the processors and GPUs, and what is missing with the command that installs it.\n"
+        "Exit status 0 if segkit can work here, 1 if not.",
+        EXAMPLES,
+        prog,
+    ).parse(arguments)
+
+
+def main(options: argparse.Namespace | None = None) -> int:
+    """Prints the findings; returns the exit status, 1 if there is a problem."""
     found = problems()
     rows, notes = package_rows(), [f"{r.name} is not installed: no {r.purpose}" for r in OPTIONAL if not r.version()]
     if not found:
@@ -39,7 +52,7 @@ def main() -> int:
 
 
 def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
-    """What is installed and cannot be imported, with the reason and what to type."""
+    """The first distribution that is installed and cannot be imported, with the reason and the command to type."""
     found = []
     for distribution, module in modules:
         try:
@@ -58,11 +71,4 @@ def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:  # its reader went away
-        drop_stdout()
-        status = 1
-    sys.exit(status)
+    run_cli(lambda: main(parse_arguments()))

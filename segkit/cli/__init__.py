@@ -1,0 +1,1 @@
+"""The command ``segkit``: one module per subcommand. ``main`` picks it, ``parser`` reads its arguments."""

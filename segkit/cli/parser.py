@@ -1,0 +1,121 @@
+"""Command lines: argument parsers whose help has examples and whose errors name the nearest valid word."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from segkit.utils.errors import did_you_mean, nearest
+
+OVERRIDES = "configuration values to change, as train.epochs=3 or: train.epochs 3"
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser with examples at the end of its help; options and positional arguments may alternate.
+
+    Args:
+        description: one sentence or more.
+        examples: command lines, one a line.
+        prog: the name in messages, as ``segkit train``; None: the script's file name.
+    """
+
+    def __init__(self, description: str, examples: str, prog: str | None = None) -> None:
+        lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """The parsed arguments; exits with status 2 and the nearest option if one is unknown. None: ``sys.argv``."""
+        options, unknown = self.parse_known_intermixed_args(arguments)
+        if unknown:
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            word = unknown[0].partition("=")[0]
+            near = did_you_mean(word, flags) if nearest(word, flags) else ""
+            self.error(
+                f"there is no option '{word}'{near}" if word.startswith("-") else f"'{word}' is one word too many"
+            )
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and where the help is; exits with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\nfor help: {self.prog} --help\n")
+
+
+def choose(
+    commands: Mapping[str, str],
+    words: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    examples: str,
+    version: str = "",
+    other_names: Mapping[str, str] | None = None,
+) -> tuple[str, list[str]]:
+    """The command that the first word names, and the words after it.
+
+    Prints the help for ``--help`` and exits; exits with status 2, naming the nearest command, if there is none of that name.
+
+    Args:
+        commands: names and what each command does, in a few words.
+        words: what was typed after ``prog``.
+        prog, description, examples: as for :class:`Parser`.
+        version: printed for ``--version``; empty: there is no such option.
+        other_names: what people type in place of a command's name, for the suggestion.
+    """
+    width = max(map(len, commands))
+    table = "\n".join(f"  {name:{width}}  {text}" for name, text in commands.items())
+    parser = Parser(f"{description}\n\ncommands:\n{table}", f"{examples.strip()}\n{prog} COMMAND --help", prog)
+    parser.usage = f"{prog} COMMAND ..."
+    if version:
+        parser.add_argument("--version", action="version", version=version)
+    words = list(words)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    if words[0] in commands:
+        return words[0], words[1:]
+    if words[0].startswith("-"):
+        parser.parse(words[:1])
+    word = (other_names or {}).get(words[0], words[0])
+    parser.error(f"there is no command '{words[0]}'{did_you_mean(word, commands)}")
+
+
+def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
+    """Adds ``--config-file``."""
+    text = text or "YAML file, or the name of a configuration that comes with segkit (segkit config list)"
+    parser.add_argument("--config-file", metavar="FILE", help=text, **settings)  # type: ignore[arg-type]
+
+
+def add_overrides(parser: Parser, *, with_config: bool) -> None:
+    """Adds the positional arguments ``[CONFIG] [KEY=VALUE ...]``; :func:`take_config` separates the two."""
+    first = "FILE, in place of --config-file FILE; then " if with_config else ""
+    metavar = "CONFIG | KEY=VALUE" if with_config else "KEY=VALUE"
+    parser.add_argument("opts", nargs="*", metavar=metavar, help=first + OVERRIDES)
+
+
+def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
+    """Makes ``config_file`` of the first positional argument if that is a configuration, and resolves its name.
+
+    Exits with status 2 if two configurations are given, or none where one is ``required``.
+    """
+    from segkit.cli.shipped import find_config, is_config, shipped_configs
+
+    first = options.opts[0] if options.opts else None
+    if first is not None and is_config(first):
+        if options.config_file is not None:
+            parser.error(f"two configurations are given, '{options.config_file}' and '{first}'")
+        options.config_file = options.opts.pop(0)
+    if options.config_file is not None:
+        options.config_file = find_config(options.config_file)
+    elif required and first is not None and nearest(first, shipped_configs()):
+        parser.error(f"no configuration is called '{first}'{did_you_mean(first, shipped_configs())}")
+    elif required:
+        parser.error("a configuration is needed; to try segkit out: --config-file segkit://quickstart.yaml")

@@ -1,0 +1,54 @@
+"""The descriptions of arguments in Google style docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+ENTRY = re.compile(r"(\*{0,2}\w+(?:, *\*{0,2}\w+)*)(?: \([^)]*\))?: *(.*)")
+
+
+def first_line(component: Any) -> str:
+    """The first line of an object's docstring; empty if it has none."""
+    doc = inspect.getdoc(component) if component.__doc__ else None
+    return plain_text(doc.splitlines()[0]) if doc else ""
+
+
+def plain_text(text: str) -> str:
+    """A docstring's text without the marks of reStructuredText: ``:class:`~a.Box``` becomes ```Box```."""
+    return re.sub(r"(?::\w+:)?`+(?:~[\w.]*\.)?([^`]*)`+", r"`\1`", text)
+
+
+def argument_texts(component: Any) -> dict[str, str]:
+    """The descriptions under ``Args:``, by argument; an entry ``low, high: ...`` describes both.
+
+    A class's are those of its own docstring, before those of its ``__init__``.
+    """
+    texts: dict[str, str] = {}
+    for source in (getattr(component, "__init__", None) if inspect.isclass(component) else None, component):
+        if source is not None and source.__doc__:
+            texts |= _entries(inspect.getdoc(source) or "")
+    return texts
+
+
+def _entries(doc: str) -> dict[str, str]:
+    lines = iter(doc.splitlines())
+    if not any(line.rstrip() == "Args:" for line in lines):  # leaves the lines after it
+        return {}
+    found: dict[str, list[str]] = {}
+    names: list[str] = []
+    indent = 0
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        if line.strip() and not depth:
+            break  # the next section
+        indent = indent or depth
+        entry = ENTRY.fullmatch(line.strip()) if depth == indent else None
+        if entry is not None:
+            names = [name.strip(" *") for name in entry[1].split(",")]
+            found.update({name: [entry[2]] for name in names})
+        elif names and line.strip():
+            for name in names:
+                found[name].append(line.strip())
+    return {name: plain_text(" ".join(filter(None, text))) for name, text in found.items()}
