@@ -72,9 +72,7 @@ def main(options: argparse.Namespace) -> None:
     if needs_launch(options):
         from segkit.engine.launch import launch
         from segkit.engine.resume_command import program_words
-        from segkit.utils.cli import remember_typed_command
 
-        remember_typed_command()
         processes = {"num_gpus": options.num_gpus, "num_machines": options.num_machines}
         place = {"machine_rank": options.machine_rank, "master_address": options.master_address}
         sys.exit(launch([*program_words(), *sys.argv[1:]], **processes, **place))

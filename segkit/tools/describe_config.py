@@ -13,7 +13,6 @@ from segkit.utils.cli import run_cli
 EXAMPLES = """
 python tools/describe_config.py --config-file segkit://quickstart.yaml train.epochs=3
 python tools/describe_config.py --help-keys
-python tools/describe_config.py --components
 python tools/describe_config.py --components BACKBONE
 """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import signal
 import sys
@@ -11,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -23,7 +21,6 @@ from segkit.utils.streams import drop_stdout, make_streams_lenient
 RESUMABLE = 75
 # Seconds that a process waits after losing another one, so that the launcher sees that one end first and takes its status.
 PEER_FIRST = 2.0
-TYPED = "SEGKIT_TYPED_COMMAND"  # environment variable: what was typed, for the processes that a command starts
 
 
 class Terminated(KeyboardInterrupt):
@@ -52,24 +49,18 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def typed_command() -> list[str]:
-    """The words that started this program, as they were typed, arguments included.
+    """The words that started this process, as they were typed, arguments included; ``shlex.join`` makes one line of them.
 
-    ``segkit train ...``, ``python -m segkit train ...``, ``python tools/train_net.py ...``. A process that another segkit
-    command has started (``--num-gpus``) returns the words of that command. Under ``torchrun`` these are the words that
-    torchrun was given, behind ``python``; torchrun's own are not among them. ``shlex.join`` makes one line of them.
+    ``segkit train ...``, ``python -m segkit train ...``, ``python tools/train_net.py ...``. In a process that torchrun
+    started they are the words by which torchrun started it.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ and TYPED in os.environ:
-        return shlex.split(os.environ[TYPED])
     words = list(sys.orig_argv) or [sys.executable, *sys.argv]
-    script = Path(sys.argv[0])
-    if len(words) > 1 and words[1] == sys.argv[0] and shutil.which(script.name) == str(script):
-        return [script.name, *sys.argv[1:]]  # a script on the PATH; its first line names the interpreter
+    script = words[1] if len(words) > 1 else ""
+    name = os.path.basename(script)
+    found = shutil.which(name) if name and not script.startswith("-") else None
+    if found is not None and os.path.realpath(found) == os.path.realpath(script):
+        return [name, *words[2:]]  # a script on the PATH, whose first line names the interpreter
     return words
-
-
-def remember_typed_command() -> None:
-    """Stores the typed command in the environment, where :func:`typed_command` of started processes finds it."""
-    os.environ[TYPED] = shlex.join(typed_command())
 
 
 def run_cli(main: Callable[[], object]) -> NoReturn:
