@@ -22,14 +22,19 @@ COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision
             ("pycocotools", "pycocotools.mask"), ("hotcoco", "hotcoco"))  # fmt: skip
 
 
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of ``segkit doctor``: only ``--help``."""
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit doctor``, which has ``--help`` alone."""
     return Parser(
-        "Print the versions, the processors and GPUs, and what is missing with the command that installs it.\n"
+        "Print the versions, the processors and GPUs, and what is missing with the command that installs it. "
         "Exit status 0 if segkit can work here, 1 if not.",
         EXAMPLES,
         prog,
-    ).parse(arguments)
+    )
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    return make_parser(prog).parse(arguments)
 
 
 def main(options: argparse.Namespace | None = None) -> int:

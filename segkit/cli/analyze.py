@@ -14,8 +14,8 @@ segkit analyze mine.yaml model.backbone.arch=small --json analysis.json
 """
 
 
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of ``segkit analyze``; imports no torch."""
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit analyze``; imports no torch, so that ``--help`` answers at once."""
     parser = Parser(
         "Count a model's parameters and FLOPs, list its strides and trainable stages, and measure the time and memory "
         "of a training step and of a prediction.",
@@ -33,7 +33,13 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     add("--precision", default="fp32", help="fp32, bf16 or fp16 (default: fp32)")
     add("--num-classes", type=int, metavar="K", help="default: the configuration's or the checkpoint's, else 80")
     add("--json", metavar="FILE", help="also write the results to this file")
-    add_overrides(parser, with_config=True)
+    add_overrides(parser)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    parser = make_parser(prog)
     options = parser.parse(arguments)
     take_config(options, parser)
     return options

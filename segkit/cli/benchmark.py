@@ -15,8 +15,8 @@ segkit benchmark infer --config-file mine.yaml --opts model.backbone.arch=small
 """
 
 
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of ``segkit benchmark``; imports no torch."""
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit benchmark``; imports no torch, so that ``--help`` answers at once."""
     from segkit.benchmark.options import CONFIG_FILE, PARTS
 
     parser = Parser(
@@ -42,7 +42,12 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     add("--no-memory", action="store_true", help="skip peak memory, which takes a process per side")
     add("--json", metavar="FILE", help="also write all results to this file, single runs included")
     add("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="configuration values to change")
-    return parser.parse(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    return make_parser(prog).parse(arguments)
 
 
 def main(options: argparse.Namespace) -> None:

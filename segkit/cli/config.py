@@ -37,8 +37,11 @@ def parse_arguments(arguments: Sequence[str], prog: str = "segkit config") -> ar
         examples=EXAMPLES,
         other_names=OTHER_NAMES,
     )
-    options = PARSERS[name](rest, f"{prog} {name}")
+    parser = PARSERS[name](f"{prog} {name}")
+    options = parser.parse(rest)
     options.command = name
+    if name == "show":
+        take_config(options, parser)
     return options
 
 
@@ -56,12 +59,12 @@ def main(options: argparse.Namespace) -> None:
         print_schema(options.output, options.config_file)
 
 
-def _parse_list(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+def _list_parser(prog: str) -> Parser:
     example = "segkit config list\nsegkit train quickstart"
-    return Parser("List the configurations that come with segkit.", example, prog).parse(arguments)
+    return Parser("List the configurations that come with segkit.", example, prog)
 
 
-def _parse_show(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+def _show_parser(prog: str) -> Parser:
     parser = Parser(
         "Show every value of a configuration with its origin: a file and line, the command line, or the default.",
         "segkit config show quickstart\nsegkit config show mine.yaml train.epochs=3\n"
@@ -70,18 +73,16 @@ def _parse_show(arguments: Sequence[str], prog: str) -> argparse.Namespace:
     )
     add_config_file(parser)
     parser.add_argument("--yaml", action="store_true", help="print YAML, which loads to the same configuration")
-    add_overrides(parser, with_config=True)
-    options = parser.parse(arguments)
-    take_config(options, parser)
-    return options
+    add_overrides(parser)
+    return parser
 
 
-def _parse_keys(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+def _keys_parser(prog: str) -> Parser:
     example = "segkit config keys\nsegkit config keys | grep period"
-    return Parser("List every key of a configuration.", example, prog).parse(arguments)
+    return Parser("List every key of a configuration.", example, prog)
 
 
-def _parse_components(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+def _components_parser(prog: str) -> Parser:
     parser = Parser(
         "List the registered components with their arguments, types and defaults.",
         "segkit config components\nsegkit config components BACKBONE\nsegkit config components ConvNeXt\n"
@@ -90,27 +91,27 @@ def _parse_components(arguments: Sequence[str], prog: str) -> argparse.Namespace
     )
     parser.add_argument("name", nargs="?", help="a registry, or one component (default: all)")
     add_config_file(parser, "also the components that this configuration imports")
-    return parser.parse(arguments)
+    return parser
 
 
-def _parse_schema(arguments: Sequence[str], prog: str) -> argparse.Namespace:
+def _schema_parser(prog: str) -> Parser:
     parser = Parser(
-        "Write the JSON schema of configurations. An editor with a YAML language server reads it from the first line\n"
+        "Write the JSON schema of configurations. An editor with a YAML language server reads it from the first line "
         "of a file, as in those that come with segkit: # yaml-language-server: $schema=PATH",
         "segkit config schema --output schema.json\nsegkit config schema --config-file mine.yaml --output schema.json",
         prog,
     )
     parser.add_argument("--output", metavar="FILE", help="file to write (default: print it)")
     add_config_file(parser, "also the components that this configuration imports")
-    return parser.parse(arguments)
+    return parser
 
 
-PARSERS: dict[str, Callable[[Sequence[str], str], argparse.Namespace]] = {
-    "list": _parse_list,
-    "show": _parse_show,
-    "keys": _parse_keys,
-    "components": _parse_components,
-    "schema": _parse_schema,
+PARSERS: dict[str, Callable[[str], Parser]] = {
+    "list": _list_parser,
+    "show": _show_parser,
+    "keys": _keys_parser,
+    "components": _components_parser,
+    "schema": _schema_parser,
 }
 
 

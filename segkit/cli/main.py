@@ -11,7 +11,7 @@ import segkit
 from segkit.cli.parser import choose
 from segkit.utils.cli import run_cli
 
-# A subcommand is a module with `parse_arguments(words, prog)` and `main(options)`, whose result is the exit status.
+# A subcommand is a module with `parse_arguments(words, prog)` and `main(options)`, which returns None or the exit status.
 MODULES = {
     "train": "segkit.cli.train",
     "eval": "segkit.cli.evaluate",
@@ -20,6 +20,7 @@ MODULES = {
     "analyze": "segkit.cli.analyze",
     "benchmark": "segkit.cli.benchmark",
     "doctor": "segkit.doctor",
+    "completion": "segkit.cli.completion",
 }
 COMMANDS = {
     "train": "train a model from a configuration file, or continue a run",
@@ -29,6 +30,7 @@ COMMANDS = {
     "analyze": "parameters, FLOPs, time and memory of a model",
     "benchmark": "time and memory beside other libraries",
     "doctor": "check the installation and the GPUs",
+    "completion": "print a script that completes these commands in bash and zsh",
 }
 OTHER_NAMES = {
     "train_net": "train",

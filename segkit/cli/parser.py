@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from segkit.utils.errors import did_you_mean, nearest
-
-OVERRIDES = "configuration values to change, as train.epochs=3 or: train.epochs 3"
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with examples at the end of its help; options and positional arguments may alternate.
 
     Args:
-        description: one sentence or more.
-        examples: command lines, one a line.
+        description: one paragraph, which is wrapped to the terminal.
+        examples: command lines, one per line.
         prog: the name in messages, as ``segkit train``; None: the script's file name.
+        table: lines after the description, printed as they are.
     """
 
-    def __init__(self, description: str, examples: str, prog: str | None = None) -> None:
+    def __init__(self, description: str, examples: str, prog: str | None = None, table: str = "") -> None:
+        text = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
         lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
         super().__init__(
             prog=prog,
-            description=description,
+            description=f"{text}\n\n{table}" if table else text,
             epilog=f"examples:\n{lines}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -34,13 +36,15 @@ class Parser(argparse.ArgumentParser):
         """The parsed arguments; exits with status 2 and the nearest option if one is unknown. None: ``sys.argv``."""
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
-            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
             word = unknown[0].partition("=")[0]
-            near = did_you_mean(word, flags) if nearest(word, flags) else ""
-            self.error(
-                f"there is no option '{word}'{near}" if word.startswith("-") else f"'{word}' is one word too many"
-            )
+            near = did_you_mean(word, self.flags()) if nearest(word, self.flags()) else ""
+            wrong = f"there is no option '{word}'{near}" if word.startswith("-") else f"'{word}' is one word too many"
+            self.error(wrong)
         return options
+
+    def flags(self) -> list[str]:
+        """The long options."""
+        return [flag for flag in self._option_string_actions if flag.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and where the help is; exits with status 2."""
@@ -70,7 +74,7 @@ def choose(
     """
     width = max(map(len, commands))
     table = "\n".join(f"  {name:{width}}  {text}" for name, text in commands.items())
-    parser = Parser(f"{description}\n\ncommands:\n{table}", f"{examples.strip()}\n{prog} COMMAND --help", prog)
+    parser = Parser(description, f"{examples.strip()}\n{prog} COMMAND --help", prog, f"commands:\n{table}")
     parser.usage = f"{prog} COMMAND ..."
     if version:
         parser.add_argument("--version", action="version", version=version)
@@ -94,11 +98,10 @@ def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
     parser.add_argument("--config-file", metavar="FILE", help=text, **settings)  # type: ignore[arg-type]
 
 
-def add_overrides(parser: Parser, *, with_config: bool) -> None:
+def add_overrides(parser: Parser) -> None:
     """Adds the positional arguments ``[CONFIG] [KEY=VALUE ...]``; :func:`take_config` separates the two."""
-    first = "FILE, in place of --config-file FILE; then " if with_config else ""
-    metavar = "CONFIG | KEY=VALUE" if with_config else "KEY=VALUE"
-    parser.add_argument("opts", nargs="*", metavar=metavar, help=first + OVERRIDES)
+    text = "the configuration, if --config-file is not given; then values to change: train.epochs=3 or train.epochs 3"
+    parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
 
 
 def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:

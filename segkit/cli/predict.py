@@ -22,11 +22,11 @@ segkit predict test/ --weights model_best.pth --output submission --id-map test_
 """
 
 
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of ``segkit predict``; imports no torch."""
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit predict``; imports no torch, so that ``--help`` answers at once."""
     parser = Parser(
         "Predict images with a checkpoint. Writes DIR/predictions.json (a COCO data set with scores), "
-        "DIR/overlays/*.png\nand, with --id-map, DIR/test-results.json and DIR/test-results.zip.",
+        "DIR/overlays/*.png and, with --id-map, DIR/test-results.json and DIR/test-results.zip.",
         EXAMPLES,
         prog,
     )
@@ -43,7 +43,12 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     add("--color-by", choices=("instance", "class"), default="instance", help="one colour for each (default: instance)")
     add("--skip-unreadable", action="store_true", help="warn about images that cannot be read instead of stopping")
     add("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="configuration values to change")
-    return parser.parse(arguments)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    return make_parser(prog).parse(arguments)
 
 
 def main(options: argparse.Namespace) -> None:

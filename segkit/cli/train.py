@@ -19,8 +19,8 @@ segkit train mine.yaml --num-gpus 8
 """
 
 
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of ``segkit train``; imports no torch, so that ``--help`` and typing mistakes answer at once."""
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit train``; imports no torch, so that ``--help`` answers at once."""
     parser = Parser("Train a model from a configuration file, or continue a run.", EXAMPLES, prog)
     add_config_file(parser)
     add = parser.add_argument
@@ -30,6 +30,12 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     add("--dry-run", action="store_true", help="one batch through everything that a run does, in a temporary folder")
     add("--weights", metavar="W", help="weights to start from or to evaluate: a file, a URL, a name of torchvision's")
     add_shared(parser)
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    parser = make_parser(prog)
     options = parser.parse(arguments)
     if options.dry_run and (options.resume or options.eval_only):
         parser.error("--dry-run tries the start of a run; it cannot be combined with --resume or --eval-only")
@@ -49,7 +55,7 @@ def add_shared(parser: Parser) -> None:
     add("--num-machines", type=int, default=1, metavar="N", help="type the command on each of them (default: 1)")
     add("--machine-rank", type=int, default=0, metavar="I", help="index of this machine, from 0 (default: 0)")
     add("--master-address", metavar="HOST:PORT", help="address of machine 0, if there are several")
-    add_overrides(parser, with_config=True)
+    add_overrides(parser)
 
 
 def starts_several(options: argparse.Namespace) -> bool:

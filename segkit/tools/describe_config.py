@@ -31,7 +31,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
         metavar="NAME",
         help="components with their arguments, of one registry or all",
     )
-    add_overrides(parser, with_config=True)
+    add_overrides(parser)
     options = parser.parse(arguments)
     take_config(options, parser, required=False)
     if options.config_file is None and not options.help_keys and options.components is None:
