@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 from segkit.cli import config
 from segkit.cli.parser import Parser
-from segkit.cli.shipped import shipped_configs
 
 EXAMPLES = """
 eval "$(segkit completion)"    (a line for ~/.bashrc)
@@ -17,7 +16,7 @@ autoload -U +X bashcompinit && bashcompinit && eval "$(segkit completion)"    (a
 # Where no word fits, bash completes the names of files.
 SCRIPT = """\
 _segkit() {{
-    local words=""
+    local words="" configs="{configs}"
     case "$COMP_CWORD:${{COMP_WORDS[1]}}:${{COMP_WORDS[2]}}" in
 {cases}
     esac
@@ -50,15 +49,16 @@ def completion_script(modules: Mapping[str, str]) -> str:
     Args:
         modules: the commands, and the module of each.
     """
-    cases = {"1:*": list(modules), "2:config:*": list(config.COMMANDS)}
+    from segkit.cli.shipped import shipped_configs
+
+    cases = {"1:*": " ".join(modules), "2:config:*": " ".join(config.COMMANDS)}
     cases |= {f"*:config:{name}": words(make("segkit")) for name, make in config.PARSERS.items()}
     leaves = {name: module for name, module in modules.items() if name != "config"}
     cases |= {f"*:{name}:*": words(importlib.import_module(module).make_parser()) for name, module in leaves.items()}
-    lines = [f'        {pattern}) words="{" ".join(names)}" ;;' for pattern, names in cases.items()]
-    return SCRIPT.format(cases="\n".join(lines))
+    lines = [f'        {pattern}) words="{text}" ;;' for pattern, text in cases.items()]
+    return SCRIPT.format(configs=" ".join(shipped_configs()), cases="\n".join(lines))
 
 
-def words(parser: Parser) -> list[str]:
+def words(parser: Parser) -> str:
     """The options of a command, and the shipped configurations if it takes one as its first argument."""
-    takes_config = any(action.dest == "opts" and not action.option_strings for action in parser._actions)
-    return [*parser.flags(), *(shipped_configs() if takes_config else ())]
+    return " ".join([*parser.flags(), *(["$configs"] if parser.takes_config else [])])

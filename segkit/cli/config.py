@@ -96,9 +96,10 @@ def _components_parser(prog: str) -> Parser:
 
 def _schema_parser(prog: str) -> Parser:
     parser = Parser(
-        "Write the JSON schema of configurations. An editor with a YAML language server reads it from the first line "
-        "of a file, as in those that come with segkit: # yaml-language-server: $schema=PATH",
-        "segkit config schema --output schema.json\nsegkit config schema --config-file mine.yaml --output schema.json",
+        "Write the JSON schema of configurations, by which editors with a YAML language server complete and check files. "
+        "The configurations that come with segkit name theirs in the first line.",
+        "segkit config schema --output schema.json\nsegkit config schema --config-file mine.yaml --output schema.json\n"
+        "# yaml-language-server: $schema=schema.json    (the first line of a YAML file beside it)",
         prog,
     )
     parser.add_argument("--output", metavar="FILE", help="file to write (default: print it)")

@@ -20,7 +20,11 @@ class Parser(argparse.ArgumentParser):
         examples: command lines, one per line.
         prog: the name in messages, as ``segkit train``; None: the script's file name.
         table: lines after the description, printed as they are.
+    Attributes:
+        takes_config: whether the first positional argument may be a configuration.
     """
+
+    takes_config = False
 
     def __init__(self, description: str, examples: str, prog: str | None = None, table: str = "") -> None:
         text = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
@@ -101,6 +105,7 @@ def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
 def add_overrides(parser: Parser) -> None:
     """Adds the positional arguments ``[CONFIG] [KEY=VALUE ...]``; :func:`take_config` separates the two."""
     text = "the configuration, if --config-file is not given; then values to change: train.epochs=3 or train.epochs 3"
+    parser.takes_config = True
     parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
 
 

@@ -84,7 +84,7 @@ class _Writer:
         for keys in ALTERNATIVES.values():
             if set(keys) <= properties.keys():
                 both = {key: {"not": {"type": "null"}} for key in keys}
-                body["not"] = {"required": list(keys), "properties": both}
+                body["not"] = {"type": "object", "required": list(keys), "properties": both}
         return body
 
     def _value(self, annotation: Any) -> Schema:

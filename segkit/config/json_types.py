@@ -99,4 +99,11 @@ def _parameter_rule() -> Schema:
     hints = typing.get_type_hints(ParameterRule)
     factors = {name: {**type_schema(hints[name]), "minimum": 0} for name in ("lr_factor", "weight_decay")}
     properties = {f.name: factors.get(f.name, type_schema(hints[f.name])) for f in dataclasses.fields(ParameterRule)}
-    return {"type": "object", "properties": properties, "required": ["match"], "additionalProperties": False}
+    changes = [{"required": [name]} for name in properties if name != "match"]
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["match"],
+        "anyOf": changes,
+        "additionalProperties": False,
+    }
