@@ -59,6 +59,8 @@ def type_schema(annotation: Any) -> Schema:
 def any_of(members: list[Schema]) -> Schema:
     """The schema of values that match one of the members, as short as possible."""
     unique = [member for i, member in enumerate(members) if member not in members[:i]]
+    if any("null" in member.get("type", ()) for member in unique if member != PLAIN[None]):
+        unique = [member for member in unique if member != PLAIN[None]]
     if {} in unique:
         return {}
     if len(unique) == 1:

@@ -49,6 +49,7 @@ def test_short_forms():
     assert type_schema(int | None) == {"type": ["integer", "null"]}
     assert type_schema(Annotated[int, Bounds(1)]) == {"type": "integer", "minimum": 1}
     assert type_schema(Sequence[str]) == {"type": "array", "items": {"type": "string"}}
+    assert type_schema(Annotated[int | None, Bounds(1)] | None) == {"type": ["integer", "null"], "minimum": 1}
     assert type_schema(int | Any) == {} and type_schema(type) == {}
 
 
