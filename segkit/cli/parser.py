@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import textwrap
@@ -35,6 +36,7 @@ class Parser(argparse.ArgumentParser):
             epilog=f"examples:\n{lines}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        self._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for an option
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
         """The parsed arguments; exits with status 2 and the nearest option if one is unknown. None: ``sys.argv``."""
@@ -126,4 +128,4 @@ def take_config(options: argparse.Namespace, parser: Parser, *, required: bool =
     elif required and first is not None and nearest(first, shipped_configs()):
         parser.error(f"no configuration is called '{first}'{did_you_mean(first, shipped_configs())}")
     elif required:
-        parser.error("a configuration is needed; to try segkit out: --config-file segkit://quickstart.yaml")
+        parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")

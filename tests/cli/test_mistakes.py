@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.cli import config
+from segkit.cli import config, predict, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,3 +96,26 @@ def test_a_reader_that_went_away(words):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=env, timeout=60)
     os.close(write)
     assert done.stderr == b""
+
+
+def test_options_and_overrides_may_alternate():
+    words = [
+        "quickstart",
+        "a.b",
+        "-1",
+        "--resume",
+        "c=-2",
+        "--num-gpus",
+        "2",
+        "solver.clip_norm",
+        "-1e-3",
+        "--weights",
+        "w",
+    ]
+    options = train.parse_arguments(words)
+    assert options.opts == ["a.b", "-1", "c=-2", "solver.clip_norm", "-1e-3"]
+    assert options.resume and options.num_gpus == 2 and options.weights == "w"
+    options = predict.parse_arguments(
+        ["a.png", "--weights", "w", "b.png", "--output", "o", "--opts", "c", "-1", "--device", "cpu"]
+    )
+    assert options.inputs == ["a.png", "b.png"] and options.opts == ["c", "-1"]

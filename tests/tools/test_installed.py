@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import shutil
 import subprocess
@@ -28,6 +29,16 @@ def test_modules_lie_where_their_names_say():
     moved = ast.literal_eval(keywords()["package_dir"])
     assert moved == {"segkit.configs": "configs"}
     assert not list((ROOT / "configs").rglob("*.py")), "a module there is not found in an editable install"
+
+
+def test_the_console_script():
+    assert ast.literal_eval(keywords()["entry_points"]) == {"console_scripts": ["segkit = segkit.cli.main:run"]}
+    assert importlib.import_module("segkit.cli.main").run.__doc__
+
+
+def test_the_schema_is_installed_with_the_configurations():
+    assert "schema.json" in ast.literal_eval(keywords()["package_data"])["segkit.configs"]
+    assert "schema.json" in (ROOT / "MANIFEST.in").read_text()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -61,11 +72,15 @@ def test_installed(mode, tmp_path):
     pip = [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, *what], env=env, check=True)
 
-    def run(*words: str) -> str:
-        done = subprocess.run([python, *words], capture_output=True, text=True, env=env, cwd=tmp_path)
+    def run(*words: str, program: Path = python) -> str:
+        done = subprocess.run([program, *words], capture_output=True, text=True, env=env, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    names = run("config", "list", program=venv / "bin" / "segkit")
+    assert "quickstart" in names and names == run("-m", "segkit", "config", "list")
+    folder = run("-c", "from segkit.utils.paths import packaged_configs; print(packaged_configs())").strip()
+    assert (Path(folder) / "schema.json").is_file()
     for command in COMMANDS:
         assert "usage:" in run("-m", f"segkit.tools.{command}", "--help")
     quickstart = run("-m", "segkit.tools.describe_config", "--config-file", "segkit://quickstart.yaml", "--yaml")
