@@ -68,8 +68,8 @@ def needs_launch(options: argparse.Namespace) -> bool:
     return starts_several(options) and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
-def main(options: argparse.Namespace) -> None:
-    """Trains, evaluates or tries one batch, as the arguments say."""
+def main(options: argparse.Namespace) -> int:
+    """Trains, evaluates or tries one batch, as the arguments say; returns the exit status."""
     from segkit.config.loader import load_config
 
     # Before the engine is imported, so that a mistake in the configuration answers sooner.
@@ -81,13 +81,13 @@ def main(options: argparse.Namespace) -> None:
 
         processes = {"num_gpus": options.num_gpus, "num_machines": options.num_machines}
         place = {"machine_rank": options.machine_rank, "master_address": options.master_address}
-        sys.exit(launch([*program_words(), *sys.argv[1:]], **processes, **place))
+        return launch([*program_words(), *sys.argv[1:]], **processes, **place)
 
     if options.dry_run:
         from segkit.engine.dry_run import dry_run
 
         dry_run(cfg, weights=options.weights)
-        return
+        return 0
 
     from segkit.engine.resume_command import program_words, resume_command
     from segkit.engine.setup import train
@@ -100,3 +100,4 @@ def main(options: argparse.Namespace) -> None:
         weights=options.weights,
         resume_command=resume_command(program_words(), sys.argv[1:], several=starts_several(options)),
     )
+    return 0
