@@ -33,9 +33,13 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--objects", type=int, metavar="N", help="objects, or detections, per image (default: the part's)")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="image size in pixels (default: the part's)")
     add("--num-classes", type=int, default=80, metavar="K", help="if the configuration names none (default: 80)")
-    add("--annotations", type=int, metavar="N", help="size of the data set that the parts annotations and memory open")
+    add("--annotations", type=int, metavar="N", help="annotations in the data set of the parts annotations and memory")
     add("--runs", type=int, metavar="N", help="timed turns per side; the median is printed (default: the part's)")
-    add("--channels-last", action="store_true", help="also measure segkit without channels-last maps, its default")
+    add(
+        "--channels-last",
+        action="store_true",
+        help="also measure segkit without channels-last feature maps, its default",
+    )
     add("--compile", action="store_true", help="also measure segkit with torch.compile on backbone and neck")
     add("--fused", action="store_true", help="also measure segkit with a fused optimizer")
     add("--count-syncs", action="store_true", help="count how often the host waits for the GPU in a step")

@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": "check the installation and the GPUs",
     "completion": "print a script that completes these commands in bash and zsh",
 }
+# What people type who come from other tools; the error suggests the command.
 OTHER_NAMES = {
     "train_net": "train",
     "fit": "train",
@@ -59,7 +60,7 @@ def main(words: Sequence[str]) -> object:
         COMMANDS,
         words,
         prog="segkit",
-        description="Instance segmentation: train, evaluate and predict with Mask R-CNN models.",
+        description="Instance segmentation: train, evaluate and predict with Mask R-CNN and its relatives.",
         examples=EXAMPLES,
         version=f"segkit {segkit.__version__}",
         other_names=OTHER_NAMES,

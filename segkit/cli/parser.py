@@ -39,12 +39,12 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for an option
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """The parsed arguments; exits with status 2 and the nearest option if one is unknown. None: ``sys.argv``."""
+        """Returns the parsed arguments; None: those of ``sys.argv``. Exits with status 2 if one is wrong."""
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
             word = unknown[0].partition("=")[0]
             near = did_you_mean(word, self.flags()) if nearest(word, self.flags()) else ""
-            wrong = f"there is no option '{word}'{near}" if word.startswith("-") else f"'{word}' is one word too many"
+            wrong = f"there is no option '{word}'{near}" if word.startswith("-") else f"unexpected argument '{word}'"
             self.error(wrong)
         return options
 
@@ -67,16 +67,17 @@ def choose(
     version: str = "",
     other_names: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
-    """The command that the first word names, and the words after it.
+    """Returns the command that the first word names, and the words after it.
 
-    Prints the help for ``--help`` and exits; exits with status 2, naming the nearest command, if there is none of that name.
+    Exits after printing the help for ``--help``. Exits with status 2 if the first word is no command: the message names the
+    nearest one.
 
     Args:
         commands: names and what each command does, in a few words.
         words: what was typed after ``prog``.
         prog, description, examples: as for :class:`Parser`.
         version: printed for ``--version``; empty: there is no such option.
-        other_names: what people type in place of a command's name, for the suggestion.
+        other_names: names from other tools, and the command that each suggests.
     """
     width = max(map(len, commands))
     table = "\n".join(f"  {name:{width}}  {text}" for name, text in commands.items())
@@ -112,9 +113,9 @@ def add_overrides(parser: Parser) -> None:
 
 
 def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
-    """Makes ``config_file`` of the first positional argument if that is a configuration, and resolves its name.
+    """Moves the first positional argument to ``config_file`` if it is a configuration; a shipped one's name becomes a path.
 
-    Exits with status 2 if two configurations are given, or none where one is ``required``.
+    Exits with status 2 if two configurations are given, or if none is given and one is ``required``.
     """
     from segkit.cli.shipped import find_config, is_config, shipped_configs
 

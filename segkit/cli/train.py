@@ -14,7 +14,7 @@ segkit train --config-file segkit://quickstart.yaml
 segkit train configs/quickstart.yaml train.epochs=3 output_dir=output/mine
 segkit train mine.yaml --dry-run
 segkit train mine.yaml --resume
-segkit train mine.yaml --weights output/mine/model_best.pth --restart
+segkit train mine.yaml --weights model_best.pth output_dir=output/finetuned
 segkit train mine.yaml --num-gpus 8
 """
 
@@ -28,7 +28,11 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--restart", action="store_true", help="start over in an output_dir that has a run; its files are moved aside")
     add("--eval-only", action="store_true", help="evaluate the run's best model, or --weights (segkit eval)")
     add("--dry-run", action="store_true", help="one batch through everything that a run does, in a temporary folder")
-    add("--weights", metavar="W", help="weights to start from or to evaluate: a file, a URL, a name of torchvision's")
+    add(
+        "--weights",
+        metavar="W",
+        help="weights to start from or to evaluate: a file, a URL, or torchvision's name of them",
+    )
     add_shared(parser)
     return parser
 
@@ -46,13 +50,19 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 
 def add_shared(parser: Parser) -> None:
-    """Adds what training and evaluating have in common."""
+    """Adds the arguments that ``segkit train`` and ``segkit eval`` share."""
     parser.add_argument(
         "--allow-imports", action="store_true", help="allow a configuration from a URL to import Python modules"
     )
     add = parser.add_argument_group("several processes (or start the command with torchrun)").add_argument
     add("--num-gpus", type=int, default=1, metavar="N", help="processes per machine, one per GPU (default: 1)")
-    add("--num-machines", type=int, default=1, metavar="N", help="type the command on each of them (default: 1)")
+    add(
+        "--num-machines",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of machines; start the command on each (default: 1)",
+    )
     add("--machine-rank", type=int, default=0, metavar="I", help="index of this machine, from 0 (default: 0)")
     add("--master-address", metavar="HOST:PORT", help="address of machine 0, if there are several")
     add_overrides(parser)
@@ -72,7 +82,7 @@ def main(options: argparse.Namespace) -> int:
     """Trains, evaluates or tries one batch, as the arguments say; returns the exit status."""
     from segkit.config.loader import load_config
 
-    # Before the engine is imported, so that a mistake in the configuration answers sooner.
+    # Before the import of the engine, which takes seconds: a mistake in the configuration is reported sooner.
     cfg = load_config(options.config_file, options.opts, allow_imports=options.allow_imports)
 
     if needs_launch(options):

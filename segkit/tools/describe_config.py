@@ -18,19 +18,13 @@ python tools/describe_config.py --components BACKBONE
 
 
 def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments of the script; imports no torch."""
+    """The arguments; None: those of the process."""
     parser = Parser("Show a configuration with its origins, the keys, or the components.", EXAMPLES, prog)
     add_config_file(parser)
     add = parser.add_argument
     add("--yaml", action="store_true", help="print YAML, which loads to the same configuration")
     add("--help-keys", action="store_true", help="every key, with its type, default and meaning (segkit config keys)")
-    add(
-        "--components",
-        nargs="?",
-        const="",
-        metavar="NAME",
-        help="components with their arguments, of one registry or all",
-    )
+    add("--components", nargs="?", const="", metavar="NAME", help="components with their arguments (default: all)")
     add_overrides(parser)
     options = parser.parse(arguments)
     take_config(options, parser, required=False)

@@ -49,6 +49,15 @@ def test_each_script_runs_the_module_of_its_name(name):
     assert os.access(ROOT / "tools" / f"{name}.py", os.X_OK)
 
 
+def test_tools_are_short_and_know_the_commands_only():
+    for path in [*(ROOT / "tools").glob("*.py"), *(ROOT / "segkit" / "tools").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 60, path
+        found = [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+        own = [module for module in found if module.startswith("segkit") and not module.startswith("segkit.tools")]
+        assert all(module.startswith("segkit.cli.") or module == "segkit.utils.cli" for module in own), path
+
+
 def test_every_module_of_the_tools_has_a_script():
     assert sorted(path.stem for path in (ROOT / "segkit" / "tools").glob("[!_]*.py")) == COMMANDS
 
