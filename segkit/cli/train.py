@@ -99,8 +99,8 @@ def main(options: argparse.Namespace) -> int:
         dry_run(cfg, weights=options.weights)
         return 0
 
+    from segkit.engine import train
     from segkit.engine.resume_command import program_words, resume_command
-    from segkit.engine.setup import train
 
     train(
         cfg,
