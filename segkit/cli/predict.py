@@ -53,6 +53,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 def main(options: argparse.Namespace) -> None:
     """Finds the inputs, checks the outputs, predicts, prints what was written."""
+    import numpy  # noqa: F401 - before torch, which ignores a Ctrl-C while it imports NumPy itself
+
     from segkit.cli.shipped import find_config
     from segkit.data.formats.id_map import load_id_map
     from segkit.inference.find_inputs import find_inputs

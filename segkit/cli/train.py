@@ -80,6 +80,8 @@ def needs_launch(options: argparse.Namespace) -> bool:
 
 def main(options: argparse.Namespace) -> int:
     """Trains, evaluates or tries one batch, as the arguments say; returns the exit status."""
+    import numpy  # noqa: F401 - before torch, which ignores a Ctrl-C while it imports NumPy itself
+
     from segkit.config.loader import load_config
 
     # Before the import of the engine, which takes seconds: a mistake in the configuration is reported sooner.
