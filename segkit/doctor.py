@@ -1,44 +1,26 @@
-"""``segkit doctor``: prints what segkit runs on, what is missing, and the command that installs it.
+"""Says what segkit runs on, what is missing, and how to put it right: ``python -m segkit.doctor``.
 
-Imports no package before it knows that the package is installed, so that it works where no other command does.
+Exit status 0 where segkit can work, 1 where it cannot. Nothing heavy is imported before it is known to be there, so that
+this works where nothing else does.
 """
 
 from __future__ import annotations
 
-import argparse
 import importlib
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable
 
-from segkit.cli.parser import Parser
-from segkit.utils.cli import run_cli
 from segkit.utils.requirements import OPTIONAL, package_rows, problems
+from segkit.utils.streams import drop_stdout, make_streams_lenient
 
-EXAMPLES = """
-segkit doctor
-python -m segkit.doctor
-"""
-# Packages with compiled code, which can be installed and still fail to load: the distribution, and the module to import.
+# What has compiled code, which may be there and yet not work: the distribution, and what to import.
 COMPILED = (("numpy", "numpy"), ("torch", "torch"), ("torchvision", "torchvision.ops"), ("pillow", "PIL.Image"),
             ("pycocotools", "pycocotools.mask"), ("hotcoco", "hotcoco"))  # fmt: skip
 
 
-def make_parser(prog: str | None = None) -> Parser:
-    """The parser of ``segkit doctor``, which has ``--help`` alone."""
-    return Parser(
-        "Print the versions, the processors and GPUs, and what is missing with the command that installs it. "
-        "Exit status 0 if segkit can work here, 1 if not.",
-        EXAMPLES,
-        prog,
-    )
-
-
-def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
-    """The arguments; None: those of the process."""
-    return make_parser(prog).parse(arguments)
-
-
-def main(options: argparse.Namespace | None = None) -> int:
-    """Prints the findings; returns the exit status, 1 if there is a problem."""
+def main() -> int:
+    """Prints the findings; the exit status."""
+    make_streams_lenient()
     found = problems()
     rows, notes = package_rows(), [f"{r.name} is not installed: no {r.purpose}" for r in OPTIONAL if not r.version()]
     if not found:
@@ -57,7 +39,7 @@ def main(options: argparse.Namespace | None = None) -> int:
 
 
 def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
-    """The first distribution that is installed and cannot be imported, with the reason and the command to type."""
+    """What is installed and cannot be imported, with the reason and what to type."""
     found = []
     for distribution, module in modules:
         try:
@@ -76,4 +58,11 @@ def broken_imports(modules: Iterable[tuple[str, str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    run_cli(lambda: main(parse_arguments()))
+    try:
+        status = main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # its reader went away
+        drop_stdout()
+        status = 1
+    sys.exit(status)

@@ -19,7 +19,7 @@ MODULES = {
     "config": "segkit.cli.config",
     "analyze": "segkit.cli.analyze",
     "benchmark": "segkit.cli.benchmark",
-    "doctor": "segkit.doctor",
+    "doctor": "segkit.cli.doctor",
     "completion": "segkit.cli.completion",
 }
 COMMANDS = {
