@@ -151,3 +151,18 @@ def test_the_module_is_the_command():
     command, env = [sys.executable, "-m", "segkit", "--version"], {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"segkit {segkit.__version__}\n")
+
+
+WITHOUT = """
+import runpy, sys
+for name in ("torch", "numpy", "tabulate", "termcolor", "yaml", "iopath"):
+    sys.modules[name] = None
+sys.argv = ["segkit", "doctor"]
+runpy.run_module("segkit", run_name="__main__")
+"""
+
+
+def test_the_doctor_needs_nothing_that_may_be_missing():
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, env=env, timeout=60)
+    assert done.returncode == 1 and not done.stderr and "problem: numpy" in done.stdout
