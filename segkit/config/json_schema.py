@@ -1,9 +1,9 @@
 """The JSON schema of configurations, for completion and checks in editors.
 
-It is generated from the typed sections and from the signatures of the registered components, and accepts what
-:func:`segkit.load_config` accepts of one file, with these differences:
+It is generated from the typed sections and from the signatures of the registered components (pydantic would need models in
+their place). It accepts the files that :func:`segkit.load_config` accepts, with these differences:
 
-- A file may be a part of a configuration: it can inherit everything else with ``_BASE_``, so nothing is required in it.
+- A file may be a part of a configuration: it can inherit the rest with ``_BASE_``, so no key is required.
 - A component's name may be unknown: a module in ``imports`` may register it, or it is a dotted path. Its arguments are then
   not checked. A spec without a name, which changes arguments of an inherited component, may have the arguments of any
   registered one.
@@ -39,12 +39,12 @@ BASE: Schema = {
 
 
 def json_schema() -> Schema:
-    """The schema (draft 7), with the components that are registered at this moment."""
+    """Returns the schema (draft 7) of the sections and of the components that are registered at this moment."""
     return _Writer().root()
 
 
 def schema_text() -> str:
-    """The schema as the text of a file."""
+    """Returns the schema as the text of a file."""
     return json.dumps(json_schema(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -99,7 +99,7 @@ class _Writer:
         return any_of([*members, {"type": "null"}] if accepts_none(annotation) else members)
 
     def _spec(self, registry: Registry) -> Schema:
-        """A component's spec; without a name it changes arguments of an inherited one."""
+        """A component's spec. Without a name it changes arguments of an inherited spec."""
         title = _title(registry)
         if title not in self.definitions:
             self.definitions[title] = {}  # a component may hold others of its kind
@@ -122,7 +122,7 @@ class _Writer:
         return _reference(title)
 
     def _item(self, registry: Registry) -> Schema:
-        """A component's spec in a list; lists are inherited or replaced as a whole, so that it is complete."""
+        """A component's spec in a list. A file replaces an inherited list as a whole, so the spec is complete."""
         title = f"{_title(registry)}.item"
         if title not in self.definitions:
             complete: list[Schema] = [self._spec(registry), {"required": [registry.key]}]

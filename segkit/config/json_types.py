@@ -31,7 +31,7 @@ PERIOD: Schema = {
 
 
 def type_schema(annotation: Any) -> Schema:
-    """The JSON schema of an annotated type; ``{}``, which accepts anything, for a type that only its class can check."""
+    """Returns the JSON schema of a type; ``{}``, which accepts anything, for types that only their class can check."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or annotation is inspect.Parameter.empty or isinstance(annotation, TypeVar):
         return {}
@@ -57,7 +57,7 @@ def type_schema(annotation: Any) -> Schema:
 
 
 def any_of(members: list[Schema]) -> Schema:
-    """The schema of values that match one of the members, as short as possible."""
+    """Returns the schema of the values that match at least one member, in its shortest form."""
     unique = [member for i, member in enumerate(members) if member not in members[:i]]
     if any("null" in member.get("type", ()) for member in unique if member != PLAIN[None]):
         unique = [member for member in unique if member != PLAIN[None]]
@@ -71,7 +71,7 @@ def any_of(members: list[Schema]) -> Schema:
 
 
 def _limits(extras: tuple[Any, ...]) -> Schema:
-    """The range and the meaning that an annotation adds; a range applies to the numbers of a union only."""
+    """The range and the description that ``Annotated`` adds; of a union, the range applies to numbers only."""
     found: Schema = {}
     for extra in extras:
         if isinstance(extra, Checked):

@@ -49,7 +49,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def typed_command() -> list[str]:
-    """The words that started this process, as they were typed, arguments included; ``shlex.join`` makes one line of them.
+    """Returns the words that started this process, as they were typed; ``shlex.join`` makes one line of them.
 
     ``segkit train ...``, ``python -m segkit train ...``, ``python tools/train_net.py ...``. In a process that torchrun
     started they are the words by which torchrun started it.

@@ -1,4 +1,7 @@
-"""The descriptions of arguments in Google style docstrings."""
+"""The descriptions of arguments in Google style docstrings.
+
+griffe and docstring_parser read more styles; a reader of the one style that segkit writes needs no dependency.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,20 @@ ENTRY = re.compile(r"(\*{0,2}\w+(?:, *\*{0,2}\w+)*)(?: \([^)]*\))?: *(.*)")
 
 
 def first_line(component: Any) -> str:
-    """The first line of an object's docstring; empty if it has none."""
+    """Returns the first line of an object's docstring; empty if it has none."""
     doc = inspect.getdoc(component) if component.__doc__ else None
     return plain_text(doc.splitlines()[0]) if doc else ""
 
 
 def plain_text(text: str) -> str:
-    """A docstring's text without the marks of reStructuredText: ``:class:`~a.Box``` becomes ```Box```."""
+    """Replaces reStructuredText's roles and double backticks by single ones: ``:class:`~a.Box``` becomes ```Box```."""
     return re.sub(r"(?::\w+:)?`+(?:~[\w.]*\.)?([^`]*)`+", r"`\1`", text)
 
 
 def argument_texts(component: Any) -> dict[str, str]:
-    """The descriptions under ``Args:``, by argument; an entry ``low, high: ...`` describes both.
+    """Returns the descriptions under ``Args:``, by argument; an entry ``low, high: ...`` describes both.
 
-    A class's are those of its own docstring, before those of its ``__init__``.
+    For a class, its docstring overrules that of its ``__init__``.
     """
     texts: dict[str, str] = {}
     for source in (getattr(component, "__init__", None) if inspect.isclass(component) else None, component):
