@@ -1,1 +1,1 @@
-"""The command ``segkit``: one module per subcommand. ``main`` picks it, ``parser`` reads its arguments."""
+"""The command ``segkit``: ``main`` picks the subcommand, each of which is a module."""

@@ -1,4 +1,4 @@
-"""``segkit analyze``: parameters, FLOPs, strides, trainable stages, time and memory of a model."""
+"""``segkit analyze``: parameters, FLOPs, strides, time and memory of a model."""
 
 from __future__ import annotations
 

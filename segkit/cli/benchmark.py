@@ -1,4 +1,4 @@
-"""``segkit benchmark``: time and memory of segkit beside its peers, on the same weights and images, in turns."""
+"""``segkit benchmark``: time and memory of segkit beside other libraries."""
 
 from __future__ import annotations
 

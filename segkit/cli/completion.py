@@ -1,4 +1,4 @@
-"""``segkit completion``: a shell script that completes commands, options and names of configurations."""
+"""``segkit completion``: a shell script that completes what is typed."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ def completion_script(modules: Mapping[str, str]) -> str:
 
 
 def words(parser: Parser) -> str:
-    """The options of a command, and the shipped configurations if it takes one as its first argument."""
+    """The options of a command, and the shipped configurations if it takes one."""
     return " ".join([*parser.flags(), *(["$configs"] if parser.takes_config else [])])

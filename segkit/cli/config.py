@@ -1,4 +1,4 @@
-"""``segkit config``: list and show configurations, their keys, the components, the JSON schema."""
+"""``segkit config``: configurations, their keys, the components, the JSON schema."""
 
 from __future__ import annotations
 
@@ -145,7 +145,13 @@ def print_keys() -> None:
 
 
 def print_components(name: str | None, config: str | None = None, overrides: Sequence[str] = ()) -> None:
-    """Prints the components of a registry, one component, or all; also those that a configuration imports."""
+    """Prints one component, those of a registry, or all.
+
+    Args:
+        name: of a component or a registry; None: all.
+        config: a configuration whose ``imports`` register more.
+        overrides: of the configuration.
+    """
     from segkit.config.describe import describe_components
 
     _import_components(config, overrides)
@@ -153,7 +159,12 @@ def print_components(name: str | None, config: str | None = None, overrides: Seq
 
 
 def print_schema(output: str | None, config: str | None = None) -> None:
-    """Prints the JSON schema or writes it to a file; also of the components that a configuration imports."""
+    """Prints the JSON schema, or writes it to a file.
+
+    Args:
+        output: the file; None: print it.
+        config: a configuration whose ``imports`` register more components.
+    """
     from segkit.config.json_schema import schema_text
     from segkit.utils.paths import output_file
 

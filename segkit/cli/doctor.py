@@ -1,4 +1,4 @@
-"""``segkit doctor``: what segkit runs on and what is missing; :mod:`segkit.doctor` finds it out."""
+"""``segkit doctor``: what segkit runs on and what is missing (:mod:`segkit.doctor`)."""
 
 from __future__ import annotations
 

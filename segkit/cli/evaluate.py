@@ -1,4 +1,4 @@
-"""``segkit eval``: evaluate a run's best model or a checkpoint; the same as ``segkit train --eval-only``."""
+"""``segkit eval``: evaluate a run's best model or a checkpoint (``train --eval-only``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command ``segkit``: picks the subcommand and imports its module alone, so that ``--help`` answers at once."""
+"""The command ``segkit``: picks the subcommand and runs it.
+
+The module of the subcommand alone is imported, so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Command lines: argument parsers whose help has examples and whose errors name the nearest valid word."""
+"""Argument parsers: help with examples, errors that name the nearest valid word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from segkit.utils.errors import did_you_mean, nearest
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with examples at the end of its help; options and positional arguments may alternate.
+    """An ArgumentParser with examples in its help and suggestions in its errors.
+
+    Options and positional arguments may alternate.
 
     Args:
         description: one paragraph, which is wrapped to the terminal.
@@ -39,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for an option
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Returns the parsed arguments; None: those of ``sys.argv``. Exits with status 2 if one is wrong."""
+        """Parses the arguments (None: of ``sys.argv``); exits with status 2 if one is wrong."""
         options, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
             word = unknown[0].partition("=")[0]
@@ -106,14 +108,16 @@ def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
 
 
 def add_overrides(parser: Parser) -> None:
-    """Adds the positional arguments ``[CONFIG] [KEY=VALUE ...]``; :func:`take_config` separates the two."""
+    """Adds ``[CONFIG] [KEY=VALUE ...]``, which :func:`take_config` separates."""
     text = "the configuration, if --config-file is not given; then values to change: train.epochs=3 or train.epochs 3"
     parser.takes_config = True
     parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
 
 
 def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
-    """Moves the first positional argument to ``config_file`` if it is a configuration; a shipped one's name becomes a path.
+    """Sets ``config_file`` from the first positional argument if that is a configuration.
+
+    The name of a shipped configuration becomes its path.
 
     Exits with status 2 if two configurations are given, or if none is given and one is ``required``.
     """

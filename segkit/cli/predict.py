@@ -1,4 +1,4 @@
-"""``segkit predict``: predict image files with a checkpoint; write pictures, a COCO file and a submission."""
+"""``segkit predict``: image files to pictures, a COCO file and a submission."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def make_writers(
     inputs: dict[str, Path],
     output: Path,
 ) -> list[Writer]:
-    """The writers of the COCO file, of the pictures and of the submission, as far as they were asked for."""
+    """Returns the writers of the COCO file, the pictures and the submission, if asked for."""
     from segkit.data.formats.id_map import id_map_category_ids
     from segkit.evaluation.results import PredictionsWriter
     from segkit.evaluation.submission import SubmissionWriter

@@ -11,7 +11,10 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def shipped_configs() -> dict[str, str]:
-    """Names, as ``coco/rpn_r50_fpn``, and the first sentence of each file; parts of configurations are not among them."""
+    """Returns the names, as ``coco/rpn_r50_fpn``, and the first sentence of each file.
+
+    Files that are parts of others (``_base_``, ``_study.yaml``) are not among them.
+    """
     folder = packaged_configs()
     files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
     names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
@@ -37,14 +40,14 @@ def first_sentence(text: str) -> str:
 
 
 def is_config(word: str) -> bool:
-    """Whether a word of a command line is a configuration's file or name, and neither ``KEY`` nor ``KEY=VALUE``."""
+    """Whether a word of a command line is a configuration, not ``KEY`` or ``KEY=VALUE``."""
     if "=" in word:
         return False
     return "://" in word or word.endswith(SUFFIXES) or _shipped(word) is not None
 
 
 def find_config(word: str) -> str:
-    """A configuration's file; ``quickstart`` and ``coco/rpn_r50_fpn.yaml`` name those that come with segkit."""
+    """Returns a configuration's file; for ``quickstart``, ``segkit://quickstart.yaml``."""
     if "://" in word or os.path.exists(word):
         return word
     return _shipped(word) or word

@@ -39,7 +39,7 @@ BASE: Schema = {
 
 
 def json_schema() -> Schema:
-    """Returns the schema (draft 7) of the sections and of the components that are registered at this moment."""
+    """Returns the schema (draft 7) of the sections and of the components registered now."""
     return _Writer().root()
 
 
@@ -122,7 +122,7 @@ class _Writer:
         return _reference(title)
 
     def _item(self, registry: Registry) -> Schema:
-        """A component's spec in a list. A file replaces an inherited list as a whole, so the spec is complete."""
+        """A component's spec in a list, which is complete: a file replaces an inherited list as a whole."""
         title = f"{_title(registry)}.item"
         if title not in self.definitions:
             complete: list[Schema] = [self._spec(registry), {"required": [registry.key]}]
@@ -180,12 +180,12 @@ _NOTHING = object()
 
 
 def _described(value: Schema, text: str, default: Any) -> Schema:
-    """A key's schema with its meaning and default. ``$ref`` goes into ``allOf``: draft 7 ignores what is beside it."""
+    """A key's schema with its meaning and default."""
     texts = (text, value.get("description", ""))
     extra = _text(". ".join(part.rstrip(".") for part in texts if part))
     if is_plain(default) and _finite(plain := to_plain(default)):
         extra["default"] = plain
-    if "$ref" in value and extra:
+    if "$ref" in value and extra:  # draft 7 ignores what is beside a $ref
         value = {"allOf": [value]}
     return {**value, **extra}
 

@@ -1,4 +1,7 @@
-"""Type annotations as JSON schemas; :func:`segkit.config.typecheck.coerce` accepts the same values."""
+"""Type annotations as JSON schemas.
+
+:func:`segkit.config.typecheck.coerce` accepts the same values.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ PERIOD: Schema = {
 
 
 def type_schema(annotation: Any) -> Schema:
-    """Returns the JSON schema of a type; ``{}``, which accepts anything, for types that only their class can check."""
+    """Returns the JSON schema of a type; ``{}``, any value, if only the class can check it."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or annotation is inspect.Parameter.empty or isinstance(annotation, TypeVar):
         return {}
@@ -71,7 +74,8 @@ def any_of(members: list[Schema]) -> Schema:
 
 
 def _limits(extras: tuple[Any, ...]) -> Schema:
-    """The range and the description that ``Annotated`` adds; of a union, the range applies to numbers only."""
+    """The range and the description that ``Annotated`` adds."""
+    # Of a union, JSON schema applies the range to numbers only, as the loader does.
     found: Schema = {}
     for extra in extras:
         if isinstance(extra, Checked):

@@ -1,1 +1,1 @@
-"""The commands as modules: ``python -m segkit.tools.train_net`` is ``segkit train``. The code is in ``segkit.cli``."""
+"""The commands as modules, ``python -m segkit.tools.train_net``; see ``segkit.cli``."""

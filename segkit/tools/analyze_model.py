@@ -1,4 +1,4 @@
-"""``segkit analyze``, as ``python -m segkit.tools.analyze_model`` and ``python tools/analyze_model.py``."""
+"""``segkit analyze`` as ``python -m segkit.tools.analyze_model``."""
 
 from __future__ import annotations
 

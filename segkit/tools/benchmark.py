@@ -1,4 +1,4 @@
-"""``segkit benchmark``, as ``python -m segkit.tools.benchmark`` and ``python tools/benchmark.py``."""
+"""``segkit benchmark`` as ``python -m segkit.tools.benchmark``."""
 
 from __future__ import annotations
 

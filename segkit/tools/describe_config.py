@@ -1,4 +1,4 @@
-"""``segkit config show``, ``keys`` and ``components``, as ``python -m segkit.tools.describe_config``."""
+"""``segkit config`` as ``python -m segkit.tools.describe_config``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``segkit predict``, as ``python -m segkit.tools.predict`` and ``python tools/predict.py``."""
+"""``segkit predict`` as ``python -m segkit.tools.predict``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``segkit train``, as ``python -m segkit.tools.train_net`` and ``python tools/train_net.py``."""
+"""``segkit train`` as ``python -m segkit.tools.train_net``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a command ends: one message for a user's mistake, a traceback for a defect; and how it was typed."""
+"""How a command ends (one message for a user's mistake), and how it was typed."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Terminated(KeyboardInterrupt):
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """Makes SIGTERM end the block as Ctrl-C does, so that finished work can be saved; a second one kills the process.
+    """Makes SIGTERM end the block as Ctrl-C does, so that finished work can be saved.
 
-    Does nothing if the program has a SIGTERM handler of its own, or outside the main thread.
+    A second SIGTERM kills the process. Does nothing if the program has a SIGTERM handler of its own, or outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -49,7 +49,7 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def typed_command() -> list[str]:
-    """Returns the words that started this process, as they were typed; ``shlex.join`` makes one line of them.
+    """Returns the words that started this process, as they were typed.
 
     ``segkit train ...``, ``python -m segkit train ...``, ``python tools/train_net.py ...``. In a process that torchrun
     started they are the words by which torchrun started it.

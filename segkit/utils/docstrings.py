@@ -19,14 +19,14 @@ def first_line(component: Any) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Replaces reStructuredText's roles and double backticks by single ones: ``:class:`~a.Box``` becomes ```Box```."""
+    """Replaces roles and double backticks by single ones: ``:class:`~a.Box``` by ```Box```."""
     return re.sub(r"(?::\w+:)?`+(?:~[\w.]*\.)?([^`]*)`+", r"`\1`", text)
 
 
 def argument_texts(component: Any) -> dict[str, str]:
-    """Returns the descriptions under ``Args:``, by argument; an entry ``low, high: ...`` describes both.
+    """Returns the descriptions under ``Args:``, by argument.
 
-    For a class, its docstring overrules that of its ``__init__``.
+    An entry ``low, high: ...`` describes both. For a class, its docstring overrules that of its ``__init__``.
     """
     texts: dict[str, str] = {}
     for source in (getattr(component, "__init__", None) if inspect.isclass(component) else None, component):

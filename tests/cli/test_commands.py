@@ -1,4 +1,4 @@
-"""Each command on tiny inputs, in this process; and that a script, a module and the command are the same."""
+"""Each command on tiny inputs; scripts and modules are the same commands."""
 
 from __future__ import annotations
 
