@@ -122,7 +122,7 @@ class _Writer:
         return _reference(title)
 
     def _item(self, registry: Registry) -> Schema:
-        """A component's spec in a list, which is complete: a file replaces an inherited list as a whole."""
+        """A component's spec in a list; it is complete, as a file replaces whole lists."""
         title = f"{_title(registry)}.item"
         if title not in self.definitions:
             complete: list[Schema] = [self._spec(registry), {"required": [registry.key]}]

@@ -31,7 +31,8 @@ class Terminated(KeyboardInterrupt):
 def sigterm_interrupts() -> Iterator[None]:
     """Makes SIGTERM end the block as Ctrl-C does, so that finished work can be saved.
 
-    A second SIGTERM kills the process. Does nothing if the program has a SIGTERM handler of its own, or outside the main thread.
+    A second SIGTERM kills the process. Does nothing if the program has a SIGTERM handler of its own, or outside the main
+    thread.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
