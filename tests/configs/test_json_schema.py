@@ -13,7 +13,6 @@ from segkit.cli.shipped import MODELINE, shipped_configs
 from segkit.config.json_schema import schema_text
 from segkit.config.yaml_reader import read_yaml
 from segkit.registry import ALL_REGISTRIES
-from segkit.utils.signature import source_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
