@@ -1,4 +1,4 @@
-"""Packaging. The configurations lie beside the package in a checkout and inside it once installed."""
+"""Packaging. The folder configs lies beside the package in a checkout, and inside the installed package."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["segkit", "segkit.*"]), "segkit.configs"],
     package_dir={"segkit.configs": "configs"},
-    package_data={"segkit": ["py.typed"], "segkit.configs": ["*.yaml", "*/*.yaml"]},
+    package_data={"segkit": ["py.typed"], "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"]},
+    entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},
     install_requires=[
         "torch>=2.11",
         "torchvision>=0.26",
@@ -33,7 +34,7 @@ setup(
     ],
     extras_require={
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
     },
 )

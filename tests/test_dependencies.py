@@ -44,16 +44,19 @@ def declared() -> tuple[set[str], set[str]]:
 
 
 @functools.cache
-def imported() -> dict[str, list[str]]:
+def imported(folders: tuple[str, ...] = ("segkit", "tools")) -> dict[str, list[str]]:
     """Third-party top-level modules, with the files that import them."""
     found: dict[str, list[str]] = {}
-    for file in [f for top in ("segkit", "tools") for f in sorted((ROOT / top).rglob("*.py"))]:
+    own = {"segkit", "tools"}
+    if "tests" in folders:  # whose files import each other and the scripts
+        own |= {path.stem for top in ("tests", "tools") for path in (ROOT / top).rglob("*")}
+    for file in [f for top in folders for f in sorted((ROOT / top).rglob("*.py"))]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names = [node.module]
             for top in {name.split(".")[0] for name in names}:
-                if top not in sys.stdlib_module_names and top not in ("segkit", "tools"):
+                if top not in sys.stdlib_module_names and top not in own:
                     found.setdefault(top, []).append(str(file.relative_to(ROOT)))
     return found
 
@@ -73,6 +76,15 @@ def test_every_import_is_declared():
     needed, extras = declared()
     for module, files in imported().items():
         if module in PEERS and all(file.startswith(PEERS[module]) for file in files):
+            continue
+        assert distributions(module) & (needed | extras), f"{module} ({files[0]}) is not declared in setup.py"
+
+
+def test_what_the_tests_import_is_declared():
+    """Modules that are not installed are the tests' own, made up or written by them."""
+    needed, extras = declared()
+    for module, files in imported(("tests",)).items():
+        if module not in installed() and module not in KNOWN:
             continue
         assert distributions(module) & (needed | extras), f"{module} ({files[0]}) is not declared in setup.py"
 

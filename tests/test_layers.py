@@ -19,7 +19,8 @@ LAYERS = (
     ("inference", "evaluation", "visualization"),
     ("engine",),
     ("benchmark",),
-    ("tools",),
+    ("cli",),
+    ("tools", "__main__"),
     ("scripts",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

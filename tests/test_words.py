@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
-    file for top in ("segkit", "tools", "examples") for file in (ROOT / top).rglob("*.py") if "configs" not in file.parts
+    file
+    for top in ("segkit", "tools", "examples")
+    for file in (ROOT / top).rglob("*.py")
+    if "configs" not in file.parts
 )
 # Names that are defined: functions, classes, arguments, variables, attributes, modules. A pattern is matched against each
 # whole name and against its parts between underscores.

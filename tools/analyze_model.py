@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""``python -m segkit.tools.analyze_model`` as a script of the checkout: ``python tools/analyze_model.py --help``."""
+"""``python -m segkit.tools.analyze_model`` as a script of a checkout."""
 
 from segkit.tools.analyze_model import main, parse_arguments, run
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""``python -m segkit.tools.benchmark`` as a script of the checkout: ``python tools/benchmark.py --help``."""
+"""``python -m segkit.tools.benchmark`` as a script of a checkout."""
 
 from segkit.tools.benchmark import main, parse_arguments, run
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""``python -m segkit.tools.describe_config`` as a script of the checkout: ``python tools/describe_config.py --help``."""
+"""``python -m segkit.tools.describe_config`` as a script of a checkout."""
 
 from segkit.tools.describe_config import main, parse_arguments, run
 

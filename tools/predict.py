@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""``python -m segkit.tools.predict`` as a script of the checkout: ``python tools/predict.py --help``."""
+"""``python -m segkit.tools.predict`` as a script of a checkout."""
 
 from segkit.tools.predict import main, parse_arguments, run
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""``python -m segkit.tools.train_net`` as a script of the checkout: ``python tools/train_net.py --help``."""
+"""``python -m segkit.tools.train_net`` as a script of a checkout."""
 
 from segkit.tools.train_net import main, parse_arguments, run
 

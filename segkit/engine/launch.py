@@ -8,8 +8,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from segkit.engine.resume_command import COMMAND_VARIABLE, typed_command
-from segkit.utils.cli import RESUMABLE
+from segkit.engine.resume_command import COMMAND_VARIABLE
+from segkit.utils.cli import RESUMABLE, typed_command
 from segkit.utils.errors import SegkitError
 
 DEFAULT_PORT = 29500

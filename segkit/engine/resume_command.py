@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
+
+from segkit.utils.cli import typed_command
 
 COMMAND_VARIABLE = "SEGKIT_COMMAND"  # set by launch() for its processes: the command that was typed to start them all
 _STARTING_FLAGS = {"--weights": 1, "--restart": 0}  # flags that start a new run, with their number of values
@@ -34,16 +35,6 @@ def resume_command(environment: Mapping[str, str] = os.environ) -> str:
         if (processes := environment.get("WORLD_SIZE", "1")) != "1":
             note = f"\n  (in {processes} processes, by the launcher that started them)"
     return shlex.join(_with_resume(words)) + note
-
-
-def typed_command() -> list[str]:
-    """Returns the words that started this program in the shell."""
-    script = sys.orig_argv[1] if len(sys.orig_argv) > 1 else ""
-    name = os.path.basename(script)
-    found = shutil.which(name) if name and not script.startswith("-") else None
-    if found is not None and os.path.realpath(found) == os.path.realpath(script):
-        return [name, *sys.orig_argv[2:]]  # a console script, which the system starts as `python /path/to/script`
-    return list(sys.orig_argv)
 
 
 def program_words() -> list[str]:

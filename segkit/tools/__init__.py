@@ -1,1 +1,1 @@
-"""The commands: ``python -m segkit.tools.train_net`` and so on. Arguments in, one call."""
+"""The commands as modules, ``python -m segkit.tools.train_net``; see ``segkit.cli``."""

@@ -1,57 +1,53 @@
-"""What a configuration says, what it could say, and where each value came from.
-
-python -m segkit.tools.describe_config --config-file segkit://quickstart.yaml [KEY VALUE | KEY=VALUE ...]
-python -m segkit.tools.describe_config --help-keys
-python -m segkit.tools.describe_config --components            # everything that is registered
-python -m segkit.tools.describe_config --components BACKBONE   # or one registry, or one component by its name
-"""
+"""``segkit config`` as ``python -m segkit.tools.describe_config``."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
+from segkit.cli.config import print_components, print_config, print_keys
+from segkit.cli.parser import Parser, add_config_file, add_overrides, take_config
+from segkit.utils.cli import run_cli
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config-file", metavar="FILE", help="YAML file; segkit://NAME for one that comes with segkit")
-    parser.add_argument("--yaml", action="store_true", help="the resolved configuration as YAML, not as a table")
-    parser.add_argument("--help-keys", action="store_true", help="every key with its type, default and meaning")
-    parser.add_argument(
-        "--components",
-        nargs="?",
-        const="",
-        metavar="NAME",
-        help="registered components with their arguments, types and defaults; with --config-file also those it imports",
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE | KEY=VALUE", help="overrides, as for train_net.py")
-    options = parser.parse_intermixed_args(arguments)
+EXAMPLES = """
+python tools/describe_config.py --config-file segkit://quickstart.yaml train.epochs=3
+python tools/describe_config.py --help-keys
+python tools/describe_config.py --components BACKBONE
+"""
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    parser = Parser("Show a configuration with its origins, the keys, or the components.", EXAMPLES, prog)
+    add_config_file(parser)
+    add = parser.add_argument
+    add("--yaml", action="store_true", help="print YAML, which loads to the same configuration")
+    add("--help-keys", action="store_true", help="every key, with its type, default and meaning (segkit config keys)")
+    add("--components", nargs="?", const="", metavar="NAME", help="components with their arguments (default: all)")
+    add_overrides(parser)
+    options = parser.parse(arguments)
+    take_config(options, parser, required=False)
     if options.config_file is None and not options.help_keys and options.components is None:
         parser.error("give --config-file, --help-keys or --components")
-    if options.opts and options.config_file is None:
-        parser.error("overrides need a --config-file to go over")
+    if options.config_file is None and options.opts:
+        parser.error("overrides need a --config-file to change")
     return options
 
 
 def main(options: argparse.Namespace) -> None:
-    from segkit.config.describe import describe_components, describe_keys, describe_values
-    from segkit.config.loader import load_config
-
-    cfg = load_config(options.config_file, options.opts) if options.config_file is not None else None
+    """Prints what the arguments ask for."""
     if options.help_keys:
-        print(describe_keys())
+        print_keys()
     if options.components is not None:
-        print(describe_components(options.components or None))
-    if cfg is not None and not options.help_keys and options.components is None:
-        print(cfg.to_yaml() if options.yaml else describe_values(cfg))
+        print_components(options.components, options.config_file, options.opts)
+    if not options.help_keys and options.components is None:
+        print_config(options.config_file, options.opts, as_yaml=options.yaml)
 
 
 def run() -> NoReturn:
-    """The command: it ends the process with its exit status."""
-    options = parse_arguments()  # before any import of segkit: --help and typing mistakes answer at once
-    from segkit.utils.cli import run_cli
-
-    run_cli(lambda: main(options))
+    """Ends the process with the exit status."""
+    run_cli(lambda: main(parse_arguments()))
 
 
 if __name__ == "__main__":

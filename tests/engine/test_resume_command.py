@@ -9,7 +9,8 @@ import types
 
 import pytest
 
-from segkit.engine.resume_command import COMMAND_VARIABLE, program_words, resume_command, typed_command
+from segkit.engine.resume_command import COMMAND_VARIABLE, program_words, resume_command
+from segkit.utils.cli import typed_command
 
 
 @pytest.fixture

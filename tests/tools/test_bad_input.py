@@ -16,7 +16,7 @@ QUICK = ["train.iterations=1", "data.num_workers=0", "data.train.num_images=4", 
 
 
 def run_tool(name, arguments, monkeypatch, capsys):
-    """Run a tool in this process; gives its exit status and what it wrote on stderr."""
+    """Runs a tool in this process; returns its exit status and what it wrote on stderr."""
     spec = importlib.util.spec_from_file_location(f"tool_{name}", ROOT / "tools" / f"{name}.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

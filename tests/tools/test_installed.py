@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import shutil
 import subprocess
@@ -30,12 +31,31 @@ def test_modules_lie_where_their_names_say():
     assert not list((ROOT / "configs").rglob("*.py")), "a module there is not found in an editable install"
 
 
+def test_the_console_script():
+    assert ast.literal_eval(keywords()["entry_points"]) == {"console_scripts": ["segkit = segkit.cli.main:run"]}
+    assert importlib.import_module("segkit.cli.main").run.__doc__
+
+
+def test_the_schema_is_installed_with_the_configurations():
+    assert "schema.json" in ast.literal_eval(keywords()["package_data"])["segkit.configs"]
+    assert "schema.json" in (ROOT / "MANIFEST.in").read_text()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_script_runs_the_module_of_its_name(name):
     tree = ast.parse((ROOT / "tools" / f"{name}.py").read_text())
     found = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert found == [f"segkit.tools.{name}"] and (ROOT / "segkit" / "tools" / f"{name}.py").is_file()
     assert os.access(ROOT / "tools" / f"{name}.py", os.X_OK)
+
+
+def test_tools_are_short_and_know_the_commands_only():
+    for path in [*(ROOT / "tools").glob("*.py"), *(ROOT / "segkit" / "tools").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 60, path
+        found = [node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+        own = [module for module in found if module.startswith("segkit") and not module.startswith("segkit.tools")]
+        assert all(module.startswith("segkit.cli.") or module == "segkit.utils.cli" for module in own), path
 
 
 def test_every_module_of_the_tools_has_a_script():
@@ -61,11 +81,15 @@ def test_installed(mode, tmp_path):
     pip = [sys.executable, "-m", "pip", "-q", "--python", python, "install", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, *what], env=env, check=True)
 
-    def run(*words: str) -> str:
-        done = subprocess.run([python, *words], capture_output=True, text=True, env=env, cwd=tmp_path)
+    def run(*words: str, program: Path = python) -> str:
+        done = subprocess.run([program, *words], capture_output=True, text=True, env=env, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    names = run("config", "list", program=venv / "bin" / "segkit")
+    assert "quickstart" in names and names == run("-m", "segkit", "config", "list")
+    folder = run("-c", "from segkit.utils.paths import packaged_configs; print(packaged_configs())").strip()
+    assert (Path(folder) / "schema.json").is_file()
     for command in COMMANDS:
         assert "usage:" in run("-m", f"segkit.tools.{command}", "--help")
     quickstart = run("-m", "segkit.tools.describe_config", "--config-file", "segkit://quickstart.yaml", "--yaml")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from segkit.utils.cli import Terminated, run_cli, sigterm_interrupts
+from segkit.utils.cli import Terminated, run_cli, sigterm_interrupts, typed_command
 from segkit.utils.errors import RunInterrupted, SegkitError
 from segkit.utils.logging import setup_logging
 
@@ -22,6 +22,8 @@ def raiser(error):
     "main, status",
     [
         (lambda: None, 0),
+        (lambda: 1, 1),
+        (lambda: sys.exit(2), 2),
         (raiser(SegkitError("no file 'x'")), 1),
         (raiser(KeyboardInterrupt()), 130),
         (raiser(Terminated()), 143),
@@ -32,9 +34,47 @@ def test_exit_status(main, status, capsys):
     with pytest.raises(SystemExit) as exit_:
         run_cli(main)
     assert exit_.value.code == status
-    if status == 1:
-        err = capsys.readouterr().err
-        assert "no file 'x'" in err and "Traceback" not in err and len(err.splitlines()) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" not in err and len(err.splitlines()) <= 1
+
+
+def test_an_error_is_one_line(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_cli(raiser(SegkitError("no file 'x'")))
+    err = capsys.readouterr().err
+    assert exit_.value.code == 1 and "no file 'x'" in err and len(err.splitlines()) == 1
+
+
+def test_ctrl_c_shows_what_was_printed_before(capfd):
+    with pytest.raises(SystemExit):
+        run_cli(lambda: print("half a table") or raiser(KeyboardInterrupt())())
+    assert capfd.readouterr() == ("half a table\n", "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python", "tools/train_net.py", "--config-file", "my file.yaml"],
+        ["python3.11", "-W", "ignore", "-m", "segkit", "train", "a.yaml"],
+        ["/usr/bin/python", "-m", "segkit.tools.train_net", "x=[1, 2]"],
+        ["python"],
+    ],
+)
+def test_what_was_typed(monkeypatch, words):
+    monkeypatch.setattr(sys, "orig_argv", words)
+    assert typed_command() == words
+
+
+def test_a_script_on_the_path_is_typed_by_its_name(monkeypatch, tmp_path):
+    script = tmp_path / "segkit"
+    script.write_text("#!/usr/bin/env python")
+    script.chmod(0o755)
+    words = ["/usr/bin/python3", str(script), "train", "a.yaml"]
+    monkeypatch.setattr(sys, "orig_argv", words)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert typed_command() == words
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert typed_command() == ["segkit", "train", "a.yaml"]
 
 
 def test_other_errors_pass():

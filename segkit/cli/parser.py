@@ -1,0 +1,136 @@
+"""Argument parsers: help with examples, errors that name the nearest valid word."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from segkit.utils.errors import did_you_mean, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser with examples in its help and suggestions in its errors.
+
+    Options and positional arguments may alternate.
+
+    Args:
+        description: one paragraph, which is wrapped to the terminal.
+        examples: command lines, one per line.
+        prog: the name in messages, as ``segkit train``; None: the script's file name.
+        table: lines after the description, printed as they are.
+    Attributes:
+        takes_config: whether the first positional argument may be a configuration.
+    """
+
+    takes_config = False
+
+    def __init__(self, description: str, examples: str, prog: str | None = None, table: str = "") -> None:
+        text = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
+        lines = "\n".join(f"  {line}" for line in examples.strip().splitlines())
+        super().__init__(
+            prog=prog,
+            description=f"{text}\n\n{table}" if table else text,
+            epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self._negative_number_matcher = re.compile(r"^-\.?\d")  # argparse takes -1e-3 for an option
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Parses the arguments (None: of ``sys.argv``); exits with status 2 if one is wrong."""
+        options, unknown = self.parse_known_intermixed_args(arguments)
+        if unknown:
+            word = unknown[0].partition("=")[0]
+            near = did_you_mean(word, self.flags()) if nearest(word, self.flags()) else ""
+            wrong = f"there is no option '{word}'{near}" if word.startswith("-") else f"unexpected argument '{word}'"
+            self.error(wrong)
+        return options
+
+    def flags(self) -> list[str]:
+        """The long options."""
+        return [flag for flag in self._option_string_actions if flag.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        """Prints one line and where the help is; exits with status 2."""
+        self.exit(2, f"{self.prog}: error: {message}\nfor help: {self.prog} --help\n")
+
+
+def choose(
+    commands: Mapping[str, str],
+    words: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    examples: str,
+    version: str = "",
+    other_names: Mapping[str, str] | None = None,
+) -> tuple[str, list[str]]:
+    """Returns the command that the first word names, and the words after it.
+
+    Exits after printing the help for ``--help``. Exits with status 2 if the first word is no command: the message names the
+    nearest one.
+
+    Args:
+        commands: names and what each command does, in a few words.
+        words: what was typed after ``prog``.
+        prog, description, examples: as for :class:`Parser`.
+        version: printed for ``--version``; empty: there is no such option.
+        other_names: names from other tools, and the command that each suggests.
+    """
+    width = max(map(len, commands))
+    table = "\n".join(f"  {name:{width}}  {text}" for name, text in commands.items())
+    parser = Parser(description, f"{examples.strip()}\n{prog} COMMAND --help", prog, f"commands:\n{table}")
+    parser.usage = f"{prog} COMMAND ..."
+    if version:
+        parser.add_argument("--version", action="version", version=version)
+    words = list(words)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
+    if not words:
+        parser.print_help(sys.stderr)
+        sys.exit(2)
+    if words[0] in commands:
+        return words[0], words[1:]
+    if words[0].startswith("-"):
+        parser.parse(words[:1])
+    word = (other_names or {}).get(words[0], words[0])
+    parser.error(f"there is no command '{words[0]}'{did_you_mean(word, commands)}")
+
+
+def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
+    """Adds ``--config-file``."""
+    text = text or "YAML file, or the name of a configuration that comes with segkit (segkit config list)"
+    parser.add_argument("--config-file", metavar="FILE", help=text, **settings)  # type: ignore[arg-type]
+
+
+def add_overrides(parser: Parser) -> None:
+    """Adds ``[CONFIG] [KEY=VALUE ...]``, which :func:`take_config` separates."""
+    text = "the configuration, if --config-file is not given; then values to change: train.epochs=3 or train.epochs 3"
+    parser.takes_config = True
+    parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
+
+
+def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
+    """Sets ``config_file`` from the first positional argument if that is a configuration.
+
+    The name of a shipped configuration becomes its path.
+
+    Exits with status 2 if two configurations are given, or if none is given and one is ``required``.
+    """
+    from segkit.cli.shipped import find_config, is_config, shipped_configs
+
+    first = options.opts[0] if options.opts else None
+    if first is not None and is_config(first):
+        if options.config_file is not None:
+            parser.error(f"two configurations are given, '{options.config_file}' and '{first}'")
+        options.config_file = options.opts.pop(0)
+    if options.config_file is not None:
+        options.config_file = find_config(options.config_file)
+    elif required and first is not None and nearest(first, shipped_configs()):
+        parser.error(f"no configuration is called '{first}'{did_you_mean(first, shipped_configs())}")
+    elif required:
+        parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")

@@ -1,0 +1,60 @@
+"""The configurations that come with segkit: their names, and what each is for."""
+
+from __future__ import annotations
+
+import os
+
+from segkit.utils.paths import PACKAGE_PREFIX, packaged_configs
+
+MODELINE = "# yaml-language-server:"
+SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_configs() -> dict[str, str]:
+    """Returns the names, as ``coco/rpn_r50_fpn``, and the first sentence of each file.
+
+    Files that are parts of others (``_base_``, ``_study.yaml``) are not among them.
+    """
+    folder = packaged_configs()
+    files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
+    names = {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    return {
+        name: first_sentence(file.read_text(encoding="utf-8"))
+        for name, file in names.items()
+        if not any(part.startswith("_") for part in name.split("/"))
+    }
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a file's leading comment, without the line for editors."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if line.startswith(MODELINE):
+            continue
+        lines.append(line.lstrip("# "))
+        if line.endswith(":"):
+            break  # a command follows
+    return " ".join(lines).partition(". ")[0].rstrip(".:")
+
+
+def is_config(word: str) -> bool:
+    """Whether a word of a command line is a configuration, not ``KEY`` or ``KEY=VALUE``."""
+    if "=" in word:
+        return False
+    return "://" in word or word.endswith(SUFFIXES) or _shipped(word) is not None
+
+
+def find_config(word: str) -> str:
+    """Returns a configuration's file; for ``quickstart``, ``segkit://quickstart.yaml``."""
+    if "://" in word or os.path.exists(word):
+        return word
+    return _shipped(word) or word
+
+
+def _shipped(word: str) -> str | None:
+    """``segkit://NAME.yaml``, if there is one."""
+    name = word if word.endswith(SUFFIXES) else f"{word}.yaml"
+    inside = ".." not in word.split("/") and not os.path.isabs(word)
+    return PACKAGE_PREFIX + name if inside and (packaged_configs() / name).is_file() else None
