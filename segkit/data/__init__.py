@@ -15,6 +15,7 @@ from segkit.data.formats import (
 from segkit.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from segkit.data.samplers import Sampler, SequentialSampler, ShuffleSampler
 from segkit.data.splits import split_dataset
+from segkit.data.torchvision_dataset import TorchvisionDataset, from_torchvision
 from segkit.data.transforms import Compose, Transform, build_transforms
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "SubsetDataset",
     "Synthetic",
     "TestLoader",
+    "TorchvisionDataset",
     "TrainLoader",
     "Transform",
     "build_dataset",
@@ -37,6 +39,7 @@ __all__ = [
     "build_transforms",
     "catalog_names",
     "class_difference",
+    "from_torchvision",
     "register_dataset",
     "split_dataset",
 ]
