@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from segkit.visualization.curves import plot_curves
 from segkit.visualization.draw import draw_detections
+from segkit.visualization.overlays import OverlayWriter
 
-__all__ = ["draw_detections"]
+__all__ = [
+    "OverlayWriter",
+    "draw_detections",
+    "plot_curves",
+]
