@@ -75,7 +75,9 @@ def write_coco(folder: Path, shapes: Shapes) -> dict[str, str]:
 
 def lines(folder):
     records = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return [{key: value for key, value in r.items() if key.startswith(("loss/", "val/", "bbox/", "segm/"))} for r in records]
+    return [
+        {key: value for key, value in r.items() if key.startswith(("loss/", "val/", "bbox/", "segm/"))} for r in records
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +146,7 @@ def test_evaluate_a_function():
 
     def perfect(images):
         targets = [answers[image.sum().item()] for image in images]
-        return [
-            {**t, "scores": torch.ones(len(t["labels"])), "masks": t["masks"][:, None].float()} for t in targets
-        ]
+        return [{**t, "scores": torch.ones(len(t["labels"])), "masks": t["masks"][:, None].float()} for t in targets]
 
     metrics = segkit.evaluate(perfect, data, batch_size=3)
     assert metrics["segm/AP"] == metrics["bbox/AP"] == pytest.approx(1.0)
@@ -185,7 +185,10 @@ def test_any_form_of_configuration(tmp_path):
     from segkit.config.sources import as_config
 
     for source in (cfg, cfg.to_dict(), "segkit://quickstart.yaml"):
-        for overrides in ({"train.device": "cpu", "solver.clip_norm": None}, ["train.device=cpu", "solver.clip_norm=null"]):
+        for overrides in (
+            {"train.device": "cpu", "solver.clip_norm": None},
+            ["train.device=cpu", "solver.clip_norm=null"],
+        ):
             seen.append(as_config(source, overrides))
     assert all(found == seen[0] for found in seen) and seen[0].solver.clip_norm is None
     for wrong in (3, None):
