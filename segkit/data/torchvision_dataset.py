@@ -78,7 +78,7 @@ class PairSample(Sample):
 
 
 class TorchvisionDataset(Dataset):
-    """A segkit data set over ``(image, target)`` pairs; :func:`from_torchvision` describes the arguments."""
+    """``(image, target)`` pairs as a data set; :func:`from_torchvision` has the arguments."""
 
     def __init__(
         self,

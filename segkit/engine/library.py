@@ -29,6 +29,7 @@ from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.registry import EVALUATOR_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
 
@@ -43,7 +44,7 @@ def train(
     restart: bool = False,
     weights: str | os.PathLike[str] | None = None,
 ) -> dict[str, float]:
-    """Trains what a configuration describes, in its ``output_dir``: the command ``segkit train`` as a call.
+    """Trains what a configuration describes; the command ``segkit train`` as a call.
 
     Args:
         config: a configuration, the path of a YAML file (``segkit://NAME`` for one that comes with segkit), or its content
@@ -142,8 +143,17 @@ def evaluate(
         transforms = Compose(list(transforms))
     if evaluators is None:
         evaluators = _evaluators(cfg, network, run_data, output_dir)
-    loader = build_test_loader(run_data.val, transforms, batch_size=batch_size, num_workers=num_workers)
-    context = nullcontext() if cfg is None else autocast(cfg.train.precision, place)
+    loader = build_test_loader(
+        run_data.val,
+        transforms,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=place.type == "cuda",
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
+    )
+    half = cfg is not None and not (cfg.train.precision == "fp16" and place.type == "cpu")  # which has no fp16
+    context = autocast(cfg.train.precision, place) if cfg is not None and half else nullcontext()
     return evaluate_model(network, loader, evaluators, place, context, losses=losses)
 
 

@@ -44,13 +44,15 @@ def targets_from_torchvision(
     count = len(boxes)
     labels = _labels(target["labels"], count, category_ids)
     masks = None if target.get("masks") is None else _masks(target["masks"], count, size)
-    crowd = _flags(target.get("iscrowd"), count, "iscrowd")
-    has_mask = _flags(target.get("has_mask"), count, "has_mask") if masks is not None else None
+    crowd = _flags(target.get("iscrowd"), torch.zeros(count, dtype=torch.bool, device=boxes.device), "iscrowd")
+    has_mask = _flags(target.get("has_mask"), torch.ones(count, dtype=torch.bool, device=boxes.device), "has_mask")
     return Targets(boxes, labels, masks, crowd, has_mask)
 
 
 def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """torchvision's dictionary of one image's targets, on their device; :func:`targets_from_torchvision` inverts it.
+    """torchvision's dictionary of one image's targets, on their device.
+
+    :func:`targets_from_torchvision` inverts it.
 
     Args:
         targets: of one image.
@@ -266,9 +268,10 @@ def _masks(value: Any, count: int, size: tuple[int, int]) -> InstanceMasks:
     return InstanceMasks.from_dense(masks)
 
 
-def _flags(value: Any, count: int, key: str) -> Tensor | None:
+def _flags(value: Any, default: Tensor, key: str) -> Tensor:
+    """bool [N]; ``default`` where the key is missing."""
     if value is None:
-        return None
+        return default
     flags = _tensor(value, key)
-    _check_shape(flags, [count], key)
+    _check_shape(flags, list(default.shape), key)
     return flags.bool()
