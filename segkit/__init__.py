@@ -79,9 +79,10 @@ _HOMES = {
     "segkit.structures.targets": "Targets",
     "segkit.utils.errors": "SegkitError",
 }
-__getattr__, __dir__ = lazy_exports(
-    __name__, _HOMES, "config data engine evaluation inference modeling solver structures visualization"
-)
+if not TYPE_CHECKING:  # which would take any name for one of these
+    __getattr__, __dir__ = lazy_exports(
+        __name__, _HOMES, "config data engine evaluation inference modeling solver structures visualization"
+    )
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",

@@ -78,7 +78,7 @@ def _to_uint8(pixels: Tensor) -> Tensor:
         hint = (
             "divide by 255"
             if low >= 0 and high <= 255
-            else "the model subtracts mean and deviation by itself: leave out Normalize"
+            else "the model subtracts mean and deviation by itself: no Normalize is needed"
         )
         raise SegkitError(
             f"the image is {pixels.dtype} with values from {low:.4g} to {high:.4g}; floats are in 0..1 ({hint})",

@@ -153,11 +153,11 @@ class TorchvisionDataset(Dataset):
         return training_objects(sample.targets, sample.dropped)
 
     def size(self, index: int) -> tuple[int, int]:
-        origin, place = _origin(self.dataset, index)
+        origin, origin_index = _origin(self.dataset, index)
         known = getattr(origin, "get_height_and_width", None)  # torchvision's name, for grouping by aspect ratio
         if known is None:
             return self.load(index).size
-        height, width = known(place)
+        height, width = known(origin_index)
         return int(height), int(width)
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
@@ -250,7 +250,7 @@ def _image_ids(dataset: Any, given: Sequence[int] | None) -> list[int]:
         origins = [_origin(dataset, i) for i in range(count)]
         known = getattr(origins[0][0], "ids", None) if origins else None
         integers = isinstance(known, (list, tuple, range)) and all(type(k) is int for k in known)
-        ids = [known[place] if known is not None and integers else place for _, place in origins]
+        ids = [known[i] if known is not None and integers else i for _, i in origins]
     else:
         ids = [int(k) for k in given]
     if len(ids) != count or len(set(ids)) != count:

@@ -45,7 +45,8 @@ _HOMES = {
     "segkit.engine.metrics": "DivergedError",
     "segkit.engine.trainer": "Trainer",
 }
-__getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+if not TYPE_CHECKING:  # which would take any name for one of these
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
 __all__ = [
     "BestCheckpoint",

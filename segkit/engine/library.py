@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from segkit.data.formats.catalog import register_dataset
 from segkit.data.loader import build_test_loader
 from segkit.data.transforms.base import Compose, Transform, build_transforms
 from segkit.engine.precision import autocast
-from segkit.engine.run_data import RunData, build_data, checkpoint_labels
+from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.setup import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
@@ -86,8 +86,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The metrics of a checkpoint, a model or a function from images to detections.
 
-    - **A checkpoint** of segkit's training holds its configuration: ``evaluate("output/mine/model_best.pth")`` gives the
-      metrics of ``segkit eval``. Weights of torchvision or Detectron2 need ``config``.
+    - **A checkpoint** of segkit's training holds its configuration: ``evaluate("output/mine/model_best.pth")`` returns
+      the metrics of ``segkit eval``. Weights of torchvision or Detectron2 need ``config``.
     - **A model**, any module with ``predict(images, output_sizes)``, needs ``data``.
     - **A function** needs ``data``. It gets a list of images (uint8 [3, H, W], RGB, untransformed) and returns for each of
       them :class:`Detections`, or the dictionary of torchvision's detection models in pixels of the image.
@@ -115,46 +115,139 @@ def evaluate(
     >>> metrics = segkit.evaluate("output/mine/model_best.pth")
     >>> print(segkit.evaluation.metrics_table(metrics))
     """
-    is_path = isinstance(model, (str, os.PathLike))
-    if is_path and Path(model).suffix.lower() == ".json":  # type: ignore[arg-type]
-        raise SegkitError(
-            f"{os.fspath(model)} is no checkpoint; segkit.evaluation.evaluate_predictions takes a COCO results file",  # type: ignore[arg-type]
-            value=str(model),
-        )
-    if not is_path and not hasattr(model, "predict"):
-        return _evaluate_function(model, data, evaluators, batch_size, num_workers)
-    content: dict[str, Any] = checkpoint_content(os.fspath(model)) if is_path else {}  # type: ignore[arg-type]
-    cfg = _config_of(model, config, content, overrides)
-    run_data = _data_of(model, data, cfg, content)
-    assert run_data.val is not None
-    if is_path:
-        assert cfg is not None
-        network = _from_checkpoint(os.fspath(model), content, cfg, run_data)  # type: ignore[arg-type]
-        place = choose_device(cfg.train.device if device is None else device, key="device")
+    if isinstance(model, (str, os.PathLike)):
+        opened = _open_checkpoint(os.fspath(model), data, config, overrides, device)
+    elif isinstance(model, nn.Module) and hasattr(model, "predict"):
+        opened = _open_model(model, data, config, overrides, device)
     else:
-        assert isinstance(model, nn.Module)
-        network = model
-        place = device_of(network) if device is None else choose_device(device, key="device")
-    network = network.to(place)
+        return _evaluate_function(model, data, evaluators, batch_size, num_workers)
     if transforms is None:
-        specs = () if cfg is None else cfg.data.test_transforms
-        transforms = build_transforms(specs, path="data.test_transforms")
+        transforms = build_transforms(
+            opened.cfg.data.test_transforms if opened.cfg else (), path="data.test_transforms"
+        )
     elif not isinstance(transforms, Transform):
         transforms = Compose(list(transforms))
-    if evaluators is None:
-        evaluators = _evaluators(cfg, network, run_data, output_dir)
     loader = build_test_loader(
-        run_data.val,
+        opened.data,
         transforms,
         batch_size=batch_size,
         num_workers=num_workers,
-        pin_memory=place.type == "cuda",
+        pin_memory=opened.device.type == "cuda",
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-    half = cfg is not None and not (cfg.train.precision == "fp16" and place.type == "cpu")  # which has no fp16
-    context = autocast(cfg.train.precision, place) if cfg is not None and half else nullcontext()
-    return evaluate_model(network, loader, evaluators, place, context, losses=losses)
+    if evaluators is None:
+        evaluators = _evaluators(opened, None if output_dir is None else os.fspath(output_dir))
+    context = autocast(opened.precision, opened.device)
+    return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model with what it is evaluated on.
+
+    Attributes:
+        model: on ``device``.
+        cfg: None: there is none.
+        data: the ground truth.
+        device: where the model is.
+    """
+
+    model: nn.Module
+    cfg: Config | None
+    data: Dataset
+    device: torch.device
+
+    @property
+    def precision(self) -> str:
+        """The configuration's; fp32 where there is none, and in place of fp16 on a CPU."""
+        precision = "fp32" if self.cfg is None else self.cfg.train.precision
+        return "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
+
+
+def _open_checkpoint(
+    path: str, data: Any, config: ConfigSource | None, overrides: Overrides, device: str | int | torch.device | None
+) -> Opened:
+    """The model of a checkpoint."""
+    if Path(path).suffix.lower() == ".json":
+        raise SegkitError(
+            f"{path} is no checkpoint; segkit.evaluation.evaluate_predictions takes a COCO results file", value=path
+        )
+    content = checkpoint_content(path)
+    if config is not None:
+        cfg = as_config(config, overrides)
+    elif "config" in content:
+        cfg = load_config_dict(content["config"], path, as_texts(overrides))
+    else:
+        raise SegkitError(
+            f"{path} holds no configuration, so it is no checkpoint of segkit's training; give config=FILE, as "
+            "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml for torchvision's weights",
+            key="config",
+        )
+    run_device = choose_device(cfg.train.device if device is None else device, key="device")
+    dataset = _dataset(data, cfg, *checkpoint_labels(content))
+    with skip_pretrained():  # the checkpoint has all weights
+        model = build_model(cfg, len(dataset.classes))
+    model.classes = list(dataset.classes)  # type: ignore[assignment]
+    load_checkpoint(model, path, content=content)
+    return Opened(model.to(run_device), cfg, dataset, run_device)
+
+
+def _open_model(
+    model: nn.Module,
+    data: Any,
+    config: ConfigSource | None,
+    overrides: Overrides,
+    device: str | int | torch.device | None,
+) -> Opened:
+    """A model as it is, on ``device``."""
+    if config is None and overrides:
+        raise SegkitError("overrides change a configuration, and none is given", key="overrides")
+    cfg = None if config is None else as_config(config, overrides)
+    names: Any = getattr(model, "classes", None)
+    dataset = _dataset(data, cfg, names, None)
+    count = getattr(model, "num_classes", None)
+    if count is not None and count != len(dataset.classes) and not getattr(model, "class_agnostic", False):
+        raise SegkitError(
+            f"data: it has {len(dataset.classes)} classes ({', '.join(dataset.classes[:12])}), the model has {count}",
+            key="data",
+        )
+    run_device = device_of(model) if device is None else choose_device(device, key="device")
+    return Opened(model.to(run_device), cfg, dataset, run_device)
+
+
+def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_ids: list[int] | None) -> Dataset:
+    """What to evaluate on: ``data``, or the configuration's ``data.val``; SegkitError unless it has these classes."""
+    if data is None and cfg is not None:
+        found = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids).val
+        assert found is not None
+        return found
+    if data is None:
+        raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
+    if isinstance(data, Mapping):
+        return build_dataset(data, classes, category_ids, path="data")
+    _check_dataset(data, "data")
+    if classes is not None and list(data.classes) != list(classes):
+        raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
+    return data
+
+
+def _evaluators(opened: Opened, results_dir: str | None) -> list[Evaluator]:
+    """The configuration's evaluators; without one COCO's."""
+    model, data = opened.model, opened.data
+    masks = getattr(model, "predicts_masks", True)
+    runtime = {
+        "classes": data.classes,
+        "category_ids": list(data.category_ids),
+        "max_detections": getattr(model, "detections_per_image", 100),
+        "results_dir": results_dir,
+        "class_agnostic": getattr(model, "class_agnostic", False),
+        "predicts_masks": masks,
+    }
+    specs: Sequence[Mapping[str, Any]] = [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
+    if opened.cfg is not None:
+        specs = opened.cfg.evaluators
+    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
 
 
 def _registered(name: str, dataset: Dataset) -> dict[str, str]:
@@ -171,73 +264,6 @@ def _check_dataset(dataset: Any, key: str) -> None:
         raise SegkitError(
             f"{key}: expected a segkit.data.Dataset, not a {type(dataset).__name__}{hint if has_items else ''}", key=key
         )
-
-
-def _config_of(
-    model: Any, config: ConfigSource | None, content: Mapping[str, Any], overrides: Overrides
-) -> Config | None:
-    if config is not None:
-        return as_config(config, overrides)
-    if "config" in content:
-        return load_config_dict(content["config"], str(model), as_texts(overrides))
-    if isinstance(model, (str, os.PathLike)):
-        raise SegkitError(
-            f"{os.fspath(model)} holds no configuration, so it is no checkpoint of segkit's training; give "
-            "config=FILE, as segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml for torchvision's weights",
-            key="config",
-        )
-    if overrides:
-        raise SegkitError("overrides change a configuration, and none is given", key="overrides")
-    return None
-
-
-def _data_of(model: Any, data: Any, cfg: Config | None, content: Mapping[str, Any]) -> RunData:
-    """What to evaluate on, with the classes that the labels of the checkpoint or model stand for."""
-    classes, category_ids = checkpoint_labels(content)
-    classes = classes or getattr(model, "classes", None)
-    if data is None:
-        if cfg is None:
-            raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
-        return build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
-    if isinstance(data, Mapping):
-        data = build_dataset(data, classes, category_ids, path="data")
-    _check_dataset(data, "data")
-    if classes is not None and list(data.classes) != list(classes):
-        raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
-    num_classes = getattr(model, "num_classes", None)
-    if num_classes is not None and num_classes != len(data.classes) and not getattr(model, "class_agnostic", False):
-        raise SegkitError(
-            f"data: it has {len(data.classes)} classes ({', '.join(data.classes[:12])}), the model has {num_classes}",
-            key="data",
-        )
-    return RunData(None, data, list(data.classes), list(data.category_ids))
-
-
-def _from_checkpoint(path: str, content: dict[str, Any], cfg: Config, data: RunData) -> nn.Module:
-    with skip_pretrained():  # the checkpoint has all weights
-        network = build_model(cfg, len(data.classes))
-    network.classes = list(data.classes)  # type: ignore[assignment]
-    load_checkpoint(network, path, content=content)
-    return network
-
-
-def _evaluators(
-    cfg: Config | None, network: Any, data: RunData, output_dir: str | os.PathLike[str] | None
-) -> list[Evaluator]:
-    """The configuration's evaluators, or COCO's."""
-    assert data.val is not None
-    masks = getattr(network, "predicts_masks", True)
-    specs: Sequence[Mapping[str, Any]] = [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
-    runtime = {
-        "classes": data.classes,
-        "category_ids": list(data.val.category_ids),
-        "max_detections": getattr(network, "detections_per_image", 100),
-        "results_dir": None if output_dir is None else os.fspath(output_dir),
-        "class_agnostic": getattr(network, "class_agnostic", False),
-        "predicts_masks": masks,
-    }
-    specs = specs if cfg is None else cfg.evaluators
-    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
 
 
 def _evaluate_function(

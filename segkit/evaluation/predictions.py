@@ -70,10 +70,10 @@ def evaluate_predictions(
             evaluator.process(Batch([sample]), [detections])
     metrics: dict[str, float] = {}
     for i, evaluator in enumerate(evaluators):
-        values = evaluator.evaluate()
-        if twice := sorted(metrics.keys() & values.keys()):
+        measured = evaluator.evaluate()
+        if twice := sorted(metrics.keys() & measured.keys()):
             raise SegkitError(same_metrics(type(evaluator).__name__, i, twice), key="evaluators")
-        metrics.update(values)
+        metrics.update(measured)
     return metrics
 
 
@@ -155,11 +155,9 @@ def _from_results(
             boxes.append([x, y, x + width, y + height])
         if "segmentation" in result:
             rles.append(result["segmentation"])
-    for key, values in (("bbox", boxes), ("segmentation", rles)):
-        if len(values) not in (0, len(results)):
-            raise SegkitError(
-                f"{len(values)} of the {len(results)} results have '{key}'; expected all or none", key=key
-            )
+    for key, read in (("bbox", boxes), ("segmentation", rles)):
+        if len(read) not in (0, len(results)):
+            raise SegkitError(f"{len(read)} of the {len(results)} results have '{key}'; expected all or none", key=key)
     if results and not boxes and not rles:
         hint = did_you_mean("bbox", [key for key in results[0] if key not in ("image_id", "category_id", "score")])
         raise SegkitError(f"the results have neither 'bbox' nor 'segmentation'{hint}", key="bbox")

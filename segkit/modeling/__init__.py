@@ -42,7 +42,8 @@ _HOMES = {
     "segkit.modeling.roi_heads": "CascadeROIHeads FCNMaskHead FastRCNNHead StandardROIHeads",
     "segkit.modeling.weights.loading": "LoadReport load_checkpoint skip_pretrained",
 }
-__getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+if not TYPE_CHECKING:  # which would take any name for one of these
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
 __all__ = [
     "FPN",

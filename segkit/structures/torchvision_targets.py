@@ -26,9 +26,10 @@ BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
 def targets_from_torchvision(
     target: Mapping[str, Any], size: tuple[int, int], category_ids: Sequence[int] | None = None
 ) -> Targets:
-    """The targets of one image from torchvision's dictionary; boxes and masks keep their values.
+    """The targets of one image from torchvision's dictionary; boxes and masks are kept as they are.
 
-    Values are tensors, tv_tensors, numpy arrays or lists. Other keys than these are not read.
+    What the keys hold are tensors, tv_tensors, numpy arrays or lists. Other keys than these are not read. A dictionary of
+    ``image_id`` alone is that of an image without objects, as torchvision's ``wrap_dataset_for_transforms_v2`` makes it.
 
     Args:
         target: ``boxes`` [N, 4], XYXY in pixels (tv_tensors' ``BoundingBoxes`` in any unrotated format); ``labels`` [N],
@@ -39,6 +40,8 @@ def targets_from_torchvision(
     Raises:
         SegkitError: a key is missing, or a value has another shape, dtype or range; the message names the key.
     """
+    if isinstance(target, Mapping) and target and not target.keys() - {"image_id"}:
+        return Targets.empty(size)
     _check_keys(target)
     boxes = _boxes(target["boxes"], size)
     count = len(boxes)
@@ -161,7 +164,7 @@ def _tensor(value: Any, key: str) -> Tensor:
         try:
             return torch.as_tensor(np.asarray(value) if isinstance(value, np.ndarray) else value)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise SegkitError(f"target['{key}'] is no array of numbers ({error})", key=key) from error
+            raise SegkitError(f"target['{key}'] cannot be read as an array ({error})", key=key) from error
     raise SegkitError(f"target['{key}'] is a {type(value).__name__}; expected a tensor", key=key, value=value)
 
 
@@ -184,11 +187,11 @@ def _boxes(value: Any, size: tuple[int, int]) -> Tensor:
             key="boxes", value=tuple(boxes.shape),
         )  # fmt: skip
     boxes = boxes.float()
-    canvas = getattr(value, "canvas_size", None)  # of tv_tensors
-    if canvas is not None and tuple(canvas) != tuple(size):
+    box_image_size = getattr(value, "canvas_size", None)  # of tv_tensors
+    if box_image_size is not None and tuple(box_image_size) != tuple(size):
         raise SegkitError(
-            f"target['boxes'] has the canvas_size {tuple(canvas)}; the image's height and width are {tuple(size)}",
-            key="boxes", value=tuple(canvas),
+            f"target['boxes'] has the canvas_size {tuple(box_image_size)}; the image's height and width are {tuple(size)}",
+            key="boxes", value=tuple(box_image_size),
         )  # fmt: skip
     box_format = getattr(getattr(value, "format", None), "value", "XYXY")
     if box_format not in BOX_FORMATS:

@@ -81,7 +81,7 @@ def mask_rcnn(
 ) -> GeneralizedRCNN:
     """Mask R-CNN with a feature pyramid on any backbone with maps of strides 4, 8, 16 and 32.
 
-    The backbone's own arithmetic is chosen where it is built. With these, weights of the others give their detections:
+    The backbone's own arithmetic is chosen where it is built. With these, the others' weights yield their detections:
 
     - torchvision's ``maskrcnn_resnet50_fpn``: ``ResNet(arch=50, norm="frozen_bn")``;
     - torchvision's ``maskrcnn_resnet50_fpn_v2``: ``ResNet(arch=50, norm="bn")``;

@@ -46,9 +46,9 @@ def test_the_model_is_that_of_the_configuration(arithmetic):
     assert str(model) == str(expected)  # the tree of modules, with their classes and torch's settings
     shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (model, expected)]
     assert shapes[0] == shapes[1]
-    found, wanted = hyperparameters(model), hyperparameters(expected)
-    assert found.keys() == wanted.keys() and len(found) > 500
-    for key, value in wanted.items():
+    found, expected_values = hyperparameters(model), hyperparameters(expected)
+    assert found.keys() == expected_values.keys() and len(found) > 500
+    for key, value in expected_values.items():
         if isinstance(value, float):
             assert math.isclose(found[key], value, rel_tol=1e-8), key
         else:

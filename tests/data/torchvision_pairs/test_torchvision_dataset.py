@@ -1,60 +1,21 @@
-"""torchvision-style data sets: what they may return, what is a mistake, and that they equal the same data as COCO JSON."""
+"""torchvision-style data sets: what they may return, and what is a mistake."""
 
 from __future__ import annotations
 
-import json
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from pairs import BOXES, SIZE, Pairs, masks_of, pair
 from PIL import Image
-from pycocotools import mask as mask_util
 from torch.utils.data import Subset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segkit.data import Compose, build_dataset, build_test_loader, build_train_loader, from_torchvision
+from segkit.data import Compose, build_test_loader, build_train_loader, from_torchvision
 from segkit.data.samplers import ShuffleSampler
 from segkit.utils.errors import SegkitError
-
-SIZE = (40, 56)
-
-
-class Pairs:
-    """A torchvision-style data set over a list: module-level, so that workers can be sent it."""
-
-    def __init__(self, pairs, transforms=None):
-        self.pairs, self.transforms = pairs, transforms
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def __getitem__(self, index):
-        found = self.pairs[index]
-        return found if self.transforms is None else self.transforms(*found)
-
-
-def masks_of(*boxes):
-    masks = torch.zeros(len(boxes), *SIZE, dtype=torch.uint8)
-    for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
-        mask[y0:y1, x0:x1] = 1
-    return masks
-
-
-def pair(*boxes, labels=None, seed=0, **more):
-    """An image of noise, and objects that fill their boxes."""
-    image = torch.randint(0, 256, (3, *SIZE), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    target = {
-        "boxes": torch.tensor(boxes, dtype=torch.float32),
-        "labels": torch.tensor(labels or [1] * len(boxes), dtype=torch.int64),
-        "masks": masks_of(*boxes),
-        **more,
-    }
-    return image, target
-
-
-BOXES = ((2, 3, 20, 30), (10, 10, 40, 22))
 
 
 def loaded(image, target, classes=("a", "b")):
@@ -318,54 +279,3 @@ def test_a_data_set_that_applies_v2_transforms_itself(num_workers):
 def test_pickling():
     data = pickle.loads(pickle.dumps(from_torchvision(Pairs([pair(*BOXES)]), ["a"])))
     assert len(data.load(0).targets) == 2 and data.summary().count("Pairs") == 1
-
-
-def write_coco(folder, pairs, classes):
-    """The same data as a COCO JSON with PNG files."""
-    (folder / "images").mkdir(parents=True)
-    images, annotations = [], []
-    for i, (image, target) in enumerate(pairs):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"images/{i}.png")
-        images.append({"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]})
-        crowds = target.get("iscrowd", torch.zeros(len(target["labels"]), dtype=torch.int64)).tolist()
-        for box, label, mask, crowd in zip(
-            target["boxes"].tolist(), target["labels"].tolist(), target["masks"], crowds, strict=True
-        ):
-            rle = mask_util.encode(np.asfortranarray(mask.numpy()))
-            x0, y0, x1, y1 = box
-            annotations.append(
-                {
-                    "id": len(annotations) + 1, "image_id": i, "category_id": label, "iscrowd": crowd,
-                    "bbox": [x0, y0, x1 - x0, y1 - y0], "area": float(mask.sum()),
-                    "segmentation": {"size": list(SIZE), "counts": rle["counts"].decode()},
-                }
-            )  # fmt: skip
-    categories = [{"id": k, "name": name} for k, name in enumerate(classes, start=1)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "coco.json").write_text(json.dumps(content))
-    return {"format": "coco", "json": str(folder / "coco.json"), "images": str(folder / "images")}
-
-
-def some_pairs():
-    crowd = torch.tensor([0, 1])
-    return [
-        pair(*BOXES, labels=[1, 2]),
-        pair((0, 0, 56, 40), (5, 5, 6, 6), labels=[2, 1], seed=1),
-        pair(seed=2),
-        pair(*BOXES, labels=[2, 2], iscrowd=crowd, seed=3),
-    ]
-
-
-def test_samples_and_ground_truth_equal_those_of_the_same_data_as_coco(tmp_path):
-    pairs = some_pairs()
-    coco = build_dataset(write_coco(tmp_path, pairs, ["a", "b"]))
-    data = from_torchvision(Pairs(pairs), ["a", "b"])
-    assert data.classes == coco.classes and data.category_ids == coco.category_ids and data.image_ids == coco.image_ids
-    for i in range(len(pairs)):
-        ours, theirs = data.load(i), coco.load(i)
-        assert torch.equal(ours.image, theirs.image) and ours.size == theirs.size
-        for name in ("boxes", "labels", "crowd", "has_mask"):
-            assert torch.equal(getattr(ours.targets, name), getattr(theirs.targets, name)), (i, name)
-        assert torch.equal(ours.targets.masks.bits, theirs.targets.masks.bits)
-        assert data.ground_truth(i, ours) == coco.ground_truth(i, theirs)
-        assert data.label_counts(i) == coco.label_counts(i)
