@@ -6,6 +6,7 @@ COCO's 1 to 90, ``category_ids`` holds the label of each class.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,17 +17,18 @@ from torch import Tensor
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError, did_you_mean, nearest
+from segkit.utils.errors import SegkitError, nearest
 
 REQUIRED = ("boxes", "labels")
 OPTIONAL = ("masks", "iscrowd", "has_mask", "area", "image_id")
+MISTYPED = ("masks", "iscrowd", "has_mask")  # without these training would be another one, and say nothing
 BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
 
 
 def targets_from_torchvision(
     target: Mapping[str, Any], size: tuple[int, int], category_ids: Sequence[int] | None = None
 ) -> Targets:
-    """The targets of one image from torchvision's dictionary; boxes and masks are kept as they are.
+    """The targets of one image from torchvision's dictionary, boxes and masks as they are.
 
     What the keys hold are tensors, tv_tensors, numpy arrays or lists. Other keys than these are not read. A dictionary of
     ``image_id`` alone is that of an image without objects, as torchvision's ``wrap_dataset_for_transforms_v2`` makes it.
@@ -148,10 +150,10 @@ def _check_keys(target: Any, required: Sequence[str] = REQUIRED) -> None:
             )
             raise SegkitError(f"the target has no '{key}'{hint}", key=key, choices=required)
     for key in others:
-        meant = nearest(key, OPTIONAL, 1)
+        meant = difflib.get_close_matches(key.lower(), MISTYPED, n=1, cutoff=0.8)
         if meant and meant[0] not in target:
             raise SegkitError(
-                f"the target has '{key}', which is not read{did_you_mean(key, OPTIONAL)} (delete a key of your own)",
+                f"the target has '{key}', which is not read; did you mean '{meant[0]}'? Rename it, or remove it",
                 key=meant[0], value=key,
             )  # fmt: skip
 

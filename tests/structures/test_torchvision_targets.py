@@ -17,6 +17,7 @@ from segkit.structures import (
     targets_to_torchvision,
 )
 from segkit.utils.errors import SegkitError
+from segkit.visualization import draw_detections
 
 SIZE = (13, 17)
 
@@ -119,3 +120,19 @@ def test_ready_masks_stay_with_their_detections():
     assert found.resized((26, 34)).masks.image_size == (26, 34) and found.resized(SIZE).masks is found.masks
     with pytest.raises(SegkitError, match="2 masks for 3 scores"):
         Detections.from_masks(InstanceMasks.from_dense(dense[:2]), torch.ones(3), torch.zeros(3).long())
+
+
+def test_own_keys_are_not_read():
+    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "image": "x.png", "task": 3, "mask_path": "m.png"}
+    assert len(targets_from_torchvision(target, SIZE)) == 0
+    with pytest.raises(SegkitError, match=r"'mask'.*'masks'"):
+        targets_from_torchvision({**target, "mask": torch.zeros(0, *SIZE)}, SIZE)
+
+
+def test_ready_masks_are_drawn():
+    dense = torch.zeros(1, *SIZE, dtype=torch.bool)
+    dense[0, 2:9, 3:12] = True
+    masked = Detections.from_masks(InstanceMasks.from_dense(dense), torch.ones(1), torch.zeros(1).long())
+    boxed = Detections(masked.boxes, masked.scores, masked.labels, None, SIZE)
+    image = torch.full((3, *SIZE), 90, dtype=torch.uint8)
+    assert (draw_detections(image, masked, ["a"]) != draw_detections(image, boxed, ["a"])).any()

@@ -150,6 +150,14 @@ MISTAKES = {
     "area": (("area", torch.zeros(3)), ["area", "[3]", "[2]"]),
     "image_id": (("image_id", 7), ["image_id", "7", "0", "image_ids="]),
     "text": (("image_id", "x.jpg"), ["image_id", "x.jpg"]),
+    "rotated": (
+        ("boxes", tv_tensors.BoundingBoxes(torch.zeros(2, 5), format="XYWHR", canvas_size=SIZE)),
+        ["boxes", "[2, 5]"],
+    ),
+    "canvas_size": (
+        ("boxes", tv_tensors.BoundingBoxes(torch.zeros(2, 4), format="XYXY", canvas_size=(9, 9))),
+        ["boxes", "(9, 9)", "(40, 56)"],
+    ),
     "mistyped": (("is_crowd", torch.zeros(2)), ["is_crowd", "iscrowd"]),
     "no tensor": (("boxes", "many"), ["boxes", "str"]),
 }
