@@ -114,7 +114,7 @@ class TorchvisionDataset(Dataset):
         try:
             image = pair_image(pair[0])
             size = (int(image.shape[1]), int(image.shape[2]))
-            given = targets_from_torchvision(pair[1], size, self.category_ids)
+            given = targets_from_torchvision(pair[1], size, self.category_ids).to("cpu")
             areas = _areas(pair[1], len(given))
             self._check_id(index, pair[1])
         except SegkitError as error:

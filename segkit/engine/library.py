@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from segkit.config.loader import load_config_dict
-from segkit.config.schema import Config
 from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
-from segkit.data.formats.build import build_dataset, class_difference
+from segkit.data.formats.build import build_dataset
 from segkit.data.formats.catalog import register_dataset
 from segkit.data.loader import build_test_loader
 from segkit.data.transforms.base import Compose, Transform, build_transforms
+from segkit.engine.open_model import Opened, check_dataset, open_checkpoint, open_model
 from segkit.engine.precision import autocast
-from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.setup import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
 from segkit.evaluation.predictions import as_detections, evaluate_predictions
-from segkit.modeling.build import build_model
-from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
-from segkit.modeling.weights.reading import checkpoint_content
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils import distributed
-from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
 
 
@@ -97,8 +89,8 @@ def evaluate(
     Args:
         model: one of the three.
         data: a data set, or a spec as ``{"format": "coco", ...}``; None: the configuration's ``data.val``.
-        config: for a checkpoint, in place of the configuration that it holds; for a model, whose ``data.val``,
-            ``data.test_transforms`` and ``evaluators`` hold where ``data``, ``transforms`` and ``evaluators`` are None.
+        config: replaces the configuration that a checkpoint holds; a model takes from it what ``data``, ``transforms``
+            and ``evaluators`` do not say.
         overrides: of the configuration, as for :func:`train`.
         evaluators: None: the configuration's; without one COCO's metrics of boxes, and of masks where there are some.
         transforms: test transforms; None: the configuration's; without one, images are evaluated as they are.
@@ -116,20 +108,15 @@ def evaluate(
     >>> print(segkit.evaluation.metrics_table(metrics))
     """
     if isinstance(model, (str, os.PathLike)):
-        opened = _open_checkpoint(os.fspath(model), data, config, overrides, device)
+        opened = open_checkpoint(os.fspath(model), data, config, overrides, device)
     elif isinstance(model, nn.Module) and hasattr(model, "predict"):
-        opened = _open_model(model, data, config, overrides, device)
+        opened = open_model(model, data, config, overrides, device)
     else:
-        return _evaluate_function(model, data, evaluators, batch_size, num_workers)
-    if transforms is None:
-        transforms = build_transforms(
-            opened.cfg.data.test_transforms if opened.cfg else (), path="data.test_transforms"
-        )
-    elif not isinstance(transforms, Transform):
-        transforms = Compose(list(transforms))
+        settings = {"config": config, "transforms": transforms, "device": device, "output_dir": output_dir}
+        return _evaluate_function(model, data, evaluators, batch_size, num_workers, settings)
     loader = build_test_loader(
         opened.data,
-        transforms,
+        _transforms(opened, transforms),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=opened.device.type == "cuda",
@@ -142,94 +129,12 @@ def evaluate(
     return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses)
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A model with what it is evaluated on.
-
-    Attributes:
-        model: on ``device``.
-        cfg: None: there is none.
-        data: the ground truth.
-        device: where the model is.
-    """
-
-    model: nn.Module
-    cfg: Config | None
-    data: Dataset
-    device: torch.device
-
-    @property
-    def precision(self) -> str:
-        """The configuration's; fp32 where there is none, and in place of fp16 on a CPU."""
-        precision = "fp32" if self.cfg is None else self.cfg.train.precision
-        return "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
-
-
-def _open_checkpoint(
-    path: str, data: Any, config: ConfigSource | None, overrides: Overrides, device: str | int | torch.device | None
-) -> Opened:
-    """The model of a checkpoint."""
-    if Path(path).suffix.lower() == ".json":
-        raise SegkitError(
-            f"{path} is no checkpoint; segkit.evaluation.evaluate_predictions takes a COCO results file", value=path
-        )
-    content = checkpoint_content(path)
-    if config is not None:
-        cfg = as_config(config, overrides)
-    elif "config" in content:
-        cfg = load_config_dict(content["config"], path, as_texts(overrides))
-    else:
-        raise SegkitError(
-            f"{path} holds no configuration, so it is no checkpoint of segkit's training; give config=FILE, as "
-            "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml for torchvision's weights",
-            key="config",
-        )
-    run_device = choose_device(cfg.train.device if device is None else device, key="device")
-    dataset = _dataset(data, cfg, *checkpoint_labels(content))
-    with skip_pretrained():  # the checkpoint has all weights
-        model = build_model(cfg, len(dataset.classes))
-    model.classes = list(dataset.classes)  # type: ignore[assignment]
-    load_checkpoint(model, path, content=content)
-    return Opened(model.to(run_device), cfg, dataset, run_device)
-
-
-def _open_model(
-    model: nn.Module,
-    data: Any,
-    config: ConfigSource | None,
-    overrides: Overrides,
-    device: str | int | torch.device | None,
-) -> Opened:
-    """A model as it is, on ``device``."""
-    if config is None and overrides:
-        raise SegkitError("overrides change a configuration, and none is given", key="overrides")
-    cfg = None if config is None else as_config(config, overrides)
-    names: Any = getattr(model, "classes", None)
-    dataset = _dataset(data, cfg, names, None)
-    count = getattr(model, "num_classes", None)
-    if count is not None and count != len(dataset.classes) and not getattr(model, "class_agnostic", False):
-        raise SegkitError(
-            f"data: it has {len(dataset.classes)} classes ({', '.join(dataset.classes[:12])}), the model has {count}",
-            key="data",
-        )
-    run_device = device_of(model) if device is None else choose_device(device, key="device")
-    return Opened(model.to(run_device), cfg, dataset, run_device)
-
-
-def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_ids: list[int] | None) -> Dataset:
-    """What to evaluate on: ``data``, or the configuration's ``data.val``; SegkitError unless it has these classes."""
-    if data is None and cfg is not None:
-        found = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids).val
-        assert found is not None
-        return found
-    if data is None:
-        raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
-    if isinstance(data, Mapping):
-        return build_dataset(data, classes, category_ids, path="data")
-    _check_dataset(data, "data")
-    if classes is not None and list(data.classes) != list(classes):
-        raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
-    return data
+def _transforms(opened: Opened, given: Transform | Sequence[Transform] | None) -> Transform:
+    """The transforms given, else the configuration's, else none."""
+    if given is None:
+        specs = () if opened.cfg is None else opened.cfg.data.test_transforms
+        return build_transforms(specs, path="data.test_transforms")
+    return given if isinstance(given, Transform) else Compose(list(given))
 
 
 def _evaluators(opened: Opened, results_dir: str | None) -> list[Evaluator]:
@@ -252,23 +157,20 @@ def _evaluators(opened: Opened, results_dir: str | None) -> list[Evaluator]:
 
 def _registered(name: str, dataset: Dataset) -> dict[str, str]:
     """The spec that finds a data set given as an object."""
-    _check_dataset(dataset, name)
+    check_dataset(dataset, name)
     register_dataset(name, lambda: dataset)
     return {"format": "catalog", "name": name}
 
 
-def _check_dataset(dataset: Any, key: str) -> None:
-    if not isinstance(dataset, Dataset):
-        hint = "; segkit.data.from_torchvision(dataset, classes) makes one of (image, target) pairs"
-        has_items = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        raise SegkitError(
-            f"{key}: expected a segkit.data.Dataset, not a {type(dataset).__name__}{hint if has_items else ''}", key=key
-        )
-
-
 def _evaluate_function(
-    function: Any, data: Any, evaluators: Sequence[Evaluator] | None, batch_size: int, num_workers: int
+    function: Any,
+    data: Any,
+    evaluators: Sequence[Evaluator] | None,
+    batch_size: int,
+    num_workers: int,
+    settings: Mapping[str, Any],
 ) -> dict[str, float]:
+    """The metrics of a function's detections; ``settings``: arguments that a function has no use for."""
     if not callable(function):
         raise SegkitError(
             f"model: expected a checkpoint, a module with predict(images, output_sizes) or a function, not a "
@@ -277,9 +179,14 @@ def _evaluate_function(
         )
     if data is None:
         raise SegkitError("evaluate(function, data) needs a data set", key="data")
+    if unused := [name for name, value in settings.items() if value is not None]:
+        raise SegkitError(
+            f"{unused[0]} is for a checkpoint or a model; a function receives untransformed images and chooses its device",
+            key=unused[0],
+        )
     if isinstance(data, Mapping):
         data = build_dataset(data, path="data")
-    _check_dataset(data, "data")
+    check_dataset(data, "data")
     loader = build_test_loader(data, Compose([]), batch_size=batch_size, num_workers=num_workers)
     return evaluate_predictions(dict(_predictions(function, loader, data)), data, evaluators)
 

@@ -156,6 +156,8 @@ def test_evaluate_a_function():
         segkit.evaluate(lambda images: [], data)
     with pytest.raises(SegkitError, match="data set"):
         segkit.evaluate(perfect)
+    with pytest.raises(SegkitError, match="output_dir"):
+        segkit.evaluate(perfect, data, output_dir="results")
     with pytest.raises(SegkitError, match="expected a checkpoint"):
         segkit.evaluate(3, data)
 

@@ -61,11 +61,13 @@ def test_the_model_is_that_of_the_configuration(arithmetic):
 def test_detections_and_losses_are_those_of_the_configuration(arithmetic):
     """Bit for bit, with the same weights, at narrow heads."""
     overrides = ["model.roi_heads.mask_head.conv_dims=[8]", "model.roi_heads.box_head.fc_dims=[16]"]
+    overrides += ["model.proposal_generator.post_nms_top_k=[32, 32]"]
+    parts = {"rpn": {"post_nms_top_k": (32, 32)}}
     with skip_pretrained():
         expected = segkit.build_model(
             segkit.load_config(f"segkit://coco/{BACKBONES[arithmetic][0]}.yaml", overrides), 4
         )
-    model = built(arithmetic, mask_conv_dims=(8,), fc_dims=(16,), score_threshold=0.0)
+    model = built(arithmetic, mask_conv_dims=(8,), fc_dims=(16,), score_threshold=0.0, parts=parts)
     expected.roi_heads.score_threshold = 0.0
     with torch.no_grad():
         nn.init.normal_(expected.proposal_generator.head.objectness.weight, std=0.3)
@@ -113,7 +115,7 @@ def test_torchvisions_weights_give_torchvisions_detections(arithmetic, build, tm
     ).eval()
     report = load_checkpoint(ours, str(tmp_path / "theirs.pth"))
     assert report.kind == "torchvision" and not report.missing and not report.unused
-    image = torch.rand(3, 75, 96)
+    image = torch.rand(3, 59, 64)
     with torch.no_grad():
         (expected,) = theirs([image])
         (found,) = ours.predict([image])
