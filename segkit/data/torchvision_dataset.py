@@ -5,20 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from segkit.data.formats.base import (
-    Dataset,
-    TrainingObjects,
-    check_classes,
-    ground_truth_from_targets,
-    training_objects,
-)
+from segkit.data.formats.base import Dataset, check_classes, ground_truth_from_targets
 from segkit.data.pair_image import pair_image
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -64,7 +58,7 @@ def from_torchvision(
 
 @dataclass
 class PairSample(Sample):
-    """A sample that knows what its target says beside the training's targets.
+    """A sample with the boxes and areas that its target has for evaluation.
 
     Attributes:
         given_boxes: float64 [N, 4], XYXY: the target's own boxes, of all objects.
@@ -104,9 +98,7 @@ class TorchvisionDataset(Dataset):
         where = self._name(index)
         try:
             pair = self.dataset[index]
-        except (
-            OSError
-        ) as error:  # an image file that cannot be read; mistakes of the data set's own code stay as they are
+        except OSError as error:  # a file that cannot be read; other errors of the data set's code stay as they are
             raise SegkitError(f"{where} raises {type(error).__name__}: {error}", value=index) from error
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             shown = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else f"a {type(pair).__name__}"
@@ -148,10 +140,6 @@ class TorchvisionDataset(Dataset):
         targets = (self._targets(i) for i in range(len(self)))
         return np.array([int((~t.has_mask & ~t.crowd).sum()) for t in targets], np.int64)
 
-    def training_objects(self, index: int) -> TrainingObjects:
-        sample = self.load(index)
-        return training_objects(sample.targets, sample.dropped)
-
     def size(self, index: int) -> tuple[int, int]:
         origin, origin_index = _origin(self.dataset, index)
         known = getattr(origin, "get_height_and_width", None)  # torchvision's name, for grouping by aspect ratio
@@ -163,8 +151,7 @@ class TorchvisionDataset(Dataset):
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         assert isinstance(sample, PairSample), type(sample)
         targets = sample.targets if sample.all_targets is None else sample.all_targets
-        base = {f.name: getattr(sample, f.name) for f in fields(Sample)}
-        truth = ground_truth_from_targets(Sample(**{**base, "targets": targets}))
+        truth = ground_truth_from_targets(replace(sample, targets=targets))
         areas = [math.nan] * len(truth) if sample.given_areas is None else sample.given_areas.tolist()
         for item, (x0, y0, x1, y1), area in zip(truth, sample.given_boxes.tolist(), areas, strict=True):
             if x1 > x0 and y1 > y0:
@@ -188,9 +175,9 @@ class TorchvisionDataset(Dataset):
             return sample.targets if sample.all_targets is None else sample.all_targets
         target = self.load_target(index)
         try:
-            masks = target.get("masks") if isinstance(target, Mapping) else None
-            size = self.size(index) if masks is None else (int(masks.shape[-2]), int(masks.shape[-1]))
-            return targets_from_torchvision(target, size, self.category_ids)
+            shape = getattr(target.get("masks"), "shape", ()) if isinstance(target, Mapping) else ()
+            size = (int(shape[-2]), int(shape[-1])) if len(shape) == 3 else self.size(index)
+            return targets_from_torchvision(target, size, self.category_ids).to("cpu")
         except SegkitError as error:
             raise SegkitError(f"load_target({index}): {error}", key=error.key, value=error.value) from error
 
