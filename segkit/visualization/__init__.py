@@ -1,4 +1,7 @@
-"""Pictures: objects drawn on images, and a run's curves. Matplotlib and Pillow are imported when used."""
+"""Pictures: objects drawn on images, and the curves of a run.
+
+Matplotlib and Pillow are imported when they are used.
+"""
 
 from __future__ import annotations
 
