@@ -81,13 +81,14 @@ def mask_rcnn(
 ) -> GeneralizedRCNN:
     """Mask R-CNN with a feature pyramid on any backbone with maps of strides 4, 8, 16 and 32.
 
-    The backbone's own arithmetic is chosen where it is built. With these, the others' weights yield their detections:
+    The backbone's own arithmetic is chosen where it is built. With these, the others' weights yield their detections (for
+    training, both of them have ``trainable_stages=3``):
 
     - torchvision's ``maskrcnn_resnet50_fpn``: ``ResNet(arch=50, norm="frozen_bn")``;
     - torchvision's ``maskrcnn_resnet50_fpn_v2``: ``ResNet(arch=50, norm="bn")``;
     - Detectron2's ``mask_rcnn_R_50_FPN``: ``ResNet(arch=50, norm="frozen_bn", stride_in_1x1=True)``.
 
-    >>> model = mask_rcnn(ResNet(arch=50, norm="frozen_bn"), 90, arithmetic="torchvision")
+    >>> model = mask_rcnn(ResNet(arch=50, norm="frozen_bn"), 80, arithmetic="torchvision")
     >>> load_checkpoint(model, "MaskRCNN_ResNet50_FPN_Weights.COCO_V1")
 
     Args:
