@@ -1,18 +1,29 @@
 """segkit: instance segmentation from a configuration file, or as a library.
 
-What is listed here is imported when it is first used, so that ``import segkit`` costs next to nothing.
+The names listed here are imported when they are first used, so that ``import segkit`` costs next to nothing.
+``segkit.data``, ``.modeling``, ``.engine``, ``.evaluation``, ``.structures`` and ``.solver`` hold the parts to compose with.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from segkit.utils.lazy import import_once
+from segkit.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from segkit import config as config
+    from segkit import data as data
+    from segkit import engine as engine
+    from segkit import evaluation as evaluation
+    from segkit import inference as inference
+    from segkit import modeling as modeling
+    from segkit import solver as solver
+    from segkit import structures as structures
+    from segkit import visualization as visualization
     from segkit.config.loader import load_config
     from segkit.config.schema import Config
     from segkit.data.formats.catalog import register_dataset
+    from segkit.engine.library import evaluate, train
     from segkit.inference.predictor import Predictor
     from segkit.modeling.build import build_model
     from segkit.modeling.meta_arch.mask_rcnn import mask_rcnn
@@ -48,54 +59,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "segkit.config.loader": ("load_config",),
-    "segkit.config.schema": ("Config",),
-    "segkit.data.formats.catalog": ("register_dataset",),
-    "segkit.inference.predictor": ("Predictor",),
-    "segkit.modeling.build": ("build_model",),
-    "segkit.modeling.meta_arch.mask_rcnn": ("mask_rcnn",),
-    "segkit.modeling.weights.loading": ("load_checkpoint",),
+    "segkit.config.loader": "load_config",
+    "segkit.config.schema": "Config",
+    "segkit.data.formats.catalog": "register_dataset",
+    "segkit.engine.library": "evaluate train",
+    "segkit.inference.predictor": "Predictor",
+    "segkit.modeling.build": "build_model",
+    "segkit.modeling.meta_arch.mask_rcnn": "mask_rcnn",
+    "segkit.modeling.weights.loading": "load_checkpoint",
     "segkit.registry": (
-        "ANCHOR_GENERATOR_REGISTRY",
-        "BACKBONE_REGISTRY",
-        "DATASET_FORMAT_REGISTRY",
-        "EVALUATOR_REGISTRY",
-        "HOOK_REGISTRY",
-        "META_ARCH_REGISTRY",
-        "NECK_REGISTRY",
-        "OPTIMIZER_REGISTRY",
-        "PROPOSAL_GENERATOR_REGISTRY",
-        "ROI_BOX_HEAD_REGISTRY",
-        "ROI_HEADS_REGISTRY",
-        "ROI_MASK_HEAD_REGISTRY",
-        "RPN_HEAD_REGISTRY",
-        "SAMPLER_REGISTRY",
-        "SCHEDULE_REGISTRY",
-        "TRANSFORM_REGISTRY",
-        "WRITER_REGISTRY",
-        "Registry",
-        "Slot",
-        "SlotList",
+        "ANCHOR_GENERATOR_REGISTRY BACKBONE_REGISTRY DATASET_FORMAT_REGISTRY EVALUATOR_REGISTRY "
+        "HOOK_REGISTRY META_ARCH_REGISTRY NECK_REGISTRY OPTIMIZER_REGISTRY PROPOSAL_GENERATOR_REGISTRY "
+        "ROI_BOX_HEAD_REGISTRY ROI_HEADS_REGISTRY ROI_MASK_HEAD_REGISTRY RPN_HEAD_REGISTRY "
+        "SAMPLER_REGISTRY SCHEDULE_REGISTRY TRANSFORM_REGISTRY WRITER_REGISTRY Registry Slot SlotList"
     ),
-    "segkit.structures.detections": ("Detections",),
-    "segkit.structures.image_batch": ("ImageBatch",),
-    "segkit.structures.masks": ("InstanceMasks",),
-    "segkit.structures.targets": ("Targets",),
-    "segkit.utils.errors": ("SegkitError",),
+    "segkit.structures.detections": "Detections",
+    "segkit.structures.image_batch": "ImageBatch",
+    "segkit.structures.masks": "InstanceMasks",
+    "segkit.structures.targets": "Targets",
+    "segkit.utils.errors": "SegkitError",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'segkit' has no attribute '{name}'")
-    value = globals()[name] = getattr(import_once(_HOME_OF[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
-
+if not TYPE_CHECKING:  # which would take any name for one of these
+    __getattr__, __dir__ = lazy_exports(
+        __name__, _HOMES, "config data engine evaluation inference modeling solver structures visualization"
+    )
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -127,8 +114,10 @@ __all__ = [
     "Targets",
     "__version__",
     "build_model",
+    "evaluate",
     "load_checkpoint",
     "load_config",
     "mask_rcnn",
     "register_dataset",
+    "train",
 ]

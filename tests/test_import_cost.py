@@ -64,9 +64,3 @@ def test_the_tools_are_modules_found_from_any_folder(tool, tmp_path):
 def test_every_listed_name_is_there(name):
     assert getattr(segkit, name).__module__.startswith("segkit.")
     assert name in dir(segkit)
-
-
-def test_names_are_listed_once_and_others_are_an_attribute_error():
-    listed = [name for names in segkit._HOMES.values() for name in names]
-    assert sorted([*listed, "__version__"]) == sorted(segkit.__all__)
-    assert not hasattr(segkit, "no_such_name")

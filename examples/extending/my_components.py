@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from segkit import BACKBONE_REGISTRY, HOOK_REGISTRY, TRANSFORM_REGISTRY
-from segkit.data.transforms import Transform
+from segkit.data import Transform
 from segkit.engine import Hook, Trainer
-from segkit.modeling.layers.feature_spec import FeatureSpec
+from segkit.modeling import FeatureSpec
 from segkit.structures import Sample
 
 
 @BACKBONE_REGISTRY.register
 class PlainNet(nn.Module):
-    """Four strided convolutions. All a backbone owes: ``out_features``, and a map for each of them from ``forward``.
+    """Four strided convolutions. A backbone has ``out_features``; its ``forward`` returns a map for each of them.
 
     Args:
         width: channels of the first stage; each stage doubles them.

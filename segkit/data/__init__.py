@@ -1,4 +1,6 @@
-"""Data: formats, splits, transforms, samplers and the loader."""
+"""Data: formats, splits, transforms, samplers and the loaders."""
+
+from __future__ import annotations
 
 from segkit.data.formats import (
     Coco,
@@ -12,31 +14,96 @@ from segkit.data.formats import (
     class_difference,
     register_dataset,
 )
+from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
-from segkit.data.samplers import Sampler, SequentialSampler, ShuffleSampler
+from segkit.data.samplers import RepeatFactorSampler, Sampler, SequentialSampler, ShuffleSampler
 from segkit.data.splits import split_dataset
-from segkit.data.transforms import Compose, Transform, build_transforms
+from segkit.data.torchvision_dataset import TorchvisionDataset, from_torchvision
+from segkit.data.transforms import (
+    ColorJitter,
+    Compose,
+    CopyPaste,
+    DarkBackground,
+    GaussianBlur,
+    GaussianNoise,
+    InvertibleCompose,
+    LargeScaleJitter,
+    MixingTransform,
+    Mosaic,
+    PercentileContrast,
+    Photometric,
+    RandomAdjustSharpness,
+    RandomAffine,
+    RandomAutocontrast,
+    RandomCrop,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomInvert,
+    RandomQuarterTurn,
+    RandomRotation,
+    RandomScale,
+    RandomScaledCrop,
+    RandomVerticalFlip,
+    Resize,
+    ResizeShortestEdge,
+    TorchvisionTransform,
+    Transform,
+    adapt_transform,
+    build_transforms,
+)
 
 __all__ = [
     "Coco",
+    "ColorJitter",
     "Compose",
+    "CopyPaste",
+    "DarkBackground",
     "Dataset",
+    "GaussianBlur",
+    "GaussianNoise",
+    "ImageEntry",
     "ImageFolder",
+    "InvertibleCompose",
     "LabelMap",
+    "LargeScaleJitter",
+    "MixingTransform",
+    "Mosaic",
+    "PercentileContrast",
+    "Photometric",
+    "RandomAdjustSharpness",
+    "RandomAffine",
+    "RandomAutocontrast",
+    "RandomCrop",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomInvert",
+    "RandomQuarterTurn",
+    "RandomRotation",
+    "RandomScale",
+    "RandomScaledCrop",
+    "RandomVerticalFlip",
+    "RepeatFactorSampler",
+    "Resize",
+    "ResizeShortestEdge",
     "Sampler",
     "SequentialSampler",
     "ShuffleSampler",
     "SubsetDataset",
     "Synthetic",
     "TestLoader",
+    "TorchvisionDataset",
+    "TorchvisionTransform",
     "TrainLoader",
     "Transform",
+    "adapt_transform",
     "build_dataset",
     "build_test_loader",
     "build_train_loader",
     "build_transforms",
     "catalog_names",
     "class_difference",
+    "from_torchvision",
+    "load_id_map",
     "register_dataset",
     "split_dataset",
 ]

@@ -1,8 +1,74 @@
-"""Training: the loop, its hooks, checkpoints, and the run that a configuration describes."""
+"""Training: the trainer and its hooks, checkpoints, and from a configuration to a run.
 
-from segkit.engine.checkpoint import read_checkpoint, save_checkpoint
-from segkit.engine.hooks import Hook, Writer
-from segkit.engine.run import train
-from segkit.engine.trainer import Trainer
+Names are imported when they are first used.
+"""
 
-__all__ = ["Hook", "Trainer", "Writer", "read_checkpoint", "save_checkpoint", "train"]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segkit.utils.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from segkit.engine.build import build_trainer
+    from segkit.engine.checkpoint import read_checkpoint, save_checkpoint
+    from segkit.engine.hooks import (
+        BestCheckpoint,
+        ConsoleWriter,
+        CurvesWriter,
+        EarlyStopping,
+        Evaluation,
+        Hook,
+        JsonWriter,
+        LearningRate,
+        PeriodicCheckpoint,
+        Profiler,
+        TensorBoardWriter,
+        Timer,
+        Writer,
+        Writers,
+        build_default_hooks,
+    )
+    from segkit.engine.library import evaluate, train
+    from segkit.engine.metrics import DivergedError
+    from segkit.engine.trainer import Trainer
+
+
+_HOMES = {
+    "segkit.engine.build": "build_trainer",
+    "segkit.engine.checkpoint": "read_checkpoint save_checkpoint",
+    "segkit.engine.hooks": (
+        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter LearningRate "
+        "PeriodicCheckpoint Profiler TensorBoardWriter Timer Writer Writers build_default_hooks"
+    ),
+    "segkit.engine.library": "evaluate train",
+    "segkit.engine.metrics": "DivergedError",
+    "segkit.engine.trainer": "Trainer",
+}
+if not TYPE_CHECKING:  # which would take any name for one of these
+    __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
+
+__all__ = [
+    "BestCheckpoint",
+    "ConsoleWriter",
+    "CurvesWriter",
+    "DivergedError",
+    "EarlyStopping",
+    "Evaluation",
+    "Hook",
+    "JsonWriter",
+    "LearningRate",
+    "PeriodicCheckpoint",
+    "Profiler",
+    "TensorBoardWriter",
+    "Timer",
+    "Trainer",
+    "Writer",
+    "Writers",
+    "build_default_hooks",
+    "build_trainer",
+    "evaluate",
+    "read_checkpoint",
+    "save_checkpoint",
+    "train",
+]

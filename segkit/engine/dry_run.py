@@ -17,7 +17,7 @@ import torch
 from tabulate import tabulate
 
 from segkit.config.schema import Config
-from segkit.engine.build_trainer import build_trainer, prepare_model
+from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.datasets import RunData, build_data, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything

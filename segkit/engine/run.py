@@ -16,7 +16,7 @@ import torch
 from tabulate import tabulate
 
 from segkit.config.schema import Config
-from segkit.engine.build_trainer import build_evaluators, build_trainer, prepare_model
+from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
 from segkit.engine.datasets import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything

@@ -5,9 +5,21 @@ The import registers the evaluators. The library that matches detections is impo
 
 from __future__ import annotations
 
-from segkit.evaluation import coco as coco
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import Evaluator, evaluate
+from segkit.evaluation.predictions import evaluate_predictions
+from segkit.evaluation.results import PredictionsWriter, coco_results
+from segkit.evaluation.submission import SubmissionWriter, write_submission
 from segkit.evaluation.table import metrics_table
 
-__all__ = ["CocoEvaluator", "Evaluator", "evaluate", "metrics_table"]
+__all__ = [
+    "CocoEvaluator",
+    "Evaluator",
+    "PredictionsWriter",
+    "SubmissionWriter",
+    "coco_results",
+    "evaluate",
+    "evaluate_predictions",
+    "metrics_table",
+    "write_submission",
+]

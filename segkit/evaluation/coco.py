@@ -124,7 +124,7 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
             if truth is None:
                 raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
-            if "segm" in self.iou_types and found.mask_probs is None and len(found):
+            if "segm" in self.iou_types and not found.has_masks and len(found):
                 raise SegkitError(NO_MASKS, key="iou_types")
             assert tuple(found.size) == tuple(size), (found.size, size)
             # Encoded masks are kept, not the probabilities, which take gigabytes for a thousand images.

@@ -33,7 +33,7 @@ def coco_results(
     if len(detections) == 0:
         return []
     scores, labels = (values.detach().cpu().numpy() for values in (detections.scores, detections.labels))
-    rles = detections.to_rle() if masks and detections.mask_probs is not None else None
+    rles = detections.to_rle() if masks and detections.has_masks else None
     return result_dicts(image_id, category_ids, xywh(detections), scores, labels, rles)
 
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from segkit.inference.find_inputs import find_inputs
+from segkit.inference.predict_files import PredictionSummary, name_inputs, predict_files
 from segkit.inference.predictor import Predictor
 
-__all__ = ["Predictor"]
+__all__ = [
+    "PredictionSummary",
+    "Predictor",
+    "find_inputs",
+    "name_inputs",
+    "predict_files",
+]

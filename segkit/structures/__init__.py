@@ -8,6 +8,12 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
+from segkit.structures.torchvision_targets import (
+    detections_from_torchvision,
+    detections_to_torchvision,
+    targets_from_torchvision,
+    targets_to_torchvision,
+)
 
 __all__ = [
     "Batch",
@@ -18,7 +24,11 @@ __all__ = [
     "Sample",
     "Targets",
     "batch_mask_targets",
+    "detections_from_torchvision",
+    "detections_to_torchvision",
     "mask_targets",
     "paste_masks",
     "paste_rle",
+    "targets_from_torchvision",
+    "targets_to_torchvision",
 ]

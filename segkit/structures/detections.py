@@ -79,6 +79,27 @@ class Detections:
             if list(value.shape) != shape:
                 raise SegkitError(f"detections: {name} have shape {list(value.shape)}, expected {shape}", key=name)
 
+    @staticmethod
+    def from_masks(masks: InstanceMasks, scores: Tensor, labels: Tensor, boxes: Tensor | None = None) -> Detections:
+        """Detections with masks that are pixels already, as another framework returns them.
+
+        Args:
+            masks: N masks, on an image of the detections' size.
+            scores: float [N] in 0..1.
+            labels: int64 [N], 0-based classes.
+            boxes: float [N, 4], XYXY; None: the masks' boxes.
+        """
+        if len(masks) != len(scores):
+            raise SegkitError(f"detections: {len(masks)} masks for {len(scores)} scores", key="masks")
+        found = Detections(masks.boxes() if boxes is None else boxes, scores, labels, None, masks.image_size)
+        found._masks = masks
+        return found
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the detections have masks, as probabilities or as pixels."""
+        return self.mask_probs is not None or self._masks is not None
+
     def __len__(self) -> int:
         return len(self.boxes)
 
@@ -96,7 +117,10 @@ class Detections:
         height, width = size[0] / self.size[0], size[1] / self.size[1]
         boxes = self.boxes * self.boxes.new_tensor([width, height, width, height])
         frame = self.paste_frame and PasteFrame(self.paste_frame.boxes, self.paste_frame.geometry.with_file_size(size))
-        return Detections(boxes, self.scores, self.labels, self.mask_probs, size, frame)
+        moved = Detections(boxes, self.scores, self.labels, self.mask_probs, size, frame)
+        if self.mask_probs is None and self._masks is not None:
+            moved._masks = self._masks if self.size == moved.size else self._masks.resize(moved.size)
+        return moved
 
     def mapped_to_file(self, geometry: ImageGeometry) -> Detections:
         """The same objects in the pixels of the file that this image was made of.
@@ -110,6 +134,11 @@ class Detections:
         Raises:
             SegkitError: the geometry has no inverse, or the detections are of another size.
         """
+        if self.mask_probs is None and self._masks is not None:
+            raise SegkitError(
+                "detections: masks that are pixels already cannot be mapped back through flips, turns, crops and padding; "
+                "leave these out of the test transforms"
+            )
         if geometry.obstacle:
             raise SegkitError(f"detections: {geometry.obstacle} has no exact inverse for boxes and masks")
         if self.size != geometry.size:

@@ -5,12 +5,44 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 # Python locks a module before its package: a thread that imports a package and one that imports a module of it would wait
 # for each other, and one of them would get an error.
 _lock = threading.RLock()
 TRIES = 20  # against an import statement of another thread, which asks for no lock
+
+
+def lazy_exports(
+    package: str, homes: Mapping[str, str], subpackages: str = ""
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose public names are imported at their first use.
+
+    The package lists the same names in ``__all__`` and imports them under ``if TYPE_CHECKING``, for readers, type checkers
+    and editors; ``tests/test_public_api.py`` compares the three.
+
+    Args:
+        package: its ``__name__``.
+        homes: for each module the names that it defines, with spaces between them.
+        subpackages: likewise; they are attributes of the package without an import of their own.
+    """
+    home_of = {name: module for module, names in homes.items() for name in names.split()}
+    home_of |= dict.fromkeys(subpackages.split(), "")
+
+    def get(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        home = home_of[name]
+        value = getattr(import_once(home), name) if home else import_once(f"{package}.{name}")
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def listed() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return get, listed
 
 
 def import_once(name: str) -> ModuleType:

@@ -1,7 +1,16 @@
-"""Pictures of objects and of a run's curves; imports Matplotlib and Pillow when used."""
+"""Pictures: objects drawn on images, and the curves of a run.
+
+Matplotlib and Pillow are imported when they are used.
+"""
 
 from __future__ import annotations
 
+from segkit.visualization.curves import plot_curves
 from segkit.visualization.draw import draw_detections
+from segkit.visualization.overlays import OverlayWriter
 
-__all__ = ["draw_detections"]
+__all__ = [
+    "OverlayWriter",
+    "draw_detections",
+    "plot_curves",
+]

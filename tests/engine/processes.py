@@ -300,7 +300,7 @@ def use_evaluator(folder, evaluator, where):
 
 
 def set_up(cfg):
-    from segkit.engine.build_trainer import prepare_model
+    from segkit.engine.build import prepare_model
     from segkit.engine.datasets import build_data
 
     data = build_data(cfg)
@@ -309,7 +309,7 @@ def set_up(cfg):
 
 
 def evaluate_real(cfg):
-    from segkit.engine.build_trainer import build_evaluators
+    from segkit.engine.build import build_evaluators
     from segkit.engine.datasets import val_loader
     from segkit.evaluation import evaluate
 
@@ -321,7 +321,7 @@ def evaluate_real(cfg):
 def gradients_of_step(cfg, shares=None):
     """The gradients of the first step; with ``shares`` the mean of what so many processes would have each."""
     from segkit.data import build_train_loader, build_transforms
-    from segkit.engine.build_trainer import build_trainer
+    from segkit.engine.build import build_trainer
     from segkit.engine.datasets import train_loader
     from segkit.engine.step import batch_losses, compute_gradients
     from segkit.registry import SAMPLER_REGISTRY

@@ -6,7 +6,7 @@ import torch
 from segkit import build_model
 from segkit.config import load_config
 from segkit.data.formats.base import Dataset
-from segkit.engine.build_trainer import prepare_model
+from segkit.engine.build import prepare_model
 from segkit.engine.datasets import RunData
 from segkit.engine.detection_limits import warn_of_detection_limits
 

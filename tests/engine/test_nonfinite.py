@@ -9,7 +9,7 @@ from test_validation_losses import SMALL
 from torch import nn
 
 from segkit.config import load_config
-from segkit.engine.build_trainer import build_trainer, prepare_model
+from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.datasets import build_data
 from segkit.engine.hooks import Hook

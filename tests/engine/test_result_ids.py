@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from segkit.config import load_config
 from segkit.data.formats.id_map import id_map_category_ids
-from segkit.engine.build_trainer import build_evaluators
+from segkit.engine.build import build_evaluators
 from segkit.engine.datasets import build_data, val_loader
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError

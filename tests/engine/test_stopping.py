@@ -7,7 +7,7 @@ import torch
 from fakes import lines, make_trainer
 
 from segkit.config import load_config
-from segkit.engine.build_trainer import build_early_stopping
+from segkit.engine.build import build_early_stopping
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import BestCheckpoint, EarlyStopping, Hook
 from segkit.evaluation import CocoEvaluator

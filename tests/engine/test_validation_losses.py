@@ -8,7 +8,7 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 
 from segkit.config import load_config
-from segkit.engine.build_trainer import build_trainer, prepare_model
+from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.datasets import build_data
 from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.utils.errors import SegkitError

@@ -1,0 +1,87 @@
+"""The image of a torchvision-style ``(image, target)`` pair, as the uint8 RGB tensor of a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.utils.errors import SegkitError
+
+EXPECTED = (
+    "expected a tensor [3, H, W] or [1, H, W], an array [H, W, 3] or [H, W] (uint8, or float in 0..1), or a PIL image"
+)
+
+
+def pair_image(image: Any) -> Tensor:
+    """uint8 [3, H, W], RGB, of the image of a pair.
+
+    A PIL image's orientation tag is not applied: the boxes belong to the pixels as the data set returns them. Grey images
+    get three equal channels.
+
+    Args:
+        image: a tensor or tv_tensor, channels first; a numpy array, channels last; or a PIL image of 8 bits a channel.
+            uint8, or float in 0..1, which is multiplied by 255 and rounded.
+    Raises:
+        SegkitError: another type, shape, dtype or range.
+    """
+    if isinstance(image, Tensor):
+        pixels, axis = image.detach().cpu().as_subclass(Tensor), 0
+    elif isinstance(image, np.ndarray):
+        pixels, axis = _from_array(image), 2
+    elif any(cls.__module__.startswith("PIL.") for cls in type(image).__mro__):
+        pixels, axis = _from_pil(image), 2
+    else:
+        raise SegkitError(f"the image is a {type(image).__name__}; {EXPECTED}", key="image", value=type(image).__name__)
+    shape = list(pixels.shape)
+    if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[axis] not in (1, 3)):
+        turned = len(shape) == 3 and shape[2 - axis] in (1, 3)
+        hint = f"; its channels are {'last' if axis == 0 else 'first'}" if turned else ""
+        raise SegkitError(f"the image has the shape {shape}; {EXPECTED}{hint}", key="image", value=tuple(shape))
+    pixels = _to_uint8(pixels)
+    if len(shape) == 2:
+        pixels = pixels[None]
+    elif axis == 2:
+        pixels = pixels.permute(2, 0, 1)
+    return (pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels).contiguous()
+
+
+def _from_array(image: np.ndarray) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(image))  # a copy: the data set may go on using its own
+    except TypeError as error:
+        raise SegkitError(
+            f"the image is an array of {image.dtype}; {EXPECTED}", key="image", value=image.dtype
+        ) from error
+
+
+def _from_pil(image: Any) -> Tensor:
+    if image.mode.startswith(("I", "F")):
+        raise SegkitError(
+            f"the image is a PIL image of mode {image.mode}, which has more than 8 bits a channel; {EXPECTED}",
+            key="image", value=image.mode,
+        )  # fmt: skip
+    return torch.from_numpy(np.array(image.convert("RGB")))
+
+
+def _to_uint8(pixels: Tensor) -> Tensor:
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise SegkitError(
+            f"the image is {pixels.dtype}; expected uint8, or float in 0..1", key="image", value=pixels.dtype
+        )
+    low, high = pixels.aminmax()
+    if not (low >= 0 and high <= 1):  # NaN too
+        hint = (
+            "divide by 255"
+            if low >= 0 and high <= 255
+            else "the model subtracts mean and deviation by itself: no Normalize is needed"
+        )
+        raise SegkitError(
+            f"the image is {pixels.dtype} with values from {low:.4g} to {high:.4g}; floats are in 0..1 ({hint})",
+            key="image", value=float(high),
+        )  # fmt: skip
+    return (pixels * 255).round().to(torch.uint8)

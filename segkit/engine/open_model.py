@@ -1,0 +1,123 @@
+"""A checkpoint or a model, opened together with the data that it is evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from segkit.config.loader import load_config_dict
+from segkit.config.schema import Config
+from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
+from segkit.data.formats.base import Dataset
+from segkit.data.formats.build import build_dataset, class_difference
+from segkit.engine.datasets import build_data, checkpoint_labels
+from segkit.modeling.build import build_model
+from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
+from segkit.modeling.weights.reading import checkpoint_content
+from segkit.utils.device import choose_device, device_of
+from segkit.utils.errors import SegkitError
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model with what it is evaluated on.
+
+    Attributes:
+        model: on ``device``.
+        cfg: None: there is none.
+        data: the ground truth.
+        device: where the model is.
+    """
+
+    model: nn.Module
+    cfg: Config | None
+    data: Dataset
+    device: torch.device
+
+    @property
+    def precision(self) -> str:
+        """The configuration's; fp32 where there is none, and in place of fp16 on a CPU."""
+        precision = "fp32" if self.cfg is None else self.cfg.train.precision
+        return "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
+
+
+def open_checkpoint(
+    path: str, data: Any, config: ConfigSource | None, overrides: Overrides, device: str | int | torch.device | None
+) -> Opened:
+    """The model of a checkpoint."""
+    if Path(path).suffix.lower() == ".json":
+        raise SegkitError(
+            f"{path} is no checkpoint; segkit.evaluation.evaluate_predictions takes a COCO results file", value=path
+        )
+    content = checkpoint_content(path)
+    if config is not None:
+        cfg = as_config(config, overrides)
+    elif "config" in content:
+        cfg = load_config_dict(content["config"], path, as_texts(overrides))
+    else:
+        raise SegkitError(
+            f"{path} holds no configuration, so it is no checkpoint of segkit's training; give config=FILE, as "
+            "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml for torchvision's weights",
+            key="config",
+        )
+    run_device = choose_device(cfg.train.device if device is None else device, key="device")
+    dataset = _dataset(data, cfg, *checkpoint_labels(content))
+    with skip_pretrained():  # the checkpoint has all weights
+        model = build_model(cfg, len(dataset.classes))
+    model.classes = list(dataset.classes)  # type: ignore[assignment]
+    load_checkpoint(model, path, content=content)
+    return Opened(model.to(run_device), cfg, dataset, run_device)
+
+
+def open_model(
+    model: nn.Module,
+    data: Any,
+    config: ConfigSource | None,
+    overrides: Overrides,
+    device: str | int | torch.device | None,
+) -> Opened:
+    """A model as it is, on ``device``."""
+    if config is None and overrides:
+        raise SegkitError("overrides change a configuration, and none is given", key="overrides")
+    cfg = None if config is None else as_config(config, overrides)
+    names: Any = getattr(model, "classes", None)
+    dataset = _dataset(data, cfg, names, None)
+    count = getattr(model, "num_classes", None)
+    if count is not None and count != len(dataset.classes) and not getattr(model, "class_agnostic", False):
+        raise SegkitError(
+            f"data: it has {len(dataset.classes)} classes ({', '.join(dataset.classes[:12])}), the model has {count}",
+            key="data",
+        )
+    run_device = device_of(model) if device is None else choose_device(device, key="device")
+    return Opened(model.to(run_device), cfg, dataset, run_device)
+
+
+def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_ids: list[int] | None) -> Dataset:
+    """What to evaluate on: ``data``, or the configuration's ``data.val``; SegkitError unless it has these classes."""
+    if data is None and cfg is not None:
+        found = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids).val
+        assert found is not None
+        return found
+    if data is None:
+        raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
+    if isinstance(data, Mapping):
+        return build_dataset(data, classes, category_ids, path="data")
+    check_dataset(data, "data")
+    if classes is not None and list(data.classes) != list(classes):
+        raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
+    return data
+
+
+def check_dataset(dataset: Any, key: str) -> None:
+    """SegkitError unless it is a data set of segkit's."""
+    if not isinstance(dataset, Dataset):
+        hint = "; segkit.data.from_torchvision(dataset, classes) makes one of (image, target) pairs"
+        has_items = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        raise SegkitError(
+            f"{key}: expected a segkit.data.Dataset, not a {type(dataset).__name__}{hint if has_items else ''}", key=key
+        )
