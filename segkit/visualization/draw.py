@@ -50,7 +50,7 @@ def draw_detections(
     pixels = _pixels(image)
     height, width = pixels.shape[:2]
     masks = getattr(objects, "masks", None) if getattr(objects, "mask_probs", True) is not None else None
-    size = masks.picture if masks is not None else getattr(objects, "size", (height, width))
+    size = masks.image_size if masks is not None else getattr(objects, "size", (height, width))
     if tuple(size) != (height, width):
         raise SegkitError(f"objects at {tuple(size)} cannot be drawn on an image of {(height, width)} (height, width)")
     if color_by not in ("instance", "class"):
