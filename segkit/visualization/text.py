@@ -75,9 +75,9 @@ def place_labels(
     """
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(picture)
-    draw = ImageDraw.Draw(picture)
     height, width = picture.shape[:2]
+    drawn = Image.fromarray(picture)
+    draw = ImageDraw.Draw(drawn)
     taken = np.zeros((0, 4))
     for (x0, y0, x1, y1), text, color in zip(boxes.tolist(), texts, colors, strict=True):
         if not text:
@@ -93,7 +93,7 @@ def place_labels(
                 draw.text((x + 3, y + 1), text, font=face, fill=(255, 255, 255) if dark else (0, 0, 0))
                 taken = np.concatenate([taken, [[x, y, x + w, y + h]]])
                 break
-    return np.asarray(picture)
+    return np.asarray(drawn)
 
 
 def add_legend(
