@@ -8,7 +8,6 @@ import types
 from typing import Any
 
 from generators.markdown import code, table
-
 from segkit.registry import Registry
 
 PACKAGES = (
@@ -34,15 +33,21 @@ def public_names(package: str) -> str:
         elif isinstance(value, types.ModuleType) or name.startswith("__"):
             continue
         elif home is not None:
-            elsewhere.append((f"[{code(name)}](#{home}.{name})", _first_line(value)))
+            elsewhere.append((f"[{code(name)}]({home.split('.')[1]}.md#{home}.{name})", _first_line(value)))
         elif inspect.isclass(value) or inspect.isroutine(value):
-            directives.append(f"::: {package}.{name}")
+            directives.append(_directive(package, name, value))
         else:
             constants.append((code(name), code(repr(value)) if len(repr(value)) < 80 else ""))
     parts = [table(("name", "what it is"), elsewhere)] if elsewhere else []
     parts += [table(("registry", "component"), registries)] if registries else []
     parts += [table(("name", "value"), constants)] if constants else []
     return "\n\n".join([*parts, *directives])
+
+
+def _directive(package: str, name: str, value: Any) -> str:
+    """mkdocstrings' line for a name; a config section's annotations are in the config reference already."""
+    options = "\n    options: {show_signature_annotations: false}" if value.__module__ == "segkit.config.schema" else ""
+    return f"::: {package}.{name}{options}"
 
 
 def _home(package: str, name: str, value: Any) -> str | None:

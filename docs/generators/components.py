@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from generators.markdown import arguments, cell, code, description, table
-
 from segkit.config.describe import inline
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
 from segkit.utils.signature import source_of
 
+_HEADINGS = {
+    "meta arch": "Whole models",
+    "rpn head": "RPN heads",
+    "roi heads": "RoI heads",
+    "roi box head": "Box heads",
+    "roi mask head": "Mask heads",
+    "dataset format": "Data set formats",
+}
 _PAGES = {"segkit.modeling": "model", "segkit.data": "data"}
 
 
@@ -29,7 +36,7 @@ def components(page: str) -> str:
 
 def _registry(registry: Registry) -> Iterator[str]:
     name = registry.title.replace(" ", "_").upper()
-    yield f"## {registry.title.replace('_', ' ').capitalize()}s {{#{name.lower()}}}"
+    yield f"## {_HEADINGS.get(registry.title, registry.title.capitalize() + 's')} {{#{name.lower()}}}"
     yield f"`segkit.{name}_REGISTRY`; in a config file: `{{{registry.key}: NAME, argument: value}}`."
     for component in registry.names():
         yield from _component(registry, component)
@@ -56,7 +63,7 @@ def _type(annotation: Any) -> str:
     slot = find_slot(annotation)
     if slot is None:
         return cell(type_text(annotation))
-    title = slot.registry.title.replace("_", " ")
+    title = slot.registry.title
     text = f"a list of specs ({title})" if isinstance(slot, SlotList) else f"a spec ({title})"
     return f"{text} or null" if accepts_none(annotation) else text
 

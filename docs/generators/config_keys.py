@@ -7,13 +7,12 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from generators.markdown import cell, code, plain_roles, table
-
+from generators.markdown import braces_as_code, cell, code, plain_roles, table
 from segkit.config.describe import inline
 from segkit.config.help import Help
 from segkit.config.schema import Config
 from segkit.config.specs import section_fields, section_of
-from segkit.config.typecheck import Bounds, accepts_none, type_text
+from segkit.config.typecheck import accepts_none, type_text
 from segkit.registry import SlotList, find_slot
 
 HEAD = ("key", "type", "default", "meaning")
@@ -32,7 +31,7 @@ def _section(section: type, path: str) -> Iterator[str]:
         if (child := section_of(annotation)) is not None:
             inner.append((child, here))
     yield f"## {code(path) or 'Top level'}"
-    yield plain_roles((section.__doc__ or "").strip())
+    yield braces_as_code(plain_roles((section.__doc__ or "").strip()))
     yield table(HEAD, rows)
     for child, here in inner:
         yield from _section(child, here)
@@ -51,23 +50,12 @@ def _type(annotation: Any) -> str:
         return "a section"
     slot = find_slot(annotation)
     if slot is None:
-        bounds = next((_range(extra) for extra in _extras(annotation) if isinstance(extra, Bounds)), "")
-        return cell(type_text(annotation) + bounds)
+        return cell(type_text(annotation))
     name = slot.registry.title.replace("_", " ")
     text = f"a list of specs ({name})" if isinstance(slot, SlotList) else f"a spec ({name})"
     if (inner := section_of(annotation)) is not None:
-        text += f" or `{{{', '.join(f'{key}: ...' for key in section_fields(inner))}}}`"
+        text += f" or {{{', '.join(f'{key}: ...' for key in section_fields(inner))}}}"
     return cell(f"{text} or null" if accepts_none(annotation) else text)
-
-
-def _range(bounds: Bounds) -> str:
-    """`` in [0, 1)``, `` at least 1``, or nothing if the type's own text says it."""
-    low, high = bounds.low, bounds.high
-    if low is None and high is None:
-        return ""
-    if high is None:
-        return f", {'above' if bounds.open_low else 'at least'} {low:g}"
-    return f", in {'(' if bounds.open_low else '['}{low:g}, {high:g}{')' if bounds.open_high else ']'}"
 
 
 def _help(annotation: Any) -> str:

@@ -11,7 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 def example_files() -> list[Path]:
     """``examples/*.py``, then the files of ``examples/extending``."""
     folder = ROOT / "examples"
-    return [*sorted(folder.glob("*.py")), *sorted(folder.glob("extending/*.py")), *sorted(folder.glob("extending/*.yaml"))]
+    return [
+        *sorted(folder.glob("*.py")),
+        *sorted(folder.glob("extending/*.py")),
+        *sorted(folder.glob("extending/*.yaml")),
+    ]
 
 
 def examples() -> str:
@@ -25,7 +29,7 @@ def _example(path: Path) -> str:
         return f"### `{name}`\n\n```yaml\n{text.strip()}\n```"
     doc, code = _split(text)
     title = path.stem.replace("_", " ").capitalize()
-    return f"## {title}\n\n{doc}\n\n```python title=\"{name}\"\n{code.strip()}\n```"
+    return f'## {title}\n\n{doc}\n\n```python title="{name}"\n{code.strip()}\n```'
 
 
 def _split(text: str) -> tuple[str, str]:

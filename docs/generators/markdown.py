@@ -17,8 +17,24 @@ def code(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """Text that may stand in a table: one line, no bar."""
-    return " ".join(text.split()).replace("|", "\\|")
+    """Text that may stand in a table: one line, no bar, ``{...}`` as code."""
+    return braces_as_code(" ".join(text.split())).replace("|", "\\|")
+
+
+def braces_as_code(text: str) -> str:
+    """``{name: X, ...}`` as code where it is none yet: Markdown would take it for attributes of the cell."""
+    result, inside, depth = "", False, 0
+    for letter in text:
+        if letter == "`" and not depth:
+            inside = not inside
+        if letter == "{" and not inside:
+            depth += 1
+            result += "`" if depth == 1 else ""
+        result += letter if letter != "`" or not depth else ""
+        if letter == "}" and not inside and depth:
+            depth -= 1
+            result += "" if depth else "`"
+    return result
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

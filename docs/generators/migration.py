@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from generators.markdown import cell, code, table
-
 from segkit.config.detectron2_names import DETECTRON2_NAMES
 from segkit.config.foreign_names import MMDETECTION_NAMES, TORCHVISION_NAMES, VALUE_NOTES
 
