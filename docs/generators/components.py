@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,6 @@ from generators.markdown import arguments, cell, code, description, table
 from segkit.config.describe import inline
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
-from segkit.utils.signature import source_of
 
 _HEADINGS = {
     "meta arch": "Whole models",
@@ -57,6 +57,13 @@ def _component(registry: Registry, name: str) -> Iterator[str]:
         rows.append((code("**kwargs"), "anything", "", "handed on"))
     yield table(("argument", "type", "default", "meaning"), rows) if rows else "It takes no arguments."
     yield f"Source: `{source_of(component)}`"
+
+
+def source_of(component: Any) -> str:
+    """Module and name of a component, also of a class with arguments given."""
+    while isinstance(component, functools.partial):
+        component = component.func
+    return f"{component.__module__}.{component.__qualname__}"
 
 
 def _type(annotation: Any) -> str:
