@@ -6,7 +6,7 @@ import json
 import runpy
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,16 @@ class Runner:
 
     folder: Path
     patch: pytest.MonkeyPatch
+    done: set[tuple[str, ...]] = field(default_factory=set)
+
+    def is_first(self, words: list[str]) -> bool:
+        """Whether no training of this config and these weights ran yet, whatever the values that were overridden."""
+        flags = [word for i, word in enumerate(words) if word[:2] == "--" or words[i - 1][:2] == "--"]
+        key = tuple(word for word in flags if word != "--dry-run" and "=" not in word)
+        if key in self.done:
+            return False
+        self.done.add(key)
+        return True
 
     def __call__(self, words: list[str]) -> object:
         """The exit status of ``segkit ...`` or ``python tools/SCRIPT ...``."""
@@ -105,13 +115,19 @@ def write_cells(folder: Path, data: Synthetic, index: int) -> None:
     Image.fromarray(labels).save(folder / "class1.tif")
 
 
+@pytest.fixture(scope="session")
+def done():
+    """The trainings that ran in this process."""
+    return set()
+
+
 @pytest.fixture
-def runner(world, monkeypatch):
+def runner(world, done, monkeypatch):
     """Runs commands in the folder; what a page registers and imports is gone afterwards."""
     monkeypatch.chdir(world)
     registered = [(registry, dict(registry._obj_map)) for registry in ALL_REGISTRIES]
     modules, paths = set(sys.modules), list(sys.path)
-    yield Runner(world, monkeypatch)
+    yield Runner(world, monkeypatch, done)
     for registry, components in registered:
         for name in [name for name in registry._obj_map if name.lower() not in map(str.lower, components)]:
             if not registry._obj_map[name].__module__.startswith("segkit"):

@@ -22,6 +22,8 @@ FENCE = re.compile(r'^( *)```(\w+)(?: title="(.*?)")?\n(.*?)^\1```$', flags=re.M
 HAS_COMMAND = find_spec("segkit.__main__") is not None
 SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=1", "train.device=cpu"]
 
+SMALL = ["data.train_transforms=[]", "data.test_transforms=[]"]  # no enlarged images
+
 # Commands that run somewhere else, with the file that runs them and the text it has for them.
 ELSEWHERE = {
     "pip install -e .": (".ci/run", "-e .\n"),
@@ -126,7 +128,11 @@ def run_command(command: str, runner) -> None:
         return
     kind = words[1]
     if kind == "train":
+        if not runner.is_first(words):
+            check_overrides(words)
+            return
         words += [*SHORT, *([] if {"--dry-run", "--resume"} & set(words) else ["--dry-run"])]
+        words += SMALL if "nuclei.yaml" in words else []
     elif kind == "eval":
         words += ["data.num_workers=0", "train.device=cpu"]
     elif kind == "predict":
@@ -140,6 +146,14 @@ def run_command(command: str, runner) -> None:
         output = Path(words[words.index("--output") + 1])
         assert json.loads((output / "predictions.json").read_text())["images"]
         assert ("--id-map" in words) == (output / "test-results.zip").exists()
+
+
+def check_overrides(words: list[str]) -> None:
+    """A training that runs already, with other values: these are valid."""
+    from segkit.cli.main import MODULES
+
+    options = importlib.import_module(MODULES["train"]).parse_arguments(words[2:])
+    segkit.load_config(options.config_file, options.opts)
 
 
 def check_arguments(command: str) -> None:
