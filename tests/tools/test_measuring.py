@@ -129,10 +129,10 @@ def test_commands_of_the_page_on_benchmarks_parse():
     blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     lines = [shlex.split(line) for block in blocks for line in block.splitlines()]
     assert len(lines) >= 4
-    lines += [shlex.split(command) for command in re.findall(r"^\| `(python [^`]*)` \|", page, flags=re.MULTILINE)]
-    for python, script, *arguments in lines:
-        assert python == "python"
-        options = load(Path(script).stem).parse_arguments(arguments)
+    lines += [shlex.split(command) for command in re.findall(r"^\| `(segkit [^`]*)` \|", page, flags=re.MULTILINE)]
+    for segkit, command, *arguments in lines:
+        assert segkit == "segkit"
+        options = load({"benchmark": "benchmark", "analyze": "analyze_model"}[command]).parse_arguments(arguments)
         assert set(getattr(options, "parts", [])) <= set(PARTS)
     for name in PARTS:
         assert f"`{name}`" in page
