@@ -87,6 +87,16 @@ def test_links(page, generators):
             )
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)
+def test_words(page):
+    """Pages use the field's words, as the package does (tests/test_words.py); code may show former names."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    former = (
+        r"\b(suppression|told|tells? of|anew|nobody|to come|(?:leave|leaves|left|leaving) out|averaged weights|gives)\b"
+    )
+    assert re.findall(former, text, flags=re.IGNORECASE) == []
+
+
 def test_pictures_are_small_and_shown():
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for picture in (DOCS / "images").iterdir():
