@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from segkit.config.detectron2_names import DETECTRON2_NAMES
-from segkit.config.foreign_names import foreign_key
+from segkit.config.foreign_names import MMDETECTION_NAMES, foreign_key
 from segkit.config.nodes import Node, join
 from segkit.registry import Slot, find_slot
 from segkit.utils.errors import SegkitError, did_you_mean, nearest
@@ -63,12 +63,18 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
 def suggest_foreign_key(path: str, known: Iterable[str]) -> str | None:
     """The end of the message about a key of MMDetection or torchvision; None if ``path`` is neither.
 
-    The keys are suggested that can be set in the present configuration (``known``), and no key suggests itself.
+    Suggests only keys that can be set in the present configuration (``known``). A key inside of a section whose last
+    word is a key here too, as ``min_size``, is more likely a key in the wrong section than an argument of torchvision.
     """
+    known, leaf = set(known), path.rpartition(".")[2]
     found = foreign_key(path)
-    if found is None or found.startswith(";"):
+    if found is None or found == path:
+        return None
+    if path not in MMDETECTION_NAMES and "." in path and any(key.endswith(f".{leaf}") for key in known):
+        return None
+    if found.startswith(";"):
         return found
-    return f"; did you mean '{found}'?" if found in set(known) - {path} else None
+    return f"; did you mean '{found}'?" if found in known else None
 
 
 def _child(node: Node | None, key: object) -> Node | None:

@@ -80,3 +80,11 @@ def test_a_key_that_cannot_be_set_here_is_not_proposed():
     with pytest.raises(SegkitError) as raised:
         load_config("segkit://quickstart.yaml", ["model.backbone.depth=50"])  # a TinyNet has depths, and no arch
     assert "'depths'" in str(raised.value) and "arch" not in str(raised.value)
+
+
+def test_a_key_in_the_wrong_section_is_no_argument_of_torchvision():
+    for word, fact in (("min_size=800", "'data.test_transforms'"), ("model.neck.min_size=1", "FPN has no argument")):
+        with pytest.raises(SegkitError) as raised:
+            load_config("segkit://quickstart.yaml", [word])
+        assert fact in str(raised.value)
+    assert "transforms" not in str(raised.value)
