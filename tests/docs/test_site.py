@@ -166,3 +166,18 @@ def test_migration_tables_are_those_of_the_suggestions(generators, library, name
     for line, (old, new) in zip(lines[2:], names.items(), strict=True):
         key = "" if new.startswith(";") else f"`{new}`"
         assert line.startswith(f"| `{old}` | {key} | ")
+
+
+def named_files(text: str):
+    """Files of the package that a page names: ``segkit/x/y.py``, or ``y.py there`` after it and in the table of the engine."""
+    yield from re.findall(r"`(segkit/[\w/]+\.py|tests/[\w/]+(?:\.py)?)`", text)
+    table = text.partition("## The engine, file by file")[2].partition("\n## ")[0]
+    yield from (f"segkit/engine/{name}" for name in re.findall(r"`([\w/]+\.py)`", table))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page):
+    if not (ROOT / "segkit/engine/run.py").exists():
+        pytest.skip("the engine has its earlier files")
+    missing = [name for name in named_files(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
+    assert missing == []
