@@ -131,8 +131,8 @@ def runner(world, done, monkeypatch):
     modules, paths = set(sys.modules), list(sys.path)
     yield Runner(world, monkeypatch, done)
     for registry, components in registered:
-        for name in [name for name in registry._obj_map if name.lower() not in map(str.lower, components)]:
-            if not registry._obj_map[name].__module__.startswith("segkit"):
+        for name in registry._obj_map.keys() - components.keys():
+            if not registry._obj_map[name].__module__.startswith("segkit"):  # else its home was loaded meanwhile
                 del registry._obj_map[name]
     for name in set(sys.modules) - modules:
         if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(world)):
