@@ -23,6 +23,7 @@ from segkit.engine.datasets import checkpoint_labels
 from segkit.engine.parameters import count_parameters, parameter_table
 from segkit.engine.precision import autocast
 from segkit.evaluation.evaluator import evaluation_mode
+from segkit.modeling.backbones.base import Backbone
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.registry import OPTIMIZER_REGISTRY
@@ -215,7 +216,8 @@ def published_features(model: Any) -> list[tuple[str, str, int, int]]:
 
 def backbone_stages(model: Any) -> list[tuple[str, int, int]]:
     """Name, parameters and trainable parameters of the stem and each stage, where the backbone has told its stages."""
-    stages: Sequence[nn.Module] = getattr(model.backbone, "stages", ())
+    # `stages` of any other backbone may be anything, as a ModuleDict.
+    stages: Sequence[nn.Module] = model.backbone.stages if isinstance(model.backbone, Backbone) else ()
     names = ["stem", *(f"stage{i}" for i in range(1, len(stages)))]
     return [(name, *count_parameters(stage)) for name, stage in zip(names, stages, strict=False)]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from segkit.config.merge import merge
 from segkit.config.nodes import DEFAULT, Node, join, where
 from segkit.config.spec import Spec, is_plain, to_plain
-from segkit.config.suggestions import known_keys, suggest_key
+from segkit.config.suggestions import known_keys, suggest_foreign_key, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
 from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, unknown_argument
 from segkit.utils.errors import SegkitError
@@ -135,6 +135,9 @@ class Resolver:
             if not schema.extra_options or key in schema.runtime or new_name(str(key), schema.options):
                 here = join(path, key)
                 text = unknown_argument(name, str(key), schema, where(here, child.origin))
+                hint = suggest_foreign_key(here, known_keys(self.root, self.tree, section_fields, section_of))
+                if hint is not None and key not in schema.runtime:
+                    text = f"{where(here, child.origin)}: {name} has no argument '{key}'{hint}"
                 raise SegkitError(text, key=here, value=child.plain(), choices=schema.options)
             arguments[str(key)] = self.value(Any, child, join(path, key))  # for **kwargs
         if registry.label is not None and registry.label in node.value:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from segkit.config.detectron2_names import DETECTRON2_NAMES
+from segkit.config.foreign_names import MMDETECTION_NAMES, foreign_key
 from segkit.config.nodes import Node, join
 from segkit.registry import Slot, find_slot
 from segkit.utils.errors import SegkitError, did_you_mean, nearest
@@ -42,6 +43,9 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
     renamed = DETECTRON2_NAMES.get(path.upper()) if path.split(".")[0].isupper() else None
     if renamed is not None:
         return renamed if renamed.startswith(";") else f"; did you mean '{renamed}'?"
+    foreign = suggest_foreign_key(path, known)
+    if foreign is not None:
+        return foreign
     same_leaf = [key for key in known if key.rpartition(".")[2].lower() == leaf.lower()]
     same_leaf = nearest(path, same_leaf, count=1) or same_leaf
     parent = path.rpartition(".")[0]
@@ -59,6 +63,23 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
     if near:
         return f"; did you mean '{leaves[near[0]]}'?"
     return did_you_mean(path, siblings)
+
+
+def suggest_foreign_key(path: str, known: Iterable[str]) -> str | None:
+    """The end of the message about a key of MMDetection or torchvision; None if ``path`` is neither.
+
+    Suggests only keys that can be set in the present configuration (``known``). A key inside of a section whose last
+    word is a key here too, as ``min_size``, is more likely a key in the wrong section than an argument of torchvision.
+    """
+    known, leaf = set(known), path.rpartition(".")[2]
+    found = foreign_key(path)
+    if found is None or found == path:
+        return None
+    if path not in MMDETECTION_NAMES and "." in path and any(key.endswith(f".{leaf}") for key in known):
+        return None
+    if found.startswith(";"):
+        return found
+    return f"; did you mean '{found}'?" if found in known else None
 
 
 def _child(node: Node | None, key: object) -> Node | None:

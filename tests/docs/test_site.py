@@ -1,0 +1,183 @@
+"""The site: its navigation lists every page, links and pictures lead somewhere, generated parts are complete."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segkit.config.detectron2_names import DETECTRON2_NAMES
+from segkit.config.foreign_names import MMDETECTION_NAMES, TORCHVISION_NAMES
+from segkit.config.schema import Config
+from segkit.config.specs import section_fields
+from segkit.registry import ALL_REGISTRIES
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def generators():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        import generators
+
+        yield generators
+    for name in [name for name in sys.modules if name.split(".")[0] == "generators"]:
+        del sys.modules[name]
+
+
+def site():
+    return yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+
+def listed(nav):
+    """The pages of a navigation, in its order."""
+    for entry in nav:
+        value = next(iter(entry.values())) if isinstance(entry, dict) else entry
+        yield from [value] if isinstance(value, str) else listed(value)
+
+
+def test_navigation_lists_every_page_once():
+    pages = list(listed(site()["nav"]))
+    assert len(pages) == len(set(pages))
+    assert sorted(pages) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES)
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    """The site needs no network, neither to be built nor to be read."""
+    config = site()
+    assert config["theme"]["font"] is False
+    assert not [path for key in ("extra_css", "extra_javascript") for path in config.get(key, ()) if "://" in path]
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading, as the toc extension makes it."""
+    if found := re.search(r"\{#([\w-]+)\}\s*$", heading):
+        return found[1]
+    text = re.sub(r"[^\w\s-]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)).strip().lower()
+    return re.sub(r"[-\s]+", "-", text)
+
+
+def anchors(text: str) -> set[str]:
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    headings = {slug(heading) for heading in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)}
+    return headings | set(re.findall(r"^::: ([\w.]+)$", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)
+def test_links(page, generators):
+    text = generators.fill_in(page.read_text(encoding="utf-8"), page.name)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        found = (page.parent / name).resolve() if name else page
+        assert found.exists(), f"{page.name}: {target}"
+        if page.parent == ROOT / "docs" or DOCS in page.parents:
+            assert DOCS in found.parents, f"{page.name}: {target} leads out of the site"
+        if anchor:
+            assert anchor in anchors(generators.fill_in(found.read_text(encoding="utf-8"), name)), (
+                f"{page.name}: {target}"
+            )
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)
+def test_words(page):
+    """Pages use the field's words, as the package does (tests/test_words.py); code may show former names."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    former = (
+        r"\b(suppression|told|tells? of|anew|nobody|to come|(?:leave|leaves|left|leaving) out|averaged weights|gives)\b"
+    )
+    assert re.findall(former, text, flags=re.IGNORECASE) == []
+
+
+def test_pictures_are_small_and_shown():
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in (DOCS / "images").iterdir():
+        assert picture.stat().st_size < 150_000, picture.name
+        assert f"images/{picture.name})" in text, f"no page shows {picture.name}"
+
+
+def test_a_marker_without_a_generator_is_an_error(generators):
+    with pytest.raises(ValueError, match="keyz"):
+        generators.fill_in("<!-- generated: keyz -->", "page.md")
+
+
+def test_every_generator_is_used(generators):
+    found = {name for page in PAGES for name in re.findall(r"<!-- generated: (\w+)", page.read_text(encoding="utf-8"))}
+    assert found == set(generators.GENERATORS)
+
+
+def test_config_reference_has_every_key(generators):
+    text = generators.GENERATORS["config_keys"]()
+    for section, (_, annotation) in section_fields(Config).items():
+        assert f"| `{section}` |" in text
+        inner = getattr(annotation, "__args__", (None,))[0]
+        if section in ("data", "solver", "train", "predict"):
+            assert all(f"| `{section}.{key}` |" in text for key in section_fields(inner))
+
+
+def test_component_reference_has_every_component(generators):
+    pages = {page: generators.GENERATORS["components"](page) for page in ("model", "data", "training")}
+    for registry in ALL_REGISTRIES:
+        for name in registry.names():
+            if registry.get(name).__module__.startswith("segkit"):
+                assert sum(f"### {name}\n" in text for text in pages.values()) == 1, name
+    assert "`[p2, p3, p4, p5]`" in pages["model"] and "the maps to pool from" in pages["model"]
+
+
+def test_arguments_of_components_are_described(generators):
+    """An argument without a meaning in the reference has no line in its component's docstring."""
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| *(.*?) \|$", generators.GENERATORS["components"]("model"), flags=re.MULTILINE
+    )
+    assert [name for name, meaning in rows if not meaning] == []
+
+
+def test_examples_page_has_every_example(generators):
+    text = generators.GENERATORS["examples"]()
+    for path in (ROOT / "examples").rglob("*.*"):
+        if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
+            assert path.relative_to(ROOT).as_posix() in text
+
+
+def test_api_reference_has_every_public_name(generators):
+    import importlib
+
+    for package in importlib.import_module("generators.api").PACKAGES:
+        text = generators.GENERATORS["api"](package)
+        for name in getattr(importlib.import_module(package), "__all__", ()):
+            assert name.startswith("__") or f"{package}.{name}" in text or f"`{name}`" in text, f"{package}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("library", "names"),
+    [("Detectron2", DETECTRON2_NAMES), ("MMDetection", MMDETECTION_NAMES), ("torchvision", TORCHVISION_NAMES)],
+)
+def test_migration_tables_are_those_of_the_suggestions(generators, library, names):
+    lines = generators.GENERATORS["migration"](library).splitlines()
+    assert len(lines) == len(names) + 2
+    for line, (old, new) in zip(lines[2:], names.items(), strict=True):
+        key = "" if new.startswith(";") else f"`{new}`"
+        assert line.startswith(f"| `{old}` | {key} | ")
+
+
+def named_files(text: str):
+    """Files of the package that a page names: ``segkit/x/y.py``, or ``y.py there`` after it and in the table of the engine."""
+    yield from re.findall(r"`(segkit/[\w/]+\.py|tests/[\w/]+(?:\.py)?)`", text)
+    table = text.partition("## The engine, file by file")[2].partition("\n## ")[0]
+    yield from (f"segkit/engine/{name}" for name in re.findall(r"`([\w/]+\.py)`", table))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page):
+    if not (ROOT / "segkit/engine/run.py").exists():
+        pytest.skip("the engine has its earlier files")
+    missing = [name for name in named_files(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
+    assert missing == []
