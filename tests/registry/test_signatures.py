@@ -119,11 +119,11 @@ def test_a_registry_that_does_not_know_its_builders_values_takes_them_from_the_b
 @pytest.mark.parametrize(
     ("component", "arguments", "message"),
     [
-        (Forgotten, {"in_features": 1}, r"'in_features' of Mine is worked out .*; .* put a \* before"),
+        (Forgotten, {"in_features": 1}, r"'in_features' of Mine .*put a \* before"),
         (Forgotten, {"widht": 1}, r"part\.widht: Mine has no argument 'widht'; did you mean 'width'\?"),
         (Required, {}, r"Mine .*'radius'.*builder"),
-        (HandsOn, {"colour": 1}, r"Mine, which hands on \*\*kwargs: .*unexpected keyword argument 'colour'"),
-        (Fixes, {"norm": "bn"}, r"Mine, which hands on \*\*kwargs: .*multiple values .*'norm'"),
+        (HandsOn, {"colour": 1}, r"Mine, which .*\*\*kwargs.*: .*unexpected keyword argument 'colour'"),
+        (Fixes, {"norm": "bn"}, r"Mine, which .*\*\*kwargs.*: .*multiple values .*'norm'"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_an_error_that_names_it(component, arguments, message):
@@ -276,7 +276,7 @@ def test_in_a_configuration(tmp_path, monkeypatch, request):
     assert "out_channels" in text and "**kwargs" in text
     with pytest.raises(SegkitError, match=r"radius \(command line\): expected an integer"):
         load_config(tmp_path / "run.yaml", ["data.train_transforms=[{name: SegTestTransform, radius: x}]"])
-    with pytest.raises(SegkitError, match=r"'period' of SegTestHook is worked out .*put a \* before it"):
+    with pytest.raises(SegkitError, match=r"'period' of SegTestHook .*put a \* before"):
         load_config(tmp_path / "run.yaml", ["hooks=[{name: SegTestHook, period: 3}]"])
 
 
