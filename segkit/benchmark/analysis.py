@@ -19,7 +19,7 @@ from segkit.benchmark.report import machine, shown
 from segkit.benchmark.scene import make_batch
 from segkit.config.loader import load_config
 from segkit.config.schema import Config
-from segkit.engine.precision import autocast
+from segkit.engine.amp import autocast
 from segkit.engine.report import count_parameters, parameter_table
 from segkit.engine.run_data import checkpoint_labels
 from segkit.evaluation.evaluator import evaluation_mode

@@ -11,9 +11,8 @@ from torch import nn
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import restore
 from segkit.engine.epoch_shift import epoch_shift
-from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
-from segkit.engine.hooks.early_stopping import EarlyStopping
+from segkit.engine.hooks.evaluation import EarlyStopping, choose_metric
 from segkit.engine.missing_masks import warn_of_missing_masks
 from segkit.engine.parameters import build_optimizer
 from segkit.engine.run_data import RunData, check_test_transforms, train_loader, val_loader

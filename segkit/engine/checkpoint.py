@@ -3,9 +3,9 @@
 A checkpoint is a dictionary of tensors and plain values, which torch loads with ``weights_only=True``:
 
 ================  ====================================================================================================
-model             the model's state dict; where weights are averaged, the average: what one predicts with
-averaged          where they are: how many steps it covers, and the weights themselves
-skipped           steps left out because something in them was not finite
+model             the model's state dict; with an EMA of the weights, the average: what one predicts with
+ema               with an EMA: the number of steps averaged, and the weights that train on (older files: ``averaged``)
+skipped           number of steps skipped because a loss or gradient was not finite
 config            the whole resolved configuration, as plain values
 classes           class names, by label
 category_ids      the ids that the data set's files have for them

@@ -70,7 +70,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         with _timed(parts, "checkpoint: read back"):
             restore(trainer, read_checkpoint(folder / "model_final.pth"))
         if data.val is not None:
-            with _timed(parts, "pictures: drawn"), trainer.averaged_weights():
+            with _timed(parts, "pictures: drawn"), trainer.ema_weights():
                 draw_pictures(
                     model,
                     val_loader(cfg, data.val, device),

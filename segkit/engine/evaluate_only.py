@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from segkit.config.schema import Config
+from segkit.engine.amp import autocast
 from segkit.engine.build_trainer import build_evaluators
 from segkit.engine.checkpoint import find_last_checkpoint
-from segkit.engine.precision import autocast
 from segkit.engine.prepare_model import prepare_model
 from segkit.engine.report import draw_pictures
 from segkit.engine.run_data import build_data, check_data, check_something_to_evaluate_on, checkpoint_labels, val_loader

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from segkit.engine.averaging import restore_average
-from segkit.engine.hook_calls import saved_names
+from segkit.engine.ema import ema_state, restore_ema
+from segkit.engine.hook_names import saved_names
 from segkit.engine.plain_values import check_plain
 from segkit.engine.rng import rng_state, set_rng_state
-from segkit.engine.trainer import Trainer
+from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.modeling.nonfinite import all_finite
 from segkit.solver.learning_rates import RATE_KEYS
 from segkit.solver.parameter_groups import named_state, reordered_state
@@ -21,13 +21,10 @@ from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import STREAMS_VERSION
 
-if TYPE_CHECKING:
-    from segkit.engine.hooks.base import Hook
-
 logger = logging.getLogger(__name__)
 
 
-def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
+def training_state(trainer: TrainerBase, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
     """Everything a run is, as :func:`save_checkpoint` takes it.
 
     Args:
@@ -51,8 +48,8 @@ def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: boo
     return {
         "version": 1,
         **trainer.about,
-        "model": dict(trainer.averaged.model_state() if trainer.averaged else trainer.model.state_dict()),
-        "averaged": trainer.averaged.state_dict() if trainer.averaged else None,
+        "model": dict(trainer.ema.model_state() if trainer.ema else trainer.model.state_dict()),
+        "ema": trainer.ema.state_dict() if trainer.ema else None,
         "skipped": trainer.skipped,
         "iteration": trainer.iteration,
         "optimizer": named_state(trainer.optimizer, trainer.model),
@@ -82,14 +79,14 @@ def not_finite_name(state: Mapping[str, Any], allowed: Collection[str]) -> str |
     Args:
         allowed: names of buffers that may.
     """
-    weights = (state.get("averaged") or {}).get("weights", {})
+    weights = (ema_state(state) or {}).get("weights", {})
     for name, value in [*state.get("model", {}).items(), *weights.items()]:
         if name not in allowed and not all_finite(value):
             return name
     return None
 
 
-def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
+def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     """Puts a run back where ``state`` was taken; its next step is the one that would have followed.
 
     The optimizer's hyperparameters stay those of the present configuration: a resumed run obeys what it is told now. Moments
@@ -109,7 +106,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
         raise SegkitError(
             f"the checkpoint is of another model than the configuration's, so it cannot be resumed; {error}"
         ) from error
-    restore_average(trainer.model, trainer.averaged, state.get("averaged"))
+    restore_ema(trainer.model, trainer.ema, ema_state(state))
     trainer.skipped = state.get("skipped", 0)
     _restore_optimizer(trainer.optimizer, trainer.model, state)
     if state["scaler"] and trainer.scaler.is_enabled():
@@ -152,7 +149,7 @@ def _restore_hooks(hooks: Mapping[str, Hook], state: Mapping[str, Any]) -> list[
     return [pending[name] for name in state["pending"] if name in pending]
 
 
-def _tell_what_changed(trainer: Trainer, state: Mapping[str, Any]) -> None:
+def _tell_what_changed(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     """Of what is no key of the configuration."""
     if state.get("streams", 1) != STREAMS_VERSION:
         logger.warning(

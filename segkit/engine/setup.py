@@ -158,7 +158,7 @@ def _train(
     if not distributed.is_main():
         return trainer.evaluation
     if data.val is not None:  # also where nothing was left to train: it may have been killed right here
-        with trainer.averaged_weights():
+        with trainer.ema_weights():
             draw_pictures(
                 model,
                 val_loader(cfg, data.val, device, whole=True),

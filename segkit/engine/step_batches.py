@@ -1,47 +1,51 @@
-"""The loader's batches, as many a step as the step takes."""
+"""Loads the batches of a step, and measures how long the step waits for them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from segkit.engine.trainer_arguments import check_batch
 from segkit.utils.errors import SegkitError
 
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
 
+class StepBatches:
+    """The batches of a loader, ``accumulate`` for each step.
 
-def step_batches(trainer: Trainer) -> Iterator[Iterator[Any]]:
-    """Each step's batches until the run is at its end: the first is there, the others are loaded when asked for.
-
-    A loader with ``start_at(iteration)`` starts with the step to come. The time that each batch takes is added to
-    ``trainer.data_time``.
-
-    Raises:
-        SegkitError: the loader ends before the run does.
+    Args:
+        loader: an endless iterable of batches. One with ``start_at(iteration)`` is set to ``start``, also for a second
+            training with the same loader.
+        start: the iteration that the first batch belongs to.
+    Attributes:
+        seconds: how long the present step has waited for its batches.
     """
-    if trainer.done:
-        return
-    if (start_at := getattr(trainer.loader, "start_at", None)) is not None:
-        start_at(trainer.iteration + trainer.epoch_shift)  # also for a second training with the same loader
-    loader = iter(trainer.loader)
 
-    def load() -> Any:
+    def __init__(self, loader: Iterable[Any], accumulate: int, *, start: int) -> None:
+        if (start_at := getattr(loader, "start_at", None)) is not None:
+            start_at(start)
+        self._loader = iter(loader)
+        self._accumulate = accumulate
+        self.seconds = 0.0
+
+    def of_next_step(self) -> Iterator[Any]:
+        """Returns the next step's batches: the first one is loaded now, the others on demand.
+
+        Raises:
+            SegkitError: the loader ends, or yields something else than batches.
+        """
+        self.seconds = 0.0
+        first = self._load()
+        return (first if part == 0 else self._load() for part in range(self._accumulate))
+
+    def _load(self) -> Any:
         started = time.perf_counter()
-        batch = next(loader, None)
+        batch = next(self._loader, None)
         if batch is None:
             raise SegkitError(
-                f"the training loader ended before iteration {trainer.iteration + 1} of {trainer.max_iterations} had its "
-                f"{trainer.accumulate} batches; a Trainer takes an endless one, as build_train_loader makes it"
+                f"the training loader ended before the last step had its {self._accumulate} batches; a Trainer takes an "
+                "endless one, as build_train_loader makes it"
             )
         check_batch(batch)
-        trainer.data_time += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started
         return batch
-
-    while not trainer.done:
-        trainer.data_time = 0.0
-        first = load()
-        yield (first if part == 0 else load() for part in range(trainer.accumulate))
-        trainer.batch, trainer.batches = None, []

@@ -115,14 +115,13 @@ def a_trainer(folder, *, model=None, state=None, val=True, evaluators=None, **se
 
 def helpers():
     r, n = distributed.rank(), distributed.world_size()
-    tensors = [torch.full((2, 3, 4, 4), float(r)).to(memory_format=torch.channels_last), torch.ones(2).double() * r]
-    distributed.average_tensors(tensors)
+    mean = distributed.mean(torch.arange(3.0) * r)
     copied = [torch.full((3,), r), torch.tensor(r == 0)]
     distributed.broadcast_tensors(copied)
     with distributed.leader_first():
         pass
     gathered = distributed.gather({"of": r})
-    return n, distributed.sum_numbers([1, r]), distributed.broadcast(f"from {r}"), gathered, tensors, copied
+    return n, distributed.sum_integers([1, r]), distributed.broadcast(f"from {r}"), gathered, mean, copied
 
 
 def weights_after(folder, iterations, settings):
@@ -147,7 +146,7 @@ def average_after(folder, iterations):
             parameter.add_(distributed.rank())
     trainer = a_trainer(folder, model=model, iterations=iterations, ema_decay=0.9)
     trainer.train()
-    return trainer.averaged.model_state(), trainer.evaluation
+    return trainer.ema.model_state(), trainer.evaluation
 
 
 def statistics_evaluated(folder):
@@ -323,7 +322,7 @@ def gradients_of_step(cfg, shares=None):
     from segkit.data import build_train_loader, build_transforms
     from segkit.engine.run_data import train_loader
     from segkit.engine.setup import build_trainer
-    from segkit.engine.step import batch_losses, compute_gradients
+    from segkit.engine.train_step import batch_losses
     from segkit.registry import SAMPLER_REGISTRY
 
     data, model = set_up(cfg)
@@ -331,7 +330,8 @@ def gradients_of_step(cfg, shares=None):
     device = torch.device("cpu")
     if shares is None:
         trainer = build_trainer(cfg, model, data, device)
-        compute_gradients(trainer, [next(iter(train_loader(cfg, data.train, device)))])
+        trainer.parallel.connect()
+        trainer._forward_backward([next(iter(train_loader(cfg, data.train, device)))])
     else:
         sampler = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
         for r in range(shares):
@@ -342,7 +342,7 @@ def gradients_of_step(cfg, shares=None):
                 batch_size=cfg.data.batch_size, seed=cfg.train.seed, rank=r, world_size=shares,
             )  # fmt: skip
             place = {"seed": cfg.train.seed, "step": 0, "part": 0, "rank": r}
-            losses = batch_losses(model, next(iter(loader)), **place, device=device, precision="fp32")
+            losses = batch_losses(model.losses, next(iter(loader)), **place, device=device, precision="fp32")
             (sum(losses.values()) / shares).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -380,7 +380,7 @@ def overflow_in_one(folder):
             states.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
 
     trainer = a_trainer(folder, model=Normed(), val=False, iterations=5, precision="fp16", extra=[Watch()])
-    trainer.batch_losses = lambda batch, step, part: trainer.model.losses(batch.images, batch.targets, None)
+    trainer.batch_losses = lambda batch, step, part: trainer.parallel.losses(batch.images, batch.targets, None)
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     trainer.train()
     return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
@@ -395,5 +395,5 @@ def wait_for_a_slow_one(seconds):
         distributed.barrier()
         if distributed.rank() == 1:
             time.sleep(seconds)
-        found = distributed.sum_numbers([1, 0]), distributed.broadcast(1)
+        found = distributed.sum_integers([1, 0]), distributed.broadcast(1)
     return found

@@ -8,14 +8,14 @@ import pytest
 import torch
 from fakes import FakeModel, lines, make_trainer
 
-from segkit.engine.averaging import AveragedWeights
 from segkit.engine.checkpoint import read_checkpoint, restore
+from segkit.engine.ema import EMA
 from segkit.engine.hooks import Hook
 
 
 def test_the_definition():
     model = FakeModel()
-    averaged = AveragedWeights(model, 0.8)
+    averaged = EMA(model, 0.8)
     wanted = {name: p.detach().double() for name, p in model.named_parameters()}
     for step in range(60):
         with torch.no_grad():
@@ -33,12 +33,12 @@ def test_the_definition():
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0, float("nan")])
 def test_a_decay_that_cannot_be(decay):
     with pytest.raises(ValueError, match=r"above 0 and below 1"):
-        AveragedWeights(FakeModel(), decay)
+        EMA(FakeModel(), decay)
 
 
 def test_a_step_that_the_scaler_left_out_changes_nothing():
     model = FakeModel()
-    averaged, told = AveragedWeights(model, 0.8), AveragedWeights(model, 0.8)
+    averaged, told = EMA(model, 0.8), EMA(model, 0.8)
     before = averaged.model_state()["layers.0.weight"].clone()
     with torch.no_grad():
         model.layers[0].weight.add_(1)
@@ -52,7 +52,7 @@ def test_a_step_that_the_scaler_left_out_changes_nothing():
 
 def test_in_use_and_back_also_after_an_error():
     model = FakeModel()
-    averaged = AveragedWeights(model, 0.8)
+    averaged = EMA(model, 0.8)
     with torch.no_grad():
         model.layers[0].weight.add_(1)
     averaged.update()
@@ -66,7 +66,7 @@ def test_in_use_and_back_also_after_an_error():
 
 def test_ctrl_c_while_they_are_exchanged():
     model = FakeModel()
-    averaged = AveragedWeights(model, 0.8)
+    averaged = EMA(model, 0.8)
     with torch.no_grad():
         model.layers[0].weight.add_(1)
     own = model.layers[0].weight.detach().clone()
@@ -88,7 +88,7 @@ def test_shared_and_frozen_parameters():
     model = FakeModel()
     model.tied = model.layers[0]
     model.layers[3].requires_grad_(False)
-    averaged = AveragedWeights(model, 0.5)
+    averaged = EMA(model, 0.5)
     with torch.no_grad():
         model.layers[0].weight.add_(1)
     averaged.update()
@@ -105,7 +105,7 @@ def test_the_training_is_the_same_and_the_average_is_what_is_evaluated_and_saved
     class Watch(Hook):
         def after_step(self, trainer):
             if trainer.evaluated_at == trainer.iteration:
-                evaluated.append(trainer.averaged.model_state()["layers.0.weight"].clone())
+                evaluated.append(trainer.ema.model_state()["layers.0.weight"].clone())
 
     predict, seen = trainer.model.predict, []
     trainer.model.predict = lambda *args: (
@@ -122,9 +122,7 @@ def test_the_training_is_the_same_and_the_average_is_what_is_evaluated_and_saved
     assert len(seen) == 3 and all(map(torch.equal, seen, evaluated))
     state = read_checkpoint(tmp_path / "ema" / "model_final.pth")
     own = trainer.model.state_dict()
-    assert all(
-        torch.equal(state["averaged"]["weights"][name], own[name]) for name, _ in trainer.model.named_parameters()
-    )
+    assert all(torch.equal(state["ema"]["weights"][name], own[name]) for name, _ in trainer.model.named_parameters())
     assert torch.equal(state["model"]["layers.0.weight"], evaluated[-1])
     assert all(torch.equal(own[name], value) for name, value in plain.model.state_dict().items())
 
@@ -135,7 +133,7 @@ def test_switched_on_and_off_when_resuming(tmp_path, caplog):
     trainer = make_trainer(tmp_path / "off")
     with caplog.at_level(logging.WARNING):
         restore(trainer, state)
-    assert torch.equal(trainer.model.layers[0].weight, state["averaged"]["weights"]["layers.0.weight"])
+    assert torch.equal(trainer.model.layers[0].weight, state["ema"]["weights"]["layers.0.weight"])
     assert "ema_decay is null now" in caplog.text
     make_trainer(tmp_path / "without", iterations=4).train()
     state = read_checkpoint(tmp_path / "without" / "model_final.pth")
@@ -143,5 +141,5 @@ def test_switched_on_and_off_when_resuming(tmp_path, caplog):
     with torch.no_grad():
         trainer.model.layers[0].weight.add_(1)
     restore(trainer, state)
-    assert "ema_decay is new" in caplog.text and trainer.averaged.steps == 0
-    assert torch.equal(trainer.averaged.model_state()["layers.0.weight"], state["model"]["layers.0.weight"])
+    assert "ema_decay is new" in caplog.text and trainer.ema.steps == 0
+    assert torch.equal(trainer.ema.model_state()["layers.0.weight"], state["model"]["layers.0.weight"])

@@ -210,7 +210,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
             optimizer = {
                 f"{i}.{key}": v for i, s in trainer.optimizer.state_dict()["state"].items() for key, v in s.items()
             }
-            everything = {**trainer.model.state_dict(), **optimizer, **trainer.averaged.model_state()}
+            everything = {**trainer.model.state_dict(), **optimizer, **trainer.ema.model_state()}
             states[trainer.iteration] = {name: value.clone() for name, value in everything.items()}
 
     trainer = make_trainer(tmp_path, extra=[Watch()], max_skipped=2, ema_decay=0.9, val_loader=None)
@@ -219,7 +219,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
     same = [all(torch.equal(states[i][name], states[i - 1][name]) for name in states[i]) for i in range(2, 13)]
     assert [i for i, equal in enumerate(same, 2) if equal] == [5, 8]
     assert (
-        "step left out (1 of at most 2): loss/fit became NaN or infinite in iteration 5 (images image5.png)"
+        "step skipped (1 of at most 2): loss/fit became NaN or infinite in iteration 5 (images image5.png)"
         in caplog.text
     )
     assert "Image 0 of the batch" in caplog.text and trainer.skipped == 2
@@ -233,13 +233,13 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
 def test_one_step_too_many_ends_the_run_also_a_resumed_one(tmp_path):
     trainer = make_trainer(tmp_path, max_skipped=1, val_loader=None)
     trainer.loader = SpoiltLoader(3, 8)
-    with pytest.raises(SegkitError, match=r"diverged after 1 steps were left out: loss/fit .* in iteration 8"):
+    with pytest.raises(SegkitError, match=r"diverged after 1 steps were skipped: loss/fit .* in iteration 8"):
         trainer.train()
     state = read_checkpoint(find_last_checkpoint(tmp_path))
     assert (state["iteration"], state["skipped"]) == (5, 1)
     trainer = make_trainer(tmp_path, max_skipped=1, val_loader=None, state=state)
     trainer.loader = SpoiltLoader(8, start_iteration=5)
-    with pytest.raises(SegkitError, match=r"diverged after 1 steps were left out"):
+    with pytest.raises(SegkitError, match=r"diverged after 1 steps were skipped"):
         trainer.train()
 
 
@@ -267,7 +267,7 @@ def test_a_batch_that_cannot_be_written(tmp_path, caplog):
         raise OSError("disk full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segkit.engine.batch_file.torch.save", fail)
+        patch.setattr("segkit.engine.replay.torch.save", fail)
         text = message(tmp_path, overflow)
     assert "in iteration 5" in text and "the batch is in" not in text
     assert "could not be written" in caplog.text and "disk full" in caplog.text

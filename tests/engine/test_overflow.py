@@ -7,7 +7,7 @@ from fakes import FakeBatch, FakeModel, lines, make_trainer
 from processes import run_in_processes
 from torch import nn
 
-from segkit.engine.buffers import BufferCopies
+from segkit.engine.buffer_backup import BufferBackup
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore, save_checkpoint
 from segkit.engine.hooks import Hook
 from segkit.solver.schedules import Constant
@@ -70,8 +70,8 @@ def fp16_trainer(folder, loader, *, model=None, fused=False, device="cpu", **set
 def everything(trainer):
     state = {f"model {name}": value.clone() for name, value in trainer.model.state_dict().items()}
     state["unsaved"] = trainer.model.unsaved.clone()
-    if trainer.averaged is not None:
-        state |= {f"average {name}": value.clone() for name, value in trainer.averaged.model_state().items()}
+    if trainer.ema is not None:
+        state |= {f"average {name}": value.clone() for name, value in trainer.ema.model_state().items()}
     for i, moments in enumerate(trainer.optimizer.state.values()):
         state |= {f"moment {i} {name}": value.clone() for name, value in moments.items() if value is not None}
     return state
@@ -155,28 +155,28 @@ def test_statistics_that_no_loss_depends_on(tmp_path):
 def test_what_is_put_back_by_a_flag_of_the_device():
     for flag in (True, False):
         model = Calm()
-        copies = BufferCopies(model)
-        copies.keep()
+        copies = BufferBackup(model)
+        copies.save()
         before = {name: buffer.clone() for name, buffer in model.named_buffers()}
         objects = {name: id(buffer) for name, buffer in model.named_buffers()}
         model.losses(torch.randn(4, 3), torch.zeros(4, 1), None)
         now = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        assert not copies.spoilt() and not torch.equal(now["seen"], before["seen"])
-        copies.put_back(torch.tensor(flag))
+        assert not copies.became_nonfinite() and not torch.equal(now["seen"], before["seen"])
+        copies.restore(torch.tensor(flag))
         assert_equal(dict(model.named_buffers()), before if flag else now)
         assert {name: id(buffer) for name, buffer in model.named_buffers()} == objects
     model.aside.running_var[1] = torch.nan
-    assert copies.spoilt()  # the mask's infinity was there before
+    assert copies.became_nonfinite()  # the mask's infinity was there before
 
 
 def test_a_buffer_of_another_shape_is_put_back():
     model = Calm()
-    copies = BufferCopies(model)
+    copies = BufferBackup(model)
     for flag in (None, torch.tensor(True), torch.tensor(False)):
         model.seen = torch.arange(2)
-        copies.keep()
+        copies.save()
         model.seen = torch.arange(5)
-        copies.put_back(flag)
+        copies.restore(flag)
         assert model.seen.tolist() == ([0, 1] if flag is None or flag else [0, 1, 2, 3, 4])
 
 
@@ -235,7 +235,7 @@ def test_a_value_that_is_not_finite_is_never_saved(tmp_path, name, value, precis
     assert str(error.value).endswith(f"the last good checkpoint is {tmp_path / 'model_0000004.pth'}")
     assert find_last_checkpoint(tmp_path).name == "model_0000004.pth"
     assert [path.name for path in tmp_path.glob("model_*.pth")] == ["model_0000004.pth"]
-    assert "not one to go on from" in caplog.text
+    assert "its state was not saved" in caplog.text
 
 
 @pytest.mark.parametrize("period", [0, 5])

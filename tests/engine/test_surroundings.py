@@ -12,8 +12,8 @@ from test_validation_losses import run
 
 from segkit.engine import setup
 from segkit.engine.environment import nondeterminism_told, seed_everything
-from segkit.engine.hooks.best_checkpoint import BestCheckpoint
-from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.checkpoint import BestCheckpoint
+from segkit.engine.hooks.evaluation import choose_metric
 from segkit.engine.run_data import build_data, checkpoint_labels
 from segkit.engine.run_folder import log_length, make_folder, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
@@ -159,7 +159,7 @@ def test_a_whole_deterministic_run_agrees_to_the_bit(tmp_path):
             trainers.append(run(tmp_path / name, "data.val=null", "train.accumulate=2", "train.ema_decay=0.9")[0])
         for states in (
             [trainer.model.state_dict() for trainer in trainers],
-            [trainer.averaged.model_state() for trainer in trainers],
+            [trainer.ema.model_state() for trainer in trainers],
         ):
             assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     finally:

@@ -7,7 +7,7 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 
 from segkit.config import load_config
-from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.evaluation import choose_metric
 from segkit.engine.run_data import build_data
 from segkit.engine.setup import build_trainer, prepare_model
 from segkit.utils.errors import SegkitError

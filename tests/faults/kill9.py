@@ -30,7 +30,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import train_net  # noqa: E402
 
-import segkit.engine.hooks.best_checkpoint  # noqa: E402
 import segkit.engine.hooks.checkpoint  # noqa: E402
 import segkit.engine.hooks.evaluation  # noqa: E402
 import segkit.engine.run_step  # noqa: E402
@@ -173,7 +172,7 @@ def compare(whole: Path, killed: Path) -> int:
             del state["config"]["output_dir"]
             for key in TIMES:  # of what was measured and not yet written
                 state["metrics"].pop(key, None)
-        assert first["averaged"] and first["optimizer"]["state"] and first["hooks"]
+        assert first["ema"] and first["optimizer"]["state"] and first["hooks"]
         for key in first.keys() - {"metrics"}:
             assert_equal(first[key], second[key], f"{name}: {key}")
     assert metrics(whole) == metrics(killed), "metrics differ"
