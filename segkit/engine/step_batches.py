@@ -1,13 +1,18 @@
-"""Loads the batches of a step, and measures how long the step waits for them."""
+"""The batches of a step: loads them, measures how long the step waits for them, and counts what they hold."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from segkit.engine.trainer_arguments import check_batch
+from segkit.structures.targets import Targets
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
 
 
 class StepBatches:
@@ -49,3 +54,62 @@ class StepBatches:
         check_batch(batch)
         self.seconds += time.perf_counter() - started
         return batch
+
+
+def data_counts(batches: Iterable[Any]) -> dict[str, int]:
+    """Returns counts over the batches of a step, in this process.
+
+    ``data/dropped``: objects that reading and transforms removed, as a crop removes those outside of it.
+    ``data/rescued``: masks that shrinking would have emptied and that kept one pixel.
+    ``data/skipped``: images that could not be read and were replaced by others.
+    ``objects``: see :func:`count_objects`.
+    """
+    batches = list(batches)
+    samples = [sample for batch in batches for sample in getattr(batch, "samples", ())]
+    counts = {f"data/{name}": sum(getattr(s, name) for s in samples) for name in ("dropped", "rescued")}
+    counts["data/skipped"] = sum(len(sample.skipped) for sample in samples)
+    counts["objects"] = count_objects(batches)
+    return counts
+
+
+def count_objects(batches: Iterable[Any]) -> int:
+    """Returns the number of objects that are not crowd regions; 1 for a batch without ``Targets``."""
+    total = 0
+    for batch in batches:
+        targets = getattr(batch, "targets", None)
+        if not isinstance(targets, Sequence) or not all(isinstance(one, Targets) for one in targets):
+            total += 1
+            continue
+        total += sum(len(one) - (int(one.crowd.sum()) if one.has_crowd else 0) for one in targets)
+    return total
+
+
+class EpochObjects:
+    """Counts the objects of an epoch's steps and warns, once, of an epoch without any.
+
+    This check covers loaders that the user has written; those of segkit are checked before the training.
+
+    Args:
+        steps: number of steps in an epoch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._seen = 0
+        self._objects = 0
+        self._warned = False
+
+    def add(self, objects: int) -> None:
+        """Adds a step's number of objects, over all processes."""
+        self._seen += 1
+        self._objects += objects
+        if self._seen < self._steps:
+            return
+        if not self._objects and not self._warned:
+            self._warned = True
+            if distributed.is_main():  # the count is the same in all processes
+                logger.warning(
+                    "an epoch of %d steps had no object to train on: its targets are empty, or all are crowd regions",
+                    self._seen,
+                )
+        self._seen = self._objects = 0

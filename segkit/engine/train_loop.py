@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 class Hook:
-    """Something that happens around training steps. Override what you need; :class:`TrainerBase` lists what it offers.
+    """Something that happens around training steps; override the methods that you need.
 
-    A hook is registered, takes keyword-only arguments, and is named under ``hooks:`` in the configuration::
+    It is registered, takes keyword-only arguments, and is named under ``hooks:`` in the configuration::
 
         @HOOK_REGISTRY.register
         class GradientNoise(Hook):
@@ -40,8 +40,7 @@ class Hook:
                 trainer.log("noise", self.scale)
 
     It is called after the default hooks that change or measure the training, and before those that write. If several
-    processes train, each calls all hooks. What must happen once (writing, printing) asks
-    ``segkit.utils.distributed.is_main()`` first.
+    processes train, each calls all hooks. Writing and printing ask ``segkit.utils.distributed.is_main()`` first.
 
     A checkpoint holds a hook's state under the hook's ``name``, by default the name of its class. Several hooks of one
     class that keep states need names of their own: ``hook.name = "fine"``, or in a configuration
@@ -71,10 +70,7 @@ class Hook:
         """Called once after the last step; not if the run ends with an exception."""
 
     def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
-        """Called in place of ``after_train`` if the run ends with ``error``, KeyboardInterrupt of a signal included.
-
-        Hooks are called in reverse order.
-        """
+        """Called in place of ``after_train``, in reverse order, if ``error`` or a signal (KeyboardInterrupt) ends the run."""
 
     @property
     def keeps_state(self) -> bool:
@@ -92,7 +88,7 @@ class Hook:
 class TrainerBase(RenamedAttributes, ABC):
     """The training loop, without the arithmetic of a step, which :class:`segkit.engine.trainer.Trainer` has.
 
-    Hooks get the trainer as an argument. They may use these attributes:
+    Hooks get the trainer as an argument. They may use ``log``, ``stop``, ``read_metrics``, ``check_metrics``, and these:
 
     Attributes:
         iteration: number of optimizer steps done: 0 before the first, 1 in the ``after_step`` of the first.
@@ -115,8 +111,6 @@ class TrainerBase(RenamedAttributes, ABC):
         data_time: seconds that the last step waited for its batches.
         evaluation, evaluated_at: the last evaluation's metrics, and the iteration after which it was made (or None).
         about: what checkpoints hold beside the training state: config, classes, category_ids.
-
-    Methods for hooks: ``log``, ``read_metrics``, ``check_metrics``, ``stop``, ``named_hooks``.
     """
 
     model: Any  # an nn.Module with ``losses`` and ``predict``
@@ -235,9 +229,11 @@ class TrainerBase(RenamedAttributes, ABC):
             except Exception:  # logged only: the first error is the one to raise
                 logger.exception("%s failed while the run was ending with %r", type(hook).__name__, error)
 
-    @abstractmethod
     def prepare(self) -> None:
         """Called once before the hooks' ``before_train``."""
+
+    def finish(self) -> None:
+        """Called once at the end, after an exception too."""
 
     @abstractmethod
     def set_learning_rates(self) -> None:
@@ -246,10 +242,6 @@ class TrainerBase(RenamedAttributes, ABC):
     @abstractmethod
     def run_step(self, batches: Iterable[Any]) -> None:
         """Takes one optimizer step: losses, gradients, update; counts it and makes all hooks pending."""
-
-    @abstractmethod
-    def finish(self) -> None:
-        """Called once at the end, after an exception too."""
 
     @abstractmethod
     def autocast(self) -> AbstractContextManager[Any]:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from segkit.engine.amp import autocast, gradients_overflowed
 from segkit.engine.buffer_backup import BufferBackup, any_of
-from segkit.engine.data_counts import EpochObjects, data_counts
 from segkit.engine.data_parallel import DataParallel
 from segkit.engine.ema import EMA
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import ADVICE, RepeatableStep, are_finite, late_error
 from segkit.engine.signals import delayed_interrupt
+from segkit.engine.step_batches import EpochObjects, data_counts
 from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.engine.train_step import add_losses, backward, batch_losses, mean_over_processes
 from segkit.engine.trainer_arguments import check_arguments, check_losses

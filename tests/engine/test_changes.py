@@ -11,7 +11,7 @@ from fakes import lines, make_trainer
 from segkit.config import load_config
 from segkit.data import build_dataset
 from segkit.data.samplers import ShuffleSampler
-from segkit.engine import run_step, train
+from segkit.engine import train, trainer
 from segkit.engine.changes import NO_CHANGE, changes_table, config_changes, without_incomparable
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, restore
 from segkit.engine.epoch_shift import epoch_shift
@@ -149,11 +149,11 @@ def test_larger_steps_from_the_third_epoch_on(tmp_path, larger, monkeypatch):
     """Four epochs of 8 images: two in steps of 2, two in steps of 4. Interrupted once more, it is the same run."""
     seen = []
 
-    def counting(batches, count=run_step.data_counts):
+    def counting(batches, count=trainer.data_counts):
         seen.extend(name for batch in batches for name in batch.file_names)
         return count(batches)
 
-    monkeypatch.setattr(run_step, "data_counts", counting)
+    monkeypatch.setattr(trainer, "data_counts", counting)
 
     def run(folder, *overrides):
         values = [*EIGHT, "train.epochs=4", "data.batch_size=2", f"output_dir={folder}", *overrides]

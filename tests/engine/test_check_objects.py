@@ -18,8 +18,8 @@ from segkit.data.transforms import Compose
 from segkit.engine import check_objects as module
 from segkit.engine import train
 from segkit.engine.check_objects import check_training_objects, check_validation_objects
-from segkit.engine.data_counts import EpochObjects, count_objects
 from segkit.engine.dry_run import dry_run
+from segkit.engine.step_batches import EpochObjects, count_objects
 from segkit.engine.trainer import Trainer
 from segkit.solver.schedules import Constant
 from segkit.structures import Batch, Sample, Targets
