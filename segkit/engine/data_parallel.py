@@ -1,6 +1,6 @@
 """Gradients of several processes: torch's DistributedDataParallel around a model's losses.
 
-Reduction overlaps with the backward pass. In a single process nothing is wrapped, and nothing is paid.
+Reduction overlaps with the backward pass. In a single process the model is not wrapped.
 """
 
 from __future__ import annotations

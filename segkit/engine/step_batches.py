@@ -33,23 +33,25 @@ class StepBatches:
         self._accumulate = accumulate
         self.seconds = 0.0
 
-    def of_next_step(self) -> Iterator[Any]:
+    def of_next_step(self, name: str) -> Iterator[Any]:
         """Returns the next step's batches: the first one is loaded now, the others on demand.
 
+        Args:
+            name: of the step, for messages.
         Raises:
             SegkitError: the loader ends, or yields something else than batches.
         """
         self.seconds = 0.0
-        first = self._load()
-        return (first if part == 0 else self._load() for part in range(self._accumulate))
+        first = self._load(name)
+        return (first if part == 0 else self._load(name) for part in range(self._accumulate))
 
-    def _load(self) -> Any:
+    def _load(self, name: str) -> Any:
         started = time.perf_counter()
         batch = next(self._loader, None)
         if batch is None:
             raise SegkitError(
-                f"the training loader ended before the last step had its {self._accumulate} batches; a Trainer takes an "
-                "endless one, as build_train_loader makes it"
+                f"the training loader ended before {name} had its {self._accumulate} batches; a Trainer takes an endless "
+                "one, as build_train_loader makes it"
             )
         check_batch(batch)
         self.seconds += time.perf_counter() - started

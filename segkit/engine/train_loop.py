@@ -191,7 +191,7 @@ class TrainerBase(RenamedAttributes, ABC):
             start = self.iteration + self.epoch_shift
             self._step_batches = loading = StepBatches(self.loader, self.accumulate, start=start)
         while not self.done:
-            batches = loading.of_next_step()
+            batches = loading.of_next_step(f"iteration {self.iteration + 1} of {self.max_iterations}")
             self.set_learning_rates()
             for hook in self.hooks:
                 hook.before_step(self)

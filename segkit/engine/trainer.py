@@ -188,7 +188,8 @@ class Trainer(TrainerBase):
 
     def _forward_backward(self, batches: Iterable[Any]) -> dict[str, Tensor]:
         """Computes the gradients of the step's batches, and returns their mean losses and ``total``."""
-        self.batches, losses = [], {}
+        self.batches = []
+        losses: dict[str, Tensor] = {}
         for part, batch in enumerate(batches):
             self.batches.append(batch)
             # Pinned batches are copied while the host goes on; for others the flag has no effect.

@@ -25,6 +25,8 @@ def clip_gradients(
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = get_total_norm(gradients)
+    if not gradients:  # of which clip_grad_value_ makes an error
+        return norm
     if max_value is not None:
         clip_grad_value_(parameters, max_value)
     if max_norm is not None:

@@ -131,13 +131,13 @@ def connection_watched() -> Iterator[None]:
 
 
 def _peer_lost(error: RuntimeError) -> PeerLost:
-    """The error for a connection that has ended; operations of NCCL that wait for the lost process are aborted.
+    """Returns the error for a lost connection, and aborts operations of NCCL that wait for the lost process.
 
-    Without that, copying the weights for a last checkpoint would wait for them, too.
+    Otherwise copying the weights for a last checkpoint would wait for these operations.
     """
-    if dist.is_initialized() and dist.get_backend() == "nccl":
+    if dist.is_initialized() and dist.get_backend() == "nccl" and (group := dist.group.WORLD) is not None:
         with suppress(RuntimeError):
-            dist.group.WORLD.abort()
+            group.abort()
     reason = str(error).splitlines()[0].split("] ")[-1].split(". ")[0]
     return PeerLost(f"another process of this run has ended, and its own message says why ({reason})")
 

@@ -108,7 +108,7 @@ def test_early_stopping_by_another_metric_begins_anew(caplog):
     for hook in (same, other):
         hook.load_state_dict(stopping.state_dict())
     assert (same.best, same.waited) == (0.5, 1) and (other.best, other.waited) == (-math.inf, 0)
-    assert "looked at segm/AP and looks at val/loss/total now" in caplog.text
+    assert "compared segm/AP and compares val/loss/total now" in caplog.text
 
 
 @pytest.mark.parametrize(

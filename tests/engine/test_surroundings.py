@@ -54,7 +54,7 @@ def test_the_best_metric_is_checked_before_the_training(caplog):
     assert not caplog.text
     assert choose_metric("segm/AP", [evaluator("bbox")]) == "bbox/AP" and "bbox/AP" in caplog.text
     assert choose_metric("mine", [FakeEvaluator()]) == "mine"
-    with pytest.raises(SegkitError, match=r"give no 'segm/PA'"):
+    with pytest.raises(SegkitError, match=r"return no 'segm/PA'"):
         choose_metric("segm/PA", [evaluator("bbox", "segm")])
     assert BestCheckpoint("bbox/AP").metric == "bbox/AP"
 

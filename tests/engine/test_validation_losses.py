@@ -103,5 +103,5 @@ def test_the_best_metric_is_checked_before_the_training():
 
     evaluators = [CocoEvaluator(["cell"], [1], 100)]
     assert choose_metric("val/loss/total", evaluators) == "val/loss/total"
-    with pytest.raises(SegkitError, match=r"give no 'val/loss/total'"):
+    with pytest.raises(SegkitError, match=r"return no 'val/loss/total'"):
         choose_metric("val/loss/total", evaluators, losses=False)
