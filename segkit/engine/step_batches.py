@@ -27,10 +27,10 @@ class StepBatches:
     """
 
     def __init__(self, loader: Iterable[Any], accumulate: int, *, start: int) -> None:
-        if (start_at := getattr(loader, "start_at", None)) is not None:
-            start_at(start)
-        self._loader = iter(loader)
+        self._loader = loader
         self._accumulate = accumulate
+        self._start = start
+        self._iterator: Iterator[Any] | None = None
         self.seconds = 0.0
 
     def of_next_step(self, name: str) -> Iterator[Any]:
@@ -41,13 +41,22 @@ class StepBatches:
         Raises:
             SegkitError: the loader ends, or yields something else than batches.
         """
+        if self._iterator is None:
+            if (start_at := getattr(self._loader, "start_at", None)) is not None:
+                start_at(self._start)
+            self._iterator = iter(self._loader)
         self.seconds = 0.0
         first = self._load(name)
         return (first if part == 0 else self._load(name) for part in range(self._accumulate))
 
+    def close(self) -> None:
+        """Drops the loader's iterator, and so ends its worker processes."""
+        self._iterator = None
+
     def _load(self, name: str) -> Any:
+        assert self._iterator is not None
         started = time.perf_counter()
-        batch = next(self._loader, None)
+        batch = next(self._iterator, None)
         if batch is None:
             raise SegkitError(
                 f"the training loader ended before {name} had its {self._accumulate} batches; a Trainer takes an endless "

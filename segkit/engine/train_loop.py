@@ -61,10 +61,7 @@ class Hook:
         """Called before each step, when ``trainer.iteration`` steps are done and the learning rates are set."""
 
     def after_step(self, trainer: TrainerBase) -> None:
-        """Called after each step, which ``trainer.iteration`` counts already; ``trainer.done`` is true in the last.
-
-        If it is interrupted, the resumed run calls it once more.
-        """
+        """Called after each step, which ``iteration`` counts already; if interrupted, a resumed run calls it once more."""
 
     def after_train(self, trainer: TrainerBase) -> None:
         """Called once after the last step; not if the run ends with an exception."""
@@ -103,9 +100,8 @@ class TrainerBase(RenamedAttributes, ABC):
         batch: the step's batch on the device, only during a step; with accumulation the latest one.
         losses: the last step's losses by name, and their sum as ``total``: detached scalars on the device, means over
             accumulated batches and processes. Reading one waits for the device, so read seldom.
-        device, precision: of the forward pass; ``trainer.autocast()`` is its context.
-        ema: the moving average of the weights, or None. ``trainer.ema_weights()`` is the context in which the model has
-            the average.
+        device, precision: of the forward pass, whose context is ``trainer.autocast()``.
+        ema: the moving average of the weights, or None. Within ``trainer.ema_weights()`` the model has the average.
         skipped: number of steps of the run that were skipped because a loss or gradient was not finite.
         output_dir: the run's folder.
         data_time: seconds that the last step waited for its batches.
@@ -156,13 +152,13 @@ class TrainerBase(RenamedAttributes, ABC):
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
         self.consistent = True  # False while a step changes weights and counters: a state that must not be saved
         self.line_read = False  # whether the present hook has read the metrics
-        self.stop_signalled: Callable[[], bool] = lambda: False  # whether a signal for this process waits
         self.stopped_together = False  # whether all processes end after the same step
-        self._step_batches: StepBatches | None = None
+        self._step_batches = StepBatches(loader, accumulate, start=0)
+        self._signals: Sequence[Callable[[], bool]] = ()  # whether a signal waits for the end of the step
         self._stopping = False
 
     def train(self) -> None:
-        """Runs from ``iteration`` to ``max_iterations``; on an exception it notifies the hooks, then raises it.
+        """Trains from ``iteration`` to ``max_iterations``; on an exception it notifies the hooks, then raises it.
 
         Raises:
             RunInterrupted: SIGINT or SIGTERM came. It interrupts hooks and the wait for a batch, but no step.
@@ -181,28 +177,27 @@ class TrainerBase(RenamedAttributes, ABC):
                     distributed.barrier()  # else a launcher ends the process that saves when the first one ends
                 raise
             finally:
+                self._step_batches.close()
                 self.finish()
 
     def _run(self, raise_missed_signal: Callable[[], None], signal_held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
         self._after_step()  # of a run that was interrupted between two steps
-        if not self.done:
-            start = self.iteration + self.epoch_shift
-            self._step_batches = loading = StepBatches(self.loader, self.accumulate, start=start)
+        self._step_batches = StepBatches(self.loader, self.accumulate, start=self.iteration + self.epoch_shift)
         while not self.done:
-            batches = loading.of_next_step(f"iteration {self.iteration + 1} of {self.max_iterations}")
+            batches = self._step_batches.of_next_step(f"iteration {self.iteration + 1} of {self.max_iterations}")
             self.set_learning_rates()
             for hook in self.hooks:
                 hook.before_step(self)
             with delayed_interrupt() as interrupted:
-                self.stop_signalled = lambda interrupted=interrupted: interrupted() or signal_held()  # type: ignore[misc]
+                self._signals = (interrupted, signal_held)
                 self.run_step(batches)
                 if self.stopped_together:
                     raise RunInterrupted(signal.SIGTERM)
             self._after_step()
-            raise_missed_signal()
             self.batch, self.batches = None, []
+            raise_missed_signal()
         self.check_metrics()  # of the steps since the last line, which no hook may have read
         for hook in self.hooks:
             hook.after_train(self)
@@ -257,7 +252,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     @property
     def data_time(self) -> float:
-        return 0.0 if self._step_batches is None else self._step_batches.seconds
+        return self._step_batches.seconds
 
     @property
     def epoch(self) -> int:
@@ -288,17 +283,13 @@ class TrainerBase(RenamedAttributes, ABC):
         """
         epoch = (self.iteration + self.epoch_shift) / self.iterations_per_epoch
         record = {"iteration": self.iteration, "epoch": epoch, **self._explained(self.metrics.peek)}
-        if self.metrics.overflowed:  # steps that fp16's scaler has skipped
+        if self.metrics.overflowed:
             record["overflowed_steps"] = self.metrics.overflowed
         self.line_read = True
         return record
 
     def check_metrics(self) -> dict[str, float]:
-        """Returns the means of the losses so far and keeps them; to call before saving a model.
-
-        Raises:
-            SegkitError: a loss was NaN or infinite; the message has the iteration and what is known of the cause.
-        """
+        """Returns the means of the losses so far and keeps them; raises SegkitError if a loss was NaN or infinite."""
         return self._explained(self.metrics.check)
 
     def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:

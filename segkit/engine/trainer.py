@@ -223,7 +223,7 @@ class Trainer(TrainerBase):
         that died meanwhile is noticed before its missing gradient changes a weight.
         """
         counts = data_counts(self.batches)
-        *totals, signals = distributed.sum_integers([*counts.values(), int(self.stop_signalled())])
+        *totals, signals = distributed.sum_integers([*counts.values(), int(any(came() for came in self._signals))])
         self.stopped_together = signals > 0 and distributed.world_size() > 1
         return dict(zip(counts, totals, strict=True))
 
