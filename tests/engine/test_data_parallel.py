@@ -3,7 +3,8 @@
 import pytest
 import torch
 from fakes import FakeModel
-from processes import Plain, a_trainer, run_in_processes
+from process_runner import run_in_processes
+from processes import Plain, a_trainer
 from torch import nn
 
 from segkit.engine.checkpoint import read_checkpoint

@@ -168,7 +168,7 @@ def test_a_last_line_without_its_end_gets_it(tmp_path):
     assert path.read_text() == GOOD
 
 
-def test_damage_before_a_line_that_stays_is_told(tmp_path):
+def test_damage_before_a_line_that_stays_is_an_error(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text("spilt coffee\n" + GOOD)
     with pytest.raises(SegkitError, match=r"line 1: is no line of metrics \('spilt coffee'\); remove it"):

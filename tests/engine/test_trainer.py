@@ -132,7 +132,7 @@ class Exploding(FakeModel):
 
 @pytest.mark.parametrize("check_period", [1, 100])
 @pytest.mark.parametrize("log_period, checkpoint_period", [(3, 5), (100, 8), (100, 100)])
-def test_nan_is_told_by_name_and_never_saved(tmp_path, log_period, checkpoint_period, check_period, caplog):
+def test_nan_is_named_and_never_saved(tmp_path, log_period, checkpoint_period, check_period, caplog):
     trainer = make_trainer(
         tmp_path,
         model=Exploding(),
