@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -26,27 +25,22 @@ _NO_BUFFER_SYNC = (
 
 
 class _Losses(nn.Module):
-    """A module whose forward pass is ``model.losses``, as DistributedDataParallel needs it.
-
-    Its own parameter is never used. Without an unused parameter torch would advise on stderr against
-    ``find_unused_parameters``, which only some steps need.
-    """
+    """A module whose forward pass is ``model.losses``, as DistributedDataParallel needs it."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = model
-        self.unused = nn.Parameter(torch.zeros(1, device=next(model.parameters()).device))
 
     def forward(self, images: Any, targets: Any, generator: Any) -> dict[str, Tensor]:
         return self.model.losses(images, targets, generator)
 
 
-class DataParallel:
-    """Makes each gradient the mean over all processes, equal in each of them to the bit.
+class ParallelModel:
+    """A model whose gradients are the means over all processes, equal in each of them to the bit.
 
-    A parameter that gets a gradient in some processes only counts as zero in the others; one without a gradient
-    anywhere stays without. Buffers stay each process's own (running statistics are shared when they are evaluated or
-    saved). The model is not changed, so the names in its state dict are those of a single process.
+    A parameter with a gradient in some processes only counts as zero in the others; one without a gradient in all
+    processes stays without. Buffers stay each process's own: evaluation broadcasts those of the first process, which are
+    also saved. The model itself is not changed, so the names in its state dict are those of a single process.
 
     Args:
         model: on its device, with ``losses(images, targets, generator)``.
@@ -81,10 +75,11 @@ class DataParallel:
 
     @contextmanager
     def batch(self, *, last: bool) -> Iterator[None]:
-        """The block is forward and backward pass of one batch of a step; gradients are reduced with the last one.
+        """The block runs forward and backward pass of one batch of a step; the last one reduces the gradients.
 
-        All processes enter the last batch together: what follows waits for the others on the device, where a process
-        that has died is not noticed and waiting is limited. With synchronised batch norms this holds for each batch.
+        All processes enter the last batch together. Its reduction waits for the others on the device, where a process
+        that has died is not noticed and ``train.distributed_timeout`` ends the run. With synchronised batch norms, whose
+        forward pass waits on the device too, all processes enter each batch together.
 
         Raises:
             PeerLost: another process has ended.
@@ -111,7 +106,9 @@ class DataParallel:
                 value="sync_bn",
             )
         self._trainable = self._requires_grad()
-        # Which parameters a step uses depends on its images: an image without objects has no mask loss.
+        # Which parameters a step uses depends on its images: without objects there is no mask loss. torch says once on
+        # stderr that a step used all of them. A parameter that is always unused would silence that, but let the host
+        # wait for the device in each step.
         settings: dict[str, Any] = {_NO_BUFFER_SYNC: False, "find_unused_parameters": True}
         with distributed.connection_watched():
             self._parallel = DistributedDataParallel(

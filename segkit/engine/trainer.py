@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from segkit.engine.amp import autocast, gradients_overflowed
 from segkit.engine.buffer_backup import BufferBackup, any_of
-from segkit.engine.data_parallel import DataParallel
+from segkit.engine.data_parallel import ParallelModel
 from segkit.engine.ema import EMA
 from segkit.engine.metrics import DivergedError, Metrics
 from segkit.engine.nonfinite import ADVICE, RepeatableStep, are_finite, late_error
@@ -105,7 +105,7 @@ class Trainer(TrainerBase):
         self.max_skipped = max_skipped
         self.seed = seed
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
-        self.parallel = DataParallel(model)
+        self.parallel = ParallelModel(model)
         self.buffers = BufferBackup(model)
         self.infinite_buffers = not_finite_buffers(model)
         if bad := [name for name in self.infinite_buffers if name.endswith(("running_mean", "running_var"))]:
@@ -150,7 +150,11 @@ class Trainer(TrainerBase):
         self.log("lr", largest)
 
     def run_step(self, batches: Iterable[Any]) -> None:
-        """Takes one optimizer step. On any exception weights, buffers and counters stay as they were before it."""
+        """Takes one optimizer step: gradients, then the update.
+
+        An exception before the update leaves weights, buffers and counters as they were. One in the update leaves
+        ``consistent`` False, and the state is not saved.
+        """
         if self._rates_for != self.iteration:  # called without the loop; in the loop a hook may have changed them since
             self.set_learning_rates()
         self._rate_watch.step(self.optimizer)
@@ -173,7 +177,7 @@ class Trainer(TrainerBase):
         with delayed_interrupt():
             self.consistent = False
             if skip:
-                self.buffers.restore()
+                self.buffers.restore()  # once more: the forward pass was repeated to find the layer
                 self.skipped += 1
             else:
                 self._update()
@@ -206,20 +210,20 @@ class Trainer(TrainerBase):
         return batch_losses(self.parallel.losses, batch, **position, device=self.device, precision=self.precision)
 
     def _update(self) -> None:
-        """Changes the weights. Whether fp16's scaler skips the update is known to the device only."""
+        """Updates the weights and their EMA. Only the device knows yet whether fp16's scaler skips the update."""
         overflowed = gradients_overflowed(self.scaler, self.optimizer)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if overflowed is not None:
-            spoilt = self.buffers.became_nonfinite()  # by an element that no loss depends on, too
-            self.buffers.restore(overflowed if spoilt is None else any_of([overflowed, spoilt]))
+            bad_buffers = self.buffers.became_nonfinite()  # also buffers that no loss depends on
+            self.buffers.restore(overflowed if bad_buffers is None else any_of([overflowed, bad_buffers]))
         if self.ema is not None:
             self.ema.update(None if overflowed is None else ~overflowed)
 
     def _sum_counts(self) -> dict[str, int]:
-        """Returns the step's data counts over all processes, and learns whether a signal came to one of them.
+        """Returns the step's data counts over all processes, and sets ``stopped_together`` if a signal came to one.
 
-        It is the one operation between the hosts after the backward pass, and precedes the update on purpose: a process
+        It is the only operation between the hosts after the backward pass. It precedes the update, so that a process
         that died meanwhile is noticed before its missing gradient changes a weight.
         """
         counts = data_counts(self.batches)
@@ -228,13 +232,14 @@ class Trainer(TrainerBase):
         return dict(zip(counts, totals, strict=True))
 
     def _is_checked(self) -> bool:
+        """Whether this step's losses and gradient are checked before the update; fp16's scaler checks by itself."""
         return (self.iteration + 1) % self.check_period == 0 and not self.scaler.is_enabled()
 
     def _warn_or_raise_nonfinite(self, scalars: Mapping[str, Tensor]) -> None:
-        """Logs a step with a NaN, which is to be skipped; raises if the run must not go on. The weights are unchanged."""
+        """Logs a step with a NaN that will be skipped; raises SegkitError if the run must not go on."""
         self.buffers.restore()
-        message, repairable = self._repeatable(self.iteration, self.batches).explain(scalars)
-        if self.skipped < self.max_skipped and repairable:
+        message, weights_finite = self._repeatable(self.iteration, self.batches).explain(scalars)
+        if self.skipped < self.max_skipped and weights_finite:
             logger.warning("step skipped (%d of at most %d): %s", self.skipped + 1, self.max_skipped, message)
             return
         self.metrics.add(scalars)  # so that this state is not saved

@@ -8,7 +8,7 @@ from processes import Plain, a_trainer
 from torch import nn
 
 from segkit.engine.checkpoint import read_checkpoint
-from segkit.engine.data_parallel import DataParallel
+from segkit.engine.data_parallel import ParallelModel
 from segkit.engine.hooks import Hook
 from segkit.modeling.layers.recompute import recomputed
 from segkit.utils import distributed
@@ -124,7 +124,7 @@ class WithNorm(FakeModel):
 
 
 def connect_with_sync_norm():
-    DataParallel(WithNorm()).connect()
+    ParallelModel(WithNorm()).connect()
 
 
 def test_synced_batch_norm_on_a_cpu_is_an_error_before_the_first_step():

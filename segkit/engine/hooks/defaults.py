@@ -45,9 +45,7 @@ def build_default_hooks(
             BestCheckpoint(best_metric, min_gain=best_min_gain, writer=writer),
         ]
         if early_stopping is not None:
-            hooks.append(
-                early_stopping
-            )  # after the best is saved, before the hooks that ask whether this step is the last
+            hooks.append(early_stopping)  # after the best is saved, before hooks that ask for the last step
     # A user's hooks find the evaluation, and what they log is written.
     hooks += [hook for hook in extra if not isinstance(hook, Writers)]
     # One hook for all writers: reading the metrics clears their means.
