@@ -19,9 +19,9 @@ from segkit.benchmark.report import machine, shown
 from segkit.benchmark.scene import make_batch
 from segkit.config.loader import load_config
 from segkit.config.schema import Config
+from segkit.engine.amp import autocast
 from segkit.engine.datasets import checkpoint_labels
 from segkit.engine.parameters import count_parameters, parameter_table
-from segkit.engine.precision import autocast
 from segkit.evaluation.evaluator import evaluation_mode
 from segkit.modeling.backbones.base import Backbone
 from segkit.modeling.weights.loading import load_checkpoint

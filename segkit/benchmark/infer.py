@@ -17,7 +17,7 @@ from segkit.benchmark.options import Options
 from segkit.benchmark.report import PEER, Report
 from segkit.benchmark.scene import make_batch
 from segkit.benchmark.sides import Side
-from segkit.engine.precision import autocast
+from segkit.engine.amp import autocast
 
 DEFAULTS: dict[str, Any] = {"batch": 1, "objects": 100, "size": (800, 1216), "runs": 5}
 NOTES = ["a step: the images from the host's memory to the device, detection, masks at the images' size as COCO's RLE"]

@@ -16,7 +16,7 @@ from segkit.benchmark.peers import LOSSES
 from segkit.benchmark.report import OWN, PEER, Report
 from segkit.benchmark.scene import jittered, make_batch
 from segkit.benchmark.sides import Side
-from segkit.engine.precision import autocast
+from segkit.engine.amp import autocast
 from segkit.structures.sample import Batch
 
 DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 40, "size": (512, 512), "runs": 5}

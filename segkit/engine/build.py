@@ -14,9 +14,8 @@ from segkit.config.schema import Config
 from segkit.engine.datasets import RunData, train_loader, val_loader
 from segkit.engine.detection_limits import warn_of_detection_limits
 from segkit.engine.hooks.base import Hook
-from segkit.engine.hooks.chosen_metric import choose_metric
 from segkit.engine.hooks.defaults import build_default_hooks
-from segkit.engine.hooks.early_stopping import EarlyStopping
+from segkit.engine.hooks.evaluation import EarlyStopping, choose_metric
 from segkit.engine.missing_masks import warn_of_missing_masks
 from segkit.engine.parameters import build_optimizer, count_parameters, freeze, parameter_table
 from segkit.engine.resume import epoch_shift

@@ -73,7 +73,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         with _timed(seconds, "checkpoint: read back"):
             restore(trainer, read_checkpoint(run_dir / "model_final.pth"))
         if data.val is not None:
-            with _timed(seconds, "pictures: drawn"), trainer.averaged_weights():
+            with _timed(seconds, "pictures: drawn"), trainer.ema_weights():
                 draw_pictures(
                     model,
                     val_loader(cfg, data, device),

@@ -15,8 +15,8 @@ from segkit.data.formats.build import build_dataset
 from segkit.data.formats.catalog import register_dataset
 from segkit.data.loader import build_test_loader
 from segkit.data.transforms.base import Compose, Transform, build_transforms
+from segkit.engine.amp import autocast
 from segkit.engine.open_model import Opened, check_dataset, open_checkpoint, open_model
-from segkit.engine.precision import autocast
 from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model

@@ -1,4 +1,4 @@
-"""What a run measures between two writes, kept where it was computed until somebody asks."""
+"""Losses and counts between two lines of metrics, kept on their device until a line is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class DivergedError(SegkitError):
     """Losses were NaN or infinite.
 
     Attributes:
-        count: in how many of the iterations since the last write.
+        count: number of such iterations since the last line.
     """
 
     def __init__(self, names: Sequence[str], count: int, iterations: int, iteration: int) -> None:
@@ -30,53 +30,53 @@ class DivergedError(SegkitError):
 
 
 class Metrics:
-    """Means of the losses and totals of the counts since the last write, and the last value of everything else.
+    """Means of the losses and totals of the counts since the last line, and the last value of everything else.
 
-    Losses are added up on their device: nothing waits for the device until :meth:`read`, which makes one transfer.
+    Losses are summed on their device. Nothing waits for the device until :meth:`check`, which makes one transfer.
 
     Args:
-        allow_overflow: for fp16, where the scaler skips a step that overflows: such values are left out of the means. A
-            loss is an error only when there is nothing else; a gradient norm alone after ``MAX_OVERFLOWS`` steps in a
-            row, for a run begins with a few, by which the scaler finds its scale.
+        allow_overflow: for fp16, whose scaler skips steps that overflow. The means skip them, too. A loss is an error
+            only if it was never finite; a gradient norm alone only after ``MAX_OVERFLOWS`` steps in a row, because a run
+            begins with a few, by which the scaler finds its scale.
     Attributes:
-        overflowed: of the steps since the last write, those whose gradients overflowed in fp16; as of the last look.
+        overflowed: number of steps since the last line whose gradients overflowed in fp16, as of the last check.
     """
 
     def __init__(self, *, allow_overflow: bool = False) -> None:
         self.allow_overflow = allow_overflow
-        # A step's values are added together: [2, names], the sums of the finite ones and the numbers of the others.
+        # [2, names]: sums of the finite scalars, counts of the others.
         self._names: tuple[str, ...] = ()
         self._table: Tensor | None = None
-        self._others: dict[str, Tensor] = {}  # [2] each, of names that the last step did not have
+        self._others: dict[str, Tensor] = {}  # [2] each, for names that the last step did not have
         self._counts: dict[str, int] = {}
         self._logged: dict[str, float | Tensor] = {}
         self._totals: dict[str, int] = {}
         self.overflowed = 0
-        self._overflows = 0  # steps in a row whose gradients were not finite, up to the last write
-        self._overflows_now = 0  # the same up to the last look
+        self._overflows = 0  # steps in a row whose gradients were not finite, up to the last line
+        self._overflows_now = 0  # the same up to the last check
 
-    def add(self, values: Mapping[str, Tensor]) -> None:
+    def add(self, scalars: Mapping[str, Tensor]) -> None:
         """Adds one step's scalars, which are on one device, to the means."""
-        if tuple(values) != self._names:
-            self._make_table(tuple(values))
-        row = torch.stack([value.detach().float() for value in values.values()])
+        if tuple(scalars) != self._names:
+            self._make_table(tuple(scalars))
+        row = torch.stack([scalar.detach().float() for scalar in scalars.values()])
         finite = torch.isfinite(row)
         pairs = torch.stack([torch.where(finite, row, torch.zeros_like(row)), (~finite).float()])
         self._table = pairs if self._table is None else self._table + pairs
-        for name in values:
+        for name in scalars:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def log(self, name: str, value: float | Tensor) -> None:
-        """Keeps a value for the next write; a later value of that name takes its place."""
+        """Sets a metric of the next line; a later value of the same name replaces it."""
         self._logged[name] = value.detach() if isinstance(value, Tensor) else value
 
-    def count(self, name: str, number: int) -> None:
-        """Adds to a total since the last write, which is left out of the line while it is zero."""
-        if number:
-            self._totals[name] = self._totals.get(name, 0) + number
+    def count(self, name: str, count: int) -> None:
+        """Adds to a total since the last line; the line has no total of zero."""
+        if count:
+            self._totals[name] = self._totals.get(name, 0) + count
 
     def check(self, iteration: int) -> dict[str, float]:
-        """The means so far, without forgetting them; what was never finite is left out.
+        """Returns the means so far and keeps them; skips losses that were never finite.
 
         Raises:
             DivergedError: a loss was NaN or infinite.
@@ -97,7 +97,7 @@ class Metrics:
             if bad < count:
                 means[name] = total / (count - bad)
         if culprits:
-            # Once the weights are NaN all losses are: what began it is what was NaN in the most iterations.
+            # Once the weights are NaN all losses are: the cause is the loss that was NaN in the most iterations.
             worst = max(culprits.values())
             first = [name for name in culprits if culprits[name] == worst]
             parts = [name for name in first if name not in ("loss/total", "grad_norm")] or first
@@ -105,26 +105,26 @@ class Metrics:
         return means
 
     def peek(self, iteration: int) -> dict[str, float]:
-        """All values as numbers, without forgetting them. Raises as :meth:`check` does."""
+        """Returns all metrics as floats and keeps them. Raises as :meth:`check` does."""
         record = self.check(iteration)
         record.update(self._totals)
         record.update({name: float(value) for name, value in self._logged.items()})
         return record
 
     def clear(self) -> None:
-        """A fresh start."""
+        """Forgets everything but the row of overflows."""
         self._names, self._table, self._others = (), None, {}
         self._counts, self._logged, self._totals = {}, {}, {}
         self._overflows = self._overflows_now
 
     def read(self, iteration: int) -> dict[str, float]:
-        """All values as numbers, and a fresh start. Raises as :meth:`check` does."""
+        """Returns all metrics as floats and clears them. Raises as :meth:`check` does."""
         record = self.peek(iteration)
         self.clear()
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values: a resumed run writes the lines that an uninterrupted one would have."""
+        """Returns tensors and plain values, so that a resumed run writes the lines of an uninterrupted one."""
         return {
             "sums": {name: value.cpu() for name, value in self._sums().items()},
             "counts": dict(self._counts),
@@ -145,7 +145,7 @@ class Metrics:
         return name == "grad_norm" and self._overflows_now <= MAX_OVERFLOWS
 
     def _sums(self) -> dict[str, Tensor]:
-        """[2] for each name, in the order in which they came."""
+        """Returns [2] for each name, in the order of their first appearance."""
         sums = dict(self._others)
         if self._table is not None:
             sums.update(zip(self._names, self._table.unbind(1), strict=True))

@@ -1,4 +1,4 @@
-"""The states of the global random generators, to be kept and put back."""
+"""States of the global random generators, to save and restore."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """The global random generators as tensors and plain values."""
+    """Returns the states of torch's, CUDA's, NumPy's and Python's generators as tensors and plain values."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
@@ -22,11 +22,11 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: Mapping[str, Any]) -> None:
-    """What :func:`rng_state` gave; GPUs that are not there any more are left out."""
+    """Restores :func:`rng_state`; states of GPUs that do not exist here are skipped."""
     torch.set_rng_state(state["torch"])
     for index, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(cuda_state, index)
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))

@@ -16,13 +16,13 @@ import torch
 from tabulate import tabulate
 
 from segkit.config.schema import Config
+from segkit.engine.amp import autocast
 from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
 from segkit.engine.datasets import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.pictures import draw_pictures
-from segkit.engine.precision import autocast
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
     full_disk_errors,
@@ -133,7 +133,7 @@ def _train(
 
     if distributed.is_main():
         if data.val is not None:  # also if nothing was left to train: a run may be killed while it draws
-            with trainer.averaged_weights():
+            with trainer.ema_weights():
                 draw_pictures(
                     model,
                     val_loader(cfg, data, device, whole=True),

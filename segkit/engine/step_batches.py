@@ -1,47 +1,126 @@
-"""The loader's batches, as many a step as the step takes."""
+"""The batches of a step: loads them, measures how long the step waits for them, and counts what they hold."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from segkit.engine.trainer_arguments import check_batch
+from segkit.structures.targets import Targets
+from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
+logger = logging.getLogger(__name__)
 
 
-def step_batches(trainer: Trainer) -> Iterator[Iterator[Any]]:
-    """Each step's batches until the run is at its end: the first is there, the others are loaded when asked for.
+class StepBatches:
+    """The batches of a loader, ``accumulate`` for each step.
 
-    A loader with ``start_at(iteration)`` starts with the step to come. The time that each batch takes is added to
-    ``trainer.data_time``.
-
-    Raises:
-        SegkitError: the loader ends before the run does.
+    Args:
+        loader: an endless iterable of batches. One with ``start_at(iteration)`` is set to ``start``, also for a second
+            training with the same loader.
+        start: the iteration that the first batch belongs to.
+    Attributes:
+        seconds: how long the present step has waited for its batches.
     """
-    if trainer.done:
-        return
-    if (start_at := getattr(trainer.loader, "start_at", None)) is not None:
-        start_at(trainer.iteration + trainer.epoch_shift)  # also for a second training with the same loader
-    loader = iter(trainer.loader)
 
-    def load() -> Any:
+    def __init__(self, loader: Iterable[Any], accumulate: int, *, start: int) -> None:
+        self._loader = loader
+        self._accumulate = accumulate
+        self._start = start
+        self._iterator: Iterator[Any] | None = None
+        self.seconds = 0.0
+
+    def of_next_step(self, name: str) -> Iterator[Any]:
+        """Returns the next step's batches: the first one is loaded now, the others on demand.
+
+        Args:
+            name: of the step, for messages.
+        Raises:
+            SegkitError: the loader ends, or yields something else than batches.
+        """
+        if self._iterator is None:
+            if (start_at := getattr(self._loader, "start_at", None)) is not None:
+                start_at(self._start)
+            self._iterator = iter(self._loader)
+        self.seconds = 0.0
+        first = self._load(name)
+        return (first if part == 0 else self._load(name) for part in range(self._accumulate))
+
+    def close(self) -> None:
+        """Drops the loader's iterator, and so ends its worker processes."""
+        self._iterator = None
+
+    def _load(self, name: str) -> Any:
+        assert self._iterator is not None
         started = time.perf_counter()
-        batch = next(loader, None)
+        batch = next(self._iterator, None)
         if batch is None:
             raise SegkitError(
-                f"the training loader ended before iteration {trainer.iteration + 1} of {trainer.max_iterations} had its "
-                f"{trainer.accumulate} batches; a Trainer takes an endless one, as build_train_loader makes it"
+                f"the training loader ended before {name} had its {self._accumulate} batches; a Trainer takes an endless "
+                "one, as build_train_loader makes it"
             )
         check_batch(batch)
-        trainer.data_time += time.perf_counter() - started
+        self.seconds += time.perf_counter() - started
         return batch
 
-    while not trainer.done:
-        trainer.data_time = 0.0
-        first = load()
-        yield (first if part == 0 else load() for part in range(trainer.accumulate))
-        trainer.batch, trainer.batches = None, []
+
+def data_counts(batches: Iterable[Any]) -> dict[str, int]:
+    """Returns counts over the batches of a step, in this process.
+
+    ``data/dropped``: objects that reading and transforms removed, as a crop removes those outside of it.
+    ``data/rescued``: masks that shrinking would have emptied and that kept one pixel.
+    ``data/skipped``: images that could not be read and were replaced by others.
+    ``objects``: see :func:`count_objects`.
+    """
+    batches = list(batches)
+    samples = [sample for batch in batches for sample in getattr(batch, "samples", ())]
+    counts = {f"data/{name}": sum(getattr(s, name) for s in samples) for name in ("dropped", "rescued")}
+    counts["data/skipped"] = sum(len(sample.skipped) for sample in samples)
+    counts["objects"] = count_objects(batches)
+    return counts
+
+
+def count_objects(batches: Iterable[Any]) -> int:
+    """Returns the number of objects that are not crowd regions; 1 for a batch without ``Targets``."""
+    total = 0
+    for batch in batches:
+        targets = getattr(batch, "targets", None)
+        if not isinstance(targets, Sequence) or not all(isinstance(one, Targets) for one in targets):
+            total += 1
+            continue
+        total += sum(len(one) - (int(one.crowd.sum()) if one.has_crowd else 0) for one in targets)
+    return total
+
+
+class EpochObjects:
+    """Counts the objects of an epoch's steps and warns, once, of an epoch without any.
+
+    This check covers loaders that the user has written; those of segkit are checked before the training.
+
+    Args:
+        steps: number of steps in an epoch.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._seen = 0
+        self._objects = 0
+        self._warned = False
+
+    def add(self, objects: int) -> None:
+        """Adds a step's number of objects, over all processes."""
+        self._seen += 1
+        self._objects += objects
+        if self._seen < self._steps:
+            return
+        if not self._objects and not self._warned:
+            self._warned = True
+            if distributed.is_main():  # the count is the same in all processes
+                logger.warning(
+                    "an epoch of %d steps had no object to train on: its targets are empty, or all are crowd regions",
+                    self._seen,
+                )
+        self._seen = self._objects = 0

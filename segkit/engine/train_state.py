@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.engine.averaging import restore_average
 from segkit.engine.checkpoint import check_plain, first_not_finite_name
-from segkit.engine.hook_calls import saved_names
+from segkit.engine.ema import restore_ema
+from segkit.engine.hook_names import saved_names
 from segkit.engine.rng import rng_state, set_rng_state
-from segkit.engine.trainer import Trainer
+from segkit.engine.train_loop import TrainerBase
 from segkit.solver.learning_rates import RATE_KEYS
 from segkit.solver.parameter_groups import named_state, reordered_state
 from segkit.utils import distributed
@@ -23,7 +23,7 @@ from segkit.utils.seeding import STREAMS_VERSION
 logger = logging.getLogger(__name__)
 
 
-def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
+def training_state(trainer: TrainerBase, pending: Sequence[str] = (), *, rescue: bool = False) -> dict[str, Any]:
     """Returns the trainer's state, with the keys listed in :mod:`segkit.engine.checkpoint`.
 
     Args:
@@ -35,8 +35,8 @@ def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: boo
     return {
         "version": 1,
         **trainer.about,
-        "model": dict(trainer.averaged.model_state() if trainer.averaged else trainer.model.state_dict()),
-        "ema": trainer.averaged.state_dict() if trainer.averaged else None,
+        "model": dict(trainer.ema.model_state() if trainer.ema else trainer.model.state_dict()),
+        "ema": trainer.ema.state_dict() if trainer.ema else None,
         "skipped": trainer.skipped,
         "iteration": trainer.iteration,
         "optimizer": named_state(trainer.optimizer, trainer.model),
@@ -60,7 +60,7 @@ def training_state(trainer: Trainer, pending: Sequence[str] = (), *, rescue: boo
     }
 
 
-def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
+def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     """Restores the trainer from a checkpoint: its next step is the one that would have followed.
 
     The optimizer's hyperparameters stay those of the present configuration. Moments are restored by parameter name, the
@@ -80,7 +80,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
         raise SegkitError(
             f"the checkpoint holds another model than the configuration's, so it cannot be resumed; {error}"
         ) from error
-    restore_average(trainer.model, trainer.averaged, state.get("ema"))
+    restore_ema(trainer.model, trainer.ema, state.get("ema"))
     trainer.skipped = state.get("skipped", 0)
     _restore_optimizer(trainer.optimizer, trainer.model, state)
     if state["scaler"] and trainer.scaler.is_enabled():
@@ -94,7 +94,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     set_rng_state(state["rng"])
 
 
-def _hook_states(trainer: Trainer, rescue: bool) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _hook_states(trainer: TrainerBase, rescue: bool) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Returns state and class of each hook that keeps a state, by hook name."""
     states: dict[str, dict[str, Any]] = {}
     classes: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _hook_states(trainer: Trainer, rescue: bool) -> tuple[dict[str, dict[str, An
     return states, classes
 
 
-def _restore_hooks(trainer: Trainer, state: Mapping[str, Any]) -> list[str]:
+def _restore_hooks(trainer: TrainerBase, state: Mapping[str, Any]) -> list[str]:
     """Restores the hooks' states by name, where the class is the same.
 
     Returns:
@@ -146,7 +146,7 @@ def _restore_hooks(trainer: Trainer, state: Mapping[str, Any]) -> list[str]:
     return [pending[name] for name in state["pending"] if name in pending]
 
 
-def _warn_of_differences(trainer: Trainer, state: Mapping[str, Any]) -> None:
+def _warn_of_differences(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     """Warns of differences between checkpoint and run that are not keys of the configuration."""
     if state.get("streams", 1) != STREAMS_VERSION:
         logger.warning(

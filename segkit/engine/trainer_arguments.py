@@ -1,10 +1,10 @@
-"""Checks of what a :class:`Trainer` is given: whoever builds one by hand learns of a mistake before the first step."""
+"""Checks of a trainer's arguments, batches and losses: a mistake is an error before the first update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,16 @@ HOOK_METHODS = ("name", "before_train", "before_step", "after_step", "after_trai
 LOWEST = {"check_period": 1, "max_skipped": 0, "accumulate": 1, "iterations_per_epoch": 1}
 
 
-def check_arguments(model: Any, optimizer: Any, schedule: Any, hooks: Any, **numbers: Any) -> None:
-    """Everything that can be checked before the first step; see the functions below."""
+def check_arguments(model: Any, optimizer: Any, schedule: Any, hooks: Any, **settings: Any) -> None:
+    """Checks all that is known before the first step; see the functions below."""
     check_model_and_optimizer(model, optimizer)
     check_schedule(schedule)
     check_hooks(hooks)
-    check_numbers(**numbers)
+    check_settings(**settings)
 
 
 def check_schedule(schedule: Any) -> None:
-    """SegkitError unless it is a :class:`Schedule`, or has its ``factor``."""
+    """Raises SegkitError unless it is a :class:`Schedule`, or has its ``factor``."""
     if isinstance(schedule, ReduceLROnPlateau):
         raise SegkitError(
             "schedule is torch's ReduceLROnPlateau, which follows a metric; the trainer takes a function of the iteration, as "
@@ -51,7 +51,7 @@ def check_schedule(schedule: Any) -> None:
 
 
 def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
-    """SegkitError for a model without ``losses``, and for an optimizer over none of its parameters."""
+    """Raises SegkitError for a model without ``losses``, and for an optimizer without parameters of the model."""
     if not isinstance(model, nn.Module) or not callable(getattr(model, "losses", None)):
         raise SegkitError(
             f"model: expected a torch.nn.Module with losses(images, targets, generator), not {_described(model)}",
@@ -63,14 +63,14 @@ def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
     given = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if own and given and not any(id(parameter) in own for parameter in given):
         raise SegkitError(
-            "none of the optimizer's parameters is the model's, so nothing would train: make the optimizer of "
+            "none of the optimizer's parameters is the model's, so nothing would train: make the optimizer from "
             "model.parameters(), after the last copy of the model",
             key="optimizer",
         )
 
 
 def check_hooks(hooks: Any) -> None:
-    """SegkitError unless they are objects with all of a hook's methods, in a sequence."""
+    """Raises SegkitError unless they are objects with all methods of a hook, in a sequence."""
     if not isinstance(hooks, Sequence):
         raise SegkitError(f"hooks: expected a list, not {_described(hooks)}", key="hooks")
     for i, hook in enumerate(hooks):
@@ -83,32 +83,32 @@ def check_hooks(hooks: Any) -> None:
             )
 
 
-def check_numbers(*, precision: Any, check_period: int, max_skipped: int, **numbers: Any) -> None:
-    """SegkitError for a setting out of its range.
+def check_settings(*, precision: Any, check_period: int, max_skipped: int, **settings: Any) -> None:
+    """Raises SegkitError for a setting out of its range.
 
     Args:
-        numbers: others by name. Those of ``clip`` are above 0 or None, ``accumulate`` and ``iterations_per_epoch`` from 1
-            on; the rest are any integers.
+        settings: others by name. Those that begin with ``clip`` are above 0 or None, ``accumulate`` and
+            ``iterations_per_epoch`` are at least 1; the rest are any integers.
     """
     if precision not in ("fp32", *AUTOCAST_DTYPES):
         raise SegkitError(
             f"precision: expected fp32, bf16 or fp16, not {precision!r}", key="precision", value=precision
         )
-    for name, value in {"check_period": check_period, "max_skipped": max_skipped, **numbers}.items():
+    for name, value in {"check_period": check_period, "max_skipped": max_skipped, **settings}.items():
         if name.startswith("clip"):
             if value is not None and not (isinstance(value, (int, float)) and value > 0 and not math.isnan(value)):
                 raise SegkitError(f"{name}: expected a number above 0, or None, not {value!r}", key=name, value=value)
             continue
         low = LOWEST.get(name, -math.inf)
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < low:
-            wanted = f" of {low} or more" if name in LOWEST else ""
-            raise SegkitError(f"{name}: expected an integer{wanted}, not {value!r}", key=name, value=value)
+            bound = f" of {low} or more" if name in LOWEST else ""
+            raise SegkitError(f"{name}: expected an integer{bound}, not {value!r}", key=name, value=value)
     if max_skipped and check_period != 1:
         raise SegkitError(f"max_skipped takes a check_period of 1, got {check_period}", key="check_period")
 
 
 def check_batch(batch: Any) -> None:
-    """SegkitError for what is no batch, as the tuples of a plain DataLoader are none."""
+    """Raises SegkitError for anything but a batch, as for the tuples of a plain DataLoader."""
     missing = [name for name in ("images", "targets", "to") if not hasattr(batch, name)]
     if missing:
         raise SegkitError(
@@ -119,10 +119,10 @@ def check_batch(batch: Any) -> None:
 
 
 def check_losses(losses: Any, model: Any) -> None:
-    """SegkitError unless they are scalars by name."""
+    """Raises SegkitError unless they are scalars by name."""
     what = f"{type(model).__name__}.losses"
     if losses == {}:
-        raise SegkitError(f"{what} gives no loss: nothing would train")
+        raise SegkitError(f"{what} returns no loss: nothing would train")
     if not isinstance(losses, Mapping):
         raise SegkitError(f"{what}: expected a dict of scalar tensors by name, not {_described(losses)}")
     for name, loss in losses.items():
@@ -130,11 +130,29 @@ def check_losses(losses: Any, model: Any) -> None:
             shape = f"a tensor {list(loss.shape)}" if isinstance(loss, Tensor) else _described(loss)
             raise SegkitError(f"{what}: expected a scalar tensor for '{name}', not {shape}")
     if "total" in losses:
-        raise SegkitError(
-            f"{what}: 'total' is the name of the sum of all losses, and is in their dict; call it otherwise"
-        )
+        raise SegkitError(f"{what}: 'total' is the name of the sum of all losses; rename the loss of that name")
     if torch.is_grad_enabled() and not any(loss.requires_grad for loss in losses.values()):
         raise SegkitError(f"{what}: no loss depends on a parameter that trains (requires_grad), so nothing would train")
+
+
+class RenamedAttribute(SegkitError, AttributeError):
+    """An attribute of a trainer has another name now."""
+
+
+class RenamedAttributes:
+    """The former names of a trainer's attributes, as errors that have the present ones."""
+
+    @property
+    def averaged(self) -> NoReturn:
+        raise RenamedAttribute("trainer.averaged is trainer.ema now")
+
+    @property
+    def averaged_weights(self) -> NoReturn:
+        raise RenamedAttribute("trainer.averaged_weights() is trainer.ema_weights() now")
+
+    @property
+    def sound(self) -> NoReturn:
+        raise RenamedAttribute("trainer.sound is trainer.consistent now")
 
 
 def _described(value: Any) -> str:

@@ -1,14 +1,25 @@
-"""Several processes that train one model. In a single process all of this does nothing, and costs nothing.
+"""Several processes that train one model. In a single process all functions return at once.
 
-What the hosts tell each other (decisions, results) goes over gloo, also where gradients go over NCCL: a process that
-died is noticed there at once, and nobody waits inside a GPU's kernel for one that evaluates.
+Hosts exchange decisions and results over gloo, also if gradients go over NCCL: gloo notices at once that a process has
+died, and no GPU waits in a kernel for a process that evaluates.
+
+A training step has these operations between processes, in this order:
+
+1. ``barrier`` on the hosts, before the forward pass of the batch whose backward pass reduces gradients: all have their
+   batch. With synchronised batch norms, whose forward pass waits on the device, it precedes each batch.
+2. The reduction of gradients on the device, in buckets that overlap with the backward pass
+   (:mod:`segkit.engine.data_parallel`).
+3. ``sum_integers`` on the hosts, once, before the update: the counts of data and whether a signal came, in one tensor.
+   It also ensures that every process has finished its backward pass, before a weight changes.
+4. ``mean`` of the losses on the device. They are not in 3, because reading them would make each step wait for the device.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -18,49 +29,51 @@ from torch import Tensor
 
 from segkit.utils.errors import PeerLost, SegkitError
 
-# Seconds that operations between hosts wait at least: the first process computes the metrics meanwhile.
+# Hosts wait at least so many seconds, for example while the first process computes metrics.
 HOST_TIMEOUT = 7200.0
 BUCKET_BYTES = 64 * 2**20
-_hosts: Any = None  # the group of gloo; None: the default one
+_CONNECTION = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|Broken pipe")
+_hosts: Any = None  # the process group over gloo; None: the default group
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where nothing was set up."""
+    """Returns the number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Returns the number of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes."""
+    """Whether this is the first process, which writes."""
     return rank() == 0
 
 
 def launched() -> bool:
-    """Whether torchrun or the like started this process as one of several."""
+    """Whether torchrun or another launcher started this process as one of several."""
     return os.environ.get("WORLD_SIZE", "") not in ("", "1")
 
 
 def local_rank() -> int:
-    """The number of this process among those of its machine, which is the number of its GPU."""
+    """Returns the number of this process on its machine, which is the number of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0")) if launched() else 0
 
 
 @contextmanager
 def process_group(device: torch.device, timeout: float) -> Iterator[None]:
-    """The processes that torchrun has started, connected while the block runs; nothing in a single process, or where the
-    program has connected them itself.
+    """Connects the processes that torchrun has started, while the block runs.
+
+    It does nothing in a single process, or if the program has connected the processes itself.
 
     Args:
-        device: what this process computes on: NCCL for CUDA, else gloo.
-        timeout: seconds that a process waits for a slow one (it compiles, evaluates, reads from its disk): for its arrival,
-            and for its share of an operation of NCCL. Operations between hosts wait at least ``HOST_TIMEOUT``. A process
-            that died is noticed at once, for its connection ends.
+        device: of this process: NCCL for CUDA, else gloo.
+        timeout: seconds that a process waits for a slow one (it compiles, evaluates, reads from its disk) to connect, and
+            for its part in an operation of NCCL. A process that died is noticed at once: its connection ends.
+            Operations between hosts wait at least ``HOST_TIMEOUT``.
     Raises:
-        SegkitError: the environment does not say what torchrun would, or the others cannot be reached.
+        SegkitError: torchrun's environment variables are missing, or the other processes cannot be reached.
     """
     global _hosts
     if not launched() or dist.is_initialized():
@@ -85,7 +98,7 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
         raise SegkitError(f"the processes of the run cannot reach each other by {address}: {reason}") from error
     try:
         yield
-        barrier()  # nobody takes an end for a death
+        barrier()  # else the first to disconnect looks like a process that died
     finally:
         _hosts = None
         if dist.is_initialized():  # the program may have ended it itself
@@ -93,24 +106,49 @@ def process_group(device: torch.device, timeout: float) -> Iterator[None]:
 
 
 @contextmanager
-def _peers_told() -> Iterator[None]:
-    """Makes torch's error for a connection that ended one of a line: the cause is what the other process says."""
+def _collective() -> Iterator[None]:
+    """Raises PeerLost for torch's error of an operation between processes; the other process logs the cause."""
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).splitlines()[0].split("] ")[-1].split(". ")[0]
-        raise PeerLost(f"another process of this run has ended, and says why ({reason})") from error
+        raise _peer_lost(error) from error
+
+
+@contextmanager
+def connection_watched() -> Iterator[None]:
+    """Raises PeerLost for an error of a connection in the block, where other errors may occur too.
+
+    For forward and backward passes, in which gradients and statistics are reduced.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or _CONNECTION.search(str(error)):
+            raise _peer_lost(error) from error
+        raise
+
+
+def _peer_lost(error: RuntimeError) -> PeerLost:
+    """Returns the error for a lost connection, and aborts operations of NCCL that wait for the lost process.
+
+    Otherwise copying the weights for a last checkpoint would wait for these operations.
+    """
+    if dist.is_initialized() and dist.get_backend() == "nccl" and (group := dist.group.WORLD) is not None:
+        with suppress(RuntimeError):
+            group.abort()
+    reason = str(error).splitlines()[0].split("] ")[-1].split(". ")[0]
+    return PeerLost(f"another process of this run has ended, and its own message says why ({reason})")
 
 
 def barrier() -> None:
-    """Waits for all processes."""
+    """Waits for all processes. Raises PeerLost if one has ended."""
     if world_size() > 1:
-        sum_numbers([0])
+        sum_integers([0])
 
 
 @contextmanager
 def leader_first() -> Iterator[None]:
-    """The block runs in one process of each machine, then in the others: they find its downloads and caches."""
+    """The block runs in one process of each machine, then in the others, which find its downloads and caches."""
     if local_rank() != 0:
         barrier()
     yield
@@ -118,58 +156,58 @@ def leader_first() -> Iterator[None]:
         barrier()
 
 
-def sum_numbers(numbers: Sequence[int]) -> list[int]:
-    """The sums over all processes."""
+def sum_integers(integers: Sequence[int]) -> list[int]:
+    """Returns the sum of each integer over all processes, by one operation between the hosts."""
     if world_size() == 1:
-        return list(numbers)
-    table = torch.tensor(list(numbers), dtype=torch.int64)
-    with _peers_told():
+        return list(integers)
+    table = torch.tensor(list(integers), dtype=torch.int64)
+    with _collective():
         dist.all_reduce(table, group=_hosts)
     return table.tolist()
 
 
 def broadcast(value: Any) -> Any:
-    """The main process's ``value``, in all of them."""
+    """Returns the first process's ``value`` in all of them."""
     if world_size() == 1:
         return value
     box = [value]
-    with _peers_told():
+    with _collective():
         dist.broadcast_object_list(box, src=0, group=_hosts)
     return box[0]
 
 
 def gather(value: Any) -> list[Any]:
-    """Everybody's ``value`` by rank, in the main process; in the others an empty list."""
+    """Returns every process's ``value`` by rank, in the first process; an empty list in the others."""
     if world_size() == 1:
         return [value]
     found: list[Any] | None = [None] * world_size() if is_main() else None
-    with _peers_told():
+    with _collective():
         dist.gather_object(value, found, dst=0, group=_hosts)
     return found or []
 
 
 @torch.no_grad()
-def average_tensors(tensors: Sequence[Tensor]) -> None:
-    """Makes each tensor the mean of everybody's, in place and to the same bit everywhere."""
-    for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        with _peers_told():
-            dist.all_reduce(flat)
-        _put_back(bucket, flat / world_size())
+def mean(tensor: Tensor) -> Tensor:
+    """Returns the mean of every process's ``tensor``, equal in each process to the bit. Changes ``tensor``."""
+    if world_size() == 1:
+        return tensor
+    with _collective():
+        dist.all_reduce(tensor)
+    return tensor / world_size()
 
 
 @torch.no_grad()
 def broadcast_tensors(tensors: Sequence[Tensor]) -> None:
-    """Gives each tensor the main process's values, in place."""
+    """Overwrites each tensor with the first process's."""
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        with _peers_told():
+        with _collective():
             dist.broadcast(flat, src=0)
-        _put_back(bucket, flat)
+        _copy_to(bucket, flat)
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors of one type that together are of about ``BUCKET_BYTES``, in the order given."""
+    """Yields groups of tensors of one dtype, in order, of about ``BUCKET_BYTES`` each."""
     if world_size() == 1:
         return
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
@@ -185,6 +223,6 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
             yield bucket
 
 
-def _put_back(tensors: Sequence[Tensor], flat: Tensor) -> None:
-    for tensor, values in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(values.view(tensor.shape))
+def _copy_to(tensors: Sequence[Tensor], flat: Tensor) -> None:
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))

@@ -1,4 +1,4 @@
-"""Python's search for reference cycles, paused where it costs much and finds nothing."""
+"""Pauses Python's garbage collector where it costs time and finds nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def no_garbage_search() -> Iterator[None]:
-    """While many dicts and lists without cycles are made: with each so many new ones all old ones are looked at again."""
+def gc_paused() -> Iterator[None]:
+    """Pauses the collector while a block allocates many dicts and lists without reference cycles.
+
+    CPython's generational collector would rescan all live objects every few thousand allocations.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

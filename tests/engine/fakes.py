@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segkit.engine.hooks import build_default_hooks
-from segkit.engine.hooks.writers import CurvesWriter, TensorBoardWriter, Writers
+from segkit.engine.hooks.logging import CurvesWriter, TensorBoardWriter, Writers
 from segkit.engine.trainer import Trainer
 from segkit.evaluation import Evaluator
 from segkit.solver.schedules import Cosine

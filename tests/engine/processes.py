@@ -1,16 +1,11 @@
-"""What test_distributed.py does in several processes: its functions run in each of them."""
+"""Functions that the tests run in several processes."""
 
-import multiprocessing
 import os
-import signal
-import socket
-import tempfile
 import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from fakes import VAL, FakeBatch, FakeEvaluator, FakeLoader, FakeModel, make_trainer
+from process_runner import free_port
 
 from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Evaluation, Hook
@@ -19,51 +14,6 @@ from segkit.modeling.layers.norm import make_norm
 from segkit.utils import distributed
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
-
-CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once
-CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.run", "processes"])
-
-
-def free_port():
-    """A port of this machine that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def run_in_processes(function, count, *arguments, timeout=60):
-    """What ``function(*arguments)`` gives in each of ``count`` connected processes: an exception as its text, None of one
-    that died."""
-    port = free_port()
-    gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # the fork server has those of the test that started it
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / str(rank) for rank in range(count)]
-        work = [(rank, count, port, gpus, file, function, arguments) for rank, file in enumerate(files)]
-        started = [CONTEXT.Process(target=_work, args=one) for one in work]
-        for process in started:
-            process.start()
-        for process in started:
-            process.join(timeout)
-        hanging = [process for process in started if process.is_alive()]
-        for process in hanging:
-            process.kill()
-        assert not hanging, f"{len(hanging)} of {count} processes hang"
-        return [torch.load(file, weights_only=False) if file.exists() else None for file in files]
-
-
-def _work(rank, count, port, gpus, file, function, arguments):
-    torch.set_num_threads(1)
-    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place.items()})
-    try:
-        with distributed.process_group(torch.device("cpu"), 60):
-            value = function(*arguments)
-    except BaseException as error:
-        value = f"{type(error).__name__}: {error}"
-    torch.save(value, file)
 
 
 class Shares(FakeLoader):
@@ -115,14 +65,13 @@ def a_trainer(folder, *, model=None, state=None, val=True, evaluators=None, **se
 
 def helpers():
     r, n = distributed.rank(), distributed.world_size()
-    tensors = [torch.full((2, 3, 4, 4), float(r)).to(memory_format=torch.channels_last), torch.ones(2).double() * r]
-    distributed.average_tensors(tensors)
+    mean = distributed.mean(torch.arange(3.0) * r)
     copied = [torch.full((3,), r), torch.tensor(r == 0)]
     distributed.broadcast_tensors(copied)
     with distributed.leader_first():
         pass
     gathered = distributed.gather({"of": r})
-    return n, distributed.sum_numbers([1, r]), distributed.broadcast(f"from {r}"), gathered, tensors, copied
+    return n, distributed.sum_integers([1, r]), distributed.broadcast(f"from {r}"), gathered, mean, copied
 
 
 def weights_after(folder, iterations, settings):
@@ -139,15 +88,15 @@ def run_and_resume(folder, checkpoint):
     return dict(trainer.model.named_parameters()), trainer.evaluation
 
 
-def average_after(folder, iterations):
-    """The averaged weights of a model that each process begins with other weights, and the evaluation of them."""
+def ema_after(folder, iterations):
+    """The EMA of a model that each process begins with other weights, and its evaluation."""
     model = Plain()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(distributed.rank())
     trainer = a_trainer(folder, model=model, iterations=iterations, ema_decay=0.9)
     trainer.train()
-    return trainer.averaged.model_state(), trainer.evaluation
+    return trainer.ema.model_state(), trainer.evaluation
 
 
 def statistics_evaluated(folder):
@@ -176,6 +125,7 @@ def _copied(model):
 
 def synced():
     norm = make_norm("sync_bn", 2)
+    distributed.barrier()  # else one ends before the other is connected
     assert norm.eval()(torch.zeros(2, 2, 1, 1)).sum() == 0
     norm.train()(torch.randn(2, 2, 3, 3))
 
@@ -221,67 +171,6 @@ def skip_one(folder):
     return trainer.skipped, dict(trainer.model.named_parameters())
 
 
-class Act(FakeModel):
-    """Calls ``action`` in the third step of one process."""
-
-    def __init__(self, action, actor):
-        super().__init__()
-        self.action, self.actor = action, actor
-
-    def losses(self, images, targets, generator):
-        losses = super().losses(images, targets, generator)
-        if self.calls == 3 and distributed.rank() == self.actor:
-            self.action()
-        return losses
-
-
-def act(folder, action, actor=1):
-    trainer = a_trainer(folder, model=Act(action, actor), val=False)
-    try:
-        trainer.train()
-    except BaseException as error:
-        return type(error).__name__, str(error), trainer.iteration
-    return "no error"
-
-
-class SignalledBetweenSteps(Hook):
-    """SIGTERM comes to the second process before its third step; its loader has begun to watch workers, as torch's does."""
-
-    def before_train(self, trainer):
-        signal.signal(signal.SIGCHLD, lambda number, frame: None)
-
-    def before_step(self, trainer):
-        if trainer.iteration == 2 and not distributed.is_main():
-            signal.raise_signal(signal.SIGTERM)
-
-
-def signal_between_steps(folder):
-    trainer = a_trainer(folder, val=False, extra=[SignalledBetweenSteps()])
-    try:
-        trainer.train()
-    except BaseException as error:
-        return type(error).__name__, str(error), trainer.iteration
-    return "no error"
-
-
-class InterruptedEvaluation(Merging):
-    """SIGTERM comes to both processes while the first one evaluates and the other waits for it."""
-
-    def evaluate(self):
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("the signal ends it")
-
-    def results(self):
-        if not distributed.is_main():
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().results()
-
-
-def interrupt_evaluation(folder):
-    trainer = a_trainer(folder, iterations=2, evaluators=[InterruptedEvaluation()])
-    trainer.train()
-
-
 class NeverMerging(FakeEvaluator):
     def results(self):
         return self.errors
@@ -323,7 +212,7 @@ def gradients_of_step(cfg, shares=None):
     from segkit.data import build_train_loader, build_transforms
     from segkit.engine.build import build_trainer
     from segkit.engine.datasets import train_loader
-    from segkit.engine.step import batch_losses, compute_gradients
+    from segkit.engine.train_step import batch_losses
     from segkit.registry import SAMPLER_REGISTRY
 
     data, model = set_up(cfg)
@@ -331,7 +220,8 @@ def gradients_of_step(cfg, shares=None):
     device = torch.device("cpu")
     if shares is None:
         trainer = build_trainer(cfg, model, data, device)
-        compute_gradients(trainer, [next(iter(train_loader(cfg, data, device)))])
+        trainer.parallel.connect()
+        trainer._forward_backward([next(iter(train_loader(cfg, data, device)))])
     else:
         sampler = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
         for r in range(shares):
@@ -342,20 +232,9 @@ def gradients_of_step(cfg, shares=None):
                 batch_size=cfg.data.batch_size, seed=cfg.train.seed, rank=r, world_size=shares,
             )  # fmt: skip
             place = {"seed": cfg.train.seed, "step": 0, "part": 0, "rank": r}
-            losses = batch_losses(model, next(iter(loader)), **place, device=device, precision="fp32")
+            losses = batch_losses(model.losses, next(iter(loader)), **place, device=device, precision="fp32")
             (sum(losses.values()) / shares).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-@contextmanager
-def environment(**values):
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class Normed(FakeModel):
@@ -380,7 +259,7 @@ def overflow_in_one(folder):
             states.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
 
     trainer = a_trainer(folder, model=Normed(), val=False, iterations=5, precision="fp16", extra=[Watch()])
-    trainer.batch_losses = lambda batch, step, part: trainer.model.losses(batch.images, batch.targets, None)
+    trainer.batch_losses = lambda batch, step, part: trainer.parallel.losses(batch.images, batch.targets, None)
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     trainer.train()
     return states[1], states[2], states[3], trainer.model.layers[1].num_batches_tracked.item()
@@ -395,5 +274,5 @@ def wait_for_a_slow_one(seconds):
         distributed.barrier()
         if distributed.rank() == 1:
             time.sleep(seconds)
-        found = distributed.sum_numbers([1, 0]), distributed.broadcast(1)
+        found = distributed.sum_integers([1, 0]), distributed.broadcast(1)
     return found

@@ -7,7 +7,7 @@ from torch import nn
 
 from segkit.config import load_config
 from segkit.engine.hooks import Hook
-from segkit.engine.step import seed_step
+from segkit.engine.train_step import seed_step
 from segkit.modeling.build import build_model
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets

@@ -11,7 +11,7 @@ from fakes import lines, make_trainer
 from segkit.config import load_config
 from segkit.data import build_dataset
 from segkit.data.samplers import ShuffleSampler
-from segkit.engine import run_step, train
+from segkit.engine import train, trainer
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.config_diff import NO_EFFECT, OTHERWISE, config_diff, diff_table
 from segkit.engine.hooks import EarlyStopping
@@ -113,7 +113,7 @@ def test_early_stopping_by_another_metric_starts_without_a_state(caplog):
     for hook in (same, other):
         hook.load_state_dict(stopping.state_dict())
     assert (same.best, same.waited) == (0.5, 1) and (other.best, other.waited) == (-math.inf, 0)
-    assert "looked at segm/AP and looks at val/loss/total now" in caplog.text
+    assert "compared segm/AP and compares val/loss/total now" in caplog.text
 
 
 def renamed(value, names):
@@ -173,11 +173,11 @@ def test_larger_steps_from_the_third_epoch_on(tmp_path, larger, monkeypatch):
     """Four epochs of 8 images: two in steps of 2, two in steps of 4. Interrupted once more, it is the same run."""
     seen = []
 
-    def counting(batches, count=run_step.data_counts):
+    def counting(batches, count=trainer.data_counts):
         seen.extend(name for batch in batches for name in batch.file_names)
         return count(batches)
 
-    monkeypatch.setattr(run_step, "data_counts", counting)
+    monkeypatch.setattr(trainer, "data_counts", counting)
 
     def run(folder, *overrides):
         values = [*EIGHT, "train.epochs=4", "data.batch_size=2", f"output_dir={folder}", *overrides]

@@ -1,8 +1,6 @@
 """Several processes: the same as one where that is possible, and no hang where one of them ends."""
 
-import functools
 import json
-import os
 import shlex
 import signal
 import socket
@@ -11,16 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import process_runner
 import processes
 import pytest
 import torch
 from fakes import lines
-from processes import run_in_processes
+from process_runner import run_in_processes
 
 from segkit.config import load_config
 from segkit.engine import read_checkpoint
 from segkit.engine.launch import torchrun_arguments
-from segkit.engine.step import seed_step
+from segkit.engine.train_step import seed_step
 from segkit.utils import distributed
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
@@ -47,19 +46,18 @@ def config(folder, *overrides):
 
 
 def test_nothing_happens_in_a_single_process():
-    tensor = torch.ones(2)
-    distributed.average_tensors([tensor])
     distributed.barrier()
-    assert distributed.world_size() == 1 and distributed.is_main() and torch.equal(tensor, torch.ones(2))
-    assert distributed.gather(3) == [3] and distributed.broadcast("a") == "a" and distributed.sum_numbers([2]) == [2]
+    assert distributed.world_size() == 1 and distributed.is_main()
+    assert torch.equal(distributed.mean(torch.ones(2)), torch.ones(2))
+    assert distributed.gather(3) == [3] and distributed.broadcast("a") == "a" and distributed.sum_integers([2]) == [2]
 
 
-def test_what_processes_tell_each_other():
+def test_exchange_between_processes():
     found = run_in_processes(processes.helpers, 3)
-    for rank, (size, sums, told, gathered, tensors, copied) in enumerate(found):
-        assert (size, sums, told) == (3, [3, 3], "from 0")
+    for rank, (size, sums, received, gathered, mean, copied) in enumerate(found):
+        assert (size, sums, received) == (3, [3, 3], "from 0")
         assert gathered == ([{"of": 0}, {"of": 1}, {"of": 2}] if rank == 0 else [])
-        assert torch.equal(tensors[0], torch.ones(2, 3, 4, 4)) and torch.equal(tensors[1], torch.ones(2).double())
+        assert torch.equal(mean, torch.tensor([0.0, 1.0, 2.0]))
         assert torch.equal(copied[0], torch.zeros(3, dtype=torch.int64)) and copied[1]
 
 
@@ -108,9 +106,9 @@ def test_evaluation_is_that_of_one_process_to_the_bit(tmp_path, count, batch):
     ],
 )
 def test_an_evaluator_that_several_processes_cannot_use(tmp_path, evaluator, missing, what_to_write, where):
-    for told, key, steps in run_in_processes(processes.use_evaluator, 2, tmp_path, evaluator, where):
-        assert told.startswith(f"{evaluator.__name__} cannot be used by several processes") and missing in told
-        assert what_to_write in told and "segkit.evaluation.Evaluator" in told
+    for message, key, steps in run_in_processes(processes.use_evaluator, 2, tmp_path, evaluator, where):
+        assert message.startswith(f"{evaluator.__name__} cannot be used by several processes") and missing in message
+        assert what_to_write in message and "segkit.evaluation.Evaluator" in message
         assert key == "evaluators" and steps == 0  # before any work is done
 
 
@@ -130,8 +128,8 @@ def test_one_process_writes_and_resuming_is_exact(tmp_path, caplog):
     torch.testing.assert_close(weights["layers.0.weight"], whole[0][0]["layers.0.weight"], rtol=0, atol=0.2)
 
 
-def test_the_average_starts_from_the_first_process_s_weights(tmp_path):
-    (average, evaluation), other = run_in_processes(processes.average_after, 2, tmp_path, 2)
+def test_the_ema_starts_from_the_first_process_s_weights(tmp_path):
+    (average, evaluation), other = run_in_processes(processes.ema_after, 2, tmp_path, 2)
     assert other[1] == evaluation and other[0].keys() == average.keys()
     assert all(torch.equal(other[0][name], value) for name, value in average.items())
     saved = read_checkpoint(tmp_path / "model_final.pth")["model"]
@@ -144,44 +142,12 @@ def test_all_evaluate_with_the_first_ones_running_statistics(tmp_path):
     assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(mine, evaluated, elsewhere, strict=True))
 
 
-def test_what_is_not_finite_in_one_is_left_out_by_all(tmp_path):
+def test_a_step_that_is_not_finite_in_one_is_skipped_by_all(tmp_path):
     found = run_in_processes(processes.skip_one, 2, tmp_path)
     assert [skipped for skipped, _ in found] == [1, 1]
     assert all(torch.equal(value, found[0][1][name]) for name, value in found[1][1].items())
     files = ["nonfinite_batch_0000003.pth", "nonfinite_batch_0000003_process1.pth"]  # each process's images
     assert sorted(path.name for path in tmp_path.glob("nonfinite*")) == files
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_one_ends_all_after_the_same_step(tmp_path, number):
-    found = run_in_processes(processes.act, 2, tmp_path, functools.partial(signal.raise_signal, number))
-    assert found == [("RunInterrupted", "SIGTERM", 3)] * 2
-    assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
-
-
-def test_a_signal_to_one_between_its_steps(tmp_path):
-    found = run_in_processes(processes.signal_between_steps, 2, tmp_path)
-    assert found == [("RunInterrupted", "SIGTERM", 3)] * 2
-    assert read_checkpoint(tmp_path / "model_0000003.pth")["iteration"] == 3
-
-
-def test_a_signal_to_all_while_the_first_evaluates(tmp_path):
-    """Both were interrupted; that the first one is gone is no error of the second's."""
-    found = run_in_processes(processes.interrupt_evaluation, 2, tmp_path)
-    assert found == ["RunInterrupted: SIGTERM"] * 2
-    assert (tmp_path / "last_checkpoint").exists()
-
-
-def test_a_process_that_dies_ends_the_others_saved(tmp_path):
-    found = run_in_processes(processes.act, 2, tmp_path, functools.partial(os._exit, 3), timeout=30)
-    assert found[1] is None and "another process of this run has ended, and says why" in found[0]
-    assert read_checkpoint(tmp_path / "model_0000002.pth")["iteration"] == 2
-
-
-def test_the_first_process_dies(tmp_path):
-    found = run_in_processes(processes.act, 3, tmp_path, functools.partial(os._exit, 3), 0, timeout=30)
-    assert found[0] is None and all("another process of this run has ended, and says why" in one for one in found[1:])
-    assert not list(tmp_path.glob("*.pth")), "none but the first one writes"
 
 
 def test_synced_batch_norm_says_that_it_needs_cuda():
@@ -196,7 +162,7 @@ def test_the_randomness_of_a_process_is_its_own():
 
 def test_several_processes_without_a_launcher():
     message = r"WORLD_SIZE is 2, but RANK, .* are not set: .* torchrun or --num-gpus"
-    with processes.environment(WORLD_SIZE="2"), pytest.raises(SegkitError, match=message):
+    with process_runner.environment(WORLD_SIZE="2"), pytest.raises(SegkitError, match=message):
         distributed.process_group(torch.device("cpu"), 60).__enter__()
 
 
@@ -204,11 +170,11 @@ def test_each_process_has_the_gpu_of_its_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    with processes.environment(WORLD_SIZE="4", LOCAL_RANK="1"):
+    with process_runner.environment(WORLD_SIZE="4", LOCAL_RANK="1"):
         assert choose_device("auto") == choose_device("cuda") == torch.device("cuda:1")
         assert choose_device("cpu") == torch.device("cpu")
     with (
-        processes.environment(WORLD_SIZE="4", LOCAL_RANK="2"),
+        process_runner.environment(WORLD_SIZE="4", LOCAL_RANK="2"),
         pytest.raises(SegkitError, match=r"'cuda:2' .* sees 2 GPUs"),
     ):
         choose_device("cuda")
@@ -284,7 +250,7 @@ run_cli(main)
 
 
 @pytest.mark.slow
-def test_what_the_one_that_fails_says_is_told(tmp_path):
+def test_the_message_of_the_one_that_fails_is_shown(tmp_path):
     (tmp_path / "script.py").write_text(FAILING)
     done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "Traceback" not in done.stderr
@@ -307,8 +273,8 @@ def test_ctrl_c_at_the_launcher_saves_the_run(tmp_path):
     assert launcher.returncode == 75 and "--resume goes on" in errors, errors
     reached = read_checkpoint(tmp_path / (tmp_path / "last_checkpoint").read_text().strip())["iteration"]
     assert reached >= 1
-    _, _, told = (tmp_path / "log.txt").read_text().partition(f"to go on from iteration {reached}:\n")
-    again = [*shlex.split(told.splitlines()[0]), f"train.iterations={reached + 1}"]
+    _, _, command_line = (tmp_path / "log.txt").read_text().partition(f"to go on from iteration {reached}:\n")
+    again = [*shlex.split(command_line.splitlines()[0]), f"train.iterations={reached + 1}"]
     assert "--num-gpus" in again and "--resume" in again
     subprocess.run(again, check=True, capture_output=True, timeout=200)
     assert read_checkpoint(tmp_path / "model_final.pth")["iteration"] == reached + 1

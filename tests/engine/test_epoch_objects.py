@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segkit.engine.epoch_objects import EpochObjects, count_objects
+from segkit.engine.step_batches import EpochObjects, count_objects
 from segkit.engine.trainer import Trainer
 from segkit.solver.schedules import Constant
 from segkit.structures import Batch, Sample, Targets

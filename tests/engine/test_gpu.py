@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from fakes import FakeBatch, FakeLoader, FakeModel, lines, make_trainer
-from processes import run_in_processes
+from process_runner import run_in_processes
 
 from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook

@@ -7,7 +7,7 @@ import torch
 from fakes import FakeBatch, FakeLoader, FakeModel, lines, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
-from segkit.engine.hooks import Hook, LearningRate
+from segkit.engine.hooks import Hook
 from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
 from segkit.solver.schedules import Constant, Cosine, MultiStep
@@ -201,17 +201,9 @@ def test_a_single_step_without_train(tmp_path):
 
 def test_the_rate_is_logged_without_a_hook_for_it(tmp_path):
     trainer = make_trainer(tmp_path, iterations=3, log_period=1, val_loader=None)
-    assert not any(isinstance(hook, LearningRate) for hook in trainer.hooks)
     trainer.train()
     expected = [0.05 * trainer.schedule.factor(i, 3, 4, 0.05) for i in range(3)]
     assert [line["lr"] for line in lines(tmp_path)] == pytest.approx(expected)
-
-
-def test_the_hook_of_earlier_versions_is_harmless(tmp_path, caplog):
-    rates = Rates()
-    bare(tmp_path, SCHEDULES["cosine"], hooks=[LearningRate(), rates]).train()
-    assert rates.seen == pytest.approx(EXPECTED["cosine"])
-    assert "the trainer sets the learning rates itself, in every step; remove it from the hooks" in caplog.text
 
 
 class Seekable(FakeLoader):

@@ -1,19 +1,12 @@
 """A run that diverges says when, with which images, in which layer, and what to do."""
 
-import itertools
-
 import pytest
 import torch
 from fakes import VAL, FakeBatch, FakeLoader, FakeModel, lines, make_trainer
-from test_validation_losses import SMALL
 from torch import nn
 
-from segkit.config import load_config
-from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
-from segkit.engine.datasets import build_data
 from segkit.engine.hooks import Hook
-from segkit.engine.replay import replay
 from segkit.utils.errors import SegkitError
 
 
@@ -122,7 +115,7 @@ def test_a_gradient_that_is_nan_though_the_loss_is_not(tmp_path, clipping):
 
 
 @pytest.mark.parametrize("clipping", [{}, {"clip_norm": None}, {"clip_norm": None, "clip_value": 0.1}])
-def test_a_step_with_such_a_gradient_is_left_out(tmp_path, clipping):
+def test_a_step_with_such_a_gradient_is_skipped(tmp_path, clipping):
     states = []
 
     class Watch(Hook):
@@ -202,7 +195,7 @@ class SpoiltLoader(NamedLoader):
         return [batch]
 
 
-def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
+def test_a_step_is_skipped_and_changes_nothing(tmp_path, caplog):
     states = {}
 
     class Watch(Hook):
@@ -210,7 +203,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
             optimizer = {
                 f"{i}.{key}": v for i, s in trainer.optimizer.state_dict()["state"].items() for key, v in s.items()
             }
-            everything = {**trainer.model.state_dict(), **optimizer, **trainer.averaged.model_state()}
+            everything = {**trainer.model.state_dict(), **optimizer, **trainer.ema.model_state()}
             states[trainer.iteration] = {name: value.clone() for name, value in everything.items()}
 
     trainer = make_trainer(tmp_path, extra=[Watch()], max_skipped=2, ema_decay=0.9, val_loader=None)
@@ -219,7 +212,7 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
     same = [all(torch.equal(states[i][name], states[i - 1][name]) for name in states[i]) for i in range(2, 13)]
     assert [i for i, equal in enumerate(same, 2) if equal] == [5, 8]
     assert (
-        "step left out (1 of at most 2): loss/fit became NaN or infinite in iteration 5 (images image5.png)"
+        "step skipped (1 of at most 2): loss/fit became NaN or infinite in iteration 5 (images image5.png)"
         in caplog.text
     )
     assert "Image 0 of the batch" in caplog.text and trainer.skipped == 2
@@ -233,74 +226,20 @@ def test_a_step_is_left_out_as_if_it_had_not_been(tmp_path, caplog):
 def test_one_step_too_many_ends_the_run_also_a_resumed_one(tmp_path):
     trainer = make_trainer(tmp_path, max_skipped=1, val_loader=None)
     trainer.loader = SpoiltLoader(3, 8)
-    with pytest.raises(SegkitError, match=r"diverged after 1 steps were left out: loss/fit .* in iteration 8"):
+    with pytest.raises(SegkitError, match=r"diverged after 1 steps were skipped: loss/fit .* in iteration 8"):
         trainer.train()
     state = read_checkpoint(find_last_checkpoint(tmp_path))
     assert (state["iteration"], state["skipped"]) == (5, 1)
     trainer = make_trainer(tmp_path, max_skipped=1, val_loader=None, state=state)
     trainer.loader = SpoiltLoader(8, start_iteration=5)
-    with pytest.raises(SegkitError, match=r"diverged after 1 steps were left out"):
+    with pytest.raises(SegkitError, match=r"diverged after 1 steps were skipped"):
         trainer.train()
 
 
-def test_leaving_out_does_not_help_weights_of_nan(tmp_path):
+def test_skipping_does_not_help_weights_of_nan(tmp_path):
     text = message(tmp_path, lambda model: model.layers[3].bias.fill_(float("nan")), max_skipped=5)
     assert "Already before this step layers.3.bias is not finite" in text
     assert torch.load(tmp_path / "nonfinite_batch_0000005.pth", weights_only=True)["model"] is None
-
-
-def test_the_batch_of_an_accumulated_step(tmp_path):
-    class Second(SpoiltLoader):
-        def __iter__(self):
-            for i in itertools.count(self.start_iteration):
-                yield from super().batches_at(i)
-
-    text = message(tmp_path, loader=Second(6), accumulate=2)  # the second batch of step 3
-    assert "in iteration 3 (images image5.png, image6.png). Image 0 of batch 2 of 2 holds" in text
-    content = torch.load(tmp_path / "nonfinite_batch_0000003.pth", weights_only=True)
-    assert [batch["file_names"] for batch in content["batches"]] == [["image5.png"], ["image6.png"]]
-    assert content["step"] == 2 and content["seed"] == 7
-
-
-def test_a_batch_that_cannot_be_written(tmp_path, caplog):
-    def fail(*args):
-        raise OSError("disk full")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segkit.engine.batch_file.torch.save", fail)
-        text = message(tmp_path, overflow)
-    assert "in iteration 5" in text and "the batch is in" not in text
-    assert "could not be written" in caplog.text and "disk full" in caplog.text
-
-
-def test_the_file_repeats_the_loss(tmp_path):
-    """A whole model on a drawn image: the run ends, and the file alone gives the same NaN, and the layer."""
-    cfg = load_config("segkit://quickstart.yaml", [*SMALL, f"output_dir={tmp_path}", "train.accumulate=2"])
-    data = build_data(cfg)
-    device = torch.device("cpu")
-    cfg = cfg.with_values({"data.classes": data.classes})
-    trainer = build_trainer(cfg, prepare_model(cfg, data, device), data, device)
-    trainer.hooks, seen = [], []
-    losses = trainer.batch_losses
-
-    def spoilt(batch, step, part):
-        if step == 1 and part == 0:
-            with torch.no_grad():
-                trainer.model.roi_heads.box_head.classifier.weight.fill_(3e38)
-        found = losses(batch, step, part)
-        if step == 1 and len(seen) < 2:
-            seen.append({name: loss.item() for name, loss in found.items()})
-        return found
-
-    trainer.batch_losses = spoilt
-    with pytest.raises(SegkitError, match=r"iteration 2 .*In batch 1 of 2: .*classifier.*nonfinite_batch_0000002.pth"):
-        trainer.train()
-    path = tmp_path / "nonfinite_batch_0000002.pth"
-    found = replay(path, device="cpu")
-    assert str(found) == str(seen) and "nan" in str(found[0])  # NaN equals nothing, but prints the same
-    with pytest.raises(SegkitError, match=r"is not a nonfinite_batch file"):
-        torch.save({"model": {}}, tmp_path / "other.pth")
-        replay(tmp_path / "other.pth")
 
 
 @pytest.mark.gpu

@@ -4,13 +4,11 @@ import processes
 import pytest
 import torch
 from fakes import FakeBatch, FakeModel, lines, make_trainer
-from processes import run_in_processes
+from process_runner import run_in_processes
 from torch import nn
 
-from segkit.engine.buffers import BufferCopies
-from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, save_checkpoint
+from segkit.engine.buffer_backup import BufferBackup
 from segkit.engine.hooks import Hook
-from segkit.engine.train_state import restore
 from segkit.solver.schedules import Constant
 from segkit.utils.errors import SegkitError
 
@@ -71,8 +69,8 @@ def fp16_trainer(folder, loader, *, model=None, fused=False, device="cpu", **set
 def everything(trainer):
     state = {f"model {name}": value.clone() for name, value in trainer.model.state_dict().items()}
     state["unsaved"] = trainer.model.unsaved.clone()
-    if trainer.averaged is not None:
-        state |= {f"average {name}": value.clone() for name, value in trainer.averaged.model_state().items()}
+    if trainer.ema is not None:
+        state |= {f"average {name}": value.clone() for name, value in trainer.ema.model_state().items()}
     for i, moments in enumerate(trainer.optimizer.state.values()):
         state |= {f"moment {i} {name}": value.clone() for name, value in moments.items() if value is not None}
     return state
@@ -153,35 +151,35 @@ def test_statistics_that_no_loss_depends_on(tmp_path):
     assert not torch.equal(after["model layers.0.weight"], before["model layers.0.weight"])
 
 
-def test_what_is_put_back_by_a_flag_of_the_device():
+def test_buffers_are_restored_by_a_flag_on_the_device():
     for flag in (True, False):
         model = Calm()
-        copies = BufferCopies(model)
-        copies.keep()
+        copies = BufferBackup(model)
+        copies.save()
         before = {name: buffer.clone() for name, buffer in model.named_buffers()}
         objects = {name: id(buffer) for name, buffer in model.named_buffers()}
         model.losses(torch.randn(4, 3), torch.zeros(4, 1), None)
         now = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        assert not copies.spoilt() and not torch.equal(now["seen"], before["seen"])
-        copies.put_back(torch.tensor(flag))
+        assert not copies.became_nonfinite() and not torch.equal(now["seen"], before["seen"])
+        copies.restore(torch.tensor(flag))
         assert_equal(dict(model.named_buffers()), before if flag else now)
         assert {name: id(buffer) for name, buffer in model.named_buffers()} == objects
     model.aside.running_var[1] = torch.nan
-    assert copies.spoilt()  # the mask's infinity was there before
+    assert copies.became_nonfinite()  # the mask's infinity was there before
 
 
-def test_a_buffer_of_another_shape_is_put_back():
+def test_a_buffer_of_another_shape_is_restored():
     model = Calm()
-    copies = BufferCopies(model)
+    copies = BufferBackup(model)
     for flag in (None, torch.tensor(True), torch.tensor(False)):
         model.seen = torch.arange(2)
-        copies.keep()
+        copies.save()
         model.seen = torch.arange(5)
-        copies.put_back(flag)
+        copies.restore(flag)
         assert model.seen.tolist() == ([0, 1] if flag is None or flag else [0, 1, 2, 3, 4])
 
 
-def test_all_processes_leave_out_the_step_of_one(tmp_path):
+def test_all_processes_skip_the_step_of_one(tmp_path):
     for before, after, other, tracked in run_in_processes(processes.overflow_in_one, 2, tmp_path):
         assert all(torch.equal(after[name], value) for name, value in before.items())
         assert not torch.equal(other["layers.1.running_var"], before["layers.1.running_var"]) and tracked == 4
@@ -202,91 +200,7 @@ def test_on_a_gpu(tmp_path, fused):
             assert_equal(watch.states[step + 1], watch.states[step])
 
 
-class Spoil(Hook):
-    """Puts a bad value somewhere after a step."""
-
-    def __init__(self, name, value=float("nan"), iteration=8):
-        self.of, self.value, self.iteration = name, value, iteration
-
-    def after_step(self, trainer):
-        if trainer.iteration == self.iteration:
-            tensor = dict([*trainer.model.named_buffers(), *trainer.model.named_parameters()])[self.of]
-            tensor.data.view(-1)[-1] = self.value
-
-
-class Wait(Hook):
-    """Without it, it would be chance how many steps later the failure is noticed."""
-
-    def after_step(self, trainer):
-        trainer.named_hooks()["PeriodicCheckpoint"].writer.wait()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("name", ["layers.1.running_mean", "aside.running_var", "largest", "aside.bias"])
-def test_a_value_that_is_not_finite_is_never_saved(tmp_path, name, value, precision, caplog):
-    """Weights, and buffers of any kind, also of a part that no loss depends on."""
-    trainer = make_trainer(
-        tmp_path, model=Calm(), extra=[Spoil(name, value)], val_loader=None, precision=precision, checkpoint_period=4
-    )
-    trainer.hooks.append(Wait())
-    with pytest.raises(SegkitError) as error:
-        trainer.train()
-    assert f"model_0000008.pth' is not written: the model's {name} is NaN or infinite" in str(error.value)
-    assert str(error.value).endswith(f"the last good checkpoint is {tmp_path / 'model_0000004.pth'}")
-    assert find_last_checkpoint(tmp_path).name == "model_0000004.pth"
-    assert [path.name for path in tmp_path.glob("model_*.pth")] == ["model_0000004.pth"]
-    assert "not one to go on from" in caplog.text
-
-
-@pytest.mark.parametrize("period", [0, 5])
-def test_nor_at_the_end_of_a_run(tmp_path, period):
-    extra = [Spoil("layers.1.running_var", iteration=12)]
-    with pytest.raises(SegkitError, match=r"model_final.pth' is not written: the model's layers.1.running_var is NaN"):
-        make_trainer(tmp_path, model=Calm(), extra=extra, val_loader=None, checkpoint_period=period).train()
-    assert not (tmp_path / "model_final.pth").exists()
-
-
-def test_nor_the_average_and_the_weights_beside_it(tmp_path):
-    trainer = make_trainer(tmp_path, model=Calm(), ema_decay=0.9, extra=[Spoil("aside.weight")], val_loader=None)
-    with pytest.raises(SegkitError, match=r"the model's aside.weight is NaN"):
-        trainer.train()
-
-
-def test_constants_that_are_infinite_by_construction_are_saved_and_resumed(tmp_path):
-    trainer = make_trainer(tmp_path, model=Calm(), iterations=6, val_loader=None)
-    assert trainer.infinite_buffers == ["mask"]
-    trainer.train()
-    state = read_checkpoint(tmp_path / "model_final.pth")
-    assert state["model"]["mask"].tolist() == [0, -torch.inf]
-    make_trainer(tmp_path, model=Calm(), iterations=8, state=state, val_loader=None).train()
-
-
-@pytest.mark.parametrize("name", ["layers.1.running_var", "layers.0.weight", "largest"])
-def test_a_checkpoint_of_earlier_versions_that_holds_nan_is_not_resumed(tmp_path, name):
-    make_trainer(tmp_path, model=Calm(), iterations=6, val_loader=None).train()
-    state = read_checkpoint(tmp_path / "model_final.pth")
-    del state["infinite_buffers"]
-    state["model"][name].view(-1)[0] = torch.nan
-    trainer = make_trainer(tmp_path, model=Calm(), iterations=8, val_loader=None)
-    with pytest.raises(SegkitError, match=rf"the checkpoint's {name} is NaN or infinite, so it cannot be resumed"):
-        restore(trainer, state)
-
-
-def test_a_model_whose_statistics_are_nan_does_not_begin(tmp_path):
-    model = Calm()
-    model.layers[1].running_var[3] = torch.nan
-    with pytest.raises(SegkitError, match=r"layers.1.running_var is NaN or infinite before the first step \(1 such"):
-        make_trainer(tmp_path, model=model)
-
-
-def test_saving_by_hand_refuses_it_too(tmp_path):
-    with pytest.raises(SegkitError, match=r"the model's b is NaN or infinite.*there is no checkpoint yet"):
-        save_checkpoint(tmp_path / "model_x.pth", {"model": {"a": torch.ones(2), "b": torch.tensor(torch.nan)}})
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_without_writers_that_only_overflows_is_told(tmp_path):
+def test_a_run_without_writers_that_only_overflows_is_an_error(tmp_path):
     """Without the hook that reads the metrics nothing else would say so."""
     trainer = fp16_trainer(tmp_path, Batches(range(100)), iterations=45)
     trainer.hooks = []
@@ -322,9 +236,3 @@ def test_buffers_of_every_kind(tmp_path, bad):
     found, expected = with_bad.model, without.model
     for name in ("late", "complex", "new", "seen", "largest", "unsaved"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
-
-
-def test_a_complex_buffer_that_is_nan_is_not_saved(tmp_path):
-    state = {"model": {"c": torch.tensor([complex(float("nan"), 0)])}, "iteration": 1}
-    with pytest.raises(SegkitError, match=r"the model's c is NaN"):
-        save_checkpoint(tmp_path / "x.pth", state)

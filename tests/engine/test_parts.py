@@ -7,13 +7,13 @@ import pytest
 import torch
 from fakes import FakeLoader, FakeModel, lines, make_trainer
 
+from segkit.engine.amp import autocast
 from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
-from segkit.engine.hooks.writers import JsonWriter, console_line, cut_lines
-from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.hooks.logging import JsonWriter, console_line, cut_lines
 from segkit.engine.metrics import MAX_OVERFLOWS, Metrics
-from segkit.engine.precision import autocast
 from segkit.engine.run_dir import make_run_dir, set_aside_earlier_run
+from segkit.engine.signals import delayed_interrupt
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
 from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
@@ -168,10 +168,10 @@ def test_a_last_line_without_its_end_gets_it(tmp_path):
     assert path.read_text() == GOOD
 
 
-def test_damage_before_a_line_that_stays_is_told(tmp_path):
+def test_damage_before_a_line_that_stays_is_an_error(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text("spilt coffee\n" + GOOD)
-    with pytest.raises(SegkitError, match=r"line 1: is no line of metrics \('spilt coffee'\); take it out"):
+    with pytest.raises(SegkitError, match=r"line 1: is no line of metrics \('spilt coffee'\); remove it"):
         cut_lines(path, 1)
 
 

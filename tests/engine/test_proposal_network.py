@@ -6,7 +6,7 @@ import pytest
 
 from segkit.config import load_config
 from segkit.engine import train
-from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.evaluation import choose_metric
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError

@@ -50,7 +50,7 @@ def test_killed_and_resumed_from_a_periodic_checkpoint(tmp_path, whole, done):
     class Kill(Hook):
         def before_step(self, trainer):
             if trainer.iteration == done + 1:
-                trainer.sound = False  # as with kill -9: nothing is saved now
+                trainer.consistent = False  # as with kill -9: nothing is saved now
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -103,7 +103,7 @@ def test_ctrl_c_during_the_optimizers_step_waits_for_its_end(tmp_path, whole):
     trainer.optimizer.step = pressing
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
-    assert trainer.sound and trainer.iteration == 7
+    assert trainer.consistent and trainer.iteration == 7
     state = read_checkpoint(find_last_checkpoint(tmp_path))
     assert state["iteration"] == 7
     resumed = go_on(tmp_path)

@@ -136,7 +136,7 @@ def test_a_stopped_run_ends_at_once_and_goes_on_with_more_patience(tmp_path):
 
 
 def test_a_metric_that_is_not_there(tmp_path):
-    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluation gives no 'segm/PA'.*'segm/AP'"):
+    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluation has no 'segm/PA'.*'segm/AP'"):
         run(tmp_path, VALUES, early_stopping=EarlyStopping("segm/PA", patience=2))
 
 
@@ -151,7 +151,7 @@ def test_from_the_configuration():
     hook = build("train.early_stopping={patience: 4, min_gain: 0.01}", "train.best_metric=bbox/AP50")
     assert (hook.metric, hook.patience, hook.min_gain) == ("bbox/AP50", 4, 0.01)
     assert build("train.early_stopping.metric=val/loss/total").metric == "val/loss/total"
-    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluators give no 'segm/PA'"):
+    with pytest.raises(SegkitError, match=r"train.early_stopping.metric: the evaluators return no 'segm/PA'"):
         build("train.early_stopping.metric=segm/PA")
     with pytest.raises(SegkitError, match=r"train.early_stopping: data.val is null"):
         build("train.early_stopping={}", "data.val=null")
@@ -186,5 +186,5 @@ def test_a_metric_of_nan_is_told(tmp_path, caplog):
     trainer = make_trainer(tmp_path, iterations=4)
     trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {"segm/AP": float("nan")}
     trainer.train()
-    assert "segm/AP is NaN after iteration 4: no model is kept for it" in caplog.text
+    assert "segm/AP is NaN after iteration 4: no model is saved for it" in caplog.text
     assert not (tmp_path / "model_best.pth").exists()

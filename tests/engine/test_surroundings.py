@@ -12,8 +12,8 @@ from test_validation_losses import run
 
 from segkit.engine import run as run_module
 from segkit.engine.environment import nondeterminism_errors, seed_everything
-from segkit.engine.hooks.best_checkpoint import BestCheckpoint
-from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.checkpoint import BestCheckpoint
+from segkit.engine.hooks.evaluation import choose_metric
 from segkit.engine.run_dir import log_length, make_run_dir, set_aside_earlier_run
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.utils.device import choose_device
@@ -53,7 +53,7 @@ def test_the_best_metric_is_checked_before_the_training(caplog):
     assert not caplog.text
     assert choose_metric("segm/AP", [evaluator("bbox")]) == "bbox/AP" and "bbox/AP" in caplog.text
     assert choose_metric("mine", [FakeEvaluator()]) == "mine"
-    with pytest.raises(SegkitError, match=r"give no 'segm/PA'"):
+    with pytest.raises(SegkitError, match=r"return no 'segm/PA'"):
         choose_metric("segm/PA", [evaluator("bbox", "segm")])
     assert BestCheckpoint("bbox/AP").metric == "bbox/AP"
 
@@ -134,7 +134,7 @@ def test_a_whole_deterministic_run_agrees_to_the_bit(tmp_path):
             trainers.append(run(tmp_path / name, "data.val=null", "train.accumulate=2", "train.ema_decay=0.9")[0])
         for states in (
             [trainer.model.state_dict() for trainer in trainers],
-            [trainer.averaged.model_state() for trainer in trainers],
+            [trainer.ema.model_state() for trainer in trainers],
         ):
             assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     finally:

@@ -2,10 +2,11 @@
 
 from datetime import timedelta
 
+import process_runner
 import processes
 import pytest
 import torch
-from processes import run_in_processes
+from process_runner import run_in_processes
 
 from segkit.config import load_config
 from segkit.engine import run
@@ -24,7 +25,7 @@ def asked(monkeypatch):
     monkeypatch.setattr(torch.distributed, "init_process_group", note)
     monkeypatch.setattr(torch.distributed, "new_group", lambda *, backend, timeout: note(backend, timeout))
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
-    with processes.environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="1"):
+    with process_runner.environment(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="1"):
         yield found
 
 

@@ -5,7 +5,7 @@ import torch
 from fakes import FakeModel, lines, make_trainer
 from torch import nn
 
-from segkit.engine.buffers import BufferCopies
+from segkit.engine.buffer_backup import BufferBackup
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.hooks import Hook
 from segkit.solver.schedules import Constant
@@ -132,7 +132,7 @@ class Exploding(FakeModel):
 
 @pytest.mark.parametrize("check_period", [1, 100])
 @pytest.mark.parametrize("log_period, checkpoint_period", [(3, 5), (100, 8), (100, 100)])
-def test_nan_is_told_by_name_and_never_saved(tmp_path, log_period, checkpoint_period, check_period, caplog):
+def test_nan_is_named_and_never_saved(tmp_path, log_period, checkpoint_period, check_period, caplog):
     trainer = make_trainer(
         tmp_path,
         model=Exploding(),
@@ -148,7 +148,7 @@ def test_nan_is_told_by_name_and_never_saved(tmp_path, log_period, checkpoint_pe
         assert state["iteration"] < 7 and all(torch.isfinite(v).all() for v in state["model"].values())
     last = find_last_checkpoint(tmp_path)
     assert (last is not None) == (checkpoint_period == 5)
-    assert "not one to go on from" in caplog.text
+    assert "its state was not saved" in caplog.text
     assert ("--resume" in caplog.text) == (last is not None)
 
 
@@ -186,14 +186,14 @@ def test_copies_of_buffers():
     model = FakeModel()
     model.register_buffer("queue", torch.arange(3))
     model.register_buffer("nothing", None)
-    copies = BufferCopies(model)
+    copies = BufferBackup(model)
     for queue in (model.queue, torch.arange(10, 15)):  # a hook may put another in its place between two steps
         model.queue = queue
         before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        copies.keep()
+        copies.save()
         for buffer in model.buffers():
             buffer.add_(1)
-        copies.put_back()
+        copies.restore()
         found = dict(model.named_buffers())
         assert found.keys() == before.keys() and len(found) == 4
         assert all(torch.equal(found[name], value) for name, value in before.items())

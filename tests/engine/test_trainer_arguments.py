@@ -57,7 +57,7 @@ def test_arguments_that_cannot_be(tmp_path, given, message):
     ("losses", "message"),
     [
         (lambda loss: loss, r"expected a dict of scalar tensors by name, not a Tensor"),
-        (lambda loss: {}, r"gives no loss"),
+        (lambda loss: {}, r"returns no loss"),
         (lambda loss: {"fit": loss[None]}, r"scalar tensor for 'fit', not a tensor \[1\]"),
         (lambda loss: {"fit": loss, "more": 0.5}, r"scalar tensor for 'more', not a float"),
         (lambda loss: {"fit": loss, "total": loss}, r"'total' is the name of the sum"),

@@ -10,7 +10,7 @@ from fakes import FakeModel, lines, make_trainer
 from segkit.config import load_config
 from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.datasets import build_data
-from segkit.engine.hooks.chosen_metric import choose_metric
+from segkit.engine.hooks.evaluation import choose_metric
 from segkit.utils.errors import SegkitError
 
 SMALL = [
@@ -96,5 +96,5 @@ def test_the_best_metric_is_checked_before_the_training():
 
     evaluators = [CocoEvaluator(["cell"], [1], 100)]
     assert choose_metric("val/loss/total", evaluators) == "val/loss/total"
-    with pytest.raises(SegkitError, match=r"give no 'val/loss/total'"):
+    with pytest.raises(SegkitError, match=r"return no 'val/loss/total'"):
         choose_metric("val/loss/total", evaluators, losses=False)

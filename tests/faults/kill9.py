@@ -30,10 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import train_net  # noqa: E402
 
-import segkit.engine.hooks.best_checkpoint  # noqa: E402
 import segkit.engine.hooks.checkpoint  # noqa: E402
 import segkit.engine.hooks.evaluation  # noqa: E402
-import segkit.engine.run_step  # noqa: E402
 import segkit.engine.trainer  # noqa: E402
 from segkit.utils.cli import run_cli  # noqa: E402
 
@@ -80,20 +78,21 @@ class Watch:
     def install(self) -> None:
         """Lets everything that is trained from now on, in this process and its forks, say what it does."""
         engine = segkit.engine
-        trainer, parts, hooks = engine.trainer, engine.run_step, engine.hooks
-        step = trainer.Trainer.run_step
+        trainer, hooks = engine.trainer.Trainer, engine.hooks
+        step = trainer.run_step
 
         def run_step(this: Any, batches: Any) -> None:
             self.memory[:8] = struct.pack("<q", this.iteration)
             step(this, batches)
             self.memory[:8] = struct.pack("<q", this.iteration)
 
-        trainer.Trainer.run_step = run_step
-        parts.compute_gradients = self.within(parts.compute_gradients, 8, 1)
-        parts._update = self.within(parts._update, 8, 2)
+        trainer.run_step = run_step
+        trainer._forward_backward = self.within(trainer._forward_backward, 8, 1)
+        trainer._update = self.within(trainer._update, 8, 2)
         hooks.evaluation.evaluate = self.within(hooks.evaluation.evaluate, 8, 3)
-        hooks.checkpoint.save_checkpoint = self.within(hooks.checkpoint.save_checkpoint, 9, 1)
-        hooks.best_checkpoint.save_checkpoint = self.within(hooks.best_checkpoint.save_checkpoint, 9, 2)
+        save = hooks.checkpoint.save_checkpoint
+        kinds = {best: self.within(save, 9, 1 + best) for best in (False, True)}
+        hooks.checkpoint.save_checkpoint = lambda path, state: kinds[path.name == "model_best.pth"](path, state)
 
 
 def start(folder: Path, iterations: int) -> int:

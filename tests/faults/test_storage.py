@@ -100,7 +100,7 @@ def test_from_the_best_checkpoint_alone(tmp_path, whole):
     class Kill(Hook):
         def before_step(self, trainer):
             if trainer.iteration == 5:
-                trainer.sound = False  # as with kill -9: nothing is saved now
+                trainer.consistent = False  # as with kill -9: nothing is saved now
                 raise KeyboardInterrupt
 
     trainer.hooks.append(Kill())

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from segkit.utils.garbage import no_garbage_search
+from segkit.utils.garbage import gc_paused
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -12,7 +12,7 @@ def test_the_search_is_as_before_afterwards(enabled: bool):
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
-        with pytest.raises(ValueError, match="inside"), no_garbage_search():
+        with pytest.raises(ValueError, match="inside"), gc_paused():
             assert not gc.isenabled()
             raise ValueError("inside")
         assert gc.isenabled() == enabled

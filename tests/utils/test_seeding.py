@@ -16,7 +16,7 @@ from segkit.data.items import TestItems, TrainItems
 from segkit.data.samplers import RepeatFactorSampler, ShuffleSampler
 from segkit.data.transforms.base import Transform
 from segkit.engine.environment import seed_everything
-from segkit.engine.step import seed_step
+from segkit.engine.train_step import seed_step
 from segkit.utils.seeding import evaluation_generator, generator_for, seeds
 
 IMAGES = Synthetic(num_images=12, image_size=(64, 64), min_objects=1, max_objects=3, seed=5)

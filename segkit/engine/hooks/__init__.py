@@ -1,15 +1,12 @@
-"""What happens around the training steps. The import registers the hooks and writers that a configuration can name."""
+"""Hooks around training steps. The import registers the hooks and writers that a configuration can name."""
 
 from segkit.engine.hooks.base import Hook, Writer
-from segkit.engine.hooks.best_checkpoint import BestCheckpoint
-from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
+from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint
 from segkit.engine.hooks.defaults import build_default_hooks
-from segkit.engine.hooks.early_stopping import EarlyStopping
-from segkit.engine.hooks.evaluation import Evaluation
+from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
+from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 from segkit.engine.hooks.profiler import Profiler
-from segkit.engine.hooks.schedule import LearningRate
 from segkit.engine.hooks.timer import Timer
-from segkit.engine.hooks.writers import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 
 __all__ = [
     "BestCheckpoint",
@@ -19,7 +16,6 @@ __all__ = [
     "Evaluation",
     "Hook",
     "JsonWriter",
-    "LearningRate",
     "PeriodicCheckpoint",
     "Profiler",
     "TensorBoardWriter",

@@ -1,9 +1,11 @@
-"""Saving the run, also when it ends before its time."""
+"""Checkpoints of a run: every few iterations, of the best model, and when the run ends early."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -16,16 +18,14 @@ from segkit.engine.checkpoint import (
     save_checkpoint,
     superseded,
 )
-from segkit.engine.hooks.base import Hook
-from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.hooks.evaluation import find_value, rank, value_text
 from segkit.engine.metrics import DivergedError
+from segkit.engine.signals import delayed_interrupt
+from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.engine.train_state import training_state
 from segkit.modeling.nonfinite import not_finite_buffers
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
-
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 class PeriodicCheckpoint(Hook):
     """Saves ``model_NNNNNNN.pth`` every ``period`` iterations and ``model_final.pth`` after the last.
 
-    ``last_checkpoint`` names the newest. The training waits for a copy in memory, which is then written beside it; an
-    error in that ends the run before its next step. When the run ends with an exception or a signal, what was reached
-    is saved too, if it can be resumed: no half-taken step, no parameter, buffer or loss that is NaN.
+    ``last_checkpoint`` names the newest. The training waits for a copy in memory, which a thread writes to the disk; an
+    error there ends the run before its next step. If the run ends with an exception or a signal, the state that it
+    reached is saved too, provided that it can be resumed: no half-taken step, no parameter, buffer or loss that is NaN.
 
     Args:
         period: in iterations; 0: only at the end.
-        keep: how many periodic checkpoints stay, the latest; None: all.
-        keep_every: those after each multiple of so many iterations stay beside them; 0: none.
-        resume_command: what to tell the user to type after an interruption.
-        writer: writes in the background; one for all that saves, so that files appear in the order of their saving.
+        keep: number of periodic checkpoints that stay, the latest ones; None: all.
+        keep_every: checkpoints after each multiple of so many iterations stay beside them; 0: none.
+        resume_command: the command that resumes the run, shown to the user after an interruption.
+        writer: writes in the background. All hooks that save share one, so that files appear in the order of saving.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class PeriodicCheckpoint(Hook):
         self.keep_every = keep_every
         self.resume_command = resume_command or "run it again with resume=True (--resume)"
         self.writer = writer or BackgroundWriter()
-        self._saved_at: int | None = None  # the iteration of the last checkpoint that is safe on the disk
+        self._saved_at: int | None = None  # iteration of the last checkpoint that is on the disk
 
-    def before_train(self, trainer: Trainer) -> None:
+    def before_train(self, trainer: TrainerBase) -> None:
         self._saved_at = trainer.iteration or None  # a resumed run has been read from a file
 
-    def before_step(self, trainer: Trainer) -> None:
+    def before_step(self, trainer: TrainerBase) -> None:
         self.writer.check()
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, trainer: TrainerBase) -> None:
         if not distributed.is_main():
             return
         if trainer.done:
@@ -82,17 +82,17 @@ class PeriodicCheckpoint(Hook):
         elif self.period and trainer.iteration % self.period == 0:
             self._save(trainer, periodic_name(trainer.iteration))
 
-    def after_train(self, trainer: Trainer) -> None:
+    def after_train(self, trainer: TrainerBase) -> None:
         self.writer.wait()
 
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+    def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
         if not distributed.is_main():
             return
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__} ended the run"
         where = f"{reason} after {trainer.iteration} of {trainer.max_iterations} iterations"
         self._finish_writing()
-        if not trainer.sound or not state_is_finite(trainer) or not losses_are_finite(trainer):
-            logger.warning("%s; its state was not saved, for it is not one to go on from", where)
+        if not trainer.consistent or not state_is_finite(trainer) or not losses_are_finite(trainer):
+            logger.warning("%s; its state was not saved, because training cannot go on from it", where)
         elif trainer.iteration == 0:
             logger.warning("%s; there was nothing to save", where)
         elif trainer.iteration != self._saved_at:
@@ -102,7 +102,7 @@ class PeriodicCheckpoint(Hook):
         if self._saved_at is not None:
             logger.warning("to go on from iteration %d:\n  %s", self._saved_at, self.resume_command)
 
-    def _rescue(self, trainer: Trainer, where: str) -> None:
+    def _rescue(self, trainer: TrainerBase, where: str) -> None:
         name = periodic_name(trainer.iteration)
         self._save(trainer, name, rescue=True)
         if self._finish_writing():
@@ -111,18 +111,18 @@ class PeriodicCheckpoint(Hook):
             logger.warning("%s; its state could not be saved%s", where, last_good(trainer.output_dir))
 
     def _finish_writing(self) -> bool:
-        """Waits for what is being written; whether that went well."""
+        """Waits for the background writer, and returns whether it succeeded."""
         try:
             self.writer.wait()
-        except SegkitError as error:  # the run is ending already, with an error of its own or with this one
+        except SegkitError as error:  # the run is ending already, with another error or with this one
             logger.warning("%s", error)
             return False
         return True
 
-    def _save(self, trainer: Trainer, name: str, *, rescue: bool = False) -> None:
-        trainer.check_metrics()  # never a model of NaN over one that was good
+    def _save(self, trainer: TrainerBase, name: str, *, rescue: bool = False) -> None:
+        trainer.check_metrics()  # a model of NaN never replaces a good one
         path, iteration = trainer.output_dir / name, trainer.iteration
-        # In a rescue, the hook that was interrupted runs once more; else this one is done with this.
+        # In a rescue, the hook that was interrupted runs once more; otherwise this one is done with this call.
         pending = [n for n in trainer.pending if rescue or trainer.named_hooks().get(n) is not self]
 
         def write() -> None:
@@ -131,16 +131,85 @@ class PeriodicCheckpoint(Hook):
             self._saved_at = iteration
             logger.info("saved %s", path)
             for old in superseded(path.parent, iteration, self.keep, self.keep_every):
-                old.unlink(missing_ok=True)  # only now that the newer one is safe on the disk
+                old.unlink(missing_ok=True)  # only now that the newer one is on the disk
 
         with delayed_interrupt():
-            self.writer.wait()  # or there would be two copies in memory; the state may hold that the best was saved
+            self.writer.wait()  # one copy in memory at a time; and the state may say that the best model was saved
             state = host_copy(training_state(trainer, pending, rescue=rescue))
             self.writer.submit(write)
 
 
-def losses_are_finite(trainer: Trainer) -> bool:
-    """Whether no loss since the last write was NaN or infinite: finite weights may have been on their way there."""
+class BestCheckpoint(Hook):
+    """Saves ``model_best.pth`` after an evaluation whose ``metric`` is better than at the last such save.
+
+    Args:
+        metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``.
+        min_gain: a better metric exceeds the best so far by more than this.
+        writer: writes in the background; all hooks that save share one.
+    """
+
+    def __init__(self, metric: str, *, min_gain: float = 0.0, writer: BackgroundWriter | None = None) -> None:
+        if min_gain < 0:
+            raise ValueError(f"min_gain must be 0 or more, got {min_gain}")
+        self.metric = metric
+        self.min_gain = min_gain
+        self.writer = writer or BackgroundWriter()
+        self.best = -math.inf
+        self.best_iteration = 0
+        self._compared = False
+
+    def after_step(self, trainer: TrainerBase) -> None:
+        if trainer.evaluated_at != trainer.iteration:
+            return
+        self._compared = True
+        value = find_value(trainer.evaluation, self.metric, "train.best_metric")
+        if value is not None and math.isnan(value):
+            logger.warning("%s is NaN after iteration %d: no model is saved for it", self.metric, trainer.iteration)
+        elif value is not None and rank(self.metric, value) > self.best + self.min_gain:
+            self._save(trainer, rank(self.metric, value))
+            logger.info("best %s so far: %s; saved model_best.pth", self.metric, value_text(self.metric, value))
+
+    def _save(self, trainer: TrainerBase, value: float) -> None:
+        trainer.check_metrics()  # a model of NaN never replaces a good one
+        if not parameters_are_finite(trainer.model):
+            raise SegkitError(f"training diverged: the weights after iteration {trainer.iteration} are NaN or infinite")
+        if not distributed.is_main():
+            self.best, self.best_iteration = value, trainer.iteration
+            return
+        before, path = (self.best, self.best_iteration), trainer.output_dir / "model_best.pth"
+
+        def write() -> None:
+            try:
+                save_checkpoint(path, state)
+            except BaseException:  # so that the resumed run finds it better once more, and saves it
+                self.best, self.best_iteration = before
+                raise
+
+        with delayed_interrupt():
+            self.writer.wait()
+            self.best, self.best_iteration = value, trainer.iteration  # first, because the file holds them
+            state = host_copy(training_state(trainer, trainer.pending))
+            self.writer.submit(write)
+
+    def after_train(self, trainer: TrainerBase) -> None:
+        self.writer.wait()
+        if not self._compared and trainer.iteration > trainer.start_iteration:
+            logger.warning("%s has met no evaluation to compare: it comes after the hook that evaluates", self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best": self.best, "best_iteration": self.best_iteration}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("metric", self.metric) != self.metric:
+            logger.warning(
+                "the best %s so far is not compared with %s: the next is the first", state["metric"], self.metric
+            )
+            return
+        self.best, self.best_iteration = state["best"], state["best_iteration"]
+
+
+def losses_are_finite(trainer: TrainerBase) -> bool:
+    """Whether no loss since the last line was NaN or infinite: the weights may be finite and about to diverge."""
     try:
         trainer.metrics.check(trainer.iteration)
     except DivergedError:
@@ -148,8 +217,8 @@ def losses_are_finite(trainer: Trainer) -> bool:
     return True
 
 
-def state_is_finite(trainer: Trainer) -> bool:
-    """Whether no parameter and no buffer is NaN or infinite, but for buffers that were from the start."""
+def state_is_finite(trainer: TrainerBase) -> bool:
+    """Whether no parameter and no buffer is NaN or infinite, except buffers that were so from the start."""
     bad = set(not_finite_buffers(trainer.model)) - set(trainer.infinite_buffers)
     return parameters_are_finite(trainer.model) and not bad
 

@@ -7,12 +7,10 @@ from typing import Any
 
 from segkit.engine.checkpoint import BackgroundWriter
 from segkit.engine.hooks.base import Hook, Writer
-from segkit.engine.hooks.best_checkpoint import BestCheckpoint
-from segkit.engine.hooks.checkpoint import PeriodicCheckpoint
-from segkit.engine.hooks.early_stopping import EarlyStopping
-from segkit.engine.hooks.evaluation import Evaluation
+from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint
+from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
+from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 from segkit.engine.hooks.timer import Timer
-from segkit.engine.hooks.writers import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 
 
 def build_default_hooks(
@@ -32,7 +30,7 @@ def build_default_hooks(
     extra: Sequence[Hook] = (),
     resume_command: str | None = None,
 ) -> list[Hook]:
-    """The default hooks around a user's own (``extra``); periods are iterations.
+    """Returns the default hooks around a user's own (``extra``); periods are iterations.
 
     Without ``val_loader`` nothing is evaluated, and there is no best checkpoint.
     """
@@ -43,18 +41,18 @@ def build_default_hooks(
     if val_loader is not None:
         hooks += [
             Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
-            # needs the evaluation of this iteration
+            # compares the evaluation of this iteration
             BestCheckpoint(best_metric, min_gain=best_min_gain, writer=writer),
         ]
         if early_stopping is not None:
-            hooks.append(early_stopping)  # after the best is saved; those that follow do what they do at the end
-    # A user's hooks see the evaluation, and what they log is written.
+            hooks.append(early_stopping)  # after the best is saved, before hooks that ask for the last step
+    # A user's hooks find the evaluation, and what they log is written.
     hooks += [hook for hook in extra if not isinstance(hook, Writers)]
-    # One hook for all writers: reading the metrics starts their means anew.
+    # One hook for all writers: reading the metrics clears their means.
     own_writers = [writer for hook in extra if isinstance(hook, Writers) for writer in hook.writers]
     hooks += [
         Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all that logs
-        # Last: what a checkpoint holds has been done and written, so that a resumed run neither repeats nor misses it.
+        # Last: all that a checkpoint counts as done is done and written, so that a resumed run neither repeats nor misses it.
         PeriodicCheckpoint(
             checkpoint_period,
             keep=keep_checkpoints,
@@ -67,5 +65,5 @@ def build_default_hooks(
 
 
 def default_writers() -> list[Writer]:
-    """The log, metrics.json, TensorBoard, and curves.png, which is drawn from metrics.json and so comes after it."""
+    """Returns those of the log, metrics.json, TensorBoard, and curves.png, which is drawn from metrics.json."""
     return [ConsoleWriter(), JsonWriter(), TensorBoardWriter(), CurvesWriter()]

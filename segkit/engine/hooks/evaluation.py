@@ -1,18 +1,19 @@
-"""Measuring the model on the validation data while it trains."""
+"""Evaluation during training, the metric that compares models, and early stopping."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from segkit.engine.hooks.base import Hook
+from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.evaluation import Evaluator, evaluate, metrics_table
+from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import check_evaluators
+from segkit.evaluation.validation_losses import LOSS_PREFIX
 from segkit.utils import distributed
-
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
+from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -20,17 +21,17 @@ logger = logging.getLogger(__name__)
 class Evaluation(Hook):
     """Evaluates every ``period`` iterations and after the last one, into ``trainer.evaluation`` and the log.
 
-    Where weights are averaged, it is the average that is evaluated.
+    If there is an EMA of the weights, it is what is evaluated.
 
     Args:
         loader: batches with ground truth.
         evaluators: what is measured.
-        classes: for the table of the last evaluation, which has a line a class.
+        classes: names for the table of the last evaluation, which has one line for each class.
         period: in iterations; 0: only at the end.
         losses: whether the validation losses are measured too.
     Raises:
-        SegkitError: two evaluators give one metric; or there are several processes, and an evaluator that cannot be used by
-            them.
+        SegkitError: two evaluators return the same metric; or an evaluator does not support several processes, and there
+            are several.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class Evaluation(Hook):
         self.period = period
         self.losses = losses
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, trainer: TrainerBase) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
-        trainer.check_metrics()  # of a model of NaN this says when it began, which evaluating it would not
-        # Running statistics: those of one process are saved, and evaluated.
+        trainer.check_metrics()  # for weights of NaN this error names the iteration, which an evaluation could not
+        # Running statistics are each process's own: those of the first process are saved, so all evaluate with them.
         distributed.broadcast_tensors(list(trainer.model.buffers()))
-        with trainer.averaged_weights():
+        with trainer.ema_weights():
             metrics = evaluate(
                 trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
             )
@@ -68,5 +69,132 @@ class Evaluation(Hook):
 
 
 def without_classes(metrics: dict[str, float], classes: Sequence[str]) -> dict[str, float]:
-    """The metrics over all classes: those whose name does not end with a class's."""
+    """Returns the metrics over all classes: those whose name does not end with a class name."""
     return {name: value for name, value in metrics.items() if not any(name.endswith(f"-{c}") for c in classes)}
+
+
+def rank(metric: str, value: float) -> float:
+    """Returns ``value`` with the sign for which higher is better: ``val/loss/...`` is negated."""
+    return -value if metric.startswith(LOSS_PREFIX) else value
+
+
+def value_text(metric: str, value: float) -> str:
+    """Returns a metric's value as the tables print it: losses as they are, others times 100."""
+    return f"{value:.4f}" if metric.startswith(LOSS_PREFIX) else f"{100 * value:.2f}"
+
+
+def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float | None:
+    """Returns a metric of an evaluation; None, after a warning, if there was nothing to measure.
+
+    That is so if the evaluation has losses only (no detection yet), or metrics of boxes but not of masks (no evaluated
+    object has a mask).
+
+    Args:
+        key: the configuration's key that names the metric, for the message.
+    Raises:
+        SegkitError: the evaluation has other metrics only.
+    """
+    if metric in evaluation:
+        return evaluation[metric]
+    if all(name.startswith(LOSS_PREFIX) for name in evaluation):
+        logger.warning("the evaluation returned no metrics, so there is no %s to compare yet", metric)
+        return None
+    kinds = {name.partition("/")[0] for name in evaluation}
+    if metric.startswith("segm/") and "bbox" in kinds and "segm" not in kinds:
+        logger.warning("the evaluation returned metrics of boxes only, so there is no %s to compare", metric)
+        return None
+    raise SegkitError(
+        f"{key}: the evaluation has no '{metric}'{did_you_mean(metric, evaluation)}",
+        key=key,
+        value=metric,
+        choices=evaluation,
+    )
+
+
+def choose_metric(
+    metric: str, evaluators: Sequence[Any], *, losses: bool = True, key: str = "train.best_metric"
+) -> str:
+    """Returns ``metric``; the AP of boxes if it is the default, the AP of masks, and masks are not evaluated.
+
+    Args:
+        losses: whether the validation losses are measured.
+        key: the configuration's key that names the metric, for the message.
+    Raises:
+        SegkitError: no evaluator returns it, as far as that is known before the training: only COCO's evaluator lists its
+            metrics.
+    """
+    if losses and metric.startswith(LOSS_PREFIX):
+        return metric
+    if not evaluators or not all(isinstance(evaluator, CocoEvaluator) for evaluator in evaluators):
+        return metric
+    names = [name for evaluator in evaluators for name in evaluator.metric_names()]
+    if metric in names:
+        return metric
+    if metric == "segm/AP" and "bbox/AP" in names:
+        logger.warning("%s: masks are not evaluated, so the best model is the one with the highest bbox/AP", key)
+        return "bbox/AP"
+    raise SegkitError(
+        f"{key}: the evaluators return no '{metric}'{did_you_mean(metric, names)}",
+        key=key,
+        value=metric,
+        choices=names,
+    )
+
+
+class EarlyStopping(Hook):
+    """Ends the run after ``patience`` evaluations in a row without a gain; the last step is finished and saved.
+
+    Args:
+        metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``. NaN is no gain.
+        patience: number of evaluations.
+        min_gain: a gain exceeds the best so far by more than this.
+    """
+
+    def __init__(self, metric: str, *, patience: int, min_gain: float = 0.0) -> None:
+        if patience < 1 or min_gain < 0:
+            raise ValueError(f"patience must be 1 or more and min_gain 0 or more, got {patience} and {min_gain}")
+        self.metric = metric
+        self.patience = patience
+        self.min_gain = min_gain
+        self.best = -math.inf
+        self.waited = 0
+        self._seen_at: int | None = None  # iteration of the last evaluation that was counted
+
+    def before_train(self, trainer: TrainerBase) -> None:
+        self._stop_if_due(trainer)  # a resumed run may have been stopped already
+
+    def after_step(self, trainer: TrainerBase) -> None:
+        if trainer.evaluated_at != trainer.iteration or self._seen_at == trainer.iteration:
+            return
+        value = find_value(trainer.evaluation, self.metric, "train.early_stopping.metric")
+        self._seen_at = trainer.iteration
+        if value is not None and rank(self.metric, value) > self.best + self.min_gain:
+            self.best, self.waited = rank(self.metric, value), 0
+        else:
+            self.waited += 1
+        self._stop_if_due(trainer)
+
+    def _stop_if_due(self, trainer: TrainerBase) -> None:
+        if self.waited >= self.patience and not trainer.done:
+            best = value_text(self.metric, rank(self.metric, self.best))  # rank is its own inverse
+            logger.info(
+                "early stopping after iteration %d: %d evaluations have not improved on %s %s "
+                "(to train on, resume with a larger train.early_stopping.patience, or null)",
+                trainer.iteration, self.waited, self.metric, best,
+            )  # fmt: skip
+            trainer.stop()
+
+    def after_train(self, trainer: TrainerBase) -> None:
+        if self._seen_at is None and trainer.iteration > trainer.start_iteration:
+            logger.warning("%s has met no evaluation to compare: it comes after the hook that evaluates", self.name)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "best": self.best, "waited": self.waited, "seen_at": self._seen_at}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state.get("metric", self.metric) != self.metric:
+            logger.warning(
+                "early stopping compared %s and compares %s now: it starts over", state["metric"], self.metric
+            )
+            return
+        self.best, self.waited, self._seen_at = state["best"], state["waited"], state["seen_at"]

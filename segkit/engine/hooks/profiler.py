@@ -1,30 +1,27 @@
-"""Where the time of a step goes."""
+"""A profile of some training steps."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 
-from segkit.engine.hooks.base import Hook
+from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.registry import HOOK_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
-
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
 
 @HOOK_REGISTRY.register
 class Profiler(Hook):
-    """Records some steps with ``torch.profiler``, once; a resumed run does so again, and counts from where it goes on.
+    """Records some steps with ``torch.profiler``, once in a run; a resumed run counts from its first step.
 
     It writes ``profile/trace_NNNNNNN.json.gz`` (for chrome://tracing or https://ui.perfetto.dev) and
-    ``profile/table_NNNNNNN.txt``, the operators that take most time, named for the last step recorded. What is recorded
-    is all from one step's end to another's: loading, hooks and evaluation, too. The run is slower meanwhile.
+    ``profile/table_NNNNNNN.txt`` with the operators that take most time; the file names have the last recorded step. The
+    record reaches from the end of one step to the end of another, with loading, hooks and evaluation. Recording slows the
+    run down.
 
     Args:
         wait: steps before anything is done; the first ones of a run are not like the others.
@@ -54,7 +51,7 @@ class Profiler(Hook):
         self._profile: torch.profiler.profile | None = None
         self._written = False
 
-    def before_train(self, trainer: Trainer) -> None:
+    def before_train(self, trainer: TrainerBase) -> None:
         if not distributed.is_main():
             return
         activities = [torch.profiler.ProfilerActivity.CPU]
@@ -69,11 +66,11 @@ class Profiler(Hook):
         )
         self._profile.start()
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, trainer: TrainerBase) -> None:
         if self._profile is not None:
             self._profile.step()
 
-    def after_train(self, trainer: Trainer) -> None:
+    def after_train(self, trainer: TrainerBase) -> None:
         if self._profile is None:
             return
         self._profile.stop()  # a run that ends while steps are recorded has those that were
@@ -84,10 +81,10 @@ class Profiler(Hook):
                 self.wait + self.warmup,
             )
 
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+    def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
         self.after_train(trainer)
 
-    def _write(self, trainer: Trainer, profile: torch.profiler.profile) -> None:
+    def _write(self, trainer: TrainerBase, profile: torch.profiler.profile) -> None:
         folder, name = trainer.output_dir / "profile", f"{trainer.iteration:07d}"
         with atomic_write(folder / f"trace_{name}.json.gz") as temporary:
             profile.export_chrome_trace(str(temporary))

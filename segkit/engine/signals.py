@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: they wait for the end of what must not be torn in two."""
+"""Signals that end a run: they wait for the end of operations that must not be interrupted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from segkit.utils import distributed
 from segkit.utils.errors import PeerLost, RunInterrupted
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
-# By SIGCHLD torch's DataLoader tells of a worker that died, raising an error wherever the main thread happens to be.
+# torch's DataLoader handles SIGCHLD: if a worker has died it raises an error, wherever the main thread happens to be.
 _DELAYED = (*_STOPPING, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []))
 
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], None]]:
-    """Makes SIGINT and SIGTERM raise :class:`RunInterrupted`, once: a second one ends the process at once.
+    """SIGINT and SIGTERM raise :class:`RunInterrupted` in the block, once; a second one ends the process at once.
 
-    Signals that are ignored, or that the program handles itself, stay as they are. Outside the main thread, where Python
-    delivers no signals, it does nothing.
+    Signals that are ignored or that the program handles itself stay as they are. Outside the main thread, where Python
+    delivers no signals, this does nothing.
 
-    Gives a function that raises once more what was raised where Python could only ignore it, as in a ``__del__``.
+    Yields a function that raises again what Python could only ignore, as in a ``__del__``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -50,7 +50,7 @@ class _Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.arrived = number
-        for other in self.numbers:  # the system's own way needs no Python, which may be waiting for a kernel or a disk
+        for other in self.numbers:  # the system's handling needs no Python, which may be waiting for a kernel or a disk
             signal.signal(other, signal.SIG_DFL)
         raise RunInterrupted(number)
 
@@ -60,7 +60,7 @@ class _Stop:
 
 
 class _Delay:
-    """A handler that remembers which signals came, and ends the process at the second that would have ended it."""
+    """A handler that records signals, and ends the process at the second one of those that end it."""
 
     def __init__(self, before: Mapping[signal.Signals, Any]) -> None:
         self.seen: list[int] = []
@@ -72,7 +72,7 @@ class _Delay:
             if any(earlier in self.ending for earlier in self.seen):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
-            elif self.outer:  # os.write, for a handler may have come in the middle of a print
+            elif self.outer:  # os.write, for a handler may be called in the middle of a print
                 os.write(2, b"finishing this step first; once more to stop at once, without saving\n")
         if number not in self.seen:
             self.seen.append(number)
@@ -90,12 +90,12 @@ def _is_ending(number: int, handler: Any) -> bool:
 
 @contextmanager
 def delayed_interrupt() -> Iterator[Callable[[], bool]]:
-    """Holds signals back until the block is done, then handles them: Ctrl-C raises its KeyboardInterrupt.
+    """Delays signals to the end of the block, then handles them: Ctrl-C raises its KeyboardInterrupt.
 
-    For a step, or a checkpoint and the file that names it: short things which leave a state that cannot be resumed when
-    only half of them happened. Outside the main thread, where Python delivers no signals, it does nothing.
+    For a step, or a checkpoint and the file that names it: short operations that leave a state that cannot be resumed
+    if only half of them happens. Outside the main thread, where Python delivers no signals, this does nothing.
 
-    Gives a function that says whether one has come that will end the run.
+    Yields a function that returns whether a signal has come that will end the run.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -103,7 +103,7 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
     before = {number: handler for number in _DELAYED if callable(handler := signal.getsignal(number))}
     around = next(iter(before.values()), None)
     if isinstance(around, _Delay) and all(handler is around for handler in before.values()):
-        yield around.interrupted  # all is held back already
+        yield around.interrupted  # an outer block delays all of them already
         return
     delay = _Delay(before)
     try:
@@ -119,11 +119,12 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def signals_between_steps() -> Iterator[Callable[[], bool]]:
-    """In one of several processes that does not save: holds signals back, for all processes end after the same step.
+    """Delays signals in each of several processes but the first: all processes end after the same step.
 
-    The one that saves leaves an evaluation at once. Where the signal came to both, that is no loss of a peer here.
+    The first process, which saves the run, leaves an evaluation at once. If the signal came to another process too, the
+    loss of the first one is no error there.
 
-    Gives a function that says whether one has come that will end the run.
+    Yields a function that returns whether a signal has come that will end the run.
     """
     if distributed.is_main():
         yield lambda: False

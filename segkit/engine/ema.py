@@ -1,4 +1,4 @@
-"""A moving average of the weights (EMA), which is often better, and steadier, than the weights themselves."""
+"""Exponential moving average (EMA) of the weights, which often predicts better than the weights themselves."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segkit.engine.interrupt import delayed_interrupt
+from segkit.engine.signals import delayed_interrupt
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
 
-class AveragedWeights:
-    """The exponential moving average of the parameters that train.
+class EMA:
+    """The exponential moving average of a model's trainable parameters.
 
     After step n (from 0) the average is ``d * average + (1 - d) * weights``, with ``d = min(decay, (1 + n) / (10 + n))``:
-    at the start, when the weights are far from what they will be, it forgets faster. What does not train, and buffers
-    (running statistics are averages already), are the model's own.
+    the early weights, which are far from the final ones, are forgotten faster. Frozen parameters and buffers are the
+    model's own; running statistics are averages already.
 
     Args:
         model: on its device, with the weights that the average starts from.
         decay: above 0 and below 1; 0.999 averages over about the last thousand steps.
     Attributes:
-        steps: how many have been averaged.
+        steps: number of steps averaged.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         if not 0 < decay < 1:
-            raise SegkitError(f"the decay of averaged weights is above 0 and below 1, not {decay}")
+            raise SegkitError(f"the decay of the EMA of the weights is above 0 and below 1, not {decay}")
         self.decay = decay
         self._model = model
         self._parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -42,11 +42,11 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, taken: Tensor | None = None) -> None:
-        """After an optimizer's step.
+        """Adds the present weights, after an optimizer step.
 
         Args:
-            taken: bool scalar on the device: whether fp16's scaler let the step happen, which only the device knows yet;
-                None: it did. A step that did not happen changes no weight, and counts for the decay's rise alone.
+            taken: bool scalar on the device, whether fp16's scaler has taken the step, which only the device knows yet;
+                None: it has. A step that was not taken leaves the average, and counts for the rise of the decay only.
         """
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
@@ -59,34 +59,34 @@ class AveragedWeights:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The model has the averaged weights in here, and its own afterwards. Nothing is copied."""
+        """The model has the average within the block, and its own weights afterwards. Nothing is copied."""
         try:
-            self._exchange()  # inside: a Ctrl-C that it held back is raised here
+            self._exchange()  # inside the try: a delayed Ctrl-C is raised here
             yield
         finally:
             if self._in_use:
                 self._exchange()
 
     def restart(self) -> None:
-        """Starts from the weights that the model has now."""
+        """Starts from the model's present weights."""
         self._average = [p.detach().clone() for p in self._parameters]
         self.steps = 0
 
-    def share(self) -> None:
+    def broadcast(self) -> None:
         """Gives every process the first one's average."""
         distributed.broadcast_tensors(self._average)
 
     def model_state(self) -> dict[str, Tensor]:
-        """The model's state dict with the averaged weights."""
-        assert not self._in_use, "the two are exchanged"
-        return {**self._model.state_dict(), **self._named(self._average)}
+        """Returns the model's state dict with the average as weights."""
+        assert not self._in_use, "weights and average are exchanged"
+        return {**self._model.state_dict(), **self._by_name(self._average)}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs beside :meth:`model_state` to go on: ``steps``, and the ``weights`` themselves."""
-        return {"steps": self.steps, "weights": self._named([p.detach() for p in self._parameters])}
+        """Returns what a checkpoint holds beside :meth:`model_state`: ``steps``, and ``weights``, which train on."""
+        return {"steps": self.steps, "weights": self._by_name([p.detach() for p in self._parameters])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """What :meth:`state_dict` gave, for a model that has just been given the averaged weights."""
+        """Restores :meth:`state_dict`, after the model has loaded the average."""
         self.restart()
         self.steps = int(state["steps"])
         load_weights(self._model, state["weights"])
@@ -98,31 +98,36 @@ class AveragedWeights:
             for i, parameter in enumerate(self._parameters):
                 parameter.data, self._average[i] = self._average[i], parameter.data
 
-    def _named(self, values: list[Tensor]) -> dict[str, Tensor]:
-        """``values``, one a parameter that trains, by the names in the state dict; a shared parameter has several."""
-        of = {id(p): value for p, value in zip(self._parameters, values, strict=True)}
+    def _by_name(self, tensors: list[Tensor]) -> dict[str, Tensor]:
+        """Returns ``tensors``, one for each trainable parameter, by state dict name; shared parameters have several."""
+        of = {id(p): tensor for p, tensor in zip(self._parameters, tensors, strict=True)}
         return {n: of[id(p)] for n, p in self._model.named_parameters(remove_duplicate=False) if id(p) in of}
 
 
-def restore_average(model: nn.Module, averaged: AveragedWeights | None, state: Mapping[str, Any] | None) -> None:
-    """Puts weights and average back, where a checkpoint's ``model`` has just been loaded.
+def ema_state(checkpoint: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Returns a checkpoint's ``ema``, which older checkpoints call ``averaged``; None: the run had no EMA."""
+    return checkpoint.get("ema", checkpoint.get("averaged"))
+
+
+def restore_ema(model: nn.Module, ema: EMA | None, state: Mapping[str, Any] | None) -> None:
+    """Restores weights and average, after a checkpoint's ``model`` has been loaded.
 
     Args:
-        averaged: the present run's average, where it has one.
-        state: the checkpoint's ``averaged``; None: that run had none.
+        ema: the present run's average; None: it has none.
+        state: see :func:`ema_state`.
     """
-    if state is not None and averaged is not None:
-        averaged.load_state_dict(state)
+    if state is not None and ema is not None:
+        ema.load_state_dict(state)
     elif state is not None:
-        logger.warning("train.ema_decay is null now: the average of the weights ends, and they train on")
+        logger.warning("train.ema_decay is null now: the EMA of the weights ends, and the weights train on")
         load_weights(model, state["weights"])
-    elif averaged is not None:
-        logger.warning("train.ema_decay is new: the average of the weights starts from those of the checkpoint")
-        averaged.restart()
+    elif ema is not None:
+        logger.warning("train.ema_decay is new: the EMA of the weights starts from those of the checkpoint")
+        ema.restart()
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Gives some of the model's parameters other values, by name."""
+    """Sets some of the model's parameters, by name."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, value in weights.items():

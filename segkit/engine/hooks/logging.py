@@ -1,4 +1,4 @@
-"""Where the metrics go: the log, metrics.json, TensorBoard, curves.png."""
+"""Writers of metrics: the log, metrics.json, TensorBoard, curves.png."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from segkit.engine.checkpoint import METRICS
-from segkit.engine.hooks.base import Hook, Writer
+from segkit.engine.hooks.base import Writer
+from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY, SlotList
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.logging import failure_warned
 
-if TYPE_CHECKING:
-    from segkit.engine.trainer import Trainer
-
 logger = logging.getLogger(__name__)
 
 
 @HOOK_REGISTRY.register
 class Writers(Hook):
-    """Reads the metrics to the host and hands them to its writers: every ``period`` iterations, after the first one (so
-    that one sees at once what a step costs), after each evaluation, and at the end.
+    """Reads the metrics every ``period`` iterations, and passes them to its writers.
 
-    A ``Writers`` hook in a configuration adds its writers to the default ones.
+    It also does so after the first iteration, which shows at once how long a step takes, after each evaluation, and at
+    the end. A ``Writers`` hook in a configuration adds its writers to the default ones.
 
     Args:
         period: iterations between two lines (``train.log_period``).
@@ -41,12 +39,12 @@ class Writers(Hook):
         self.writers = list(writers)
         self._open: list[Writer] = []
 
-    def before_train(self, trainer: Trainer) -> None:
+    def before_train(self, trainer: TrainerBase) -> None:
         for writer in self.writers if distributed.is_main() else []:
             writer.open(trainer)
             self._open.append(writer)
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_step(self, trainer: TrainerBase) -> None:
         iteration = trainer.iteration
         evaluated = trainer.evaluated_at == iteration
         if iteration % self.period == 0 or iteration == 1 or evaluated or trainer.done:
@@ -54,16 +52,16 @@ class Writers(Hook):
             for writer in self._open:
                 writer.write(trainer, record)
 
-    def after_train(self, trainer: Trainer) -> None:
+    def after_train(self, trainer: TrainerBase) -> None:
         while self._open:
             self._open.pop().close(trainer)
 
-    def on_exception(self, trainer: Trainer, error: BaseException) -> None:
+    def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
         self.after_train(trainer)
 
 
-def is_pending(writer: Writer, trainer: Trainer) -> bool:
-    """Whether the hook that the writer belongs to has still to run for the present iteration, in a resumed run."""
+def is_pending(writer: Writer, trainer: TrainerBase) -> bool:
+    """Whether a resumed run will call the writer's hook once more for the present iteration."""
     return any(
         isinstance(hook, Writers) and any(own is writer for own in hook.writers)
         for name, hook in trainer.named_hooks().items()
@@ -73,17 +71,17 @@ def is_pending(writer: Writer, trainer: Trainer) -> bool:
 
 @WRITER_REGISTRY.register
 class ConsoleWriter(Writer):
-    """One line in the log."""
+    """Writes one line to the log."""
 
     def __init__(self) -> None:
         pass
 
-    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+    def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
         logger.info(console_line(record, trainer.max_iterations))
 
 
 def console_line(record: Mapping[str, float], max_iterations: int) -> str:
-    """``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 (cls 0.21 box 0.30)  lr 1.0e-04  data 0.01 s ...``"""
+    """Returns ``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 (cls 0.21 box 0.30)  lr 1.0e-04  data 0.01 s ...``"""
     width = len(str(max_iterations))
     parts = [f"iter {int(record['iteration']):{width}d}/{max_iterations}", f"epoch {record['epoch']:.1f}"]
     if "eta_seconds" in record:
@@ -101,39 +99,38 @@ def console_line(record: Mapping[str, float], max_iterations: int) -> str:
 
 @WRITER_REGISTRY.register
 class JsonWriter(Writer):
-    """``metrics.json``: one JSON object a line.
+    """Writes ``metrics.json``: one JSON object on each line.
 
-    A resumed run first cuts the lines of iterations that it will do again.
+    A resumed run first removes the lines of iterations that it will repeat.
     """
 
     def __init__(self) -> None:
         self._file: Any = None
 
-    def open(self, trainer: Trainer) -> None:
+    def open(self, trainer: TrainerBase) -> None:
         path = trainer.output_dir / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            # Where the writers have still to run for this iteration, an interrupted one may have written its line.
+            # If the writers will run once more for this iteration, its line may be there already.
             cut_lines(path, trainer.iteration - is_pending(self, trainer))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
 
-    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+    def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
         plain = {name: value if math.isfinite(value) else None for name, value in record.items()}
         self._file.write(json.dumps(plain) + "\n")
         self._file.flush()
 
-    def close(self, trainer: Trainer) -> None:
+    def close(self, trainer: TrainerBase) -> None:
         self._file.close()
 
 
 def cut_lines(path: Path, last_iteration: int) -> None:
-    """Leaves the lines of a metrics file up to ``last_iteration``.
+    """Removes the lines of a metrics file after ``last_iteration``.
 
-    What follows them may be damaged, as a crash leaves it (a half line, or the blocks of zeros of a power cut): it is
-    dropped, for the run writes it again.
+    They may be damaged by a crash (half a line, or the blocks of zeros of a power cut); the run writes them again.
 
     Raises:
-        SegkitError: a line before one that stays is none of a run's.
+        SegkitError: a line before one that stays is damaged.
     """
     kept: list[str] = []
     bad: list[tuple[int, str]] = []
@@ -147,12 +144,12 @@ def cut_lines(path: Path, last_iteration: int) -> None:
         if stays and bad:
             number, line = bad[0]
             raise SegkitError(
-                f"{path}, line {number}: is no line of metrics ({line[:40]!r}); take it out to go on", value=line
+                f"{path}, line {number}: is no line of metrics ({line[:40]!r}); remove it to go on", value=line
             )
         if stays:
             kept.append(line + "\n")
     if bad:
-        logger.warning("%s: dropped its end from line %d on, which is unfinished or damaged", path, bad[0][0])
+        logger.warning("%s: removed its end from line %d on, which is unfinished or damaged", path, bad[0][0])
     if "".join(kept) != text:
         with atomic_write(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
@@ -160,36 +157,36 @@ def cut_lines(path: Path, last_iteration: int) -> None:
 
 @WRITER_REGISTRY.register
 class TensorBoardWriter(Writer):
-    """TensorBoard events in the run's folder; what a resumed run does again is hidden."""
+    """Writes TensorBoard events to the run's folder; steps that a resumed run repeats are hidden."""
 
     def __init__(self) -> None:
         self._board: Any = None
 
-    def open(self, trainer: Trainer) -> None:
+    def open(self, trainer: TrainerBase) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        # As in metrics.json: what an interrupted writer has already put down is written once more.
+        # As in metrics.json: an interrupted writer may have written this iteration already, and writes it once more.
         purge = trainer.iteration + (not is_pending(self, trainer)) if trainer.iteration else None
         self._board = SummaryWriter(str(trainer.output_dir), purge_step=purge)
 
-    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+    def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
         iteration = int(record["iteration"])
         for name, value in record.items():
             if name != "iteration":
                 self._board.add_scalar(name, value, iteration)
 
-    def close(self, trainer: Trainer) -> None:
+    def close(self, trainer: TrainerBase) -> None:
         self._board.close()
 
 
 @WRITER_REGISTRY.register
 class CurvesWriter(Writer):
-    """``curves.png`` from ``metrics.json``, drawn after each evaluation and at the end. It comes after JsonWriter."""
+    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end. It comes after JsonWriter."""
 
     def __init__(self) -> None:
         pass
 
-    def write(self, trainer: Trainer, record: Mapping[str, float]) -> None:
+    def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
         if trainer.evaluated_at == trainer.iteration or trainer.done:
             from segkit.visualization.curves import plot_curves  # matplotlib is slow to import
 
