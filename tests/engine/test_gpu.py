@@ -146,10 +146,10 @@ def test_synced_batch_norm_sees_the_batch_of_all_processes():
     x = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(0))
     norm = torch.nn.BatchNorm2d(6)
     x.requires_grad_()
-    wanted = norm(x)
-    wanted.pow(3).sum().backward()
+    expected = norm(x)
+    expected.pow(3).sum().backward()
     for i, (found, gradient, mean) in enumerate(shares):
-        torch.testing.assert_close(found, wanted.detach()[2 * i : 2 * i + 2])
+        torch.testing.assert_close(found, expected.detach()[2 * i : 2 * i + 2])
         torch.testing.assert_close(gradient, x.grad[2 * i : 2 * i + 2])
         torch.testing.assert_close(mean, norm.running_mean)
 

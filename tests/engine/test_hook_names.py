@@ -52,12 +52,12 @@ def test_states_follow_the_names_whatever_the_order(tmp_path, order):
     assert {name: hook.n for name, hook in again.items()} == {name: expected.get(name, -50) for name in order}
 
 
-def test_what_is_gone_and_what_is_new_is_told(tmp_path, caplog):
+def test_what_is_gone_and_what_is_new_is_a_warning(tmp_path, caplog):
     state = run(tmp_path, [Count(0, "a"), Count(100, "b"), Silent()])
     caplog.clear()
     make_trainer(tmp_path, iterations=5, extra=[Count(0, "b"), Count(0, "c"), Product(7)], state=state, val_loader=None)
-    told = [record.getMessage() for record in caplog.records if "hook" in record.getMessage()]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records if "hook" in record.getMessage()]
+    assert messages == [
         "the checkpoint has the state of a hook a (Count), which this run does not have",
         "the checkpoint has no state for the hook c (Count): it starts without a state",
         "the checkpoint has no state for the hook Product (Product): it starts without a state",

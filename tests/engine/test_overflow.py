@@ -41,8 +41,8 @@ class Calm(FakeModel):
 class Batches:
     """Batches of which those of the given numbers hold a value that overflows."""
 
-    def __init__(self, bad, left_out=()):
-        self.bad, self.left_out = bad, left_out
+    def __init__(self, bad, skipped=()):
+        self.bad, self.skipped = bad, skipped
 
     def __iter__(self):
         for i in range(10**6):
@@ -50,7 +50,7 @@ class Batches:
             targets = images.sum(1, keepdim=True)
             if i in self.bad:
                 images[0, 0] = BAD
-            if i not in self.left_out:
+            if i not in self.skipped:
                 yield FakeBatch(images, targets)
 
 
@@ -127,7 +127,7 @@ def test_the_run_is_that_without_the_batches_that_overflowed(tmp_path):
     bad = (1, 4)
     found = fp16_trainer(tmp_path / "a", Batches(bad), iterations=8)
     found.train()
-    expected = fp16_trainer(tmp_path / "b", Batches((), left_out=bad), iterations=6)
+    expected = fp16_trainer(tmp_path / "b", Batches((), skipped=bad), iterations=6)
     expected.train()
     assert found.scaler.get_scale() == 256 and expected.scaler.get_scale() == 1024
     assert_equal(everything(found), everything(expected))
@@ -231,7 +231,7 @@ class Odd(Calm):
 @pytest.mark.parametrize("bad", [{0}, {1}], ids=["first", "second"])
 def test_buffers_of_every_kind(tmp_path, bad):
     with_bad = fp16_trainer(tmp_path / "a", Batches(bad), model=Odd(), iterations=3, log_period=3)
-    without = fp16_trainer(tmp_path / "b", Batches((), left_out=bad), model=Odd(), iterations=2, log_period=2)
+    without = fp16_trainer(tmp_path / "b", Batches((), skipped=bad), model=Odd(), iterations=2, log_period=2)
     with_bad.train(), without.train()
     found, expected = with_bad.model, without.model
     for name in ("late", "complex", "new", "seen", "largest", "unsaved"):

@@ -78,7 +78,7 @@ def test_fp16_may_begin_with_gradients_that_overflow():
     for _ in range(2):
         for _ in range(MAX_OVERFLOWS):
             assert step(float("inf")) == {"loss/total": 1.0}
-        assert step(2.0) == {"loss/total": 1.0, "grad_norm": 2.0}  # which starts the count anew
+        assert step(2.0) == {"loss/total": 1.0, "grad_norm": 2.0}  # which restarts the count
     for _ in range(MAX_OVERFLOWS):
         step(float("inf"))
     again = Metrics(allow_overflow=True)
@@ -198,7 +198,7 @@ def test_console_line():
 
 
 class Clock:
-    """Stands for the module ``time``: it moves when it is told to."""
+    """Stands for the module ``time``: a test moves it."""
 
     def __init__(self):
         self.now = 1.0

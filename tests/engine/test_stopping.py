@@ -176,13 +176,13 @@ def test_hooks_that_compare_say_where_they_belong(tmp_path, place, caplog):
         trainer.hooks.remove(evaluation)
         trainer.hooks.insert(3, evaluation)
     trainer.train()
-    told = [record.getMessage() for record in caplog.records if "met no evaluation" in record.getMessage()]
+    messages = [record.getMessage() for record in caplog.records if "met no evaluation" in record.getMessage()]
     expected = ["BestCheckpoint has met", "EarlyStopping has met"] if place == "before the evaluation" else []
-    assert [" ".join(text.split()[:3]) for text in told] == expected
+    assert [" ".join(text.split()[:3]) for text in messages] == expected
     assert (tmp_path / "model_best.pth").exists() == (place == "after it")
 
 
-def test_a_metric_of_nan_is_told(tmp_path, caplog):
+def test_a_metric_of_nan_is_a_warning(tmp_path, caplog):
     trainer = make_trainer(tmp_path, iterations=4)
     trainer.named_hooks()["Evaluation"].evaluators[0].evaluate = lambda: {"segm/AP": float("nan")}
     trainer.train()

@@ -203,7 +203,7 @@ class Failing(Hook):
 
     def on_exception(self, trainer, error):
         if self.method == "on_exception":
-            raise RuntimeError("on_exception")  # told; it does not take the first one's place
+            raise RuntimeError("on_exception")  # logged; the first error is raised
 
     def state_dict(self):
         if self.method == "state_dict" and self.armed:

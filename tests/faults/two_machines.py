@@ -132,11 +132,13 @@ def main() -> None:
         print(f"a process of the second machine was killed: all had ended {time.monotonic() - killed:.1f} s later")
         assert all(statuses), statuses
         said = [Path(f"{folder}.{rank}.out").read_text() for rank in (0, 1)]
-        told = [
+        messages = [
             line for text in said for line in text.splitlines() if "error:" in line or "was the first to end" in line
         ]
-        print("\n".join(f"  {line}" for line in told))
-        assert any("was ended by SIGKILL" in line for line in told) and any("another process" in line for line in told)
+        print("\n".join(f"  {line}" for line in messages))
+        assert any("was ended by SIGKILL" in line for line in messages) and any(
+            "another process" in line for line in messages
+        )
         reached = iterations(folder)[-1]
         launchers = launch(machines, folder, options.processes, "--resume", f"train.iterations={reached + ITERATIONS}")
         assert ended(launchers, 300) == [0, 0], Path(f"{folder}.0.out").read_text()[-3000:]
