@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         Evaluation,
         Hook,
         JsonWriter,
-        LearningRate,
         PeriodicCheckpoint,
         Profiler,
         TensorBoardWriter,
@@ -38,7 +37,7 @@ _HOMES = {
     "segkit.engine.build_trainer": "build_trainer",
     "segkit.engine.checkpoint": "read_checkpoint save_checkpoint",
     "segkit.engine.hooks": (
-        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter LearningRate "
+        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter "
         "PeriodicCheckpoint Profiler TensorBoardWriter Timer Writer Writers build_default_hooks"
     ),
     "segkit.engine.library": "evaluate train",
@@ -57,7 +56,6 @@ __all__ = [
     "Evaluation",
     "Hook",
     "JsonWriter",
-    "LearningRate",
     "PeriodicCheckpoint",
     "Profiler",
     "TensorBoardWriter",
