@@ -175,7 +175,7 @@ class TorchvisionDataset(Dataset):
             return sample.targets if sample.all_targets is None else sample.all_targets
         target = self.load_target(index)
         try:
-            shape = getattr(target.get("masks"), "shape", ()) if isinstance(target, Mapping) else ()
+            shape: tuple[int, ...] = getattr(target.get("masks"), "shape", ()) if isinstance(target, Mapping) else ()
             size = (int(shape[-2]), int(shape[-1])) if len(shape) == 3 else self.size(index)
             return targets_from_torchvision(target, size, self.category_ids).to("cpu")
         except SegkitError as error:
