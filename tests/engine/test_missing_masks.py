@@ -10,7 +10,7 @@ from PIL import Image
 
 from segkit.config import load_config
 from segkit.data.formats.base import Dataset
-from segkit.engine import train
+from segkit.engine.run import train
 from segkit.engine.build import build_evaluators
 from segkit.engine.datasets import build_data, train_loader, val_loader
 from segkit.engine.dry_run import dry_run

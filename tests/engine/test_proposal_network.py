@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segkit.config import load_config
-from segkit.engine import train
+from segkit.engine.run import train
 from segkit.engine.hooks.evaluation import choose_metric
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.inference.predictor import Predictor

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from segkit.config import load_config, load_config_dict
-from segkit.engine import read_checkpoint, train
+from segkit.engine import read_checkpoint
+from segkit.engine.run import train
 from segkit.engine.run import evaluate_only
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError

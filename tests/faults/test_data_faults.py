@@ -14,7 +14,7 @@ from PIL import Image
 from segkit.config import load_config
 from segkit.data import build_dataset, build_train_loader, build_transforms
 from segkit.data.samplers import ShuffleSampler
-from segkit.engine import train
+from segkit.engine.run import train
 from segkit.utils.errors import SegkitError
 
 
