@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
+from segkit.config.schema import Config
 from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
-
-if TYPE_CHECKING:
-    from segkit.config.schema import Config
 
 
 def build_model(cfg: Config, num_classes: int | None = None) -> nn.Module:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from segkit.structures.masks import InstanceMasks
 from segkit.structures.ragged import heights_widths
 from segkit.structures.separable import gather_windows, hat, resample, size_buckets
-
-if TYPE_CHECKING:
-    from segkit.structures.masks import InstanceMasks
 
 # Pixels of padded windows at a time: 4 MB of bits, 16 MB as fp32, 32 MB of index.
 BUDGET = 1 << 22

@@ -13,7 +13,6 @@ from segkit.structures import mask_geometry as geometry
 from segkit.structures.label_maps import cut_label_map
 from segkit.structures.mask_affine import warp_crops
 from segkit.structures.mask_resize import resize_crops
-from segkit.structures.mask_targets import mask_targets
 from segkit.structures.polygons import draw_polygons
 from segkit.structures.ragged import cut_stack, join, offsets_of, split, used_extents
 from segkit.structures.rle import decode_rle, encode_rle
@@ -233,7 +232,3 @@ class InstanceMasks:
         assert tuple(region.shape) == self.image_size, (region.shape, self.image_size)
         bits, crop_boxes, changed = geometry.erase(self.bits, self.crop_boxes, region)
         return InstanceMasks(bits, crop_boxes, self.image_size), changed
-
-    def sample_targets(self, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
-        """bool [K, M, M]: mask ``indices[k]`` seen in box k at M x M; see ``mask_targets``."""
-        return mask_targets(self, indices, boxes, resolution)

@@ -30,7 +30,7 @@ from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import match_boxes
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
-from segkit.structures import Detections, InstanceMasks, Sample, Targets
+from segkit.structures import Detections, InstanceMasks, Sample, Targets, mask_targets
 from segkit.utils.errors import SegkitError
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -177,7 +177,7 @@ def test_3_suppression_by_class_in_half_precision(dtype, device):
 def test_4_mask_targets_are_aligned_and_thresholded():
     """Equal to RoIAlign for all boxes: tests/structures/test_mask_targets.py."""
     objects = targets([[10, 10, 38, 38]])
-    wanted = objects.masks.sample_targets(torch.tensor([0]), objects.boxes, 28)
+    wanted = mask_targets(objects.masks, torch.tensor([0]), objects.boxes, 28)
     assert wanted.dtype == torch.bool and wanted.all()
     half = their_heads.project_masks_on_boxes(objects.masks.to_dense().byte(), objects.boxes, torch.tensor([0]), 28)
     assert half[0, :-1, -1].tolist() == [0.5] * 27  # neither in nor out
