@@ -37,9 +37,9 @@ PEER_LAYERS = {
 }
 OWN_LAYERS = {
     "objectness": "proposal_generator.head.objectness",
-    "deltas": "proposal_generator.head.offsets",
+    "deltas": "proposal_generator.head.deltas",
     "classes": "roi_heads.box_head.classifier",
-    "boxes": "roi_heads.box_head.offsets",
+    "boxes": "roi_heads.box_head.deltas",
     "masks": "roi_heads.mask_head.predictor",
 }
 

@@ -13,14 +13,14 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms as torchvision_batched_nms
 
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, PEER, Report, Row
 from segkit.benchmark.scene import jittered, make_targets
 from segkit.benchmark.sides import Side, installed, measure_work
-from segkit.modeling.layers.boxes import class_nms
+from segkit.modeling.layers.nms import batched_nms
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 
@@ -54,7 +54,7 @@ def run(options: Options) -> Report:
         small, large = (row.values for row in report.rows if row.work.startswith("paste"))
         growth = {name: large[name] / small[name] for name in large if name in small}
         report.rows.append(Row("time of the larger image by that of the smaller", "", growth))
-    measure_suppression(options, report)
+    measure_nms(options, report)
     report.notes += NOTES
     return report
 
@@ -142,8 +142,8 @@ def reference(box: Tensor, probs: Tensor, size: tuple[int, int]) -> tuple[Tensor
     return F.grid_sample(probs.double()[None, None], grid[None], align_corners=False)[0, 0] >= 0.5, (left, top)
 
 
-def measure_suppression(options: Options, report: Report) -> None:
-    """Rows on non-maximum suppression within classes and the choice of the best."""
+def measure_nms(options: Options, report: Report) -> None:
+    """Adds rows on NMS within classes and the selection of the best boxes."""
     assert options.objects and options.runs
     device = chosen_device(options)
     generator = torch.Generator().manual_seed(1)
@@ -153,10 +153,10 @@ def measure_suppression(options: Options, report: Report) -> None:
     labels = targets.labels.repeat(-(-CANDIDATES // limit))[:CANDIDATES].to(device)
     scores = torch.rand(CANDIDATES, generator=generator).to(device)
     sides = {
-        OWN: Side(OWN, lambda: class_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
-        PEER: Side(PEER, lambda: batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
+        OWN: Side(OWN, lambda: batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
+        PEER: Side(PEER, lambda: torchvision_batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
     }
-    made = measure_work(report, f"suppress {CANDIDATES} boxes, keep {limit}", sides, runs=options.runs, device=device)
+    made = measure_work(report, f"NMS of {CANDIDATES} boxes, keep {limit}", sides, runs=options.runs, device=device)
     report.rows.append(Row("boxes kept", "", {name: float(len(kept)) for name, kept in made.items()}))
     same = len(set(made[OWN].tolist()) & set(made[PEER].tolist())) if made.keys() == sides.keys() else 0
     report.rows.append(Row("boxes kept by both", "", {OWN: float(same)}))

@@ -56,7 +56,9 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
     assert options.batch and options.objects and options.size
     classes = model_classes(model, name)
     batch = make_batch(options.batch, options.objects, options.size, classes, sides=options.object_sides)
-    samples = model.roi_heads.samples if name != PEER else model.roi_heads.fg_bg_sampler.batch_size_per_image
+    samples = (
+        model.roi_heads.batch_size_per_image if name != PEER else model.roi_heads.fg_bg_sampler.batch_size_per_image
+    )
     extra = [jittered(targets.boxes, samples // 2).to(device) for targets in batch.targets]
     if device.type == "cuda":
         batch = batch.pin_memory()

@@ -46,7 +46,7 @@ def image():
     [
         ("backbone.stage3.0.conv2.weight", r"backbone\.stage3\.0\.conv2 \(Conv2d\), and neither is its own weight"),
         ("backbone.stage1.0.norm1.running_var", r"backbone\.stage1\.0\.norm1 \(BatchNorm2d\).*its own running_var"),
-        ("proposal_generator.head.offsets.bias", r"proposals.*proposal_generator\.head\.offsets \(Conv2d\)"),
+        ("proposal_generator.head.deltas.bias", r"proposals.*proposal_generator\.head\.deltas \(Conv2d\)"),
         ("roi_heads.box_head.fcs.0.weight", r"class scores.*roi_heads\.box_head\.fcs\.0 \(Linear\)"),
         ("roi_heads.mask_head.upsample.bias", r"masks' logits.*roi_heads\.mask_head\.upsample \(ConvTranspose2d\)"),
     ],
@@ -126,6 +126,6 @@ def test_nested_values():
 def test_training_leaves_out_such_proposals(model):
     """Its losses tell; with fp16 a step that overflows is skipped, and the run goes on."""
     with torch.no_grad():
-        model.proposal_generator.head.offsets.bias[0] = NAN
+        model.proposal_generator.head.deltas.bias[0] = NAN
     losses = model.train().losses([image()], [Targets.empty((64, 64))])
     assert torch.isfinite(losses["cls"])

@@ -24,10 +24,10 @@ from torchvision.ops.boxes import _batched_nms_coordinate_trick
 import segkit
 from segkit.data.transforms import Resize
 from segkit.modeling.backbones import TinyNet
-from segkit.modeling.layers.box_coder import decode_boxes
-from segkit.modeling.layers.boxes import class_nms
+from segkit.modeling.layers.box_regression import apply_deltas
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import match_boxes
+from segkit.modeling.layers.nms import batched_nms
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
 from segkit.structures import Detections, InstanceMasks, Sample, Targets, mask_targets
@@ -102,7 +102,7 @@ def test_1_geometry_in_half_precision(dtype, device):
     features = {"p2": FeatureSpec(8, 4)}
     anchors = AnchorGenerator(features, sizes=[[20]])
     rpn = RPN(features, anchor_generator=anchors, head=RPNHead(features, 3), nms_threshold=1.0).to(device)
-    nn.init.zeros_(rpn.head.offsets.weight)  # so that a proposal is its anchor
+    nn.init.zeros_(rpn.head.deltas.weight)  # so that a proposal is its anchor
     maps = torch.randn(1, 8, 8, 301, device=device)
     exact = anchors([(8, 301)])[0].cpu()
     with torch.autocast(device, dtype=dtype):
@@ -115,10 +115,10 @@ def test_1_geometry_in_half_precision(dtype, device):
     (their,) = TheirAnchors(((20,),), ((0.5, 1.0, 2.0),))(
         ImageList(half.new_zeros(1, 3, 32, 1204), [(32, 1204)]), [half]
     )
-    offsets = torch.randn(len(their), 4, device=device).to(dtype) / 4
-    wanted = decode_boxes(offsets, their, (1.0,) * 4)
+    deltas = torch.randn(len(their), 4, device=device).to(dtype) / 4
+    wanted = apply_deltas(deltas, their, (1.0,) * 4)
     assert their.dtype == dtype and wanted.dtype == torch.float32
-    assert (BoxCoder((1.0,) * 4).decode_single(offsets, their).float() - wanted).abs().max() >= 0.5
+    assert (BoxCoder((1.0,) * 4).decode_single(deltas, their).float() - wanted).abs().max() >= 0.5
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -135,7 +135,7 @@ def test_2_masks_of_more_than_256_objects(dtype, device):
     features = {f"p{i}": FeatureSpec(8, 1 << i) for i in range(2, 6)}
     heads = StandardROIHeads(
         features, 1, box_head=FastRCNNHead(features, 1, fc_dims=[4]), mask_head=FCNMaskHead(features, 1, conv_dims=[4]),
-        samples=4 * count,
+        batch_size_per_image=4 * count,
     ).to(device)  # fmt: skip
     seen = {}
     heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
@@ -168,7 +168,7 @@ def test_3_suppression_by_class_in_half_precision(dtype, device):
         expected.append(own[nms(boxes[own].float(), scores[own].float(), 0.5)])
     expected = sorted(torch.cat(expected).tolist())
     with torch.autocast(device, dtype=dtype):
-        kept = class_nms(boxes, scores, labels, 0.5)
+        kept = batched_nms(boxes, scores, labels, 0.5)
         half = _batched_nms_coordinate_trick(boxes, scores, labels, 0.5)
     assert sorted(kept.tolist()) == expected
     assert sorted(half.tolist()) != expected
@@ -234,7 +234,14 @@ def test_9_matching_in_chunks_and_no_dense_masks_in_training(ours):
     boxes = torch.rand(5000, 4) * 50
     boxes[:, 2:] += boxes[:, :2]
     with LargestTensor() as mode:
-        match_boxes(boxes, boxes[:200], fg_iou_threshold=0.7, bg_iou_threshold=0.3, keep_best=True, max_pairs=50_000)
+        match_boxes(
+            boxes,
+            boxes[:200],
+            fg_iou_threshold=0.7,
+            bg_iou_threshold=0.3,
+            allow_low_quality_matches=True,
+            max_pairs=50_000,
+        )
     assert mode.largest <= 50_000 * 2 * 4
     with LargestTensor() as mode:
         box_iou(boxes[:200], boxes)
@@ -280,10 +287,10 @@ def test_12_losses_in_evaluation_mode(ours, theirs):
 def test_13_label_0_is_a_class(ours):
     features = {f"p{i}": FeatureSpec(8, 1 << i) for i in range(2, 6)}
     head = FastRCNNHead(features, 2)
-    logits, offsets, boxes = torch.zeros(1, 3), torch.ones(1, 2, 4), torch.tensor([[0.0, 0, 9, 9]])
-    losses = head.losses(logits, offsets, boxes, torch.tensor([0]), boxes)
+    logits, deltas, boxes = torch.zeros(1, 3), torch.ones(1, 2, 4), torch.tensor([[0.0, 0, 9, 9]])
+    losses = head.losses(logits, deltas, boxes, torch.tensor([0]), boxes)
     assert losses["box"] > 0
-    _, their = their_heads.fastrcnn_loss(logits, offsets.reshape(1, 8), [torch.tensor([0])], [torch.zeros(1, 4)])
+    _, their = their_heads.fastrcnn_loss(logits, deltas.reshape(1, 8), [torch.tensor([0])], [torch.zeros(1, 4)])
     assert their == 0
     with pytest.raises(SegkitError, match="0-based"):
         ours.losses([image()], [targets([[5, 5, 30, 40]], labels=[2])])

@@ -23,7 +23,7 @@ __all__ = ["LoadReport", "load_checkpoint", "read_file", "skip_pretrained", "ski
 logger = logging.getLogger(__name__)
 
 # What depends on the classes: starts anew when a checkpoint has others.
-PREDICTORS = re.compile(r"roi_heads\.(box_heads?(\.\d+)?\.(classifier|offsets)|mask_head\.predictor)\.")
+PREDICTORS = re.compile(r"roi_heads\.(box_heads?(\.\d+)?\.(classifier|deltas)|mask_head\.predictor)\.")
 CLASSIFIER = re.compile(r"roi_heads\.box_heads?(\.\d+)?\.classifier\.bias")
 
 # The first convolution of the networks whose input other frameworks prepare in other ways.

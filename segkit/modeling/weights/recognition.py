@@ -43,7 +43,13 @@ def read_weights(
         # A bottleneck of torchvision's classifiers has its stride in the 3x3; of other files nothing is known.
         classifier = "backbone.fc.weight" in of_backbone and "backbone.layer1.0.conv3.weight" in of_backbone
         return Converted("backbone", of_backbone, stride_in_1x1=False if classifier else None)
-    return Converted("segkit", state, _class_names(content))
+    return Converted("segkit", _with_present_names(state, own), _class_names(content))
+
+
+def _with_present_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an older checkpoint of segkit by the model's present names; see ``layers/state_names.py``."""
+    present = {name: name.replace(".offsets.", ".deltas.") for name in state}
+    return {present[name] if name not in own and present[name] in own else name: state[name] for name in state}
 
 
 def _class_names(content: Mapping[str, Any]) -> list[str] | None:

@@ -40,13 +40,13 @@ RENAMES = [
     (r"rpn\.head\.conv\.(weight|bias)", r"proposal_generator.head.convs.0.\1"),
     (r"rpn\.head\.conv\.(\d+)\.0\.(weight|bias)", r"proposal_generator.head.convs.\1.\2"),
     (r"rpn\.head\.cls_logits\.(.+)", r"proposal_generator.head.objectness.\1"),
-    (r"rpn\.head\.bbox_pred\.(.+)", r"proposal_generator.head.offsets.\1"),
+    (r"rpn\.head\.bbox_pred\.(.+)", r"proposal_generator.head.deltas.\1"),
     (r"roi_heads\.box_head\.fc6\.(.+)", r"roi_heads.box_head.fcs.0.\1"),
     (r"roi_heads\.box_head\.fc7\.(.+)", r"roi_heads.box_head.fcs.1.\1"),
     (r"roi_heads\.box_head\.5\.(.+)", r"roi_heads.box_head.fcs.0.\1"),  # the fifth, after four convolutions (v2)
     (r"roi_heads\.box_head\.(\d)\.([01])\.(.+)", r"roi_heads.box_head.convs.\1.\2.\3"),
     (r"roi_heads\.box_predictor\.cls_score\.(.+)", r"roi_heads.box_head.classifier.\1"),
-    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.offsets.\1"),
+    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.deltas.\1"),
     (r"roi_heads\.mask_head\.(\d)\.0\.(.+)", r"roi_heads.mask_head.convs.\1.\2"),
     (r"roi_heads\.mask_head\.(\d)\.1\.(.+)", r"roi_heads.mask_head.convs.\1.1.\2"),
     (r"roi_heads\.mask_predictor\.conv5_mask\.(.+)", r"roi_heads.mask_head.upsample.\1"),
@@ -95,7 +95,7 @@ def convert(state: Mapping[str, Tensor], source: str, num_classes: int | None) -
         if new.startswith("roi_heads.box_head.classifier."):
             tensor = torch.cat([_foreground(tensor, keep), tensor[:1]])
             changed[new] = f"background from first to last{dropped}"
-        elif new.startswith("roi_heads.box_head.offsets."):
+        elif new.startswith("roi_heads.box_head.deltas."):
             tensor = _foreground(tensor.unflatten(0, (-1, 4)), keep).flatten(0, 1)
             changed[new] = f"background taken out{dropped}"
         elif new.startswith("roi_heads.mask_head.predictor."):

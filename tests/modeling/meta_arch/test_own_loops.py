@@ -134,7 +134,7 @@ def test_parts_of_ones_own_draw_anew_as_well(part):
 
 
 def test_a_loop_of_ones_own_repeats_by_its_seed():
-    assert STANDARD["samples"] == 64
+    assert STANDARD["batch_size_per_image"] == 64
     runs = []
     for seed in (0, 0, 1):
         model = build("faster").train()

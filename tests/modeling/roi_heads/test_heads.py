@@ -49,16 +49,16 @@ def test_a_mask_head_of_the_former_interface_is_told_what_changed():
 
 def test_class_agnostic_boxes():
     head = FastRCNNHead(FEATURES, 4, class_agnostic=True, conv_dims=[8])
-    _, offsets = head(make_features(), BOXES)
-    decoded = head.decode(offsets, torch.cat(BOXES))
+    _, deltas = head(make_features(), BOXES)
+    decoded = head.decode(deltas, torch.cat(BOXES))
     assert decoded.shape == (3, 4, 4) and torch.equal(decoded[:, 0], decoded[:, 3])
 
 
 def test_losses_without_any_proposal_are_zero():
     head = FastRCNNHead(FEATURES, 4)
     empty = torch.zeros(0, 4)
-    logits, offsets = head(make_features(1), [empty])
-    losses = head.losses(logits, offsets, empty, torch.zeros(0, dtype=torch.int64), empty)
+    logits, deltas = head(make_features(1), [empty])
+    losses = head.losses(logits, deltas, empty, torch.zeros(0, dtype=torch.int64), empty)
     assert losses["cls"] == 0 and losses["box"] == 0
 
 
@@ -120,7 +120,7 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
         4,
         box_head=FastRCNNHead(FEATURES, 4, fc_dims=[8]),
         mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8]),
-        samples=count * 4,
+        batch_size_per_image=count * 4,
     )
     seen = {}
     heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}

@@ -66,7 +66,7 @@ def test_both_kinds_of_file(detectron2_state, model, tmp_path, caplog):
         "backbone.layer1.0.downsample.0.weight": "backbone.bottom_up.res2.0.shortcut.weight",
         "neck.lateral_convs.3.bias": "backbone.fpn_lateral5.bias",
         "neck.output_convs.0.weight": "backbone.fpn_output2.weight",
-        "proposal_generator.head.offsets.weight": "proposal_generator.rpn_head.anchor_deltas.weight",
+        "proposal_generator.head.deltas.weight": "proposal_generator.rpn_head.anchor_deltas.weight",
         "roi_heads.box_head.fcs.1.bias": "roi_heads.box_head.fc2.bias",
         "roi_heads.box_head.classifier.bias": "roi_heads.box_predictor.cls_score.bias",
         "roi_heads.mask_head.convs.3.weight": "roi_heads.mask_head.mask_fcn4.weight",

@@ -41,6 +41,18 @@ def test_round_trip(tmp_path, caplog):
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+def test_checkpoints_with_former_layer_names_load(tmp_path):
+    """The layers that predict box deltas were called ``offsets``."""
+    first, second = model(), model()
+    path = save(tmp_path / "m.pth", first, None)
+    content = torch.load(path)
+    content["model"] = {name.replace(".deltas.", ".offsets."): tensor for name, tensor in content["model"].items()}
+    assert sum(".offsets." in name for name in content["model"]) == 4
+    torch.save(content, path)
+    load_checkpoint(second, path)
+    assert equal(first, second)
+
+
 def test_plain_state_dicts_and_unknown_names_are_compared_by_count(tmp_path):
     first, second = model(), model()
     torch.save(first.state_dict(), tmp_path / "m.pth")

@@ -79,7 +79,7 @@ def test_background_moves_to_the_end():
         4,
     )
     assert converted.state["roi_heads.box_head.classifier.bias"].tolist() == [1, 2, 3, 4, 0]
-    assert converted.state["roi_heads.box_head.offsets.bias"].tolist() == list(range(4, 20))
+    assert converted.state["roi_heads.box_head.deltas.bias"].tolist() == list(range(4, 20))
     assert converted.state["roi_heads.mask_head.predictor.bias"].tolist() == [1, 2, 3, 4]
     assert set(converted.changed) == set(converted.state)
 
@@ -97,7 +97,7 @@ def test_coco_numbers_without_a_class_are_left_out_of_80(num_classes):
     )
     kept = converted.state["roi_heads.box_head.classifier.bias"].long().tolist()
     assert len(kept) == num_classes + 1 and kept[-1] == 0
-    assert len(converted.state["roi_heads.box_head.offsets.bias"]) == 4 * num_classes
+    assert len(converted.state["roi_heads.box_head.deltas.bias"]) == 4 * num_classes
     if num_classes == 80:
         assert [names[i] for i in kept[:-1]] == converted.classes == coco_80()
         assert coco_80()[0] == "person" and coco_80()[-1] == "toothbrush" and "N/A" not in coco_80()
@@ -183,7 +183,7 @@ def test_predictors_start_anew_for_other_classes(path, caplog):
     report = load_checkpoint(model, path, on_mismatch="reinitialize")
     assert sorted(report.reinitialized) == sorted(
         f"roi_heads.{layer}.{kind}"
-        for layer in ("box_head.classifier", "box_head.offsets", "mask_head.predictor")
+        for layer in ("box_head.classifier", "box_head.deltas", "mask_head.predictor")
         for kind in ("weight", "bias")
     )
     assert not report.missing and not report.unused and not report.changed
