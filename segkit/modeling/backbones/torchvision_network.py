@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from segkit.modeling.backbones.base import Backbone
-from segkit.modeling.backbones.tracing import stem_of, take_apart
+from segkit.modeling.backbones.network_stages import split_into_stages, stem_convolution
 from segkit.modeling.layers.norm import NormName, replace_batch_norms
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -68,8 +68,8 @@ class TorchvisionBackbone(Backbone):
         if drop_path is not None:
             set_drop_path(network, arch, drop_path)
         try:
-            stages = take_apart(network)
-            stem = f"stem.{stem_of(stages[0][0])}" if in_channels != 3 else ""
+            stages = split_into_stages(network)
+            stem = f"stem.{stem_convolution(stages[0][0])}" if in_channels != 3 else ""
         except SegkitError as error:
             raise SegkitError(f"arch '{arch}' cannot be a backbone: {error}", key="arch", value=arch) from error
         for name, (stage, _) in zip(PARTS, stages, strict=True):
