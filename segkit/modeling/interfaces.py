@@ -1,6 +1,8 @@
-"""Interfaces of the components of a two-stage detector. A component of your own derives from one of these classes.
+"""Interfaces of the components of a two-stage detector.
 
-A class may have ``examples``, a sequence of arguments as a configuration gives them. The tests over the registries
+Your own component derives from one of these classes.
+
+A class may have ``examples``, a sequence of arguments as they stand in a configuration. The tests over the registries
 build the component with each of them, or with its defaults if there are none.
 """
 
@@ -89,7 +91,7 @@ class MaskHead(nn.Module, ABC):
 
     Attributes:
         resolution: M.
-        warned_of_missing_masks: whether a warning has said that there are objects without a mask.
+        warned_of_missing_masks: whether a warning about objects without masks has been logged.
     """
 
     resolution: int

@@ -75,7 +75,7 @@ def test_an_overflow_tells_how_large_the_input_was(model):
 def test_an_image_that_is_not_finite(model):
     bad = image()
     bad[0, 3, 3] = NAN
-    with pytest.raises(SegkitError, match=r"what comes into backbone\.stem\.0 \(Conv2d\) is not finite.*float images"):
+    with pytest.raises(SegkitError, match=r"input of backbone\.stem\.0 \(Conv2d\) is not finite.*float images"):
         model.predict([image(), bad])
 
 

@@ -158,7 +158,7 @@ def test_norms_and_activations():
         ),
         (make_activation, "nn.Mish", r"no 'nn\.Mish' here.*did you mean 'torch\.nn\.Mish'"),
         (make_activation, "leaky_relu", r"torch's own is 'torch\.nn\.LeakyReLU'"),
-        (make_activation, {"name": "torch.nn.PReLU", "num_parameters": 8}, r"leave num_parameters out"),
+        (make_activation, {"name": "torch.nn.PReLU", "num_parameters": 8}, r"omit num_parameters"),
         (make_activation, "torch.classes.a.B", r"there is no 'torch\.classes\.a\.B'"),
     ):
         with pytest.raises(SegkitError, match=message):

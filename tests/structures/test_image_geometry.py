@@ -291,12 +291,10 @@ def test_no_inverse():
     with pytest.raises(SegkitError, match="an affine map has no exact inverse for boxes and masks"):
         moved.map_to_file(some_detections(FILE, 0))
     turned = geometry.rot90(sample, 1)
-    with pytest.raises(SegkitError, match=r"their size is \(9, 9\), but that of the image is \(53, 37\)"):
+    with pytest.raises(SegkitError, match=r"their size is \(9, 9\), but .* is \(53, 37\)"):
         some_detections((9, 9), 0).mapped_to_file(turned.geometry)
     for asked, text in ((turned, "53 x 37"), (sample, "37 x 53"), (geometry.resize(sample, (9, 9)), "37 x 53")):
-        with pytest.raises(
-            SegkitError, match=f"a.png: the model gives detections for 9 x 9 pixels where .* {text}; map"
-        ):
+        with pytest.raises(SegkitError, match=f"a.png: detections for 9 x 9 pixels, .* {text}; map"):
             asked.map_to_file(some_detections((9, 9), 0))
 
     class Own(Detections):
@@ -305,7 +303,7 @@ def test_no_inverse():
 
     own = Own(torch.zeros(1, 4), torch.ones(1), torch.zeros(1), torch.ones(1, 2, 2), FILE)
     assert sample.map_to_file(own) is own
-    with pytest.raises(SegkitError, match=r"a.png: the model gives Own with masks of their own"):
+    with pytest.raises(SegkitError, match=r"a.png: the model returned Own with .*own masks"):
         geometry.hflip(sample).map_to_file(own)
 
 

@@ -1,9 +1,9 @@
 """Splits a classification network into a stem and stages of strides 4, 8, 16 and 32.
 
 torchvision's ``create_feature_extractor`` traces the network and computes its intermediate maps, from which the ends of
-the stages are found. It returns one module that runs from the image, though. Here each stage becomes a module of its own
-(:func:`segments`), because freezing and gradient checkpointing work on stages: with checkpointing, a forward pass of
-``efficientnet_b0`` at 512 x 512 pixels keeps 10 MB for the backward pass in place of 461 MB.
+the stages are found. It returns a single module, which runs from the image. :func:`segments` splits that into one module
+for each stage, because freezing and gradient checkpointing work on stages: with checkpointing, a forward pass of
+``efficientnet_b0`` on 512 x 512 pixels keeps 10 MB for the backward pass, and 461 MB without.
 
 A *cut* is a node of the graph on which all later nodes depend, with no other connection past it.
 """
@@ -22,10 +22,9 @@ from segkit.modeling.layers.frozen_bn import FrozenBatchNorm2d
 from segkit.modeling.layers.norm import SyncBatchNorm2d
 from segkit.utils.errors import SegkitError
 
-PROBE = (64, 96)  # height and width of a test image; different, so that the axes of a map can be told apart
+PROBE = (64, 96)  # height and width of a test image; different, so that a map's axes can be distinguished
 STRIDES = (4, 8, 16, 32)
-# Layers that are not traced into, besides torch's and torchvision's own. They depend on the mode, and the graph of the
-# evaluation mode serves both modes.
+# Leaf layers, like all of torch and torchvision.ops: they depend on the mode, and one graph serves both modes.
 LEAF_MODULES = (FrozenBatchNorm2d, SyncBatchNorm2d)
 
 
@@ -73,7 +72,7 @@ def split_into_stages(network: nn.Module) -> list[tuple[fx.GraphModule, Cut]]:
 
 
 def extract_all_nodes(network: nn.Module) -> fx.GraphModule:
-    """A feature extractor that returns the values of all nodes of a network in evaluation mode, by name."""
+    """A feature extractor that returns the values of all nodes of a network, by name."""
     tracer = {"leaf_modules": list(LEAF_MODULES)}
     train_names, eval_names = get_graph_node_names(network, dict(tracer), suppress_diff_warning=True)
     return create_feature_extractor(
@@ -128,7 +127,7 @@ def choose_cuts(cuts: Sequence[Cut]) -> list[Cut]:
 
 
 def segments(network: nn.Module, graph: fx.Graph, ends: Sequence[fx.Node]) -> Iterator[fx.GraphModule]:
-    """The parts of a network between the image and ``ends``, in order. What follows the last end is dropped."""
+    """The parts of a network up to each of ``ends``, in order, without what follows the last."""
     nodes = list(graph.nodes)
     start = next(node for node in nodes if node.op == "placeholder")
     for end in ends:

@@ -40,7 +40,7 @@ def box_loss_sum(
         beta: of smooth L1, see :func:`smooth_l1_sum`.
     """
     if kind == "giou":
-        # apply_deltas returns fp32, whatever the precision of the deltas.
+        # apply_deltas returns fp32 for deltas of any precision.
         pred_boxes = apply_deltas(pred_deltas, src_boxes, weights)
         return generalized_box_iou_loss(pred_boxes, gt_boxes.float(), reduction="sum")
     target_deltas = get_deltas(src_boxes, gt_boxes, weights)

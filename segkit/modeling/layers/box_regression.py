@@ -1,6 +1,8 @@
-"""Box deltas (dx, dy, dw, dh) from source boxes to target boxes, and back (R-CNN, Girshick et al. 2014, appendix C).
+"""Box deltas (dx, dy, dw, dh) from source to target boxes, and back.
 
-Boxes are XYXY in pixels. All arithmetic is fp32, whatever the precision of the network: bf16 resolves a coordinate of
+R-CNN, Girshick et al. 2014, appendix C.
+
+Boxes are XYXY in pixels. All arithmetic is fp32 for any precision of the network: bf16 resolves a coordinate of
 1,000 to 4 pixels only.
 """
 

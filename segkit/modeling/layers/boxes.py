@@ -17,7 +17,7 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def valid_for_nms(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
-    """[N] bool: boxes of positive area, with sides of at least ``min_size`` pixels and a finite score.
+    """Bool [N]: boxes with area, sides of at least ``min_size`` pixels and a finite score.
 
     A box that is not finite would spoil NMS for all others.
     """
@@ -26,7 +26,7 @@ def valid_for_nms(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
 
 
 def has_area(boxes: Tensor) -> Tensor:
-    """[N] bool: boxes of positive width and height; a box with a NaN coordinate has none."""
+    """Bool [N]: boxes of positive width and height; a box with a NaN coordinate has none."""
     return (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Matching of anchors and proposals with ground truth by IoU (Faster R-CNN, Ren et al. 2015, section 3.1.2)."""
+"""Matches anchors and proposals with ground truth by IoU (Ren et al. 2015, section 3.1.2)."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def match_boxes(
 
 
 def split_boxes(boxes: Tensor, gt_boxes: Tensor, max_pairs: int | None = None) -> Sequence[Tensor]:
-    """Boxes in chunks that make at most ``max_pairs`` pairs with ``gt_boxes``, of which there is at least one."""
+    """Boxes in chunks of at most ``max_pairs`` pairs with ``gt_boxes`` (one or more)."""
     limit = max_pairs or MAX_PAIRS.get(boxes.device.type, MAX_PAIRS["cpu"])
     return boxes.split(max(1, limit // gt_boxes.shape[0]))
 
@@ -85,7 +85,7 @@ def split_boxes(boxes: Tensor, gt_boxes: Tensor, max_pairs: int | None = None) -
 def _low_quality_matches(
     chunks: Sequence[Tensor], gt_boxes: Tensor, best_of_chunks: Tensor, last_ious: Tensor
 ) -> Tensor:
-    """[N] bool: the boxes whose IoU with some ground-truth box is the highest of all boxes; ties all count.
+    """Bool [N]: boxes whose IoU with some ground-truth box is the highest of all, ties included.
 
     Args:
         chunks: the boxes.
@@ -109,7 +109,7 @@ def _low_quality_matches(
 
 
 def pairwise_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
-    """[N, M] intersection over union; 0 for boxes without area."""
+    """Intersection over union [N, M]; 0 for boxes without area."""
     shared = intersections(boxes, gt_boxes)
     union = (box_areas(boxes)[:, None] + box_areas(gt_boxes)[None]).sub_(shared).clamp_(min=1e-9)
     return shared.div_(union)

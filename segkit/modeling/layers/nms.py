@@ -1,4 +1,4 @@
-"""Non-maximum suppression (NMS) within classes or pyramid levels, in fp32 whatever the network's precision."""
+"""Non-maximum suppression (NMS) within classes or pyramid levels, always in fp32."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchvision.ops import nms
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float, limit: int | None = None) -> Tensor:
-    """Indices of the boxes that NMS keeps within each group, best score first; ties stay in their order.
+    """Indices of the boxes that NMS keeps within each group, best score first.
 
     Always in fp32: torchvision shifts each group by a large offset, which half precision cannot represent (duplicates
     survive in fp16, neighbouring objects disappear in bf16).

@@ -9,7 +9,9 @@ from torch import Tensor
 def subsample_labels(
     match_labels: Tensor, num_samples: int, positive_fraction: float, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Draws at most ``num_samples`` boxes, at most ``positive_fraction`` of them positive; background fills the rest.
+    """Draws positive and background boxes, at most ``num_samples`` in all.
+
+    Background fills up what positives leave free.
 
     Args:
         match_labels: [N]: 1 positive, 0 background, -1 ignored; see :class:`Matches`.

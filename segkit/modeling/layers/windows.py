@@ -11,7 +11,9 @@ from torch import Tensor
 
 
 def pixel_windows(maps: Sequence[Tensor], images: Tensor, pixels: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """The windows around chosen pixels, zero outside the map. Only the pixels in a window get a gradient.
+    """The windows around chosen pixels, zero outside the map.
+
+    Only pixels in a window have a gradient.
 
     Args:
         maps: [B, C, H_l, W_l] for each level.

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that the RPN starts from (Faster R-CNN, Ren et al. 2015, section 3.1.1)."""
+"""Anchors: the boxes that the RPN starts from (Ren et al. 2015, section 3.1.1)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class AnchorGenerator(nn.Module):
 
 
 def base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float], rounded: bool) -> Tensor:
-    """Anchors [len(aspect_ratios) * len(sizes), 4] centred on the origin, all sizes of a ratio before the next ratio."""
+    """Base anchors [R * S, 4] centred on the origin: S sizes of the first ratio, then the next."""
     side = torch.tensor(list(sizes), dtype=torch.float32)
     ratio = torch.sqrt(torch.tensor(list(aspect_ratios), dtype=torch.float32))
     heights = (ratio[:, None] * side).reshape(-1)

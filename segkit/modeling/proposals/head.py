@@ -21,7 +21,7 @@ MAX_CONVS = 100  # a mistyped conv_depth must not fill the memory with layers
 
 @RPN_HEAD_REGISTRY.register
 class RPNHead(nn.Module):
-    """3x3 convolutions shared by all levels, then objectness and box deltas (Ren et al. 2015, section 3.1).
+    """3x3 convolutions for all levels, then objectness and box deltas (Ren et al. 2015, 3.1).
 
     Args:
         in_features: the feature maps, all with the same number of channels.
@@ -66,7 +66,7 @@ class RPNHead(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness logits [B, H * W * A] and box deltas [B, H * W * A, 4] of each level, in the order of the anchors.
+        """Objectness logits [B, H * W * A] and box deltas [B, H * W * A, 4] of each level.
 
         Args:
             features: [B, C, H, W] for each level.
@@ -81,7 +81,7 @@ class RPNHead(nn.Module):
         return objectness, pred_deltas
 
     def forward_at_anchors(self, features: Sequence[Tensor], images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        """Objectness logits [S] and box deltas [S, 4] of chosen anchors only, equal to those of ``forward``.
+        """Objectness logits [S] and box deltas [S, 4] of chosen anchors, equal to ``forward``'s.
 
         The losses use a few hundred of the hundreds of thousands of anchors. Only the windows of the maps that these
         depend on are computed, so that the backward pass costs next to nothing and the hidden maps are not kept for it.

@@ -44,14 +44,14 @@ class RPNOutput:
     features: list[Tensor] | None = None
 
     def at_anchors(self, head: nn.Module, images: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [S] and deltas [S, 4] of chosen anchors, with their gradient; see ``RPNHead.forward_at_anchors``."""
+        """Logits [S] and deltas [S, 4] of chosen anchors, with their gradient."""
         if self.features is not None:
             return head.forward_at_anchors(self.features, images, anchors)  # type: ignore[operator]
         return torch.cat(self.objectness, dim=1)[images, anchors], torch.cat(self.pred_deltas, dim=1)[images, anchors]
 
 
 def supports_sparse_forward(head: nn.Module) -> bool:
-    """Whether a head has a ``forward_at_anchors`` (see :class:`RPNHead`) that belongs to its ``forward``.
+    """Whether a head has a ``forward_at_anchors`` that belongs to its ``forward``.
 
     A subclass that overrides ``forward`` alone inherits one that does not.
     """
@@ -149,12 +149,12 @@ class RPN(ProposalGenerator):
     def scored_proposals(
         self, output: RPNOutput, sizes: Sequence[tuple[int, int]], training: bool
     ) -> list[tuple[Tensor, Tensor]]:
-        """The proposals [P_i, 4] XYXY of each image after NMS, clipped to it, and their logits [P_i]; best first.
+        """Proposals [P_i, 4] XYXY of each image after NMS and their logits [P_i], best first.
 
         Args:
             output: of :meth:`forward`.
             sizes: (height, width) of each image.
-            training: which of the two numbers of ``pre_nms_top_k`` and ``post_nms_top_k`` holds.
+            training: whether the first or the second value of ``pre_nms_top_k`` and ``post_nms_top_k`` holds.
         Raises:
             NotFiniteError: at test, if a proposal is NaN or infinite. In training such proposals are removed.
         """
@@ -184,7 +184,7 @@ class RPN(ProposalGenerator):
     def losses(
         self, output: RPNOutput, targets: Sequence[Targets], generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        """``rpn_cls`` (objectness) and ``rpn_box`` (deltas), divided by the number of sampled anchors of the batch.
+        """``rpn_cls`` (objectness) and ``rpn_box`` (deltas), means over the sampled anchors.
 
         Args:
             output: of :meth:`forward`.
@@ -232,7 +232,7 @@ class RPN(ProposalGenerator):
 
 
 def check_head(head: nn.Module) -> None:
-    """Raises a SegkitError if a head defines ``forward_at_anchors`` under its former name ``at``."""
+    """Raises a SegkitError if a head has ``forward_at_anchors`` under its former name ``at``."""
     if callable(getattr(type(head), "at", None)):
         name = type(head).__name__
         raise SegkitError(

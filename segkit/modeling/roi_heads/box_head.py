@@ -1,4 +1,4 @@
-"""Box head: class and box deltas of each proposal (Fast R-CNN, Girshick 2015; FPN, Lin et al. 2017)."""
+"""Box head: class and box deltas of each proposal (Fast R-CNN, Girshick 2015)."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class FastRCNNHead(BoxHead):
         nn.init.zeros_(self.deltas.bias)
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits [N, K + 1] and deltas [N, K, 4] (or [N, 1, 4]) of all images' boxes, one after the other."""
+        """Class logits [N, K + 1] and deltas [N, K or 1, 4] of all images' boxes."""
         hidden = self.convs(self.pooler(features, boxes)).flatten(1)
         for fc in self.fcs:
             hidden = self.activation(fc(hidden))
@@ -115,7 +115,7 @@ class FastRCNNHead(BoxHead):
     def losses(
         self, logits: Tensor, pred_deltas: Tensor, proposals: Tensor, labels: Tensor, gt_boxes: Tensor
     ) -> dict[str, Tensor]:
-        """``cls`` (cross-entropy) and ``box`` (of the deltas of the object's class), means over all sampled proposals.
+        """``cls`` (cross-entropy) and ``box`` (of the object's class), over all sampled proposals.
 
         Args:
             logits: [N, K + 1].

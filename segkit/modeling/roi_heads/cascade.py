@@ -1,4 +1,4 @@
-"""Cascade RoI heads: box heads that refine each other's boxes (Cascade R-CNN, Cai and Vasconcelos 2018)."""
+"""Cascade RoI heads: box heads that refine boxes in stages (Cai and Vasconcelos 2018)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from segkit.utils.errors import SegkitError
 
 @ROI_HEADS_REGISTRY.register
 class CascadeROIHeads(ROIHeads):
-    """Stages of box heads: each refines the boxes of the stage before and has a higher foreground IoU threshold.
+    """Stages of box heads, each refining the boxes of the stage before at a higher threshold.
 
     The first stage trains on sampled proposals. Each later stage trains on all boxes of the stage before, matched again
     at its own threshold; no gradient passes through the boxes. At test, the scores are the mean over all stages and the
@@ -126,7 +126,7 @@ class CascadeROIHeads(ROIHeads):
         generator: torch.Generator | None,
         sizes: Sequence[tuple[int, int]] | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of all heads: ``cls_stage1``, ``box_stage1``, ``cls_stage2``, ... and the mask head's.
+        """Losses of all stages, ``cls_stage1``, ``box_stage1``, ..., and the mask head's.
 
         Args:
             features: maps [B, C, H, W] by name.
@@ -196,7 +196,7 @@ class CascadeROIHeads(ROIHeads):
         return masked_detections(self.mask_head, features, kept, sizes)
 
     def _match_again(self, stage: int, boxes: Sequence[Tensor], targets: Sequence[Targets]) -> list[LabelledProposals]:
-        """Training boxes of a later stage: those of the stage before that have an area, matched at its threshold."""
+        """The boxes of the stage before that have an area, labelled at this stage's threshold."""
         if self.training:
             self.degenerate[stage - 1] += (~has_area(torch.cat(list(boxes)))).sum()
         iou = self.fg_iou_thresholds[stage]
@@ -207,7 +207,7 @@ class CascadeROIHeads(ROIHeads):
 def refine(
     head: BoxHead, pred_deltas: Tensor, boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
 ) -> list[Tensor]:
-    """Boxes [N_i, 4] of each image moved by their deltas and clipped to the image, without gradient.
+    """Boxes [N_i, 4] of each image moved by their deltas and clipped, without gradient.
 
     Args:
         head: class-agnostic.

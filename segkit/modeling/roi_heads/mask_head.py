@@ -20,7 +20,7 @@ from segkit.utils.errors import SegkitError
 
 @ROI_MASK_HEAD_REGISTRY.register
 class FCNMaskHead(MaskHead):
-    """RoIAlign, 3x3 convolutions, a transposed convolution of stride 2, then the mask logits of the box's class.
+    """RoIAlign, 3x3 convolutions, a transposed convolution of stride 2, then mask logits.
 
     Args:
         in_features: the feature maps.

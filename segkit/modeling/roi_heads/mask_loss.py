@@ -23,7 +23,7 @@ def mask_losses(
     sampled: Sequence[LabelledProposals],
     targets: Sequence[Targets],
 ) -> dict[str, Tensor]:
-    """The mask head's losses on the foreground proposals whose objects have a mask; 0 if there are none.
+    """The mask head's losses on foreground proposals whose objects have a mask; 0 without any.
 
     Args:
         mask_head: predicts the masks and compares them with the mask targets.
@@ -65,7 +65,7 @@ def _warn_of_missing_masks(mask_head: MaskHead, num_objects: int) -> None:
 
 
 def _with_masks(sampled: Sequence[LabelledProposals], targets: Sequence[Targets]) -> Sequence[slice | Tensor]:
-    """Index of the foreground proposals of each image whose objects have a mask: a slice, or int64 [M_i].
+    """Index of the foreground proposals of each image whose objects have a mask.
 
     If every object has one, there is no synchronisation with the device; else there is one.
     """

@@ -1,4 +1,4 @@
-"""Turns scored boxes into the detections of each image: threshold, NMS within classes, masks."""
+"""Turns scored boxes into detections: score threshold, NMS within classes, masks."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def label_and_sample_proposals(
 def label_proposals(
     proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, fg_iou_threshold: float
 ) -> list[LabelledProposals]:
-    """Labels all proposals, without sampling; those without area or inside crowd regions are skipped.
+    """Labels all proposals but those without area or inside crowd regions; samples none.
 
     Args:
         proposals: [P_i, 4] of each image.
@@ -123,7 +123,7 @@ def _labelled(
 
 
 def cat_proposals(labelled: Sequence[LabelledProposals]) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes [N, 4], labels [N] and gt_boxes [N, 4] of all images, one after the other, as box heads take them."""
+    """Boxes [N, 4], labels [N] and gt_boxes [N, 4] of all images, as box heads take them."""
     return (
         torch.cat([image.boxes for image in labelled]),
         torch.cat([image.labels for image in labelled]),

@@ -131,7 +131,7 @@ def test_all_frozen_means_all_in_eval_mode():
 
 @pytest.mark.parametrize("bad", [-1, 6])
 def test_trainable_stages_out_of_range(bad):
-    with pytest.raises(SegkitError, match=r"from 0 .* to 5"):
+    with pytest.raises(SegkitError, match=r"0 .* to 5"):
         build("TinyNet", trainable_stages=bad)
 
 

@@ -71,7 +71,7 @@ def test_files_that_are_no_weights(tmp_path):
     with pytest.raises(SegkitError, match=r"empty\.pth'"):
         ResNet(arch=18, weights=str(tmp_path / "empty.pth"))
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(SegkitError, match="holds a list"):
+    with pytest.raises(SegkitError, match="contains a list"):
         ResNet(arch=18, weights=str(tmp_path / "list.pth"))
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(SegkitError, match="no named tensors; its keys: epoch"):

@@ -173,7 +173,7 @@ def test_another_deviation_is_folded(path, state):
     assert "RGB in 0..255" in report.changed["backbone.conv1.weight"]
 
 
-def test_predictors_start_anew_for_other_classes(path, caplog):
+def test_predictors_are_reinitialised_for_other_classes(path, caplog):
     """The study's ResNet-50 row."""
     model = build(7)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -187,18 +187,18 @@ def test_predictors_start_anew_for_other_classes(path, caplog):
         for kind in ("weight", "bias")
     )
     assert not report.missing and not report.unused and not report.changed
-    assert "predictors start anew" in caplog.text and "roi_heads.box_head" in caplog.text
+    assert "predictors are reinitialised" in caplog.text and "roi_heads.box_head" in caplog.text
     after = model.state_dict()
     changed = [name for name in after if not torch.equal(after[name], before[name])]
     assert set(changed).isdisjoint(report.reinitialized) and "backbone.conv1.weight" in changed
 
 
-def test_the_table_tells_what_was_changed(path, caplog):
+def test_the_table_counts_changed_tensors(path, caplog):
     with caplog.at_level("INFO"):
         report = load_checkpoint(build(), path)
     assert len(report.changed) == 6
-    assert "of them changed" in caplog.text and "left over" in caplog.text
-    assert "roi_heads.box_head.classifier.weight" in caplog.text and "(background from first to last)" in caplog.text
+    assert "of these changed" in caplog.text and "unused" in caplog.text
+    assert "roi_heads.box_head.classifier.weight" in caplog.text and "(background moved from first to last)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn_r50_fpn", "mask_rcnn_r50_fpn_v2", "faster_rcnn_r50_fpn_v2"])
