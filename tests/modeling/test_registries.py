@@ -1,4 +1,4 @@
-"""Every registered neck, proposal generator, head and whole model builds, trains, gives what it says and round-trips its state.
+"""Every registered neck, proposal generator, head and model builds, trains, keeps its contract and saves its state.
 
 A component is tested by being registered: with each of its ``examples`` (see segkit/modeling/interfaces.py), else with its
 defaults. Backbones have tests of their own, over their registry too: backbones/test_backbones.py.
@@ -44,7 +44,7 @@ def cases(registry: Registry) -> list[Any]:
 
 
 def maps(specs=PYRAMID, size=(64, 96), batch=2) -> dict[str, Tensor]:
-    """Feature maps as a backbone gives them that rounds sizes up."""
+    """Feature maps of a backbone that rounds sizes up."""
     return {
         name: torch.randn(batch, spec.channels, -(-size[0] // spec.stride), -(-size[1] // spec.stride))
         for name, spec in specs.items()

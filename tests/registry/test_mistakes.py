@@ -165,7 +165,7 @@ def test_norms_and_activations():
             make(given)
 
 
-def test_whole_numbers_of_other_types():
+def test_whole_figures_of_other_types():
     check_features({"stage1": FeatureSpec(np.int64(8), 4.0)}, "maps")
     assert type(FeatureSpec(8.0, np.int32(4)).channels) is type(FeatureSpec(8.0, np.int32(4)).stride) is int
     for wrong in (7.5, float("nan"), float("inf"), True, 0, "8"):

@@ -97,7 +97,7 @@ def test_images_of_a_batch_are_as_each_alone(draw_cells):
     assert torch.equal(together, torch.cat(alone)) and together.any((1, 2)).sum() > 30
 
 
-def test_neither_the_budget_nor_what_lies_beyond_a_window_matters(draw_cells, monkeypatch):
+def test_the_budget_and_pixels_beyond_a_window_change_nothing(draw_cells, monkeypatch):
     """On a GPU the pixels beyond a smaller window are the next object's."""
     masks = draw_cells(30, (1, 200), (300, 330))
     indices = torch.arange(60) % 30

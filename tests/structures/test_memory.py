@@ -15,7 +15,7 @@ TARGETS = importlib.import_module("segkit.structures.mask_targets")  # hidden by
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the largest tensor, in bytes, that any operation gives."""
+    """Records the bytes of the largest tensor that any operation returns."""
 
     largest = 0
 

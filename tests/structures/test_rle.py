@@ -118,7 +118,7 @@ def test_differing_sizes():
 
 
 def covered_slowly(string):
-    """One character after the other; -1 for what is no code."""
+    """Decodes one character after the other; -1 for an invalid code."""
     runs, value, shift = [], 0, 0
     for character in string:
         code = ord(character) - 48

@@ -29,7 +29,7 @@ def build(name: str, **arguments) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gives_what_it_publishes(name):
+def test_returns_the_maps_it_publishes(name):
     backbone = build(name).eval()
     for height, width in ((64, 96), (69, 75), (33, 32)):
         features = backbone(torch.randn(1, 3, height, width))
@@ -182,7 +182,7 @@ def test_out_stages_that_are_none():
     ("TinyNet", {"depths": (2**31, 1, 1, 1)}, "four numbers from 1 to 1000"),
     ("TinyNet", {"widht": 8}, "did you mean 'width'"),
 ])  # fmt: skip
-def test_mistakes_are_told(name, bad, message):
+def test_mistakes_raise_errors_with_a_suggestion(name, bad, message):
     with pytest.raises(SegkitError, match=message):
         BACKBONE_REGISTRY.build({"name": name, **bad})
 

@@ -1,4 +1,4 @@
-"""What is particular to the ResNet family."""
+"""ResNet, ResNeXt and Wide ResNet: stochastic depth, strides, errors."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_weights_by_name(monkeypatch):
     ({"arch": "convnext_tiny", "norm": "gn"}, "'convnext_tiny' has no batch norms that norm 'gn' could replace"),
     ({"arch": "mobilenet_v3_small", "norm": "bnn"}, "did you mean 'bn'"),
 ])  # fmt: skip
-def test_mistakes_are_told(arguments, message):
+def test_mistakes_raise_errors_with_a_suggestion(arguments, message):
     with torch.device("meta"), pytest.raises(SegkitError, match=message):
         TorchvisionBackbone(**arguments)
 

@@ -109,7 +109,7 @@ def test_replaced_norms_may_be_classes():
         replace_batch_norms(net, "sync_bm")
 
 
-def test_components_hand_them_on():
+def test_components_use_the_selected_layers():
     cfg = load_config("segkit://quickstart.yaml", [
         "model.backbone={name: TinyNet, width: 8, norm: torch.nn.InstanceNorm2d, activation: torch.nn.Mish}",
         "model.neck={name: FPN, out_channels: 16, norm: {name: torch.nn.GroupNorm, num_groups: 2}}",
@@ -137,7 +137,7 @@ def test_components_hand_them_on():
             build_model(load_config("segkit://quickstart.yaml", ["data.classes=[a]", override]))
 
 
-def test_the_defaults_are_what_they_were():
+def test_the_defaults_are_unchanged():
     for registry, name, key, default in (
         (NECK_REGISTRY, "FPN", "norm", None),
         (ROI_BOX_HEAD_REGISTRY, "FastRCNNHead", "norm", "bn"),

@@ -102,7 +102,7 @@ def test_proposals_are_clipped_limited_and_sorted():
             assert ((boxes[:, 2:] - boxes[:, :2]) > 0).all()
 
 
-def test_not_a_number_makes_no_proposal():
+def test_nan_makes_no_proposal():
     rpn = make_rpn()
     output = rpn(make_features(1))
     output.objectness[0][0, :5] = float("nan")

@@ -1,4 +1,4 @@
-"""The cascade: what each stage sees, what it learns, how the stages join at test."""
+"""Cascade RoI heads: boxes and losses of each stage, and the combination at test."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def losses_of(heads, features=None, proposals=None, targets=None):
 
 
 class FixedHead(BoxHead):
-    """Gives the logits and moves the boxes as it was told, and keeps what it saw."""
+    """Returns given logits and deltas, and records its boxes."""
 
     class_agnostic = True
 
@@ -111,7 +111,7 @@ def test_one_stage_is_the_standard_head():
             torch.testing.assert_close(getattr(a, name), getattr(b, name))
 
 
-def test_every_parameter_learns_and_each_stage_from_its_own_losses():
+def test_every_parameter_has_a_gradient_from_its_own_stages_losses():
     heads = make_heads()
     losses = losses_of(heads)
     assert list(losses) == [f"{kind}_stage{i}" for i in (1, 2, 3) for kind in ("cls", "box")] + ["mask"]
@@ -164,7 +164,7 @@ def test_a_later_stage_sees_the_moved_boxes_matched_at_its_own_overlap():
         assert 0 < on_object.sum() < len(on_object) and ((iou > 0.5) & (iou < 0.6)).any()
 
 
-def test_boxes_without_area_are_counted_and_left_out():
+def test_boxes_without_area_are_counted_and_skipped():
     away = FixedHead([50.0, 0.0, 0.0, 0.0])  # 50 widths to the right: out of the image
     last = FixedHead([0.0] * 4)
     heads = make_fixed(away, FixedHead([0.0] * 4), last)
@@ -189,7 +189,7 @@ def test_images_without_objects_or_proposals_train():
         assert (losses["cls_stage3"] > 0) == (len(proposals[0]) > 0)
 
 
-def test_not_a_number_reaches_the_losses_but_no_pooling():
+def test_nan_reaches_the_losses_but_no_pooling():
     heads = make_heads()
     with torch.no_grad():
         heads.box_heads[0].deltas.bias[0] = float("nan")
@@ -210,7 +210,7 @@ def test_scores_are_the_mean_and_boxes_the_last():
     torch.testing.assert_close(found.boxes, box.expand(3, 4) + torch.tensor([6.0, 0.0, 6.0, 0.0]))
 
 
-def test_unknown_regions_are_left_out():
+def test_boxes_in_crowd_regions_are_skipped():
     crowd = Targets(
         torch.tensor([[0.0, 0, 30, 30], [40, 40, 60, 60]]), torch.tensor([1, 2]), crowd=torch.tensor([True, False])
     )

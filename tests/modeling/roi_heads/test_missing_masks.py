@@ -149,7 +149,7 @@ def test_kinds_of_images_in_one_batch(model):
     assert torch.isfinite(losses["cls"]) and model.losses(images[-1:], [crowd])["mask"] == 0
 
 
-def test_training_a_mask_head_without_masks_is_told_once(model, caplog):
+def test_training_a_mask_head_without_masks_warns_once(model, caplog):
     bare = [as_boxes(t) for t in make_targets()]
     with caplog.at_level(logging.WARNING):
         with torch.no_grad():

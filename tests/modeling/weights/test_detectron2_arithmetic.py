@@ -190,7 +190,7 @@ def test_whole_model(model, detectron2_state, sizes):
             assert masks.std() > 0.02
 
 
-def test_a_padded_image_gives_what_it_gives_alone(model, detectron2_state):
+def test_a_padded_image_has_the_same_result_alone(model, detectron2_state):
     """The padding is 0 after the mean is off, in both: not black, not the mean of the other order of channels."""
     image = torch.full((3, 32, 32), 200, dtype=torch.uint8)
     batch = model.preprocess([image, torch.zeros(3, 64, 64, dtype=torch.uint8)])
@@ -261,7 +261,7 @@ def test_pooling_samples_every_pixel():
 
 
 def test_box_losses_are_l1(model):
-    """Absolute differences of the positives' deltas, over the number of all that are sampled."""
+    """Absolute differences of the foreground deltas, divided by the number of sampled proposals."""
     head = model.roi_heads.box_head
     proposals = torch.tensor([[10.0, 10.0, 50.0, 40.0], [0.0, 0.0, 30.0, 30.0], [20.0, 20.0, 90.0, 60.0]])
     objects = torch.tensor([[12.0, 9.0, 54.0, 44.0], [0.0, 0.0, 0.0, 0.0], [20.0, 25.0, 80.0, 70.0]])

@@ -1,4 +1,4 @@
-"""Detectron2's and Caffe2's files: names, what is folded, what is refused, what starts anew."""
+"""Detectron2's and Caffe2's files: names, folding, refused files, reinitialised tensors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(narrow, num_classes: int = K, *overrides: str, config: str = CONFIG) -
 
 @pytest.fixture(scope="module")
 def model(narrow) -> nn.Module:
-    """Shared: what is loaded into it replaces what was there."""
+    """Shared by the tests; loading replaces all of its weights."""
     return build(narrow["mask"])
 
 
@@ -91,7 +91,7 @@ def test_each_configuration_fits_its_model(kind, depth, narrow, detectron2_detec
     assert f"/{kind}_rcnn_R_{depth}_FPN_3x/" in url
 
 
-def test_files_are_told_apart_by_their_content_not_their_name(detectron2_state, model, tmp_path):
+def test_files_are_recognised_by_content_not_by_name(detectron2_state, model, tmp_path):
     path = Path(write(tmp_path / "x.pkl", detectron2_state, __author__=ZOO)).rename(tmp_path / "weights.pth")
     assert load_checkpoint(model, str(path)).kind == "Detectron2"
 
@@ -118,7 +118,7 @@ def test_predictors_are_reinitialised_for_other_classes(detectron2_state, narrow
     ("model.proposal_generator.smooth_l1_beta=0.1", r"proposal_generator: smooth_l1_beta is 0\.1 \(Detectron2: 0\)"),
     ("model.roi_heads.box_head.smooth_l1_beta=1", r"box_head: smooth_l1_beta is 1 \(Detectron2: 0\)"),
 ])  # fmt: skip
-def test_other_arithmetic_is_told(override, message, detectron2_state, narrow):
+def test_other_settings_raise(override, message, detectron2_state, narrow):
     overrides = [override]
     if "p6p7" in override:
         overrides.append("model.proposal_generator.anchor_generator.sizes=[[32],[64],[128],[256],[512],[999]]")
@@ -143,7 +143,7 @@ def test_other_arithmetic_is_refused_with_the_configuration(detectron2_state, mo
     ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "RGB in 0..255, deviation [58.395, 57.12, 57.375]"),
     ((103.53, 116.28, 123.675), (57.375, 57.12, 58.395), "BGR in 0..255, deviation [57.375, 57.12, 58.395]"),
 ])  # fmt: skip
-def test_the_file_says_what_its_input_was(mean, std, expected, detectron2_state):
+def test_the_pixel_format_comes_from_the_file(mean, std, expected, detectron2_state):
     """Old files hold the mean and the deviation."""
     pixels = {"pixel_mean": torch.tensor(mean).view(3, 1, 1), "pixel_std": torch.tensor(std).view(3, 1, 1)}
     converted = detectron2.convert({**detectron2_state, **pixels}, "x", (), "")
@@ -158,7 +158,7 @@ def test_another_mean_cannot_be_folded(detectron2_state, model, tmp_path):
         load_checkpoint(model, path)
 
 
-def test_a_stem_gives_the_same_for_the_same_image():
+def test_a_folded_stem_has_the_same_output():
     stem, image = torch.randn(4, 3, 5, 5), torch.randint(0, 256, (3, 20, 20)).float()
     for pixels in (
         PixelFormat((103.53, 116.28, 123.675), (1.0, 1.0, 1.0), bgr=True),
@@ -221,7 +221,7 @@ def test_norms_in_neck_and_heads():
 
 
 def caffe2_names(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """As in MSRA's ``R-50.pkl``: factors for norms, and biases of convolutions and a classifier that nobody uses."""
+    """As in MSRA's ``R-50.pkl``: factors for norms, and unused biases of convolutions and a classifier."""
     layers = {"shortcut": "branch1", "conv1": "branch2a", "conv2": "branch2b", "conv3": "branch2c"}
     named = {"fc1000_w": np.zeros((1000, 2048), np.float32), "fc1000_b": np.zeros(1000, np.float32)}
     named["conv1_b"] = np.zeros(64, np.float32)
@@ -296,7 +296,7 @@ def test_resnets_from_caffe(msra, msra_path):
 def test_resnets_from_caffe_need_their_arithmetic(msra_path):
     with pytest.raises(SegkitError, match=r"stride in the 1x1 convolution.*stride_in_1x1: true"):
         read_backbone(shape_of(norm="frozen_bn"), msra_path)
-    with pytest.raises(SegkitError, match="without statistics.* need norm: frozen_bn"):
+    with pytest.raises(SegkitError, match=r"without statistics.* need norm: frozen_bn"):
         read_backbone(shape_of(stride_in_1x1=True), msra_path)
 
 
@@ -311,7 +311,7 @@ def test_resnets_from_caffe_in_a_detector_of_other_arithmetic(msra_path, narrow)
 
 
 def test_resnets_start_a_detector(msra_path, model):
-    """As ``train.init_weights``: the backbone is taken, all else starts anew."""
+    """As ``train.init_weights``: only the backbone is loaded, all else is initialised."""
     with pytest.raises(SegkitError, match="weights of a backbone only"):
         load_checkpoint(model, msra_path)
     report = load_checkpoint(model, msra_path, on_mismatch="reinitialize")
@@ -321,7 +321,7 @@ def test_resnets_start_a_detector(msra_path, model):
 
 
 def test_resnets_converted_from_torchvision(detectron2_resnet, tmp_path):
-    """RGB with a deviation, and the stride in the 3x3: their author tells."""
+    """RGB with a deviation, and the stride in the 3x3, by the file's author."""
     torch.manual_seed(6)
     state = detectron2_resnet(50)
     state["stem.fc.weight"] = torch.zeros(1000, 2048)

@@ -81,7 +81,7 @@ def test_other_classes(there, here, message, tmp_path, caplog):
     assert message.split(";")[0] in caplog.text
 
 
-def test_all_predictors_of_a_cascade_start_anew(tmp_path):
+def test_all_predictors_of_a_cascade_are_reinitialised(tmp_path):
     heads = [{"name": "FastRCNNHead", "fc_dims": [8], "class_agnostic": True}] * 2
     spec = {"name": "CascadeROIHeads", "box_heads": heads, "fg_iou_thresholds": [0.5, 0.6]}
     spec |= {"mask_head": {"name": "FCNMaskHead", "conv_dims": [8]}}
