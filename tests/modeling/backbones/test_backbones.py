@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 import torch
 from torch import nn
@@ -291,11 +289,3 @@ def test_a_users_backbone_needs_no_base_class():
         assert BACKBONE_REGISTRY.build({"name": "_Plain", "width": 4}).out_features["stage1"].channels == 4
     finally:
         BACKBONE_REGISTRY._obj_map.pop("_Plain")
-
-
-def test_freezing_loaded_weights_is_not_warned_about(tmp_path, caplog):
-    path = tmp_path / "resnet.pth"
-    torch.save(build("ResNet").state_dict(), path)
-    with caplog.at_level(logging.WARNING):
-        build("ResNet", weights=str(path), trainable_stages=3)
-    assert not caplog.text
