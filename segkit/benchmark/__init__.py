@@ -1,1 +1,1 @@
-"""Measuring: what ``tools/benchmark.py`` and ``tools/analyze_model.py`` run."""
+"""Benchmarks and model analysis of ``tools/benchmark.py`` and ``tools/analyze_model.py``."""

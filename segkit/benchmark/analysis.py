@@ -1,4 +1,4 @@
-"""What a configuration's model is made of and what it costs: tables, and the same as plain values."""
+"""Analyses a configuration's model: parameters, FLOPs, time and memory."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from segkit.utils.seeding import evaluation_generator
 
 @dataclass(frozen=True)
 class Cost:
-    """A step, measured.
+    """Time and memory of one kind of step.
 
     Attributes:
-        work: what it did.
-        seconds: the median of some runs.
+        work: what the step does.
+        seconds: median of several runs.
         peak_bytes: see :class:`segkit.benchmark.measure.PeakMemory`.
     """
 
@@ -47,13 +47,13 @@ class Cost:
 
 @dataclass
 class Analysis:
-    """What was found; ``text()`` for people, ``to_dict()`` for machines."""
+    """The result of an analysis, as text or as plain values."""
 
     model: nn.Module
     about: dict[str, Any]
     parts: list[PartCost]
-    features: list[tuple[str, str, int, int]]  # of what, name, stride, channels
-    stages: list[tuple[str, int, int]]  # name, parameters, those that train
+    features: list[tuple[str, str, int, int]]  # component, name, stride, channels
+    stages: list[tuple[str, int, int]]  # name, parameters, trainable parameters
     costs: list[Cost]
 
     def text(self) -> str:
@@ -81,7 +81,7 @@ class Analysis:
         return tabulate(rows, headers=headers, colalign=("left", "left", "right", "right"), disable_numparse=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under stable names; bytes and seconds."""
+        """The result as plain values under stable names, in bytes and seconds."""
         total, trainable = count_parameters(self.model)
         children = {name: count_parameters(part) for name, part in self.model.named_children()}
         return {
@@ -106,12 +106,12 @@ class Analysis:
 
 
 def analyze(options: Options, *, weights: str | None, device: torch.device) -> Analysis:
-    """Build the model of a configuration, count what it costs, and time it.
+    """Builds the model of a configuration, counts its parameters and FLOPs, and times it.
 
     Args:
-        options: the configuration and the situation, all of it given.
-        weights: a checkpoint; without one the weights are random, which changes how many detections there are.
-        device: where it runs.
+        options: the configuration, sizes and device, all filled in.
+        weights: a checkpoint; None: random weights, with another number of detections.
+        device: of the model.
     """
     cfg = load_config(options.config_file, options.overrides)
     assert options.batch and options.objects and options.size and options.runs
@@ -122,15 +122,15 @@ def analyze(options: Options, *, weights: str | None, device: torch.device) -> A
     model = build_random(cfg, options.num_classes, checkpoint_labels(content)[0])
     if weights is not None:
         load_checkpoint(model, weights, content=content)
-    del content  # or the peak memory would be that of a file, too
+    del content  # else the peak memory would include the file
     model.to(device)
     data = make_batch(batch, options.objects, size, model.num_classes, channels=model.pixel_mean.numel())
     costs = [measure_inference(model, data, memory, runs, precision)]
     costs += measure_training(cfg, model, data, memory, runs, precision)
     parts = part_costs(model, size, batch=batch)
     notes = [
-        "FLOPs: multiply-adds of convolutions, matrix products and normalisations, at prediction, with as many boxes as "
-        "there can be; activations: what convolutions and matrix products give.",
+        "FLOPs: multiply-adds of convolutions, matrix products and normalisations, at prediction, with the largest "
+        "possible number of boxes; activations: outputs of convolutions and matrix products.",
         *uncounted_note(parts),
         "Peak memory: "
         + ("torch's on the GPU." if device.type == "cuda" else "this process's beyond what it had before the model."),
@@ -150,7 +150,7 @@ def analyze(options: Options, *, weights: str | None, device: torch.device) -> A
 
 
 def measure_inference(model: Any, data: Any, memory: PeakMemory, runs: int, precision: str) -> Cost:
-    """Images to detections, masks still in their boxes."""
+    """A prediction step: images to detections, without pasting masks."""
     found: list[int] = []
 
     def step() -> None:
@@ -164,13 +164,13 @@ def measure_inference(model: Any, data: Any, memory: PeakMemory, runs: int, prec
 
 
 def measure_training(cfg: Config, model: Any, data: Any, memory: PeakMemory, runs: int, precision: str) -> list[Cost]:
-    """Forward, backward and a step of the configuration's optimizer at learning rate 0; nothing where nothing trains."""
+    """A training step at learning rate 0; none if no parameter trains."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return []
     optimizer = OPTIMIZER_REGISTRY.build(cfg.solver.optimizer, path="solver.optimizer", model=model, params=parameters)
     for group in optimizer.param_groups:
-        group["lr"] = 0.0  # each run does the same work
+        group["lr"] = 0.0  # so that each run does the same work
 
     scaler = torch.amp.GradScaler(memory.device.type, enabled=precision == "fp16")
 
@@ -197,7 +197,7 @@ def measure_training(cfg: Config, model: Any, data: Any, memory: PeakMemory, run
 
 
 def measured(step: Callable[[], None], memory: PeakMemory, runs: int) -> tuple[float, float]:
-    """Median seconds and peak bytes of some runs after a warm-up."""
+    """Median seconds and peak bytes of several runs after a warm-up."""
     memory.reset()
     for _ in range(WARM_UP.get(memory.device.type, 1)):
         step()
@@ -206,7 +206,7 @@ def measured(step: Callable[[], None], memory: PeakMemory, runs: int) -> tuple[f
 
 
 def published_features(model: Any) -> list[tuple[str, str, int, int]]:
-    """Of what, name, stride and channels of each map that backbone and neck publish."""
+    """Component, name, stride and channels of each map that backbone and neck publish."""
     return [
         (of, name, spec.stride, spec.channels)
         for of in ("backbone", "neck")
@@ -215,15 +215,15 @@ def published_features(model: Any) -> list[tuple[str, str, int, int]]:
 
 
 def backbone_stages(model: Any) -> list[tuple[str, int, int]]:
-    """Name, parameters and trainable parameters of the stem and each stage, where the backbone has told its stages."""
-    # `stages` of any other backbone may be anything, as a ModuleDict.
+    """Name, parameters and trainable parameters of the stem and each stage, if the backbone declares its stages."""
+    # `stages` of a backbone of another class may be anything, for example a ModuleDict.
     stages: Sequence[nn.Module] = model.backbone.stages if isinstance(model.backbone, Backbone) else ()
     names = ["stem", *(f"stage{i}" for i in range(1, len(stages)))]
     return [(name, *count_parameters(stage)) for name, stage in zip(names, stages, strict=False)]
 
 
 def trains(total: int, trainable: int) -> str:
-    """yes, no or the part."""
+    """ "yes", "no", or the share of trainable parameters."""
     if not total:
         return "has nothing to train"
     if trainable in (0, total):
@@ -232,9 +232,9 @@ def trains(total: int, trainable: int) -> str:
 
 
 def uncounted_note(parts: Sequence[PartCost]) -> list[str]:
-    """One line on the operations that were not counted; none where there are none."""
+    """A note on the operations that were not counted, if there are any."""
     missed: Counter[str] = sum((part.uncounted for part in parts), Counter())
     if not missed:
         return []
-    told = ", ".join(f"{name} ({count})" for name, count in missed.most_common())
-    return [f"Not counted: elementwise work, {told}; anchors, suppression and pasting of masks."]
+    listed = ", ".join(f"{name} ({count})" for name, count in missed.most_common())
+    return [f"Not counted: elementwise work, {listed}; anchors, NMS and pasting of masks."]

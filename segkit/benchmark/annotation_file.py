@@ -1,4 +1,4 @@
-"""A large COCO file, made piece by piece."""
+"""Writes a large synthetic COCO file."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ IMAGE_NAME = "image.png"
 
 
 def write_annotations(file: Path, count: int, *, polygons: bool = False) -> None:
-    """Write a COCO JSON of ``count`` objects, PER_IMAGE an image, and the one file of all images.
+    """Writes a COCO JSON of ``count`` objects, PER_IMAGE in each image, and one image file.
 
     Args:
-        file: what to write.
-        count: of annotations.
-        polygons: as outlines of CORNERS corners, some 650 bytes an annotation; else as compressed RLE, some 200.
+        file: path of the JSON.
+        count: number of annotations.
+        polygons: write polygons of CORNERS corners, about 650 bytes each; else compressed RLE, about 200.
     """
     masks = make_targets(PER_IMAGE, SIZE, CLASSES, torch.Generator().manual_seed(0), (16, 60)).masks
     assert masks is not None
@@ -40,7 +40,7 @@ def write_annotations(file: Path, count: int, *, polygons: bool = False) -> None
     entry = {"file_name": IMAGE_NAME, "height": SIZE[0], "width": SIZE[1]}
     images = [{"id": i, **entry} for i in range(-(-count // PER_IMAGE))]
     categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
-    with open(file, "w", encoding="utf-8") as stream:  # piece by piece: a million dicts would take gigabytes
+    with open(file, "w", encoding="utf-8") as stream:  # one annotation at a time: a million dicts would take gigabytes
         stream.write(f'{{"images": {json.dumps(images)}, "categories": {json.dumps(categories)}, "annotations": [')
         for i in range(count):
             head = f'{{"id": {i + 1}, "image_id": {i // PER_IMAGE}, "category_id": {i % CLASSES + 1}, '
@@ -49,7 +49,7 @@ def write_annotations(file: Path, count: int, *, polygons: bool = False) -> None
 
 
 def outline(x0: int, y0: int, x1: int, y1: int) -> list[list[float]]:
-    """The ellipse in a box, as COCO's polygons, to hundredths of a pixel."""
+    """The ellipse in a box as COCO polygons, rounded to hundredths of a pixel."""
     corners = []
     for i in range(CORNERS):
         angle = 2 * math.pi * i / CORNERS

@@ -1,7 +1,7 @@
-"""What the annotations of a large data set take in memory, with worker processes that all go through them.
+"""Measures the memory of a large data set's annotations in a process and its workers.
 
-Measured in processes of their own, as the sum of the proportional set sizes (PSS: a page that several processes share
-counts in equal parts) of a loading process and its workers.
+Measured in separate processes, as the sum of the proportional set sizes (PSS: a page that several processes share
+counts in equal shares) of a loading process and its workers.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.datasets import CocoDetection
 
-from segkit.benchmark.peak_memory import numbers_of
+from segkit.benchmark.peak_memory import figures_of
 from segkit.benchmark.report import OWN, PEER
 from segkit.data.formats.coco import Coco
 from segkit.data.loader import init_worker
 
-CHUNK = 200  # images a batch
-LOADED = 4  # each so manieth image is loaded, masks and all: often enough to touch every page of what is mapped
+CHUNK = 200  # images in a batch
+LOADED = 4  # one of so many images is loaded with its masks, often enough to touch every page of mapped files
 
 
 def annotation_memory(side: str, file: Path, workers: int, reads: int) -> float | str:
-    """Bytes that a process with the data set and ``workers`` of its own take, or why there is no figure."""
-    cache = {"SEGKIT_CACHE": str(file.parent)}  # what is kept of large files goes with the file
-    found = numbers_of(__name__, side, str(file), str(workers), str(reads), environment=cache)
+    """Bytes of a process with the data set and its ``workers``, or why there is no figure."""
+    cache = {"SEGKIT_CACHE": str(file.parent)}  # the cache is next to the file
+    found = figures_of(__name__, side, str(file), str(workers), str(reads), environment=cache)
     return found if isinstance(found, str) else found[0]
 
 
 class Reader(TorchDataset):
-    """Goes through images, round and round; ``read`` gives how many objects one has.
+    """Data set that reads images in turn; an item is the number of an image's objects.
 
     Args:
-        read: gets the image, and whether its masks are to be loaded too.
-        images: how many there are.
+        read: takes an image's index and whether to load its masks; returns its number of objects.
+        images: number of images.
     """
 
     def __init__(self, read: Callable[[int, bool], int], images: int) -> None:
@@ -65,14 +65,14 @@ def reader(side: str, file: Path) -> Reader:
 
 
 def every_worker_all(reads: int, workers: int) -> Iterator[list[int]]:
-    """Batches, which DataLoader gives its workers in turns, such that each worker gets every number."""
+    """Batches of indices such that each of a DataLoader's workers reads every image."""
     for start in range(0, reads, CHUNK):
-        # The same list, not one for each: those would take more with more workers.
+        # The same list for all workers: separate lists would take more memory with more workers.
         yield from [list(range(start, min(start + CHUNK, reads)))] * workers
 
 
 def total_memory(side: str, file: Path, workers: int, reads: int) -> tuple[float, int]:
-    """Bytes of this process and its workers when each of them has read ``reads`` images, and how many objects they saw."""
+    """Bytes of this process and its workers after ``reads`` images each, and the object count."""
     dataset = reader(side, file)
     gc.collect()
     batches = list(every_worker_all(reads, workers))
@@ -80,7 +80,7 @@ def total_memory(side: str, file: Path, workers: int, reads: int) -> tuple[float
     loader: Any = DataLoader(dataset, batch_sampler=batches, num_workers=workers, worker_init_fn=set_up, collate_fn=sum)
     iterator = iter(loader)
     count = sum(next(iterator) for _ in batches)
-    # The workers are still there: they go when the end of the iteration is asked for.
+    # The workers still run: they end with the iteration.
     return pss("self") + sum(pss(worker.pid) for worker in iterator._workers), count
 
 

@@ -1,6 +1,6 @@
-"""Part ``annotations``: a large COCO JSON opened for the first and for the second time, segkit's reader against pycocotools.
+"""Part ``annotations``: opening a large COCO JSON, segkit against pycocotools.
 
-Each opening is in a process of its own, so that nothing is there but what the opening itself takes.
+The file is opened in a separate process each time, so that only the memory of opening it is measured.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pycocotools.coco import COCO
 from segkit.benchmark.annotation_file import PER_IMAGE, write_annotations
 from segkit.benchmark.measure import PeakMemory, median
 from segkit.benchmark.options import Options
-from segkit.benchmark.peak_memory import numbers_of
+from segkit.benchmark.peak_memory import figures_of
 from segkit.benchmark.report import OWN, Report, Row
 from segkit.data.formats.coco import Coco
 
 DEFAULTS: dict[str, Any] = {"annotations": 1_000_000, "runs": 1}
 PYCOCOTOOLS = "pycocotools"
-MOST_OF_PEER = 1_000_000  # annotations; it takes some 3 KB for each
-SMALL = "small.json"  # of one image, beside the large file
+MOST_OF_PEER = 1_000_000  # annotations; pycocotools takes about 3 KB for each
+SMALL = "small.json"  # with one image, next to the large file
 FIRST, SECOND = "first opening", "second opening"
 MIB = 2**20
 NOTES = [
@@ -40,7 +40,7 @@ NOTES = [
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     assert options.annotations and options.runs
     found: dict[str, dict[str, list[list[float]]]] = {FIRST: {}, SECOND: {}}
@@ -57,10 +57,10 @@ def run(options: Options) -> Report:
                 add_opening(found[opening], OWN, file, cache, report)
             if options.annotations <= MOST_OF_PEER:
                 add_opening(found[FIRST], PYCOCOTOOLS, file, cache, report)
-        kept = sum(place.stat().st_size for place in cache.glob("*")) if cache.exists() else 0
+        kept = sum(file.stat().st_size for file in cache.glob("*")) if cache.exists() else 0
     if options.annotations > MOST_OF_PEER:
         report.notes.append(
-            f"{PYCOCOTOOLS} is left out: {options.annotations:,} annotations would take too much memory"
+            f"{PYCOCOTOOLS} is not measured: {options.annotations:,} annotations would take too much memory"
         )
     elif PYCOCOTOOLS in found[FIRST]:
         found[SECOND][PYCOCOTOOLS] = found[FIRST][PYCOCOTOOLS]
@@ -83,8 +83,8 @@ def run(options: Options) -> Report:
 
 
 def add_opening(found: dict[str, list[list[float]]], side: str, file: Path, cache: Path, report: Report) -> None:
-    """Open the file in another process: seconds, bytes and objects go to the side's figures, or a note says why not."""
-    opened = numbers_of(__name__, side, str(file), environment={"SEGKIT_CACHE": str(cache)})
+    """Opens the file in another process and records seconds, bytes and objects, or a note."""
+    opened = figures_of(__name__, side, str(file), environment={"SEGKIT_CACHE": str(cache)})
     if isinstance(opened, str):
         report.notes.append(f"{side}: {opened}")
     else:
@@ -92,9 +92,9 @@ def add_opening(found: dict[str, list[list[float]]], side: str, file: Path, cach
 
 
 def opening(side: str, file: Path) -> tuple[float, float, int]:
-    """Seconds and bytes that opening the file takes in this process, and how many objects it has."""
+    """Seconds and bytes that opening the file takes in this process, and its object count."""
     reader = own_reader if side == OWN else peer_reader
-    reader(file.with_name(SMALL))  # loads what code it takes
+    reader(file.with_name(SMALL))  # loads all code that is needed
     memory = PeakMemory(torch.device("cpu"))
     memory.reset()
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Two models with the same weights on the same device, ready to be timed: segkit's and torchvision's."""
+"""Compares segkit's and torchvision's model with the same weights on the same device."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ OWN_FILE = "own.pth"
 
 
 def variants(options: Options, *, optimizer: bool) -> list[str]:
-    """Our sides beside the plain one that were asked for."""
-    asked = {
+    """The variants of segkit's model that ``options`` select."""
+    selected = {
         "channels-first": options.channels_last,
         "compiled": options.compile,
         "fused": options.fused and optimizer,
     }
-    return [f"{OWN} {name}" for name, wanted in asked.items() if wanted]
+    return [f"{OWN} {name}" for name, is_selected in selected.items() if is_selected]
 
 
-# Changes random weights so that the situation is as wanted: the model, whether it is torchvision's, the options.
+# Adapts random weights to the options. Arguments: the model, whether it is torchvision's, the options.
 Shape = Callable[[Any, bool, Options], None]
 
 
 def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[list[str], list[str]]:
-    """Random weights in ``folder`` for both models, the same for both where there is a peer.
+    """Writes random weights for both models to ``folder``, the same if there is a peer.
 
     Returns:
-        the names of the sides that there are (ours and torchvision), and what is to be said about them.
+        the names of the sides (segkit's and torchvision) and notes on them.
     """
     cfg = load_config(options.config_file, options.overrides)
     torch.manual_seed(0)
@@ -59,13 +59,13 @@ def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[
         if shape is not None:
             shape(model, False, options)
         torch.save({"model": model.state_dict()}, folder / OWN_FILE)
-        return [OWN], [f"torchvision is left out, having no equal of this configuration: {error}"]
+        return [OWN], [f"torchvision is not measured, since it has no equivalent of this configuration: {error}"]
     calm(peer)
     if shape is not None:
         shape(peer, True, options)
     torch.save(peer.state_dict(), folder / PEER_FILE)
     torch.save(state_to_load(peer), folder / OWN_FILE)
-    with quiet():  # what it would say of a file of ours, the notes say better
+    with quiet():  # the notes say what its warning would say
         report = load_checkpoint(model, str(folder / OWN_FILE), on_mismatch="reinitialize")
     torch.save({"model": model.state_dict()}, folder / OWN_FILE)
     alone = report.missing + report.reinitialized
@@ -75,7 +75,7 @@ def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps warnings of the weights' loading back."""
+    """Context that suppresses warnings about loading the weights."""
     log = logging.getLogger("segkit.modeling.weights")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -86,14 +86,14 @@ def quiet() -> Iterator[None]:
 
 
 def calm(peer: nn.Module) -> None:
-    """Keep the sums of a ResNet's blocks, which random weights let double from block to block, in bounds."""
+    """Bounds the outputs of a ResNet's blocks, which random weights double in each block."""
     for name, parameter in [*peer.named_parameters(), *peer.named_buffers()]:
         if name.endswith("bn3.weight"):
             nn.init.constant_(parameter, 0.3)
 
 
 def build_side(options: Options, name: str, folder: Path) -> Any:
-    """The model of one side, with the weights that :func:`write_weights` left, on its device."""
+    """The model of one side with the weights of :func:`write_weights`, on its device."""
     device = chosen_device(options)
     cfg = load_config(options.config_file, options.overrides)
     model = build_random(cfg, options.num_classes)
@@ -112,7 +112,7 @@ def build_side(options: Options, name: str, folder: Path) -> Any:
 
 
 def box_modules(model: Any, name: str) -> dict[str, nn.Module]:
-    """What gets the boxes of each head, by the head's name."""
+    """The module that receives the boxes of each head, by the head's name."""
     heads = model.roi_heads
     if name == PEER:
         return {"box": heads.box_roi_pool, "mask": heads.mask_roi_pool}
@@ -121,7 +121,7 @@ def box_modules(model: Any, name: str) -> dict[str, nn.Module]:
 
 
 def channels_first(model: nn.Module) -> None:
-    """Make every convolution see and give channels-first maps, as it would without segkit's care for the other order."""
+    """Makes every convolution take and return channels-first maps, as is torch's default."""
 
     def bring(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(arg.contiguous() for arg in args)
@@ -141,14 +141,14 @@ def compare(
     optimizer: bool,
     shape: Shape | None = None,
 ) -> Report:
-    """Measure segkit, its variants asked for and torchvision, in turns.
+    """Measures segkit, its selected variants and torchvision in turns.
 
     Args:
-        part: the name that ``make_side``'s module has among the parts.
-        make_side: a side by its name, from the weights in a folder.
-        situation: for the report.
-        optimizer: whether steps have one.
-        shape: changes the random weights before both sides get them.
+        part: name of ``make_side``'s module among the parts.
+        make_side: builds a side by its name from the weights in a folder.
+        situation: description for the report.
+        optimizer: whether steps have an optimizer.
+        shape: adapts the random weights before both sides load them.
     """
     device = chosen_device(options)
     if options.count_syncs and device.type != "cuda":
@@ -162,7 +162,7 @@ def compare(
         sides = {name: make_side(options, name, folder) for name in names}
         work = measure_sides(report, sides, options, device)
         sides.clear()
-        free(device)  # for the processes that follow
+        free(device)  # for the following processes
         if options.memory:
             add_memory(report, {name: peak_memory(part, name, options, folder) for name in names}, device)
     report.rows += work
@@ -170,7 +170,7 @@ def compare(
 
 
 def measure_sides(report: Report, sides: dict[str, Side], options: Options, device: torch.device) -> list[Row]:
-    """Put times and waits into the report; rows on whether the sides do the same work are given back."""
+    """Adds times and synchronisations to the report; returns rows that compare the sides' work."""
     first = {}
     for name, side in list(sides.items()):
         try:
@@ -208,12 +208,12 @@ def add_syncs(report: Report, steps: Mapping[str, Callable[[], Any]]) -> None:
     report.rows.append(Row("waits for the device", "", {name: float(c.total()) for name, c in found.items()}))
     report.details["waits"] = {name: dict(counts) for name, counts in found.items()}
     for name, counts in found.items():
-        told = ", ".join(f"{operation} {count}" for operation, count in counts.most_common())
-        report.notes.append(f"{name} waits for the device in: {told or 'nothing'}")
+        listed = ", ".join(f"{operation} {count}" for operation, count in counts.most_common())
+        report.notes.append(f"{name} synchronises with the device in: {listed or 'nothing'}")
 
 
 def first_step_rows(first: Mapping[str, tuple[Mapping[str, Any], Mapping[str, int]]]) -> list[Row]:
-    """What the first step of each side gave, and how many boxes its heads got: whether the sides do the same."""
+    """Rows that compare the sides' work: results of the first step, boxes of each head."""
     values = {
         side: {**{f"boxes of the {head} head": n for head, n in counts.items()}, **given}
         for side, (given, counts) in first.items()

@@ -1,4 +1,4 @@
-"""Part ``data``: from files to what a training step gets, segkit's way against torchvision's with dense masks."""
+"""Part ``data``: loading training images, segkit against torchvision with dense masks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NOTES = [
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     assert options.size
     report = Report.of(
@@ -61,7 +61,7 @@ def run(options: Options) -> Report:
 
 
 def measure_objects(options: Options, report: Report) -> None:
-    """Rows for images of one number of objects."""
+    """Adds rows for images with one number of objects."""
     assert options.batch and options.runs
     title = f"{options.objects} objects"
     cpu = torch.device("cpu")
@@ -84,7 +84,7 @@ def measure_objects(options: Options, report: Report) -> None:
 
 
 def prepare(options: Options, folder: Path) -> None:
-    """Write images and a COCO JSON with compressed RLE."""
+    """Writes images and a COCO JSON with compressed RLE."""
     assert options.batch and options.objects and options.size
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
 
 
 def make_image_side(name: str, folder: Path) -> Side:
-    """The same without objects."""
+    """A side without objects: the cost of the image alone."""
     files = [str(path) for path in sorted(folder.glob("*.png"))]
     if name == PEER:
         resize = peer_transforms()
@@ -139,7 +139,7 @@ def make_image_side(name: str, folder: Path) -> Side:
 
 
 def own_transforms() -> Compose:
-    """Every image is flipped, so that runs are alike."""
+    """segkit's transforms; every image is flipped, so that all runs do the same work."""
     return Compose([RandomHorizontalFlip(p=1.0), ResizeShortestEdge(sizes=[SHORTER], max_size=LONGER)])
 
 
@@ -151,7 +151,7 @@ class DenseCoco(CocoDetection):
     """COCO as torchvision's users read it, with a mask [N, H, W] of all objects."""
 
     def __init__(self, folder: Path) -> None:
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells how long it took
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints timings
             super().__init__(folder, str(folder / JSON_NAME))
         self.transforms = peer_transforms()
 
@@ -170,14 +170,14 @@ class DenseCoco(CocoDetection):
 
 
 def own_bytes(targets: Targets) -> int:
-    """That the masks of an image take."""
+    """Bytes of the masks of an image."""
     masks = targets.masks
     assert masks is not None
     return sum(tensor.numel() * tensor.element_size() for tensor in (masks.bits, masks.crop_boxes, masks.offsets))
 
 
 def agreement(title: str, own: Sequence[Sample], peer: Sequence[tuple[Tensor, dict[str, Tensor]]]) -> list[Row]:
-    """How far both sides made the same of the files."""
+    """Rows that compare the samples of both sides."""
     pixels, overlaps, boxes = [], [], []
     for sample, (image, target) in zip(own, peer, strict=True):
         pixels.append((sample.image.int() - image.int()).abs().amax().item())

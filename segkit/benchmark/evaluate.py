@@ -1,4 +1,4 @@
-"""Part ``evaluate``: from encoded detections to COCO's numbers, segkit's evaluator against pycocotools."""
+"""Part ``evaluate``: COCO metrics of encoded detections, segkit against pycocotools."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ DEFAULTS: dict[str, Any] = {"batch": 1000, "objects": 45, "size": (512, 512), "o
 CLASSES = 4
 LIMIT = 100
 PYCOCOTOOLS = "pycocotools"
-# Evaluators of pycocotools' interface: package and name of the class.
+# Evaluators with pycocotools' interface: package and name of the class.
 PEERS = {PYCOCOTOOLS: ("pycocotools", "COCOeval"), "faster-coco-eval": ("faster_coco_eval", "COCOeval_faster")}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 MAX_DIFFERENCE = 1e-9
 NOTES = [
     "both start from ground truth and detections with masks as compressed RLE, and end with AP and AR of boxes and of masks; "
     "pasting and encoding are the part postprocess",
-    "segkit: CocoEvaluator.process of each image, evaluate(), with the numbers of each class; pycocotools: COCO, loadRes, "
+    "segkit: CocoEvaluator.process of each image, evaluate(), with the metrics of each class; pycocotools: COCO, loadRes, "
     "evaluate, accumulate, summarize for bbox and for segm, its dicts made beforehand",
 ]
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     assert options.batch and options.objects and options.size and options.runs
     scenes = make_scenes(options.batch, options.objects, options.size, CLASSES, options.object_sides)
@@ -47,7 +47,7 @@ def run(options: Options) -> Report:
     sides = {OWN: Side(OWN, lambda: own_metrics(scenes))}
     sides |= {name: peer_side(name, scenes) for name in others}
     made = measure_work(
-        report, "boxes and masks, from detections to numbers", sides, runs=options.runs, device=torch.device("cpu")
+        report, "boxes and masks, from detections to metrics", sides, runs=options.runs, device=torch.device("cpu")
     )
     report.rows += agreement(made, report)
     report.notes += NOTES
@@ -55,7 +55,7 @@ def run(options: Options) -> Report:
 
 
 def own_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
-    """What segkit's evaluator says."""
+    """The metrics of segkit's evaluator."""
     names = [f"class{k + 1}" for k in range(CLASSES)]
     evaluator = CocoEvaluator(names, list(range(1, CLASSES + 1)), LIMIT)
     for scene in scenes:
@@ -64,7 +64,7 @@ def own_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
 
 
 def peer_side(name: str, scenes: Sequence[Scene]) -> Side:
-    """An evaluator of pycocotools' interface, with its input made."""
+    """A side for an evaluator with pycocotools' interface, with its input prepared."""
     package, evaluator = PEERS[name]
     truth, results = peer_input(scenes)
     module = importlib.import_module(package)
@@ -92,11 +92,11 @@ def peer_input(scenes: Sequence[Scene]) -> tuple[dict[str, Any], list[dict[str, 
 
 
 def peer_metrics(coco: Any, evaluation: Any, truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    """What an evaluator of pycocotools' interface says."""
+    """The metrics of an evaluator with pycocotools' interface."""
     metrics: dict[str, float] = {}
     with contextlib.redirect_stdout(io.StringIO()):
         ground_truth = coco()
-        # Annotations are changed in place (and results get areas), so each run has its own.
+        # Evaluators change annotations in place (and add areas to results), so that each run has its own.
         ground_truth.dataset = {**truth, "annotations": [dict(a) for a in truth["annotations"]]}
         ground_truth.createIndex()
         for kind, left_out in (("bbox", "segmentation"), ("segm", "bbox")):
@@ -118,7 +118,7 @@ def mean_precision(precision: np.ndarray) -> float:
 
 
 def agreement(made: dict[str, dict[str, float]], report: Report) -> list[Row]:
-    """The metrics of each side, and how far they are from segkit's."""
+    """Rows with the metrics of each side and their differences from segkit's."""
     rows = [
         Row(f"{kind}/{name}", "", {side: metrics[f"{kind}/{name}"] for side, metrics in made.items()})
         for kind in ("bbox", "segm")
@@ -130,9 +130,9 @@ def agreement(made: dict[str, dict[str, float]], report: Report) -> list[Row]:
         for side, metrics in made.items()
         if side != OWN
     }
-    rows.append(Row("greatest difference from segkit's numbers", "", differences))
+    rows.append(Row("greatest difference from segkit's metrics", "", differences))
     counts = {side: float(len(metrics.keys() & own.keys())) for side, metrics in made.items()}
-    rows.append(Row("numbers compared", "", counts))
+    rows.append(Row("metrics compared", "", counts))
     report.notes += [
         f"{side} and segkit differ by {value:.3g}: they may not do the same work"
         for side, value in differences.items()

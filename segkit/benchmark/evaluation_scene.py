@@ -1,4 +1,4 @@
-"""Made-up ground truth and detections that are neither all right nor all wrong, as an evaluation gets them."""
+"""Synthetic ground truth and partly wrong detections for evaluators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MISSED, INVENTED, MISTAKEN, CROWDS = 0.1, 0.15, 0.05, 0.01  # shares of the obje
 
 
 class EncodedDetections(Detections):
-    """Detections whose masks are encoded already, so that an evaluation's time has no pasting and encoding in it."""
+    """Detections with encoded masks, so that timing an evaluation excludes pasting them."""
 
     rles: list[dict[str, Any]]
 
@@ -28,7 +28,7 @@ class EncodedDetections(Detections):
 
 @dataclass(frozen=True)
 class Scene:
-    """What one image has, and what was found in it; ``sample.annotations`` is the ground truth."""
+    """One image's sample, with its ground truth in ``annotations``, and detections."""
 
     sample: Sample
     found: EncodedDetections
@@ -37,10 +37,10 @@ class Scene:
 def make_scenes(
     images: int, objects: int, size: tuple[int, int], num_classes: int, sides: tuple[int, int] | None
 ) -> list[Scene]:
-    """Images with ``objects`` each, all masks as RLE.
+    """Images with ``objects`` objects each, all masks as RLE.
 
-    Detections are the objects with each side of their boxes moved by up to 15 %, without some (MISSED), with others in
-    free places (INVENTED) and of other classes (MISTAKEN). Scores are random, higher for the true ones. Some objects
+    Detections are the objects with each side of their boxes moved by up to 15 %, without some (MISSED), with more on
+    free background (INVENTED) and with wrong classes (MISTAKEN). Scores are random, higher for the true ones. Some objects
     (CROWDS) are crowd regions.
     """
     generator = torch.Generator().manual_seed(0)
@@ -76,7 +76,7 @@ def _scene(
     labels = torch.where(drawn(MISTAKEN, len(labels)), (labels + 1) % num_classes, labels)
     scores = torch.rand(len(labels), generator=generator)
     scores[: len(kept)] = scores[: len(kept)].sqrt()
-    # Tiny probabilities, only to say that there are masks: they are never pasted.
+    # 1 x 1 probabilities only mark that there are masks; they are never pasted.
     found = EncodedDetections(masks.boxes(), scores, labels, torch.zeros(len(labels), 1, 1), size)
     found.rles = masks.to_rle()
     return Scene(sample, found)

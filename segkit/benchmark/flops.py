@@ -1,7 +1,7 @@
-"""Multiply-adds and activations of a detector, part by part.
+"""Counts multiply-adds and activations of each component of a detector.
 
-A detector as a whole cannot be traced: how many boxes there are depends on what it sees. Its parts can, given images of
-one size and a stated number of boxes.
+A whole detector cannot be traced, since its number of boxes depends on the images. Its components can, for images of one
+size and a fixed number of boxes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from segkit.evaluation.evaluator import evaluation_mode
 from segkit.modeling.interfaces import BoxHead, MaskHead
 
-# Work on elements and comparisons, which fvcore does not know and nobody counts; in place, too.
+# Elementwise work and comparisons, also in place, which are not counted in FLOPs.
 CHEAP = (
     *("add", "sub", "rsub", "mul", "div", "sqrt", "log2", "exp", "where", "le", "ge", "gt", "lt", "eq", "numel"),
     *("minimum", "maximum", "clamp", "floor", "unflatten", "repeat_interleave", "rand", "bernoulli", "dropout"),
@@ -28,14 +28,14 @@ CHEAP = (
 
 @dataclass(frozen=True)
 class PartCost:
-    """What one pass through a part costs.
+    """Cost of one pass through a component.
 
     Attributes:
-        name: of the part in the model.
-        work: what it was given.
-        flops: multiply-adds, a fused one counting once, of convolutions, matrix products and normalisations.
-        activations: numbers given by convolutions and matrix products.
-        uncounted: operations that have work in them and were not counted.
+        name: of the component in the model.
+        work: its input.
+        flops: multiply-adds (a fused one counts once) of convolutions, matrix products and normalisations.
+        activations: number of output elements of convolutions and matrix products.
+        uncounted: operations with some work that were not counted.
     """
 
     name: str
@@ -46,7 +46,7 @@ class PartCost:
 
 
 class _Named(nn.Module):
-    """A part that takes a dictionary or list of maps, as a module of plain tensors, which tracing needs."""
+    """Wraps a component that takes maps in a module that takes tensors, for tracing."""
 
     def __init__(self, part: nn.Module, names: Sequence[str] | None, arguments: tuple[Any, ...] = ()) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ class _Named(nn.Module):
 
 
 def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[PartCost]:
-    """The costs of predicting ``batch`` images, in the order in which the parts run.
+    """The costs of predicting ``batch`` images, in the order in which the components run.
 
     Args:
         model: with ``backbone``, ``neck``, ``proposal_generator`` and ``roi_heads``, as ``GeneralizedRCNN`` has them;
-            what is not there is left out. Of the RoI heads, each box head gets as many boxes as there are proposals at
-            most, each mask head as many as there are detections at most.
+            missing components are skipped. Each box head gets the largest possible number of proposals, each mask head
+            the largest possible number of detections.
         size: (height, width) of the images.
     """
     images = [torch.zeros(model.pixel_mean.numel(), *size)] * batch
@@ -91,7 +91,9 @@ def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[Par
             for name, head in heads.named_modules():
                 if isinstance(head, kind):
                     boxes = [spread_boxes(count, size).to(x.device)] * batch
-                    labels = torch.zeros(count * batch, dtype=torch.int64, device=x.device)  # whichever: a mask each
+                    labels = torch.zeros(
+                        count * batch, dtype=torch.int64, device=x.device
+                    )  # any class: one mask for each box
                     wrapped = _Named(head, list(maps), (boxes, labels) if kind is MaskHead else (boxes,))
                     costs.append(
                         cost_of(f"roi_heads.{name}", f"{batch} x {count:,} boxes", wrapped, tuple(maps.values()))
@@ -100,12 +102,12 @@ def part_costs(model: Any, size: tuple[int, int], *, batch: int = 1) -> list[Par
 
 
 def cost_of(name: str, work: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> PartCost:
-    """Trace a module once and count."""
-    with warnings.catch_warnings():  # fvcore scripts two losses when it is imported, which newer torch warns of
+    """Traces a module once and counts its operations."""
+    with warnings.catch_warnings():  # importing fvcore scripts two losses, which newer torch warns about
         warnings.simplefilter("ignore", FutureWarning)
         from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
     flops, activations = FlopCountAnalysis(module, inputs), ActivationCountAnalysis(module, inputs)
-    for analysis in (flops, activations):  # what is not counted is told in one line, not in a warning each
+    for analysis in (flops, activations):  # uncounted operations are one note, not a warning each
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
     totals = int(flops.total()), int(activations.total())
     missed = Counter({op.removeprefix("aten::"): count for op, count in flops.unsupported_ops().items()})
@@ -114,7 +116,7 @@ def cost_of(name: str, work: str, module: nn.Module, inputs: tuple[Tensor, ...])
 
 
 def spread_boxes(count: int, size: tuple[int, int]) -> Tensor:
-    """[count, 4] boxes of a 32nd to a half of the image's sides, so that every level gets some."""
+    """Boxes [count, 4] of 1/32 to 1/2 of the image's sides, so that every level has some."""
     generator = torch.Generator().manual_seed(0)
     sides = torch.tensor([size[1], size[0]]) * torch.exp2(-1 - 4 * torch.rand(count, 1, generator=generator))
     corners = torch.rand(count, 2, generator=generator) * (torch.tensor([size[1], size[0]]) - sides)

@@ -1,4 +1,4 @@
-"""Part ``infer``: from images to masks in COCO's run lengths, segkit's against torchvision's."""
+"""Part ``infer``: from images to masks as COCO's RLE, segkit against torchvision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTES = ["a step: the images from the host's memory to the device, detection, ma
 PEER_NOTES = [
     "torchvision: its own pasting, probabilities above 0.5, pycocotools' encoder; segkit: Detections.to_rle",
     "weights are random, the same on both sides; the bias of the background is set so that each image has the "
-    "detections asked for; random masks have more runs than real ones",
+    "selected number of detections; random masks have more runs than real ones",
 ]
 
 
@@ -37,15 +37,15 @@ PEER_LAYERS = {
 }
 OWN_LAYERS = {
     "objectness": "proposal_generator.head.objectness",
-    "deltas": "proposal_generator.head.offsets",
+    "deltas": "proposal_generator.head.deltas",
     "classes": "roi_heads.box_head.classifier",
-    "boxes": "roi_heads.box_head.offsets",
+    "boxes": "roi_heads.box_head.deltas",
     "masks": "roi_heads.mask_head.predictor",
 }
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     situation = (
         f"{options.config_file}, {options.batch} x {options.size[0]} x {options.size[1]}, "  # type: ignore[index]
@@ -55,7 +55,7 @@ def run(options: Options) -> Report:
     found = next(row.values for row in report.rows if row.work == "detections")
     report.notes += NOTES + (PEER_NOTES if PEER in found else [])
     if set(found.values()) != {(options.batch or 1) * (options.objects or 1)}:
-        report.notes.append("there are not as many detections as were asked for: see the table")
+        report.notes.append("there are fewer detections than selected; see the table")
     return report
 
 
@@ -106,13 +106,13 @@ def peer_predict(model: nn.Module, images: list[Tensor], context: Callable[[], A
 
 
 def shape_weights(model: Any, is_peer: bool, options: Options) -> None:
-    """Spread random predictions out, and let just so many of them pass that each image has its detections.
+    """Scales random predictions so that each image has the selected number of detections.
 
-    The background's bias is lowered until enough scores are above the threshold to leave ``options.objects`` of each
-    image after suppression. Nothing is done to heads of other kinds than a box and a mask head of the usual layers.
+    The background's bias is lowered until enough scores are above the threshold that ``options.objects`` of each image
+    are left after NMS. Only box and mask heads with the usual layers are adapted.
     """
     torch.manual_seed(1)
-    heads, wanted = model.roi_heads, options.objects or 1
+    heads, count_per_image = model.roi_heads, options.objects or 1
     names, background = (PEER_LAYERS, 0) if is_peer else (OWN_LAYERS, model.num_classes)
     layers = {name: _attribute(model, path) for name, path in names.items()}
     if any(layers[name] is None for name in ("objectness", "deltas", "classes", "boxes")):
@@ -120,7 +120,7 @@ def shape_weights(model: Any, is_peer: bool, options: Options) -> None:
     for name, std in (("objectness", 0.1), ("deltas", 0.02), ("classes", 0.3), ("boxes", 0.05), ("masks", 0.1)):
         if layers[name] is not None:
             nn.init.normal_(layers[name].weight, std=std)
-    setattr(heads, "detections_per_img" if is_peer else "detections_per_image", wanted)
+    setattr(heads, "detections_per_img" if is_peer else "detections_per_image", count_per_image)
     threshold = heads.score_thresh if is_peer else heads.score_threshold
     images = make_batch(options.batch or 1, 1, options.size or (0, 0), 1).images
     if is_peer:
@@ -129,14 +129,14 @@ def shape_weights(model: Any, is_peer: bool, options: Options) -> None:
     logits: list[Tensor] = []
     handle = layers["classes"].register_forward_hook(lambda module, args, output: logits.append(output.float()))
     try:
-        for factor in (0, 3, 10, 30, 100):  # the first time to see the logits
+        for factor in (0, 3, 10, 30, 100):  # the first time only to read the logits
             if factor:
-                count = factor * wanted * len(images)
+                count = factor * count_per_image * len(images)
                 shift = background_shift(logits[-1], background, threshold, count)
                 layers["classes"].bias.data[background] += shift
             with torch.inference_mode():
                 found = predict(images)
-            if factor and min(len(f["boxes"]) if is_peer else len(f) for f in found) >= wanted:
+            if factor and min(len(f["boxes"]) if is_peer else len(f) for f in found) >= count_per_image:
                 break
     finally:
         handle.remove()
@@ -148,7 +148,7 @@ def _attribute(model: nn.Module, path: str) -> Any:
 
 
 def background_shift(logits: Tensor, background: int, threshold: float, count: int) -> float:
-    """What to add to the background's logit among [N, K + 1] for ``count`` scores of objects above ``threshold``."""
+    """The change of the background's logit for ``count`` object scores above ``threshold``."""
     low, high = -50.0, 50.0
     others = [k for k in range(logits.shape[1]) if k != background]
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""Part ``masks``: the mask head's targets in a training step, segkit's against torchvision's."""
+"""Part ``masks``: mask targets of a training step, segkit against torchvision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from segkit.structures.mask_targets import batch_mask_targets
 from segkit.structures.targets import Targets
 
 DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 200, "size": (800, 800), "object_sides": (16, 60), "runs": 5}
-POSITIVES = 128  # boxes on objects of an image: a quarter of 512 samples
+POSITIVES = 128  # foreground boxes of an image: a quarter of 512 sampled ones
 RESOLUTION = 28
 RESIZED = "torchvision, resized"
 NOTES = [
@@ -34,7 +34,7 @@ NOTES = [
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     assert options.batch and options.size and options.runs
     situation = (
@@ -47,16 +47,16 @@ def run(options: Options) -> Report:
     made = measure_work(report, "mask targets of a step", sides, runs=options.runs, device=device)
     sides[PEER] = make_side(options, RESIZED, Path())
     measure_work(report, "the same with the resizing in torchvision's model", sides, runs=options.runs, device=device)
-    wanted = reference(options)
-    differ = {name: 100 * (targets.cpu() != wanted).float().mean().item() for name, targets in made.items()}
+    expected = reference(options)
+    differ = {name: 100 * (targets.cpu() != expected).float().mean().item() for name, targets in made.items()}
     report.rows.append(Row("target pixels unlike the reference", "%", differ))
-    report.rows.append(Row("target pixels compared", "", {OWN: float(wanted.numel())}))
+    report.rows.append(Row("target pixels compared", "", {OWN: float(expected.numel())}))
     report.notes += NOTES
     return report
 
 
 def make_side(options: Options, name: str, folder: Path) -> Side:
-    """One side; its step gives bool [K, M, M]. ``folder`` is not used."""
+    """One side; its step returns bool [K, M, M]. ``folder`` is not used."""
     device = chosen_device(options)
     targets, boxes, matched = make_positives(options)
     boxes, matched = [b.to(device) for b in boxes], [m.to(device) for m in matched]
@@ -84,7 +84,7 @@ Step = Callable[[], Tensor]
 def own_step(
     targets: Sequence[Targets], boxes: list[Tensor], matched: list[Tensor], device: torch.device, resized: bool
 ) -> Step:
-    """segkit's models resize nothing."""
+    """Mask targets as segkit computes them, without resizing images or masks."""
     masks = [image.masks for image in targets if image.masks is not None]
 
     def step() -> Tensor:
@@ -97,7 +97,7 @@ def own_step(
 def peer_step(
     targets: Sequence[Targets], boxes: list[Tensor], matched: list[Tensor], device: torch.device, resized: bool
 ) -> Step:
-    """As ``GeneralizedRCNNTransform`` (where ``resized``) and ``maskrcnn_loss`` do it."""
+    """Mask targets as in ``GeneralizedRCNNTransform`` (if ``resized``) and ``maskrcnn_loss``."""
     dense = [image.masks.to_dense().to(torch.uint8) for image in targets if image.masks is not None]
 
     def step() -> Tensor:
@@ -114,11 +114,11 @@ def peer_step(
 
 
 def reference(options: Options) -> Tensor:
-    """bool [K, M, M], computed on the CPU from dense masks."""
-    wanted = []
+    """Mask targets, bool [K, M, M], computed on the CPU from dense masks."""
+    expected = []
     for image, boxes, matched in zip(*make_positives(options), strict=True):
         assert image.masks is not None
         dense = image.masks.to_dense().float()[:, None]
         rois = torch.cat([matched[:, None].float(), boxes], dim=1)
-        wanted.append(roi_align(dense, rois, RESOLUTION, sampling_ratio=0, aligned=True)[:, 0] >= 0.5)
-    return torch.cat(wanted)
+        expected.append(roi_align(dense, rois, RESOLUTION, sampling_ratio=0, aligned=True)[:, 0] >= 0.5)
+    return torch.cat(expected)

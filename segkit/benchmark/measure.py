@@ -1,4 +1,4 @@
-"""Times, taken alternately so that all sides meet the same state of the machine, and memory."""
+"""Measures times, alternating between sides, and peak memory."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-WARM_UP = {"cuda": 3}  # elsewhere 1: kernels are chosen and caches filled in the first step
+WARM_UP = {"cuda": 3}  # else 1; the first steps select kernels and fill caches
 
 
 def seconds_of(step: Callable[[], Any], device: torch.device) -> float:
-    """How long one step takes, until the device has finished it."""
+    """Seconds of one step, until the device has finished."""
     synchronize(device)
     started = time.perf_counter()
     step()
@@ -31,12 +31,12 @@ def alternate(
     """Times each side in ``runs`` turns, A B A B ..., after a warm-up of each.
 
     Args:
-        steps: what each side does.
-        runs: turns of each.
-        device: waited for.
-        shortest_turn: seconds; a side that needs less repeats its step in its turn until it has taken that long.
+        steps: of each side, by name.
+        runs: turns of each side.
+        device: synchronised after each step.
+        shortest_turn: seconds; a faster side repeats its step within its turn until it has taken that long.
     Returns:
-        the seconds of each run by side, and the sides that had too little memory on the device, which have none.
+        the seconds of each run by side, and the sides that ran out of device memory, which have none.
     """
     steps = dict(steps)
     failed: list[str] = []
@@ -63,29 +63,29 @@ def median(seconds: list[float]) -> float:
 
 
 def load_kernels(device: torch.device) -> None:
-    """Run a little of what a step runs, so that libraries loaded at their first use count as nobody's memory."""
+    """Runs small operations, so that libraries loaded at first use are not measured."""
     layer = torch.nn.Conv2d(8, 8, 3).to(device)
     layer(torch.zeros(2, 8, 16, 16, device=device)).flatten(1).sum().backward()
 
 
 def free(device: torch.device) -> None:
-    """Gives back what is no longer in use."""
+    """Frees memory that is no longer used."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all it was given."""
+    """Waits until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class PeakMemory:
-    """The most memory that was in use since :meth:`reset`.
+    """Peak memory since :meth:`reset`.
 
-    On CUDA what torch had allocated. On the CPU this process's resident memory beyond what it had when this object was
-    made: make it before the model, and weights count on both kinds of device.
+    On CUDA, memory allocated by torch. On the CPU, this process's resident memory beyond that at the creation of this
+    object, which has to be before the model's, so that weights count on both kinds of device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -97,7 +97,7 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return
-        # Linux: the mark falls to what is resident now. Elsewhere, or not allowed: it is the process's highest so far.
+        # On Linux this resets the peak to the current value. Elsewhere, or if not permitted, the peak is the process's.
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
 
@@ -109,11 +109,11 @@ class PeakMemory:
 
 
 def resident_bytes(which: str) -> float:
-    """``VmRSS``, this process's resident memory, or ``VmHWM``, the most it was."""
+    """This process's resident memory ``VmRSS``, or its peak ``VmHWM``."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith(f"{which}:"))) * 2**10
-    except (OSError, StopIteration):  # not Linux: the highest so far is all that the standard library knows
+    except (OSError, StopIteration):  # not Linux: the standard library only knows the process's peak
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

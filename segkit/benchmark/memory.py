@@ -1,4 +1,4 @@
-"""Part ``memory``: what loading, pasting, training on many objects and large data sets take, against torchvision."""
+"""Part ``memory``: loading, pasting, training, large data sets, against torchvision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ NOTES = [
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what. ``options.objects`` replaces each number of objects, FEW by a 15th of it."""
+    """Runs the measurements of this part, which its notes describe.
+
+    ``options.objects`` replaces each number of objects, FEW by a 15th of it.
+    """
     if not options.memory:
         raise SegkitError("--no-memory leaves nothing of the part memory", key="memory")
     options = options.filled(**DEFAULTS)
@@ -64,7 +67,7 @@ def add_peak(
     prepare: Callable[[Options, Path], None],
     report: Report,
 ) -> Mapping[str, float]:
-    """A row with the peak of each side's step of a part; gives its values."""
+    """Adds a row with each side's peak memory in a part; returns its values."""
     settings = options.filled(objects=objects, size=size)
     assert settings.size
     title = f"{work}: {settings.objects} objects, {settings.size[0]} x {settings.size[1]}"
@@ -75,10 +78,10 @@ def add_peak(
 
 
 def add_annotations(count: int, report: Report) -> None:
-    """Rows on annotations with few and many workers.
+    """Adds rows on annotations with few and many workers.
 
-    What reading takes whatever the number of annotations, a worker's 5 MB for masks in the making above all, is in the
-    figure that is taken off: of a data set of one image that the workers read as often.
+    Memory that does not depend on the number of annotations, mostly 5 MB of a worker for masks being built, is
+    subtracted: it is measured with a data set of one image that the workers read as often.
     """
     reads = -(-count // PER_IMAGE)
     taken: dict[int, Mapping[str, float]] = {}
@@ -86,7 +89,7 @@ def add_annotations(count: int, report: Report) -> None:
         full, one = Path(name) / "full.json", Path(name) / "one.json"
         write_annotations(full, count)
         write_annotations(one, min(count, PER_IMAGE))
-        annotation_memory(OWN, full, workers=1, reads=1)  # fills the cache, which all that are measured are to find
+        annotation_memory(OWN, full, workers=1, reads=1)  # fills the cache for all measurements
         for workers in WORKERS:
             found: dict[str, float | str] = {}
             for side in (OWN, PEER):
@@ -102,7 +105,7 @@ def add_annotations(count: int, report: Report) -> None:
 
 
 def add_row(work: str, found: Mapping[str, float | str], report: Report) -> Mapping[str, float]:
-    """MiB from bytes; a note where there is no figure."""
+    """Converts bytes to MiB; adds a note if there is no figure."""
     values = {side: value / MIB for side, value in found.items() if not isinstance(value, str)}
     report.rows.append(Row(work, "MiB", values, "own/peer"))
     report.notes += [f"{side}: no figure for {work}: {why}" for side, why in found.items() if isinstance(why, str)]

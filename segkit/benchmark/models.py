@@ -1,4 +1,4 @@
-"""The device and the model that a tool's flags ask for."""
+"""The device and the model that a tool's flags select."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_CLASSES = 80
 
 
 def chosen_device(options: Options) -> torch.device:
-    """The device asked for; messages name the tools' flags, not the configuration's keys."""
+    """The selected device; messages name the tools' flags, not the configuration's keys."""
     device = choose_device(options.device, key="--device")
     check_precision(options.precision, device, key="--precision")
     return device
@@ -27,8 +27,8 @@ def build_random(cfg: Config, num_classes: int | None, classes: Sequence[str] | 
     """A configuration's model with random weights, on the CPU; nothing is downloaded.
 
     Args:
-        num_classes: K; None: as many as the configuration or ``classes`` names, else 80.
-        classes: of a checkpoint that is to be loaded.
+        num_classes: K; None: the number of the configuration's classes or ``classes``, else 80.
+        classes: of a checkpoint that will be loaded.
     """
     if num_classes is None:
         known = cfg.data.classes or classes

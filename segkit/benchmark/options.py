@@ -1,4 +1,4 @@
-"""What is to be measured. Imports no torch, so that the tool's ``--help`` answers at once."""
+"""Options of a benchmark. Imports no torch, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ MOST = {"batch": 1 << 16, "objects": 1 << 20, "num_classes": 1 << 20, "annotatio
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The situation and how it is measured; a part fills in what is None.
+    """What is measured and how; a part replaces None by its defaults.
 
     Attributes:
         config_file: of segkit's model.
         overrides: of the configuration, ``KEY=VALUE`` or pairs.
         device: ``auto``, or torch's name.
         precision: ``fp32``, ``bf16``, ``fp16``.
-        batch: images a step.
-        objects: objects an image.
+        batch: images in a step.
+        objects: objects in each image.
         size: (height, width) of the images.
         object_sides: shortest and longest of the objects' longer sides, in pixels; None: relative to the image.
-        num_classes: K; None: as many as the configuration names, else 80.
-        annotations: of the data set that the parts ``annotations`` and ``memory`` open.
-        runs: timed turns a side; the median is told.
-        channels_last: measure segkit without channels-last maps, too.
-        compile: measure segkit with backbone and neck compiled, too.
-        fused: measure segkit with torch's fused optimizer, too.
-        count_syncs: count the waits of the host for the device (CUDA).
-        memory: measure the peak memory, which takes a process a side.
+        num_classes: K; None: the number of the configuration's classes, else 80.
+        annotations: number of annotations of the data set in the parts ``annotations`` and ``memory``.
+        runs: timed turns of each side, of which the median is reported.
+        channels_last: also measure segkit without channels-last maps.
+        compile: also measure segkit with backbone and neck compiled.
+        fused: also measure segkit with torch's fused optimizer.
+        count_syncs: count synchronisations of the host with the device (CUDA).
+        memory: measure the peak memory, in a separate process for each side.
     """
 
     config_file: str = CONFIG_FILE
@@ -76,12 +76,12 @@ class Options:
         check_size(self.size)
 
     def filled(self, **defaults: Any) -> Options:
-        """With a part's defaults for what was not given."""
+        """The options with a part's defaults in place of None."""
         return replace(self, **{name: value for name, value in defaults.items() if getattr(self, name) is None})
 
 
 def check_size(size: Sequence[int] | None) -> None:
-    """SegkitError where an image of this height and width would be too small for a pyramid down to stride 64."""
+    """Raises a SegkitError if a size is too small for a pyramid down to stride 64."""
     if size is not None and min(size) < 64:
         raise SegkitError(f"--size must be at least 64 64, not {size[0]} {size[1]}", value=tuple(size))
     if size is not None and max(size) > LARGEST_SIDE:
@@ -91,7 +91,7 @@ def check_size(size: Sequence[int] | None) -> None:
 
 
 def check_parts(names: Sequence[str]) -> None:
-    """SegkitError for a part that there is not."""
+    """Raises a SegkitError for an unknown part."""
     for name in names:
         if name not in PARTS:
             raise SegkitError(f"there is no part '{name}'{did_you_mean(name, PARTS)}", value=name, choices=PARTS)

@@ -1,7 +1,7 @@
-"""The peak memory of one side's step, in a process of its own.
+"""Measures the peak memory of one side's step in a separate process.
 
-In one process the sides would share what the other had freed; apart, each has all its memory to itself: weights,
-gradients, the optimizer's state, activations.
+In one process a side would reuse memory that the other has freed. In a separate process all of its memory is measured:
+weights, gradients, the optimizer's state, activations.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from segkit.benchmark.measure import PeakMemory, load_kernels
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import PARTS, Options
 
-STEPS = 2  # from the second on the optimizer has its state
+STEPS = 2  # from the second step on the optimizer has its state
 
 
 def peak_memory(part: str, side: str, options: Options, folder: Path) -> float | str:
-    """Bytes, or why there is no figure.
+    """Bytes of the peak, or why there is no figure.
 
     Args:
         part: a module of PARTS with ``make_side(options, name, folder) -> Side``.
-        side: which of its sides.
-        folder: where the weights are.
+        side: name of one of its sides.
+        folder: of the weights.
     """
-    found = numbers_of(__name__, part, side, str(folder), json.dumps(asdict(options)))
+    found = figures_of(__name__, part, side, str(folder), json.dumps(asdict(options)))
     return found if isinstance(found, str) else found[0]
 
 
-def numbers_of(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[float] | str:
-    """The numbers in the last line that a module prints, run in a process of its own; or why there are none.
+def figures_of(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> list[float] | str:
+    """The figures in the last line that a module prints in a separate process, or an error.
 
     Args:
         module: name.
-        arguments: of its command line.
+        arguments: its command line.
         environment: added to this process's.
     """
     root = str(Path(segkit.__file__).parents[1])
@@ -56,14 +56,14 @@ def numbers_of(module: str, *arguments: str, environment: Mapping[str, str] | No
 
 
 def how(device_type: str) -> str:
-    """In words, what the figures are."""
+    """A note on how memory is measured."""
     if device_type == "cuda":
         return "peak memory: torch.cuda.max_memory_allocated of a process a side, weights and optimizer included"
     return "peak memory: highest resident memory of a process a side beyond what it had before model and data were made"
 
 
 def main(part: str, side: str, folder: str, options: str) -> None:
-    """The other process: prints the bytes."""
+    """Prints the peak in bytes; runs in the separate process."""
 
     module = importlib.import_module(PARTS[part])
     settings = Options(**json.loads(options))

@@ -1,4 +1,4 @@
-"""torchvision's own Mask R-CNN, built to be what a configuration's model is, as closely as torchvision can."""
+"""Builds torchvision's Mask R-CNN as close as possible to a configuration's model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
 
-# torchvision's classifier of the same parameter names.
+# torchvision's classifier with the same parameter names.
 CLASSIFIERS = {
     "ResNet": "resnet{arch}",
     "ConvNeXt": "convnext_{arch}",
@@ -26,7 +26,7 @@ CLASSIFIERS = {
 }
 DEFAULT_ARCHS = {"ResNet": 50, "ConvNeXt": "tiny", "EfficientNetV2": "s"}
 NORMS = {None: None, "bn": nn.BatchNorm2d, "frozen_bn": FrozenBatchNorm2d}
-# What torchvision calls the losses.
+# torchvision's names of the losses.
 LOSSES = {
     "rpn_cls": "loss_objectness",
     "rpn_box": "loss_rpn_box_reg",
@@ -37,18 +37,18 @@ LOSSES = {
 
 
 class NoPeer(Exception):
-    """torchvision has nothing like this model; the message says why."""
+    """torchvision has no equivalent model; the message says why."""
 
 
 def make_peer(model: Any, spec: Mapping[str, Any], size: tuple[int, int]) -> nn.Module:
-    """torchvision's ``MaskRCNN`` with the sizes, limits, thresholds and sample counts of ``model``.
+    """torchvision's ``MaskRCNN`` with the sizes, limits and thresholds of ``model``.
 
     Its arithmetic stays torchvision's (anchors, RoIAlign, box losses), and so do its random values.
 
     Args:
         model: segkit's, as built from ``spec``.
         spec: ``cfg.model``.
-        size: (height, width) of the images, which torchvision is told not to resize.
+        size: (height, width) of the images, which torchvision is set not to resize.
     Raises:
         NoPeer: torchvision has no such model.
     """
@@ -92,7 +92,7 @@ def make_peer(model: Any, spec: Mapping[str, Any], size: tuple[int, int]) -> nn.
         rpn_nms_thresh=proposals.nms_threshold,
         rpn_fg_iou_thresh=proposals.fg_iou_threshold,
         rpn_bg_iou_thresh=proposals.bg_iou_threshold,
-        rpn_batch_size_per_image=proposals.samples,
+        rpn_batch_size_per_image=proposals.batch_size_per_image,
         rpn_positive_fraction=proposals.positive_fraction,
         box_roi_pool=make_pooler(model, heads.box_head.pooler),
         box_head=box_head,
@@ -102,7 +102,7 @@ def make_peer(model: Any, spec: Mapping[str, Any], size: tuple[int, int]) -> nn.
         box_detections_per_img=heads.detections_per_image,
         box_fg_iou_thresh=heads.fg_iou_threshold,
         box_bg_iou_thresh=heads.fg_iou_threshold,
-        box_batch_size_per_image=heads.samples,
+        box_batch_size_per_image=heads.batch_size_per_image,
         box_positive_fraction=heads.positive_fraction,
         bbox_reg_weights=tuple(heads.box_head.box_weights),
         mask_roi_pool=make_pooler(model, heads.mask_head.pooler),
@@ -112,7 +112,7 @@ def make_peer(model: Any, spec: Mapping[str, Any], size: tuple[int, int]) -> nn.
 
 
 def make_backbone(model: Any, spec: Mapping[str, Any], neck: Mapping[str, Any]) -> BackboneWithFPN:
-    """torchvision's classifier without its head, under torchvision's pyramid; the same layers train."""
+    """torchvision's classifier without its head, with torchvision's FPN; the same layers train."""
     if spec["name"] not in CLASSIFIERS:
         raise NoPeer(f"it has no {spec['name']}")
     norm = spec.get("norm", "bn")
@@ -146,7 +146,7 @@ def make_classifier(spec: Mapping[str, Any], norm: str) -> Any:
         arguments: dict[str, Any] = {"norm_layer": NORMS[norm]}
     else:
         arguments = {"stochastic_depth_prob": spec.get("drop_path", 0.0 if name == "ConvNeXt" else 0.2)}
-    for candidate in (classifier, str(arch)):  # ResNeXt and the like are called by their whole name
+    for candidate in (classifier, str(arch)):  # ResNeXt and Wide ResNet have full names
         if candidate in torchvision.models.list_models():
             return torchvision.models.get_model(candidate, weights=None, **arguments)
     raise NoPeer(f"it has no {classifier}")
@@ -160,7 +160,7 @@ def make_pooler(model: Any, pooler: ROIPooler) -> MultiScaleRoIAlign:
 
 
 def make_box_head(head: Any, channels: int) -> tuple[nn.Module, int]:
-    """torchvision's box head of the same layers, and its width."""
+    """torchvision's box head with the same layers, and its width."""
     fcs = [fc.out_features for fc in head.fcs]
     resolution = head.pooler.resolution
     convs = [block[0].out_channels for block in head.convs]
@@ -173,9 +173,9 @@ def make_box_head(head: Any, channels: int) -> tuple[nn.Module, int]:
 
 
 def state_to_load(peer: nn.Module) -> dict[str, Tensor]:
-    """The peer's weights under the names that torchvision's detection files have, for ``load_checkpoint``.
+    """The peer's weights by the names in torchvision's files, for ``load_checkpoint``.
 
-    torchvision strips ``features.`` where it takes a classifier apart; segkit's backbones keep it.
+    torchvision removes ``features.`` from a classifier's names; segkit's backbones keep it.
     """
     features = any(name.startswith("backbone.body.0.") for name in peer.state_dict())
     prefix = "backbone.body."

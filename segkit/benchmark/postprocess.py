@@ -1,4 +1,4 @@
-"""Part ``postprocess``: from mask probabilities to COCO's RLE, and suppression, against torchvision's way."""
+"""Part ``postprocess``: pasting masks to COCO's RLE, and NMS, against torchvision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms as torchvision_batched_nms
 
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, PEER, Report, Row
 from segkit.benchmark.scene import jittered, make_targets
 from segkit.benchmark.sides import Side, installed, measure_work
-from segkit.modeling.layers.boxes import class_nms
+from segkit.modeling.layers.nms import batched_nms
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 
@@ -37,12 +37,12 @@ NOTES = [
     "its reference scripts do",
     "the reference pastes in floats: the probabilities' bilinear interpolation at the pixels' centres, from 0.5 on; "
     "torchvision rounds boxes to whole pixels before it pastes",
-    "a side that needs under half a second repeats its step in its turn until that is over",
+    "a side that needs less than half a second repeats its step within its turn",
 ]
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     report = Report.of(
         "postprocess", f"{options.objects} detections, probabilities of {RESOLUTION} x {RESOLUTION}", options
@@ -54,13 +54,13 @@ def run(options: Options) -> Report:
         small, large = (row.values for row in report.rows if row.work.startswith("paste"))
         growth = {name: large[name] / small[name] for name in large if name in small}
         report.rows.append(Row("time of the larger image by that of the smaller", "", growth))
-    measure_suppression(options, report)
+    measure_nms(options, report)
     report.notes += NOTES
     return report
 
 
 def measure_pasting(options: Options, names: list[str], report: Report) -> None:
-    """Rows on pasting and encoding in images of one size."""
+    """Adds rows on pasting and encoding in images of one size."""
     assert options.size and options.runs
     title = f"{options.size[0]} x {options.size[1]}"
     device = chosen_device(options)
@@ -72,10 +72,10 @@ def measure_pasting(options: Options, names: list[str], report: Report) -> None:
 
 
 def make_side(options: Options, name: str, folder: Path) -> Side:
-    """One side; its step gives the RLE of all objects. ``folder`` is not used."""
+    """One side; its step returns the RLE of all objects. ``folder`` is not used."""
     found = make_detections(options).to(chosen_device(options))
     steps: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        OWN: lambda: replace(found).to_rle(),  # a new one each time: they remember their masks
+        OWN: lambda: replace(found).to_rle(),  # a new object each time, since detections cache their masks
         PEER: lambda: peer_rle(found),
         DETECTRON2: lambda: detectron2_rle(found),
     }
@@ -83,7 +83,7 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
 
 
 def make_detections(options: Options) -> Detections:
-    """Blobs with a wavy outline in boxes of fractional pixels."""
+    """Detections with wavy outlines in boxes with fractional coordinates."""
     assert options.objects and options.size
     generator = torch.Generator().manual_seed(0)
     targets = make_targets(options.objects, options.size, CLASSES, generator, options.object_sides)
@@ -97,14 +97,14 @@ def make_detections(options: Options) -> Detections:
 
 
 def peer_rle(found: Detections) -> list[dict[str, Any]]:
-    """As torchvision's reference scripts make results."""
+    """RLE as torchvision's reference scripts compute it."""
     assert found.mask_probs is not None
     pasted = paste_masks_in_image(found.mask_probs[:, None], found.boxes, found.size) > 0.5
     return [encoded(mask[0]) for mask in pasted.cpu()]
 
 
 def detectron2_rle(found: Detections) -> list[dict[str, Any]]:
-    """As Detectron2's evaluator makes results."""
+    """RLE as Detectron2's evaluator computes it."""
     from detectron2.layers.mask_ops import paste_masks_in_image as paste
 
     pasted = paste(found.mask_probs, found.boxes, found.size, threshold=0.5)
@@ -116,21 +116,21 @@ def encoded(mask: Tensor) -> dict[str, Any]:
 
 
 def differing_pixels(found: Detections, rles: list[dict[str, Any]]) -> float:
-    """Pixels unlike those of the float reference, in % of its set pixels."""
+    """Pixels that differ from the float reference, in % of its set pixels."""
     masks = InstanceMasks.from_rle(rles, found.size)
     assert found.mask_probs is not None
     differ = total = 0
     for i in range(len(found)):
         window, (left, top) = reference(found.boxes[i], found.mask_probs[i], found.size)
-        wanted = torch.zeros(found.size, dtype=torch.bool)
-        wanted[top : top + window.shape[0], left : left + window.shape[1]] = window
-        differ += int((wanted ^ masks[i].to_dense()[0]).sum())
-        total += int(wanted.sum())
+        expected = torch.zeros(found.size, dtype=torch.bool)
+        expected[top : top + window.shape[0], left : left + window.shape[1]] = window
+        differ += int((expected ^ masks[i].to_dense()[0]).sum())
+        total += int(expected.sum())
     return 100 * differ / total
 
 
 def reference(box: Tensor, probs: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """The mask [h, w] in a window of the image, and the window's left and top: sampled in double precision."""
+    """The mask [h, w] in a window of the image and the window's corner, in double precision."""
     margin = (box[2:] - box[:2]) / RESOLUTION + 1
     left, top = (box[:2] - margin).floor().long().clamp(min=0).tolist()
     right = min(size[1], int(box[2] + margin[0]) + 1)
@@ -142,8 +142,8 @@ def reference(box: Tensor, probs: Tensor, size: tuple[int, int]) -> tuple[Tensor
     return F.grid_sample(probs.double()[None, None], grid[None], align_corners=False)[0, 0] >= 0.5, (left, top)
 
 
-def measure_suppression(options: Options, report: Report) -> None:
-    """Rows on non-maximum suppression within classes and the choice of the best."""
+def measure_nms(options: Options, report: Report) -> None:
+    """Adds rows on NMS within classes and the selection of the best boxes."""
     assert options.objects and options.runs
     device = chosen_device(options)
     generator = torch.Generator().manual_seed(1)
@@ -153,10 +153,10 @@ def measure_suppression(options: Options, report: Report) -> None:
     labels = targets.labels.repeat(-(-CANDIDATES // limit))[:CANDIDATES].to(device)
     scores = torch.rand(CANDIDATES, generator=generator).to(device)
     sides = {
-        OWN: Side(OWN, lambda: class_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
-        PEER: Side(PEER, lambda: batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
+        OWN: Side(OWN, lambda: batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
+        PEER: Side(PEER, lambda: torchvision_batched_nms(boxes, scores, labels, NMS_IOU)[:limit].cpu()),
     }
-    made = measure_work(report, f"suppress {CANDIDATES} boxes, keep {limit}", sides, runs=options.runs, device=device)
+    made = measure_work(report, f"NMS of {CANDIDATES} boxes, keep {limit}", sides, runs=options.runs, device=device)
     report.rows.append(Row("boxes kept", "", {name: float(len(kept)) for name, kept in made.items()}))
     same = len(set(made[OWN].tolist()) & set(made[PEER].tolist())) if made.keys() == sides.keys() else 0
     report.rows.append(Row("boxes kept by both", "", {OWN: float(same)}))

@@ -1,4 +1,4 @@
-"""What a part found, as a table and as JSON."""
+"""Report of a benchmark part, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PEER = "torchvision"
 
 @dataclass(frozen=True)
 class Row:
-    """One quantity.
+    """One measured quantity.
 
     Attributes:
-        work: what was measured.
+        work: what is measured.
         unit: of the values.
-        values: by side; the sides called ``segkit...`` are ours.
-        compare: which way the ratio is taken: ``peer/own`` for times, ``own/peer`` for rates and memory; None: not.
+        values: by side; segkit's sides begin with ``segkit``.
+        compare: direction of the ratio: ``peer/own`` for times, ``own/peer`` for rates and memory; None: no ratio.
     """
 
     work: str
@@ -36,7 +36,7 @@ class Row:
     compare: Literal["peer/own", "own/peer", None] = None
 
     def ratio(self, side: str, peer: str) -> float | None:
-        """Of one of our sides and a peer; None where either has no value."""
+        """Ratio of a segkit side and the peer; None if one of them has no value."""
         ours, theirs = self.values.get(side), self.values.get(peer)
         if not ours or not theirs or self.compare is None:
             return None
@@ -45,15 +45,15 @@ class Row:
 
 @dataclass
 class Report:
-    """The outcome of a part.
+    """The result of a part.
 
     Attributes:
         part: its name.
-        situation: what was measured on what, in words.
+        situation: description of the measurement.
         rows: the quantities.
-        peer: whom the ratios compare with.
-        notes: what a reader has to know besides, a sentence each.
-        details: more for machines: single runs and the like.
+        peer: side that the ratios compare with.
+        notes: more information for the reader, one sentence each.
+        details: more values for the JSON, such as single runs.
     """
 
     part: str
@@ -65,11 +65,11 @@ class Report:
 
     @classmethod
     def of(cls, part: str, situation: str, options: Options, peer: str = PEER) -> Report:
-        """Without rows so far; the JSON is to tell with which options they were measured."""
+        """A report without rows; its JSON contains the options."""
         return cls(part, situation, [], peer, details={"options": asdict(options)})
 
     def table(self) -> str:
-        """A row a quantity: the sides' values, and after each of ours its ratio to the peer's."""
+        """Table of the quantities: values of the sides, and ratios of segkit's to the peer's."""
         sides = list(dict.fromkeys(side for row in self.rows for side in row.values))
         own = [side for side in sides if side.startswith(OWN)]
         others = [side for side in sides if side not in own]
@@ -91,12 +91,12 @@ class Report:
         return tabulate(rows, headers=headers, colalign=align, disable_numparse=True)
 
     def text(self) -> str:
-        """Everything, for a terminal."""
+        """The report as text for a terminal."""
         lines = [f"{self.part}: {self.situation}", "", self.table(), ""]
         return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
-        """The same for a JSON file."""
+        """The report as plain values for a JSON file."""
         rows = [
             {
                 "work": row.work,
@@ -111,15 +111,15 @@ class Report:
 
 
 def shown(value: float | None) -> str:
-    """Three significant digits or more; nothing for None."""
+    """Formats a value with three significant digits or more; "" for None."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
 def machine(device: torch.device) -> str:
-    """One line on where the figures come from."""
+    """One line on the machine and the versions."""
     versions = {"segkit": segkit.__version__, "torch": torch.__version__}
     versions |= {name: importlib.metadata.version(name) for name in ("torchvision", "pycocotools")}
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f"{device_name(device)}; {platform.machine()}; {told}; python {platform.python_version()}"
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{device_name(device)}; {platform.machine()}; {listed}; python {platform.python_version()}"

@@ -1,4 +1,4 @@
-"""What the tools call: measure, print, write a file."""
+"""Runs benchmarks and analyses for the tools, prints the results and writes JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATIOS = "ratio: the peer's time by segkit's, segkit's images a second by the pe
 
 
 def run_parts(names: Sequence[str], options: Options, json_path: str | None = None) -> list[Report]:
-    """Run parts, print each one's table as soon as it is there, and write them all to ``json_path``."""
+    """Runs parts, prints each table when it is ready, and writes all to ``json_path``."""
     check_parts(names)
     device = chosen_device(options)
     check_output(json_path)
@@ -32,13 +32,13 @@ def run_parts(names: Sequence[str], options: Options, json_path: str | None = No
         with memory_shortage_explained():
             reports.append(importlib.import_module(PARTS[name]).run(options))
         print(f"\n{reports[-1].text()}\n({time.perf_counter() - started:.0f} s)", flush=True)
-        if json_path is not None:  # after each part: a long run that is broken off leaves what it has
+        if json_path is not None:  # after each part, so that an interrupted run keeps its results
             write_json(json_path, {"machine": machine(device), "parts": [report.to_dict() for report in reports]})
     return reports
 
 
 def run_analysis(options: Options, *, weights: str | None, json_path: str | None = None) -> None:
-    """Print what a configuration's model is made of and what it costs, and write it to ``json_path``."""
+    """Prints the analysis of a configuration's model and writes it to ``json_path``."""
     device = chosen_device(options)
     check_output(json_path)
     with memory_shortage_explained():
@@ -49,14 +49,14 @@ def run_analysis(options: Options, *, weights: str | None, json_path: str | None
 
 
 def check_output(json_path: str | None) -> None:
-    """SegkitError, before anything is measured, where ``--json`` cannot be written."""
+    """Raises a SegkitError, before any measurement, if ``--json`` cannot be written."""
     if json_path is not None:
         output_file(json_path, "--json")
 
 
 @contextmanager
 def memory_shortage_explained() -> Iterator[None]:
-    """Raises SegkitError in the place of torch's out-of-memory errors."""
+    """Context that raises a SegkitError in place of torch's out-of-memory errors."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -68,7 +68,7 @@ def memory_shortage_explained() -> Iterator[None]:
 
 
 def write_json(path: str, content: object) -> None:
-    """Write readable JSON, whole or not at all."""
+    """Writes indented JSON atomically."""
     try:
         with atomic_write(output_file(path, "--json")) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

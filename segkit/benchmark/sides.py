@@ -1,4 +1,4 @@
-"""What is measured: sides that do the same work, each in its own way."""
+"""Sides of a comparison, which do the same work with different code, and their timing."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Side:
 
     Attributes:
         name: ``segkit``, one of its variants, or ``torchvision``.
-        step: does the whole work once and gives what it made (of models: numbers by name, that tell what was done).
-        boxes: the modules that pool boxes for the box and the mask head: what they get is counted.
+        step: does the whole work once and returns its result (of models: figures by name that describe the work).
+        boxes: the modules that pool boxes for the box and the mask head; their boxes are counted.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Side:
     boxes: dict[str, nn.Module] = field(default_factory=dict)
 
     def counted(self) -> tuple[Mapping[str, Any], dict[str, int]]:
-        """Take one step; what it gives, and how many boxes each head got."""
+        """Runs one step; returns its result with the number of boxes of each head."""
         counts = dict.fromkeys(self.boxes, 0)
 
         def counter(name: str) -> Callable[..., None]:
@@ -51,17 +51,17 @@ class Side:
 def measure_work(
     report: Report, work: str, sides: Mapping[str, Side], *, runs: int, device: torch.device, images: int = 1
 ) -> dict[str, Any]:
-    """Time sides in turns; a row of medians and all single times go into the report.
+    """Times sides in turns; adds a row of medians and all single times to the report.
 
     Args:
-        report: gets a row, the single times under ``seconds``, and a note for each side that had too little memory.
-        work: what they do.
+        report: a row, the single times under ``seconds``, and notes on sides that ran out of memory are added.
+        work: what the sides do.
         sides: by name.
-        runs: turns a side.
-        device: waited for.
-        images: that a step works on; the row tells the time of one, the single times are those of a step.
+        runs: turns of each side.
+        device: synchronised after each step.
+        images: in a step; the row has the time for one image, the single times are for a step.
     Returns:
-        what the first step of each side made.
+        the result of each side's first step.
     """
     made: dict[str, Any] = {}
 
@@ -76,7 +76,7 @@ def measure_work(
 
 
 def installed(peers: Mapping[str, str], report: Report) -> list[str]:
-    """Those of some peers (name: module) that are installed; the report's notes name the others."""
+    """The installed ones of several peers (name: module); notes in the report name the others."""
     there = [name for name, module in peers.items() if importlib.util.find_spec(module) is not None]
-    report.notes += [f"{name} is left out: it is not installed" for name in peers if name not in there]
+    report.notes += [f"{name} is not measured: it is not installed" for name in peers if name not in there]
     return there

@@ -1,6 +1,6 @@
-"""Where the host waits for the GPU, as torch's profiler sees it.
+"""Finds synchronisations of the host with the GPU by torch's profiler.
 
-A wait ends the head start that the host has over the GPU: kernels that follow it come late.
+After a synchronisation the host is no longer ahead of the GPU, so that the next kernels start late.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize
 
 
 def count_syncs(step: Callable[[], Any]) -> Counter[str]:
-    """How often each operation makes the host wait in one step (which should have run before)."""
+    """Synchronisations of each operation in one step, which should have run before."""
     from torch.profiler import ProfilerActivity, profile
 
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         step()
         with torch.profiler.record_function(END):
-            torch.cuda.synchronize()  # the profiler needs it; it is not the step's
+            torch.cuda.synchronize()  # needed by the profiler; not part of the step
     return waits(profiler.events())
 
 
@@ -30,7 +30,7 @@ END = "end of the step"
 
 
 def waits(events: Iterable[Any]) -> Counter[str]:
-    """The waits among a profiler's events, under the names of the operations that they happen in.
+    """Synchronisations among a profiler's events, by the operation that causes them.
 
     An operation is named with what called it: ``aten::nonzero in aten::index`` where the outermost differs.
     """

@@ -1,4 +1,4 @@
-"""Part ``train``: a whole training step, segkit's against torchvision's."""
+"""Part ``train``: a whole training step, segkit against torchvision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segkit.engine.amp import autocast
 from segkit.structures.sample import Batch
 
 DEFAULTS: dict[str, Any] = {"batch": 2, "objects": 40, "size": (512, 512), "runs": 5}
-# Every run does the same work: at learning rate 0 the optimizer does all it does, and the weights stay.
+# At learning rate 0 the optimizer does all its work and the weights stay, so that every run does the same.
 LEARNING_RATE = 0.0
 NOTES = [
     "a step: the batch from the host's memory to the device, forward, backward, SGD with momentum (learning rate 0)",
@@ -29,13 +29,13 @@ NOTES = [
 ]
 PEER_NOTES = [
     "the weights are the same on both sides, the arithmetic is each side's own: losses differ by that, by the mask "
-    "targets, and by the random numbers that samples are drawn with",
+    "targets, and by the random numbers of sampling",
     "masks as each library has them: segkit InstanceMasks, torchvision uint8 [N, H, W]",
 ]
 
 
 def run(options: Options) -> Report:
-    """Measure; see the notes above for what."""
+    """Runs the measurements of this part, which its notes describe."""
     options = options.filled(**DEFAULTS)
     situation = (
         f"{options.config_file}, {options.batch} x {options.size[0]} x {options.size[1]}, "  # type: ignore[index]
@@ -56,7 +56,9 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
     assert options.batch and options.objects and options.size
     classes = model_classes(model, name)
     batch = make_batch(options.batch, options.objects, options.size, classes, sides=options.object_sides)
-    samples = model.roi_heads.samples if name != PEER else model.roi_heads.fg_bg_sampler.batch_size_per_image
+    samples = (
+        model.roi_heads.batch_size_per_image if name != PEER else model.roi_heads.fg_bg_sampler.batch_size_per_image
+    )
     extra = [jittered(targets.boxes, samples // 2).to(device) for targets in batch.targets]
     if device.type == "cuda":
         batch = batch.pin_memory()
@@ -86,7 +88,7 @@ def model_classes(model: Any, name: str) -> int:
 
 
 def own_forward(model: Any, batch: Batch, device: torch.device) -> Callable[[], dict[str, Tensor]]:
-    """As the trainer does it."""
+    """A training step as segkit's trainer runs it."""
 
     def forward() -> dict[str, Tensor]:
         there = batch.to(device, non_blocking=device.type == "cuda")
@@ -96,7 +98,7 @@ def own_forward(model: Any, batch: Batch, device: torch.device) -> Callable[[], 
 
 
 def peer_forward(model: nn.Module, batch: Batch, device: torch.device) -> Callable[[], dict[str, Tensor]]:
-    """As torchvision's reference scripts do it: float images, dense masks, all moved to the device each step."""
+    """A training step as in torchvision's reference scripts: float images, dense masks."""
     images = [image.float() / 255 for image in batch.images]
     targets = [
         {"boxes": t.boxes, "labels": t.labels + 1, "masks": t.masks.to_dense().to(torch.uint8)}  # type: ignore[union-attr]
@@ -109,15 +111,15 @@ def peer_forward(model: nn.Module, batch: Batch, device: torch.device) -> Callab
     def forward() -> dict[str, Tensor]:
         torch.manual_seed(0)
         moved = [image.to(device, non_blocking=True) for image in images]
-        wanted = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in targets]
-        losses = model(moved, wanted)
+        their_targets = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in targets]
+        losses = model(moved, their_targets)
         return {ours: losses[theirs] for ours, theirs in LOSSES.items() if theirs in losses}
 
     return forward
 
 
 def add_proposals(model: Any, extra: list[Tensor], *, is_peer: bool) -> None:
-    """Put boxes [M, 4] an image beside those that the region proposal network gives; it does all its own work."""
+    """Adds boxes [M, 4] to each image's proposals; the RPN does all its work."""
 
     def joined(proposals: list[Tensor]) -> list[Tensor]:
         return [torch.cat([own, more.to(own.dtype)]) for own, more in zip(proposals, extra, strict=True)]

@@ -1,26 +1,22 @@
-"""A model from a loaded configuration."""
+"""Builds a model from a loaded configuration."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import nn
 
+from segkit.config.schema import Config
 from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 
-if TYPE_CHECKING:
-    from segkit.config.schema import Config
-
 
 def build_model(cfg: Config, num_classes: int | None = None) -> nn.Module:
-    """Build ``cfg.model``, with pretrained weights where its backbone names some (not under ``skip_pretrained()``).
+    """Builds ``cfg.model``, with its backbone's pretrained weights unless ``skip_pretrained()``.
 
     Args:
         cfg: a loaded configuration.
-        num_classes: K; may be left out where ``cfg.data.classes`` is written.
+        num_classes: K; None: the number of ``cfg.data.classes``.
     Raises:
-        SegkitError: the class count is unknown, or differs from the configuration's.
+        SegkitError: the number of classes is unknown, or differs from the configuration's.
     """
     names = cfg.data.classes
     if num_classes is None:

@@ -1,7 +1,9 @@
-"""What the parts of a two-stage detector owe each other. A part of your own derives from the class of its place.
+"""Interfaces of the components of a two-stage detector.
 
-A class may have ``examples``, a sequence of arguments as a configuration gives them: with these, in place of its defaults, the
-tests over the registries try it.
+Your own component derives from one of these classes.
+
+A class may have ``examples``, a sequence of arguments as they stand in a configuration. The tests over the registries
+build the component with each of them, or with its defaults if there are none.
 """
 
 from __future__ import annotations
@@ -19,54 +21,77 @@ from segkit.utils.errors import SegkitError
 
 
 class ProposalGenerator(nn.Module, ABC):
-    """Says where objects may be. ``forward(features)`` gives what the methods below take, in a form of its own."""
+    """Proposes boxes that may contain objects.
+
+    ``forward(features)`` returns an output of any type, which is passed to the methods below.
+    """
 
     @abstractmethod
     def losses(self, output: Any, targets: Sequence[Targets], generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Training losses by name, scalars. ``generator`` draws; None: torch's global random state does."""
+        """Training losses by name, scalars.
+
+        Args:
+            output: of ``forward``.
+            targets: of each image.
+            generator: source of randomness; None: torch's global random state.
+        """
 
     @abstractmethod
     def scored_proposals(
         self, output: Any, sizes: Sequence[tuple[int, int]], training: bool
     ) -> list[tuple[Tensor, Tensor]]:
-        """Boxes [P_i, 4] XYXY of each image of (height, width) and, as logits [P_i], how much each looks like an object.
+        """Proposals [P_i, 4] XYXY of each image and their objectness logits [P_i], best first.
 
-        Best first; more of them for training.
+        Args:
+            output: of ``forward``.
+            sizes: (height, width) of each image.
+            training: whether the proposals are for training, which usually takes more of them.
         """
 
     def proposals(self, output: Any, sizes: Sequence[tuple[int, int]], training: bool) -> list[Tensor]:
-        """The boxes alone."""
+        """The boxes of :meth:`scored_proposals` alone."""
         return [boxes for boxes, _ in self.scored_proposals(output, sizes, training)]
 
 
 class BoxHead(nn.Module, ABC):
-    """Classifies and moves boxes. ``forward(features, boxes)`` gives logits [N, K + 1] and offsets [N, K or 1, 4].
+    """Predicts class and box of each proposal.
+
+    ``forward(features, boxes)`` returns class logits [N, K + 1] and box deltas [N, K or 1, 4].
 
     Attributes:
-        class_agnostic: one box serves all classes.
+        class_agnostic: whether one box is predicted for all classes.
     """
 
     class_agnostic: bool = False
 
     @abstractmethod
     def losses(
-        self, logits: Tensor, offsets: Tensor, proposals: Tensor, labels: Tensor, objects: Tensor
+        self, logits: Tensor, pred_deltas: Tensor, proposals: Tensor, labels: Tensor, gt_boxes: Tensor
     ) -> dict[str, Tensor]:
-        """Training losses by name, scalars; labels [N] with K for the background, objects [N, 4] what each should be."""
+        """Training losses by name, scalars.
+
+        Args:
+            logits: [N, K + 1], of ``forward``.
+            pred_deltas: [N, K or 1, 4], of ``forward``.
+            proposals: [N, 4] XYXY.
+            labels: int64 [N] classes, K for the background.
+            gt_boxes: [N, 4] XYXY matched ground truth, zeros for background.
+        """
 
     @abstractmethod
-    def decode(self, offsets: Tensor, proposals: Tensor) -> Tensor:
-        """Boxes [N, K, 4]."""
+    def decode(self, pred_deltas: Tensor, proposals: Tensor) -> Tensor:
+        """Boxes [N, K, 4] XYXY of the proposals [N, 4], moved by their deltas [N, K or 1, 4]."""
 
 
 class MaskHead(nn.Module, ABC):
-    """Draws masks. ``forward(features, boxes, labels)`` gives logits [N, M, M], each box's of its own class.
+    """Predicts a mask in each box.
 
-    ``labels`` [N] are known in training and at test, so that no head needs to work out the masks of all classes.
+    ``forward(features, boxes, labels)`` returns logits [N, M, M], each box's for its own class. The labels are known in
+    training and at test, so that no head has to compute the masks of all classes.
 
     Attributes:
         resolution: M.
-        warned_of_missing_masks: a warning has said that there are objects without a mask.
+        warned_of_missing_masks: whether a warning about objects without masks has been logged.
     """
 
     resolution: int
@@ -76,21 +101,27 @@ class MaskHead(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         if "of_class" in vars(cls):
             raise SegkitError(
-                f"{cls.__name__}.of_class: a mask head's forward(features, boxes, labels) now gives the logits [N, M, M] of "
-                "each box's class, and losses(logits, wanted) takes them; move the choice of the class there"
+                f"{cls.__name__}.of_class: a mask head's forward(features, boxes, labels) now returns the logits "
+                "[N, M, M] of each box's class, and losses(logits, mask_targets) takes them; move the choice of the "
+                "class there"
             )
 
     @abstractmethod
-    def losses(self, logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
-        """Training losses by name, scalars; logits [N, M, M], wanted [N, M, M] bool."""
+    def losses(self, logits: Tensor, mask_targets: Tensor) -> dict[str, Tensor]:
+        """Training losses by name, scalars.
+
+        Args:
+            logits: [N, M, M], of ``forward``.
+            mask_targets: bool [N, M, M].
+        """
 
 
 class ROIHeads(nn.Module, ABC):
-    """Decides about proposals.
+    """Second stage of a detector: class, box and mask of each proposal.
 
     Attributes:
-        score_threshold: detections below are dropped.
-        detections_per_image: how many an image has at most.
+        score_threshold: detections with a lower score are removed.
+        detections_per_image: number of detections of an image at most.
     """
 
     score_threshold: float
@@ -98,7 +129,7 @@ class ROIHeads(nn.Module, ABC):
 
     @property
     def predicts_masks(self) -> bool:
-        """Whether the detections have masks: where ``mask_head`` is a module."""
+        """Whether detections have masks: whether ``mask_head`` is a module."""
         return getattr(self, "mask_head", None) is not None
 
     @abstractmethod
@@ -112,8 +143,12 @@ class ROIHeads(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Training losses by name, scalars.
 
-        ``generator`` draws; None: torch's global random state does. ``sizes`` are the images' (height, width), which heads
-        need that move boxes before they learn from them.
+        Args:
+            features: maps [B, C, H, W] by name.
+            proposals: [P_i, 4] XYXY of each image.
+            targets: of each image, in the pixels of the network's input.
+            generator: source of randomness; None: torch's global random state.
+            sizes: (height, width) of each image, for heads that move boxes before they train on them.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Training and evaluation mode of a whole model, for a while."""
+"""Context manager that puts a model into evaluation mode and restores each module's mode."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model.eval()`` for a block; afterwards each module has the mode it had, not the root's.
+    """``model.eval()`` within the context; afterwards each module has its own former mode again.
 
-    What depends on the mode are layers with two ways of working: batch norms use and keep their running statistics in
-    here, dropout and stochastic depth leave everything in. ``model.losses`` itself asks for no mode.
+    In evaluation mode batch norms use their running statistics without updating them, and dropout and stochastic depth
+    drop nothing. ``model.losses`` works in either mode.
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -1,4 +1,4 @@
-"""Values that are not finite: found where they would be dropped in silence, and traced to the layer they come from."""
+"""Finds NaN and infinity in predictions and names the layer that they come from."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ Result = TypeVar("Result")
 
 
 class NotFiniteError(SegkitError):
-    """A prediction met NaN or infinity."""
+    """A prediction contains NaN or infinity."""
 
 
 class _Found(Exception):
-    """Carries the first culprit out of the forward pass."""
+    """Carries the first faulty layer out of the forward pass."""
 
 
 def require_finite(what: str, *values: Tensor) -> None:
-    """Raise a NotFiniteError where any of the tensors holds NaN or infinity: a comparison would drop such a box unseen.
+    """Raises a NotFiniteError if any of the tensors contains NaN or infinity.
 
-    For predictions. It waits for the device once; while a graph is being captured there are no values to look at.
+    For predictions, whose comparisons with a threshold would drop such a box silently. Synchronises with the device once.
+    Does nothing while torch.compile captures a graph, which has no values.
+
+    Args:
+        what: subject of the message, plural.
+        *values: floating-point tensors.
     """
     if torch.compiler.is_compiling():
         return
@@ -36,7 +41,7 @@ def require_finite(what: str, *values: Tensor) -> None:
 
 
 def run_or_name_culprit(model: nn.Module, run: Callable[[], Result]) -> Result:
-    """``run()``; where it ends with a NotFiniteError, one that also names the layer."""
+    """Returns ``run()``; adds the name of the faulty layer to its NotFiniteError."""
     try:
         return run()
     except NotFiniteError as error:
@@ -49,7 +54,7 @@ def run_or_name_culprit(model: nn.Module, run: Callable[[], Result]) -> Result:
 
 @contextmanager
 def naming_images(names: Sequence[str]) -> Iterator[None]:
-    """A NotFiniteError in the block begins with the images' names."""
+    """Context that puts the images' names in front of the message of a NotFiniteError."""
     try:
         yield
     except NotFiniteError as error:
@@ -57,19 +62,19 @@ def naming_images(names: Sequence[str]) -> Iterator[None]:
 
 
 def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
-    """Run once more with a look at each layer's output, and say in words where the first bad value came from.
+    """Repeats a forward pass and describes the first layer whose output is not finite.
 
     Args:
-        model: whose layers are watched; its buffers (running statistics) are put back afterwards.
-        run: does the forward pass.
+        model: whose layers are checked; its buffers (running statistics) are restored afterwards.
+        run: the forward pass.
     Returns:
-        a clause with the layer's path, or None where all outputs were finite.
+        a clause with the layer's path, or None if all outputs were finite.
     """
     names = {module: name for name, module in model.named_modules()}
     own_thread = threading.get_ident()
 
-    def look(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        if threading.get_ident() != own_thread or all_finite(output):  # other threads may be predicting with the model
+    def check(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if threading.get_ident() != own_thread or all_finite(output):  # other threads may use the model
             return
         title = f"{names[module] or 'the model'} ({type(module).__name__})"
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
@@ -78,7 +83,7 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
             raise _Found(f"the first layer whose output is not finite is {title}, and neither is its own {bad[0]}")
         inputs = list(tensors_in((args, kwargs)))
         if not all_finite(inputs):
-            raise _Found(f"what comes into {title} is not finite, before any layer's output was not")
+            raise _Found(f"the input of {title} is not finite, although all earlier layers' outputs are")
         reach = max((float(t.abs().max()) for t in inputs if t.numel()), default=0.0)
         kinds = "/".join(sorted({str(t.dtype).removeprefix("torch.") for t in tensors_in(output)}))
         raise _Found(
@@ -87,14 +92,14 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
         )
 
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers() if is_writable(buffer)]
-    handles = [module.register_forward_hook(look, with_kwargs=True) for module in model.modules()]
+    handles = [module.register_forward_hook(check, with_kwargs=True) for module in model.modules()]
     try:
         with torch.no_grad():
             run()
     except _Found as found:
         return str(found)
     except NotFiniteError:
-        return None  # it came about between the layers
+        return None  # it arose between the layers
     finally:
         for handle in handles:
             handle.remove()
@@ -105,33 +110,31 @@ def first_not_finite(model: nn.Module, run: Callable[[], object]) -> str | None:
 
 
 def not_finite_state(model: nn.Module) -> list[str]:
-    """Names of the parameters that hold NaN or infinity."""
+    """Names of the parameters that contain NaN or infinity."""
     return [name for name, parameter in model.named_parameters() if not all_finite(parameter)]
 
 
 def not_finite_buffers(model: nn.Module) -> list[str]:
-    """Names of the buffers that hold NaN or infinity: running statistics, or constants as a mask of minus infinity."""
+    """Names of the buffers that contain NaN or infinity; an attention mask may by design."""
     return [name for name, buffer in model.named_buffers(remove_duplicate=False) if not all_finite(buffer)]
 
 
 def all_finite(value: object) -> bool:
-    """Whether no floating-point or complex tensor anywhere in ``value`` holds NaN or infinity."""
+    """Whether all floating-point and complex tensors anywhere in ``value`` are finite."""
     return all(bool(finite_values(tensor).all()) for tensor in tensors_in(value))
 
 
 def finite_values(tensor: Tensor) -> Tensor:
-    """``torch.isfinite`` for all dtypes and layouts: bool, of the tensor's shape; of a sparse one's values alone."""
+    """``torch.isfinite`` for all dtypes and layouts; for a sparse tensor, of its stored values."""
     if tensor.layout != torch.strided:
         tensor = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor.values()
-    if (
-        tensor.is_floating_point() and tensor.element_size() == 1
-    ):  # float8, of which torch.isfinite knows some formats only
+    if tensor.is_floating_point() and tensor.element_size() == 1:  # torch.isfinite does not support all float8 formats
         tensor = tensor.float()
     return torch.isfinite(tensor)
 
 
 def is_writable(buffer: Tensor) -> bool:
-    """Whether torch can copy values into it: not into one that is expanded, whose elements lie on each other."""
+    """Whether torch can copy values into a buffer; not if its elements share memory."""
     if buffer.layout != torch.strided or buffer.is_quantized:
         return False
     return 0 not in [step for step, size in zip(buffer.stride(), buffer.shape, strict=True) if size > 1]

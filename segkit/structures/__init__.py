@@ -1,4 +1,4 @@
-"""Images, masks, targets and detections: what flows between data, model and results."""
+"""Data structures: images, masks, targets and detections, from data to model to results."""
 
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch

@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""Detections: the objects that a model found in one image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from segkit.utils.errors import SegkitError
 
 @dataclass(frozen=True)
 class PasteFrame:
-    """The image in which masks are pasted before they are mapped to the file: the network's, at the file's resolution.
+    """Boxes and geometry with which masks are pasted at the file's resolution.
+
+    Masks are pasted in the orientation of the network's image and then mapped to the file.
 
     Attributes:
         boxes: float [N, 4], XYXY in the network's image, not clipped.
-        geometry: of that image.
+        geometry: of the network's image.
     """
 
     boxes: Tensor
@@ -29,8 +31,8 @@ class PasteFrame:
     def paste(self, mask_probs: Tensor) -> InstanceMasks:
         """Masks in the file's pixels.
 
-        They are pasted as the network saw the objects and turned afterwards, so that the masks of a mirrored image are
-        the mirrored masks to the pixel.
+        They are pasted in the orientation in which the network saw the objects, and rotated or mirrored afterwards.
+        The masks of a mirrored image are therefore exactly the mirrored masks.
 
         Args:
             mask_probs: float [N, M, M] in the file's orientation.
@@ -44,18 +46,18 @@ class PasteFrame:
 
 @dataclass
 class Detections:
-    """Objects found in one image. Masks stay M x M probabilities in their boxes until ``masks`` is asked for.
+    """Objects found in one image. Masks stay M x M probabilities until ``masks`` is read.
 
     Attributes:
         boxes: float [N, 4], XYXY in pixels of an image of ``size``.
         scores: float [N] in 0..1.
-        labels: int64 [N], 0-based classes; the background has none.
-        mask_probs: float [N, M, M] in 0..1, or None from a model without masks.
+        labels: int64 [N], 0-based classes, without a background class.
+        mask_probs: float [N, M, M] in 0..1; None: the model predicts no masks.
         size: (H, W) that the boxes refer to.
-        paste_frame: where the masks are pasted, for detections that :meth:`mapped_to_file` gave; None: in ``boxes``.
+        paste_frame: how masks are pasted, for detections from :meth:`mapped_to_file`; None: in ``boxes``.
 
     Raises:
-        SegkitError: the shapes disagree.
+        SegkitError: the shapes do not match.
     """
 
     boxes: Tensor
@@ -104,7 +106,7 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Detections:
-        """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
+        """The selected objects; ``index`` is an index tensor, a bool tensor [N], a slice or a list."""
         probs = None if self.mask_probs is None else self.mask_probs[index]
         frame = self.paste_frame and PasteFrame(self.paste_frame.boxes[index], self.paste_frame.geometry)
         chosen = Detections(self.boxes[index], self.scores[index], self.labels[index], probs, self.size, frame)
@@ -113,7 +115,7 @@ class Detections:
         return chosen
 
     def resized(self, size: tuple[int, int]) -> Detections:
-        """The same objects in the image resized to ``size`` (H, W): boxes move, the probabilities stay as they are."""
+        """The detections in the image resized to ``size`` (H, W); only boxes change."""
         height, width = size[0] / self.size[0], size[1] / self.size[1]
         boxes = self.boxes * self.boxes.new_tensor([width, height, width, height])
         frame = self.paste_frame and PasteFrame(self.paste_frame.boxes, self.paste_frame.geometry.with_file_size(size))
@@ -123,16 +125,16 @@ class Detections:
         return moved
 
     def mapped_to_file(self, geometry: ImageGeometry) -> Detections:
-        """The same objects in the pixels of the file that this image was made of.
+        """The detections in the pixels of the file that the image was made from.
 
-        Boxes are mapped exactly and rounded once. Masks are pasted at the file's resolution. Where a crop or padding
-        left a part of the file or the image out, boxes and masks are clipped to the pixels that both have, and
-        detections that lie outside of these are dropped: they are of no pixel of the file.
+        Boxes are mapped exactly and rounded once. Masks are pasted at the file's resolution. If the image is cropped or
+        padded, boxes and masks are clipped to the pixels that image and file share, and detections outside these are
+        dropped.
 
         Args:
-            geometry: of the image, whose size is that of these detections.
+            geometry: of the image; its size must be that of the detections.
         Raises:
-            SegkitError: the geometry has no inverse, or the detections are of another size.
+            SegkitError: the geometry has no inverse, or the detections have another size.
         """
         if self.mask_probs is None and self._masks is not None:
             raise SegkitError(
@@ -142,7 +144,7 @@ class Detections:
         if geometry.obstacle:
             raise SegkitError(f"detections: {geometry.obstacle} has no exact inverse for boxes and masks")
         if self.size != geometry.size:
-            raise SegkitError(f"detections: their size is {self.size}, but that of the image is {geometry.size}")
+            raise SegkitError(f"detections: their size is {self.size}, but the image's size is {geometry.size}")
         upright = geometry.upright_boxes(self.boxes)
         clipped = geometry.clip_to_region(upright)
         probs = None if self.mask_probs is None else geometry.grids_to_file(self.mask_probs)
@@ -156,7 +158,7 @@ class Detections:
 
     @property
     def masks(self) -> InstanceMasks | None:
-        """The masks at ``size``, probabilities of 0.5 and more, pasted at the first asking; None without masks."""
+        """Masks of probabilities of at least 0.5 at ``size``, pasted at first use; None without."""
         if self._masks is None and self.mask_probs is not None:
             if self.paste_frame is None:
                 self._masks = paste_masks(self.mask_probs, self.boxes, self.size)
@@ -165,21 +167,21 @@ class Detections:
         return self._masks
 
     def to_rle(self) -> list[dict[str, Any]]:
-        """``masks.to_rle()``: COCO's compressed RLE (counts str) at ``size``, pasted without keeping the masks.
+        """COCO's compressed RLE at ``size``, equal to ``masks.to_rle()`` with less memory.
 
         Raises:
-            SegkitError: the model gave no masks.
+            SegkitError: the model predicts no masks.
         """
         if self._masks is not None:
             return self._masks.to_rle()
         if self.mask_probs is None:
-            raise SegkitError("detections: to_rle() needs masks, but these come from a model without a mask head")
+            raise SegkitError("detections: to_rle() needs masks, but these are from a model without a mask head")
         if self.paste_frame is not None:
             return self.paste_frame.paste(self.mask_probs).to_rle()
         return paste_rle(self.mask_probs, self.boxes, self.size)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Detections:
-        """The same detections on a device."""
+        """The detections on a device."""
         boxes, scores, labels = (
             value.to(device, non_blocking=non_blocking) for value in (self.boxes, self.scores, self.labels)
         )

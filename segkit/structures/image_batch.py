@@ -1,4 +1,4 @@
-"""Images of differing sizes in one tensor."""
+"""Batch of images of different sizes, padded to one tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segkit.utils.errors import SegkitError
 
 @dataclass
 class ImageBatch:
-    """Images in the upper left of one padded tensor.
+    """Images in the upper left corner of one padded tensor.
 
     Attributes:
         tensor: [B, C, H, W].
@@ -25,12 +25,12 @@ class ImageBatch:
 
     @staticmethod
     def from_images(images: Sequence[Tensor], divisor: int = 32, pad_value: float = 0) -> ImageBatch:
-        """Put images [C, h, w] of one dtype and channel count together.
+        """Pads images [C, h, w] of one dtype and channel count to one tensor.
 
         H and W are the largest h and w, rounded up to multiples of ``divisor``.
 
         Raises:
-            SegkitError: no images, or images that differ in channels, dtype or device.
+            SegkitError: there are no images, or they differ in channels, dtype or device.
         """
         if len(images) == 0:
             raise SegkitError("a batch needs at least one image, got none")
@@ -55,5 +55,5 @@ class ImageBatch:
         return len(self.sizes)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ImageBatch:
-        """The same batch on a device."""
+        """The batch on a device."""
         return ImageBatch(self.tensor.to(device, non_blocking=non_blocking), list(self.sizes))

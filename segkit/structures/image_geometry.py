@@ -1,6 +1,7 @@
-"""How an image came from its file: mirrored, turned, scaled, cropped and padded; and the way back for boxes and masks.
+"""Geometry of an image with respect to its file, to map predicted boxes and masks back.
 
-All coordinates are continuous: pixel i covers [i, i + 1). The record is exact: scales and offsets are fractions.
+Records flips, rotations, scaling, crops and padding. Coordinates are continuous: pixel i covers [i, i + 1). The record
+is exact: scales and offsets are fractions.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ Region = tuple[Fraction, Fraction, Fraction, Fraction]  # x0, y0, x1, y1
 class ImageGeometry:
     """The composition of all geometric operations between a file's pixels and an image's.
 
-    The file is mirrored left and right if ``mirrored``, then turned by ``turns`` quarter turns: this is the *upright*
-    image, with the file's pixels in the image's orientation. A point (x, y) of it lies at ``scale * (x, y) + offset``
-    in the image. Each method returns the geometry after one more operation, as the function of the same name in
-    ``segkit.data.transforms.geometry`` does it.
+    The file mirrored horizontally if ``mirrored``, then rotated by ``turns`` quarter turns, is the *upright* image: the
+    file's pixels in the image's orientation. Its point (x, y) lies at ``scale * (x, y) + offset`` in the image. Each
+    method returns the geometry after one more operation, which the function of the same name in
+    ``segkit.data.transforms.geometry`` applies to image and targets.
 
     Attributes:
         file_size: (H, W) of the file.
         size: (H, W) of the image.
-        visible: XYXY in the image's pixels: the part that shows the file; the rest is padding.
+        visible: XYXY in the image's pixels, the part that shows the file; the rest is padding.
         mirrored: whether the upright image is a mirror image of the file.
-        turns: quarter turns against the clock, 0 to 3, after mirroring.
+        turns: counter-clockwise quarter turns after mirroring, 0 to 3.
         scale: of x and y, above 0.
         offset: of x and y, in the image's pixels.
-        obstacle: an operation that has no exact inverse on boxes and masks, or "".
+        obstacle: name of an operation without an exact inverse on boxes and masks, or "".
     """
 
     file_size: tuple[int, int]
@@ -54,7 +55,7 @@ class ImageGeometry:
 
     @property
     def is_resize(self) -> bool:
-        """Whether the image is the whole file, resized or as it is, and nothing else."""
+        """Whether the image is the whole file, resized or unchanged."""
         (height, width), (file_height, file_width) = self.size, self.file_size
         return (
             not (self.mirrored or self.turns or self.obstacle)
@@ -74,7 +75,7 @@ class ImageGeometry:
         """The part of the upright image that is visible, XYXY in its pixels."""
         (scale_x, scale_y), (x, y), (height, width) = self.scale, self.offset, self.upright_size
         x0, y0, x1, y1 = self.visible
-        # A crop that shows padding alone is of no area, somewhere beside the file.
+        # A crop that shows only padding becomes a region without area at the border of the file.
         x0, x1 = (min(max((edge - x) / scale_x, Fraction(0)), Fraction(width)) for edge in (x0, x1))
         y0, y1 = (min(max((edge - y) / scale_y, Fraction(0)), Fraction(height)) for edge in (y0, y1))
         return x0, y0, x1, y1
@@ -86,10 +87,10 @@ class ImageGeometry:
         x0, y0, x1, y1 = (math.ceil(edge - half) for edge in self.upright_region)
         return x0, y0, max(x0, x1), max(y0, y1)
 
-    # One more operation
+    # Geometry after one more operation
 
     def hflip(self) -> ImageGeometry:
-        """Mirrored left and right."""
+        """After a horizontal flip."""
         width = self.size[1]
         x0, y0, x1, y1 = self.visible
         return replace(
@@ -101,18 +102,18 @@ class ImageGeometry:
         )
 
     def vflip(self) -> ImageGeometry:
-        """Mirrored top and bottom."""
+        """After a vertical flip."""
         return self.hflip().rot90(2)
 
     def rot90(self, k: int) -> ImageGeometry:
-        """Turned by ``k`` quarter turns against the clock."""
+        """After ``k`` counter-clockwise quarter turns."""
         turned = self
         for _ in range(k % 4):
             turned = turned._quarter_turn()
         return turned
 
     def resize(self, size: tuple[int, int]) -> ImageGeometry:
-        """Resized to ``size`` (H, W)."""
+        """After a resize to ``size`` (H, W)."""
         size = (int(size[0]), int(size[1]))
         along_x, along_y = Fraction(size[1], self.size[1]), Fraction(size[0], self.size[0])
         x0, y0, x1, y1 = self.visible
@@ -125,7 +126,7 @@ class ImageGeometry:
         )
 
     def crop(self, window: tuple[int, int, int, int]) -> ImageGeometry:
-        """Cut to the window (x0, y0, x1, y1)."""
+        """After a crop to ``window`` (x0, y0, x1, y1)."""
         left, top, right, bottom = (Fraction(int(edge)) for edge in window)
         x0, y0, x1, y1 = self.visible
         x0, y0 = max(left, min(x0, right)), max(top, min(y0, bottom))
@@ -138,17 +139,17 @@ class ImageGeometry:
         )
 
     def pad(self, size: tuple[int, int]) -> ImageGeometry:
-        """Padded at the right and bottom to ``size`` (H, W)."""
+        """After padding at the right and bottom to ``size`` (H, W)."""
         return replace(self, size=(int(size[0]), int(size[1])))
 
     def not_invertible(self, obstacle: str, size: tuple[int, int]) -> ImageGeometry:
-        """Changed by an operation with no exact inverse, which ``obstacle`` names, to an image of ``size`` (H, W)."""
+        """After an operation without exact inverse, named by ``obstacle``, to ``size`` (H, W)."""
         return replace(self, size=(int(size[0]), int(size[1])), obstacle=self.obstacle or obstacle)
 
     # Boxes and masks
 
     def boxes_from_file(self, boxes: Tensor) -> Tensor:
-        """fp64 [N, 4]: XYXY boxes in the file's pixels, seen in the image's; not clipped."""
+        """Maps XYXY boxes from the file's pixels to the image's, fp64 [N, 4], not clipped."""
         height, width = self.file_size
         x0, y0, x1, y1 = boxes.double().unbind(1)
         if self.mirrored:
@@ -161,9 +162,9 @@ class ImageGeometry:
         return boxes * scale.repeat(2) + offset.repeat(2)
 
     def upright_boxes(self, boxes: Tensor) -> Tensor:
-        """fp64 [N, 4]: XYXY boxes in the image's pixels, seen in the upright image; not clipped.
+        """Maps XYXY boxes from the image's pixels to the upright image's, fp64 [N, 4], not clipped.
 
-        Where nothing was cut off at the left or top they are rounded to the type of ``boxes``, as a resize rounds them.
+        Without an offset they are rounded to the dtype of ``boxes``, exactly as ``Detections.resized`` rounds them.
         """
         back = [float(1 / self.scale[0]), float(1 / self.scale[1])] * 2
         if self.offset == (0, 0):
@@ -172,9 +173,9 @@ class ImageGeometry:
         return (boxes.double() - offset) * offset.new_tensor(back)
 
     def clip_to_region(self, boxes: Tensor) -> Tensor:
-        """Upright boxes cut at what is visible, if a crop or pad left a part of the file or of the image out of it.
+        """Clips upright boxes to the visible region, if the image is cropped or padded.
 
-        As everywhere, boxes beyond the border of an image that is the whole file are left to the model.
+        If the image is the whole file, boxes are not clipped: the model has clipped them to the image.
         """
         region = self.upright_region
         if region == _whole(self.upright_size) and self.visible == _whole(self.size):
@@ -184,7 +185,7 @@ class ImageGeometry:
         return boxes.clamp(min=low, max=high)
 
     def boxes_to_file(self, upright: Tensor) -> Tensor:
-        """Upright boxes [N, 4], seen in the file: turned and mirrored back."""
+        """Maps upright boxes [N, 4] to the file's pixels: rotates and mirrors them back."""
         boxes = turn_boxes(upright, self.upright_size, -self.turns)
         if not self.mirrored:
             return boxes
@@ -193,12 +194,12 @@ class ImageGeometry:
         return torch.stack([width - x1, y0, width - x0, y1], 1)
 
     def masks_to_file(self, masks: InstanceMasks) -> InstanceMasks:
-        """Masks on the image of ``window``, seen in the whole file."""
+        """Maps masks on the image of ``window`` to the whole file."""
         masks = masks.placed(self.upright_size, *self.window[:2]).rot90(-self.turns)
         return masks.hflip() if self.mirrored else masks
 
     def grids_to_file(self, grids: Tensor) -> Tensor:
-        """[N, M, M] values in boxes of the image, turned and mirrored to the file's orientation."""
+        """Rotates and mirrors values [N, M, M] in boxes of the image to the file's orientation."""
         grids = torch.rot90(grids, -self.turns, (-2, -1)) if self.turns else grids
         return grids.flip(-1) if self.mirrored else grids
 
@@ -208,7 +209,7 @@ class ImageGeometry:
         return torch.rot90(grids, self.turns, (-2, -1)) if self.turns else grids
 
     def with_file_size(self, size: tuple[int, int]) -> ImageGeometry:
-        """The geometry of the same image, had the file been resized to ``size`` (H, W) before."""
+        """The geometry of the image with respect to its file resized to ``size`` (H, W)."""
         along_x, along_y = Fraction(self.file_size[1], int(size[1])), Fraction(self.file_size[0], int(size[0]))
         if self.turns % 2:
             along_x, along_y = along_y, along_x
@@ -232,7 +233,7 @@ class ImageGeometry:
 
 
 def turn_boxes(boxes: Tensor, size: tuple[int, int], k: int) -> Tensor:
-    """XYXY boxes [N, 4] of an image of ``size`` (H, W) after ``k`` quarter turns against the clock."""
+    """XYXY boxes [N, 4] in an image of ``size`` after ``k`` counter-clockwise quarter turns."""
     height, width = size
     for _ in range(k % 4):
         x0, y0, x1, y1 = boxes.unbind(1)

@@ -1,4 +1,4 @@
-"""From a map of object numbers to masks in their boxes, in one pass."""
+"""Cuts a label map (an integer for each object) into masks in their boxes, in one pass."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from segkit.utils.errors import SegkitError
 
 
 def cut_label_map(labels: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Crops (bits, crop_boxes) of the objects in a map.
+    """Crops (bits, crop_boxes) of the objects in a label map.
 
-    No comparison of the whole map with each value: the map is cut into runs of equal value within rows, of which there
-    are few, and the runs are gathered by value.
+    The map is not compared with each value. It is split into runs of equal labels within rows, of which there are few,
+    and the runs are grouped by label.
 
     Args:
-        labels: integers [H, W] up to 64 bits; each non-zero value is one object, the objects come in ascending order.
+        labels: integers [H, W] up to 64 bits; each label but 0 is one object, in ascending order.
 
     Raises:
         SegkitError: not two-dimensional, or not integers.
     """
-    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if values.ndim != 2:
-        raise SegkitError(f"label map: shape {list(values.shape)}, expected [H, W]")
-    if values.dtype.kind not in "iub":
-        raise SegkitError(f"label map: values of type {values.dtype}, expected integers (0 is the background)")
-    height, width = values.shape
-    if values.size == 0:
+    label_map = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if label_map.ndim != 2:
+        raise SegkitError(f"label map: shape {list(label_map.shape)}, expected [H, W]")
+    if label_map.dtype.kind not in "iub":
+        raise SegkitError(f"label map: values of type {label_map.dtype}, expected integers (0 is the background)")
+    height, width = label_map.shape
+    if label_map.size == 0:
         return torch.zeros(0, dtype=torch.uint8), torch.zeros(0, 4, dtype=torch.long)
     changes = np.ones((height, width), bool)
-    np.not_equal(values[:, 1:], values[:, :-1], out=changes[:, 1:])
+    np.not_equal(label_map[:, 1:], label_map[:, :-1], out=changes[:, 1:])
     starts = np.flatnonzero(changes)
-    ends = np.append(starts[1:], values.size)
-    ids = values.reshape(-1)[starts]
+    ends = np.append(starts[1:], label_map.size)
+    ids = label_map.reshape(-1)[starts]
     kept = np.flatnonzero(ids)
     starts, ends = starts[kept], ends[kept]
-    numbers, objects = np.unique(ids[kept], return_inverse=True)
+    kinds, objects = np.unique(ids[kept], return_inverse=True)
     rows = starts // width
-    bits, crop_boxes = fill_runs(objects.reshape(-1), rows, starts - rows * width, ends - rows * width, len(numbers))
+    bits, crop_boxes = fill_runs(objects.reshape(-1), rows, starts - rows * width, ends - rows * width, len(kinds))
     return torch.from_numpy(bits), torch.from_numpy(crop_boxes)

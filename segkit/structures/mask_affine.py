@@ -1,4 +1,4 @@
-"""Masks under an affine map, in their boxes."""
+"""Applies an affine map to masks, within their boxes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from segkit.structures.mask_sampling import BUDGET, threshold_windows
 from segkit.structures.ragged import arrays, heights_widths, offsets_of
 from segkit.structures.separable import gather_windows, size_buckets
 
-# What is below is rounding: an object beside the image is not in view.
+# Interpolated values below this are rounding errors: an object outside the image must not come into view.
 ROUNDING = 1e-3
 
 
 @torch.no_grad()
 def warp_crops(bits: Tensor, crop_boxes: Tensor, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
-    """New (bits, crop_boxes) on an image of ``size``, and how many masks were kept from becoming empty.
+    """Mapped (bits, crop_boxes) on an image of ``size``, and the number of rescued masks.
 
-    See InstanceMasks.affine. Computed on the CPU, where transforms run, and moved back.
+    See ``InstanceMasks.affine``. Computed on the CPU, where transforms run, and moved back to the device of ``bits``.
     """
     back, device, bits = inverse(matrix), bits.device, bits.cpu()
     nonempty = crop_boxes[:, 2] > crop_boxes[:, 0]
     limit = torch.tensor([size[1], size[0]])
-    # A pixel of the old mask is felt by the new ones whose centres come to lie less than one old pixel from its own.
+    # A pixel contributes to the new pixels whose centres are mapped to less than one pixel from its own centre.
     hulls = move_hulls(crop_boxes + torch.tensor([-0.5, -0.5, 0.5, 0.5]), matrix)
     low = (hulls[:, :2] - 0.5).floor().long().add(1).clamp(min=0)
     high = (hulls[:, 2:] - 0.5).ceil().long().minimum(limit)
@@ -46,9 +46,9 @@ def warp_crops(bits: Tensor, crop_boxes: Tensor, matrix: Tensor, size: tuple[int
 def _sample_tiles(
     bits: Tensor, crop_boxes: Tensor, back: Tensor, tiles: Tensor, owners: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Groups of tiles with their values; see mask_sampling.Sampler."""
+    """Interpolated values of groups of tiles; see ``mask_sampling.Sampler``."""
     crops = crop_boxes[owners]
-    # The part of the crop that each tile's pixel centres can feel.
+    # The part of the crop that contributes to each tile.
     reach = move_hulls(tiles + torch.tensor([0.5, 0.5, -0.5, -0.5]), back)
     low = (reach[:, :2] - 1.5).floor().long().add(1).maximum(crops[:, :2])
     high = (reach[:, 2:] + 0.5).ceil().long().minimum(crops[:, 2:]).maximum(low)
@@ -68,16 +68,16 @@ def _sample_tiles(
 
 
 def _visible_pixels(bits: Tensor, crop_boxes: Tensor, matrix: Tensor, size: tuple[int, int], objects: Tensor) -> Tensor:
-    """[K, 2]: for each of ``objects`` the new pixel that its most central pixel on the image falls into; -1 for none."""
+    """New pixel [K, 2] of each object's most central visible pixel; -1 if none is visible."""
     pixels = torch.full((len(objects), 2), -1)
     hulls = move_hulls(crop_boxes[objects], matrix)
     limit = torch.tensor([size[1], size[0]])
     near = (crop_boxes[objects, 2] > 0) & (hulls[:, 2:] > 0).all(1) & (hulls[:, :2] < limit).all(1)
     crops = arrays(bits, crop_boxes)
     for i in near.nonzero().squeeze(1).tolist():
-        number = int(objects[i])
-        places = torch.from_numpy(crops[number]).nonzero().flip(1) + crop_boxes[number, :2] + 0.5
-        moved = move_points(places, matrix)
+        k = int(objects[i])
+        centres = torch.from_numpy(crops[k]).nonzero().flip(1) + crop_boxes[k, :2] + 0.5
+        moved = move_points(centres, matrix)
         moved = moved[((moved >= 0) & (moved < limit)).all(1)]
         if len(moved):
             pixels[i] = moved[(moved - moved.mean(0)).square().sum(1).argmin()].long()

@@ -1,6 +1,6 @@
-"""Flips, quarter turns, crops, moves and occlusion of masks in their boxes: exact.
+"""Exact flips, quarter turns, crops, shifts and occlusion of masks, within their boxes.
 
-Functions take the parts of an InstanceMasks (bits, crop_boxes, image_size) and return new (bits, crop_boxes).
+Functions take the fields of InstanceMasks (bits, crop_boxes, image_size) and return new (bits, crop_boxes).
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from segkit.structures.ragged import arrays, pack, tighten
 
 
 def hflip(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Left to right."""
+    """Flips masks horizontally."""
     x0, y0, x1, y1 = crop_boxes.unbind(1)
     moved = torch.stack([image_size[1] - x1, y0, image_size[1] - x0, y1], 1)
     return pack((crop[:, ::-1] for crop in arrays(bits, crop_boxes)), bits.device), _keep_empty(crop_boxes, moved)
 
 
 def vflip(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Upside down."""
+    """Flips masks vertically."""
     x0, y0, x1, y1 = crop_boxes.unbind(1)
     moved = torch.stack([x0, image_size[0] - y1, x1, image_size[0] - y0], 1)
     return pack((crop[::-1] for crop in arrays(bits, crop_boxes)), bits.device), _keep_empty(crop_boxes, moved)
 
 
 def transpose(bits: Tensor, crop_boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """x and y exchanged."""
+    """Exchanges x and y."""
     return pack((crop.T for crop in arrays(bits, crop_boxes)), bits.device), crop_boxes[:, [1, 0, 3, 2]]
 
 
 def rot90(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int], k: int) -> tuple[Tensor, Tensor]:
-    """``k`` quarter turns counter-clockwise, as ``torch.rot90(dense, k, (1, 2))``."""
+    """Rotates masks by ``k`` quarter turns, as ``torch.rot90(dense, k, (1, 2))``."""
     k %= 4
     if k == 0:
         return bits, crop_boxes
@@ -43,28 +43,34 @@ def rot90(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int], k: int)
 
 
 def move(crop_boxes: Tensor, x: int, y: int) -> Tensor:
-    """Extents of the same crops, ``x`` pixels to the right and ``y`` down."""
+    """Crop boxes moved ``x`` pixels to the right and ``y`` down."""
     return _keep_empty(crop_boxes, crop_boxes + torch.tensor([x, y, x, y]))
 
 
 def crop(bits: Tensor, crop_boxes: Tensor, window: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
-    """What lies in ``window`` (x0, y0, x1, y1), in its coordinates."""
+    """Crops masks to ``window`` (x0, y0, x1, y1), in its coordinates."""
     low, high = torch.tensor(window[:2]), torch.tensor(window[2:])
     inside = torch.cat([crop_boxes[:, :2].maximum(low), crop_boxes[:, 2:].minimum(high)], 1)
-    gone = (inside[:, 2:] <= inside[:, :2]).any(1)
-    inside = torch.where(gone[:, None], crop_boxes[:, [0, 1, 0, 1]], inside)
+    outside = (inside[:, 2:] <= inside[:, :2]).any(1)
+    inside = torch.where(outside[:, None], crop_boxes[:, [0, 1, 0, 1]], inside)
     cut = (inside != crop_boxes).any(1).nonzero().squeeze(1).tolist()
     if not cut:
         return bits, move(crop_boxes, -window[0], -window[1])
     local = (inside - crop_boxes[:, [0, 1, 0, 1]]).tolist()
     pairs = zip(arrays(bits, crop_boxes), local, strict=True)
-    # A mask that was cut may have empty rows or columns at its new border.
+    # A cut mask may have empty rows or columns at its new border.
     crops, inside = tighten([c[y0:y1, x0:x1] for c, (x0, y0, x1, y1) in pairs], inside, cut)
     return pack(crops, bits.device), move(inside, -window[0], -window[1])
 
 
 def erase(bits: Tensor, crop_boxes: Tensor, region: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Without the pixels of ``region`` (bool [H, W], on the CPU); also, which masks lost any (bool [N])."""
+    """Masks without the pixels of ``region``, and which of them lost pixels (bool [N]).
+
+    Args:
+        bits: uint8 [P].
+        crop_boxes: int64 [N, 4].
+        region: bool [H, W] on the CPU.
+    """
     hidden = region.numpy()
     crops, touched = arrays(bits, crop_boxes), []
     for i, (crop, (x0, y0, x1, y1)) in enumerate(zip(crops, crop_boxes.tolist(), strict=True)):
@@ -79,7 +85,7 @@ def erase(bits: Tensor, crop_boxes: Tensor, region: Tensor) -> tuple[Tensor, Ten
 
 
 def union(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """bool [H, W], on the CPU: the pixels of any mask."""
+    """The pixels that any mask covers: bool [H, W] on the CPU."""
     region = np.zeros(image_size, bool)
     for crop, (x0, y0, x1, y1) in zip(arrays(bits, crop_boxes), crop_boxes.tolist(), strict=True):
         region[y0:y1, x0:x1] |= crop != 0
@@ -87,5 +93,5 @@ def union(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> Tens
 
 
 def _keep_empty(before: Tensor, after: Tensor) -> Tensor:
-    """Extents after a move, with 0, 0, 0, 0 for the empty masks."""
+    """Crop boxes ``after`` a move, with 0, 0, 0, 0 for masks that were empty ``before``."""
     return after.masked_fill((before[:, 2] == before[:, 0])[:, None], 0)

@@ -1,4 +1,4 @@
-"""Resizing masks in their boxes."""
+"""Resizes masks, within their boxes."""
 
 from __future__ import annotations
 
@@ -16,65 +16,64 @@ from segkit.structures.separable import gather_windows, hat, size_buckets, sum_t
 
 @dataclass
 class Axis:
-    """How pixels of one direction come from the old ones: hats of a width around centres, divided by their sum.
+    """Bilinear resampling in one direction: hat functions around centres, divided by their sum.
 
     Attributes:
         centers: fp32 [new length], ascending, in old pixels (the centre of pixel i is i + 0.5).
         width: half the support of a hat, in old pixels.
-        first: int64 [new length], the lowest old pixel with a share; may be outside the image, with a share of 0.
-        shares: fp32 [new length, taps], of the old pixels from there on.
+        first: int64 [new length], the lowest old pixel with a weight; outside the image its weight is 0.
+        weights: fp32 [new length, taps], of the old pixels from ``first`` on.
     """
 
     centers: Tensor
     width: float
     first: Tensor
-    shares: Tensor
+    weights: Tensor
 
     def reached(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """The new pixels [low, high) that old pixels [first, last) have a share in."""
+        """Range [low, high) of the new pixels that old pixels [first, last) contribute to."""
         low = torch.searchsorted(self.centers, (first + 0.5 - self.width).float(), right=True)
         high = torch.searchsorted(self.centers, (last - 0.5 + self.width).float())
         return low, high.maximum(low)
 
     def reaching(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Old pixels [low, high) that hold all those with a share in the new pixels [first, last) (not empty)."""
-        return self.first[first], self.first[last - 1] + self.shares.shape[1]
+        """Range [low, high) of the old pixels that contribute to new pixels [first, last)."""
+        return self.first[first], self.first[last - 1] + self.weights.shape[1]
 
     def taps(self, new: Tensor, new_end: Tensor, length: int, old: Tensor, old_end: Tensor) -> tuple[Tensor, Tensor]:
-        """For new pixels new[i] .. new[i] + length: old pixels, counted from old[i], and their shares [n, length, taps].
+        """Old pixels, counted from ``old``, and weights for new pixels: [n, length, taps] each.
 
-        Shares are 0 beyond either end.
+        Row i is for the new pixels ``new[i]`` to ``new[i] + length``. Weights are 0 from ``new_end`` and ``old_end`` on.
         """
         pixels = new[:, None] + torch.arange(length)
         known = pixels.clamp(max=len(self.centers) - 1)
-        index = (self.first[known] - old[:, None])[:, :, None] + torch.arange(self.shares.shape[1])
+        index = (self.first[known] - old[:, None])[:, :, None] + torch.arange(self.weights.shape[1])
         inside = (index >= 0) & (index < (old_end - old)[:, None, None]) & (pixels < new_end[:, None])[:, :, None]
-        return index, self.shares[known] * inside
+        return index, self.weights[known] * inside
 
 
 def bilinear_axis(old: int, new: int, antialias: bool) -> Axis:
-    """As ``F.interpolate(mode="bilinear", align_corners=False)`` computes it."""
+    """Resampling as ``F.interpolate(mode="bilinear", align_corners=False)`` computes it."""
     scale = old / new
     centers = scale * (torch.arange(new, dtype=torch.float) + 0.5)
     if not antialias or scale <= 1:
-        # Two neighbours' mean, at borders the one at hand. (Antialiased enlarging: the border's hat, normalised, is
-        # the same.)
+        # The weighted mean of two neighbours; at a border, the border pixel. Antialiased enlarging is the same.
         centers, width = centers.clamp(0.5, old - 0.5), 1.0
     else:
         width = scale
     first = (centers - width - 0.5).floor().long() + 1
     taps = first[:, None] + torch.arange(math.ceil(2 * width))
-    shares = hat((taps + 0.5 - centers[:, None]) / width).masked_fill_((taps < 0) | (taps >= old), 0)
-    return Axis(centers, width, first, shares / shares.sum(1, keepdim=True))
+    weights = hat((taps + 0.5 - centers[:, None]) / width).masked_fill_((taps < 0) | (taps >= old), 0)
+    return Axis(centers, width, first, weights / weights.sum(1, keepdim=True))
 
 
 @torch.no_grad()
 def resize_crops(
     bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int], size: tuple[int, int], antialias: bool
 ) -> tuple[Tensor, Tensor, int]:
-    """New (bits, crop_boxes) at ``size``, and how many masks were kept from becoming empty; see InstanceMasks.resize.
+    """Resized (bits, crop_boxes), and the number of rescued masks; see ``InstanceMasks``.
 
-    Computed on the CPU, where transforms run, and moved back.
+    Computed on the CPU, where transforms run, and moved back to the device of ``bits``.
     """
     if tuple(size) == tuple(image_size):
         return bits, crop_boxes, 0
@@ -91,8 +90,8 @@ def resize_crops(
         return _sample_tiles(bits, crop_boxes, axes, tiles, owners)
 
     def middles(objects: Tensor) -> Tensor:
-        places = (crop_boxes[objects, :2] + crop_boxes[objects, 2:]) / 2 * scale
-        pixels = places.long().minimum(torch.tensor(size[::-1]) - 1)
+        centres = (crop_boxes[objects, :2] + crop_boxes[objects, 2:]) / 2 * scale
+        pixels = centres.long().minimum(torch.tensor(size[::-1]) - 1)
         return pixels.masked_fill(~nonempty[objects, None], -1)
 
     resized, tight, rescued = threshold_windows(windows, sample, middles)
@@ -102,7 +101,7 @@ def resize_crops(
 def _sample_tiles(
     bits: Tensor, crop_boxes: Tensor, axes: list[Axis], tiles: Tensor, owners: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Groups of tiles with their values; see mask_sampling.Sampler."""
+    """Interpolated values of groups of tiles; see ``mask_sampling.Sampler``."""
     crops = crop_boxes[owners]
     # The part of the crop that each tile needs.
     old = []

@@ -1,31 +1,28 @@
-"""What the mask head should predict for its boxes."""
+"""Mask targets: ground-truth masks cropped to boxes and resampled to M x M."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from segkit.structures.masks import InstanceMasks
 from segkit.structures.ragged import heights_widths
 from segkit.structures.separable import gather_windows, hat, resample, size_buckets
 
-if TYPE_CHECKING:
-    from segkit.structures.masks import InstanceMasks
-
-# Pixels of padded windows at a time: 4 MB of bits, 16 MB as fp32, 32 MB of index.
+# Pixels of padded windows at a time: 4 MB of bits, 16 MB as fp32, 32 MB of indices.
 BUDGET = 1 << 22
-NOWHERE = -10.0  # pixels: far from all that there are
+NOWHERE = -10.0  # coordinate of sampling points that do not count, far from all pixels
 
 
 def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolution: int) -> Tensor:
-    """Masks of one image seen in boxes, at M x M; see :func:`batch_mask_targets`.
+    """Mask targets of one image's boxes at M x M; see :func:`batch_mask_targets`.
 
     Args:
         masks: the image's objects.
-        indices: int64 [K], the mask for each box.
+        indices: int64 [K], index of each box's mask.
         boxes: float [K, 4] XYXY in the image's pixels.
         resolution: M.
 
@@ -39,28 +36,28 @@ def mask_targets(masks: InstanceMasks, indices: Tensor, boxes: Tensor, resolutio
 def batch_mask_targets(
     masks: Sequence[InstanceMasks], indices: Sequence[Tensor], boxes: Sequence[Tensor], resolution: int
 ) -> Tensor:
-    """Masks of several images seen in boxes, at M x M.
+    """Mask targets of several images' boxes at M x M.
 
-    Equal to ``roi_align(dense.float(), boxes, M, sampling_ratio=0, aligned=True) >= 0.5`` (but for rounding where that
-    is 0.5) without N x H x W: RoIAlign's mean over a bin's samples is a weighted sum of rows, then of columns, and only
-    the part of an object's crop that the box reaches has any weight. Always in fp32 or better, under autocast too.
+    Equal to ``roi_align(dense.float(), boxes, M, sampling_ratio=0, aligned=True) >= 0.5`` (except for rounding at exactly
+    0.5) without N x H x W: RoIAlign's mean over the samples of a bin is a weighted sum of rows, then of columns, and only
+    the part of an object's crop inside the box has weights. Always in fp32 or better, under autocast too.
 
-    The pixels stay where they are. Boxes and indices are needed on the CPU: from a GPU they are waited for. All images'
-    boxes are worked on together, those of a similar size at a time: a GPU takes as long for few as for many.
+    The pixels stay on their device. Boxes and indices are needed on the CPU: copying them from a GPU synchronises. The
+    boxes of all images are processed together, in groups of similar size, since a GPU takes as long for few as for many.
 
     Args:
-        masks: an image's objects each, at least one image.
-        indices: int64 [K_i], the mask for each box.
-        boxes: float [K_i, 4] XYXY in the image's pixels.
+        masks: the objects of each image; at least one image.
+        indices: int64 [K_i] of each image, index of each box's mask.
+        boxes: float [K_i, 4] XYXY of each image, in its pixels.
         resolution: M.
 
     Returns:
-        bool [K, M, M], one image after the other, on the masks' device.
+        bool [K, M, M], the images one after the other, on the masks' device.
     """
     bits = masks[0].bits if len(masks) == 1 else torch.cat([image.bits for image in masks])
     firsts = accumulate([0, *(image.bits.numel() for image in masks[:-1])])
-    where = [seen_windows(*image) for image in zip(masks, indices, boxes, firsts, strict=True)]
-    starts, strides, windows, image_sizes, spans = (torch.cat(parts) for parts in zip(*where, strict=True))
+    windows_of_images = [seen_windows(*image) for image in zip(masks, indices, boxes, firsts, strict=True)]
+    starts, strides, windows, image_sizes, spans = (torch.cat(parts) for parts in zip(*windows_of_images, strict=True))
     result = torch.zeros(len(spans), resolution, resolution, dtype=torch.bool, device=bits.device)
     heights, widths = heights_widths(windows)
     groups = list(size_buckets(heights, widths, BUDGET))
@@ -68,12 +65,12 @@ def batch_mask_targets(
         return result
     order = torch.cat(groups)
     samples = ((spans[:, 2:] - spans[:, :2]) / resolution).ceil().clamp(min=0)  # [K, 2] a bin, across and down
-    # All numbers go to the device at once, sorted by group, as fp64, which holds each of them exactly.
-    numbers = [order, *(column[order] for column in (starts, strides, windows, image_sizes, samples, spans))]
-    table = torch.cat([column.double().reshape(len(order), -1) for column in numbers], 1)
+    # All columns are copied to the device at once, sorted by group, as fp64, which represents each value exactly.
+    columns_on_cpu = [order, *(column[order] for column in (starts, strides, windows, image_sizes, samples, spans))]
+    table = torch.cat([column.double().reshape(len(order), -1) for column in columns_on_cpu], 1)
     table = table.to(bits.device, non_blocking=True)
     first_pixels, crop_widths = table[:, 1:3].long().unbind(1)
-    # The columns from the fourth on are across and down in turn.
+    # From the fourth on, columns alternate between x and y.
     down, across = (table[:, k::2].float()[..., None, None] for k in (4, 3))  # [K, 6, 1, 1] each
     most = [int(count) for count in samples[order].amax(0)]
     points = sample_points(down, most[1], resolution), sample_points(across, most[0], resolution)
@@ -94,17 +91,17 @@ def batch_mask_targets(
 def seen_windows(
     masks: InstanceMasks, indices: Tensor, boxes: Tensor, first: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The pixels of each object's crop that samples in its box can touch; all on the CPU.
+    """The window of each object's crop that the samples in its box can read; all on the CPU.
 
     Args:
         masks: an image's objects.
-        indices: [K], the mask for each box.
+        indices: [K], index of each box's mask.
         boxes: [K, 4] XYXY.
-        first: where the image's bits begin.
+        first: index of the image's first bit.
 
     Returns:
-        int64 [K] where the window's first pixel lies, [K] the width of the crop that it is part of, [K, 4] the window XYXY,
-        [K, 2] the image's width and height, and the boxes as fp32 [K, 4].
+        int64 [K], index of the window's first pixel in the bits; [K], width of the crop; [K, 4], the window XYXY; [K, 2],
+        the image's width and height; and the boxes as fp32 [K, 4].
     """
     indices = indices.cpu()
     boxes = boxes.detach().float().cpu()
@@ -119,42 +116,43 @@ def seen_windows(
 
 
 def sample_points(axis: Tensor, most: int, resolution: int) -> Tensor:
-    """Where RoIAlign's samples lie in one direction.
+    """Coordinates of RoIAlign's sampling points in one direction.
 
     Args:
-        axis: fp32 [n, 6, 1, 1]: start and end of the window, the image's length, samples a bin, start and end of the box.
-        most: the largest number of samples a bin.
+        axis: fp32 [n, 6, 1, 1]: start and end of the window, length of the image, samples in each bin, start and end of
+            the box.
+        most: the largest number of samples in a bin.
         resolution: M, number of bins.
 
     Returns:
-        [n, M, samples] pixel coordinates (a pixel's centre is an integer), NOWHERE for those that do not count.
+        [n, M, samples] coordinates (a pixel's centre is an integer), NOWHERE for points that do not count.
     """
     _, _, length, samples, low, high = axis.unbind(1)  # [n, 1, 1] each
     bins = torch.arange(resolution, device=axis.device)[:, None]
-    number = torch.arange(most, device=axis.device)
+    sample = torch.arange(most, device=axis.device)
     step = (high - low) / resolution
-    # As torchvision's kernel computes it, so that roundings agree.
-    points = low - 0.5 + bins * step + (number + 0.5) * step / samples.clamp(min=1)
-    used = (points >= -1) & (points <= length) & (number < samples)
+    # In the order of torchvision's kernel, for the same rounding.
+    points = low - 0.5 + bins * step + (sample + 0.5) * step / samples.clamp(min=1)
+    used = (points >= -1) & (points <= length) & (sample < samples)
     return points.clamp(min=0).minimum(length - 1).masked_fill(~used, NOWHERE)
 
 
-def bin_weights(axis: Tensor, points: Tensor, reach: int) -> Tensor:
-    """RoIAlign's weights in one direction: the share that each pixel of the window has in each bin.
+def bin_weights(axis: Tensor, points: Tensor, length: int) -> Tensor:
+    """RoIAlign's weights of the window's pixels in each bin, in one direction.
 
     Args:
-        axis: as for ``sample_points``; pixels after the window's end get no weight.
+        axis: as for ``sample_points``; pixels after the window's end have weight 0.
         points: [n, M, samples].
-        reach: S, the longest window's length.
+        length: S, of the longest window.
 
     Returns:
         [n, M, S].
     """
     start, end, _, samples, _, _ = axis.unbind(1)
-    pixels = start + torch.arange(reach, device=axis.device)
+    pixels = start + torch.arange(length, device=axis.device)
     pixels = pixels.masked_fill(pixels >= end, 3 * NOWHERE)[:, :, None]  # [n, 1, 1, S]
-    weights = torch.zeros(len(axis), points.shape[1], reach, device=axis.device)
+    weights = torch.zeros(len(axis), points.shape[1], length, device=axis.device)
     together = max(1, BUDGET // max(1, weights.numel()))  # samples
-    for some in points.split(together, 2):
-        weights += hat(some[..., None] - pixels).sum(2)
+    for chunk in points.split(together, 2):
+        weights += hat(chunk[..., None] - pixels).sum(2)
     return weights.div_(samples.clamp(min=1))

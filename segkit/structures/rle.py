@@ -1,10 +1,10 @@
-"""COCO's run-length encoding, to and from masks in their boxes.
+"""COCO's run-length encoding (RLE), to and from masks in their boxes.
 
-Runs go down the columns of the image: counts of 0, 1, 0, ... pixels, the first of which may be 0. The compressed form
-writes each count (from the fourth on, its difference to the one before the last) in groups of 5 bits, least
-significant first, as characters from "0" on with 32 added where more follow; the last group's top bit is the sign.
+Runs follow the columns of the image: alternating counts of 0 and 1 pixels, of which the first may be 0. The compressed
+form writes each count (from the fourth on, its difference to the count two before) in groups of 5 bits, least significant
+first, as characters from "0" on. 32 is added if another group follows; the top bit of the last group is the sign.
 
-Everything is done for all objects at once in numpy; pycocotools decodes and encodes dense masks only.
+All objects are processed at once in numpy. pycocotools is not used, because it decodes and encodes dense masks only.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from segkit.structures.mask_geometry import transpose
 from segkit.structures.runs import Runs, fill_runs, ragged_arange
 from segkit.utils.errors import SegkitError
 
-LONGEST_COUNT = 7  # groups: 35 bits, more than an image's pixels need, and sums of many stay below 63
+MAX_GROUPS = 7  # of a count: 35 bits are enough for any image, and sums of many counts stay below 63 bits
 
 
 def encode_rle(bits: Tensor, crop_boxes: Tensor, image_size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Compressed RLE dicts (counts str) on the image, equal to pycocotools' of the dense masks."""
+    """Compressed RLE dicts (counts str) of masks, equal to pycocotools' of the dense masks."""
     columns = transpose(bits.cpu(), crop_boxes)[0].numpy()
     return encode_runs(find_runs(columns, crop_boxes.numpy(), image_size[0]), len(crop_boxes), image_size)
 
@@ -48,7 +48,7 @@ def find_runs(columns: np.ndarray, crop_boxes: np.ndarray, height: int) -> Runs:
     heights = y1 - y0
     sizes = heights * (x1 - x0)
     offsets = sizes.cumsum() - sizes
-    # tops and ends are where columns start and end in the flat array.
+    # ends - tall and ends are the indices at which columns start and end in the flat array.
     tall = np.repeat(heights, x1 - x0)
     ends = tall.cumsum()
     neighbour = np.zeros(len(columns) + 1, np.uint8)
@@ -59,14 +59,14 @@ def find_runs(columns: np.ndarray, crop_boxes: np.ndarray, height: int) -> Runs:
     neighbour[ends] = 0
     lengths = np.flatnonzero(columns > neighbour[1:]) + 1 - starts
     objects = np.searchsorted(offsets + sizes, starts, side="right")
-    places = starts - offsets[objects]
-    column = places // np.maximum(heights, 1)[objects]
-    starts = (column + x0[objects]) * height + places - column * heights[objects] + y0[objects]
+    positions = starts - offsets[objects]
+    column = positions // np.maximum(heights, 1)[objects]
+    starts = (column + x0[objects]) * height + positions - column * heights[objects] + y0[objects]
     return Runs(objects, starts, starts + lengths)
 
 
 def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarray]:
-    """All objects' counts [C], one after the other, and how many each object has [N].
+    """RLE counts [C] of all objects, one after the other, and the number of counts [N] of each.
 
     Args:
         runs: of ``count`` objects.
@@ -74,12 +74,12 @@ def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarra
         area: pixels of the image.
     """
     objects, starts, ends = runs
-    # A run at the image's lower border goes on in one that starts at the upper border of the next column.
-    joined = (ends[:-1] == starts[1:]) & (objects[:-1] == objects[1:])
+    # A run that ends at the lower border continues in one that starts at the upper border of the next column.
+    continues = (ends[:-1] == starts[1:]) & (objects[:-1] == objects[1:])
     first, last = np.ones(len(starts), bool), np.ones(len(starts), bool)
-    first[1:] = last[:-1] = ~joined
+    first[1:] = last[:-1] = ~continues
     objects, starts, ends = objects[first], starts[first], ends[last]
-    # Zeros before each run, the run, and the zeros after the last one unless there are none.
+    # For each run the zeros before it and the run; then the zeros after the last run, if there are any.
     number = np.bincount(objects, minlength=count)
     firsts = number.cumsum() - number
     before = np.append(0, ends[:-1])[: len(ends)]
@@ -89,45 +89,52 @@ def count_runs(runs: Runs, count: int, area: int) -> tuple[np.ndarray, np.ndarra
     total = 2 * number + ((tail > 0) | (number == 0))
     slots = total.cumsum() - total
     counts = np.zeros(int(total.sum()), np.int64)
-    place = slots[objects] + 2 * (np.arange(len(objects)) - firsts[objects])
-    counts[place], counts[place + 1] = starts - before, ends - starts
+    index = slots[objects] + 2 * (np.arange(len(objects)) - firsts[objects])
+    counts[index], counts[index + 1] = starts - before, ends - starts
     tailed = total > 2 * number
     counts[(slots + total - 1)[tailed]] = tail[tailed]
     return counts, total
 
 
 def write_strings(counts: np.ndarray, lengths: np.ndarray) -> list[str]:
-    """Compress counts [C], of which object i has ``lengths[i]``."""
-    place = ragged_arange(lengths)
+    """Compressed strings of the counts [C], of which object i has ``lengths[i]``."""
+    position = ragged_arange(lengths)
     values = counts.copy()
-    late = np.flatnonzero(place > 2)
+    late = np.flatnonzero(position > 2)
     values[late] -= counts[late - 2]
     magnitude = np.where(values < 0, ~values, values)
     groups = np.ones(len(values), np.int64)
     while (more := magnitude >= 1 << (5 * groups - 1)).any():
         groups += more
-    owner, place = np.repeat(np.arange(len(values)), groups), ragged_arange(groups)
-    characters = (values[owner] >> (5 * place)) & 31
-    characters += 48 + 32 * (place < groups[owner] - 1)
+    owner, group = np.repeat(np.arange(len(values)), groups), ragged_arange(groups)
+    characters = (values[owner] >> (5 * group)) & 31
+    characters += 48 + 32 * (group < groups[owner] - 1)
     text = characters.astype(np.uint8).tobytes().decode("ascii")
     ends = np.append(0, groups.cumsum())[np.append(0, lengths.cumsum())].tolist()
     return [text[start:end] for start, end in pairwise(ends)]
 
 
 def parse_strings(
-    strings: Sequence[str | bytes], numbers: Sequence[int] | None = None
+    strings: Sequence[str | bytes], indices: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of ``write_strings``. A string that is broken is an error, which names the object by ``numbers``."""
+    """Counts [C], and how many each compressed string has [N]: inverts ``write_strings``.
+
+    Args:
+        strings: of N objects.
+        indices: of the objects, for the message; None: 0 to N - 1.
+    Raises:
+        SegkitError: a string is no compressed RLE.
+    """
     raw = [_ascii(string) for string in strings]
     broken = _broken(raw)
     if broken.any():
         i = int(broken.argmax())
-        raise SegkitError(f"objects[{i if numbers is None else numbers[i]}]: not a compressed RLE: {strings[i]!r:.60}")
+        raise SegkitError(f"objects[{i if indices is None else indices[i]}]: not a compressed RLE: {strings[i]!r:.60}")
     return _parse(raw)
 
 
 def covered_pixels(strings: Sequence[str | bytes]) -> np.ndarray:
-    """int64 [N]: number of pixels that each string's counts cover; -1 where it is no compressed RLE."""
+    """Number of pixels that each string's counts cover, int64 [N]; -1 for an invalid string."""
     raw = [_ascii(string) for string in strings]
     broken = _broken(raw)
     counts, lengths = _parse([b"" if bad else one for one, bad in zip(raw, broken.tolist(), strict=True)])
@@ -139,12 +146,12 @@ def covered_pixels(strings: Sequence[str | bytes]) -> np.ndarray:
 
 
 def _ascii(string: str | bytes) -> bytes:
-    # What is not ASCII becomes bytes above 127, which no code has.
+    # Characters outside ASCII become bytes above 127, which are no valid codes.
     return string.encode("utf-8", "surrogatepass") if isinstance(string, str) else string
 
 
 def _broken(raw: list[bytes]) -> np.ndarray:
-    """bool [N]: whether a string is empty, has other characters, ends in the middle of a count, or has absurd ones."""
+    """Bool [N]: strings that are empty, incomplete, too large or have other characters."""
     codes = np.frombuffer(b"".join(raw), np.uint8)
     sizes = np.array([len(one) for one in raw], np.int64)
     owner = np.repeat(np.arange(len(raw)), sizes)
@@ -152,19 +159,19 @@ def _broken(raw: list[bytes]) -> np.ndarray:
     broken = (sizes == 0) | np.append(more, True)[sizes.cumsum() - 1]
     broken[owner[(codes < 48) | (codes > 111)]] = True
     last = np.flatnonzero(~more)
-    broken[owner[last[np.diff(last, prepend=-1) > LONGEST_COUNT]]] = True
+    broken[owner[last[np.diff(last, prepend=-1) > MAX_GROUPS]]] = True
     return broken
 
 
 def _parse(raw: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Counts [C] and how many each string has [N]; the strings are not broken, but for empty ones."""
+    """Counts [C] and their number [N] in each string; strings are valid or empty."""
     codes = np.frombuffer(b"".join(raw), np.uint8) - np.uint8(48)
     sizes = np.array([len(one) for one in raw], np.int64)
     last = np.flatnonzero((codes & 32) == 0)
     ends = last + 1
     first = np.append(0, ends[:-1])[: len(ends)]
     groups = ends - first
-    # Most counts have one or two groups: the first ones of all, then the second ones, and so on.
+    # Most counts have one or two groups: all first groups are read together, then all second ones, and so on.
     values = (codes[first] & 31).astype(np.int64)
     longer, group = np.flatnonzero(groups > 1), 1
     while len(longer):
@@ -174,11 +181,11 @@ def _parse(raw: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     values -= np.where(codes[last] & 16, 1 << (5 * groups), 0)
     bounds = np.searchsorted(ends, sizes.cumsum(), side="right")
     lengths = np.diff(bounds, prepend=0)
-    # From the fourth on, a count is added to the one before the last: two interleaved running sums an object.
-    place, starts = ragged_arange(lengths), bounds - lengths
+    # From the fourth on, counts are differences to the count two before: two interleaved running sums of each object.
+    position, starts = ragged_arange(lengths), bounds - lengths
     counts = values.copy()
     for parity in (0, 1):
-        chain = (place % 2 == parity) & (place > 0)
+        chain = (position % 2 == parity) & (position > 0)
         sums = np.append(0, np.where(chain, values, 0).cumsum())
         counts = np.where(chain, sums[1:] - np.repeat(sums[starts], lengths), counts)
     return counts, lengths
@@ -191,8 +198,8 @@ def decode_counts(
 
     Args:
         counts: [C], all RLEs' counts one after the other.
-        lengths: [L], how many counts each RLE has.
-        owners: [L], the object that each RLE belongs to; where several belong to one, their union is taken.
+        lengths: [L], number of counts of each RLE.
+        owners: [L], index of each RLE's object; several RLEs of one object are united.
         count: number of objects.
         image_size: (H, W).
     """
@@ -202,7 +209,7 @@ def decode_counts(
     totals = sums[bounds[1:]] - sums[bounds[:-1]]
     if (counts < 0).any():
         i = int(np.repeat(owners, lengths)[counts < 0][0])
-        raise SegkitError(f"objects[{i}]: RLE counts hold {counts[counts < 0][0]}, a negative number of pixels")
+        raise SegkitError(f"objects[{i}]: RLE counts contain {counts[counts < 0][0]}, a negative number of pixels")
     wrong = totals != area
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
@@ -213,18 +220,18 @@ def decode_counts(
     rle = np.repeat(np.arange(len(lengths)), lengths)[ones]
     starts = sums[ones] - sums[bounds[rle]]
     ends = starts + counts[ones]
-    # Cut the runs at the ends of columns.
+    # Split the runs at the ends of columns.
     first = starts // max(height, 1)
-    pieces = (ends - 1) // max(height, 1) - first + 1
-    columns = np.repeat(first, pieces) + ragged_arange(pieces)
-    starts = np.maximum(np.repeat(starts, pieces) - columns * height, 0)
-    ends = np.minimum(np.repeat(ends, pieces) - columns * height, height)
-    bits, crop_boxes = fill_runs(np.repeat(owners[rle], pieces), columns, starts, ends, count)
+    splits = (ends - 1) // max(height, 1) - first + 1
+    columns = np.repeat(first, splits) + ragged_arange(splits)
+    starts = np.maximum(np.repeat(starts, splits) - columns * height, 0)
+    ends = np.minimum(np.repeat(ends, splits) - columns * height, height)
+    bits, crop_boxes = fill_runs(np.repeat(owners[rle], splits), columns, starts, ends, count)
     return transpose(torch.from_numpy(bits), torch.from_numpy(crop_boxes))
 
 
 def _whole_counts(counts: Any, where: str) -> np.ndarray:
-    """Uncompressed counts as int64 [C]; floats only without fractions."""
+    """Uncompressed counts as int64 [C]; whole floats are accepted."""
     try:
         values = np.asarray(counts)
     except ValueError:  # rows of different lengths
@@ -235,7 +242,7 @@ def _whole_counts(counts: Any, where: str) -> np.ndarray:
         )
     if values.dtype.kind == "f" and not (values == np.rint(values)).all():
         broken = values[values != np.rint(values)][0]
-        raise SegkitError(f"{where}: RLE counts hold {broken:g}; expected whole numbers")
+        raise SegkitError(f"{where}: RLE counts contain {broken:g}; expected whole numbers")
     return values.astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Crops from runs of set pixels, all objects at once (numpy)."""
+"""Builds crops from runs of set pixels, for all objects at once in numpy."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 
 
 class Runs(NamedTuple):
-    """Runs of set pixels of several objects on one image, by object and position; those of an object do not overlap.
+    """Runs of set pixels of several objects on one image, sorted by object and position.
+
+    Runs of one object do not overlap.
 
     Attributes:
-        objects: int64 [R], the object that a run belongs to.
-        starts: int64 [R], its first pixel, where pixels are counted column by column: column * H + row.
-        ends: int64 [R], the pixel after its last one.
+        objects: int64 [R], index of each run's object.
+        starts: int64 [R], its first pixel, in column-major order: column * H + row.
+        ends: int64 [R], the pixel after its last.
     """
 
     objects: np.ndarray
@@ -22,17 +24,17 @@ class Runs(NamedTuple):
     ends: np.ndarray
 
 
-def join_runs(pieces: Sequence[Runs]) -> Runs:
-    """All runs of the pieces, whose order does not matter."""
-    if not pieces:
+def join_runs(parts: Sequence[Runs]) -> Runs:
+    """Merges and sorts runs, in any order of the parts."""
+    if not parts:
         return Runs(*np.zeros((3, 0), np.int64))
-    objects, starts, ends = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+    objects, starts, ends = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     order = np.lexsort((starts, objects))
     return Runs(objects[order], starts[order], ends[order])
 
 
 def ragged_arange(lengths: np.ndarray) -> np.ndarray:
-    """0..length-1 for each length, one after the other."""
+    """0 to length - 1 for each length, one after the other."""
     ends = lengths.cumsum()
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
@@ -40,17 +42,17 @@ def ragged_arange(lengths: np.ndarray) -> np.ndarray:
 def fill_runs(
     objects: np.ndarray, rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The tight crops of objects given as runs of pixels within rows.
+    """Tight crops of objects from their runs of pixels within rows.
 
     Args:
-        objects: int [R] in 0..count-1, in any order. The runs of an object may overlap: their union is taken.
+        objects: int [R] in 0..count-1, in any order. Runs of an object may overlap; they are united.
         rows: int [R].
         starts: int [R], first column.
-        ends: int [R], end column (exclusive), more than ``starts``.
-        count: number of objects; those without runs get the empty crop.
+        ends: int [R], end column (exclusive), above ``starts``.
+        count: number of objects; the crop of an object without runs is empty.
 
     Returns:
-        uint8 [P] and int64 [count, 4], as InstanceMasks wants them.
+        ``bits`` uint8 [P] and ``crop_boxes`` int64 [count, 4] of InstanceMasks.
     """
     far = np.iinfo(np.int64).max
     crop_boxes = np.tile(np.array([far, far, 0, 0]), (count, 1))
@@ -62,10 +64,10 @@ def fill_runs(
     widths = crop_boxes[:, 2] - crop_boxes[:, 0]
     sizes = widths * (crop_boxes[:, 3] - crop_boxes[:, 1])
     offsets = sizes.cumsum() - sizes
-    # +1 where a run starts, -1 where it ends: the running sum counts the runs that cover a pixel.
+    # +1 at the start of a run, -1 at its end: the running sum is the number of runs that cover a pixel.
     steps = np.zeros(int(sizes.sum()) + 1, np.int32)
     line = offsets[objects] + (rows - crop_boxes[objects, 1]) * widths[objects] - crop_boxes[objects, 0]
-    one = np.ones(len(line), np.int32)  # an array of the same type: with a plain 1 this takes 20 times as long
+    one = np.ones(len(line), np.int32)  # an array of the same dtype: with a plain 1, add.at takes 20 times as long
     np.add.at(steps, line + starts, one)
     np.subtract.at(steps, line + ends, one)
     return (np.cumsum(steps[:-1], out=steps[:-1]) > 0).view(np.uint8), crop_boxes

@@ -1,4 +1,4 @@
-"""One image with its targets, and several of them on their way to the model."""
+"""Sample: one image with its targets and origin. Batch: samples on their way to the model."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from segkit.utils.errors import SegkitError
 
 @dataclass
 class Sample:
-    """One image, what is known of it and where it came from.
+    """One image with its targets and the file that it was made from.
 
     Attributes:
         image: uint8 [C, H, W], RGB.
-        targets: in the image's pixels, moving with it through every transform.
-        image_id: the data set's number for the file.
+        targets: in the image's pixels; every transform changes them with the image.
+        image_id: id of the file in the data set.
         file_name: for messages and results.
-        size: (H, W) of the file, whatever transforms did since; predictions are made at this size.
+        size: (H, W) of the file, which transforms do not change; predictions are made at this size.
         annotations: ground truth in the file's pixels, filled for evaluation only: dicts of ``bbox`` (XYWH floats),
             ``segmentation`` (RLE dict, counts str), ``area``, ``iscrowd``, ``label`` (0-based).
-        dropped: objects that reading and transforms removed, as a crop does with those it leaves nothing of.
-        rescued: masks that shrinking would have emptied and that kept one pixel.
-        skipped: what was wrong with each image that could not be read, in whose place this one came.
-        geometry: how the image came from its file, recorded by the functions of ``segkit.data.transforms.geometry``;
-            None: it is the whole file, resized to the image's size or as it is.
+        dropped: number of objects that reading or a transform removed, such as objects outside a crop.
+        rescued: number of masks that resizing would have emptied and that kept one pixel.
+        skipped: error message of each image that could not be read and that this one replaces.
+        geometry: of the image with respect to its file, recorded by ``segkit.data.transforms.geometry``; None: the image
+            is the whole file, resized or unchanged.
     """
 
     image: Tensor
@@ -47,14 +47,14 @@ class Sample:
 
     @property
     def known_geometry(self) -> ImageGeometry:
-        """``geometry``, or where it is None that of a file resized to the image's size."""
+        """``geometry``; if it is None, that of a file resized to the image's size."""
         if self.geometry is not None:
             return self.geometry
         return ImageGeometry.of_file(self.size).resize((self.image.shape[1], self.image.shape[2]))
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """(H, W) to ask of a model's ``predict``, as ``output_sizes``: see :meth:`map_to_file`.
+        """(H, W) to pass to a model's ``predict`` as ``output_sizes``; see :meth:`map_to_file`.
 
         Raises:
             SegkitError: the image was resized or cropped after its geometry was recorded.
@@ -69,20 +69,20 @@ class Sample:
         return self.size if geometry.is_resize else geometry.size
 
     def map_to_file(self, detections: Detections) -> Detections:
-        """A model's detections at ``output_size``, in the file's pixels.
+        """Maps a model's detections at ``output_size`` to the file's pixels.
 
-        The image of a whole file needs no mapping: a model answers at the file's size. Any other image is predicted at
-        its own size, and boxes and masks are mapped back by its geometry.
+        If the image is the whole file, the model predicts at the file's size and nothing is mapped. Any other image is
+        predicted at its own size, and boxes and masks are mapped by its geometry.
 
         Raises:
-            SegkitError: the detections are of another size, the geometry has no inverse, or the model has its own kind
-                of masks.
+            SegkitError: the detections have another size, the geometry has no inverse, or the model returns its own
+                class of detections with other masks.
         """
         geometry = self.known_geometry
         if isinstance(detections, Detections) and detections.size != self.output_size:
             raise SegkitError(
-                f"{self.file_name or 'an image'}: the model gives detections for {detections.size[0]} x "
-                f"{detections.size[1]} pixels where predict(images, output_sizes) asks for {self.output_size[0]} x "
+                f"{self.file_name or 'an image'}: the model returned detections for {detections.size[0]} x "
+                f"{detections.size[1]} pixels, but predict(images, output_sizes) asked for {self.output_size[0]} x "
                 f"{self.output_size[1]}; map them with Detections.resized(size)"
             )
         if geometry.is_resize:
@@ -90,14 +90,14 @@ class Sample:
         kind = type(detections)
         if kind.masks is not Detections.masks or kind.to_rle is not Detections.to_rle:
             raise SegkitError(
-                f"{self.file_name or 'an image'}: the model gives {kind.__name__} with masks of their own, which cannot "
-                "be mapped back through flips, turns, crops and padding; leave these out of data.test_transforms",
+                f"{self.file_name or 'an image'}: the model returned {kind.__name__} with its own masks, which cannot "
+                "be mapped back through flips, rotations, crops and padding; remove these from data.test_transforms",
                 key="data.test_transforms",
             )
         return detections.mapped_to_file(geometry)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Sample:
-        """The same sample with image and targets on a device."""
+        """The sample with image and targets on a device."""
         image = self.image.to(device, non_blocking=non_blocking)
         return replace(self, image=image, targets=self.targets.to(device, non_blocking=non_blocking))
 
@@ -107,7 +107,7 @@ class Sample:
 
 
 class Batch:
-    """Samples side by side. Images keep their sizes: it is the model that pads them.
+    """Several samples. Images keep their sizes; the model pads them.
 
     Args:
         samples: at least one, in order.
@@ -151,23 +151,23 @@ class Batch:
 
     @property
     def output_sizes(self) -> list[tuple[int, int]]:
-        """(H, W) to ask of a model's ``predict`` for each image; :meth:`map_to_file` takes the answer."""
+        """(H, W) of each image for a model's ``predict``; :meth:`map_to_file` takes its result."""
         return [sample.output_size for sample in self.samples]
 
     def map_to_file(self, detections: Sequence[Detections]) -> list[Detections]:
-        """Each image's detections at ``output_sizes``, in the pixels of its file."""
+        """Maps each image's detections at ``output_sizes`` to the pixels of its file."""
         pairs = zip(self.samples, detections, strict=True)
         return [sample.map_to_file(found) for sample, found in pairs]
 
     @property
     def annotations(self) -> list[list[dict[str, Any]] | None]:
-        """Each file's ground truth, None where it was not loaded for evaluation."""
+        """Each file's ground truth; None if it was not loaded for evaluation."""
         return [sample.annotations for sample in self.samples]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on a device."""
+        """The batch on a device."""
         return Batch([sample.to(device, non_blocking=non_blocking) for sample in self.samples])
 
     def pin_memory(self) -> Batch:
-        """A copy in page-locked memory; DataLoader calls it where its ``pin_memory`` is on."""
+        """A copy in page-locked memory; a DataLoader with ``pin_memory`` calls it."""
         return Batch([sample.pin_memory() for sample in self.samples])

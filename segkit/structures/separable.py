@@ -1,9 +1,8 @@
-"""Resampling stacks of small images by one matrix for the rows and one for the columns.
+"""Separable resampling of stacks of small images, by a matrix for rows and one for columns.
 
-Bilinear sampling, area-weighted (antialiased) resizing and RoIAlign are all of the form A @ image @ B.T with hat-shaped
-weights, so one batched product does them, and the weights beyond a crop are simply absent. Always at full precision:
-fp32 on the CPU; fp64 on CUDA, where fp32 products may be rounded to TF32 by a global setting, and where these products
-are small.
+Bilinear sampling, antialiased resizing and RoIAlign all have the form A @ image @ B.T with hat-shaped weights, so that
+one batched product computes them, without weights for pixels outside a crop. The precision is fp32 on the CPU and fp64
+on CUDA, where a global setting may round fp32 products to TF32 and these products are small.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch.nn import functional as F
 
 
 def work_dtype(device: torch.device) -> torch.dtype:
-    """fp64 on CUDA, else fp32; see the module."""
+    """Dtype of the products: fp64 on CUDA, else fp32; see the module's docstring."""
     return torch.float64 if device.type == "cuda" else torch.float32
 
 
@@ -27,50 +26,50 @@ def hat(distances: Tensor) -> Tensor:
 
 
 def resample(rows: Tensor, images: Tensor, columns: Tensor) -> Tensor:
-    """rows [n, O, H] times images [n, H, W] times columns [n, P, W] transposed: [n, O, P]."""
+    """Product [n, O, P] of rows [n, O, H], images [n, H, W] and columns [n, P, W] transposed."""
     dtype = work_dtype(images.device)
     with torch.autocast(images.device.type, enabled=False):
         return torch.bmm(torch.bmm(rows.to(dtype), images.to(dtype)), columns.to(dtype).transpose(1, 2))
 
 
 def sum_taps(images: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """As ``resample`` where few weights are not 0: [n, O, P], a transposed view, from uint8 images [n, H, W] on the CPU.
+    """As ``resample`` with sparse weights, on the CPU: [n, O, P], a transposed view.
 
     Args:
         images: uint8 [n, H, W].
-        rows: of each new row the numbers of the old ones, and their weights: [n, O, taps] each. Numbers outside the
-            image have weight 0.
-        columns: likewise, [n, P, taps].
+        rows: for each new row the indices of old rows and their weights, [n, O, taps] each. Indices outside the image
+            have weight 0.
+        columns: likewise for the columns, [n, P, taps].
     """
     return _sum_rows(_sum_rows(images.float(), *rows).transpose(1, 2), *columns).transpose(1, 2)
 
 
 def _sum_rows(images: Tensor, index: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of rows of fp32 images [n, H, W]: [n, O, W], with ``index`` and ``weights`` [n, O, taps]."""
+    """Weighted sums [n, O, W] of rows of images [n, H, W]; ``index``, ``weights`` [n, O, taps]."""
     count, height, width = images.shape
     lines = index.clamp(0, height - 1) + torch.arange(count)[:, None, None] * height
-    # One fused pass over what is there: a third of the time of products with matrices that are mostly 0.
+    # One fused pass over the nonzero weights takes a third of the time of products with mostly zero matrices.
     table = images.reshape(-1, width)
     sums = F.embedding_bag(lines.flatten(0, 1), table, mode="sum", per_sample_weights=weights.flatten(0, 1))
     return sums.view(count, -1, width)
 
 
 def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
-    """Windows of crops as a stack, uint8 [n, largest height, largest width], on the bits' device.
+    """Windows of crops as a stack, uint8 [n, max height, max width], on the bits' device.
 
-    What lies beyond a window's own height and width is 0 on the CPU, elsewhere arbitrary: the caller's weights are 0.
+    Pixels outside a window's own height and width are 0 on the CPU and arbitrary elsewhere; callers give them weight 0.
 
     Args:
         bits: uint8 [P], not empty.
-        starts: int64 [n]: where the window's first pixel lies in ``bits``.
-        strides: int64 [n], the width of the crop that it is part of.
+        starts: int64 [n], index of each window's first pixel in ``bits``.
+        strides: int64 [n], width of each window's crop.
         heights: int64 [n] on the CPU, of the windows.
         widths: int64 [n] on the CPU.
     """
     shape = len(starts), int(heights.max()), int(widths.max())
     if bits.device.type != "cpu":
         return indexed_windows(bits, starts, strides, *shape[1:])
-    # A strided copy a window takes a quarter of the time of an index a pixel.
+    # A strided copy for each window takes a quarter of the time of an index for each pixel.
     stack = np.zeros(shape, np.uint8)
     flat = bits.numpy()
     sizes = zip(starts.tolist(), strides.tolist(), heights.tolist(), widths.tolist(), strict=True)
@@ -81,7 +80,7 @@ def gather_windows(bits: Tensor, starts: Tensor, strides: Tensor, heights: Tenso
 
 
 def indexed_windows(bits: Tensor, starts: Tensor, strides: Tensor, height: int, width: int) -> Tensor:
-    """``gather_windows`` in a few large operations, for devices where each operation takes its time."""
+    """``gather_windows`` in a few large operations, for devices with launch costs."""
     device = bits.device
     starts, strides = starts.to(device), strides.to(device)
     lines = starts[:, None] + torch.arange(height, device=device) * strides[:, None]  # [n, height]
@@ -90,22 +89,22 @@ def indexed_windows(bits: Tensor, starts: Tensor, strides: Tensor, height: int, 
 
 
 def size_buckets(heights: Tensor, widths: Tensor, budget: int) -> Iterator[Tensor]:
-    """Groups of items of similar size: index tensors, together 0..n-1 without the items of no area.
+    """Groups of items of similar size: index tensors that cover all items with an area.
 
     Args:
         heights: int64 [n], on the CPU.
         widths: int64 [n].
-        budget: most pixels of a group padded to its largest height and width; a larger item goes alone.
+        budget: pixels of a group at most, padded to its largest height and width; a larger item is a group itself.
     """
     sides = torch.maximum(heights, widths)
     order = sides.argsort(stable=True)
     order = order[torch.minimum(heights, widths)[order] > 0]
-    numbers, sizes = order.tolist(), sides[order].tolist()
+    indices, sizes = order.tolist(), sides[order].tolist()
     start = 0
     for i, side in enumerate(sizes):
-        # A third more in each direction at most, but tiny ones may go together.
+        # Sides within a group differ by a third at most, or by 8 pixels.
         if i > start and (side > 8 + sizes[start] * 4 // 3 or (i + 1 - start) * side * side > budget):
-            yield torch.tensor(numbers[start:i])
+            yield torch.tensor(indices[start:i])
             start = i
-    if len(numbers) > start:
-        yield torch.tensor(numbers[start:])
+    if len(indices) > start:
+        yield torch.tensor(indices[start:])

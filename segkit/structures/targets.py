@@ -1,4 +1,4 @@
-"""What is known of one image's objects."""
+"""Targets: the ground truth of one image's objects."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from segkit.utils.errors import SegkitError
 
 @dataclass
 class Targets:
-    """The objects of one image.
+    """Ground truth of the N objects of one image.
 
     Attributes:
-        boxes: float32 [N, 4], XYXY in pixels of the image as it is; pixel i covers [i, i + 1).
+        boxes: float32 [N, 4], XYXY in the image's pixels; pixel i covers [i, i + 1).
         labels: int64 [N], 0-based classes.
-        masks: N masks on the image's pixel grid, those of objects without a mask are empty; None: no object has a mask.
-        crowd: bool [N], True where the "object" is a region of many (COCO's ``iscrowd``). Default: none is.
-        has_mask: bool [N], False where only the object's box is known. Default: all True; without ``masks`` all False.
+        masks: N masks on the image's pixels, empty for objects without a mask; None: no object has a mask.
+        crowd: bool [N], True for regions of many objects (COCO's ``iscrowd``). Default: all False.
+        has_mask: bool [N], False if only the object's box is known. Default: all True; without ``masks`` all False.
 
     Raises:
-        SegkitError: the shapes disagree, or an object without a mask has pixels in ``masks``.
+        SegkitError: the shapes do not match, or an object without a mask has pixels in ``masks``.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: InstanceMasks | None = None
-    crowd: Tensor = None  # type: ignore[assignment]  # always a tensor once made
+    crowd: Tensor = None  # type: ignore[assignment]  # a tensor after __post_init__
     has_mask: Tensor = None  # type: ignore[assignment]  # likewise
-    # Seen on the way from the CPU to another device, where a look would have to be waited for.
+    # Read on the CPU before the move to another device, where reading would synchronise.
     _has_crowd: bool | None = field(default=None, init=False, repr=False, compare=False)
     _lacks_masks: bool | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -59,19 +59,19 @@ class Targets:
                 raise SegkitError(f"targets: {name} have shape {list(value.shape)}, expected [{count}]", key=name)
         if self.masks is not None and len(self.masks) != count:
             raise SegkitError(f"targets: {len(self.masks)} masks for {count} boxes", key="masks")
-        if self.masks is not None and self.has_mask.device.type == "cpu":  # elsewhere a look would be waited for
+        if self.masks is not None and self.has_mask.device.type == "cpu":  # reading would synchronise elsewhere
             filled = self.masks.crop_boxes[:, 2] > self.masks.crop_boxes[:, 0]
             if bool((filled & ~self.has_mask).any()):
                 raise SegkitError("targets: has_mask is False for an object that has a mask", key="has_mask")
 
     @staticmethod
     def empty(size: tuple[int, int]) -> Targets:
-        """The targets of an image of ``size`` (H, W) without objects, with (no) masks."""
+        """Targets of an image of ``size`` (H, W) without objects; ``masks`` is not None."""
         return Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), InstanceMasks.empty(size))
 
     @staticmethod
     def cat(parts: Sequence[Targets]) -> Targets:
-        """All objects in order, on one image, with the masks that there are."""
+        """Concatenates targets on the same image; objects of parts without masks have none."""
         known = [part.masks for part in parts if part.masks is not None]
         has_objects = any(len(part) for part in parts)
         masks = None
@@ -91,32 +91,32 @@ class Targets:
         return len(self.boxes)
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> Targets:
-        """The chosen objects: an index tensor, a bool tensor [N], a slice or a list."""
+        """The selected objects; ``index`` is an index tensor, a bool tensor [N], a slice or a list."""
         masks = None if self.masks is None else self.masks[index]
         return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index], self.has_mask[index])
 
     @property
     def has_crowd(self) -> bool:
-        """Whether any object is a crowd region. On a GPU the answer is that of the CPU that the targets came from."""
+        """Whether any object is a crowd region. Known on a GPU without synchronisation."""
         return bool(self.crowd.any()) if self._has_crowd is None else self._has_crowd
 
     @property
     def lacks_masks(self) -> bool:
-        """Whether any object has no mask. On a GPU the answer is that of the CPU that the targets came from."""
+        """Whether any object has no mask. Known on a GPU without synchronisation."""
         return not bool(self.has_mask.all()) if self._lacks_masks is None else self._lacks_masks
 
     @property
     def not_crowd(self) -> Tensor | slice:
-        """The index of the objects that are no crowd regions: int64 [M], or all of them as a slice."""
+        """Index of the objects that are not crowd regions: int64 [M], or a slice if all are."""
         return (~self.crowd).nonzero().squeeze(1) if self.has_crowd else slice(None)
 
     def degenerate(self) -> Tensor:
-        """[N] bool: objects whose box has no width or height, is inside out, or is not finite."""
+        """Bool [N]: objects whose box has no positive width and height or is not finite."""
         has_area = (self.boxes[:, 2:] > self.boxes[:, :2]).all(dim=1)
         return ~(has_area & torch.isfinite(self.boxes).all(dim=1))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Targets:
-        """The same targets on a device; copies only what is elsewhere."""
+        """The targets on a device; copies only tensors on another device."""
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
         parts = (self.boxes, self.labels, self.crowd, self.has_mask)
         boxes, labels, crowd, has_mask = (value.to(device, non_blocking=non_blocking) for value in parts)
@@ -128,7 +128,7 @@ class Targets:
         return moved
 
     def pin_memory(self) -> Targets:
-        """A copy in page-locked memory, from which copies to a GPU may overlap with computing."""
+        """A copy in page-locked memory, from which copies to a GPU can overlap with computation."""
         masks = None if self.masks is None else self.masks.pin_memory()
         parts = (self.boxes, self.labels, self.crowd, self.has_mask)
         boxes, labels, crowd, has_mask = (value.pin_memory() for value in parts)

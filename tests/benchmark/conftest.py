@@ -12,7 +12,7 @@ model:
     pre_nms_top_k: [100, 100]
     post_nms_top_k: [100, 50]
   roi_heads:
-    samples: 32
+    batch_size_per_image: 32
     box_head: {levels: [p2, p3], fc_dims: [32, 32]}
     mask_head: {levels: [p2, p3], conv_dims: [16]}
 """

@@ -1,4 +1,4 @@
-"""Both parts run at a tiny size; what times come out is nobody's business here."""
+"""Both parts run at a tiny size; times are not checked."""
 
 import json
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from segkit.benchmark.run import run_parts
 from segkit.benchmark.scene import jittered, make_batch
 from segkit.benchmark.syncs import END, waits
 from segkit.config.loader import load_config
-from segkit.modeling.layers.matching import overlaps
+from segkit.modeling.layers.matching import pairwise_iou
 from segkit.modeling.weights import torchvision_detection
 from segkit.structures import InstanceMasks
 from segkit.utils.errors import SegkitError
@@ -101,13 +101,13 @@ def test_peers_have_the_same_parameters(config):
         (["model.roi_heads.mask_head=null"], "FCNMaskHead"),
     ],
 )
-def test_what_torchvision_has_not(tiny, overrides, reason):
+def test_configurations_without_a_torchvision_equivalent(tiny, overrides, reason):
     cfg = load_config(tiny, overrides)
     with torch.device("meta"), pytest.raises(NoPeer, match=reason):
         make_peer(build_random(cfg, 2), cfg.model, (64, 64))
 
 
-def test_channels_first_convolves_so_and_gives_the_same(tiny, tmp_path):
+def test_channels_first_convolves_so_with_the_same_result(tiny, tmp_path):
     options = Options(config_file=tiny, **SMALL)
     write_weights(options, tmp_path, None)
     model = build_side(options, "segkit", tmp_path).eval()
@@ -121,7 +121,7 @@ def test_channels_first_convolves_so_and_gives_the_same(tiny, tmp_path):
         torch.testing.assert_close(first[name], last[name], rtol=1e-3, atol=1e-4)
 
 
-def test_objects_are_what_the_scene_says():
+def test_the_scene_has_the_selected_objects():
     batch = make_batch(2, 30, (80, 120), 5)
     for targets in batch.targets:
         assert len(targets) == 30 and targets.labels.max() < 5
@@ -129,7 +129,7 @@ def test_objects_are_what_the_scene_says():
         assert torch.equal(dense.crop_boxes, targets.masks.crop_boxes)  # tight, and inside
         more = jittered(targets.boxes, 100)
         assert 100 <= len(more) < 130
-        assert overlaps(more, targets.boxes).amax(dim=1).min() > 0.6
+        assert pairwise_iou(more, targets.boxes).amax(dim=1).min() > 0.6
 
 
 def test_sides_take_turns():
@@ -172,7 +172,7 @@ def test_the_other_process(tiny, tmp_path, capsys, monkeypatch):
     ends = iter([(0, None), (1, ""), (-9, "")])
 
     def run(command, **how):
-        """What the process would do, in this one."""
+        """Runs the other process's work in this one."""
         assert command[1:5] == ["-m", "segkit.benchmark.peak_memory", "infer", "segkit"] and how["env"]["PYTHONPATH"]
         status, out = next(ends)
         if out is None:
@@ -186,7 +186,7 @@ def test_the_other_process(tiny, tmp_path, capsys, monkeypatch):
     assert found[1] == "its process failed: luck" and "signal 9" in found[2]
 
 
-def test_background_gives_way_to_as_many_scores_as_wanted():
+def test_background_shift_leaves_the_selected_number_of_scores():
     logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 2
     for background in (0, 5):
         shift = background_shift(logits, background, 0.3, 20)
@@ -238,7 +238,7 @@ def test_mistakes_name_the_flag(tiny):
         run_parts(["train"], Options(device="cpu", precision="fp16"))
 
 
-def test_every_part_says_what_it_measures_by_default():
+def test_every_part_has_defaults_and_notes():
     import importlib
 
     for module in PARTS.values():

@@ -1,4 +1,4 @@
-"""The parts without models at a tiny size, what they find on equal work, and what they say of peers."""
+"""The parts without models at a tiny size: equal work, and notes on peers."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from segkit.benchmark.annotation_memory import every_worker_all, total_memory
 from segkit.benchmark.evaluation_scene import make_scenes
 from segkit.benchmark.measure import alternate
 from segkit.benchmark.options import PARTS, Options
-from segkit.benchmark.peak_memory import numbers_of
+from segkit.benchmark.peak_memory import figures_of
 from segkit.benchmark.report import OWN, PEER, Report
 from segkit.benchmark.run import run_parts
 from segkit.benchmark.scene import make_targets
@@ -26,13 +26,13 @@ SMALL = {"device": "cpu", "batch": 1, "objects": 5, "size": (64, 96), "runs": 2}
 
 @pytest.fixture(autouse=True)
 def single_steps(monkeypatch):
-    """No repetition of quick steps, and few boxes to suppress."""
+    """No repetition of quick steps, and few boxes for NMS."""
     monkeypatch.setattr(sides, "SHORTEST_TURN", 0.0)
     monkeypatch.setattr(postprocess, "CANDIDATES", 40)
 
 
 def measured(part, path, **changes):
-    """A part's rows, its report, and what the JSON file has of it."""
+    """A part's rows, its report, and the content of its JSON file."""
     (report,) = run_parts([part], Options(**{**SMALL, **changes}), str(path / "out.json"))
     (content,) = json.loads((path / "out.json").read_text())["parts"]
     assert content["part"] == part and [row["work"] for row in content["rows"]] == [row.work for row in report.rows]
@@ -101,7 +101,7 @@ def test_an_installed_peer_has_a_column(tmp_path, monkeypatch):
     monkeypatch.setattr(postprocess, "MODULES", {"detectron2": "not_installed_anywhere"})
     rows, report, _ = measured("postprocess", tmp_path)
     assert list(rows["paste and encode, 64 x 96"]) == [OWN, PEER]
-    assert "detectron2 is left out: it is not installed" in report.notes
+    assert "detectron2 is not measured: it is not installed" in report.notes
 
 
 def test_the_reference_of_pasting_by_brute_force():
@@ -127,13 +127,13 @@ def test_evaluate(tmp_path):
     for name in ("bbox/AP", "segm/AP", "segm/AR"):
         assert 0.1 < rows[name][OWN] < 0.9
         assert rows[name]["pycocotools"] == pytest.approx(rows[name][OWN], abs=1e-9)
-    assert rows["greatest difference from segkit's numbers"]["pycocotools"] <= 1e-9
-    assert rows["numbers compared"]["pycocotools"] >= 18
+    assert rows["greatest difference from segkit's metrics"]["pycocotools"] <= 1e-9
+    assert rows["metrics compared"]["pycocotools"] >= 18
     assert not any("differ by" in note for note in report.notes)
     assert content["peer"] == "pycocotools" and content["rows"][0]["ratio"][OWN] > 0
 
 
-def test_evaluators_that_differ_are_told():
+def test_evaluators_that_differ_add_a_note():
     made = {OWN: evaluate.own_metrics(make_scenes(2, 8, (128, 128), evaluate.CLASSES, (16, 40)))}
     made["pycocotools"] = {**made[OWN], "segm/AP": made[OWN]["segm/AP"] + 1e-6}
     report = Report("evaluate", "", [])
@@ -148,11 +148,11 @@ def test_evaluators_that_are_not_installed_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(evaluate.PEERS, "faster-coco-eval", ("not_installed_anywhere", "COCOeval_faster"))
     rows, report, _ = measured("evaluate", tmp_path, batch=2)
     assert set(rows["bbox/AP"]) == {OWN, "pycocotools"}
-    assert "faster-coco-eval is left out: it is not installed" in report.notes
+    assert "faster-coco-eval is not measured: it is not installed" in report.notes
 
 
 def test_memory(tiny, tmp_path, monkeypatch):
-    """What its processes do, in this one; their figures are made up."""
+    """Runs its processes' work in this one, with made-up figures."""
     import importlib
 
     done = []
@@ -186,7 +186,7 @@ def test_memory(tiny, tmp_path, monkeypatch):
 
 
 def test_annotations(tmp_path, monkeypatch):
-    """What its processes do, in this one."""
+    """Runs its processes' work in this one."""
     monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 100_000)
 
     def numbers(module, side, file, environment):
@@ -198,7 +198,7 @@ def test_annotations(tmp_path, monkeypatch):
         return list(map(float, figures))
 
     opened = []
-    monkeypatch.setattr(annotations, "numbers_of", numbers)
+    monkeypatch.setattr(annotations, "figures_of", numbers)
     rows, report, _ = measured("annotations", tmp_path, annotations=321)
     # Each turn begins with an empty cache.
     assert [(side, cached) for side, cached, _ in opened] == [(OWN, 0), (OWN, 1), ("pycocotools", 1)] * 2
@@ -208,21 +208,21 @@ def test_annotations(tmp_path, monkeypatch):
     assert 600 < rows["in the cache, an annotation"][OWN] < 900
     monkeypatch.setattr(annotations, "MOST_OF_PEER", 300)
     rows, report, _ = measured("annotations", tmp_path, annotations=301)
-    assert "pycocotools is left out: 301 annotations would take too much memory" in report.notes
+    assert "pycocotools is not measured: 301 annotations would take too much memory" in report.notes
     assert rows["objects"] == {OWN: 301}
-    monkeypatch.setattr(annotations, "numbers_of", lambda *arguments, environment: "its process failed: no luck")
+    monkeypatch.setattr(annotations, "figures_of", lambda *arguments, environment: "its process failed: no luck")
     rows, report, _ = measured("annotations", tmp_path, annotations=3)
     assert "segkit: its process failed: no luck" in report.notes and rows["first opening"] == {}
     assert "the file is too small for the cache: it is read again each time" in report.notes
 
 
-def test_numbers_of_another_process(tmp_path):
+def test_figures_of_another_process(tmp_path):
     file = tmp_path / "instances.json"
     write_annotations(file, 120, polygons=True)
     write_annotations(tmp_path / "small.json", 5, polygons=True)
-    seconds, peak, objects = numbers_of("segkit.benchmark.annotations", OWN, str(file))
+    seconds, peak, objects = figures_of("segkit.benchmark.annotations", OWN, str(file))
     assert seconds > 0 and peak >= 0 and objects == 120
-    assert "its process failed: " in numbers_of("segkit.benchmark.annotations", OWN, str(tmp_path / "none.json"))
+    assert "its process failed: " in figures_of("segkit.benchmark.annotations", OWN, str(tmp_path / "none.json"))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

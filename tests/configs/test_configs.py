@@ -46,7 +46,7 @@ def test_takes_a_step_at_reduced_size(name):
     cfg = segkit.load_config(f"segkit://{name}")
     overrides = ["model.proposal_generator.post_nms_top_k=[20, 20]"]
     roi_heads = cfg.model.get("roi_heads", {})
-    overrides += ["model.roi_heads.samples=16"] if roi_heads else []
+    overrides += ["model.roi_heads.batch_size_per_image=16"] if roi_heads else []
     overrides += [f"model.roi_heads.box_heads.{i}.fc_dims=[64]" for i in range(len(roi_heads.get("box_heads", ())))]
     smaller = SMALLER.get(cfg.model.backbone.name, {})
     overrides += [f"model.backbone.{key}={value}" for key, value in smaller.items()]

@@ -109,7 +109,7 @@ def test_a_proposal_network_where_the_counts_are_equal():
             "model={name: ProposalNetwork, backbone: {name: TinyNet, width: 8}, "
             "neck: {name: FPN, out_channels: 16}, proposal_generator: {name: RPN, head: {name: RPNHead}, "
             "anchor_generator: {name: AnchorGenerator, sizes: [[16], [32], [64], [96], [128]]}, "
-            "samples: 100000, positive_fraction: 1.0, fg_iou_threshold: 0.5, bg_iou_threshold: 0.5}}",
+            "batch_size_per_image: 100000, positive_fraction: 1.0, fg_iou_threshold: 0.5, bg_iou_threshold: 0.5}}",
         ],
     )
     torch.manual_seed(0)

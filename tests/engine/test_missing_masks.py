@@ -30,7 +30,7 @@ TINY = [
     "model.proposal_generator.post_nms_top_k=[50, 50]",
 ]  # fmt: skip
 HEADS = [
-    "model.roi_heads.samples=16",
+    "model.roi_heads.batch_size_per_image=16",
     "model.roi_heads.mask_head.conv_dims=[8]",
     "model.roi_heads.box_head.fc_dims=[16]",
 ]

@@ -1,4 +1,4 @@
-"""The layer that values which are not finite come from."""
+"""Predictions that are not finite name the faulty layer."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def image():
     [
         ("backbone.stage3.0.conv2.weight", r"backbone\.stage3\.0\.conv2 \(Conv2d\), and neither is its own weight"),
         ("backbone.stage1.0.norm1.running_var", r"backbone\.stage1\.0\.norm1 \(BatchNorm2d\).*its own running_var"),
-        ("proposal_generator.head.offsets.bias", r"proposals.*proposal_generator\.head\.offsets \(Conv2d\)"),
+        ("proposal_generator.head.deltas.bias", r"proposals.*proposal_generator\.head\.deltas \(Conv2d\)"),
         ("roi_heads.box_head.fcs.0.weight", r"class scores.*roi_heads\.box_head\.fcs\.0 \(Linear\)"),
         ("roi_heads.mask_head.upsample.bias", r"masks' logits.*roi_heads\.mask_head\.upsample \(ConvTranspose2d\)"),
     ],
@@ -62,7 +62,7 @@ def test_prediction_names_the_layer(model, parameter, layer):
             predict()
 
 
-def test_an_overflow_tells_how_large_the_input_was(model):
+def test_an_overflow_names_the_largest_input(model):
     with torch.no_grad():
         model.roi_heads.box_head.fcs[0].weight.fill_(1e38)
         model.roi_heads.box_head.fcs[0].bias.fill_(3e38)
@@ -75,7 +75,7 @@ def test_an_overflow_tells_how_large_the_input_was(model):
 def test_an_image_that_is_not_finite(model):
     bad = image()
     bad[0, 3, 3] = NAN
-    with pytest.raises(SegkitError, match=r"what comes into backbone\.stem\.0 \(Conv2d\) is not finite.*float images"):
+    with pytest.raises(SegkitError, match=r"input of backbone\.stem\.0 \(Conv2d\) is not finite.*float images"):
         model.predict([image(), bad])
 
 
@@ -84,7 +84,7 @@ def test_finite_models_predict_as_before(model):
     assert not any(module._forward_hooks for module in model.modules())
 
 
-def test_the_look_leaves_no_trace():
+def test_the_check_changes_no_state():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 2)).train()
     nn.init.constant_(model[2].bias, NAN)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -100,7 +100,7 @@ def test_the_look_leaves_no_trace():
 
 
 def test_between_the_layers():
-    """What a module computes itself, after its parts, is its own."""
+    """The output that a module computes after its submodules is attributed to the module."""
 
     class Root(nn.Module):
         def __init__(self):
@@ -124,8 +124,8 @@ def test_nested_values():
 
 
 def test_training_leaves_out_such_proposals(model):
-    """Its losses tell; with fp16 a step that overflows is skipped, and the run goes on."""
+    """Its losses show it; with fp16 a step that overflows is skipped, and the run continues."""
     with torch.no_grad():
-        model.proposal_generator.head.offsets.bias[0] = NAN
+        model.proposal_generator.head.deltas.bias[0] = NAN
     losses = model.train().losses([image()], [Targets.empty((64, 64))])
     assert torch.isfinite(losses["cls"])

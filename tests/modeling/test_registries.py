@@ -1,4 +1,4 @@
-"""Every registered neck, proposal generator, head and whole model builds, trains, gives what it says and round-trips its state.
+"""Every registered neck, proposal generator, head and model builds, trains, keeps its contract and saves its state.
 
 A component is tested by being registered: with each of its ``examples`` (see segkit/modeling/interfaces.py), else with its
 defaults. Backbones have tests of their own, over their registry too: backbones/test_backbones.py.
@@ -44,7 +44,7 @@ def cases(registry: Registry) -> list[Any]:
 
 
 def maps(specs=PYRAMID, size=(64, 96), batch=2) -> dict[str, Tensor]:
-    """Feature maps as a backbone gives them that rounds sizes up."""
+    """Feature maps of a backbone that rounds sizes up."""
     return {
         name: torch.randn(batch, spec.channels, -(-size[0] // spec.stride), -(-size[1] // spec.stride))
         for name, spec in specs.items()
@@ -114,11 +114,11 @@ def test_rpn_heads(spec):
     runtime = {"in_features": PYRAMID, "num_anchors": 3}
     head = RPN_HEAD_REGISTRY.build(spec, **runtime)
     inputs = list(maps(size=(75, 69)).values())
-    objectness, offsets = head(inputs)
+    objectness, deltas = head(inputs)
     places = [m.shape[-2] * m.shape[-1] * 3 for m in inputs]
     assert [o.shape for o in objectness] == [(2, n) for n in places]
-    assert [o.shape for o in offsets] == [(2, n, 4) for n in places]
-    check_gradients(head, [*objectness, *offsets])
+    assert [o.shape for o in deltas] == [(2, n, 4) for n in places]
+    check_gradients(head, [*objectness, *deltas])
     other = check_state(RPN_HEAD_REGISTRY, spec, runtime, head)
     assert torch.equal(head(inputs)[1][0], other(inputs)[1][0])
 
@@ -142,12 +142,10 @@ def test_box_heads(spec):
     runtime = {"in_features": PYRAMID, "num_classes": CLASSES}
     head = ROI_BOX_HEAD_REGISTRY.build(spec, **runtime)
     features, proposals = maps(), torch.cat(BOXES)
-    logits, offsets = head(features, BOXES)
-    assert logits.shape == (3, CLASSES + 1) and offsets.shape[0] == 3 and offsets.shape[1] in (1, CLASSES)
-    assert head.decode(offsets, proposals).shape == (3, CLASSES, 4)
-    check_gradients(
-        head, head.losses(logits, offsets, proposals, torch.tensor([1, CLASSES, 0]), proposals + 1).values()
-    )
+    logits, deltas = head(features, BOXES)
+    assert logits.shape == (3, CLASSES + 1) and deltas.shape[0] == 3 and deltas.shape[1] in (1, CLASSES)
+    assert head.decode(deltas, proposals).shape == (3, CLASSES, 4)
+    check_gradients(head, head.losses(logits, deltas, proposals, torch.tensor([1, CLASSES, 0]), proposals + 1).values())
     other = check_state(ROI_BOX_HEAD_REGISTRY, spec, runtime, head)
     assert torch.equal(head(features, BOXES)[0], other(features, BOXES)[0])
 

@@ -158,14 +158,14 @@ def test_norms_and_activations():
         ),
         (make_activation, "nn.Mish", r"no 'nn\.Mish'.*did you mean 'torch\.nn\.Mish'"),
         (make_activation, "leaky_relu", r"torch's own is 'torch\.nn\.LeakyReLU'"),
-        (make_activation, {"name": "torch.nn.PReLU", "num_parameters": 8}, r"leave num_parameters out"),
+        (make_activation, {"name": "torch.nn.PReLU", "num_parameters": 8}, r"omit num_parameters"),
         (make_activation, "torch.classes.a.B", r"there is no 'torch\.classes\.a\.B'"),
     ):
         with pytest.raises(SegkitError, match=message):
             make(given)
 
 
-def test_whole_numbers_of_other_types():
+def test_whole_figures_of_other_types():
     check_features({"stage1": FeatureSpec(np.int64(8), 4.0)}, "maps")
     assert type(FeatureSpec(8.0, np.int32(4)).channels) is type(FeatureSpec(8.0, np.int32(4)).stride) is int
     for wrong in (7.5, float("nan"), float("inf"), True, 0, "8"):

@@ -1,8 +1,13 @@
 """Many random objects that are never dense."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parent))  # for geometry_scenes.py
 
 
 @pytest.fixture(scope="session")

@@ -8,16 +8,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from geometry_scenes import FILE, numbered_file, some_detections
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from segkit.data.transforms import geometry
-from segkit.structures import Batch, Detections, ImageGeometry, Sample, Targets
+from segkit.structures import Detections
 from segkit.structures.pasting import paste_masks
-from segkit.utils.errors import SegkitError
 
-FILE = (37, 53)
 thorough = settings(deadline=None, derandomize=True, max_examples=40)
 
 lossless = st.one_of(
@@ -28,13 +27,6 @@ lossless = st.one_of(
     st.tuples(st.just("pad"), st.integers(0, 9), st.integers(0, 9)),
 )
 resize = st.tuples(st.just("resize"), st.integers(8, 90), st.integers(8, 90))
-
-
-def numbered_file(size=FILE):
-    """An image whose first two channels are the number of each pixel in the file; the third is 1, and 0 in padding."""
-    numbers = torch.arange(size[0] * size[1]).reshape(size)
-    image = torch.stack([numbers % 256, numbers // 256, torch.ones_like(numbers)]).to(torch.uint8)
-    return Sample(image, Targets.empty(size), 1, "a.png", size)
 
 
 def apply(sample, operation):
@@ -93,16 +85,6 @@ def run(sample, operations):
     return sample, to_file, from_file
 
 
-def some_detections(size, seed, count=4, cells=6):
-    """Boxes anywhere in an image of ``size``, with random values in M x M cells."""
-    generator = torch.Generator().manual_seed(seed)
-    ends = torch.rand(count, 2, 2, generator=generator).sort(1).values * torch.tensor([size[1], size[0]])
-    boxes = ends.reshape(count, 4) + torch.tensor([0.0, 0, 1.5, 1.5])
-    boxes = boxes.minimum(torch.tensor([size[1], size[0]] * 2).float())
-    probs = torch.rand(count, cells, cells, generator=generator)
-    return Detections(boxes, torch.linspace(1, 0.5, count), torch.arange(count), probs, size)
-
-
 def interpolated(probs, box, x, y):
     """The values of M x M cells spread over a box, with zeros around, at points x, y: bilinear, in fp64."""
     cells = len(probs)
@@ -155,8 +137,8 @@ def test_any_composition_is_inverted(operations, seed):
         assert np.array_equal(got | (abs(values - 0.5) < 1e-4), (values >= 0.5) | (abs(values - 0.5) < 1e-4))
     # Boxes: the inverse functions at two corners, within what the file and the image share.
     edge = np.linspace(0, 1, 4001)[1:-1]
-    along_x = from_file(edge * FILE[1], np.full_like(edge, _seen_place(from_file)[1]))
-    along_y = from_file(np.full_like(edge, _seen_place(from_file)[0]), edge * FILE[0])
+    along_x = from_file(edge * FILE[1], np.full_like(edge, _seen_point(from_file)[1]))
+    along_y = from_file(np.full_like(edge, _seen_point(from_file)[0]), edge * FILE[0])
     low_x, high_x = _span(edge * FILE[1], along_x)
     low_y, high_y = _span(edge * FILE[0], along_y)
     for label, box in zip(mapped.labels.tolist(), mapped.boxes.double().numpy(), strict=True):
@@ -169,7 +151,7 @@ def test_any_composition_is_inverted(operations, seed):
         assert np.allclose(box[inside], wanted[inside], atol=1e-4)
 
 
-def _seen_place(from_file):
+def _seen_point(from_file):
     """A point of the file that is in the image."""
     y, x = np.mgrid[: 8 * FILE[0], : 8 * FILE[1]] / 8 + 1 / 16
     seen = np.argwhere(~np.isnan(from_file(x, y)[0] + from_file(x, y)[1]))
@@ -177,8 +159,8 @@ def _seen_place(from_file):
     return x[row, column], y[row, column]
 
 
-def _span(places, seen):
-    kept = places[~np.isnan(seen[0] + seen[1])]
+def _span(coordinates, seen):
+    kept = coordinates[~np.isnan(seen[0] + seen[1])]
     return kept.min(), kept.max()
 
 
@@ -229,7 +211,7 @@ def test_detections_in_padding_are_dropped_and_those_at_its_border_clipped():
     assert torch.equal(masks[0, 5:25, 10:40], whole[0, :20, :30])
 
 
-def test_what_is_not_the_file_is_nowhere():
+def test_padding_is_no_part_of_the_file():
     """A crop that shows padding alone."""
     sample = geometry.crop(geometry.pad(numbered_file(), (50, 90)), (60, 0, 90, 50))
     mapped = sample.map_to_file(some_detections((50, 30), 0))
@@ -267,50 +249,6 @@ def test_operations_that_cancel_leave_the_file():
     assert run(numbered_file(), [("resize", 9, 8), ("resize", 70, 71)])[0].geometry.is_resize
     scale = run(numbered_file(), [("resize", 9, 8), ("resize", 70, 71)])[0].geometry.scale
     assert scale == (Fraction(71, 53), Fraction(70, 37))
-
-
-def test_what_a_model_is_asked_for():
-    whole = geometry.resize(numbered_file(), (60, 80))
-    turned = geometry.rot90(whole, 1)
-    batch = Batch([whole, turned, numbered_file()])
-    assert batch.output_sizes == [FILE, (80, 60), FILE]
-    by_hand = Sample(torch.zeros(3, 9, 8, dtype=torch.uint8), Targets.empty((9, 8)), 1, "a.png", FILE)
-    assert by_hand.geometry is None and by_hand.output_size == FILE  # resized elsewhere: as the sizes say
-    assert pickle.loads(pickle.dumps(batch)).samples[1].geometry == turned.geometry
-    turned.image = turned.image[:, 1:]
-    with pytest.raises(
-        SegkitError, match=r"a.png: the image is 79 x 60 pixels large, but its geometry was recorded for 80"
-    ):
-        _ = batch.output_sizes
-
-
-def test_no_inverse():
-    sample = numbered_file()
-    shear = torch.tensor([[1.0, 0.2, 0], [0, 1, 0]], dtype=torch.float64)
-    moved = geometry.hflip(geometry.affine(sample, shear, FILE))
-    with pytest.raises(SegkitError, match="an affine map has no exact inverse for boxes and masks"):
-        moved.map_to_file(some_detections(FILE, 0))
-    turned = geometry.rot90(sample, 1)
-    with pytest.raises(SegkitError, match=r"their size is \(9, 9\), but that of the image is \(53, 37\)"):
-        some_detections((9, 9), 0).mapped_to_file(turned.geometry)
-    for asked, text in ((turned, "53 x 37"), (sample, "37 x 53"), (geometry.resize(sample, (9, 9)), "37 x 53")):
-        with pytest.raises(
-            SegkitError, match=f"a.png: the model gives detections for 9 x 9 pixels where .* {text}; map"
-        ):
-            asked.map_to_file(some_detections((9, 9), 0))
-
-    class Own(Detections):
-        def to_rle(self):
-            return []
-
-    own = Own(torch.zeros(1, 4), torch.ones(1), torch.zeros(1), torch.ones(1, 2, 2), FILE)
-    assert sample.map_to_file(own) is own
-    with pytest.raises(SegkitError, match=r"a.png: the model gives Own with masks of their own"):
-        geometry.hflip(sample).map_to_file(own)
-
-
-def test_geometry_of_a_file():
-    assert ImageGeometry.of_file((4, 5)).window == (0, 0, 5, 4)
 
 
 @pytest.mark.gpu

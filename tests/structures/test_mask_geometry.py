@@ -51,7 +51,7 @@ def test_placing(draw_objects, count, size, seed, data):
 
 @quick
 @given(counts=st.tuples(st.integers(0, 8), st.integers(0, 8)), size=sizes, seed=st.integers(0, 10**6))
-def test_what_others_cover(draw_objects, counts, size, seed):
+def test_occlusion_by_other_masks(draw_objects, counts, size, seed):
     below, above = (draw_objects(count, *size, seed + i) for i, count in enumerate(counts))
     region = InstanceMasks.from_dense(above).union()
     assert torch.equal(region, above.any(0))

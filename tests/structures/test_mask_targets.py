@@ -22,7 +22,7 @@ def check(masks, indices, boxes, resolution):
     upright = torch.cat([boxes[:, :2], boxes[:, 2:].maximum(boxes[:, :2])], 1)
     rois = torch.cat([indices[:, None].float(), upright], 1)
     values = roi_align(dense[:, None].float(), rois, resolution, 1.0, 0, aligned=True)[:, 0]
-    result = masks.sample_targets(indices, boxes, resolution)
+    result = mask_targets(masks, indices, boxes, resolution)
     assert result.dtype == torch.bool and result.shape == (len(boxes), resolution, resolution)
     tie = (values - 0.5).abs() < 1e-4
     assert torch.equal(result | tie, (values >= 0.5) | tie)
@@ -78,7 +78,7 @@ def test_a_mask_that_fills_its_box_is_all_ones():
     dense[0, 10:50, 20:60] = True
     dense[1] = True
     masks = InstanceMasks.from_dense(dense)
-    assert bool(masks.sample_targets(torch.arange(2), masks.boxes(), 28).all())
+    assert bool(mask_targets(masks, torch.arange(2), masks.boxes(), 28).all())
 
 
 def test_full_image_and_boxes_beyond_it():
@@ -97,7 +97,7 @@ def test_images_of_a_batch_are_as_each_alone(draw_cells):
     assert torch.equal(together, torch.cat(alone)) and together.any((1, 2)).sum() > 30
 
 
-def test_neither_the_budget_nor_what_lies_beyond_a_window_matters(draw_cells, monkeypatch):
+def test_the_budget_and_pixels_beyond_a_window_change_nothing(draw_cells, monkeypatch):
     """On a GPU the pixels beyond a smaller window are the next object's."""
     masks = draw_cells(30, (1, 200), (300, 330))
     indices = torch.arange(60) % 30
@@ -119,11 +119,11 @@ def test_neither_the_budget_nor_what_lies_beyond_a_window_matters(draw_cells, mo
 def test_nothing():
     masks = InstanceMasks.from_dense(torch.zeros(2, 9, 9, dtype=torch.bool))
     none = torch.zeros(0, dtype=torch.long)
-    assert masks.sample_targets(none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
-    assert InstanceMasks.empty((9, 9)).sample_targets(none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
-    assert not masks.sample_targets(torch.tensor([0, 1]), torch.tensor([[0.0, 0, 9, 9], [2, 2, 2, 2]]), 14).any()
+    assert mask_targets(masks, none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
+    assert mask_targets(InstanceMasks.empty((9, 9)), none, torch.zeros(0, 4), 14).shape == (0, 14, 14)
+    assert not mask_targets(masks, torch.tensor([0, 1]), torch.tensor([[0.0, 0, 9, 9], [2, 2, 2, 2]]), 14).any()
     full = InstanceMasks.from_dense(torch.ones(1, 9, 9, dtype=torch.bool))
-    assert not full.sample_targets(torch.tensor([0]), torch.tensor([[5.0, 5, 3, 3]]), 14).any()
+    assert not mask_targets(full, torch.tensor([0]), torch.tensor([[5.0, 5, 3, 3]]), 14).any()
 
 
 def test_autocast_and_low_precision_boxes_change_nothing(draw_cells):
@@ -138,11 +138,11 @@ def test_same_on_cuda(draw_cells):
     masks = draw_cells(60, (1, 300), (600, 700))
     indices = torch.arange(120) % 60
     boxes = masks.boxes()[indices] + torch.randn(120, 4) * 5
-    here = masks.sample_targets(indices, boxes, 28)
+    here = mask_targets(masks, indices, boxes, 28)
     torch.backends.cuda.matmul.allow_tf32 = True
     try:
         with torch.autocast("cuda", dtype=torch.float16):
-            there = masks.to("cuda").sample_targets(indices.cuda(), boxes.cuda(), 28)
+            there = mask_targets(masks.to("cuda"), indices.cuda(), boxes.cuda(), 28)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = False
     assert there.device.type == "cuda"

@@ -76,7 +76,7 @@ def test_choosing_one(draw_objects, index):
     assert torch.equal(InstanceMasks.from_dense(dense)[index].to_dense(), dense[index][None])
 
 
-def test_choosing_what_is_not_there(draw_objects):
+def test_an_index_out_of_range_raises(draw_objects):
     with pytest.raises(IndexError):
         InstanceMasks.from_dense(draw_objects(3, 5, 5))[3]
 

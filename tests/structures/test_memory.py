@@ -15,7 +15,7 @@ TARGETS = importlib.import_module("segkit.structures.mask_targets")  # hidden by
 
 
 class LargestTensor(TorchDispatchMode):
-    """Remembers the largest tensor, in bytes, that any operation gives."""
+    """Records the bytes of the largest tensor that any operation returns."""
 
     largest = 0
 
@@ -43,7 +43,7 @@ STEPS = {
     "index": lambda m: m[torch.arange(1000).flip(0)],
     "areas": lambda m: m.areas(),
     "rle": lambda m: InstanceMasks.from_rle(m.to_rle()),
-    "targets": lambda m: m.sample_targets(torch.arange(1000), m.boxes(), 28),
+    "targets": lambda m: mask_targets(m, torch.arange(1000), m.boxes(), 28),
     "paste": lambda m: paste_masks(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "paste to RLE": lambda m: paste_rle(torch.ones(1000, 28, 28), m.boxes(), SIZE),
     "polygons": lambda m: InstanceMasks.from_polygons(

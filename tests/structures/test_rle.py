@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
 from segkit.structures import InstanceMasks
-from segkit.structures.rle import LONGEST_COUNT, covered_pixels, parse_strings, write_strings
+from segkit.structures.rle import MAX_GROUPS, covered_pixels, parse_strings, write_strings
 from segkit.utils.errors import SegkitError
 
 quick = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -118,11 +118,11 @@ def test_differing_sizes():
 
 
 def covered_slowly(string):
-    """One character after the other; -1 for what is no code."""
+    """Decodes one character after the other; -1 for an invalid code."""
     runs, value, shift = [], 0, 0
     for character in string:
         code = ord(character) - 48
-        if not 0 <= code < 64 or shift >= 5 * LONGEST_COUNT:
+        if not 0 <= code < 64 or shift >= 5 * MAX_GROUPS:
             return -1
         value |= (code & 31) << shift
         shift += 5

@@ -6,7 +6,7 @@ from segkit.structures.ragged import heights_widths
 from segkit.structures.separable import gather_windows, indexed_windows, size_buckets
 
 
-def test_both_ways_to_gather_give_the_same(draw_cells):
+def test_both_ways_to_gather_are_equal(draw_cells):
     masks = draw_cells(30, (3, 40), (100, 100))
     heights, widths = heights_widths(masks.crop_boxes)
     corner = torch.tensor([1, 2])

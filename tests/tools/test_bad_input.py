@@ -58,7 +58,7 @@ def expect(result, *parts):
         (["train.iteration=5"], ["train.iteration", "'train.iterations'"]),
         (["SOLVER.BASE_LR=0.1"], ["SOLVER.BASE_LR", "solver.optimizer.lr"]),
         (["train.iterations=many"], ["train.iterations", "command line", "many"]),
-        (["model.roi_heads.samples=1.5"], ["model.roi_heads.samples", "1.5"]),
+        (["model.roi_heads.batch_size_per_image=1.5"], ["model.roi_heads.batch_size_per_image", "1.5"]),
         (["train.seed"], ["train.seed"]),
         (["model.roi_heads.in_features={}"], ["in_features"]),
         (["model.roi_heads.score_threshold=7"], ["model.roi_heads", "score_threshold", "7"]),

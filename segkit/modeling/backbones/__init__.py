@@ -1,4 +1,4 @@
-"""Backbones: an image batch in, feature maps of strides 4, 8, 16 and 32 out."""
+"""Backbones: networks from images to feature maps of strides 4, 8, 16 and 32."""
 
 from segkit.modeling.backbones.base import Backbone
 from segkit.modeling.backbones.convnext import ConvNeXt

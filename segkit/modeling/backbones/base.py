@@ -1,7 +1,7 @@
-"""What the backbones here share: stages, what they publish, freezing, pretrained weights.
+"""Base class of backbones: stages, published maps, freezing, pretrained weights.
 
-A backbone need not derive from :class:`Backbone`: any module with ``out_features`` and a ``forward`` that returns a
-dictionary with the same keys will do.
+A backbone need not derive from :class:`Backbone`. Any module will do that has ``out_features`` and whose ``forward``
+returns a dictionary with the same keys.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ logger = logging.getLogger(__name__)
 class Backbone(nn.Module):
     """A chain of stages: a stem, then ``stage1``, ``stage2``, ... of strides 4, 8, ...
 
-    A subclass builds its layers under any names (those of a published checkpoint, say) and then calls :meth:`complete`.
+    A subclass builds its layers under any names, such as those of a published checkpoint, and then calls
+    :meth:`complete`.
 
     Attributes:
-        out_features: what ``forward`` gives, by name, finest first.
-        stage_paths: for the stem and each stage, the names of the layers it is made of.
+        out_features: shapes of the maps that ``forward`` returns, by name, finest first.
+        stage_paths: names of the layers of the stem and of each stage.
         in_channels: channels of the images.
-        gradient_checkpointing: whether stages are run again in backward.
-        examples: arguments with which the tests try the backbone, where its defaults are heavy or missing.
+        gradient_checkpointing: whether stages are run again in the backward pass.
+        examples: arguments with which the tests build the backbone; by default none.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
@@ -58,44 +59,45 @@ class Backbone(nn.Module):
         in_channels: int = 3,
         gradient_checkpointing: bool = False,
     ) -> None:
-        """Declare the stages, fit the stem to the images, load weights, freeze.
+        """Declares the stages, adapts the stem to the images, loads weights and freezes.
 
         Args:
             stage_paths: names of the layers of the stem and of each stage, in the order they run.
-            channels: number of channels each stage gives (none for the stem).
-            out_stages: the stages to publish, as ``["stage2", "stage3"]``; None: all. Stages after the last are removed.
+            channels: output channels of each stage, without the stem.
+            out_stages: the stages whose maps are published, such as ``["stage2", "stage3"]``; None: all. Stages after the
+                last of them are removed.
             trainable_stages: how many stages train, counted from the output; None: all.
             freeze: shell patterns of parameter names.
             weights: name of torchvision weights, or a file, or a URL.
-            weights_of: the torchvision model whose weights fit, as ``convnext_tiny``; None: there is none.
-            head: prefixes of that model's parameters that a backbone does without.
-            stem: the first convolution, made for 3 channels; needed where ``in_channels`` differ.
-            in_channels: channels of the images. Weights for RGB are adapted, see :func:`adapt_stem_weight`.
-            gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+            weights_of: the torchvision model whose weights fit, such as ``convnext_tiny``; None: there is none.
+            head: prefixes of that model's parameters that the backbone does not have.
+            stem: name of the first convolution, built for 3 channels; needed if ``in_channels`` differs.
+            in_channels: channels of the images; for weights for RGB see :func:`adapt_stem_weight`.
+            gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass.
         """
         assert len(stage_paths) == len(channels) + 1, "a stem, and one channel count for each stage"
         names = [f"stage{i + 1}" for i in range(len(channels))]
-        wanted = names if out_stages is None else list(out_stages)
-        for name in wanted:
+        published = names if out_stages is None else list(out_stages)
+        for name in published:
             if name not in names:
                 raise SegkitError(
                     f"out_stages: there is no '{name}'{did_you_mean(name, names)}", key="out_stages", value=name
                 )
-        if not wanted:
-            raise SegkitError("out_stages is empty; a backbone gives at least one stage", key="out_stages")
-        last = max(names.index(name) for name in wanted) + 1
+        if not published:
+            raise SegkitError("out_stages is empty; a backbone publishes at least one stage", key="out_stages")
+        last = max(names.index(name) for name in published) + 1
         self.in_channels = in_channels
         self.gradient_checkpointing = gradient_checkpointing
         self._stem = stem
         if in_channels != 3:
             replace_stem(self, stem, in_channels)
         removed = [path for paths in stage_paths[last + 1 :] for path in paths]
-        for path in removed:  # so that no parameter stays without a gradient
+        for path in removed:  # so that every parameter has a gradient
             parent, _, child = path.rpartition(".")
             delattr(self.get_submodule(parent), child)
         self.stage_paths = [list(paths) for paths in stage_paths[: last + 1]]
         self.out_features = {
-            name: FeatureSpec(channels[i], 2 ** (i + 2)) for i, name in enumerate(names) if name in wanted
+            name: FeatureSpec(channels[i], 2 ** (i + 2)) for i, name in enumerate(names) if name in published
         }
         if weights is not None:
             load_classification_weights(
@@ -119,21 +121,21 @@ class Backbone(nn.Module):
         return [nn.Sequential(*(self.get_submodule(path) for path in paths)) for paths in self.stage_paths]
 
     def train(self, mode: bool = True) -> Backbone:
-        """As usual, but what is frozen stays in eval mode."""
+        """As for any module, but frozen submodules stay in eval mode."""
         super().train(mode)
         if mode:
             eval_frozen(self)
         return self
 
     def convert_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A classifier's weights as this backbone takes them: here, the stem's for the images' channels."""
+        """A classifier's state dict by this backbone's names and shapes; here only the stem changes."""
         key = f"{self._stem}.weight"
         if self.in_channels == 3 or key not in state or state[key].shape[1] != 3:
             return state
         return {**state, key: adapt_stem_weight(state[key], self.in_channels)}
 
     def publish(self, name: str, x: Tensor) -> Tensor:
-        """A hook for subclasses: what is done to a stage's output that goes out, not on to the next stage."""
+        """Hook for subclasses: the map that is published of a stage's output ``x``."""
         return x
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -142,10 +144,10 @@ class Backbone(nn.Module):
         Args:
             x: [B, in_channels, H, W].
         Returns:
-            for each of ``out_features``: [B, channels, ~H / stride, ~W / stride], channels last in memory.
+            for each name in ``out_features`` [B, channels, ~H / stride, ~W / stride], channels last in memory.
         """
-        # Channels last: convolutions and norms are faster so on both kinds of device, and ConvNeXt's and RoIAlign's
-        # permutations become free. A frozen leading part needs no no_grad(): autograd records nothing for it.
+        # Convolutions and norms are faster with channels last, on CPUs and GPUs, and ConvNeXt's and RoIAlign's
+        # permutations become views. Frozen leading stages need no no_grad(): autograd records nothing for them.
         x = x.contiguous(memory_format=torch.channels_last)
         features: dict[str, Tensor] = {}
         for index, paths in enumerate(self.stage_paths):

@@ -1,4 +1,4 @@
-"""ConvNeXt (Liu et al., "A ConvNet for the 2020s", 2022), on torchvision's layers and with its parameter names."""
+"""ConvNeXt (Liu et al., 2022) from torchvision's layers, with its parameter names."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ class ConvNeXt(Backbone):
     Args:
         arch: size.
         weights: ``IMAGENET1K_V1`` or ``DEFAULT`` (tiny to large), or a file or URL of a torchvision classifier's weights.
-        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
-        freeze: shell patterns of parameter names to freeze besides, as ``features.0.*``: ``features`` 0 is the stem,
-            1, 3, 5, 7 the stages, 2, 4, 6 the downsamplings before them.
-        drop_path: probability to leave out the last block in training (stochastic depth; linearly less before).
-        layer_scale: start value of each block's scale. The paper's 1e-6 suits long schedules; short ones from scratch do
-            better with 0.1 to 1.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; null: all five.
+        freeze: shell patterns of more parameter names to freeze, such as ``features.0.*``: ``features`` 0 is the stem,
+            1, 3, 5, 7 the stages, 2, 4, 6 the downsampling layers before them.
+        drop_path: probability that the last block is dropped in training (stochastic depth); linearly less before.
+        layer_scale: initial value of each block's scale. The paper's 1e-6 suits long schedules; for short ones without
+            pretrained weights, 0.1 to 1 is better.
         output_norm: a LayerNorm on each published map, as in the paper's detection recipe.
-        out_stages: the stages to publish; None: all.
-        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
-        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+        out_stages: the stages whose maps are published; null: all.
+        in_channels: channels of the images. Weights for RGB are summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass, which needs
+            less memory and more time.
     """
 
     examples = ({"arch": "atto"},)
@@ -68,7 +69,7 @@ class ConvNeXt(Backbone):
                 f"there is no arch '{arch}'{did_you_mean(arch, ARCHS)}", key="arch", value=arch, choices=ARCHS
             )
         if not 0 <= drop_path < 1:
-            raise SegkitError(f"drop_path is {drop_path}; it is from 0 to below 1", key="drop_path", value=drop_path)
+            raise SegkitError(f"drop_path is {drop_path}; expected 0 to below 1", key="drop_path", value=drop_path)
         widths, depths = ARCHS[arch]
         setting = [
             convnext.CNBlockConfig(width, following, depth)
@@ -89,7 +90,7 @@ class ConvNeXt(Backbone):
             in_channels=in_channels,
             gradient_checkpointing=gradient_checkpointing,
         )
-        if output_norm:  # last: these are new, whatever the weights, and always train
+        if output_norm:  # after freezing: these have no pretrained weights and always train
             norm = partial(convnext.LayerNorm2d, eps=1e-6)
             self.output_norms.update({name: norm(spec.channels) for name, spec in self.out_features.items()})
 

@@ -32,14 +32,15 @@ class EfficientNetV2(Backbone):
     Args:
         arch: size.
         weights: ``IMAGENET1K_V1`` or ``DEFAULT``, or a file or URL of a torchvision classifier's weights.
-        norm: ``bn``, ``frozen_bn`` (statistics and factors fixed at the weights' values), ``sync_bn`` (statistics over all
-            processes) or ``gn``.
-        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
-        freeze: shell patterns of parameter names to freeze besides, as ``features.0.*``.
-        drop_path: probability to leave out the last block in training (stochastic depth; linearly less before).
-        out_stages: the stages to publish; None: all.
-        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
-        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+        norm: ``bn``, ``frozen_bn`` (statistics and affine parameters fixed at the weights' values), ``sync_bn`` (statistics
+            over all processes) or ``gn``.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; null: all five.
+        freeze: shell patterns of more parameter names to freeze, such as ``features.0.*``.
+        drop_path: probability that the last block is dropped in training (stochastic depth); linearly less before.
+        out_stages: the stages whose maps are published; null: all.
+        in_channels: channels of the images. Weights for RGB are summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass, which needs
+            less memory and more time.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class EfficientNetV2(Backbone):
                 f"there is no arch '{arch}'{did_you_mean(arch, ARCHS)}", key="arch", value=arch, choices=ARCHS
             )
         if not 0 <= drop_path < 1:
-            raise SegkitError(f"drop_path is {drop_path}; it is from 0 to below 1", key="drop_path", value=drop_path)
+            raise SegkitError(f"drop_path is {drop_path}; expected 0 to below 1", key="drop_path", value=drop_path)
         channels, stages = ARCHS[arch]
         net = BUILDERS[arch](weights=None, num_classes=1, stochastic_depth_prob=drop_path)
         last = len(net.features) - 1

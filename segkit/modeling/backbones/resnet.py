@@ -1,4 +1,4 @@
-"""ResNet (He et al., 2015) and its wider kin from torchvision, with their parameter names."""
+"""ResNet (He et al., 2015), ResNeXt and Wide ResNet from torchvision's layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segkit.modeling.weights.torchvision_classification import is_path
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
-# Blocks of the four stages, groups of a bottleneck's 3x3 convolution, and its channels a group at stride 4.
+# Blocks of the four stages; groups of a bottleneck's 3x3 convolution; channels of each group at stride 4.
 ARCHS: dict[int | str, tuple[tuple[int, int, int, int], int, int]] = {
     18: ((2, 2, 2, 2), 1, 64),
     34: ((3, 4, 6, 3), 1, 64),
@@ -37,20 +37,22 @@ class ResNet(Backbone):
     A bottleneck's stride is in its 3x3 convolution ("v1.5") or, as first published, in the 1x1 before it.
 
     Args:
-        arch: number of layers; or torchvision's name of one of the kin.
+        arch: number of layers, or torchvision's name of a ResNeXt or Wide ResNet.
         weights: ``IMAGENET1K_V1``, ``IMAGENET1K_V2`` (50 and deeper) or ``DEFAULT``, or a file or URL of the weights of a
-            classifier of torchvision's or of a ResNet of Detectron2's (``R-50.pkl``).
-        norm: ``bn``; ``frozen_bn``, statistics and factors fixed at the weights' values, as is usual in detection with few
-            images a device; ``sync_bn``, statistics over the images of all processes; ``gn``, group norm, which does
-            without statistics.
-        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
-        freeze: shell patterns of parameter names to freeze besides, as ``layer1.*``.
-        drop_path: probability to leave out the last block in training (stochastic depth; linearly less before).
-        out_stages: the stages to publish; None: all.
-        stride_in_1x1: a bottleneck's stride in its first 1x1 convolution, as in the weights made with Caffe that Detectron2
-            starts from (50 and deeper). Parameters have the same names and shapes, but fit one of the two only.
-        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
-        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+            torchvision classifier or a Detectron2 ResNet (``R-50.pkl``).
+        norm: ``bn``; ``frozen_bn``, statistics and affine parameters fixed at the weights' values, as usual in detection
+            with few images on a device; ``sync_bn``, statistics over the images of all processes; ``gn``, group norm,
+            which has no statistics.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; null: all five.
+        freeze: shell patterns of more parameter names to freeze, such as ``layer1.*``.
+        drop_path: probability that the last block is dropped in training (stochastic depth); linearly less before.
+        out_stages: the stages whose maps are published; null: all.
+        stride_in_1x1: put a bottleneck's stride into its first 1x1 convolution, as in the weights from Caffe that
+            Detectron2 starts from (50 and deeper). Parameters have the same names and shapes either way, but weights fit
+            one of the two only.
+        in_channels: channels of the images. Weights for RGB are summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass, which needs
+            less memory and more time.
     """
 
     examples = ({"arch": 18},)
@@ -76,7 +78,7 @@ class ResNet(Backbone):
         if arch not in ARCHS:
             raise SegkitError(f"there is no arch {arch}; valid: {', '.join(map(str, ARCHS))}", key="arch", value=arch)
         if not 0 <= drop_path < 1:
-            raise SegkitError(f"drop_path is {drop_path}; it is from 0 to below 1", key="drop_path", value=drop_path)
+            raise SegkitError(f"drop_path is {drop_path}; expected 0 to below 1", key="drop_path", value=drop_path)
         depths, groups, width = ARCHS[arch]
         block = BasicBlock if arch in (18, 34) else Bottleneck
         if stride_in_1x1 and block is BasicBlock:
@@ -112,7 +114,7 @@ class ResNet(Backbone):
 
 
 class BasicBlock(resnet.BasicBlock):
-    """torchvision's block of two 3x3 convolutions, of which training may leave out the residual branch."""
+    """torchvision's block of two 3x3 convolutions, with stochastic depth of the branch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -126,7 +128,7 @@ class BasicBlock(resnet.BasicBlock):
 
 
 class Bottleneck(resnet.Bottleneck):
-    """torchvision's block of a 1x1, a 3x3 and a 1x1 convolution, of which training may leave out the residual branch."""
+    """torchvision's block of 1x1, 3x3 and 1x1 convolutions, with stochastic depth of the branch."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -141,14 +143,14 @@ class Bottleneck(resnet.Bottleneck):
 
 
 def move_strides(net: nn.Module) -> None:
-    """In every bottleneck of ``net``, let the first convolution take the strides of the second."""
+    """Moves the stride of every bottleneck in ``net`` from its second convolution to its first."""
     for module in net.modules():
         if isinstance(module, resnet.Bottleneck):
             module.conv1.stride, module.conv2.stride = module.conv2.stride, module.conv1.stride
 
 
 def set_drop_path(net: nn.Module, probability: float) -> None:
-    """Drop the last block's branch with ``probability``, those before with linearly less (Huang et al., 2016)."""
+    """Sets stochastic depth: ``probability`` at the last block, linearly less before it."""
     blocks = [module for module in net.modules() if isinstance(module, (BasicBlock, Bottleneck))]
     if probability > 0:
         for i, block in enumerate(blocks):

@@ -1,4 +1,4 @@
-"""A small residual network for quick runs on a CPU."""
+"""TinyNet: a small residual network for quick runs on a CPU."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
-MOST_BLOCKS = 1000  # of a stage: a mistyped number is not to fill the memory with layers
+MAX_BLOCKS = 1000  # of a stage; a mistyped number must not fill the memory with layers
 
 
 @BACKBONE_REGISTRY.register
 class TinyNet(Backbone):
-    """Residual blocks of two 3x3 convolutions, made to be trained from random values within minutes.
+    """Residual blocks of two 3x3 convolutions that train from scratch within minutes.
 
     Args:
         width: channels of ``stage1``; the following stages have 2, 4 and 6 times as many. A multiple of 8 is fastest.
         depths: residual blocks of the four stages.
-        norm: what follows each convolution: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see :func:`make_norm`.
+        norm: of each convolution: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see :func:`make_norm`.
         activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
-        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
-        freeze: shell patterns of parameter names to freeze besides.
-        out_stages: the stages to publish; None: all.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; null: all five.
+        freeze: shell patterns of more parameter names to freeze.
+        out_stages: the stages whose maps are published; null: all.
         in_channels: channels of the images.
-        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+        gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass, which needs
+            less memory and more time.
     """
 
     examples = ({"width": 8},)
@@ -48,10 +49,10 @@ class TinyNet(Backbone):
     ) -> None:
         super().__init__()
         if width < 2:
-            raise SegkitError(f"width is {width}; it is 2 or more", key="width", value=width)
-        if len(depths) != 4 or min(depths) < 1 or max(depths) > MOST_BLOCKS:
+            raise SegkitError(f"width is {width}; expected at least 2", key="width", value=width)
+        if len(depths) != 4 or min(depths) < 1 or max(depths) > MAX_BLOCKS:
             raise SegkitError(
-                f"depths is {list(depths)}; it is four numbers from 1 to {MOST_BLOCKS}", key="depths", value=depths
+                f"depths is {list(depths)}; expected four numbers from 1 to {MAX_BLOCKS}", key="depths", value=depths
             )
         channels = [width, 2 * width, 4 * width, 6 * width]
         self.stem = nn.Sequential(
@@ -80,8 +81,10 @@ class TinyNet(Backbone):
 
 
 class ResidualBlock(nn.Module):
-    """``relu(x + conv(relu(conv(x))))``, with any activation. Each convolution is followed by its norm. Where the shape
-    changes, the shortcut is a mean of 2x2 pixels and a 1x1 convolution (He et al., "Bag of tricks", 2018, ResNet-D).
+    """``relu(x + conv(relu(conv(x))))``, with a norm after each convolution and any activation.
+
+    If the shape changes, the shortcut is a mean of 2x2 pixels and a 1x1 convolution (ResNet-D: He et al., "Bag of
+    tricks", 2018).
 
     Args:
         in_channels: channels of the input.
@@ -102,8 +105,8 @@ class ResidualBlock(nn.Module):
         self.norm2 = make_norm(norm, out_channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out_channels:
-            # Not a 1x1 convolution of stride 2, which throws three pixels of four away, and whose backward in oneDNN
-            # (torch 2.14, channels last, fewer than 16 channels in) writes past its memory.
+            # Not a 1x1 convolution of stride 2: it drops three of four pixels, and its backward pass in oneDNN (torch 2.14,
+            # channels last, fewer than 16 input channels) writes out of bounds.
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False),
                 nn.Conv2d(in_channels, out_channels, 1, bias=False),

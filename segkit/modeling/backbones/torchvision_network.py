@@ -1,4 +1,4 @@
-"""Any of torchvision's classification networks as a backbone."""
+"""Backbone made of any torchvision classification network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from segkit.modeling.backbones.base import Backbone
-from segkit.modeling.backbones.tracing import stem_of, take_apart
+from segkit.modeling.backbones.network_stages import split_into_stages, stem_convolution
 from segkit.modeling.layers.norm import NormName, replace_batch_norms
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -20,22 +20,23 @@ PARTS = ("stem", "stage1", "stage2", "stage3", "stage4")
 
 @BACKBONE_REGISTRY.register
 class TorchvisionBackbone(Backbone):
-    """A classification network of torchvision's, taken apart where its strides change.
+    """A torchvision classification network, split where its stride changes.
 
-    Its parts are called ``stem`` and ``stage1`` to ``stage4``, of strides 4, 8, 16 and 32; in them, parameters have
-    torchvision's names. Networks without such maps, or for one image size only (``vit_b_16``), are refused.
+    Its parts are called ``stem`` and ``stage1`` to ``stage4``, of strides 4, 8, 16 and 32; within them, parameters have
+    torchvision's names. A SegkitError refuses networks without such maps or for one image size only (``vit_b_16``).
 
     Args:
-        arch: torchvision's name of the network, as ``mobilenet_v3_large`` or ``swin_t``.
-        weights: ``IMAGENET1K_V1``, ``DEFAULT``, ..., as there are for the network; or a file or URL.
-        norm: what its batch norms become: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; None: they are left as they are.
-        trainable_stages: how many of the stem and the four stages train, counted from the output; None: all five.
-        freeze: shell patterns of parameter names to freeze besides, as ``stage1.*``.
-        drop_path: probability to leave out the last block in training, less before, for networks that have it; None: as
-            torchvision's own recipe has it.
-        out_stages: the stages to publish; None: all.
-        in_channels: channels of the images. Weights for RGB are adapted: summed for one channel, else repeated and scaled.
-        gradient_checkpointing: keep each stage's input only, and run it again in backward: less memory, more time.
+        arch: torchvision's name of the network, such as ``mobilenet_v3_large`` or ``swin_t``.
+        weights: torchvision's name of weights of the network, such as ``IMAGENET1K_V1`` or ``DEFAULT``; or a file or URL.
+        norm: replaces the batch norms: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn``; null: they stay as they are.
+        trainable_stages: how many of the stem and the four stages train, counted from the output; null: all five.
+        freeze: shell patterns of more parameter names to freeze, such as ``stage1.*``.
+        drop_path: probability that the last block is dropped in training, less before, for networks with stochastic
+            depth; null: torchvision's default.
+        out_stages: the stages whose maps are published; null: all.
+        in_channels: channels of the images. Weights for RGB are summed for one channel, else repeated and scaled.
+        gradient_checkpointing: keep only each stage's input and run the stage again in the backward pass, which needs
+            less memory and more time.
     """
 
     examples = ({"arch": "mobilenet_v3_small"},)
@@ -68,14 +69,14 @@ class TorchvisionBackbone(Backbone):
         if drop_path is not None:
             set_drop_path(network, arch, drop_path)
         try:
-            stages = take_apart(network)
-            stem = f"stem.{stem_of(stages[0][0])}" if in_channels != 3 else ""
+            stages = split_into_stages(network)
+            stem = f"stem.{stem_convolution(stages[0][0])}" if in_channels != 3 else ""
         except SegkitError as error:
             raise SegkitError(f"arch '{arch}' cannot be a backbone: {error}", key="arch", value=arch) from error
         for name, (stage, _) in zip(PARTS, stages, strict=True):
             self.add_module(name, stage)
         self._channels_last = {name for name, (_, cut) in zip(PARTS, stages, strict=True) if cut.channels_last}
-        # The classifier's names of tensors and those here, for its weights.
+        # From the classifier's parameter names to the names here, for loading weights.
         self._names = {key: f"{name}.{key}" for name in PARTS for key in self.get_submodule(name).state_dict()}
         self.complete(
             [[name] for name in PARTS],
@@ -99,17 +100,17 @@ class TorchvisionBackbone(Backbone):
 
 
 def arguments_of(arch: str, weights: str | None) -> dict[str, Any]:
-    """What a network needs said to be built for its features alone."""
+    """Arguments with which torchvision builds a network for its features alone."""
     if arch == "googlenet":
-        # No classifiers half-way; and its weights, unlike all others, are for pixels of mean and deviation 0.5.
+        # Without auxiliary classifiers. Its weights, unlike all others, are for pixels of mean and deviation 0.5.
         return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
     return {}
 
 
 def set_drop_path(network: nn.Module, arch: str, probability: float) -> None:
-    """Drop paths with ``probability`` at most, in the proportions that the network has."""
+    """Scales the network's drop probabilities so that the largest is ``probability``."""
     if not 0 <= probability < 1:
-        raise SegkitError(f"drop_path is {probability}; it is from 0 to below 1", key="drop_path", value=probability)
+        raise SegkitError(f"drop_path is {probability}; expected 0 to below 1", key="drop_path", value=probability)
     layers = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     largest = max((layer.p for layer in layers), default=0.0)
     if largest == 0:

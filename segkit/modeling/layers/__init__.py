@@ -1,1 +1,1 @@
-"""Parts shared by the components: boxes, matching, sampling, pooling, losses. Functions first, modules second."""
+"""Shared building blocks: boxes, NMS, matching, sampling, RoIAlign, norms, losses."""

@@ -13,19 +13,21 @@ from segkit.modeling.layers.torch_layers import check_arguments_of, layer_class,
 from segkit.utils.errors import SegkitError
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-HOMES = ("torch.nn.modules.activation", "torch.nn.modules.linear")  # nn.Identity is of the latter
+HOMES = ("torch.nn.modules.activation", "torch.nn.modules.linear")  # nn.Identity is in the latter
 
 
 def check_activation(activation: Any) -> None:
-    """SegkitError unless it is a name of ACTIVATIONS, or the path of an activation's class, maybe with its arguments."""
+    """Raises a SegkitError unless ``activation`` is what :func:`make_activation` takes."""
     name, arguments = split_spec(activation, "activation")
     if name in ACTIVATIONS:
         if arguments:
-            raise SegkitError(f"'{name}' takes no arguments; for those name torch's class, as torch.nn.LeakyReLU")
+            raise SegkitError(f"'{name}' takes no arguments; with arguments, name torch's class: torch.nn.LeakyReLU")
         return
     check_arguments_of(layer_class(name, "activation", list(ACTIVATIONS), HOMES), name, arguments, ())
     if arguments.get("num_parameters", 1) != 1:
-        raise SegkitError(f"{name}: an activation does not know the channels; leave num_parameters out, for one slope")
+        raise SegkitError(
+            f"{name}: an activation does not know the number of channels; omit num_parameters, for one slope"
+        )
 
 
 ActivationName = Annotated[
@@ -35,14 +37,14 @@ ActivationName = Annotated[
 
 
 def make_activation(activation: str | Mapping[str, Any], *, inplace: bool = False) -> nn.Module:
-    """An activation layer, a function of each value alone.
+    """Builds an elementwise activation layer.
 
     Args:
-        activation: ``relu``, ``gelu``, ``silu``; the dotted path of an activation's class, as ``torch.nn.Mish``; or
+        activation: ``relu``, ``gelu``, ``silu``; the dotted path of an activation's class, such as ``torch.nn.Mish``; or
             ``{name: torch.nn.LeakyReLU, negative_slope: 0.1}``.
-        inplace: for ``relu``: change the input.
+        inplace: for ``relu``: overwrite the input.
     Raises:
-        SegkitError: there is no such activation, or it looks at more than one value at a time.
+        SegkitError: there is no such activation, or it is not elementwise.
     """
     check_activation(activation)
     name, arguments = split_spec(activation, "activation")
@@ -54,7 +56,7 @@ def make_activation(activation: str | Mapping[str, Any], *, inplace: bool = Fals
 
 
 def _is_pointwise(layer: nn.Module) -> bool:
-    """Whether a map's part gives the same as that part of the whole map's result."""
+    """Whether a layer's output for a part of a map equals that part of its whole output."""
     x = torch.linspace(-2, 3, 24).reshape(2, 3, 2, 2)
     whole = layer(x.clone())
     parts = ((slice(None), slice(1, 2)), (slice(1, 2),), (..., slice(1, 2), slice(0, 1)))

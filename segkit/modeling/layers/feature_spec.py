@@ -1,4 +1,4 @@
-"""What a feature map is, before there is one."""
+"""Feature maps' channels and strides, and checks of what backbones and necks return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segkit.utils.errors import SegkitError
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """One feature map that a backbone or neck publishes.
+    """Shape of one feature map that a backbone or neck publishes.
 
     Attributes:
         channels: number of channels.
@@ -25,7 +25,7 @@ class FeatureSpec:
     stride: int
 
     def __post_init__(self) -> None:
-        for attribute in ("channels", "stride"):  # NumPy's integers and whole floats are numbers like any other
+        for attribute in ("channels", "stride"):  # also take NumPy's integers and whole floats
             value: Any = getattr(self, attribute)
             if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)) and float(value).is_integer():
                 object.__setattr__(self, attribute, round(float(value)))
@@ -35,18 +35,18 @@ EXPECTED = "expected a dictionary such as {'stage1': FeatureSpec(channels=32, st
 
 
 def check_out_features(module: Any) -> None:
-    """SegkitError unless ``module.out_features`` says of each map its channels and stride."""
+    """Raises a SegkitError unless ``module.out_features`` has channels and stride of each map."""
     check_features(module.out_features, f"{type(module).__name__}.out_features")
 
 
 def check_features(found: Any, where: str) -> None:
-    """SegkitError unless ``found`` says of each map its channels and stride.
+    """Raises a SegkitError unless ``found`` has the channels and stride of each map.
 
-    Any object with whole numbers above 0 as ``channels`` and ``stride`` will do, as Detectron2's ShapeSpec.
+    Any object with positive integers ``channels`` and ``stride`` is accepted, such as Detectron2's ShapeSpec.
 
     Args:
-        found: by the maps' names.
-        where: what it is, for the message.
+        found: specs by the maps' names.
+        where: what ``found`` is called in the message.
     """
     if not isinstance(found, Mapping):
         raise SegkitError(f"{where} is a {type(found).__name__}; {EXPECTED}", key="out_features", value=found)
@@ -55,7 +55,7 @@ def check_features(found: Any, where: str) -> None:
     for name, spec in found.items():
         if not isinstance(name, str):
             raise SegkitError(
-                f"{where} has the key {name!r}; keys are the maps' names, as 'stage1'", key="out_features"
+                f"{where} has the key {name!r}; keys are the maps' names, such as 'stage1'", key="out_features"
             )
         for attribute in ("channels", "stride"):
             value = getattr(spec, attribute, None)
@@ -70,11 +70,11 @@ def check_features(found: Any, where: str) -> None:
 
 
 def check_maps(module: nn.Module, maps: Any, size: tuple[int, int]) -> None:
-    """SegkitError unless the maps are what ``module.out_features`` says.
+    """Raises a SegkitError unless the maps have the shapes in ``module.out_features``.
 
     Args:
         module: a backbone or neck.
-        maps: what its ``forward`` returned: by name, [B, channels, about H / stride, about W / stride].
+        maps: the return value of its ``forward``: [B, channels, about H / stride, about W / stride] by name.
         size: (H, W) of the images.
     """
     published: Mapping[str, FeatureSpec] = getattr(module, "out_features", {})
@@ -85,7 +85,7 @@ def check_maps(module: nn.Module, maps: Any, size: tuple[int, int]) -> None:
         )
     for name, spec in published.items():
         if name not in maps:
-            raise SegkitError(f"{title}.forward returns the maps {list(maps)}; out_features names '{name}' besides")
+            raise SegkitError(f"{title}.forward returns the maps {list(maps)}; out_features also names '{name}'")
         found = maps[name]
         if not isinstance(found, Tensor) or found.dim() != 4:
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -95,7 +95,7 @@ def check_maps(module: nn.Module, maps: Any, size: tuple[int, int]) -> None:
                 f"{title}: the map '{name}' has {found.shape[1]} channels, and out_features says channels={spec.channels}"
             )
         for side, image_side in zip(found.shape[-2:], size, strict=True):
-            # Rounding, up or down, is less than a pixel; convolutions without padding lose a few more.
+            # Rounding up or down changes a side by less than a pixel; convolutions without padding lose a few more.
             expected = image_side / spec.stride
             if abs(side - expected) >= 1 + 0.1 * expected:
                 raise SegkitError(

@@ -1,4 +1,4 @@
-"""Which parameters do not train."""
+"""Freezes stages and parameters, and keeps frozen modules in eval mode."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from segkit.utils.patterns import matching_names
 
 
 def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> None:
-    """Freeze all but the last ``trainable_stages`` of ``stages`` (input to output, the stem first; None trains all)."""
+    """Freezes all but the last ``trainable_stages`` of ``stages``, which begin with the stem."""
     if trainable_stages is None:
         return
     if not 0 <= trainable_stages <= len(stages):
         raise SegkitError(
-            f"trainable_stages is {trainable_stages}; it is from 0 (all frozen) to {len(stages)} (all train, the stem too)",
+            f"trainable_stages is {trainable_stages}; expected 0 (all frozen) to {len(stages)} (all train, the stem too)",
             key="trainable_stages",
             value=trainable_stages,
         )
@@ -25,12 +25,12 @@ def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> 
 
 
 def freeze_parameters(module: nn.Module, patterns: Sequence[str], key: str = "freeze") -> None:
-    """Freeze the parameters of ``module`` whose names match any of the shell patterns (see :func:`matching_names`).
+    """Freezes the parameters of ``module`` whose names match one of the shell patterns.
 
     Args:
-        key: the configuration's key, for the message.
+        key: the configuration's key in the message.
     Raises:
-        SegkitError: a pattern that matches no parameter.
+        SegkitError: a pattern matches no parameter.
     """
     parameters = dict(module.named_parameters())
     for pattern in patterns:
@@ -39,9 +39,9 @@ def freeze_parameters(module: nn.Module, patterns: Sequence[str], key: str = "fr
 
 
 def eval_frozen(module: nn.Module) -> None:
-    """Put every part of ``module`` that has parameters, none of which trains, in eval mode.
+    """Puts submodules whose parameters are all frozen into eval mode; ends ``train()``.
 
-    So frozen batch norms keep their statistics, and frozen blocks drop no paths. To be called at the end of ``train()``.
+    So frozen batch norms keep their running statistics, and frozen blocks drop no paths.
     """
     parameters = list(module.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):

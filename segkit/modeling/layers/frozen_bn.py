@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics and affine parameters never change."""
+"""Batch normalisation with fixed statistics and affine parameters."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 
 def frozen_batch_norm(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """``(x - mean) / sqrt(var + eps) * weight + bias`` over the channels of ``x`` [N, C, H, W], in the dtype of ``x``."""
+    """``(x - mean) / sqrt(var + eps) * weight + bias`` for ``x`` [N, C, H, W], in its dtype."""
     if not x.requires_grad:
         return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
-    # batch_norm would keep x for the gradients of weight and bias, which nobody wants here; addcmul keeps nothing of it.
-    # In fp32, as batch_norm does inside: factors in half precision cost ten times the rounding error.
+    # batch_norm would keep x for the gradients of weight and bias, which are not trained here; addcmul does not.
+    # In fp32, as batch_norm computes inside: half precision would have ten times the rounding error.
     scale = weight * (var + eps).rsqrt()
     shift = bias - mean * scale
     return torch.addcmul(shift.float()[:, None, None], x.float(), scale.float()[:, None, None]).to(x.dtype)
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Drop-in for a trained ``BatchNorm2d``: the same state-dict names, all of them buffers.
+    """Drop-in replacement of a trained ``BatchNorm2d``, with buffers of the same names.
 
     Args:
         num_features: number of channels C.
@@ -49,5 +49,5 @@ class FrozenBatchNorm2d(nn.Module):
         return f"{self.num_features}, eps={self.eps}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        state_dict.pop(prefix + "num_batches_tracked", None)  # BatchNorm2d's counter means nothing here
+        state_dict.pop(prefix + "num_batches_tracked", None)  # BatchNorm2d's counter is not used here
         super()._load_from_state_dict(state_dict, prefix, *args)

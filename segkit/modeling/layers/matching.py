@@ -1,4 +1,4 @@
-"""Which object each anchor or proposal belongs to (Faster R-CNN, Ren et al. 2015, section 3.1.2)."""
+"""Matches anchors and proposals with ground truth by IoU (Ren et al. 2015, section 3.1.2)."""
 
 from __future__ import annotations
 
@@ -11,114 +11,125 @@ from torch import Tensor
 from segkit.modeling.layers.boxes import box_areas, intersections
 from segkit.structures.targets import Targets
 
-BELOW = 0
-BETWEEN = -1
-MATCHED = 1
-# Pairs of boxes compared at once. Four tables of them in fp32 are held at the peak: 32 MB on a CPU, which is faster with
-# tables near the size of its caches, and 512 MB on a GPU, which waits for each operation to be started.
+BACKGROUND = 0
+IGNORED = -1
+FOREGROUND = 1
+# Pairs of boxes compared at once. At the peak, four fp32 IoU matrices are alive: 32 MB on a CPU, which is fastest with
+# matrices about the size of its caches, and 512 MB on a GPU, where each operation has a launch cost.
 MAX_PAIRS = {"cpu": 1 << 21, "cuda": 1 << 25}
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The outcome for N boxes.
+    """The ground truth that each of N boxes is matched with.
 
     Attributes:
-        objects: [N] int64, the index of the best object among the non-crowd ones; 0 where there is none.
-        state: [N] int8: 1 matched, 0 background, -1 neither (left out of the losses).
+        matched_idxs: int64 [N], index of the ground-truth box with the highest IoU, crowd regions not counted; 0 if
+            there is no ground truth.
+        match_labels: int8 [N]: 1 foreground, 0 background, -1 ignored by the losses.
     """
 
-    objects: Tensor
-    state: Tensor
+    matched_idxs: Tensor
+    match_labels: Tensor
 
 
 def match_boxes(
     boxes: Tensor,
-    objects: Tensor,
+    gt_boxes: Tensor,
     *,
     fg_iou_threshold: float,
     bg_iou_threshold: float,
-    keep_best: bool,
+    allow_low_quality_matches: bool,
     max_pairs: int | None = None,
 ) -> Matches:
-    """Match each box with the object it overlaps most.
+    """Matches each box with the ground-truth box of the highest IoU.
 
     Args:
         boxes: [N, 4] anchors or proposals.
-        objects: [M, 4] ground truth.
-        fg_iou_threshold: matched from this IoU on.
-        bg_iou_threshold: background below this IoU.
-        keep_best: also match the box or boxes that overlap an object best, however little: each object gets an anchor.
-        max_pairs: how many pairs are compared at a time, which bounds the memory; None: as suits the device.
+        gt_boxes: [M, 4] ground truth.
+        fg_iou_threshold: a box is foreground from this IoU on.
+        bg_iou_threshold: a box is background below this IoU, and ignored between the two.
+        allow_low_quality_matches: also make foreground of the box or boxes with the highest IoU with each ground-truth
+            box, however low that is, so that every object has an anchor.
+        max_pairs: pairs of boxes compared at a time, which bounds the memory; None: MAX_PAIRS of the device.
     """
     count = boxes.shape[0]
-    if objects.shape[0] == 0:
+    if gt_boxes.shape[0] == 0:
         zeros = torch.zeros(count, dtype=torch.int64, device=boxes.device)
         return Matches(zeros, zeros.to(torch.int8))
-    boxes, objects = boxes.float(), objects.float()
-    chunks = split_boxes(boxes, objects, max_pairs)
-    values, indices, bests = [], [], []
-    for part in chunks:
-        table = overlaps(part, objects)
-        value, index = table.max(dim=1)
-        values.append(value)
+    boxes, gt_boxes = boxes.float(), gt_boxes.float()
+    chunks = split_boxes(boxes, gt_boxes, max_pairs)
+    max_ious, indices, best_of_chunks = [], [], []
+    for chunk in chunks:
+        ious = pairwise_iou(chunk, gt_boxes)
+        max_iou, index = ious.max(dim=1)
+        max_ious.append(max_iou)
         indices.append(index)
-        if keep_best and count:
-            bests.append(table.amax(dim=0))
-    iou = torch.cat(values)
-    state = torch.full((count,), BETWEEN, dtype=torch.int8, device=boxes.device)
-    state[iou < bg_iou_threshold] = BELOW
-    state[iou >= fg_iou_threshold] = MATCHED
-    if bests:
-        state[_reach_best(chunks, objects, torch.stack(bests), table)] = MATCHED
-    return Matches(torch.cat(indices), state)
+        if allow_low_quality_matches and count:
+            best_of_chunks.append(ious.amax(dim=0))
+    iou = torch.cat(max_ious)
+    match_labels = torch.full((count,), IGNORED, dtype=torch.int8, device=boxes.device)
+    match_labels[iou < bg_iou_threshold] = BACKGROUND
+    match_labels[iou >= fg_iou_threshold] = FOREGROUND
+    if best_of_chunks:
+        match_labels[_low_quality_matches(chunks, gt_boxes, torch.stack(best_of_chunks), ious)] = FOREGROUND
+    return Matches(torch.cat(indices), match_labels)
 
 
-def split_boxes(boxes: Tensor, objects: Tensor, max_pairs: int | None = None) -> Sequence[Tensor]:
-    """Boxes in chunks that make at most ``max_pairs`` pairs with the objects, of which there is at least one."""
+def split_boxes(boxes: Tensor, gt_boxes: Tensor, max_pairs: int | None = None) -> Sequence[Tensor]:
+    """Boxes in chunks of at most ``max_pairs`` pairs with ``gt_boxes`` (one or more)."""
     limit = max_pairs or MAX_PAIRS.get(boxes.device.type, MAX_PAIRS["cpu"])
-    return boxes.split(max(1, limit // objects.shape[0]))
+    return boxes.split(max(1, limit // gt_boxes.shape[0]))
 
 
-def _reach_best(chunks: Sequence[Tensor], objects: Tensor, bests: Tensor, table: Tensor) -> Tensor:
-    """[N] bool: the boxes that overlap some object as much as the best box of all does, however many these are.
+def _low_quality_matches(
+    chunks: Sequence[Tensor], gt_boxes: Tensor, best_of_chunks: Tensor, last_ious: Tensor
+) -> Tensor:
+    """Bool [N]: boxes whose IoU with some ground-truth box is the highest of all, ties included.
 
     Args:
         chunks: the boxes.
-        objects: [M, 4].
-        bests: [len(chunks), M] each object's highest overlap in each chunk.
-        table: the overlaps of the last chunk, which need not be worked out again where it is the only one.
+        gt_boxes: [M, 4].
+        best_of_chunks: [len(chunks), M] highest IoU of each ground-truth box in each chunk.
+        last_ious: IoU matrix of the last chunk, which is not computed again if it is the only one.
     """
-    best = bests.amax(dim=0)
-    best = best.masked_fill(best == 0, torch.inf)  # an object that no box touches makes nothing a match
+    best = best_of_chunks.amax(dim=0)
+    best = best.masked_fill(best == 0, torch.inf)  # a ground-truth box that overlaps no box has no match
     if len(chunks) == 1:
-        return (table == best).any(dim=1)
-    # Kept, the tables would be what the chunks are there to avoid. But only a chunk where an object's best lies has to be
-    # looked at again, for that object. A GPU, which would be waited for to know them, looks at all of its few chunks.
-    on_cpu = objects.device.type == "cpu"
-    reached = []
-    for part, held in zip(chunks, bests == best, strict=True):
-        some = held.nonzero().squeeze(1) if on_cpu else slice(None)
-        reached.append((overlaps(part, objects[some]) == best[some]).any(dim=1))
-    return torch.cat(reached)
+        return (last_ious == best).any(dim=1)
+    # Keeping all IoU matrices would use the memory that the chunks save. A chunk is computed again only for the
+    # ground-truth boxes whose best match it holds. On a GPU, finding those would cost a synchronisation, so it computes
+    # its few chunks again as a whole.
+    on_cpu = gt_boxes.device.type == "cpu"
+    is_match = []
+    for chunk, holds_best in zip(chunks, best_of_chunks == best, strict=True):
+        columns = holds_best.nonzero().squeeze(1) if on_cpu else slice(None)
+        is_match.append((pairwise_iou(chunk, gt_boxes[columns]) == best[columns]).any(dim=1))
+    return torch.cat(is_match)
 
 
-def overlaps(boxes: Tensor, objects: Tensor) -> Tensor:
-    """[N, M] intersection over union; 0 for boxes without area."""
-    shared = intersections(boxes, objects)
-    union = (box_areas(boxes)[:, None] + box_areas(objects)[None]).sub_(shared).clamp_(min=1e-9)
+def pairwise_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
+    """Intersection over union [N, M]; 0 for boxes without area."""
+    shared = intersections(boxes, gt_boxes)
+    union = (box_areas(boxes)[:, None] + box_areas(gt_boxes)[None]).sub_(shared).clamp_(min=1e-9)
     return shared.div_(union)
 
 
 def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -> Matches:
-    """Match boxes with the objects of one image; crowd regions match nothing.
+    """Matches boxes with the objects of one image; crowd regions match nothing.
 
-    Background that lies at least half inside a crowd region is left out: nobody knows what is in there.
+    A background box of which at least half lies in one crowd region is ignored, since the objects in such a region are
+    not annotated one by one.
+
+    Args:
+        boxes: [N, 4] anchors or proposals.
+        targets: of the image.
+        **thresholds: as for :func:`match_boxes`.
     """
     matches = match_boxes(boxes, targets.boxes[targets.not_crowd], **thresholds)  # type: ignore[arg-type]
     if targets.has_crowd:
         regions = targets.boxes[targets.crowd]
-        shared = torch.cat([intersections(part, regions).amax(dim=1) for part in split_boxes(boxes, regions)])
-        unknown = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.state == BELOW)
-        matches = Matches(matches.objects, matches.state.masked_fill(unknown, BETWEEN))
+        shared = torch.cat([intersections(chunk, regions).amax(dim=1) for chunk in split_boxes(boxes, regions)])
+        in_crowd = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.match_labels == BACKGROUND)
+        matches = Matches(matches.matched_idxs, matches.match_labels.masked_fill(in_crowd, IGNORED))
     return matches

@@ -24,15 +24,15 @@ HOMES = (
     "torchvision.ops.misc",
     "torchvision.models.convnext",
 )
-CHANNELS = ("num_features", "num_channels", "normalized_shape")  # what torch's norms call them
+CHANNELS = ("num_features", "num_channels", "normalized_shape")  # names of the parameter in torch's norms
 
 
 def check_norm(norm: Any) -> None:
-    """SegkitError unless ``norm`` is a name of NORMS, or the path of a norm's class, maybe with its arguments."""
+    """Raises a SegkitError unless ``norm`` is what :func:`make_norm` takes."""
     name, arguments = split_spec(norm, "norm")
     if name in NORMS:
         if arguments:
-            raise SegkitError(f"'{name}' takes no arguments; for those name torch's class, as torch.nn.GroupNorm")
+            raise SegkitError(f"'{name}' takes no arguments; with arguments, name torch's class: torch.nn.GroupNorm")
         return
     cls = layer_class(name, "norm", NORMS, HOMES)
     if cls in (nn.LayerNorm, nn.RMSNorm):
@@ -43,7 +43,7 @@ def check_norm(norm: Any) -> None:
 
 
 def channel_parameters(cls: type[nn.Module]) -> list[str]:
-    """The parameters of a norm's class that are the number of channels: by torch's names, else the first one."""
+    """Names of a norm's parameters that take the number of channels."""
     options = signature_of(cls, frozenset()).options
     needed = [key for key, parameter in options.items() if parameter.default is parameter.empty]
     return [key for key in CHANNELS if key in options] or needed[:1] * (cls.__module__.split(".")[0] != "torch")
@@ -58,16 +58,16 @@ NormName = Annotated[
 
 
 class SyncBatchNorm2d(nn.SyncBatchNorm):
-    """Batch normalisation over the images of all processes; the state is that of ``BatchNorm2d``.
+    """Batch normalisation over the images of all processes, with the state of ``BatchNorm2d``.
 
-    torch's own, but that one process alone may be on any device, also where a process group exists.
+    Unlike torch's, it also runs on a CPU if there is one process only, whether or not a process group exists.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and distributed.world_size() > 1:
             if x.device.type != "cuda":
                 raise SegkitError(
-                    f"norm: sync_bn over several processes needs CUDA, and this run is on the {x.device.type}; take bn or gn",
+                    f"norm: sync_bn over several processes needs CUDA, but this run is on the {x.device.type}; use bn or gn",
                     key="norm",
                     value="sync_bn",
                 )
@@ -78,16 +78,16 @@ class SyncBatchNorm2d(nn.SyncBatchNorm):
 def make_norm(
     norm: str | Mapping[str, Any], channels: int, eps: float = 1e-5, momentum: float | None = 0.1
 ) -> nn.Module:
-    """A normalisation layer over ``channels``.
+    """Builds a normalisation layer over ``channels``.
 
     Args:
         norm: ``bn``; ``frozen_bn``; ``sync_bn``; ``gn`` (32 groups, or as many of them as divide the channels); the dotted
-            path of a norm's class, as ``torch.nn.InstanceNorm2d``; or ``{name: torch.nn.GroupNorm, num_groups: 8}``.
+            path of a norm's class, such as ``torch.nn.InstanceNorm2d``; or ``{name: torch.nn.GroupNorm, num_groups: 8}``.
         channels: number of channels.
-        eps: added to the variance; an argument in ``norm`` goes before it.
-        momentum: weight of a batch in the running statistics, where there are any; likewise.
+        eps: added to the variance; an ``eps`` in ``norm`` takes precedence.
+        momentum: weight of a batch in the running statistics, if there are any; likewise.
     Raises:
-        SegkitError: there is no such norm, or not for maps of so many channels.
+        SegkitError: there is no such norm, or it does not work with this number of channels.
     """
     check_norm(norm)
     name, given = split_spec(norm, "norm")
@@ -103,12 +103,13 @@ def make_norm(
     options = signature_of(cls, frozenset()).options
     arguments: dict[str, Any] = dict.fromkeys(channel_parameters(cls), channels)
     arguments |= {key: value for key, value in (("eps", eps), ("momentum", momentum)) if key in options}
-    shape = (1, channels, 3, 5 if channels != 5 else 7)  # not as wide as it is deep: a norm of the last dimension fails
+    # Width and channels differ, so that a norm over the last dimension fails.
+    shape = (1, channels, 3, 5 if channels != 5 else 7)
     return make_layer(cls, name, arguments | given, lambda layer: layer(torch.ones(shape)).shape == shape)
 
 
 def replace_batch_norms(module: nn.Module, name: str | Mapping[str, Any]) -> None:
-    """Put ``make_norm(name)`` in the place of every ``BatchNorm2d`` inside a newly made ``module``, with its eps."""
+    """Replaces each ``BatchNorm2d`` in ``module`` by a ``make_norm(name)`` of its eps."""
     check_norm(name)
     if name == "bn":
         return

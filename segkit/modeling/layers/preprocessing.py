@@ -1,4 +1,4 @@
-"""What happens to images before the network."""
+"""Checks and normalises images before the network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from segkit.utils.errors import SegkitError
 
-# What torchvision's and most other weights from ImageNet were trained with, RGB in 0..1.
+# Of torchvision's and most other weights from ImageNet; RGB in 0..1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def check_images(images: Sequence[Tensor], channels: int) -> None:
-    """Raise a SegkitError that names the first image that the model cannot take."""
+    """Raises a SegkitError for the first image that a model with ``channels`` cannot take."""
     if len(images) == 0:
         raise SegkitError("no images were given")
     for i, image in enumerate(images):
@@ -28,6 +28,9 @@ def check_images(images: Sequence[Tensor], channels: int) -> None:
 
 
 def normalize(image: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(image - mean) / std of an RGB image [C, H, W], uint8 or float 0..1; mean and std [C, 1, 1] for 0..1."""
+    """``(image - mean) / std`` of an image [C, H, W], uint8 or float in 0..1.
+
+    ``mean`` and ``std`` [C, 1, 1] are for values in 0..1.
+    """
     scale = 255.0 if image.dtype == torch.uint8 else 1.0
     return (image.float() / scale - mean) / std

@@ -1,4 +1,4 @@
-"""Random layers under the rule of a generator."""
+"""Makes dropout and stochastic depth depend on a given generator."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from segkit.utils.errors import SegkitError
 
 
 def check_generator(generator: torch.Generator | None, device: torch.device) -> None:
-    """SegkitError for a generator that cannot draw on ``device``."""
+    """Raises a SegkitError if ``generator`` is no generator for ``device``."""
     if generator is None:
         return
     if not isinstance(generator, torch.Generator):
         raise SegkitError(
-            f"generator: expected a torch.Generator or None, got {type(generator).__name__}; for a seed give "
+            f"generator: expected a torch.Generator or None, got {type(generator).__name__}; for a seed pass "
             f"torch.Generator('{device.type}').manual_seed(SEED)"
         )
     if generator.device.type != device.type:
         raise SegkitError(
-            f"generator: is on {generator.device}, and the model is on {device}; make it with torch.Generator('{device}')"
+            f"generator: is on {generator.device}, but the model is on {device}; make it with torch.Generator('{device}')"
         )
 
 
 @contextmanager
 def randomness_of(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """Let dropout and stochastic depth depend on ``generator`` alone, and leave the global random state as it was.
+    """Context in which dropout and stochastic depth depend on ``generator`` alone.
 
-    Such layers know torch's global generators only. For the block these (the CPU's, and that of a CUDA ``device``) start
-    from a seed that is a function of the generator's state; afterwards they have their own state back.
+    Such layers draw from torch's global generators. Within the context these (the CPU's, and that of a CUDA ``device``)
+    are seeded with a hash of the generator's state; afterwards their own state is restored.
 
     Args:
-        generator: on any device; it is read and not moved. None: the block draws from the global state as it is.
-        device: where the layers are.
+        generator: on any device; its state is read and not advanced. None: layers draw from the global state.
+        device: of the layers.
     """
     if generator is None:
         yield

@@ -1,9 +1,9 @@
 """RoIAlign (Mask R-CNN, He et al. 2017, section 3) over the levels of a feature pyramid.
 
-On CUDA torchvision's kernel does the work. On a CPU that kernel is single-threaded in its backward and reads channels
-first; there the same sums are written as one ``embedding_bag`` over all levels' pixels, as rows of channels: forward 3
-to 6 times and backward 8 to 11 times faster. So they are on CUDA where torch is told to be deterministic: the kernel's
-backward adds in any order, and what torchvision then takes instead is compiled for minutes.
+On CUDA, torchvision's kernel is used. On a CPU, that kernel's backward pass is single-threaded and it reads channels
+first; there the same sums are one ``embedding_bag`` over the pixels of all levels, as rows of channels: forward 3 to 6
+times and backward 8 to 11 times faster. The same is used on CUDA if torch is set to be deterministic: the kernel's
+backward pass adds in any order, and torchvision's deterministic version compiles for minutes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-# Rows of weights and indices held at a time: 32 MB of indices.
+# Taps (weights and indices) computed at a time: 32 MB of indices.
 MAX_TAPS = 4_000_000
 
 
 def assign_levels(boxes: Tensor, strides: Sequence[int], canonical_size: float, canonical_stride: int) -> Tensor:
-    """The level of each box by its size (FPN, Lin et al. 2017, eq. 1).
+    """The pyramid level of each box by its size (FPN, Lin et al. 2017, eq. 1).
 
     Args:
         boxes: [N, 4].
@@ -45,20 +45,20 @@ def multilevel_roi_align(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """Pool each box from its level.
+    """Pools each box from its level.
 
     Args:
-        features: a map [B, C, H, W] a level.
-        strides: image pixels per feature pixel, a level each.
+        features: a map [B, C, H, W] for each level.
+        strides: image pixels per feature pixel, for each level.
         boxes: [N, 4] XYXY in image pixels.
         images: [N] index of the image of each box.
         levels: [N] index of the level of each box.
         resolution: side of the output, in bins.
-        sampling_ratio: samples a bin and direction; 0 takes as many as the bin has feature pixels.
-        aligned: pixel centres lie at half integers (the exact way); otherwise half a pixel off, as in the first
-            implementations.
+        sampling_ratio: samples in each bin and direction; 0: as many as the bin has feature pixels.
+        aligned: whether pixel centres lie at half integers, which is exact; else boxes are half a pixel off, as in the
+            first implementations.
     Returns:
-        [N, C, resolution, resolution] in the features' type.
+        [N, C, resolution, resolution] in the features' dtype.
     """
     on_cpu = features[0].device.type == "cpu"
     gather = (on_cpu or torch.are_deterministic_algorithms_enabled()) and sampling_ratio > 0
@@ -69,7 +69,7 @@ def multilevel_roi_align(
     groups = order.split(torch.bincount(levels, minlength=len(strides)).tolist())
     pooled = []
     for feature, stride, chosen in zip(features, strides, groups, strict=True):
-        source = feature if feature.dtype == torch.float64 else feature.float()  # boxes never go to half precision
+        source = feature if feature.dtype == torch.float64 else feature.float()  # boxes stay in fp32
         pooled.append(
             roi_align(source, rois[chosen].to(source.dtype), resolution, 1.0 / stride, sampling_ratio, aligned)
         )
@@ -86,7 +86,7 @@ def _gathered(
     ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """The same as weighted sums of table rows; a row is one feature pixel of one image of one level."""
+    """RoIAlign as weighted sums of table rows; a row is one pixel of one map."""
     channels, device = features[0].shape[1], features[0].device
     table = torch.cat([f.permute(0, 2, 3, 1).reshape(-1, channels) for f in features]).float()
     first_rows = [0]
@@ -96,10 +96,12 @@ def _gathered(
     widths = torch.tensor([f.shape[3] for f in features], device=device)[levels]
     base = torch.tensor(first_rows, device=device)[levels] + images * heights * widths
     scaled = boxes.float() / torch.tensor(strides, dtype=torch.float32, device=device)[levels, None]
-    taps_a_box = (resolution * ratio * 2) ** 2
+    taps_per_box = (resolution * ratio * 2) ** 2
     pooled = []
-    chunk_size = max(1, MAX_TAPS // taps_a_box)
-    for first in range(0, max(1, len(boxes)), chunk_size):  # no box: an empty result with a gradient
+    chunk_size = max(1, MAX_TAPS // taps_per_box)
+    for first in range(
+        0, max(1, len(boxes)), chunk_size
+    ):  # runs once without boxes too: an empty result with a gradient
         chunk = slice(first, first + chunk_size)
         y_taps, y_weights = _taps(scaled[chunk, 1], scaled[chunk, 3], heights[chunk], resolution, ratio, aligned)
         x_taps, x_weights = _taps(scaled[chunk, 0], scaled[chunk, 2], widths[chunk], resolution, ratio, aligned)
@@ -119,9 +121,9 @@ def _gathered(
 def _taps(
     start: Tensor, end: Tensor, limit: Tensor, resolution: int, ratio: int, aligned: bool
 ) -> tuple[Tensor, Tensor]:
-    """Feature pixels that one direction of each bin reads, and their weights.
+    """Feature pixels that each bin reads in one direction, and their weights.
 
-    Samples more than a pixel outside the map weigh nothing, nearer ones are moved to its border: torchvision's rule.
+    As in torchvision, samples more than a pixel outside the map have weight 0, and nearer ones are moved to its border.
 
     Returns:
         [N, resolution, 2 * ratio] int64 positions and fp32 weights.

@@ -1,4 +1,4 @@
-"""Pools boxes of a batch from the pyramid level that fits each."""
+"""RoIAlign of a batch's boxes, each from the pyramid level that fits its size."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from segkit.utils.errors import SegkitError, did_you_mean
 
 
 class ROIPooler(nn.Module):
-    """RoIAlign with levels chosen by box size.
+    """Pools each box from the level that fits its size.
 
     Args:
         in_features: the published feature maps.
-        levels: names of those to pool from, of ascending stride.
+        levels: names of the maps to pool from, in the order of their strides.
         resolution: side of the output, in bins.
-        sampling_ratio: samples a bin and direction; 0 is adaptive.
-        aligned: half-pixel correction.
-        canonical_size: side, in pixels, of the box that belongs to the level of stride 16.
+        sampling_ratio: samples in each bin and direction; 0 is adaptive.
+        aligned: RoIAlign's half-pixel correction.
+        canonical_size: side, in pixels, of a square box that belongs to the level of stride 16.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class ROIPooler(nn.Module):
         self.canonical_size = canonical_size
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Pool boxes, a tensor [N_i, 4] an image, to [sum N_i, C, resolution, resolution]."""
+        """Pools boxes [N_i, 4] of each image to [sum N_i, C, resolution, resolution]."""
         counts = torch.tensor([len(b) for b in boxes])
         images = torch.repeat_interleave(torch.arange(len(boxes)), counts).to(boxes[0].device)
-        joined = torch.cat(list(boxes)).float()
-        levels = assign_levels(joined, self.strides, self.canonical_size, canonical_stride=16)
+        all_boxes = torch.cat(list(boxes)).float()
+        levels = assign_levels(all_boxes, self.strides, self.canonical_size, canonical_stride=16)
         maps = [features[level] for level in self.levels]
         return multilevel_roi_align(
-            maps, self.strides, joined, images, levels, self.resolution, self.sampling_ratio, self.aligned
+            maps, self.strides, all_boxes, images, levels, self.resolution, self.sampling_ratio, self.aligned
         )

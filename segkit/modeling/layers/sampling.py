@@ -1,4 +1,4 @@
-"""Random subsets of matched boxes, a bounded share of them positive."""
+"""Random subsets of matched anchors or proposals with a bounded share of positives."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import torch
 from torch import Tensor
 
 
-def sample_balanced(
-    state: Tensor, count: int, positive_fraction: float, generator: torch.Generator | None
+def subsample_labels(
+    match_labels: Tensor, num_samples: int, positive_fraction: float, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Draw at most ``count`` boxes, at most ``positive_fraction`` of them positive; background fills the rest.
+    """Draws positive and background boxes, at most ``num_samples`` in all.
+
+    Background fills up what positives leave free.
 
     Args:
-        state: [N], above 0 positive, 0 background, below 0 left out.
-        count: how many to draw.
-        positive_fraction: share of positives, at most.
-        generator: the source of randomness, on the device of ``state``; None: that device's global one.
+        match_labels: [N]: 1 positive, 0 background, -1 ignored; see :class:`Matches`.
+        num_samples: how many boxes are drawn at most.
+        positive_fraction: largest share of positives, in 0..1.
+        generator: source of randomness, on the device of ``match_labels``; None: that device's global one.
     Returns:
-        indices of the positive and of the background ones, each in random order.
+        int64 indices of the drawn positive and background boxes, each in random order.
     """
     assert 0 <= positive_fraction <= 1, positive_fraction
-    positive = (state > 0).nonzero().squeeze(1)
-    negative = (state == 0).nonzero().squeeze(1)
-    num_positive = min(positive.numel(), int(count * positive_fraction))
-    num_negative = min(negative.numel(), count - num_positive)
+    positive = (match_labels > 0).nonzero().squeeze(1)
+    negative = (match_labels == 0).nonzero().squeeze(1)
+    num_positive = min(positive.numel(), int(num_samples * positive_fraction))
+    num_negative = min(negative.numel(), num_samples - num_positive)
     return draw(positive, num_positive, generator), draw(negative, num_negative, generator)
 
 

@@ -1,4 +1,4 @@
-"""A smaller gradient for what several heads share."""
+"""Identity that scales the gradient, for features that several heads share."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ class _ScaleGradient(torch.autograd.Function):
 
 
 def scale_gradient(values: Tensor, factor: float) -> Tensor:
-    """The same values; the gradient that comes back through them is multiplied by ``factor``."""
+    """Returns ``values`` unchanged; their gradient is multiplied by ``factor``."""
     return _ScaleGradient.apply(values, factor)

@@ -1,4 +1,4 @@
-"""The first convolution of a network for other images than RGB."""
+"""Adapts a network's first convolution to images with other channels than RGB."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from segkit.utils.errors import SegkitError
 
 
 def replace_stem(network: nn.Module, path: str, in_channels: int) -> None:
-    """Put a convolution for ``in_channels`` in the place of the one called ``path``, its start values as widely spread.
+    """Replaces the convolution ``path`` by a random one for ``in_channels``, equally scaled.
 
     Args:
-        network: newly made; changed in place.
-        path: name of its first convolution.
+        network: newly built; changed in place.
+        path: name of the first convolution.
         in_channels: channels of the images.
     """
     if in_channels < 1:
-        raise SegkitError(f"in_channels is {in_channels}; it is 1 or more", key="in_channels", value=in_channels)
+        raise SegkitError(f"in_channels is {in_channels}; expected at least 1", key="in_channels", value=in_channels)
     old = network.get_submodule(path)
     assert isinstance(old, nn.Conv2d) and old.groups == 1, f"{path} is no plain convolution"
     if in_channels == old.in_channels:
@@ -40,10 +40,10 @@ def replace_stem(network: nn.Module, path: str, in_channels: int) -> None:
 
 
 def adapt_stem_weight(weight: Tensor, in_channels: int) -> Tensor:
-    """Filters [O, 3, h, w] for RGB images as filters [O, in_channels, h, w].
+    """Filters [O, in_channels, h, w] from filters [O, 3, h, w] for RGB images.
 
-    One channel: the sum over RGB, which answers to a grey image exactly as the three did to its copies. Otherwise R, G, B,
-    R, ... scaled by 3 / in_channels, so that the answers keep their size.
+    One channel: the sum over RGB, whose output for a grey image is exactly that of the RGB filters for three copies of
+    it. Otherwise R, G, B, R, ... scaled by 3 / in_channels, which keeps the size of the output.
     """
     if in_channels == 1:
         return weight.sum(dim=1, keepdim=True)

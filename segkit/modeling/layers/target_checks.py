@@ -1,4 +1,4 @@
-"""What is looked at in targets before losses are made of them."""
+"""Checks targets before the losses, and drops objects without a valid box."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ logger = logging.getLogger(__name__)
 
 
 def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], num_classes: int) -> list[Targets]:
-    """The targets without objects whose box has no area or is not finite; those are counted in a warning.
+    """Targets without the objects whose box has no area or is not finite; warns of these.
 
-    Nothing can be learnt from such a box, and the offsets towards it would be infinite.
+    The deltas towards such a box would be infinite.
 
     Args:
-        targets: one an image, on any device.
+        targets: of each image, on any device.
         sizes: (height, width) of each image.
         num_classes: K.
     Raises:
-        SegkitError: another number of targets than of images, labels outside of 0 .. K - 1, masks of another image size.
+        SegkitError: the numbers of targets and images differ, a label is outside 0 .. K - 1, or masks have another image
+            size.
     """
     if len(targets) != len(sizes):
         raise SegkitError(f"{len(targets)} targets for {len(sizes)} images")
@@ -39,7 +40,7 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         labels = targets[i].labels
         rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
-    for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one wait for a device
+    for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation
         if not 0 <= lowest <= highest < num_classes:
             raise SegkitError(
                 f"targets[{i}]: labels {lowest} to {highest}; expected 0 to {num_classes - 1}: they are 0-based, and "
@@ -51,11 +52,16 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
 
 
 def without_degenerate(targets: Targets, name: str) -> Targets:
-    """The other objects, and a warning that counts those left out."""
+    """The objects with a valid box; warns how many were dropped.
+
+    Args:
+        targets: with at least one object whose box has no area or is not finite.
+        name: of the targets in the warning.
+    """
     bad = targets.degenerate()
     example = [round(value, 2) for value in targets.boxes[bad][0].tolist()]
     logger.warning(
-        "%s: %d of %d objects are left out, for their boxes have no area or are not finite, as %s",
+        "%s: %d of %d objects are dropped, because their boxes have no area or are not finite, such as %s",
         name, int(bad.sum()), len(bad), example,
     )  # fmt: skip
     return targets[~bad]

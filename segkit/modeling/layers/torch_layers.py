@@ -1,4 +1,4 @@
-"""Layers of torch's by their dotted path, with arguments: what a ``norm`` or ``activation`` argument may say."""
+"""Builds layers from a class's dotted path and arguments, for ``norm`` and ``activation``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from segkit.utils.signature import signature_of
 
 
 def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of ``NAME`` or ``{name: NAME, argument: value}``; SegkitError for anything else."""
+    """Name and arguments of a spec ``NAME`` or ``{name: NAME, argument: value}``.
+
+    Args:
+        spec: of a configuration.
+        what: ``norm`` or ``activation``.
+    """
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
@@ -26,15 +31,15 @@ def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
 
 
 def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]) -> type[nn.Module]:
-    """The layer's class of a dotted path.
+    """The layer class with a dotted path.
 
     Args:
-        name: as ``torch.nn.GroupNorm``.
+        name: such as ``torch.nn.GroupNorm``.
         what: ``norm`` or ``activation``.
-        names: what else the argument may say, for the message.
-        homes: torch's and torchvision's modules that define such layers; classes of other libraries may be anywhere.
+        names: the short names that are also valid, for the message.
+        homes: modules of torch and torchvision that define such layers; other libraries' classes may be anywhere.
     Raises:
-        SegkitError: there is no such class, or it is a layer of another kind.
+        SegkitError: there is no such class, or it is another kind of layer.
     """
     if "." not in name:
         own = "" if name.lower() in names else dotted_hint(name, nn.Module, ["torch.nn"])
@@ -44,19 +49,24 @@ def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]
     cls = class_at(name, nn.Module, what, ["torch.nn"])
     top = cls.__module__.split(".")[0]
     if (top in ("torch", "torchvision") and cls.__module__ not in homes) or cls.__name__.startswith("Lazy"):
-        raise SegkitError(f"'{name}' is a layer, and no {what}{did_you_mean('', names)}", key=what, value=name)
+        raise SegkitError(f"'{name}' is a layer but no {what}{did_you_mean('', names)}", key=what, value=name)
     return cls
 
 
 def check_arguments_of(cls: type[nn.Module], name: str, arguments: Mapping[str, Any], filled: Sequence[str]) -> None:
-    """SegkitError for an argument that the class does not take, that the component fills, or that is missing."""
+    """Raises a SegkitError for an argument that is unknown, missing, or set by the component.
+
+    Args:
+        cls: the layer's class.
+        name: its dotted path.
+        arguments: of the configuration.
+        filled: parameters that the component sets.
+    """
     schema = signature_of(cls, frozenset())
     options = [key for key in schema.options if key not in filled and key not in ("device", "dtype")]
     for key in arguments:
         if key in filled:
-            raise SegkitError(
-                f"'{key}' of {name} is the number of channels, which is worked out when the model is built"
-            )
+            raise SegkitError(f"'{key}' of {name} is the number of channels, which the model sets; remove it")
         if key not in options and not schema.extra_options:
             raise SegkitError(f"{name} has no argument '{key}'{did_you_mean(key, options)}")
     for key in options:
@@ -67,7 +77,7 @@ def check_arguments_of(cls: type[nn.Module], name: str, arguments: Mapping[str, 
 def make_layer(
     cls: type[nn.Module], name: str, arguments: Mapping[str, Any], works: Callable[[nn.Module], bool]
 ) -> nn.Module:
-    """The layer; SegkitError where it refuses its arguments, or does not work as ``works`` tries it in evaluation mode."""
+    """Builds the layer; raises a SegkitError if it fails or does not pass ``works``."""
     try:
         layer = cls(**arguments)
         mode = layer.training
@@ -76,7 +86,7 @@ def make_layer(
         layer.train(mode)
     except SegkitError:
         raise
-    except Exception as error:  # torch says it in many types
+    except Exception as error:  # torch raises many types
         given = ", ".join(f"{key}={value}" for key, value in arguments.items())
         raise SegkitError(f"{name}({given}) does not work here: {type(error).__name__}: {error}") from error
     if not good:

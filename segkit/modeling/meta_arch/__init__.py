@@ -1,4 +1,4 @@
-"""Whole models."""
+"""Meta architectures: whole models of backbone, neck, proposal generator and RoI heads."""
 
 from __future__ import annotations
 

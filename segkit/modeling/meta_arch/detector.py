@@ -1,4 +1,4 @@
-"""What all detectors share: images to a feature pyramid, and the checks of what they are given."""
+"""Base class of detectors: feature pyramid, losses, predictions, checks of inputs."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from segkit.structures.image_batch import ImageBatch
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
-# The maps that a part publishes are the next one's in_features.
+# The out_features of one component are the in_features of the next.
 FEATURES_OF_BACKBONE = Slot(BACKBONE_REGISTRY, provides={"in_features": "out_features"}, check=check_out_features)
 FEATURES_OF_NECK = Slot(NECK_REGISTRY, provides={"in_features": "out_features"}, check=check_out_features)
 
 
 class Detector(nn.Module, ABC):
-    """Images to losses, or to detections.
+    """A model from images to losses or detections.
 
-    Images are RGB, uint8 or float 0..1, of any sizes; the model brings them to its mean and deviation and pads them.
-    It never resizes: that is the transforms' business.
+    Images are RGB, uint8 or float in 0..1, of any sizes. The model normalises and pads them; it does not resize them,
+    which the transforms do.
 
     Args:
         num_classes: K; labels are 0 .. K - 1.
         backbone: image to feature maps.
-        neck: feature maps to a pyramid; None: the backbone's own maps.
-        proposal_generator: where objects may be.
-        pixel_mean: of each channel, for values in 0..1.
-        pixel_std: likewise.
-        size_divisor: the batch is padded to a multiple of this.
+        neck: feature maps to a pyramid; None: the backbone's maps are used.
+        proposal_generator: proposes boxes that may contain objects.
+        pixel_mean: mean of each channel, for values in 0..1.
+        pixel_std: standard deviation of each channel, likewise.
+        size_divisor: height and width of a batch are padded to multiples of it.
 
     Attributes:
-        class_agnostic: the detections say where, not what: their label 0 stands for all classes.
+        class_agnostic: whether all detections have label 0, which stands for all classes.
     """
 
     class_agnostic = False
@@ -63,12 +63,12 @@ class Detector(nn.Module, ABC):
         if num_classes < 1:
             raise SegkitError(f"num_classes must be at least 1, not {num_classes}")
         if len(pixel_mean) != len(pixel_std) or min(pixel_std, default=0) <= 0:
-            raise SegkitError("pixel_mean and pixel_std need a value a channel, the deviations above 0")
+            raise SegkitError("pixel_mean and pixel_std need one value for each channel, and pixel_std values above 0")
         in_channels = getattr(backbone, "in_channels", len(pixel_mean))
         if in_channels != len(pixel_mean):
             raise SegkitError(
                 f"the backbone takes images of {in_channels} channels (in_channels), but pixel_mean and pixel_std have "
-                f"{len(pixel_mean)} values; give them one a channel",
+                f"{len(pixel_mean)} values; give one for each channel",
                 key="pixel_mean",
             )
         if size_divisor < 1:
@@ -83,13 +83,13 @@ class Detector(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is; images and targets are brought there."""
+        """The model's device, to which images and targets are moved."""
         return self.pixel_mean.device
 
     @property
     @abstractmethod
     def detections_per_image(self) -> int:
-        """How many detections an image has at most, in prediction and evaluation."""
+        """Number of detections of an image at most, in prediction and evaluation."""
 
     @property
     @abstractmethod
@@ -102,20 +102,20 @@ class Detector(nn.Module, ABC):
         targets: Sequence[Targets],
         generator: torch.Generator | None = None,
     ) -> dict[str, Tensor]:
-        """The training losses, whatever the mode: scalars by name, whose sum is what is minimised.
+        """The training losses, in any mode: scalars by name, whose sum is minimised.
 
-        No mode is asked for: train() and eval() only switch the layers that have two ways of working. In evaluation mode
-        (see :func:`segkit.modeling.modes.evaluation_mode`) these are the validation losses, and no state is touched; in
-        training mode batch norms use the batch's statistics and learn, dropout and stochastic depth leave out.
+        The mode changes only the layers that depend on it. In evaluation mode (see
+        :func:`segkit.modeling.modes.evaluation_mode`) these are the validation losses, and no buffer changes. In training
+        mode batch norms use the batch's statistics and update their running ones, and dropout and stochastic depth drop.
 
         Args:
-            images: [C, H_i, W_i] each, RGB, uint8 or float 0..1.
-            targets: one an image, in its pixels. Boxes without area are left out, with a warning.
-            generator: the source of all randomness: the sampled anchors and proposals, dropout and stochastic depth. The
-                global random state is neither used nor moved. It has to be on the model's device. None: all of these
-                draw from torch's global random state of that device, so that every call samples anew and
-                ``torch.manual_seed`` makes a loop repeatable. Validation losses are to be compared with each other: give
-                them a generator of a fixed seed (:func:`segkit.utils.seeding.evaluation_generator`).
+            images: [C, H_i, W_i] each, RGB, uint8 or float in 0..1.
+            targets: of each image, in its pixels. Objects whose box has no area are dropped, with a warning.
+            generator: on the model's device, the source of all randomness: of the sampled anchors and proposals, dropout
+                and stochastic depth. The global random state is neither used nor changed. None: all of these draw from
+                torch's global random state of that device, so that calls differ and ``torch.manual_seed`` makes a
+                training loop repeatable. To compare validation losses with each other, pass a generator with a fixed
+                seed (:func:`segkit.utils.seeding.evaluation_generator`).
         """
         batch = self.preprocess(images)
         kept = check_targets(targets, batch.sizes, self.num_classes)
@@ -133,9 +133,9 @@ class Detector(nn.Module, ABC):
 
         Args:
             images: as in :meth:`losses`.
-            output_sizes: (height, width) each image's detections are given in; None: that of the image.
+            output_sizes: (height, width) that each image's detections refer to; None: the image's own.
         Raises:
-            SegkitError: the network gives NaN or infinity; the layer it comes from is named.
+            SegkitError: the network returns NaN or infinity; the message names the layer.
         """
         batch = self.preprocess(images)
         sizes = self._output_sizes(output_sizes, batch)
@@ -154,9 +154,9 @@ class Detector(nn.Module, ABC):
         generator: torch.Generator | None = None,
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> tuple[list[Detections], dict[str, Tensor]]:
-        """:meth:`predict` and :meth:`losses` of the same images from one pass through backbone, neck and proposal head.
+        """:meth:`predict` and :meth:`losses` with one pass through backbone, neck and RPN head.
 
-        Each is what its own method gives in the model's present mode; the losses have no gradients.
+        Each result is that of its own method in the model's present mode; the losses have no gradients.
 
         Args:
             images, targets, generator: as in :meth:`losses`.
@@ -199,14 +199,14 @@ class Detector(nn.Module, ABC):
         targets: Sequence[Targets],
         generator: torch.Generator | None,
     ) -> dict[str, Tensor]:
-        """Losses beside the proposal generator's.
+        """Losses other than the proposal generator's.
 
         Args:
             features: the pyramid.
-            output: the proposal generator's.
+            output: of the proposal generator.
             sizes: (height, width) of each image.
             targets: checked, on the model's device.
-            generator: draws; None: torch's global random state does.
+            generator: source of randomness; None: torch's global random state.
         """
 
     @abstractmethod
@@ -239,13 +239,16 @@ class Detector(nn.Module, ABC):
         return features
 
     def compile_trunk(self) -> None:
-        """``torch.compile`` backbone and neck, the parts of fixed work, in place: parameters keep their names."""
+        """Compiles backbone and neck in place with ``torch.compile``; parameters keep their names.
+
+        The heads are not compiled, since their numbers of boxes change with every batch.
+        """
         for part in (self.backbone, self.neck):
             if part is not None:
                 part.compile()
 
     def preprocess(self, images: Sequence[Tensor] | ImageBatch) -> ImageBatch:
-        """Bring images to the model's device, mean and deviation, padded with the mean to one size."""
+        """Moves images to the model's device, normalises them and pads them to one size."""
         if isinstance(images, ImageBatch):
             images = [image[:, :h, :w] for image, (h, w) in zip(images.tensor, images.sizes, strict=True)]
         check_images(images, channels=len(self.pixel_mean))
@@ -258,7 +261,7 @@ class Detector(nn.Module, ABC):
     def _output_sizes(
         self, output_sizes: Sequence[tuple[int, int]] | None, batch: ImageBatch
     ) -> Sequence[tuple[int, int]]:
-        """What was asked for, or the images' own sizes; SegkitError unless there is one an image."""
+        """``output_sizes``, or the images' own; raises a SegkitError if their number is wrong."""
         if output_sizes is not None and len(output_sizes) != len(batch.sizes):
             raise SegkitError(f"{len(output_sizes)} output sizes for {len(batch.sizes)} images")
         return batch.sizes if output_sizes is None else output_sizes

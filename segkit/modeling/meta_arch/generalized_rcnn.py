@@ -1,4 +1,4 @@
-"""Backbone, neck, proposals and RoI heads put together."""
+"""Two-stage detector: backbone, neck, proposal generator and RoI heads."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from segkit.structures.targets import Targets
 
 @META_ARCH_REGISTRY.register
 class GeneralizedRCNN(Detector):
-    """A two-stage detector: Faster R-CNN, or Mask R-CNN where the RoI heads have a mask head.
+    """A two-stage detector: Faster R-CNN, or Mask R-CNN if the RoI heads have a mask head.
 
-    Images are RGB, uint8 or float 0..1, of any sizes; the model brings them to its mean and deviation and pads them.
-    It never resizes: that is the transforms' business.
+    Images are RGB, uint8 or float in 0..1, of any sizes. The model normalises and pads them; it does not resize them,
+    which the transforms do.
 
     Args:
         num_classes: K; labels are 0 .. K - 1.
         backbone: image to feature maps.
-        neck: feature maps to a pyramid; null: the backbone's own maps.
-        proposal_generator: where objects may be.
-        roi_heads: what they are.
-        pixel_mean: of each channel, for values in 0..1.
-        pixel_std: likewise.
-        size_divisor: the batch is padded to a multiple of this.
+        neck: feature maps to a pyramid; null: the backbone's maps are used.
+        proposal_generator: proposes boxes that may contain objects.
+        roi_heads: class, box and mask of each proposal.
+        pixel_mean: mean of each channel, for values in 0..1.
+        pixel_std: standard deviation of each channel, likewise.
+        size_divisor: height and width of a batch are padded to multiples of it.
     """
 
     examples = (
@@ -68,12 +68,12 @@ class GeneralizedRCNN(Detector):
     ) -> None:
         super().__init__(num_classes, backbone, neck, proposal_generator, pixel_mean, pixel_std, size_divisor)
         self.roi_heads = roi_heads
-        # Convolutions are faster on channels-last maps, on CPUs and on tensor cores alike; RoIAlign's rows are views.
+        # Convolutions are faster with channels last, on CPUs and tensor cores, and RoIAlign's rows are views.
         self.to(memory_format=torch.channels_last)
 
     @property
     def detections_per_image(self) -> int:
-        """How many detections an image has at most, in prediction and evaluation."""
+        """Number of detections of an image at most, in prediction and evaluation."""
         return self.roi_heads.detections_per_image
 
     @property

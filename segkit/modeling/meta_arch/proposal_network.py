@@ -1,4 +1,4 @@
-"""A region proposal network on its own: where objects are, whatever they are."""
+"""One-stage model of backbone, neck and RPN, which detects objects of no particular class."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from segkit.utils.errors import SegkitError
 
 @META_ARCH_REGISTRY.register
 class ProposalNetwork(Detector):
-    """Backbone, neck and proposals without RoI heads (the RPN of Faster R-CNN, Ren et al. 2015, section 3.1).
+    """Backbone, neck and proposal generator without RoI heads (Ren et al. 2015, section 3.1).
 
-    It learns from the boxes of all classes alike and tells none of them apart: its detections all have the label 0,
-    their scores say how much they look like any object, and they are evaluated with the data's classes taken as one.
+    It trains on the boxes of all classes without their labels. Its detections have label 0 and the objectness as score,
+    and evaluators count all classes of the data as one.
 
     Args:
-        num_classes: K, of the data.
+        num_classes: K, classes of the data.
         backbone: image to feature maps.
-        neck: feature maps to a pyramid; null: the backbone's own maps.
-        proposal_generator: where objects may be.
-        detections_per_image: the best so many proposals are kept, in evaluation too; the proposal generator has a limit
-            of its own.
-        pixel_mean: of each channel, for values in 0..1.
-        pixel_std: likewise.
-        size_divisor: the batch is padded to a multiple of this.
+        neck: feature maps to a pyramid; null: the backbone's maps are used.
+        proposal_generator: proposes boxes that may contain objects.
+        detections_per_image: number of proposals of an image returned at most, in evaluation too; the proposal generator
+            has its own limit.
+        pixel_mean: mean of each channel, for values in 0..1.
+        pixel_std: standard deviation of each channel, likewise.
+        size_divisor: height and width of a batch are padded to multiples of it.
     """
 
     examples = (
@@ -71,7 +71,7 @@ class ProposalNetwork(Detector):
 
     @property
     def predicts_masks(self) -> bool:
-        """Proposals have none."""
+        """False: proposals have no masks."""
         return False
 
     def _second_stage_losses(

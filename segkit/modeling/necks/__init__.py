@@ -1,4 +1,4 @@
-"""Necks: feature maps in, feature maps out."""
+"""Necks: modules from a backbone's feature maps to a feature pyramid."""
 
 from segkit.modeling.necks.fpn import FPN
 

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that a region proposal network starts from (Faster R-CNN, Ren et al. 2015, section 3.1.1)."""
+"""Anchors: the boxes that the RPN starts from (Ren et al. 2015, section 3.1.1)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class AnchorGenerator(nn.Module):
     """Anchors of the same sizes and shapes at every pixel of a level.
 
     Args:
-        in_features: the feature maps, in the order in which proposals are made.
-        sizes: sides in pixels of the square anchor, a list a level; one list alone serves all levels.
-        aspect_ratios: height / width; an anchor keeps its area.
-        offset: where in its stride a pixel's anchors are centred: 0 its corner (as the references have it), 0.5 its
-            middle.
+        in_features: the feature maps, finest first.
+        sizes: side in pixels of the square anchor, a list for each level; a single list holds for all levels.
+        aspect_ratios: height / width; all anchors of a size have the same area.
+        offset: centre of a pixel's anchors, in strides from the pixel's corner: 0, as in Detectron2 and torchvision, or
+            0.5 for the pixel's centre.
         rounded: round the corners of the base anchors to whole pixels, as torchvision does.
-        whole_strides: step by padded image side // map side, as torchvision does, in place of the level's stride: they
-            differ on the coarsest level where the image is no multiple of its stride.
+        whole_strides: use padded image side // map side in place of the level's stride, as torchvision does; the two
+            differ on the coarsest level if the image is no multiple of its stride.
     """
 
-    place: Tensor
+    device_marker: Tensor
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class AnchorGenerator(nn.Module):
         check_features(in_features, "in_features")
         if len(sizes) not in (1, len(in_features)):
             raise SegkitError(
-                f"sizes: {len(sizes)} lists for the {len(in_features)} levels {', '.join(in_features)}; give one a level"
+                f"sizes: {len(sizes)} lists for the {len(in_features)} levels {', '.join(in_features)}; give one list for "
+                "each level"
             )
         if any(size <= 0 for level in sizes for size in level) or any(ratio <= 0 for ratio in aspect_ratios):
             raise SegkitError("sizes and aspect_ratios must be above 0")
@@ -57,8 +58,9 @@ class AnchorGenerator(nn.Module):
         self.num_sizes = len(per_level[0])
         self.num_anchors = len(per_level[0]) * len(aspect_ratios)
         self.base = [base_anchors(level_sizes, aspect_ratios, rounded) for level_sizes in per_level]
-        # Says where the anchors are to be made. They are no buffers: a model cast to half would round them.
-        self.register_buffer("place", torch.zeros(0), persistent=False)
+        # Follows the model to its device, where the anchors are made. The base anchors themselves are no buffers, since
+        # a model cast to half precision would round them.
+        self.register_buffer("device_marker", torch.zeros(0), persistent=False)
 
     def forward(self, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Anchors of each level.
@@ -66,13 +68,13 @@ class AnchorGenerator(nn.Module):
         Args:
             grids: (height, width) of each level's map.
         Returns:
-            [height * width * num_anchors, 4] XYXY in pixels of the padded image, fp32, a tensor a level.
+            for each level [height * width * num_anchors, 4] XYXY in pixels of the padded image, fp32.
         """
         padded = [side * self.strides[0] for side in grids[0]]
         anchors = []
         for (height, width), stride, base in zip(grids, self.strides, self.base, strict=True):
             step_y, step_x = (padded[0] // height, padded[1] // width) if self.whole_strides else (stride, stride)
-            base = base.to(self.place.device)
+            base = base.to(self.device_marker.device)
             x = (torch.arange(width, dtype=torch.float32, device=base.device) + self.offset) * step_x
             y = (torch.arange(height, dtype=torch.float32, device=base.device) + self.offset) * step_y
             grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
@@ -82,7 +84,7 @@ class AnchorGenerator(nn.Module):
 
 
 def base_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float], rounded: bool) -> Tensor:
-    """[len(aspect_ratios) * len(sizes), 4] anchors centred on the origin; ratios outermost, as in the references."""
+    """Base anchors [R * S, 4] centred on the origin: S sizes of the first ratio, then the next."""
     side = torch.tensor(list(sizes), dtype=torch.float32)
     ratio = torch.sqrt(torch.tensor(list(aspect_ratios), dtype=torch.float32))
     heights = (ratio[:, None] * side).reshape(-1)

@@ -1,4 +1,4 @@
-"""RoI heads: what is decided about each proposal."""
+"""RoI heads: class, box and mask of each proposal."""
 
 from segkit.modeling.roi_heads.box_head import FastRCNNHead
 from segkit.modeling.roi_heads.cascade import CascadeROIHeads

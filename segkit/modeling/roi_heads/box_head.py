@@ -1,9 +1,10 @@
-"""Class and box of each proposal (Fast R-CNN, Girshick 2015; FPN, Lin et al. 2017)."""
+"""Box head: class and box deltas of each proposal (Fast R-CNN, Girshick 2015)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,36 +12,37 @@ from torch.nn import functional as F
 
 from segkit.modeling.interfaces import BoxHead
 from segkit.modeling.layers.activation import ActivationName, make_activation
-from segkit.modeling.layers.box_coder import decode_boxes
 from segkit.modeling.layers.box_loss import BoxLoss, box_loss_sum, check_box_loss
+from segkit.modeling.layers.box_regression import apply_deltas
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.norm import NormName, make_norm
 from segkit.modeling.layers.roi_pooler import ROIPooler
+from segkit.modeling.layers.state_names import rename_layer
 from segkit.registry import ROI_BOX_HEAD_REGISTRY
 from segkit.utils.errors import SegkitError
 
 
 @ROI_BOX_HEAD_REGISTRY.register
 class FastRCNNHead(BoxHead):
-    """RoIAlign, optional convolutions, fully connected layers, then class logits and box offsets.
+    """RoIAlign, optional convolutions, fully connected layers, then class logits and box deltas.
 
     Args:
         in_features: the feature maps.
         num_classes: K; the background is logit K.
-        levels: the maps to pool from.
+        levels: names of the maps to pool from.
         resolution: side of the pooled map.
-        sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
+        sampling_ratio: RoIAlign's samples in each bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
         conv_dims: widths of 3x3 convolutions, each with a norm, before the fully connected layers.
         fc_dims: widths of the fully connected layers.
-        box_weights: factors of the offsets (dx, dy, dw, dh).
-        class_agnostic: one box for all classes.
+        box_weights: factors of the deltas (dx, dy, dw, dh).
+        class_agnostic: predict one box for all classes.
         norm: of the convolutions: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see :func:`make_norm`.
         activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
-        box_loss: ``smooth_l1`` of the offsets or ``giou`` of the boxes.
+        box_loss: ``smooth_l1`` of the deltas or ``giou`` of the boxes.
         smooth_l1_beta: of smooth L1; 0 is L1.
         loss_weight: factor of both losses.
-        box_loss_weight: another factor of the box loss; GIoU's is smaller than smooth L1's, and usually gets one.
+        box_loss_weight: another factor of the box loss; for GIoU, which is smaller than smooth L1, usually above 1.
     """
 
     examples = ({"fc_dims": [16]}, {"fc_dims": [16], "conv_dims": [8], "class_agnostic": True})
@@ -93,43 +95,43 @@ class FastRCNNHead(BoxHead):
         width = (conv_dims[-1] if conv_dims else self.pooler.channels) * resolution**2
         self.fcs = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([width, *fc_dims]))
         self.classifier = nn.Linear(fc_dims[-1], num_classes + 1)
-        self.offsets = nn.Linear(fc_dims[-1], 4 * (1 if class_agnostic else num_classes))
+        self.deltas = nn.Linear(fc_dims[-1], 4 * (1 if class_agnostic else num_classes))
         for fc in self.fcs:
             assert isinstance(fc, nn.Linear)
             nn.init.kaiming_uniform_(fc.weight, a=1)
             nn.init.zeros_(fc.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
-        nn.init.normal_(self.offsets.weight, std=0.001)
-        nn.init.zeros_(self.offsets.bias)
+        nn.init.normal_(self.deltas.weight, std=0.001)
+        nn.init.zeros_(self.deltas.bias)
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Class logits [N, K + 1] and offsets [N, K, 4] (or [N, 1, 4]) of all images' boxes, one after the other."""
+        """Class logits [N, K + 1] and deltas [N, K or 1, 4] of all images' boxes."""
         hidden = self.convs(self.pooler(features, boxes)).flatten(1)
         for fc in self.fcs:
             hidden = self.activation(fc(hidden))
-        return self.classifier(hidden), self.offsets(hidden).unflatten(1, (-1, 4))
+        return self.classifier(hidden), self.deltas(hidden).unflatten(1, (-1, 4))
 
     def losses(
-        self, logits: Tensor, offsets: Tensor, proposals: Tensor, labels: Tensor, objects: Tensor
+        self, logits: Tensor, pred_deltas: Tensor, proposals: Tensor, labels: Tensor, gt_boxes: Tensor
     ) -> dict[str, Tensor]:
         """``cls`` (cross-entropy) and ``box`` (of the object's class), over all sampled proposals.
 
         Args:
             logits: [N, K + 1].
-            offsets: [N, K or 1, 4].
+            pred_deltas: [N, K or 1, 4].
             proposals: [N, 4].
-            labels: [N] class, K is background.
-            objects: [N, 4] matched ground truth, of no meaning for background.
+            labels: int64 [N] classes, K for the background.
+            gt_boxes: [N, 4] matched ground truth; ignored for background.
         """
         count = max(1, len(labels))
         classification = F.cross_entropy(logits.float(), labels, reduction="sum") / count
         positive = (labels < self.num_classes).nonzero().squeeze(1)
-        slot = torch.zeros_like(labels[positive]) if self.class_agnostic else labels[positive]
+        column = torch.zeros_like(labels[positive]) if self.class_agnostic else labels[positive]
         box = box_loss_sum(
-            offsets[positive, slot],
+            pred_deltas[positive, column],
             proposals[positive],
-            objects[positive],
+            gt_boxes[positive],
             self.box_weights,
             kind=self.box_loss,
             beta=self.smooth_l1_beta,
@@ -139,7 +141,11 @@ class FastRCNNHead(BoxHead):
             "box": box / count * self.loss_weight * self.box_loss_weight,
         }
 
-    def decode(self, offsets: Tensor, proposals: Tensor) -> Tensor:
+    def decode(self, pred_deltas: Tensor, proposals: Tensor) -> Tensor:
         """Boxes [N, K, 4] of proposals [N, 4], not clipped."""
-        boxes = decode_boxes(offsets, proposals[:, None], self.box_weights)
+        boxes = apply_deltas(pred_deltas, proposals[:, None], self.box_weights)
         return boxes.expand(-1, self.num_classes, -1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        rename_layer(state_dict, prefix, "offsets", "deltas")
+        super()._load_from_state_dict(state_dict, prefix, *args)

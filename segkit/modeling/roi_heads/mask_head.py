@@ -1,4 +1,4 @@
-"""A mask of each object (Mask R-CNN, He et al. 2017, section 3)."""
+"""Mask head: mask logits of each object (Mask R-CNN, He et al. 2017, section 3)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from segkit.utils.errors import SegkitError
 
 @ROI_MASK_HEAD_REGISTRY.register
 class FCNMaskHead(MaskHead):
-    """RoIAlign, 3x3 convolutions, one doubling of the resolution, then the mask logits of the class.
+    """RoIAlign, 3x3 convolutions, a transposed convolution of stride 2, then mask logits.
 
     Args:
         in_features: the feature maps.
         num_classes: K.
-        levels: the maps to pool from.
-        resolution: side of the pooled map; the masks have twice as much.
-        sampling_ratio: RoIAlign samples a bin and direction; 0 is adaptive.
+        levels: names of the maps to pool from.
+        resolution: side of the pooled map; masks have twice that side.
+        sampling_ratio: RoIAlign's samples in each bin and direction; 0 is adaptive.
         aligned: RoIAlign's half-pixel correction.
-        conv_dims: widths of the convolutions; the last is also the doubling's.
-        norm: what follows each of them, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a
-            class, see :func:`make_norm`; None: nothing.
+        conv_dims: widths of the convolutions; the last is also that of the transposed convolution.
+        norm: of each convolution, in place of a bias: ``bn``, ``frozen_bn``, ``sync_bn``, ``gn`` or a class, see
+            :func:`make_norm`; null: none.
         activation: ``relu``, ``gelu``, ``silu`` or a class, see :func:`make_activation`.
-        class_agnostic: one mask for all classes.
+        class_agnostic: predict one mask for all classes.
         loss_weight: factor of the loss.
     """
 
@@ -73,33 +73,33 @@ class FCNMaskHead(MaskHead):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        # As in Detectron2: every mask pixel starts at about one half. Logits of the features' size would start the loss
-        # at four times that, and its gradient would crowd out all others where the gradient's norm is clipped.
+        # As in Detectron2, so that every mask pixel starts near a probability of one half. Kaiming's initialisation
+        # would make the first loss four times as large, and gradient clipping would then shrink all other gradients.
         nn.init.normal_(self.predictor.weight, std=0.001)
         self.convs = nn.ModuleList(
             conv if norm is None else nn.Sequential(conv, make_norm(norm, conv.out_channels)) for conv in convs
         )
 
     def forward(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Mask logits [N, M, M] of all images' boxes, one after the other, each of its own class.
+        """Mask logits [N, M, M] of all images' boxes, one after the other, each for its own class.
 
         Args:
-            features: maps [B, C, H, W].
-            boxes: [N_i, 4] an image.
-            labels: [N] classes of all boxes.
+            features: maps [B, C, H, W] by name.
+            boxes: [N_i, 4] of each image.
+            labels: int64 [N] classes of all boxes.
         """
         hidden = self.pooler(features, boxes)
         for conv in self.convs:
             hidden = self.activation(conv(hidden))
         return self.predictor(self.activation(self.upsample(hidden)), labels)
 
-    def losses(self, logits: Tensor, wanted: Tensor) -> dict[str, Tensor]:
+    def losses(self, logits: Tensor, mask_targets: Tensor) -> dict[str, Tensor]:
         """``mask``: mean binary cross-entropy.
 
         Args:
-            logits: [N, M, M] of proposals on objects.
-            wanted: [N, M, M] bool.
+            logits: [N, M, M] of the foreground proposals.
+            mask_targets: bool [N, M, M].
         """
         logits = logits.float()
-        total = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="sum")
-        return {"mask": total / max(1, wanted.numel()) * self.loss_weight}
+        total = F.binary_cross_entropy_with_logits(logits, mask_targets.to(logits.dtype), reduction="sum")
+        return {"mask": total / max(1, mask_targets.numel()) * self.loss_weight}

@@ -1,4 +1,4 @@
-"""Checks of the arguments that all RoI heads have."""
+"""Checks of the arguments that all RoI heads have in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from segkit.utils.errors import SegkitError
 
 
 def check_options(*, shares: Mapping[str, float], counts: Mapping[str, int]) -> None:
-    """SegkitError unless the shares lie in 0..1 and the counts are at least 1, by name."""
+    """Raises a SegkitError that names the first share outside 0..1 or the first count below 1."""
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise SegkitError(f"{name} must lie between 0 and 1, not {value}")

@@ -1,4 +1,4 @@
-"""From scored boxes of all classes to the detections of each image."""
+"""Turns scored boxes into detections: score threshold, NMS within classes, masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from segkit.modeling.interfaces import MaskHead
-from segkit.modeling.layers.boxes import class_nms, clip_boxes, usable
+from segkit.modeling.layers.boxes import clip_boxes, valid_for_nms
+from segkit.modeling.layers.nms import batched_nms
 from segkit.modeling.nonfinite import require_finite
 from segkit.structures.detections import Detections
 
@@ -23,25 +24,25 @@ def select_detections(
     limit: int,
     min_size: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Threshold, suppress within each class, keep the best.
+    """The best boxes of one image after the score threshold and NMS within each class.
 
     Args:
-        boxes: [P, K, 4] a box a class.
+        boxes: [P, K, 4], one for each proposal and class.
         scores: [P, K].
-        size: (height, width) to clip at.
-        score_threshold: lowest score, exclusive.
-        nms_threshold: IoU above which the lower-scored goes.
-        limit: how many are kept.
-        min_size: shortest side, in pixels; boxes without area always go.
+        size: (height, width) of the image that boxes are clipped to.
+        score_threshold: scores must be above it.
+        nms_threshold: of two boxes of a class with a larger IoU, the one with the lower score is removed.
+        limit: number of boxes returned at most.
+        min_size: shortest side, in pixels; boxes without area are always removed.
     Returns:
         boxes [N, 4], scores [N], labels [N], best first.
     """
     proposals, labels = (scores > score_threshold).nonzero(as_tuple=True)
     kept_scores = scores[proposals, labels]
     kept_boxes = clip_boxes(boxes[proposals, labels], size)
-    valid = usable(kept_boxes, kept_scores, min_size).nonzero().squeeze(1)  # a GPU is waited for once
+    valid = valid_for_nms(kept_boxes, kept_scores, min_size).nonzero().squeeze(1)  # one synchronisation
     kept_boxes, kept_scores, labels = kept_boxes[valid], kept_scores[valid], labels[valid]
-    best = class_nms(kept_boxes, kept_scores, labels, nms_threshold, limit)
+    best = batched_nms(kept_boxes, kept_scores, labels, nms_threshold, limit)
     return kept_boxes[best], kept_scores[best], labels[best]
 
 
@@ -51,15 +52,15 @@ def masked_detections(
     kept: Sequence[tuple[Tensor, Tensor, Tensor]],
     sizes: Sequence[tuple[int, int]],
 ) -> list[Detections]:
-    """Detections of boxes that are final, with the masks that the mask head, where there is one, draws in them.
+    """Detections of the final boxes, with the masks that the mask head predicts in them.
 
     Args:
-        mask_head: None: boxes only.
-        features: maps [B, C, H, W].
-        kept: boxes [N_i, 4], scores and labels of each image, as :func:`select_detections` gives them.
+        mask_head: None: detections without masks.
+        features: maps [B, C, H, W] by name.
+        kept: boxes [N_i, 4], scores [N_i] and labels [N_i] of each image, as :func:`select_detections` returns them.
         sizes: (height, width) of each image.
     Raises:
-        NotFiniteError: the mask head gives NaN or infinity.
+        NotFiniteError: a mask logit is NaN or infinite.
     """
     masks: Sequence[Tensor | None] = [None] * len(kept)
     if mask_head is not None:

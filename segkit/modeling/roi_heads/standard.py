@@ -1,4 +1,4 @@
-"""One box head and one mask head on sampled proposals: the second stage of Mask R-CNN (He et al. 2017)."""
+"""Standard RoI heads: the second stage of Faster and Mask R-CNN (He et al. 2017)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor
 from segkit.modeling.interfaces import BoxHead, MaskHead, ROIHeads
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.nonfinite import require_finite
-from segkit.modeling.roi_heads.labelling import joined, mask_losses, sample_proposals
+from segkit.modeling.roi_heads.mask_loss import mask_losses
 from segkit.modeling.roi_heads.options import check_options
 from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
+from segkit.modeling.roi_heads.proposal_sampling import cat_proposals, label_and_sample_proposals
 from segkit.registry import ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, Slot
 from segkit.structures.detections import Detections
 from segkit.structures.targets import Targets
@@ -21,20 +22,20 @@ from segkit.structures.targets import Targets
 
 @ROI_HEADS_REGISTRY.register
 class StandardROIHeads(ROIHeads):
-    """Samples proposals for the losses; scores, moves and masks them at test.
+    """One box head and one mask head, trained on sampled proposals.
 
     Args:
         in_features: the feature maps.
         num_classes: K.
-        box_head: class and box.
-        mask_head: masks; null: boxes only.
-        fg_iou_threshold: a proposal belongs to an object from this IoU on, else to the background.
-        samples: proposals an image that the losses see.
-        positive_fraction: share of them on objects, at most.
-        append_gt_boxes: take the objects' own boxes among the proposals when training.
-        score_threshold: detections below are dropped, also for evaluation.
-        nms_threshold: IoU above which the lower-scored of two detections of a class goes.
-        detections_per_image: the best so many are kept, in evaluation too.
+        box_head: class and box of each proposal.
+        mask_head: masks; null: detections without masks.
+        fg_iou_threshold: a proposal is foreground from this IoU with an object on, else background.
+        batch_size_per_image: proposals of each image that are sampled for the losses.
+        positive_fraction: largest share of foreground among them.
+        append_gt_boxes: add the ground-truth boxes to the proposals in training.
+        score_threshold: detections with a lower score are removed, in evaluation too.
+        nms_threshold: of two detections of a class with a larger IoU, the one with the lower score is removed.
+        detections_per_image: number of detections of an image at most, in evaluation too.
         min_size: shortest side of a detection, in pixels.
     """
 
@@ -51,7 +52,7 @@ class StandardROIHeads(ROIHeads):
         box_head: Annotated[BoxHead, Slot(ROI_BOX_HEAD_REGISTRY)],
         mask_head: Annotated[MaskHead | None, Slot(ROI_MASK_HEAD_REGISTRY)],
         fg_iou_threshold: float = 0.5,
-        samples: int = 512,
+        batch_size_per_image: int = 512,
         positive_fraction: float = 0.25,
         append_gt_boxes: bool = True,
         score_threshold: float = 0.05,
@@ -67,13 +68,13 @@ class StandardROIHeads(ROIHeads):
                 "fg_iou_threshold": fg_iou_threshold,
                 "positive_fraction": positive_fraction,
             },
-            counts={"samples": samples, "detections_per_image": detections_per_image},
+            counts={"batch_size_per_image": batch_size_per_image, "detections_per_image": detections_per_image},
         )
         self.num_classes = num_classes
         self.box_head = box_head
         self.mask_head = mask_head
         self.fg_iou_threshold = fg_iou_threshold
-        self.samples = samples
+        self.batch_size_per_image = batch_size_per_image
         self.positive_fraction = positive_fraction
         self.append_gt_boxes = append_gt_boxes
         self.score_threshold = score_threshold
@@ -92,24 +93,24 @@ class StandardROIHeads(ROIHeads):
         """Losses of both heads over the sampled proposals of the batch.
 
         Args:
-            features: maps [B, C, H, W].
-            proposals: [P_i, 4] an image.
-            targets: an image each, in the pixels of the network's input.
-            generator: draws the samples; None: torch's global random state does.
-            sizes: not needed here.
+            features: maps [B, C, H, W] by name.
+            proposals: [P_i, 4] of each image.
+            targets: of each image, in the pixels of the network's input.
+            generator: samples the proposals; None: torch's global random state.
+            sizes: not used here.
         """
-        sampled = sample_proposals(
+        sampled = label_and_sample_proposals(
             proposals,
             targets,
             num_classes=self.num_classes,
             fg_iou_threshold=self.fg_iou_threshold,
-            samples=self.samples,
+            batch_size_per_image=self.batch_size_per_image,
             positive_fraction=self.positive_fraction,
             append_gt_boxes=self.append_gt_boxes,
             generator=generator,
         )
-        logits, offsets = self.box_head(features, [image.boxes for image in sampled])
-        losses = self.box_head.losses(logits, offsets, *joined(sampled))
+        logits, pred_deltas = self.box_head(features, [image.boxes for image in sampled])
+        losses = self.box_head.losses(logits, pred_deltas, *cat_proposals(sampled))
         if self.mask_head is not None:
             losses.update(mask_losses(self.mask_head, features, sampled, targets))
         return losses
@@ -121,12 +122,12 @@ class StandardROIHeads(ROIHeads):
         """Detections of each image, best first, in the pixels of the network's input.
 
         Raises:
-            NotFiniteError: a head gives NaN or infinity.
+            NotFiniteError: a head's output is NaN or infinite.
         """
-        logits, offsets = self.box_head(features, proposals)
-        require_finite("the class scores or box offsets", logits, offsets)
+        logits, pred_deltas = self.box_head(features, proposals)
+        require_finite("the class scores or box deltas", logits, pred_deltas)
         counts = [len(boxes) for boxes in proposals]
-        boxes = self.box_head.decode(offsets, torch.cat(list(proposals))).split(counts)
+        boxes = self.box_head.decode(pred_deltas, torch.cat(list(proposals))).split(counts)
         scores = logits.float().softmax(dim=1)[:, : self.num_classes].split(counts)
         kept = [
             select_detections(

@@ -1,1 +1,1 @@
-"""Reading weights: segkit's own checkpoints and those of other frameworks."""
+"""Loading of weights: segkit's checkpoints and those of torchvision and Detectron2."""

@@ -1,4 +1,4 @@
-"""Whether a model computes as the one that its weights come from: what tensors' names and shapes do not show."""
+"""Compares a model's settings (RoIAlign, anchors, losses) with those of its weights."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from segkit.modeling.weights.converted import Arithmetic, Converted
 from segkit.modeling.weights.pixels import mean_of, same_mean
 from segkit.modeling.weights.strides import stride_in_1x1
 
-# The same in torchvision and Detectron2.
+# Equal in torchvision and Detectron2.
 TOP_BLOCK = "maxpool"
 CANONICAL_SIZE = 224.0
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def differences(model: nn.Module, weights: Converted) -> list[str]:
-    """In words, where ``model`` computes otherwise than what ``weights`` were trained in."""
+    """Descriptions of the settings of ``model`` that differ from those of ``weights``."""
     found = []
     owner = weights.arithmetic.framework if weights.arithmetic else "the weights"
-    for place, argument, here, there in _compared(model, weights):
+    for component, argument, here, there in _compared(model, weights):
         if not _equal(here, there):
-            found.append(f"{place}: {argument} is {_yaml(here)} ({owner}: {_yaml(there)})")
+            found.append(f"{component}: {argument} is {_yaml(here)} ({owner}: {_yaml(there)})")
     backbone = getattr(model, "backbone", model)
     if weights.folded_norms and any(
         isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in backbone.modules()
     ):
-        found.append("backbone: norm is not frozen_bn (the file's norms are factors, without statistics)")
+        found.append("backbone: norm is not frozen_bn (the file's batch norms are affine factors without statistics)")
     return found
 
 
 def _compared(model: nn.Module, weights: Converted) -> Iterator[tuple[str, str, object, object]]:
-    """Place, argument, its value here and there."""
+    """Component, argument, and its value in the model and in the weights' framework."""
     mean = getattr(model, "pixel_mean", None)
     pixels = weights.pixels
     if pixels and mean is not None and len(mean) == len(pixels.mean) and not same_mean(pixels, mean):
         yield "model", "pixel_mean", _rounded(mean), _rounded(mean_of(pixels))
-    place = stride_in_1x1(model)
-    if weights.stride_in_1x1 is not None and place is not None:
-        yield "backbone", "stride_in_1x1", place, weights.stride_in_1x1
+    in_1x1 = stride_in_1x1(model)
+    if weights.stride_in_1x1 is not None and in_1x1 is not None:
+        yield "backbone", "stride_in_1x1", in_1x1, weights.stride_in_1x1
     if weights.arithmetic is not None:
         for name, module in model.named_modules():
             for argument, here, there in _of_module(module, weights.arithmetic, weights.anchors):
@@ -54,18 +54,18 @@ def _compared(model: nn.Module, weights: Converted) -> Iterator[tuple[str, str, 
 
 
 def _of_module(
-    module: nn.Module, wanted: Arithmetic, anchors: list[Tensor] | None
+    module: nn.Module, expected: Arithmetic, anchors: list[Tensor] | None
 ) -> Iterator[tuple[str, object, object]]:
-    """Argument, its value here and there, of one part of a model."""
+    """Argument, and its value in the model and in the weights' framework, of one module."""
     if isinstance(module, ROIPooler):
-        yield "aligned", module.aligned, wanted.aligned
-        yield "sampling_ratio", module.sampling_ratio, wanted.sampling_ratio
+        yield "aligned", module.aligned, expected.aligned
+        yield "sampling_ratio", module.sampling_ratio, expected.sampling_ratio
         yield "canonical_size", module.canonical_size, CANONICAL_SIZE
     elif isinstance(module, FPN):
         yield "top_block", module.top_block, TOP_BLOCK
     elif isinstance(module, AnchorGenerator):
-        yield "rounded", module.rounded, wanted.rounded
-        yield "whole_strides", module.whole_strides, wanted.whole_strides
+        yield "rounded", module.rounded, expected.rounded
+        yield "whole_strides", module.whole_strides, expected.whole_strides
         yield "offset", module.offset, 0.0
         if anchors is not None:
             same = len(anchors) == len(module.base) and all(
@@ -73,12 +73,12 @@ def _of_module(
                 for there, here in zip(anchors, module.base, strict=True)
             )
             yield "sizes and aspect_ratios as in the file", same, True
-        elif wanted.sizes_first:
-            yield "several sizes a level", module.num_sizes > 1, False
+        elif expected.sizes_first:
+            yield "several sizes for a level", module.num_sizes > 1, False
     elif isinstance(module, RPN):
-        yield "smooth_l1_beta", module.smooth_l1_beta, wanted.smooth_l1_beta
+        yield "smooth_l1_beta", module.smooth_l1_beta, expected.smooth_l1_beta
     elif isinstance(module, FastRCNNHead):
-        yield "smooth_l1_beta", module.smooth_l1_beta, wanted.smooth_l1_beta
+        yield "smooth_l1_beta", module.smooth_l1_beta, expected.smooth_l1_beta
         yield "box_weights", tuple(module.box_weights), BOX_WEIGHTS
 
 
@@ -93,7 +93,7 @@ def _equal(here: object, there: object) -> bool:
 
 
 def _yaml(value: object) -> str:
-    """As a configuration would say it."""
+    """A value as it is written in a configuration."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

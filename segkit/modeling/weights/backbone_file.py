@@ -1,4 +1,4 @@
-"""A backbone's weights from a file: a classifier of torchvision's, or a ResNet of Detectron2's."""
+"""Reads a backbone's weights from a file of a torchvision classifier or a Detectron2 ResNet."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from segkit.utils.errors import SegkitError
 
 
 def read_backbone(backbone: nn.Module, path: str) -> dict[str, Tensor]:
-    """The named tensors in a file, ready for images in RGB with ImageNet's mean and deviation.
+    """The named tensors in a file, converted to RGB images with ImageNet's mean and deviation.
 
     Raises:
-        SegkitError: the file cannot be read, or its weights need another arithmetic than the backbone's.
+        SegkitError: the file cannot be read, or its weights need other settings than the backbone's.
     """
     content = read_file(path)
     state = named_tensors(content, path)
     if not detectron2.recognised_backbone(state):
-        if "fc.weight" in state and "layer1.0.conv1.weight" in state:  # a ResNet of torchvision's
+        if "fc.weight" in state and "layer1.0.conv1.weight" in state:  # a torchvision ResNet
             check_stride(backbone, False, path)
         return state
     own = {f"backbone.{name}" for name in backbone.state_dict()}
@@ -33,7 +33,7 @@ def read_backbone(backbone: nn.Module, path: str) -> dict[str, Tensor]:
         isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) for module in backbone.modules()
     ):
         raise SegkitError(
-            f"weights '{path}' hold batch norms as factors, without statistics: they need norm: frozen_bn",
+            f"weights '{path}' have batch norms without statistics, which need norm: frozen_bn",
             key="norm", value=path,
         )  # fmt: skip
     assert converted.pixels is not None

@@ -1,4 +1,4 @@
-"""Weights of another framework under the names used here, with what their tensors do not show."""
+"""Weights of another framework by segkit's names, with the settings that they need."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from segkit.modeling.weights.pixels import PixelFormat
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How a framework computes where the same weights could be used otherwise: what no change of weights makes up for.
+    """Settings of a framework that its weights need and no conversion can replace.
 
     Attributes:
-        framework: whose it is, for messages.
+        framework: its name, for messages.
         aligned: RoIAlign's half-pixel correction.
-        sampling_ratio: RoIAlign's; 0 is adaptive.
-        rounded: anchors rounded to whole pixels.
-        whole_strides: anchors step by image side // map side.
-        sizes_first: among the anchors of a pixel, all shapes of a size come before the next size.
+        sampling_ratio: of RoIAlign; 0 is adaptive.
+        rounded: whether anchors are rounded to whole pixels.
+        whole_strides: whether anchors are image side // map side apart.
+        sizes_first: whether all aspect ratios of a size come before the next size, among the anchors of a pixel.
         smooth_l1_beta: of the box losses.
     """
 
@@ -36,19 +36,19 @@ class Arithmetic:
 
 @dataclass
 class Converted:
-    """Named tensors, and how they are to be used.
+    """Named tensors and the settings they need.
 
     Attributes:
-        kind: who wrote them: ``segkit``, ``torchvision``, ``Detectron2``, or ``backbone`` where no head is among them.
-        state: the tensors by our names; what has no counterpart here keeps its own.
-        classes: names of the classes, where known.
-        changed: for tensors whose values are not the file's, what was done to them.
-        arithmetic: the detector's, where the weights are a whole one's.
-        config: the configuration that has that arithmetic.
-        pixels: what the stem expects; None: unknown, so taken as it is.
-        stride_in_1x1: where bottlenecks have their stride; None: unknown.
-        folded_norms: the backbone's batch norms are factors without statistics.
-        anchors: [A, 4] base anchors a level, where the file tells.
+        kind: origin: ``segkit``, ``torchvision``, ``Detectron2``, or ``backbone`` if there are no heads.
+        state: the tensors by segkit's names; those without a counterpart keep their own.
+        classes: names of the classes, if known.
+        changed: by name of each tensor with other values than in the file, a description of the change.
+        arithmetic: settings of the detector; None: the weights are a backbone's or segkit's.
+        config: path of a configuration with these settings.
+        pixels: format that the stem expects; None: unknown, so that it is not converted.
+        stride_in_1x1: whether bottlenecks have their stride in the first 1x1 convolution; None: unknown.
+        folded_norms: whether the backbone's batch norms are affine factors without statistics.
+        anchors: base anchors [A, 4] of each level, if the file contains them.
     """
 
     kind: str
@@ -69,7 +69,7 @@ class Converted:
 
 
 def rename(name: str, patterns: Sequence[tuple[str, str]]) -> str:
-    """``name`` by the first of (pattern, replacement) that matches all of it; as it is where none does."""
+    """Renames ``name`` by the first (pattern, replacement) that matches it as a whole."""
     for pattern, replacement in patterns:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, replacement, name)
@@ -77,7 +77,7 @@ def rename(name: str, patterns: Sequence[tuple[str, str]]) -> str:
 
 
 def nest_convolutions(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Where a norm follows a convolution of the neck or the mask head, the two are a sequence here: name the first so."""
+    """Renames convolutions that a norm follows: segkit has the two in a Sequential."""
     nested = {}
     for name, tensor in state.items():
         match = re.fullmatch(r"(.+\.(?:lateral_convs|output_convs|convs)\.\d+)\.(weight|bias)", name)

@@ -1,6 +1,7 @@
-"""Detectron2's weights: Faster and Mask R-CNN on a feature pyramid, and the ResNets from ImageNet that they start from.
+"""Converts Detectron2's weights: Faster and Mask R-CNN with FPN, and its pretrained ResNets.
 
-The background is last in both. What differs is folded: BGR in 0..255, and batch norms stored as factors alone.
+The background is last in both frameworks. BGR input in 0..255 is folded into the stem, and batch norms without statistics
+get neutral ones.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ ARITHMETIC = Arithmetic(
     sizes_first=True,
     smooth_l1_beta=0.0,
 )
-# Its defaults, where a file does not tell. ResNets from Caffe have the deviation in their weights.
+# Its defaults, for files without them. ResNets from Caffe have the standard deviation folded into their weights.
 MEAN = (103.53, 116.28, 123.675)
 STD_OF_RESNEXT = (57.375, 57.12, 58.395)
 EPS = 1e-5
 
-# Caffe2's names of a ResNet; what its layers and tensors are called in Detectron2.
+# From Caffe2's names of a ResNet to Detectron2's.
 CAFFE2 = [
     (r"conv1_([wb])", r"stem.conv1.\1"),
     (r"res_conv1_bn_(\w+)", r"stem.conv1.norm.\1"),
@@ -50,19 +51,19 @@ BACKBONE = [
     (r"res(\d)\.(\d+)\.shortcut\.norm\.(.+)", r"layer\1.\2.downsample.1.\3"),
     (r"(?:stem\.)?(?:fc|fc1000|linear)\.(.+)", r"fc.\1"),
 ]
-# <1-N> stands for N - 1: layers are counted from 0 here, in Detectron2 from 1, pyramid levels from 2.
+# <1-N> stands for N - 1: segkit counts from 0, Detectron2 counts layers from 1 and pyramid levels from 2.
 HEADS = [
     (r"backbone\.fpn_(lateral|output)(\d)\.norm\.(.+)", r"neck.\1_convs.<2-\2>.1.\3"),
     (r"backbone\.fpn_(lateral|output)(\d)\.(.+)", r"neck.\1_convs.<2-\2>.\3"),
     (r"proposal_generator\.rpn_head\.conv\.(weight|bias)", r"proposal_generator.head.convs.0.\1"),
     (r"proposal_generator\.rpn_head\.conv\.conv(\d)\.(.+)", r"proposal_generator.head.convs.\1.\2"),
     (r"proposal_generator\.rpn_head\.objectness_logits\.(.+)", r"proposal_generator.head.objectness.\1"),
-    (r"proposal_generator\.rpn_head\.anchor_deltas\.(.+)", r"proposal_generator.head.offsets.\1"),
+    (r"proposal_generator\.rpn_head\.anchor_deltas\.(.+)", r"proposal_generator.head.deltas.\1"),
     (r"roi_heads\.box_head\.conv(\d)\.norm\.(.+)", r"roi_heads.box_head.convs.<1-\1>.1.\2"),
     (r"roi_heads\.box_head\.conv(\d)\.(.+)", r"roi_heads.box_head.convs.<1-\1>.0.\2"),
     (r"roi_heads\.box_head\.fc(\d)\.(.+)", r"roi_heads.box_head.fcs.<1-\1>.\2"),
     (r"roi_heads\.box_predictor\.cls_score\.(.+)", r"roi_heads.box_head.classifier.\1"),
-    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.offsets.\1"),
+    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.deltas.\1"),
     (r"roi_heads\.mask_head\.mask_fcn(\d)\.norm\.(.+)", r"roi_heads.mask_head.convs.<1-\1>.1.\2"),
     (r"roi_heads\.mask_head\.mask_fcn(\d)\.(.+)", r"roi_heads.mask_head.convs.<1-\1>.\2"),
     (r"roi_heads\.mask_head\.deconv\.(.+)", r"roi_heads.mask_head.upsample.\1"),
@@ -71,30 +72,30 @@ ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 
 
 def recognised(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weights of one of Detectron2's two-stage detectors."""
+    """Whether ``state`` is that of a Detectron2 two-stage detector."""
     return any(name.startswith(("backbone.bottom_up.", "backbone.res2.")) for name in state)
 
 
 def recognised_backbone(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weights of a ResNet, under Detectron2's or Caffe2's names."""
+    """Whether ``state`` is that of a ResNet by Detectron2's or Caffe2's names."""
     return ("stem.conv1.weight" in state and "res2.0.conv1.weight" in state) or (
         "conv1_w" in state and "res2_0_branch2a_w" in state
     )
 
 
 def convert(state: Mapping[str, Tensor], source: str, own: Collection[str], author: str) -> Converted:
-    """A detector's weights under our names.
+    """A detector's weights by segkit's names.
 
     Args:
-        state: Detectron2's.
-        source: where they came from, for messages.
+        state: by Detectron2's names.
+        source: path of the file, for messages.
         own: names of the model's tensors.
-        author: what the file says of its author.
+        author: the file's ``__author__``, or "".
     """
     if not any(name.startswith("backbone.fpn_") for name in state):
         raise SegkitError(
-            f"checkpoint '{source}' is a model of Detectron2 without a feature pyramid (C4 or DC5); segkit has no such "
-            "model: take one of the FPN models of its zoo",
+            f"checkpoint '{source}' is a Detectron2 model without a feature pyramid (C4 or DC5), which segkit does not have; "
+            "use one of the FPN models of its zoo",
             value=source,
         )
     trunk, heads = {}, {}
@@ -124,33 +125,35 @@ def convert_backbone(
     mean: Tensor | None = None,
     std: Tensor | None = None,
 ) -> Converted:
-    """A ResNet's weights under our names, which begin with ``backbone.``.
+    """A ResNet's weights by segkit's names, which begin with ``backbone.``.
 
     Args:
-        state: under Detectron2's or Caffe2's names.
+        state: by Detectron2's or Caffe2's names.
         own: names of the model's tensors.
-        author: what the file says of its author.
-        mean: [C, 1, 1] what the file says of its input, in 0..255.
-        std: likewise.
+        author: the file's ``__author__``, or "".
+        mean: [C, 1, 1], the file's mean of input in 0..255; None: it has none.
+        std: the standard deviation, likewise.
     """
     named = {_caffe2_name(name): tensor for name, tensor in state.items() if not name.endswith("_momentum")}
     pixels = _pixels(named, author, mean, std)
-    ours = {f"backbone.{_backbone_name(name)}": tensor for name, tensor in named.items()}
-    # Convolutions before a norm have no bias. Caffe's files hold some, which Detectron2 leaves out, too.
-    ours = {name: tensor for name, tensor in ours.items() if not re.fullmatch(r".*(conv\d|downsample\.0)\.bias", name)}
-    folded = add_statistics(ours, own)
+    renamed = {f"backbone.{_backbone_name(name)}": tensor for name, tensor in named.items()}
+    # Convolutions before a norm have no bias. Caffe's files contain some, which Detectron2 ignores too.
+    renamed = {
+        name: tensor for name, tensor in renamed.items() if not re.fullmatch(r".*(conv\d|downsample\.0)\.bias", name)
+    }
+    folded = add_statistics(renamed, own)
     return Converted(
         "backbone",
-        ours,
+        renamed,
         pixels=pixels,
-        # Its ResNets from Caffe, and they alone, are used without a deviation and have the stride in the 1x1.
+        # Only ResNets from Caffe have no standard deviation, and only they have the stride in the 1x1 convolution.
         stride_in_1x1=all(value == 1 for value in pixels.std),
         folded_norms=folded,
     )
 
 
 def add_statistics(state: dict[str, Tensor], own: Collection[str]) -> bool:
-    """Batch norms that are factors alone get the statistics under which they are just that; whether there were any."""
+    """Adds neutral statistics to batch norms that have none; returns whether there were any."""
     found = False
     for name in own:
         prefix, _, last = name.rpartition(".")
@@ -162,7 +165,7 @@ def add_statistics(state: dict[str, Tensor], own: Collection[str]) -> bool:
 
 
 def _pixels(state: Mapping[str, Tensor], author: str, mean: Tensor | None, std: Tensor | None) -> PixelFormat:
-    """What the stem was trained on: what the file says, else what Detectron2's configuration of its kind has."""
+    """Pixel format of the stem: the file's, else Detectron2's default for the network."""
     if author == "torchvision":
         return IMAGENET_RGB
     means = MEAN if mean is None else tuple(round(value, 3) for value in mean.flatten().tolist())
@@ -172,12 +175,12 @@ def _pixels(state: Mapping[str, Tensor], author: str, mean: Tensor | None, std: 
         middle = state.get("res2.0.conv2.weight")
         grouped = middle is not None and middle.shape[0] != middle.shape[1]  # a ResNeXt
         deviations = STD_OF_RESNEXT if grouped else (1.0,) * len(means)
-    # Red is the brightest on average in all such means, so it tells the order.
+    # Red has the largest mean of the three, which shows their order.
     return PixelFormat(means, deviations, bgr=means[0] <= means[-1])
 
 
 def _caffe2_name(name: str) -> str:
-    """Detectron2's name of a tensor of Caffe2's; other names as they are."""
+    """Detectron2's name of a Caffe2 tensor; other names stay as they are."""
     new = rename(name, CAFFE2)
     if new == name:
         return name

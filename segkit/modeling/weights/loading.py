@@ -1,4 +1,4 @@
-"""Loading a checkpoint into a whole model: segkit's own, or one of torchvision's or Detectron2's."""
+"""Loads a checkpoint of segkit, torchvision or Detectron2 into a whole model."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = ["LoadReport", "load_checkpoint", "read_file", "skip_pretrained", "ski
 
 logger = logging.getLogger(__name__)
 
-# What depends on the classes: starts anew when a checkpoint has others.
-PREDICTORS = re.compile(r"roi_heads\.(box_heads?(\.\d+)?\.(classifier|offsets)|mask_head\.predictor)\.")
+# Tensors that depend on the classes: reinitialised if a checkpoint has other classes.
+PREDICTORS = re.compile(r"roi_heads\.(box_heads?(\.\d+)?\.(classifier|deltas)|mask_head\.predictor)\.")
 CLASSIFIER = re.compile(r"roi_heads\.box_heads?(\.\d+)?\.classifier\.bias")
 
-# The first convolution of the networks whose input other frameworks prepare in other ways.
+# The first convolution of ResNets, into which the pixel format of other frameworks is folded.
 STEM = "backbone.conv1.weight"
 
 
 @dataclass
 class LoadReport:
-    """What came of loading a checkpoint; names of tensors.
+    """Names of the tensors that a checkpoint loaded, changed, lacked or had in excess.
 
     Attributes:
-        kind: who wrote the checkpoint.
-        classes: the checkpoint's class names, where it has any.
-        loaded: in the file and in the model.
-        changed: those of them that have other values than in the file, and what was done to them.
-        reinitialized: of another shape or for other classes in the file: the model's own values stay.
+        kind: origin of the checkpoint, as in ``Converted``.
+        classes: the checkpoint's class names, if it has any.
+        loaded: from the file into the model.
+        changed: those of them with other values than in the file, and how they were changed.
+        reinitialized: with another shape or other classes in the file; the model's own values stay.
         missing: in the model only.
         unused: in the file only.
     """
@@ -53,15 +53,15 @@ class LoadReport:
     unused: list[str] = field(default_factory=list)
 
     def table(self) -> str:
-        """Counts of tensors, for each part of the model."""
+        """Table of the tensor counts for each part of the model."""
         columns = (self.loaded, list(self.changed), self.reinitialized, self.missing, self.unused)
         parts = list(dict.fromkeys(_part(name) for names in columns for name in names))
         rows = [[part, *(sum(_part(name) == part for name in names) for names in columns)] for part in parts]
-        headers = ["part", "loaded", "of them changed", "skipped (start anew)", "not in the file", "left over"]
+        headers = ["part", "loaded", "of these changed", "reinitialized", "not in the file", "unused"]
         return tabulate(rows, headers=headers)
 
     def changes(self) -> list[tuple[str, str]]:
-        """Each thing that was done to tensors, and to which."""
+        """Each kind of change and the names of the changed tensors."""
         ways = dict.fromkeys(self.changed.values())
         return [(how, _names([name for name in self.changed if self.changed[name] == how], 3)) for how in ways]
 
@@ -73,19 +73,19 @@ def load_checkpoint(
     on_mismatch: Literal["error", "reinitialize"] = "error",
     content: Mapping[str, Any] | None = None,
 ) -> LoadReport:
-    """Load weights into a model.
+    """Loads weights into a model.
 
     Args:
-        model: as built; its ``classes`` (names), where it has any, are compared with the checkpoint's.
-        path: a path, URL, ``segkit://`` or ``detectron2://`` path of a checkpoint of segkit, of a detection model of
-            torchvision or Detectron2, or of a backbone, told apart by content; or a name of torchvision's, as
+        model: its ``classes`` (names), if it has any, are compared with the checkpoint's.
+        path: a path, URL, ``segkit://`` or ``detectron2://`` path of a checkpoint of segkit, of a torchvision or
+            Detectron2 detector, or of a backbone, recognised by its content; or torchvision's name of weights, such as
             ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``.
         on_mismatch: ``error``: everything must fit, for prediction, evaluation and resuming. ``reinitialize``: for
-            training on from other data: the predictors start anew if the classes differ, as does what has another shape;
-            a backbone alone will do; arithmetic that differs from the weights' is a warning.
-        content: of the file, where it has been read already (see ``checkpoint_content``); ``path`` is for messages then.
+            fine-tuning on other data: predictors for other classes and tensors of another shape are reinitialised, a
+            backbone alone is enough, and settings that differ from the weights' are a warning.
+        content: of the file, if it has been read before (see ``checkpoint_content``); ``path`` is for messages then.
     Returns:
-        what was loaded and what was not; it is logged, too.
+        which tensors were loaded and which were not; it is also logged.
     Raises:
         SegkitError: the file cannot be read or does not fit.
     """
@@ -95,8 +95,8 @@ def load_checkpoint(
     weights = read_weights(path, own, getattr(model, "num_classes", None), content)
     if strict and weights.kind != "segkit" and weights.backbone_only:
         raise SegkitError(
-            f"checkpoint '{path}' holds the weights of a backbone only; they are to start a training from: "
-            "train.init_weights, or the backbone's 'weights'",
+            f"checkpoint '{path}' contains the weights of a backbone only, to start training from: give them as "
+            "train.init_weights or the backbone's 'weights'",
             value=path,
         )
     _check_arithmetic(model, weights, path, strict)
@@ -107,7 +107,8 @@ def load_checkpoint(
     hint = f"; its configuration is {weights.config}" if weights.config else ""
     if strict and (report.reinitialized or report.missing or report.unused):
         raise SegkitError(
-            f"checkpoint '{path}' is of another architecture: {_problems(report, own, weights.state)}{hint}", value=path
+            f"checkpoint '{path}' is for another architecture: {_problems(report, own, weights.state)}{hint}",
+            value=path,
         )
     if not report.loaded:
         raise SegkitError(
@@ -117,25 +118,25 @@ def load_checkpoint(
         )
     model.load_state_dict({name: weights.state[name] for name in report.loaded}, strict=False)
     if difference:
-        logger.warning("the predictors start anew, as '%s' is for other classes: %s", path, difference)
+        logger.warning("the predictors are reinitialised, because '%s' is for other classes: %s", path, difference)
     _log(report, path)
     return report
 
 
 def _check_arithmetic(model: nn.Module, weights: Converted, path: str, strict: bool) -> None:
-    """SegkitError where the model computes otherwise than the weights want; a warning if not ``strict``."""
+    """Raises a SegkitError, or warns if not ``strict``, if settings differ from the weights'."""
     found = differences(model, weights)
     if not found:
         return
     see = f"; see {weights.config}" if weights.config else ""
-    message = f"'{path}' was trained with other arithmetic than this model's: {'; '.join(found)}{see}"
+    message = f"'{path}' was trained with other settings than this model's: {'; '.join(found)}{see}"
     if strict:
         raise SegkitError(message, value=path)
     logger.warning("%s", message)  # training can make up for it
 
 
 def _fold_pixels(model: nn.Module, weights: Converted) -> None:
-    """Make the stem take what the model gives it: RGB in 0..1 by the model's deviation."""
+    """Converts the stem to the model's pixel format: RGB in 0..1, divided by ``pixel_std``."""
     std = getattr(model, "pixel_std", None)
     stem = weights.state.get(STEM)
     if weights.pixels is None or std is None or stem is None or stem.shape[1] != len(std):
@@ -143,11 +144,11 @@ def _fold_pixels(model: nn.Module, weights: Converted) -> None:
     folded = fold_pixels(stem, weights.pixels, std.cpu())
     if folded is not stem:
         weights.state[STEM] = folded
-        weights.changed[STEM] = f"from {weights.pixels} to RGB in 0..1 by the model's deviation"
+        weights.changed[STEM] = f"from {weights.pixels} to RGB in 0..1 by the model's pixel_std"
 
 
 def _compare(model: nn.Module, own: Mapping[str, Tensor], weights: Converted) -> tuple[LoadReport, str]:
-    """What can be loaded and what cannot, and how the classes differ."""
+    """Which tensors can be loaded, and how the classes differ (see :func:`class_difference`)."""
     state = weights.state
     report = LoadReport(weights.kind, weights.classes)
     difference = class_difference(model, weights.classes, own, state)
@@ -180,7 +181,7 @@ def _log(report: LoadReport, path: str) -> None:
 def class_difference(
     model: nn.Module, classes: Sequence[str] | None, own: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> str:
-    """In words, how a checkpoint's classes differ from the model's; empty where they don't or are not known."""
+    """Describes how a checkpoint's classes differ from the model's; empty if they do not."""
     expected = getattr(model, "classes", None)
     if expected is not None and classes is not None:
         if list(expected) == list(classes):
@@ -192,8 +193,8 @@ def class_difference(
         return f"{len(classes)} there, {len(expected)} here; only there: {_names(only)}; only here: {_names(lacking)}"
     key = next((name for name in own if CLASSIFIER.fullmatch(name)), None)
     if key is not None and key in state and own[key].shape != state[key].shape:
-        told = f" ({_names(classes or expected or [])})" if classes or expected else ""
-        return f"{len(state[key]) - 1} there, {len(own[key]) - 1} here{told}"
+        listed = f" ({_names(classes or expected or [])})" if classes or expected else ""
+        return f"{len(state[key]) - 1} there, {len(own[key]) - 1} here{listed}"
     return ""
 
 

@@ -1,7 +1,7 @@
-"""Reading a pickle of numpy arrays and plain values without running what is in it.
+"""Reads a pickle of numpy arrays and plain values without running code in it.
 
-A pickle is a program: it names functions and calls them. Here it finds only those that put numpy arrays together, and
-the plain containers; anything else that it names is refused before it is looked up.
+A pickle is a program that calls functions by name. Only the functions that build numpy arrays and plain containers are
+available to it here; any other name is refused before it is imported.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy as np
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    """What older protocols write for bytes: an encoded text."""
+    """Bytes from encoded text, as older protocols write them."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it encodes text as {encoding}")
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
-    """What they write for no bytes at all."""
+    """Empty bytes, as older protocols write them."""
     return b""
 
 
-# numpy's own functions, whatever its version calls their modules: taken from what its arrays would pickle as.
+# numpy's own functions, taken from what its arrays pickle as, since their modules' names depend on the version.
 _RECONSTRUCT: Any = np.zeros(1).__reduce__()[0]
 _FROM_BUFFER: Any = np.zeros(1).__reduce_ex__(5)[0]
 _SCALAR: Any = np.float32(0).__reduce__()[0]
@@ -44,7 +44,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Finds the functions in ``ALLOWED`` and nothing else."""
+    """An unpickler that can only call the functions in ``ALLOWED``."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
@@ -53,15 +53,15 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def read_pickle(file: Path) -> Any:
-    """What a pickle holds.
+    """The content of a pickle.
 
     Raises:
         pickle.UnpicklingError: it names anything but numpy arrays and plain containers, or is damaged.
     """
     with file.open("rb") as stream:
         try:
-            return PlainUnpickler(stream, encoding="latin1").load()  # as Python 2 wrote it
+            return PlainUnpickler(stream, encoding="latin1").load()  # for files written by Python 2
         except pickle.UnpicklingError:
             raise
-        except Exception as error:  # damaged bytes are a damaged program: they raise anything
+        except Exception as error:  # a damaged pickle may raise any exception
             raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error

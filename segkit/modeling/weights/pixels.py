@@ -1,8 +1,7 @@
-"""What a stem expects of its input, folded into its weights.
+"""Folds the pixel format of pretrained weights (BGR or RGB, range, deviation) into the stem.
 
-Networks were trained on RGB or BGR, on values in 0..1 or 0..255, with a deviation or without. All that is a permutation
-and a factor for each input channel, so the stem's weights can take it up. A mean cannot be folded: the padding around
-an image is 0 after the mean was taken off, in every framework, and so the mean must be the same.
+The format is a permutation and a factor for each input channel, which the stem's weights can absorb. The mean cannot be
+folded: every framework pads images with 0 after subtracting it, so that it must be the same.
 """
 
 from __future__ import annotations
@@ -14,18 +13,18 @@ from torch import Tensor
 
 from segkit.modeling.layers.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
-# How far two means may lie apart and still be called the same, for values in 0..255.
+# Largest difference of two means that count as equal, for values in 0..255.
 TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What a stem's input channels are.
+    """Pixel format of a stem's input.
 
     Attributes:
         mean: of each channel in the stem's order, for values in 0..255.
-        std: likewise.
-        bgr: whether blue comes first.
+        std: standard deviation of each channel, likewise.
+        bgr: whether the order is blue, green, red.
     """
 
     mean: tuple[float, ...]
@@ -43,20 +42,20 @@ IMAGENET_RGB = PixelFormat(
 
 
 def mean_of(pixels: PixelFormat) -> Tensor:
-    """[C] mean in RGB order for values in 0..1: what a model's ``pixel_mean`` has to be."""
+    """Mean [C] in RGB order for values in 0..1: the ``pixel_mean`` that a model needs."""
     mean = torch.tensor(pixels.mean, dtype=torch.float64)
     return (mean.flip(0) if pixels.bgr else mean) / 255
 
 
 def fold_pixels(stem: Tensor, pixels: PixelFormat, std: Tensor) -> Tensor:
-    """A stem's weights for RGB input in 0..1.
+    """Converts a stem's weights to RGB input in 0..1.
 
     Args:
-        stem: [O, C, h, w] weights for input as in ``pixels``.
-        pixels: what the weights were trained on.
-        std: [C] the deviations that the new input is divided by, RGB, for values in 0..1.
+        stem: [O, C, h, w] weights for input in the format ``pixels``.
+        pixels: format that the weights were trained with.
+        std: [C] standard deviations that the new input is divided by, RGB, for values in 0..1.
     Returns:
-        [O, C, h, w]: the same outputs, given the same mean.
+        [O, C, h, w] weights with the same outputs, given the same mean.
     """
     old = torch.tensor(pixels.std, dtype=torch.float64)
     if pixels.bgr:
@@ -68,6 +67,8 @@ def fold_pixels(stem: Tensor, pixels: PixelFormat, std: Tensor) -> Tensor:
 
 
 def same_mean(pixels: PixelFormat, mean: Tensor) -> bool:
-    """Whether a model's ``pixel_mean`` (any shape, C values) is the one that the weights were trained with."""
-    wanted = mean_of(pixels)
-    return wanted.numel() == mean.numel() and bool(((wanted - mean.double().flatten()).abs() * 255 < TOLERANCE).all())
+    """Whether a model's ``pixel_mean`` (any shape, C values) is that of the weights."""
+    expected = mean_of(pixels)
+    return expected.numel() == mean.numel() and bool(
+        ((expected - mean.double().flatten()).abs() * 255 < TOLERANCE).all()
+    )

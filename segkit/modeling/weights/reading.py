@@ -1,4 +1,4 @@
-"""Reading a file of tensors, whoever wrote it, without running any code in it."""
+"""Reads checkpoint files of any framework without running code in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segkit.modeling.weights.pickles import read_pickle
 from segkit.utils.archives import damage
 from segkit.utils.errors import SegkitError
 
-# How files of torch.save begin: a zip archive, or (before torch 1.6) a pickle of a number of its own.
+# First bytes of files of torch.save: of a zip archive, or (before torch 1.6) of a pickled magic number.
 TORCH_BEGINNINGS = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 
 _skip: contextvars.ContextVar[bool] = contextvars.ContextVar("skip_pretrained", default=False)
@@ -26,7 +26,7 @@ _skip: contextvars.ContextVar[bool] = contextvars.ContextVar("skip_pretrained", 
 
 @contextlib.contextmanager
 def skip_pretrained() -> Iterator[None]:
-    """Backbones built inside leave out their pretrained weights: a checkpoint is about to replace them."""
+    """Context in which backbones are built without pretrained weights, to load a checkpoint."""
     token = _skip.set(True)
     try:
         yield
@@ -35,20 +35,20 @@ def skip_pretrained() -> Iterator[None]:
 
 
 def skipping_pretrained() -> bool:
-    """Whether we are inside :func:`skip_pretrained`."""
+    """Whether :func:`skip_pretrained` is active."""
     return _skip.get()
 
 
 def read_file(path: str, what: str = "weights") -> dict[str, Any]:
-    """What is in a checkpoint file: tensors and plain values, on the CPU.
+    """The content of a checkpoint file: tensors and plain values, on the CPU.
 
-    Files of ``torch.save`` and pickles of numpy arrays (Detectron2's ``.pkl``) are told apart by their first bytes.
+    Reads files of ``torch.save`` and pickles of numpy arrays (Detectron2's ``.pkl``), recognised by their first bytes.
 
     Args:
         path: local path, URL or ``segkit://`` path.
-        what: for messages.
+        what: what the file is called in messages.
     Raises:
-        SegkitError: there is no such file, it is not a checkpoint, or it holds more than tensors and plain values.
+        SegkitError: there is no such file, it is no checkpoint, or it contains more than tensors and plain values.
     """
     from segkit.utils.paths import local_path
 
@@ -59,8 +59,8 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
         content = _load(file)
     except pickle.UnpicklingError as error:
         raise SegkitError(
-            f"{what} '{path}': the file holds more than tensors and plain values, or is damaged; it is not read, for "
-            f"that could run code: {_first_line(error)}", value=path,
+            f"{what} '{path}': the file contains more than tensors and plain values, or is damaged; it is not read, "
+            f"because that could run code: {_first_line(error)}", value=path,
         ) from error  # fmt: skip
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise SegkitError(f"{what} '{path}' cannot be read: {_first_line(error)}", value=path) from error
@@ -69,14 +69,14 @@ def read_file(path: str, what: str = "weights") -> dict[str, Any]:
         and {"model", "iteration"} <= content.keys()
         and (problem := damage(file)) is not None
     ):
-        raise SegkitError(f"{what} '{path}' is damaged: {problem}", value=path)  # others may be without checksums
+        raise SegkitError(f"{what} '{path}' is damaged: {problem}", value=path)  # other files may have no checksums
     if not isinstance(content, Mapping):
-        raise SegkitError(f"{what} '{path}' holds a {type(content).__name__}, not named tensors", value=path)
+        raise SegkitError(f"{what} '{path}' contains a {type(content).__name__}, not named tensors", value=path)
     return dict(content)
 
 
 def _other_kind(file: Path) -> str | None:
-    """What a file is that was given for a checkpoint by mistake; None where its first bytes and name do not tell."""
+    """Describes a file that is evidently no checkpoint; None for other files."""
     with file.open("rb") as stream:
         head = stream.read(16)
     if not head:
@@ -91,15 +91,15 @@ def _other_kind(file: Path) -> str | None:
 
 
 def checkpoint_content(path: str) -> dict[str, Any]:
-    """A checkpoint's content, to be handed on to all who want some of it: reading a large one takes seconds.
+    """A checkpoint's content, read once and passed on, since a large file takes seconds.
 
-    Empty for a name of torchvision's weights, which holds nothing but tensors.
+    Empty for torchvision's names of weights, which contain nothing but tensors.
     """
     return {} if names_torchvision_weights(path) else read_file(path, "checkpoint")
 
 
 def names_torchvision_weights(path: str) -> bool:
-    """Whether this is no path but a name as ``ResNet50_Weights.IMAGENET1K_V1``."""
+    """Whether ``path`` is torchvision's name of weights: ``ResNet50_Weights.IMAGENET1K_V1``."""
     return re.fullmatch(r"\w+_Weights\.\w+", path) is not None
 
 
@@ -112,18 +112,16 @@ def _load(file: Path) -> Any:
 
 
 def _as_tensors(content: Any) -> Any:
-    """Numeric arrays, in nested mappings too, as tensors."""
+    """Converts numeric arrays, in nested mappings too, to tensors."""
     if isinstance(content, Mapping):
         return {key: _as_tensors(value) for key, value in content.items()}
     if isinstance(content, np.ndarray) and content.dtype.kind in "fiub":
-        return torch.from_numpy(
-            np.array(content, dtype=content.dtype.newbyteorder("="))
-        )  # a copy that is ours to write
+        return torch.from_numpy(np.array(content, dtype=content.dtype.newbyteorder("=")))  # a writable copy
     return content
 
 
 def named_tensors(content: Mapping[str, Any], path: str) -> dict[str, Tensor]:
-    """The model's named tensors in a checkpoint's content, without the ``module.`` of DistributedDataParallel."""
+    """A model's named tensors in a checkpoint's content, without DDP's prefix ``module.``."""
     for key in ("model", "state_dict", "model_state_dict", "model_state", "blobs"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
@@ -131,7 +129,7 @@ def named_tensors(content: Mapping[str, Any], path: str) -> dict[str, Tensor]:
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise SegkitError(
-            f"weights '{path}' holds no named tensors; its keys: {', '.join(map(str, content))[:200]}", value=path
+            f"weights '{path}' contains no named tensors; its keys: {', '.join(map(str, content))[:200]}", value=path
         )
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}

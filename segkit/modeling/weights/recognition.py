@@ -1,4 +1,4 @@
-"""Whose weights a file holds, by its content."""
+"""Recognises the framework of a weight file by its content, and converts the weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from segkit.modeling.weights.reading import checkpoint_content, named_tensors, n
 def read_weights(
     path: str, own: Mapping[str, Tensor], num_classes: int | None, content: Mapping[str, Any] | None = None
 ) -> Converted:
-    """Weights under our names, whoever wrote them.
+    """Weights of any framework by segkit's names.
 
     Args:
-        path: a path, URL or ``segkit://`` path; or a name of torchvision's, as ``ResNet50_Weights.IMAGENET1K_V1``.
+        path: a path, URL or ``segkit://`` path, or a torchvision name such as ``ResNet50_Weights.IMAGENET1K_V1``.
         own: the model's tensors.
-        num_classes: the model's.
-        content: the file's, where it is known (see ``checkpoint_content``).
+        num_classes: of the model.
+        content: of the file, if it has been read before (see ``checkpoint_content``).
     Raises:
         SegkitError: they cannot be read.
     """
@@ -40,10 +40,16 @@ def read_weights(
         return detectron2.convert_backbone(state, own, author)
     of_backbone = {f"backbone.{name}": tensor for name, tensor in state.items()}
     if own.keys().isdisjoint(state) and not own.keys().isdisjoint(of_backbone):
-        # A bottleneck of torchvision's classifiers has its stride in the 3x3; of other files nothing is known.
+        # torchvision's classifiers have a bottleneck's stride in the 3x3 convolution; other files' is unknown.
         classifier = "backbone.fc.weight" in of_backbone and "backbone.layer1.0.conv3.weight" in of_backbone
         return Converted("backbone", of_backbone, stride_in_1x1=False if classifier else None)
-    return Converted("segkit", state, _class_names(content))
+    return Converted("segkit", _with_present_names(state, own), _class_names(content))
+
+
+def _with_present_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a segkit checkpoint by present names; see ``layers/state_names.py``."""
+    present = {name: name.replace(".offsets.", ".deltas.") for name in state}
+    return {present[name] if name not in own and present[name] in own else name: state[name] for name in state}
 
 
 def _class_names(content: Mapping[str, Any]) -> list[str] | None:

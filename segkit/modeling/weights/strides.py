@@ -1,4 +1,4 @@
-"""Where the bottlenecks of a ResNet have their stride: weights fit one place only, and do not show which."""
+"""Position of the stride in a ResNet's bottlenecks, which weights depend on but do not show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segkit.utils.errors import SegkitError
 
 
 def stride_in_1x1(model: nn.Module) -> bool | None:
-    """Whether bottlenecks have their stride in the first 1x1 convolution; None: the model has none with a stride."""
+    """Whether bottlenecks have their stride in the first 1x1 convolution; None: none has one."""
     for name, module in model.named_modules():
         if re.search(r"(^|\.)layer\d\.0$", name) and hasattr(module, "conv3"):
             first, middle = module.conv1.stride[0], module.conv2.stride[0]
@@ -19,12 +19,18 @@ def stride_in_1x1(model: nn.Module) -> bool | None:
     return None
 
 
-def check_stride(backbone: nn.Module, wanted: bool, source: str) -> None:
-    """Raise SegkitError if the weights of ``source`` want the stride elsewhere than ``backbone`` has it."""
-    place = stride_in_1x1(backbone)
-    if place is not None and place != wanted:
+def check_stride(backbone: nn.Module, expected: bool, source: str) -> None:
+    """Raises a SegkitError if ``backbone`` has the stride elsewhere than the weights.
+
+    Args:
+        backbone: any network.
+        expected: whether the weights were trained with the stride in the 1x1 convolution.
+        source: of the weights, for the message.
+    """
+    found = stride_in_1x1(backbone)
+    if found is not None and found != expected:
         raise SegkitError(
-            f"weights '{source}' were trained with the stride in the {'1x1' if wanted else '3x3'} convolution of a "
-            f"bottleneck: they need stride_in_1x1: {str(wanted).lower()}",
+            f"weights '{source}' were trained with the stride in the {'1x1' if expected else '3x3'} convolution of a "
+            f"bottleneck: they need stride_in_1x1: {str(expected).lower()}",
             key="stride_in_1x1", value=source,
         )  # fmt: skip

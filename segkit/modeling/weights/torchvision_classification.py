@@ -1,4 +1,4 @@
-"""Backbone weights: torchvision's classifiers by name, or a file of theirs or of Detectron2's ResNets."""
+"""Loads backbone weights: torchvision's by name, or from a file."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def load_classification_weights(
     skip: Sequence[str] = (),
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> None:
-    """Load a classifier's weights into a backbone that has its parameter names.
+    """Loads a classifier's weights into a backbone with the same parameter names.
 
-    Those of Detectron2's ResNets are made to fit images in RGB with ImageNet's mean and deviation, as torchvision's are.
+    Weights of Detectron2's ResNets are converted to RGB images with ImageNet's mean and deviation, as torchvision's are.
 
     Args:
-        backbone: gets the weights; all its parameters must be among them.
+        backbone: all its parameters must be among the weights.
         weights: ``IMAGENET1K_V1``, ``DEFAULT``, ``ResNet50_Weights.IMAGENET1K_V1``, or a path or URL.
-        model: the torchvision model whose weights fit, as ``resnet50``; None: torchvision has none.
-        skip: prefixes of parameters in the weights that the backbone does without.
-        convert: brings the weights to the backbone's names and shapes, before anything is skipped.
+        model: the torchvision model whose weights fit, such as ``resnet50``; None: there is none.
+        skip: prefixes of parameters that the backbone does not have.
+        convert: converts the weights to the backbone's names and shapes, before ``skip`` is applied.
     Raises:
-        SegkitError: there are no such weights, they cannot be had, or they belong to another architecture.
+        SegkitError: there are no such weights, they cannot be downloaded, or they are for another architecture.
     """
     name = type(backbone).__name__
     if skipping_pretrained() or any(p.is_meta for p in backbone.parameters()):
@@ -55,12 +55,12 @@ def load_classification_weights(
 
 
 def is_path(weights: str) -> bool:
-    """Whether weights are given by place, not by name: anything with a slash or a file's ending."""
+    """Whether ``weights`` is a path or URL and not a name: it has a slash or a file's suffix."""
     return "/" in weights or "\\" in weights or bool(re.search(r"\.(pth|pt|pkl|bin|ckpt)$", weights))
 
 
 def named_weights(weights: str, model: str | None) -> dict[str, Tensor]:
-    """torchvision's weights by name, downloaded to torch's cache if they are not there."""
+    """torchvision's weights by name, from torch's cache or downloaded to it."""
     from torchvision.models import get_model_weights
 
     if model is None:
@@ -93,7 +93,7 @@ def download(weights: object) -> dict[str, Tensor]:
 
 
 def check_fit(backbone: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Raise SegkitError where names or shapes differ from the backbone's."""
+    """Raises a SegkitError if names or shapes differ from the backbone's."""
     own = backbone.state_dict()
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     extra = [k for k in state if k not in own and not k.endswith("num_batches_tracked")]
@@ -109,6 +109,6 @@ def check_fit(backbone: nn.Module, state: dict[str, Tensor], source: str) -> Non
             problems.append(f"{len(items)} {what} ({', '.join(items[:3])}{more})")
     if problems:
         raise SegkitError(
-            f"weights '{source}' are of another architecture than this {type(backbone).__name__}: {'; '.join(problems)}",
+            f"weights '{source}' are for another architecture than this {type(backbone).__name__}: {'; '.join(problems)}",
             key="weights", value=source,
         )  # fmt: skip

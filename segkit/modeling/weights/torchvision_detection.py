@@ -1,6 +1,6 @@
-"""Weights of torchvision's Faster and Mask R-CNN (ResNet-50-FPN), in the names and the order of classes used here.
+"""Converts weights of torchvision's Faster and Mask R-CNN to segkit's names and class order.
 
-torchvision has the background first; here it is last among the class logits, and has neither boxes nor masks.
+torchvision has the background first; segkit has it last among the class logits, without boxes or masks.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ARITHMETIC = Arithmetic(
     sizes_first=False,
     smooth_l1_beta=1 / 9,
 )
-# Its batch norms were trained with eps 0; torchvision changes its model for these files alone.
+# Files whose batch norms were trained with eps 0; torchvision changes its model for these only.
 EPS_0_FILES = re.compile(r"(faster|mask|keypoint)rcnn_resnet50_fpn_coco-|RCNN_ResNet50_FPN_Weights\.(COCO|DEFAULT)")
 EPS = 1e-5
 
-# Patterns of torchvision's names and what they are called here. Names come in two generations: files keep the old ones.
+# From torchvision's names, old (in files) and new, to segkit's.
 RENAMES = [
     (r"backbone\.body\.(.+)", r"backbone.\1"),
     (r"backbone\.fpn\.inner_blocks\.(\d+)\.(?:0\.)?(weight|bias)", r"neck.lateral_convs.\1.\2"),
@@ -40,13 +40,13 @@ RENAMES = [
     (r"rpn\.head\.conv\.(weight|bias)", r"proposal_generator.head.convs.0.\1"),
     (r"rpn\.head\.conv\.(\d+)\.0\.(weight|bias)", r"proposal_generator.head.convs.\1.\2"),
     (r"rpn\.head\.cls_logits\.(.+)", r"proposal_generator.head.objectness.\1"),
-    (r"rpn\.head\.bbox_pred\.(.+)", r"proposal_generator.head.offsets.\1"),
+    (r"rpn\.head\.bbox_pred\.(.+)", r"proposal_generator.head.deltas.\1"),
     (r"roi_heads\.box_head\.fc6\.(.+)", r"roi_heads.box_head.fcs.0.\1"),
     (r"roi_heads\.box_head\.fc7\.(.+)", r"roi_heads.box_head.fcs.1.\1"),
     (r"roi_heads\.box_head\.5\.(.+)", r"roi_heads.box_head.fcs.0.\1"),  # the fifth, after four convolutions (v2)
     (r"roi_heads\.box_head\.(\d)\.([01])\.(.+)", r"roi_heads.box_head.convs.\1.\2.\3"),
     (r"roi_heads\.box_predictor\.cls_score\.(.+)", r"roi_heads.box_head.classifier.\1"),
-    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.offsets.\1"),
+    (r"roi_heads\.box_predictor\.bbox_pred\.(.+)", r"roi_heads.box_head.deltas.\1"),
     (r"roi_heads\.mask_head\.(\d)\.0\.(.+)", r"roi_heads.mask_head.convs.\1.\2"),
     (r"roi_heads\.mask_head\.(\d)\.1\.(.+)", r"roi_heads.mask_head.convs.\1.1.\2"),
     (r"roi_heads\.mask_predictor\.conv5_mask\.(.+)", r"roi_heads.mask_head.upsample.\1"),
@@ -55,12 +55,12 @@ RENAMES = [
 
 
 def recognised(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the weights of one of torchvision's two-stage detectors."""
+    """Whether ``state`` is that of a torchvision two-stage detector."""
     return any(k.startswith("backbone.body.") for k in state) and any(k.startswith("rpn.head.") for k in state)
 
 
 def named_state(name: str) -> dict[str, Tensor]:
-    """torchvision's weights by their full name, as ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``, downloaded if need be."""
+    """torchvision's weights by full name, as ``MaskRCNN_ResNet50_FPN_Weights.COCO_V1``."""
     from torchvision.models import detection, get_model_weights, get_weight, list_models
 
     try:
@@ -73,34 +73,34 @@ def named_state(name: str) -> dict[str, Tensor]:
 
 
 def convert(state: Mapping[str, Tensor], source: str, num_classes: int | None) -> Converted:
-    """Rename and permute torchvision's weights.
+    """Renames torchvision's weights and reorders their classes.
 
     Args:
-        state: torchvision's.
-        source: name or path they came from.
-        num_classes: of our model. 80: of COCO's 90 numbers, those that are in use.
+        state: by torchvision's names.
+        source: name or path of the weights.
+        num_classes: of the model. 80: only the category ids in use are taken from COCO's 90.
     """
     names = coco_names()
     keep: list[int] | None = None
     classes: list[str] | None = None
     if (bias := state.get("roi_heads.box_predictor.cls_score.bias")) is not None and len(bias) == len(names):
         keep = [i for i in range(1, len(names)) if num_classes != 80 or names[i] != "N/A"]
-        # Where the 90 are all kept (to the letter as torchvision has them), or another number starts anew: no names to compare.
+        # If all 90 are kept, as in torchvision, or the predictors are reinitialised, there are no names to compare.
         classes = [names[i] for i in keep] if num_classes == 80 else None
-    dropped = f", {len(names) - 1 - len(keep)} unused classes left out" if keep and len(keep) < len(names) - 1 else ""
+    dropped = f", {len(names) - 1 - len(keep)} unused classes dropped" if keep and len(keep) < len(names) - 1 else ""
     converted: dict[str, Tensor] = {}
     changed: dict[str, str] = {}
     for name, tensor in state.items():
-        new = our_name(name)
+        new = segkit_name(name)
         if new.startswith("roi_heads.box_head.classifier."):
             tensor = torch.cat([_foreground(tensor, keep), tensor[:1]])
-            changed[new] = f"background from first to last{dropped}"
-        elif new.startswith("roi_heads.box_head.offsets."):
+            changed[new] = f"background moved from first to last{dropped}"
+        elif new.startswith("roi_heads.box_head.deltas."):
             tensor = _foreground(tensor.unflatten(0, (-1, 4)), keep).flatten(0, 1)
-            changed[new] = f"background taken out{dropped}"
+            changed[new] = f"background removed{dropped}"
         elif new.startswith("roi_heads.mask_head.predictor."):
             tensor = _foreground(tensor, keep)
-            changed[new] = f"background taken out{dropped}"
+            changed[new] = f"background removed{dropped}"
         converted[new] = tensor
     converted = nest_convolutions(converted)
     if EPS_0_FILES.search(source):
@@ -117,14 +117,14 @@ def convert(state: Mapping[str, Tensor], source: str, num_classes: int | None) -
     )
 
 
-def our_name(name: str) -> str:
-    """Our name of a parameter of torchvision's."""
+def segkit_name(name: str) -> str:
+    """segkit's name of a torchvision parameter."""
     name = re.sub(r"mask_fcn(\d)\.", lambda match: f"{int(match[1]) - 1}.0.", name)  # old names count from 1
     return rename(name, RENAMES)
 
 
 def fold_eps(state: dict[str, Tensor]) -> list[str]:
-    """Make batch norms that were trained with eps 0 give the same with ``EPS``: the factors, returned, make up for it."""
+    """Adapts batch norms that were trained with eps 0 to ``EPS``; returns the changed names."""
     factors = []
     for name in [k for k in state if k.startswith("backbone.") and k.endswith("running_var")]:
         variance = state[name].double()
@@ -135,7 +135,7 @@ def fold_eps(state: dict[str, Tensor]) -> list[str]:
 
 
 def _config(state: Mapping[str, Tensor]) -> str | None:
-    """The configuration of the model that has these weights; None: of no ResNet."""
+    """Path of the configuration for these weights; None: the backbone is no ResNet."""
     if "backbone.layer1.0.conv1.weight" not in state:
         return None
     kind = "mask" if any(name.startswith("roi_heads.mask_head.") for name in state) else "faster"
@@ -144,5 +144,5 @@ def _config(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _foreground(tensor: Tensor, keep: list[int] | None) -> Tensor:
-    """Rows of the classes without the background; of COCO, those in ``keep``."""
+    """Rows of the classes without the background; for COCO, those in ``keep``."""
     return tensor[1:] if keep is None else tensor[keep]

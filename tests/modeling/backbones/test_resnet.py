@@ -1,6 +1,8 @@
-"""What is particular to the ResNet family."""
+"""ResNet, ResNeXt and Wide ResNet: stochastic depth, strides, errors."""
 
 from __future__ import annotations
+
+import logging
 
 import pytest
 import torch
@@ -79,3 +81,10 @@ def test_dropped_branches_leave_the_shortcut():
     block.drop_path.p = 1.0
     x = torch.randn(2, 64, 5, 5)
     assert torch.equal(block(x), F.relu(x))
+
+
+def test_freezing_loaded_weights_does_not_warn(tmp_path, caplog):
+    torch.save(ResNet(arch=18).state_dict(), tmp_path / "resnet.pth")
+    with caplog.at_level(logging.WARNING):
+        ResNet(arch=18, weights=str(tmp_path / "resnet.pth"), trainable_stages=3)
+    assert not caplog.text

@@ -15,7 +15,7 @@ from torchvision.models import feature_extraction
 from torchvision.ops import StochasticDepth
 
 from segkit.modeling.backbones import TorchvisionBackbone
-from segkit.modeling.backbones.tracing import take_apart
+from segkit.modeling.backbones.network_stages import split_into_stages
 from segkit.utils.errors import SegkitError
 
 Expected = namedtuple("Expected", "nodes channels channels_last")
@@ -116,7 +116,7 @@ def test_weights_by_name(monkeypatch):
     ({"arch": "convnext_tiny", "norm": "gn"}, "'convnext_tiny' has no batch norms that norm 'gn' could replace"),
     ({"arch": "mobilenet_v3_small", "norm": "bnn"}, "did you mean 'bn'"),
 ])  # fmt: skip
-def test_mistakes_are_told(arguments, message):
+def test_mistakes_raise_errors_with_a_suggestion(arguments, message):
     with torch.device("meta"), pytest.raises(SegkitError, match=message):
         TorchvisionBackbone(**arguments)
 
@@ -138,7 +138,7 @@ class Odd(nn.Module):
 
 
 def test_stages_end_where_nothing_passes_by():
-    parts = take_apart(Odd())
+    parts = split_into_stages(Odd())
     assert [cut.stride for _, cut in parts] == [2, 4, 8, 16, 32]
     assert [cut.channels for _, cut in parts] == [8, 8, 16, 16, 16]
     names = [sorted({name.rpartition(".")[0] for name in part.state_dict()}) for part, _ in parts]

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from segkit.modeling.layers.box_coder import encode_boxes
-from segkit.modeling.layers.box_loss import box_loss_sum, check_box_loss
-from segkit.modeling.layers.losses import smooth_l1_sum
+from segkit.modeling.layers.box_loss import box_loss_sum, check_box_loss, smooth_l1_sum
+from segkit.modeling.layers.box_regression import get_deltas
 from segkit.modeling.layers.scale_gradient import scale_gradient
 from segkit.utils.errors import SegkitError
 
@@ -28,22 +27,22 @@ def giou(a, b):
 
 
 def test_giou_is_the_written_out_formula():
-    references, predicted = boxes(), boxes(seed=1)
-    objects = torch.cat([boxes(seed=2)[:20], predicted[20:25], predicted[25:] + 1000])  # apart, equal, far
-    expected = sum(1 - giou(a, b) for a, b in zip(predicted.double().tolist(), objects.double().tolist(), strict=True))
-    offsets = encode_boxes(predicted, references, WEIGHTS).requires_grad_()
-    loss = box_loss_sum(offsets, references, objects, WEIGHTS, kind="giou", beta=0.0)
+    src_boxes, predicted = boxes(), boxes(seed=1)
+    gt_boxes = torch.cat([boxes(seed=2)[:20], predicted[20:25], predicted[25:] + 1000])  # apart, equal, far
+    expected = sum(1 - giou(a, b) for a, b in zip(predicted.double().tolist(), gt_boxes.double().tolist(), strict=True))
+    pred_deltas = get_deltas(src_boxes, predicted, WEIGHTS).requires_grad_()
+    loss = box_loss_sum(pred_deltas, src_boxes, gt_boxes, WEIGHTS, kind="giou", beta=0.0)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     loss.backward()
-    assert torch.isfinite(offsets.grad).all() and offsets.grad.abs().sum(dim=1).gt(0).sum() >= 25
-    same = box_loss_sum(offsets, references, predicted, WEIGHTS, kind="giou", beta=0.0)
+    assert torch.isfinite(pred_deltas.grad).all() and pred_deltas.grad.abs().sum(dim=1).gt(0).sum() >= 25
+    same = box_loss_sum(pred_deltas, src_boxes, predicted, WEIGHTS, kind="giou", beta=0.0)
     assert same.abs() < 1e-3
 
 
-def test_smooth_l1_compares_offsets():
-    references, objects, offsets = boxes(), boxes(seed=1), torch.randn(30, 4)
-    loss = box_loss_sum(offsets, references, objects, WEIGHTS, kind="smooth_l1", beta=0.5)
-    assert torch.equal(loss, smooth_l1_sum(offsets, encode_boxes(objects, references, WEIGHTS), 0.5))
+def test_smooth_l1_compares_deltas():
+    src_boxes, gt_boxes, pred_deltas = boxes(), boxes(seed=1), torch.randn(30, 4)
+    loss = box_loss_sum(pred_deltas, src_boxes, gt_boxes, WEIGHTS, kind="smooth_l1", beta=0.5)
+    assert torch.equal(loss, smooth_l1_sum(pred_deltas, get_deltas(src_boxes, gt_boxes, WEIGHTS), 0.5))
 
 
 @pytest.mark.parametrize("kind", ["smooth_l1", "giou"])
@@ -52,13 +51,13 @@ def test_in_fp32_and_zero_without_boxes(kind):
         level = box_loss_sum(torch.ones(30, 4).bfloat16(), boxes(), boxes(seed=1) + 1000, WEIGHTS, kind=kind, beta=0.0)
     assert level.dtype == torch.float32
     assert level == box_loss_sum(torch.ones(30, 4), boxes(), boxes(seed=1) + 1000, WEIGHTS, kind=kind, beta=0.0)
-    offsets = torch.zeros(0, 4, requires_grad=True)
-    none = box_loss_sum(offsets, torch.zeros(0, 4), torch.zeros(0, 4), WEIGHTS, kind=kind, beta=0.0)
+    pred_deltas = torch.zeros(0, 4, requires_grad=True)
+    none = box_loss_sum(pred_deltas, torch.zeros(0, 4), torch.zeros(0, 4), WEIGHTS, kind=kind, beta=0.0)
     none.backward()
-    assert none == 0 and offsets.grad is not None
+    assert none == 0 and pred_deltas.grad is not None
 
 
-def test_an_unknown_loss_is_told():
+def test_an_unknown_loss_raises_with_the_nearest_name():
     with pytest.raises(SegkitError, match="no box_loss 'giuo'; did you mean 'giou'"):
         check_box_loss("giuo")
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.modeling.layers.class_conv import ALL_UP_TO, ClassConv
+from segkit.modeling.layers.class_conv import MAX_DENSE_CLASSES, ClassConv
 
-COUNTS = [1, 2, ALL_UP_TO, ALL_UP_TO + 1, 80]
+COUNTS = [1, 2, MAX_DENSE_CLASSES, MAX_DENSE_CLASSES + 1, 80]
 
 
 def both(classes, memory_format=torch.contiguous_format, boxes=7):

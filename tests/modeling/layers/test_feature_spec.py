@@ -1,4 +1,4 @@
-"""A backbone's out_features of the wrong type, or that do not fit what it gives, are told where they are."""
+"""Wrong out_features of a backbone raise errors that name them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_detectron2s_shape_spec_will_do(build):
         ({"stage2": FeatureSpec(6, 4), "stage1": FeatureSpec(4, 8)}, r"'stage2' .* a stride of about 8; .* stride=4"),
     ],
 )  # fmt: skip
-def test_what_the_backbone_gives_is_compared(build, published, message):
+def test_returned_maps_are_compared_with_out_features(build, published, message):
     model = build(published)
     with pytest.raises(SegkitError, match=message):
         model.predict([torch.zeros(3, 64, 96)])
@@ -102,7 +102,7 @@ def test_what_the_backbone_gives_is_compared(build, published, message):
     ({"stage1": torch.zeros(4, 16, 16)}, r"returns \[4, 16, 16\] as 'stage1'"),
     ({"stage1": None}, r"returns NoneType as 'stage1'"),
 ])  # fmt: skip
-def test_what_is_no_map(maps, message):
+def test_values_that_are_no_maps_raise(maps, message):
     with pytest.raises(SegkitError, match=message):
         check_maps(SegTestNet(), maps, (64, 64))
 

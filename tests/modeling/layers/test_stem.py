@@ -70,7 +70,7 @@ def test_a_whole_model_for_four_channels_trains_and_predicts():
         model.predict([image[:3]])
 
 
-def test_a_mean_for_other_channels_is_told():
+def test_a_mean_for_other_channels_raises():
     spec = {
         "name": "GeneralizedRCNN",
         "backbone": {"name": "TinyNet", "width": 8, "in_channels": 1},

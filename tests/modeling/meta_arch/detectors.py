@@ -10,8 +10,20 @@ STAGES = [
     for i in (1, 2, 3)
 ]
 BOX, MASK = {"name": "FastRCNNHead", "fc_dims": [32]}, {"name": "FCNMaskHead", "conv_dims": [16]}
-STANDARD = {"name": "StandardROIHeads", "box_head": BOX, "mask_head": None, "score_threshold": 0.0, "samples": 64}
-CASCADE = {"name": "CascadeROIHeads", "box_heads": STAGES, "mask_head": MASK, "score_threshold": 0.0, "samples": 64}
+STANDARD = {
+    "name": "StandardROIHeads",
+    "box_head": BOX,
+    "mask_head": None,
+    "score_threshold": 0.0,
+    "batch_size_per_image": 64,
+}
+CASCADE = {
+    "name": "CascadeROIHeads",
+    "box_heads": STAGES,
+    "mask_head": MASK,
+    "score_threshold": 0.0,
+    "batch_size_per_image": 64,
+}
 ONE_BOX = {**BOX, "class_agnostic": True}
 GIOU = {**BOX, "box_loss": "giou", "box_loss_weight": 10.0}
 # RoI heads, box loss of the proposals, and the losses that come of them.

@@ -48,7 +48,7 @@ def test_trains_and_predicts_under_autocast(dtype):
 
 
 def test_features_and_proposals_equal_the_cpus():
-    """The sampled losses draw from another generator there; what is deterministic is compared."""
+    """Only deterministic results are compared, since the sampled losses use another generator there."""
     model, (images, _) = make_model().eval(), make_batch()
     with torch.no_grad():
         on_cpu = model.proposal_generator(model.features(model.preprocess(images).tensor))

@@ -1,4 +1,4 @@
-"""What the losses depend on: weights, images, targets and generator; of the mode only what batch norms and dropout do."""
+"""Losses depend on weights, images, targets and generator, and on the mode only through batch norms and dropout."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_without_layers_of_two_modes_the_mode_changes_nothing():
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("training", [True, False])
 def test_a_function_of_the_generator_alone(backbone, training):
-    """The statistics that batch norms gather are not what training-mode losses are computed with, so they repeat too."""
+    """Training-mode losses do not use the running statistics, so that they repeat too."""
     model = make_model(backbone).train(training)
     before = global_state()
     first = losses_of(model)
@@ -122,7 +122,7 @@ def test_validation_losses_amid_training(backbone):
     assert equal(amid, losses_of(model.eval()))
 
 
-def test_batch_norms_learn_in_training_mode():
+def test_batch_norms_update_statistics_in_training_mode():
     model = make_model("batch norms").train()
     before = state_of(model)
     in_training = losses_of(model)

@@ -1,4 +1,4 @@
-"""Detectors beside Mask R-CNN, from the same builder: each learns, predicts, and keeps to the models' contract."""
+"""Detectors other than Mask R-CNN, from the same builder, train and predict."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from detectors import MODELS, batch, build
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_learns_and_predicts(name):
+def test_trains_and_predicts(name):
     model, (images, targets) = build(name).train(), batch()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     totals = []

@@ -22,7 +22,7 @@ IN = {
 
 
 def maps(height: int, width: int, in_features=IN) -> dict[str, torch.Tensor]:
-    """Feature maps as a backbone gives them that rounds sizes up."""
+    """Feature maps of a backbone that rounds sizes up."""
     torch.manual_seed(0)
     return {
         name: torch.randn(2, spec.channels, -(-height // spec.stride), -(-width // spec.stride))
@@ -66,7 +66,7 @@ def test_norms_replace_biases(norm):
     neck(maps(64, 64))
 
 
-def test_mistakes_are_told():
+def test_mistakes_raise_errors_with_a_suggestion():
     with pytest.raises(SegkitError, match=r"model\.neck: top_block is 'max'; valid: maxpool, p6p7, null"):
         NECK_REGISTRY.build({"name": "FPN", "top_block": "max"}, path="model.neck", in_features=IN)
     with pytest.raises(SegkitError, match="out_channels is 0"):

@@ -102,11 +102,11 @@ def test_proposals_are_clipped_limited_and_sorted():
             assert ((boxes[:, 2:] - boxes[:, :2]) > 0).all()
 
 
-def test_not_a_number_makes_no_proposal():
+def test_nan_makes_no_proposal():
     rpn = make_rpn()
     output = rpn(make_features(1))
     output.objectness[0][0, :5] = float("nan")
-    output.offsets[0][0, 5:10] = float("nan")
+    output.pred_deltas[0][0, 5:10] = float("nan")
     assert torch.isfinite(rpn.proposals(output, [(64, 96)], True)[0]).all()
 
 
@@ -117,14 +117,14 @@ def test_losses_vanish_for_a_perfect_network():
     inside = ((anchors[:, :2] >= 0).all(1) & (anchors[:, 2] <= 96) & (anchors[:, 3] <= 64)).nonzero().squeeze(1)
     objects = anchors[inside[[10, 200]]]
     targets = [Targets(objects, torch.zeros(2, dtype=torch.int64))]
-    from segkit.modeling.layers.box_coder import encode_boxes
+    from segkit.modeling.layers.box_regression import get_deltas
     from segkit.modeling.layers.matching import match_boxes
 
-    matches = match_boxes(anchors, objects, fg_iou_threshold=0.7, bg_iou_threshold=0.3, keep_best=True)
-    perfect = (matches.state == 1).float() * 60 - 30
-    offsets = encode_boxes(objects[matches.objects], anchors, (1.0, 1.0, 1.0, 1.0))
+    matches = match_boxes(anchors, objects, fg_iou_threshold=0.7, bg_iou_threshold=0.3, allow_low_quality_matches=True)
+    perfect = (matches.match_labels == 1).float() * 60 - 30
+    deltas = get_deltas(anchors, objects[matches.matched_idxs], (1.0, 1.0, 1.0, 1.0))
     counts = [len(level) for level in output.anchors]
-    objectness, moved = perfect[None].split(counts, dim=1), offsets[None].split(counts, dim=1)
+    objectness, moved = perfect[None].split(counts, dim=1), deltas[None].split(counts, dim=1)
     losses = rpn.losses(RPNOutput(output.anchors, list(objectness), list(moved)), targets, None)
     assert losses["rpn_cls"] < 1e-6 and losses["rpn_box"] < 1e-6
 
@@ -137,7 +137,7 @@ def test_losses_without_objects_are_background_only():
     sum(losses.values()).backward()
 
 
-@pytest.mark.parametrize("options", [{"samples": 0}, {"nms_threshold": 0.0}, {"bg_iou_threshold": 0.9}])
+@pytest.mark.parametrize("options", [{"batch_size_per_image": 0}, {"nms_threshold": 0.0}, {"bg_iou_threshold": 0.9}])
 def test_rpn_mistakes(options):
     with pytest.raises(SegkitError):
         make_rpn(**options)

@@ -1,4 +1,4 @@
-"""What a head says of some anchors is what it says of all, gradients too."""
+"""RPN head: predictions at chosen anchors equal those of the full forward pass, gradients included."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.windows import pixel_windows
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
-from segkit.modeling.proposals.rpn import answers_for_some
+from segkit.modeling.proposals.rpn import supports_sparse_forward
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
@@ -32,12 +32,12 @@ def make_head(depth: int, num_anchors: int = 3) -> RPNHead:
 
 
 @pytest.mark.parametrize("settings", [{"channels": 0}, {"channels": -1}])
-def test_widths_and_depths_of_nothing(settings):
+def test_channels_below_one_raise(settings):
     with pytest.raises(SegkitError, match=r"^channels must be at least 1, not"):
         RPNHead(FEATURES, 3, **settings)
 
 
-def test_windows_are_those_of_the_padded_maps():
+def test_windows_equal_those_of_padded_maps():
     maps = make_maps()
     for radius in (0, 1, 2):
         padded = [nn.functional.pad(m, [radius] * 4) for m in maps]
@@ -53,7 +53,7 @@ def test_windows_are_those_of_the_padded_maps():
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_some_anchors_are_as_among_all(depth: int):
+def test_forward_at_anchors_equals_forward(depth: int):
     head = make_head(depth)
     total = 3 * sum(h * w for h, w in SIZES)
     generator = torch.Generator().manual_seed(2)
@@ -64,10 +64,10 @@ def test_some_anchors_are_as_among_all(depth: int):
     def run(dense: bool) -> tuple[Tensor, list[Tensor]]:
         maps = make_maps(requires_grad=True)
         if dense:
-            objectness, offsets = head(maps)
-            logits, boxes = torch.cat(objectness, 1)[images, anchors], torch.cat(offsets, 1)[images, anchors]
+            objectness, deltas = head(maps)
+            logits, boxes = torch.cat(objectness, 1)[images, anchors], torch.cat(deltas, 1)[images, anchors]
         else:
-            logits, boxes = head.at(maps, images, anchors)
+            logits, boxes = head.forward_at_anchors(maps, images, anchors)
         found = torch.cat([logits[:, None], boxes], 1)
         return found.detach(), list(torch.autograd.grad((found * weights).sum(), [*maps, *head.parameters()]))
 
@@ -79,21 +79,24 @@ def test_some_anchors_are_as_among_all(depth: int):
 
 def test_no_anchors():
     none = torch.zeros(0, dtype=torch.long)
-    logits, offsets = make_head(2).at(make_maps(), none, none)
-    assert logits.shape == (0,) and offsets.shape == (0, 4)
+    logits, deltas = make_head(2).forward_at_anchors(make_maps(), none, none)
+    assert logits.shape == (0,) and deltas.shape == (0, 4)
 
 
 class Doubling(RPNHead):
-    """Changes what is said of the anchors, and knows nothing of ``at``."""
+    """Overrides ``forward`` without ``forward_at_anchors``."""
 
     def forward(self, features):
-        objectness, offsets = super().forward(features)
-        return [2 * o for o in objectness], offsets
+        objectness, deltas = super().forward(features)
+        return [2 * o for o in objectness], deltas
 
 
 def make_rpn(head: nn.Module) -> RPN:
     return RPN(
-        FEATURES, anchor_generator=AnchorGenerator(FEATURES, sizes=[[8], [16], [32]]), head=head, samples=40
+        FEATURES,
+        anchor_generator=AnchorGenerator(FEATURES, sizes=[[8], [16], [32]]),
+        head=head,
+        batch_size_per_image=40,
     ).double()
 
 
@@ -105,10 +108,10 @@ def losses_and_gradients(rpn: RPN) -> tuple[dict[str, Tensor], list[Tensor]]:
     return losses, list(torch.autograd.grad(sum(losses.values()), [*maps, *rpn.parameters()]))
 
 
-def test_losses_do_not_depend_on_the_way(monkeypatch):
+def test_losses_are_equal_with_and_without_sparse_forward(monkeypatch):
     rpn = make_rpn(make_head(2))
     found, gradients = losses_and_gradients(rpn)
-    monkeypatch.setattr("segkit.modeling.proposals.rpn.answers_for_some", lambda head: False)
+    monkeypatch.setattr("segkit.modeling.proposals.rpn.supports_sparse_forward", lambda head: False)
     expected, expected_gradients = losses_and_gradients(rpn)
     assert found.keys() == expected.keys()
     for name in found:
@@ -117,15 +120,32 @@ def test_losses_do_not_depend_on_the_way(monkeypatch):
         torch.testing.assert_close(gradient, other)
 
 
-def test_a_head_with_a_forward_of_its_own_is_asked_for_all():
+def test_a_head_with_its_own_forward_is_not_used_sparsely():
     torch.manual_seed(0)
     head = Doubling(FEATURES, 3)
-    assert answers_for_some(RPNHead(FEATURES, 3)) and not answers_for_some(head)
+    assert supports_sparse_forward(RPNHead(FEATURES, 3)) and not supports_sparse_forward(head)
     output = make_rpn(head)(dict(zip(FEATURES, make_maps(), strict=True)))
-    assert output.maps is None and output.objectness[0].requires_grad
+    assert output.features is None and output.objectness[0].requires_grad
 
 
 @pytest.mark.parametrize("depth", [0, 2**31])
-def test_depths_that_cannot_be(depth):
+def test_a_depth_out_of_range_raises(depth):
     with pytest.raises(SegkitError, match=f"conv_depth must be 1 to 100, not {depth}"):
         RPNHead(FEATURES, 3, conv_depth=depth)
+
+
+def test_a_head_with_the_former_method_name_raises():
+    class Old(RPNHead):
+        def at(self, features, images, anchors):
+            return super().forward_at_anchors(features, images, anchors)
+
+    with pytest.raises(SegkitError, match=r"Old\.at: .*forward_at_anchors\(features, images, anchors\)"):
+        make_rpn(Old(FEATURES, 3))
+
+
+def test_a_state_dict_with_the_former_layer_name_loads():
+    head, other = RPNHead(FEATURES, 3), RPNHead(FEATURES, 3)
+    old = {f"x.{name}".replace("x.deltas", "x.offsets"): tensor for name, tensor in head.state_dict().items()}
+    assert any("offsets" in name for name in old)
+    nn.ModuleDict({"x": other}).load_state_dict(old)
+    assert all(torch.equal(tensor, head.state_dict()[name]) for name, tensor in other.state_dict().items())

@@ -1,4 +1,4 @@
-"""The cascade: what each stage sees, what it learns, how the stages join at test."""
+"""Cascade RoI heads: boxes and losses of each stage, and the combination at test."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from torchvision.ops import box_iou
 
 import segkit
 from segkit.modeling.interfaces import BoxHead
-from segkit.modeling.layers.box_coder import decode_boxes
+from segkit.modeling.layers.box_regression import apply_deltas
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.nonfinite import NotFiniteError
 from segkit.modeling.roi_heads import CascadeROIHeads, FastRCNNHead, FCNMaskHead, StandardROIHeads
-from segkit.modeling.roi_heads.labelling import label_proposals
+from segkit.modeling.roi_heads.proposal_sampling import label_proposals
 from segkit.registry import ROI_HEADS_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
@@ -49,7 +49,12 @@ def make_heads(stages=3, mask=True, **options):
         for i in range(1, stages + 1)
     ]
     mask_head = FCNMaskHead(FEATURES, 3, conv_dims=[8]) if mask else None
-    options = {"fg_iou_thresholds": (0.5, 0.6, 0.7)[:stages], "samples": 64, "score_threshold": 0.0, **options}
+    options = {
+        "fg_iou_thresholds": (0.5, 0.6, 0.7)[:stages],
+        "batch_size_per_image": 64,
+        "score_threshold": 0.0,
+        **options,
+    }
     return CascadeROIHeads(FEATURES, 3, box_heads=heads, mask_head=mask_head, **options)
 
 
@@ -61,37 +66,42 @@ def losses_of(heads, features=None, proposals=None, targets=None):
 
 
 class FixedHead(BoxHead):
-    """Gives the logits and moves the boxes as it was told, and keeps what it saw."""
+    """Returns given logits and deltas, and records its boxes."""
 
     class_agnostic = True
 
-    def __init__(self, offsets, logits=(0.0, 0.0, 0.0, 0.0)):
+    def __init__(self, deltas, logits=(0.0, 0.0, 0.0, 0.0)):
         super().__init__()
-        self.offsets = nn.Parameter(torch.tensor(offsets))
+        self.deltas = nn.Parameter(torch.tensor(deltas))
         self.logits = nn.Parameter(torch.tensor(logits))
 
     def forward(self, features, boxes):
         self.boxes, count = list(boxes), sum(len(b) for b in boxes)
-        return self.logits.expand(count, -1), self.offsets.expand(count, 1, 4)
+        return self.logits.expand(count, -1), self.deltas.expand(count, 1, 4)
 
-    def losses(self, logits, offsets, proposals, labels, objects):
+    def losses(self, logits, deltas, proposals, labels, objects):
         self.seen = proposals, labels, objects
-        return {"cls": logits.sum(), "box": offsets.sum()}
+        return {"cls": logits.sum(), "box": deltas.sum()}
 
-    def decode(self, offsets, proposals):
-        return decode_boxes(offsets, proposals[:, None], UNIT).expand(-1, 3, -1)
+    def decode(self, deltas, proposals):
+        return apply_deltas(deltas, proposals[:, None], UNIT).expand(-1, 3, -1)
 
 
 def make_fixed(*heads, **options):
     ious = (0.5, 0.6, 0.7)[: len(heads)]
-    options = {"score_threshold": 0.0, "samples": 64, **options}
+    options = {"score_threshold": 0.0, "batch_size_per_image": 64, **options}
     return CascadeROIHeads(FEATURES, 3, box_heads=heads, mask_head=None, fg_iou_thresholds=ious, **options)
 
 
 def test_one_stage_is_the_standard_head():
     cascade = make_heads(stages=1)
     standard = StandardROIHeads(
-        FEATURES, 3, box_head=cascade.box_heads[0], mask_head=cascade.mask_head, samples=64, score_threshold=0.0
+        FEATURES,
+        3,
+        box_head=cascade.box_heads[0],
+        mask_head=cascade.mask_head,
+        batch_size_per_image=64,
+        score_threshold=0.0,
     )
     one, other = losses_of(cascade), losses_of(standard)
     assert [one["cls_stage1"], one["box_stage1"], one["mask"]] == [other["cls"], other["box"], other["mask"]]
@@ -101,7 +111,7 @@ def test_one_stage_is_the_standard_head():
             torch.testing.assert_close(getattr(a, name), getattr(b, name))
 
 
-def test_every_parameter_learns_and_each_stage_from_its_own_losses():
+def test_every_parameter_has_a_gradient_from_its_own_stages_losses():
     heads = make_heads()
     losses = losses_of(heads)
     assert list(losses) == [f"{kind}_stage{i}" for i in (1, 2, 3) for kind in ("cls", "box")] + ["mask"]
@@ -117,7 +127,9 @@ def test_every_parameter_learns_and_each_stage_from_its_own_losses():
 
 def test_shared_features_get_a_third_of_each_stage():
     heads, features = make_heads(), {name: f.requires_grad_() for name, f in make_features().items()}
-    standard = StandardROIHeads(FEATURES, 3, box_head=heads.box_heads[0], mask_head=heads.mask_head, samples=64)
+    standard = StandardROIHeads(
+        FEATURES, 3, box_head=heads.box_heads[0], mask_head=heads.mask_head, batch_size_per_image=64
+    )
     cascade, alone = losses_of(heads, features), losses_of(standard, features)
 
     def gradient(loss):
@@ -152,7 +164,7 @@ def test_a_later_stage_sees_the_moved_boxes_matched_at_its_own_overlap():
         assert 0 < on_object.sum() < len(on_object) and ((iou > 0.5) & (iou < 0.6)).any()
 
 
-def test_boxes_without_area_are_counted_and_left_out():
+def test_boxes_without_area_are_counted_and_skipped():
     away = FixedHead([50.0, 0.0, 0.0, 0.0])  # 50 widths to the right: out of the image
     last = FixedHead([0.0] * 4)
     heads = make_fixed(away, FixedHead([0.0] * 4), last)
@@ -163,7 +175,7 @@ def test_boxes_without_area_are_counted_and_left_out():
     nan = make_fixed(FixedHead([float("nan")] * 4), last)
     losses_of(nan)
     assert len(last.seen[0]) == 0 and nan.degenerate.tolist() == [len(nan.box_heads[0].seen[0])]
-    with pytest.raises(NotFiniteError, match="box offsets are NaN"):
+    with pytest.raises(NotFiniteError, match="box deltas are NaN"):
         nan.predict(make_features(), make_proposals(), SIZES)
 
 
@@ -177,13 +189,13 @@ def test_images_without_objects_or_proposals_train():
         assert (losses["cls_stage3"] > 0) == (len(proposals[0]) > 0)
 
 
-def test_not_a_number_reaches_the_losses_but_no_pooling():
+def test_nan_reaches_the_losses_but_no_pooling():
     heads = make_heads()
     with torch.no_grad():
-        heads.box_heads[0].offsets.bias[0] = float("nan")
+        heads.box_heads[0].deltas.bias[0] = float("nan")
     losses = losses_of(heads)
     assert torch.isnan(losses["box_stage1"]) and torch.isfinite(losses["cls_stage2"])
-    with pytest.raises(NotFiniteError, match="box offsets are NaN"):
+    with pytest.raises(NotFiniteError, match="box deltas are NaN"):
         heads.predict(make_features(), make_proposals(), SIZES)
 
 
@@ -198,23 +210,23 @@ def test_scores_are_the_mean_and_boxes_the_last():
     torch.testing.assert_close(found.boxes, box.expand(3, 4) + torch.tensor([6.0, 0.0, 6.0, 0.0]))
 
 
-def test_unknown_regions_are_left_out():
+def test_boxes_in_crowd_regions_are_skipped():
     crowd = Targets(
         torch.tensor([[0.0, 0, 30, 30], [40, 40, 60, 60]]), torch.tensor([1, 2]), crowd=torch.tensor([True, False])
     )
     boxes = torch.tensor([[41.0, 40, 60, 60], [2, 2, 20, 20], [35, 2, 50, 20], [9, 9, 9, 20]])
     [labelled] = label_proposals([boxes], [crowd], num_classes=3, fg_iou_threshold=0.5)
     assert torch.equal(labelled.boxes, boxes[[0, 2]])
-    assert labelled.labels.tolist() == [2, 3] and labelled.matched.tolist() == [1]
-    assert labelled.objects.tolist() == [[40, 40, 60, 60], [0, 0, 0, 0]]
+    assert labelled.labels.tolist() == [2, 3] and labelled.matched_idxs.tolist() == [1]
+    assert labelled.gt_boxes.tolist() == [[40, 40, 60, 60], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"fg_iou_thresholds": [0.5, 0.6]}, "one entry a stage: there are 3 heads and 2 overlaps"),
+        ({"fg_iou_thresholds": [0.5, 0.6]}, "3 heads and 2 thresholds"),
         ({"fg_iou_thresholds": [0.5, 1.6, 0.7]}, r"fg_iou_thresholds\.1 must lie between 0 and 1, not 1.6"),
-        ({"samples": 0}, "samples must be at least 1"),
+        ({"batch_size_per_image": 0}, "batch_size_per_image must be at least 1"),
         ({"nms_threshold": -0.1}, "nms_threshold"),
     ],
 )

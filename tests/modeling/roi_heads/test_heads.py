@@ -1,4 +1,4 @@
-"""Box head, mask head and the choice of detections. What holds for every head: ../test_registries.py."""
+"""Box head, mask head and the selection of detections. Contract of all heads: ../test_registries.py."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_masks_and_their_loss_are_of_the_boxes_class(classes, class_agnostic):
     loss.backward()
 
 
-def test_a_mask_head_of_the_former_interface_is_told_what_changed():
+def test_a_mask_head_of_the_former_interface_raises():
     with pytest.raises(SegkitError, match=r"Old\.of_class: .*forward\(features, boxes, labels\)"):
 
         class Old(FCNMaskHead):
@@ -49,16 +49,16 @@ def test_a_mask_head_of_the_former_interface_is_told_what_changed():
 
 def test_class_agnostic_boxes():
     head = FastRCNNHead(FEATURES, 4, class_agnostic=True, conv_dims=[8])
-    _, offsets = head(make_features(), BOXES)
-    decoded = head.decode(offsets, torch.cat(BOXES))
+    _, deltas = head(make_features(), BOXES)
+    decoded = head.decode(deltas, torch.cat(BOXES))
     assert decoded.shape == (3, 4, 4) and torch.equal(decoded[:, 0], decoded[:, 3])
 
 
 def test_losses_without_any_proposal_are_zero():
     head = FastRCNNHead(FEATURES, 4)
     empty = torch.zeros(0, 4)
-    logits, offsets = head(make_features(1), [empty])
-    losses = head.losses(logits, offsets, empty, torch.zeros(0, dtype=torch.int64), empty)
+    logits, deltas = head(make_features(1), [empty])
+    losses = head.losses(logits, deltas, empty, torch.zeros(0, dtype=torch.int64), empty)
     assert losses["cls"] == 0 and losses["box"] == 0
 
 
@@ -120,7 +120,7 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
         4,
         box_head=FastRCNNHead(FEATURES, 4, fc_dims=[8]),
         mask_head=FCNMaskHead(FEATURES, 4, conv_dims=[8]),
-        samples=count * 4,
+        batch_size_per_image=count * 4,
     )
     seen = {}
     heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
@@ -132,7 +132,7 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
 
 @pytest.fixture
 def telling():
-    """Heads whose mask logits are the labels that the mask head is given."""
+    """Heads whose mask logits are the labels that the mask head receives."""
     heads = StandardROIHeads(
         FEATURES,
         4,
@@ -153,7 +153,7 @@ def test_detections_have_the_masks_of_their_own_class(telling):
         torch.testing.assert_close(found.mask_probs, found.labels.float().sigmoid()[:, None, None].expand(-1, 28, 28))
 
 
-def test_the_mask_head_learns_each_objects_own_class(telling):
+def test_the_mask_head_trains_on_each_objects_own_class(telling):
     targets = [
         Targets(boxes, labels, InstanceMasks.from_dense(torch.ones(len(boxes), 64, 64, dtype=torch.bool)))
         for boxes, labels in ((BOXES[0], torch.tensor([3, 1])), (BOXES[2], torch.tensor([2])))

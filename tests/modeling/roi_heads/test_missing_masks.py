@@ -61,7 +61,7 @@ def make_proposals():
 def make_heads(kind):
     torch.manual_seed(0)
     mask_head = FCNMaskHead(FEATURES, 3, conv_dims=[8])
-    options = {"mask_head": mask_head, "samples": 64, "positive_fraction": 0.5}
+    options = {"mask_head": mask_head, "batch_size_per_image": 64, "positive_fraction": 0.5}
     if kind == "standard":
         return StandardROIHeads(FEATURES, 3, box_head=FastRCNNHead(FEATURES, 3, fc_dims=[16]), **options)
     heads = [FastRCNNHead(FEATURES, 3, fc_dims=[16], class_agnostic=True) for _ in range(2)]
@@ -149,7 +149,7 @@ def test_kinds_of_images_in_one_batch(model):
     assert torch.isfinite(losses["cls"]) and model.losses(images[-1:], [crowd])["mask"] == 0
 
 
-def test_training_a_mask_head_without_masks_is_told_once(model, caplog):
+def test_training_a_mask_head_without_masks_warns_once(model, caplog):
     bare = [as_boxes(t) for t in make_targets()]
     with caplog.at_level(logging.WARNING):
         with torch.no_grad():

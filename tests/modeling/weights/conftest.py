@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))  # for detectron2_files.py
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 WIDTH = 16  # of the pyramid, the box head and the mask head

@@ -38,7 +38,7 @@ def test_files(wrap, resnet18, tmp_path, caplog):
     assert "2 of the classifier's head or of unused stages skipped" in caplog.text
 
 
-def test_frozen_norms_and_left_out_stages_take_the_same_file(resnet18, tmp_path):
+def test_frozen_norms_and_removed_stages_load_the_same_file(resnet18, tmp_path):
     torch.save(resnet18.state_dict(), tmp_path / "w.pth")
     assert same(ResNet(arch=18, weights=str(tmp_path / "w.pth"), norm="frozen_bn"), resnet18)
     assert same(ResNet(arch=18, weights=str(tmp_path / "w.pth"), out_stages=["stage2"]), resnet18)
@@ -71,7 +71,7 @@ def test_files_that_are_no_weights(tmp_path):
     with pytest.raises(SegkitError, match=r"empty\.pth'"):
         ResNet(arch=18, weights=str(tmp_path / "empty.pth"))
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(SegkitError, match="holds a list"):
+    with pytest.raises(SegkitError, match="contains a list"):
         ResNet(arch=18, weights=str(tmp_path / "list.pth"))
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(SegkitError, match="no named tensors; its keys: epoch"):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import nms, roi_align
 
 import segkit
-from segkit.modeling.layers.box_coder import decode_boxes
+from segkit.modeling.layers.box_regression import apply_deltas
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.roi_align import assign_levels, multilevel_roi_align
 from segkit.modeling.proposals.anchors import AnchorGenerator
@@ -190,7 +190,7 @@ def test_whole_model(model, detectron2_state, sizes):
             assert masks.std() > 0.02
 
 
-def test_a_padded_image_gives_what_it_gives_alone(model, detectron2_state):
+def test_a_padded_image_has_the_same_result_alone(model, detectron2_state):
     """The padding is 0 after the mean is off, in both: not black, not the mean of the other order of channels."""
     image = torch.full((3, 32, 32), 200, dtype=torch.uint8)
     batch = model.preprocess([image, torch.zeros(3, 64, 64, dtype=torch.uint8)])
@@ -220,7 +220,7 @@ def test_levels():
 
 def test_the_size_of_a_box_is_bounded():
     boxes, deltas = torch.tensor([[10.0, 20.0, 30.0, 60.0]]), torch.tensor([[0.5, -0.5, 100.0, 30.0]])
-    ours = decode_boxes(deltas, boxes, (1.0, 1.0, 1.0, 1.0))
+    ours = apply_deltas(deltas, boxes, (1.0, 1.0, 1.0, 1.0))
     torch.testing.assert_close(ours, decode(deltas, boxes, (1, 1, 1, 1)))
     torch.testing.assert_close(ours[0, 2:] - ours[0, :2], torch.tensor([20.0, 40.0]) * 1000 / 16)
 
@@ -261,12 +261,12 @@ def test_pooling_samples_every_pixel():
 
 
 def test_box_losses_are_l1(model):
-    """Absolute differences of the positives' offsets, over the number of all that are sampled."""
+    """Absolute differences of the foreground deltas, divided by the number of sampled proposals."""
     head = model.roi_heads.box_head
     proposals = torch.tensor([[10.0, 10.0, 50.0, 40.0], [0.0, 0.0, 30.0, 30.0], [20.0, 20.0, 90.0, 60.0]])
     objects = torch.tensor([[12.0, 9.0, 54.0, 44.0], [0.0, 0.0, 0.0, 0.0], [20.0, 25.0, 80.0, 70.0]])
     labels = torch.tensor([2, K, 0])
-    offsets = torch.randn(3, K, 4) * 0.1
+    deltas = torch.randn(3, K, 4) * 0.1
     total = 0.0
     for i in (0, 2):
         (x1, y1, x2, y2), (a1, b1, a2, b2) = proposals[i].tolist(), objects[i].tolist()
@@ -276,8 +276,8 @@ def test_box_losses_are_l1(model):
             5 * math.log((a2 - a1) / (x2 - x1)),
             5 * math.log((b2 - b1) / (y2 - y1)),
         ]
-        total += sum(abs(offsets[i, labels[i], k].item() - wanted[k]) for k in range(4))
-    losses = head.losses(torch.zeros(3, K + 1), offsets, proposals, labels, objects)
+        total += sum(abs(deltas[i, labels[i], k].item() - wanted[k]) for k in range(4))
+    losses = head.losses(torch.zeros(3, K + 1), deltas, proposals, labels, objects)
     assert losses["box"].item() == pytest.approx(total / 3, abs=1e-4)
     assert losses["cls"].item() == pytest.approx(math.log(K + 1), abs=1e-5)
     assert model.proposal_generator.smooth_l1_beta == 0

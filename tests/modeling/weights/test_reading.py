@@ -1,4 +1,4 @@
-"""Files that hold what they should, and files that would run something if they were believed."""
+"""Valid checkpoint files are read; files that would run code are refused."""
 
 from __future__ import annotations
 

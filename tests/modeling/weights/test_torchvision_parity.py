@@ -84,8 +84,8 @@ def pair(request, tmp_path_factory) -> tuple[nn.Module, nn.Module]:
     torch.save(theirs.state_dict(), path)
     overrides = [
         f"model.proposal_generator.post_nms_top_k=[{PROPOSALS}, {PROPOSALS}]",
-        "model.proposal_generator.samples=1000000",
-        "model.roi_heads.samples=1000000",
+        "model.proposal_generator.batch_size_per_image=1000000",
+        "model.roi_heads.batch_size_per_image=1000000",
         f"model.roi_heads.detections_per_image={detections}",
     ]
     cfg = segkit.load_config(f"segkit://coco/torchvision_{request.param}.yaml", overrides)

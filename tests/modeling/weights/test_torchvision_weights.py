@@ -1,4 +1,4 @@
-"""torchvision's names, order of classes and COCO numbers, and what happens where they do not fit."""
+"""torchvision's names, class order and COCO ids, and errors for weights that do not fit."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_background_moves_to_the_end():
         4,
     )
     assert converted.state["roi_heads.box_head.classifier.bias"].tolist() == [1, 2, 3, 4, 0]
-    assert converted.state["roi_heads.box_head.offsets.bias"].tolist() == list(range(4, 20))
+    assert converted.state["roi_heads.box_head.deltas.bias"].tolist() == list(range(4, 20))
     assert converted.state["roi_heads.mask_head.predictor.bias"].tolist() == [1, 2, 3, 4]
     assert set(converted.changed) == set(converted.state)
 
 
 @pytest.mark.parametrize("num_classes", [80, 90])
-def test_coco_numbers_without_a_class_are_left_out_of_80(num_classes):
+def test_coco_ids_without_a_class_are_dropped_for_80_classes(num_classes):
     names = coco_names()
     converted = torchvision_detection.convert(
         {
@@ -97,7 +97,7 @@ def test_coco_numbers_without_a_class_are_left_out_of_80(num_classes):
     )
     kept = converted.state["roi_heads.box_head.classifier.bias"].long().tolist()
     assert len(kept) == num_classes + 1 and kept[-1] == 0
-    assert len(converted.state["roi_heads.box_head.offsets.bias"]) == 4 * num_classes
+    assert len(converted.state["roi_heads.box_head.deltas.bias"]) == 4 * num_classes
     if num_classes == 80:
         assert [names[i] for i in kept[:-1]] == converted.classes == coco_80()
         assert coco_80()[0] == "person" and coco_80()[-1] == "toothbrush" and "N/A" not in coco_80()
@@ -143,7 +143,7 @@ def test_eps_is_folded_for_the_first_versions_alone(name, yes):
     ("model.roi_heads.box_head.box_weights=[1, 1, 1, 1]", r"box_head: box_weights is \[1.*\(torchvision: \[10"),
     ("model.pixel_mean=[0.5, 0.5, 0.5]", r"model: pixel_mean is \[0\.5, 0\.5, 0\.5\] \(torchvision: \[0\.485"),
 ])  # fmt: skip
-def test_other_arithmetic_is_told(override, message, state):
+def test_other_settings_raise(override, message, state):
     overrides = ["model.backbone.arch=18", override]
     if "p6p7" in override:
         overrides.append("model.proposal_generator.anchor_generator.sizes=[[32],[64],[128],[256],[512],[999]]")
@@ -155,7 +155,7 @@ def test_other_arithmetic_is_told(override, message, state):
     assert re.search(message, "; ".join(differences(model, weights)))
 
 
-def test_other_arithmetic_is_refused_for_prediction_and_told_for_training(path, caplog):
+def test_other_settings_raise_for_prediction_and_warn_for_training(path, caplog):
     model = build(overrides=("model.backbone.arch=18", "model.roi_heads.mask_head.aligned=true"))
     message = r"roi_heads\.mask_head: aligned is true.*torchvision_mask_rcnn_r50_fpn\.yaml"
     with pytest.raises(SegkitError, match=message):
@@ -173,7 +173,7 @@ def test_another_deviation_is_folded(path, state):
     assert "RGB in 0..255" in report.changed["backbone.conv1.weight"]
 
 
-def test_predictors_start_anew_for_other_classes(path, caplog):
+def test_predictors_are_reinitialised_for_other_classes(path, caplog):
     """The study's ResNet-50 row."""
     model = build(7)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -183,22 +183,24 @@ def test_predictors_start_anew_for_other_classes(path, caplog):
     report = load_checkpoint(model, path, on_mismatch="reinitialize")
     assert sorted(report.reinitialized) == sorted(
         f"roi_heads.{layer}.{kind}"
-        for layer in ("box_head.classifier", "box_head.offsets", "mask_head.predictor")
+        for layer in ("box_head.classifier", "box_head.deltas", "mask_head.predictor")
         for kind in ("weight", "bias")
     )
     assert not report.missing and not report.unused and not report.changed
-    assert "predictors start anew" in caplog.text and "roi_heads.box_head" in caplog.text
+    assert "predictors are reinitialised" in caplog.text and "roi_heads.box_head" in caplog.text
     after = model.state_dict()
     changed = [name for name in after if not torch.equal(after[name], before[name])]
     assert set(changed).isdisjoint(report.reinitialized) and "backbone.conv1.weight" in changed
 
 
-def test_the_table_tells_what_was_changed(path, caplog):
+def test_the_table_counts_changed_tensors(path, caplog):
     with caplog.at_level("INFO"):
         report = load_checkpoint(build(), path)
     assert len(report.changed) == 6
-    assert "of them changed" in caplog.text and "left over" in caplog.text
-    assert "roi_heads.box_head.classifier.weight" in caplog.text and "(background from first to last)" in caplog.text
+    assert "of these changed" in caplog.text and "unused" in caplog.text
+    assert (
+        "roi_heads.box_head.classifier.weight" in caplog.text and "(background moved from first to last)" in caplog.text
+    )
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn_r50_fpn", "mask_rcnn_r50_fpn_v2", "faster_rcnn_r50_fpn_v2"])
@@ -227,7 +229,7 @@ def test_another_model_of_torchvision_names_its_configuration(name, path):
     ("FasterRCNN_ResNet50_FPN_V2_Weights", "faster_rcnn_r50_fpn_v2"),
 ])  # fmt: skip
 def test_each_configuration_starts_from_its_weights_by_name(weights, config, monkeypatch):
-    """All 91 numbers of COCO fit a model of 80 classes, tensor by tensor; shapes without memory."""
+    """All 91 ids of COCO fit a model of 80 classes, tensor by tensor; shapes without memory."""
     cfg = segkit.load_config(f"segkit://coco/torchvision_{config}.yaml")
     assert cfg.train.init_weights == f"{weights}.COCO_V1"
     builder = getattr(detection, config.replace("_rcnn_r50", "rcnn_resnet50"))

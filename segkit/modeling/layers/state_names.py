@@ -1,0 +1,21 @@
+"""Renamed layers: state dicts that were saved under a layer's former name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def rename_layer(state_dict: dict[str, Any], prefix: str, old: str, new: str) -> None:
+    """Renames the tensors of the layer ``old`` of a module to ``new``, in place.
+
+    For a module's ``_load_from_state_dict``: checkpoints from before the renaming load as they are.
+
+    Args:
+        state_dict: by full names.
+        prefix: of the module, "" or ending in a dot.
+        old: former name of its layer.
+        new: present name.
+    """
+    start = f"{prefix}{old}."
+    for name in [name for name in state_dict if name.startswith(start)]:
+        state_dict[f"{prefix}{new}.{name.removeprefix(start)}"] = state_dict.pop(name)
