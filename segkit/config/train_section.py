@@ -20,7 +20,7 @@ class EarlyStoppingConfig:
     """``train.early_stopping``: the end of a run that no longer improves."""
 
     patience: Annotated[
-        int, Bounds(1), Help("number of evaluations without an improvement after which the run ends")
+        int, Bounds(1), Help("number of consecutive evaluations without an improvement that end the run")
     ] = 5
     metric: Annotated[
         str | None, Help("the metric that must improve, as val/loss/total (lower is better); null: train.best_metric")
@@ -90,7 +90,7 @@ class TrainConfig:
         Help("validation metric that selects model_best.pth: val/loss/... by the lowest value, others by the highest"),
     ] = "segm/AP"
     best_min_gain: Annotated[
-        float, Bounds(0), Help("smallest gain of best_metric for which model_best.pth is replaced (AP is in 0..1)")
+        float, Bounds(0), Help("model_best.pth is replaced only if best_metric gains more than this (AP is in 0..1)")
     ] = 0.0
     early_stopping: Annotated[
         EarlyStoppingConfig | None,

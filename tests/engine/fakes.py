@@ -19,7 +19,7 @@ class FakeBatch:
     targets: torch.Tensor
     sizes: tuple = ((1, 1),)
     annotations: tuple = (None,)
-    file_names: tuple = ("fake.png",)
+    file_names = ("fake.png",)  # no field: some tests make it a property
 
     def to(self, device, non_blocking=False):
         return replace(self, images=self.images.to(device), targets=self.targets.to(device))
