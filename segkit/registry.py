@@ -15,11 +15,9 @@ from typing import Any
 
 from fvcore.common.registry import Registry as FvcoreRegistry
 
-from segkit.utils.construction import check_arguments, check_made, construct, option_values
-from segkit.utils.dotted import class_at, dotted_hint
-from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.lazy import being_imported, import_once
-from segkit.utils.signature import (
+from segkit.utils.components.construction import check_arguments, check_made, construct, option_values
+from segkit.utils.components.dotted_path import class_at, dotted_hint
+from segkit.utils.components.signature import (
     Signature,
     Slot,
     SlotList,
@@ -29,6 +27,8 @@ from segkit.utils.signature import (
     source_of,
     unknown_argument,
 )
+from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.lazy import being_imported, import_once
 
 __all__ = [
     "ALL_REGISTRIES",

@@ -17,9 +17,9 @@ from segkit.config.specs import section_fields, section_of
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.config.yaml_reader import write_yaml
 from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
-from segkit.utils.dotted import class_at
+from segkit.utils.components.dotted_path import class_at
+from segkit.utils.components.signature import source_of
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.signature import source_of
 
 WIDTH = 70
 

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from segkit.data.epoch_batches import EpochBatches
+from segkit.data.aspect_ratio_grouping import orientations
+from segkit.data.batch_sampler import EpochBatchSampler
 from segkit.data.formats.base import Dataset
-from segkit.data.grouping import orientations
-from segkit.data.items import Failure, TestItems, TrainItems
 from segkit.data.samplers import Sampler
+from segkit.data.transformed_dataset import Failure, TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms.base import Transform
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
@@ -72,7 +72,7 @@ class TrainLoader(Loader):
         iterations_per_epoch: each of ``accumulate`` batches.
     """
 
-    def __init__(self, dataset: Dataset, batches: EpochBatches, loader: DataLoader) -> None:
+    def __init__(self, dataset: Dataset, batches: EpochBatchSampler, loader: DataLoader) -> None:
         super().__init__(dataset, batches.batch_size, loader)
         self.iterations_per_epoch = batches.iterations_per_epoch
         self.start_iteration = batches.start_iteration
@@ -144,8 +144,8 @@ def build_train_loader(
     if len(dataset) == 0:
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
     groups = orientations(dataset) if aspect_ratio_grouping else None
-    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
-    items = TrainItems(dataset, transforms, seed, skip_unreadable)
+    batches = EpochBatchSampler(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
+    items = TransformedTrainDataset(dataset, transforms, seed, skip_unreadable)
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)
 
@@ -168,7 +168,7 @@ def build_test_loader(
     Raises:
         SegkitError: detections cannot be mapped back through a transform; when iterated, what was wrong with a file.
     """
-    items = TestItems(dataset, transforms)
+    items = TransformedTestDataset(dataset, transforms)
     indices = range(len(dataset))
     batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)][rank::world_size]
     loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))

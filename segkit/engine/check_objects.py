@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segkit.data.epoch_batches import Draw
+from segkit.data.batch_sampler import Draw
 from segkit.data.formats.base import Dataset, LostObjects, SubsetDataset, TrainingObjects, training_objects
-from segkit.data.items import Failure, TrainItems
+from segkit.data.transformed_dataset import Failure, TransformedTrainDataset
 from segkit.data.transforms import Compose
 from segkit.utils.errors import SegkitError
 
@@ -43,7 +43,7 @@ def check_training_objects(
     if dataset.object_counts() is not None:
         _warn_of_empty_masks(dataset, images)
     if transforms.transforms:
-        items = TrainItems(dataset, transforms, seed, skip_unreadable)
+        items = TransformedTrainDataset(dataset, transforms, seed, skip_unreadable)
         _check_transforms(items, images[int(np.searchsorted(images, first)) :])
 
 
@@ -149,7 +149,7 @@ def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
     )  # fmt: skip
 
 
-def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
+def _check_transforms(items: TransformedTrainDataset, images: Sequence[int]) -> None:
     """SegkitError where the transforms remove all objects of all images; a warning where not all images were tried."""
     before, tried, repeats = 0, 0, 1
     with_objects: list[int] = []
@@ -179,18 +179,18 @@ def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
     )  # fmt: skip
 
 
-def _objects_left(items: TrainItems, draw: Draw) -> int:
+def _objects_left(items: TransformedTrainDataset, draw: Draw) -> int:
     sample = items[draw]
     if isinstance(sample, Failure):
         raise SegkitError(sample.message, key=sample.key)
     return training_objects(sample.targets).usable
 
 
-def _remover(items: TrainItems, images: Sequence[int]) -> str:
+def _remover(items: TransformedTrainDataset, images: Sequence[int]) -> str:
     """Which transform is the first after which the first image has no objects."""
     transforms = items.transforms.transforms
     for count in range(len(transforms) + 1):
-        shorter = TrainItems(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)
+        shorter = TransformedTrainDataset(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)
         if not _objects_left(shorter, Draw(0, images[0])):
             return f"the first image has none after {transforms[count - 1]!r}" if count else "the first image has none"
     return "look at its crops and at the sizes below which they remove objects"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.image_files import HIDDEN, OTHER, ImageFiles, Reason, count_left_out, is_litter
 from segkit.utils.images import IMAGE_SUFFIXES
+from segkit.utils.images.listing import HIDDEN, OTHER, ImageFiles, Reason, count_left_out, is_litter
 from segkit.utils.paths import local_path, why_unusable
 
 logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from segkit.inference.predictor import Predictor, image_array
 from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import image_size, read_image
-from segkit.utils.missing_files import instead
-from segkit.utils.spellings import name_key
+from segkit.utils.paths.missing_files import instead
+from segkit.utils.paths.spellings import name_key
 
 if TYPE_CHECKING:
     import numpy as np

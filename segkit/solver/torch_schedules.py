@@ -12,9 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segkit.registry import SCHEDULE_REGISTRY
 from segkit.solver.schedules import Schedule
-from segkit.utils.dotted import class_at
+from segkit.utils.components.dotted_path import class_at
+from segkit.utils.components.signature import component_like, signature_of
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import component_like, signature_of
 
 PLACE = "torch.optim.lr_scheduler"
 # Parameters that are the length of the run where nobody says otherwise.

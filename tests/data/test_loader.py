@@ -13,7 +13,7 @@ from segkit.data import (
     build_train_loader,
     build_transforms,
 )
-from segkit.data.epoch_batches import EpochBatches
+from segkit.data.batch_sampler import EpochBatchSampler
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -82,7 +82,7 @@ def test_epochs_and_augmentation_differ(dataset):
 
 @pytest.mark.parametrize(("length", "batch_size"), [(1, 4), (3, 4), (4, 4), (5, 4), (3, 8)])
 def test_small_data_sets_fill_a_batch(length, batch_size):
-    batches = EpochBatches(SequentialSampler(length), batch_size)
+    batches = EpochBatchSampler(SequentialSampler(length), batch_size)
     assert batches.iterations_per_epoch == 1
     first, second = itertools.islice(iter(batches), 2)
     assert len(first) == len(second) == batch_size
@@ -104,11 +104,11 @@ def test_an_image_repeated_in_an_epoch_is_augmented_anew(dataset):
 
 
 def test_ranks_share_a_batch():
-    whole = next(iter(EpochBatches(ShuffleSampler(20, 1), 6)))
-    parts = [next(iter(EpochBatches(ShuffleSampler(20, 1), 6, rank=r, world_size=3))) for r in range(3)]
+    whole = next(iter(EpochBatchSampler(ShuffleSampler(20, 1), 6)))
+    parts = [next(iter(EpochBatchSampler(ShuffleSampler(20, 1), 6, rank=r, world_size=3))) for r in range(3)]
     assert sorted(itertools.chain(*parts)) == sorted(whole) and all(len(part) == 2 for part in parts)
     with pytest.raises(SegkitError, match="multiple of the 4 processes; got 6"):
-        EpochBatches(ShuffleSampler(20, 1), 6, world_size=4)
+        EpochBatchSampler(ShuffleSampler(20, 1), 6, world_size=4)
 
 
 def test_test_loader_gives_ground_truth_of_the_file(dataset):

@@ -20,8 +20,8 @@ from segkit.engine.replay import replay
 from segkit.modeling.weights.reading import read_file
 from segkit.utils import images
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
 from segkit.utils.images import image_size, read_image, read_pixels
+from segkit.utils.paths.file_names import unique_stems
 
 URL = "https://example.org/configs/good.yaml"
 

@@ -13,8 +13,8 @@ from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.predict_files import name_inputs
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
-from segkit.utils.image_files import is_litter
+from segkit.utils.images.listing import is_litter
+from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.overlays import OverlayWriter
 
 STRAY = (

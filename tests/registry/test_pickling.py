@@ -17,10 +17,10 @@ from torch import nn
 
 import segkit
 from segkit.data import Coco, ImageFolder, LabelMap, Synthetic, build_train_loader
-from segkit.data.epoch_batches import Draw
-from segkit.data.items import TestItems, TrainItems
+from segkit.data.batch_sampler import Draw
 from segkit.data.loader import init_worker
 from segkit.data.samplers import ShuffleSampler
+from segkit.data.transformed_dataset import TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms import Compose, MixingTransform, Photometric, build_transforms
 from segkit.engine.metrics import DivergedError
 from segkit.modeling.layers.feature_spec import FeatureSpec
@@ -225,8 +225,13 @@ def test_spawned_workers_give_the_same(tmp_path, datasets, monkeypatch, request)
     specs = [{"name": name, **TRANSFORM_REGISTRY.get(name).examples[0]} for name in plain]
     specs = [{"name": "SegTestSpawned"}, *specs, {"name": "CopyPaste", "p": 1.0}, {"name": "Mosaic", "size": 64}]
     specs.append({"name": "torchvision.transforms.v2.RandomPosterize", "bits": 3})
-    parts = [(TestItems(dataset, build_transforms([{"name": "PercentileContrast"}])), [0, 1]) for dataset in datasets]
-    parts.append((TrainItems(datasets[-1], build_transforms(specs), seed=4), [Draw(0, 1, 0), Draw(1, 2, 0)]))
+    parts = [
+        (TransformedTestDataset(dataset, build_transforms([{"name": "PercentileContrast"}])), [0, 1])
+        for dataset in datasets
+    ]
+    parts.append(
+        (TransformedTrainDataset(datasets[-1], build_transforms(specs), seed=4), [Draw(0, 1, 0), Draw(1, 2, 0)])
+    )
     data = user.Everything(parts)
     setup_logging(tmp_path / "log")
     loader = torch.utils.data.DataLoader(

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from segkit.data import Coco, ImageFolder
-from segkit.utils import missing_files as module
 from segkit.utils.errors import SegkitError
-from segkit.utils.missing_files import instead, missing_files
+from segkit.utils.paths import missing_files as module
+from segkit.utils.paths.missing_files import instead, missing_files
 
 COMPOSED, DECOMPOSED = "\u00e9.png", "e\u0301.png"
 SPELLINGS = [

@@ -11,9 +11,9 @@ import torch
 from segkit.data import Synthetic, split_dataset
 from segkit.data import samplers as sampler_module
 from segkit.data import splits as split_module
-from segkit.data.epoch_batches import Draw
-from segkit.data.items import TestItems, TrainItems
+from segkit.data.batch_sampler import Draw
 from segkit.data.samplers import RepeatFactorSampler, ShuffleSampler
+from segkit.data.transformed_dataset import TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms.base import Transform
 from segkit.engine.environment import seed_everything
 from segkit.engine.step import seed_step
@@ -32,13 +32,13 @@ class Note(Transform):
 
 def augmentation(seed, epoch, index, repeat):
     note = Note()
-    TrainItems(IMAGES, note, seed)[Draw(epoch, index, repeat)]
+    TransformedTrainDataset(IMAGES, note, seed)[Draw(epoch, index, repeat)]
     return note.seed
 
 
 def transform_in_test(index):
     note = Note()
-    TestItems(IMAGES, note)[index]
+    TransformedTestDataset(IMAGES, note)[index]
     return note.seed
 
 

@@ -19,7 +19,7 @@ from segkit.data.formats.base import (
     training_objects,
 )
 from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
-from segkit.data.formats.coco_boxes import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_images import match_classes, names_alike
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
@@ -29,8 +29,8 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import read_image
-from segkit.utils.missing_files import check_files
 from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import check_files
 
 PIXELS = "COCO files have pixels: multiply x by the image's width and y by its height"
 XYWH = "'bbox' is [x, y, width, height] in pixels"

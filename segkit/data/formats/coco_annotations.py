@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from segkit.data.formats.coco_boxes import (
+from segkit.data.formats.coco_box_checks import (
     CORNERS,
     OUTSIDE,
     UNIT_BOX,
@@ -23,14 +23,14 @@ from segkit.data.formats.coco_boxes import (
     outside,
 )
 from segkit.data.formats.coco_images import Category, Images
-from segkit.data.formats.coco_segmentations import (
+from segkit.data.formats.coco_segmentation_errors import (
     are_pairs,
     counts_problem,
     polygons_problem,
     size_problem,
     string_problem,
 )
-from segkit.data.formats.coco_values import are_numbers, mappings, not_whole, other_task, shown, whole
+from segkit.data.formats.json_values import are_numbers, mappings, not_whole, other_task, shown, whole
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 

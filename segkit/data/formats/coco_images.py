@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segkit.data.formats.coco_values import mappings, not_whole, shown, whole
+from segkit.data.formats.json_values import mappings, not_whole, shown, whole
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.missing_files import leads_out
+from segkit.utils.paths.missing_files import leads_out
 
 
 class Category(NamedTuple):

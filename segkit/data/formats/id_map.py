@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.formats.coco_images import read_categories
-from segkit.data.formats.coco_values import not_whole, shown, whole
 from segkit.data.formats.json_stream import stream_list
+from segkit.data.formats.json_values import not_whole, shown, whole
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
-from segkit.utils.spellings import name_key
+from segkit.utils.paths.spellings import name_key
 
 
 @dataclass(frozen=True)

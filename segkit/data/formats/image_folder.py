@@ -8,16 +8,16 @@ from pathlib import Path
 
 from segkit.data.formats.base import Dataset, TrainingObjects, check_classes, default_category_ids
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
-from segkit.data.packed import PackedList
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.image_files import ImageFiles
 from segkit.utils.images import image_size, read_image
-from segkit.utils.missing_files import check_files, leads_out
+from segkit.utils.images.listing import ImageFiles
 from segkit.utils.paths import local_path
-from segkit.utils.spellings import name_key
+from segkit.utils.paths.missing_files import check_files, leads_out
+from segkit.utils.paths.spellings import name_key
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")

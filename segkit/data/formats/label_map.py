@@ -13,16 +13,16 @@ import torch
 
 from segkit.data.formats.base import Dataset, TrainingObjects, category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
-from segkit.data.packed import PackedList
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.image_files import is_litter
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
-from segkit.utils.missing_files import instead
+from segkit.utils.images.listing import is_litter
 from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import instead
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
 UNKNOWN = -1

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, check_classes
-from segkit.data.formats.shapes import SHAPES, Drawn, draw_shape
+from segkit.data.formats.synthetic_shapes import SHAPES, Drawn, draw_shape
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.utils.dotted import class_at, dotted_hint
+from segkit.utils.components.dotted_path import class_at, dotted_hint
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.signature import signature_of
 
 
 def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:

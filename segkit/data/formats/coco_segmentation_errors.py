@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segkit.data.formats.coco_values import are_numbers, shown, whole
+from segkit.data.formats.json_values import are_numbers, shown, whole
 
 POLYGONS = "expected a list of polygons, each a flat list: [[x, y, x, y, ...], ...]"
 

@@ -9,20 +9,10 @@ import numpy as np
 import torch
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.path_hints import why_unusable
-from segkit.utils.pillow_image import orientation_of, read_with_pillow, refuse_frames
-from segkit.utils.stored_image import LIMIT_HINT, StoredImage, picture, scale_to_uint8, upright, upright_size
-from segkit.utils.tiff import is_tiff, read_tiff, tiff_size
-
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "image_size",
-    "is_image_name",
-    "read_image",
-    "read_pixels",
-    "scale_to_uint8",
-    "write_image",
-]
+from segkit.utils.images.pillow_decoder import orientation_of, read_with_pillow, refuse_frames
+from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, picture, upright, upright_size
+from segkit.utils.images.tiff import is_tiff, read_tiff, tiff_size
+from segkit.utils.paths.hints import why_unusable
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 

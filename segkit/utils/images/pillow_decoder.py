@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, picture
-from segkit.utils.tiff import read_tiff
+from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, picture
+from segkit.utils.images.tiff import read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image

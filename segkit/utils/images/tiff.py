@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, upright_size
-from segkit.utils.tiff_data import FAX, PICTURE_CODECS, read_numbers
+from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, upright_size
+from segkit.utils.images.tiff_samples import FAX, PICTURE_CODECS, read_numbers
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage

@@ -14,20 +14,9 @@ from urllib.parse import unquote
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.path_hints import nearest_existing, same_name, why_unusable
-from segkit.utils.spellings import same_text
+from segkit.utils.paths.hints import same_name, why_unusable
+from segkit.utils.paths.spellings import same_text
 
-__all__ = [
-    "PATHS",
-    "check_kind",
-    "local_path",
-    "nearest_existing",
-    "output_file",
-    "output_folder",
-    "packaged_configs",
-    "prepare_folder",
-    "why_unusable",
-]
 Kind = Literal["file", "folder"]
 PACKAGE_PREFIX = "segkit://"
 FILE_PREFIX = "file://"
@@ -45,7 +34,7 @@ def packaged_configs() -> Path:
 
     Installed, they lie inside the package; in a checkout (or an editable install of one) beside it.
     """
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 

@@ -1,6 +1,6 @@
 """Why one path that a user gives cannot be used, and the nearest one that can.
 
-Lists of names in a folder are explained in :mod:`segkit.utils.missing_files`.
+Lists of names in a folder are explained in :mod:`segkit.utils.paths.missing_files`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from segkit.utils.errors import nearest
-from segkit.utils.spellings import (
+from segkit.utils.paths.spellings import (
     BLANKS,
     ESCAPES,
     SLASHES,

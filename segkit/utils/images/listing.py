@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.utils.errors import first_few
-from segkit.utils.images import is_image_name
+from segkit.utils.images.image_io import is_image_name
 
 # In lower case. Files and folders of Windows, macOS, Synology and ext file systems.
 LITTER = {

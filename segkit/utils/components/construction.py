@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from segkit.utils.components.signature import Signature, Slot, SlotList, unknown_argument
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import Signature, Slot, SlotList, unknown_argument
 
 NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().__init__()"
 

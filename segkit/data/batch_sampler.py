@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from segkit.data.grouping import batch_by_group
+from segkit.data.aspect_ratio_grouping import batch_by_group
 from segkit.data.samplers import Sampler
 from segkit.utils.errors import SegkitError
 
@@ -27,7 +27,7 @@ class Draw:
     repeat: int = 0
 
 
-class EpochBatches:
+class EpochBatchSampler:
     """The endless sequence of batches of draws, ``accumulate`` of them an iteration, from a given iteration on.
 
     An iteration's batches together are what a single batch of that many images would be. An epoch's last incomplete

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.data.epoch_batches import Draw
+from segkit.data.batch_sampler import Draw
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
@@ -28,7 +28,7 @@ class Failure:
     key: str | None = None
 
 
-class TrainItems(TorchDataset):
+class TransformedTrainDataset(TorchDataset):
     """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
 
     Args:
@@ -71,7 +71,7 @@ class TrainItems(TorchDataset):
         raise SegkitError(problems[0] + more, key=key)
 
 
-class TestItems(TorchDataset):
+class TransformedTestDataset(TorchDataset):
     """Samples by index, with the ground truth in the file's pixels.
 
     Raises:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.utils.spellings import composed
+from segkit.utils.paths.spellings import composed
 
 LONGEST = 200  # bytes of a stem: file systems take 255 of a name, suffix and temporary marks included
 

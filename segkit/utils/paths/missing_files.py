@@ -1,7 +1,7 @@
 """Files that a list names and a folder lacks: found by listing folders, and told with what there is instead.
 
 A name in another spelling is not opened silently, for two files could differ in just that; the message names the file.
-Single paths that a user gives are explained in :mod:`segkit.utils.path_hints`.
+Single paths that a user gives are explained in :mod:`segkit.utils.paths.hints`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segkit.utils.errors import SegkitError, first_few, nearest
-from segkit.utils.spellings import common_end, differences, folded_parts, shown_name, suggestion
+from segkit.utils.paths.spellings import common_end, differences, folded_parts, shown_name, suggestion
 
 LISTED_FROM = 20  # names in one folder, from which on listing it is faster than looking for each file
 MOST_FILES = 200_000  # that are looked at for what there is instead
