@@ -11,7 +11,7 @@ from pathlib import Path
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import IMAGE_SUFFIXES
-from segkit.utils.images.listing import HIDDEN, OTHER, ImageFiles, Reason, count_left_out, is_litter
+from segkit.utils.images.listing import HIDDEN, OTHER, ImageFiles, Reason, describe_skipped, is_system_file
 from segkit.utils.paths import local_path, why_unusable
 
 logger = logging.getLogger(__name__)
@@ -55,11 +55,11 @@ def find_inputs(inputs: Sequence[str], own_output: str | os.PathLike[str] | None
         images = _expand(given, own_output)
         for path in images.images:
             found.setdefault(_place(path), path)
-        left_out += [path for paths in images.left_out.values() for path in paths]
-        if images.left_out:
-            harmless = images.left_out.keys() <= {HIDDEN, OTHER}
+        left_out += [path for paths in images.skipped.values() for path in paths]
+        if images.skipped:
+            harmless = images.skipped.keys() <= {HIDDEN, OTHER}
             level = logging.INFO if harmless else logging.WARNING
-            logger.log(level, "left out of '%s': %s", given, count_left_out(images.left_out))
+            logger.log(level, "left out of '%s': %s", given, describe_skipped(images.skipped))
     return Inputs(list(found.values()), left_out)
 
 
@@ -74,7 +74,7 @@ def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles
             return ImageFiles([path])
         if not os.access(path, os.R_OK | os.X_OK):
             raise SegkitError(f"the folder '{given}' cannot be read: permission denied", value=given)
-        found = ImageFiles.of_folder(path)
+        found = ImageFiles.in_folder(path)
         if own_output is not None and path.resolve() == Path(own_output).resolve():
             own_output = None  # asked for by name
     if own_output is not None:
@@ -88,7 +88,7 @@ def _matches(pattern: str) -> ImageFiles:
     """The images that a glob matches, by path; its ``**`` goes into no folder of the system and in no circle."""
     skipped: dict[Reason, list[Path]] = {}
     found = ImageFiles.among(Path(name) for name in sorted(set(_glob(_escaped(pattern), skipped))))
-    found.left_out |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
+    found.skipped |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
     return found
 
 
@@ -121,9 +121,9 @@ def _folders_below(
         logger.warning("left out: the folder '%s' cannot be read: %s", folder, error.strerror)
         return
     for child in children:
-        if is_litter(child.name) and not child.name.startswith("."):
+        if is_system_file(child.name) and not child.name.startswith("."):
             skipped.setdefault(SYSTEM, []).append(child)
-        elif not is_litter(child.name):
+        elif not is_system_file(child.name):
             yield from _folders_below(child, skipped, above)
 
 
@@ -134,14 +134,14 @@ def _leave_out(found: ImageFiles, reason: Reason, is_out: Callable[[Path], bool]
     for path in found.images:
         (out if is_out(path) else images).append(path)
     if out:
-        found.images, found.left_out[reason] = images, out
+        found.images, found.skipped[reason] = images, out
 
 
 def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> str:
     """The message where an input stands for no image."""
-    note = f": {count_left_out(found.left_out)}" if found.left_out else ""
-    if is_glob and (found.left_out or found.folders):
-        count = sum(map(len, found.left_out.values())) + found.folders
+    note = f": {describe_skipped(found.skipped)}" if found.skipped else ""
+    if is_glob and (found.skipped or found.folders):
+        count = sum(map(len, found.skipped.values())) + found.folders
         return f"'{given}' matches {count} files, but no images ({KINDS}){note}"
     if is_glob:
         folder = _folder_of(text)

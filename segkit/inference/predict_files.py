@@ -15,7 +15,7 @@ from segkit.inference.predictor import Predictor, image_array
 from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import image_size, read_image
-from segkit.utils.paths.missing_files import instead
+from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
     for folder in dict.fromkeys(path.parent for path in files):
         if (folder / missing[0]).is_file():
             return f"; there is {folder / missing[0]}, which was not given"
-    return instead(missing, [path.as_posix() for path in files])
+    return suggest_files(missing, [path.as_posix() for path in files])
 
 
 def predict_files(

@@ -9,7 +9,7 @@ from PIL import Image
 from segkit.data import Coco, ImageFolder
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import missing_files as module
-from segkit.utils.paths.missing_files import instead, missing_files
+from segkit.utils.paths.missing_files import missing_files, suggest_files
 
 COMPOSED, DECOMPOSED = "\u00e9.png", "e\u0301.png"
 SPELLINGS = [
@@ -65,14 +65,16 @@ def test_names_that_need_no_hint(tmp_path):
 
 
 def test_what_is_not_there_in_any_spelling():
-    assert instead(["q.png"], ["1.png"]) == ""
-    assert instead(["1.jpg"], ["1.png"]) == "; did you mean '1.png'?"
-    assert instead(["020.png"], ["021.png", "120.png"], ["019.png", "020.png", "021.png", "120.png"]) == ""
-    assert instead(["image_01.png"], ["x/image_1.png"]) == "; did you mean 'x/image_1.png'?"
-    assert instead(["1.png"], ["a/1.png", "b/1.png"]) == "; did you mean 'a/1.png' or 'b/1.png'?"
-    assert instead(["b/1.PNG"], ["a/1.png", "b/1.png"]) == "; did you mean 'b/1.png'? (upper and lower case differ)"
-    assert instead([f"x/{i}.png" for i in range(5)], [f"{i}.png" for i in range(3)]) == (
-        "; for 'x/0.png' did you mean '0.png'? ('x/' in front); 3 of them are there in another spelling"
+    assert suggest_files(["q.png"], ["1.png"]) == ""
+    assert suggest_files(["1.jpg"], ["1.png"]) == "; did you mean '1.png'?"
+    assert suggest_files(["020.png"], ["021.png", "120.png"], ["019.png", "020.png", "021.png", "120.png"]) == ""
+    assert suggest_files(["image_01.png"], ["x/image_1.png"]) == "; did you mean 'x/image_1.png'?"
+    assert suggest_files(["1.png"], ["a/1.png", "b/1.png"]) == "; did you mean 'a/1.png' or 'b/1.png'?"
+    assert (
+        suggest_files(["b/1.PNG"], ["a/1.png", "b/1.png"]) == "; did you mean 'b/1.png'? (upper and lower case differ)"
+    )
+    assert suggest_files([f"x/{i}.png" for i in range(5)], [f"{i}.png" for i in range(3)]) == (
+        "; for 'x/0.png' did you mean '0.png'? ('x/' in front); 3 of them exist in another spelling"
     )
 
 

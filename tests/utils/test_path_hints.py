@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
         ("broken.png", "is a link to 'gone.png', which does not exist"),
         ("loop.png", "is a link that leads back to itself"),
         ("s3://bucket/a.png", "'s3://' is none of http://"),
-        ("x" * 300, "longer than a path can be"),
+        ("x" * 300, "longer than"),
         ("a\0b", "has a null character"),
         ("  ", "is empty"),
         (3, "must be text, not 3"),
@@ -70,7 +70,7 @@ def test_file_urls(folder, form):
 
 
 def test_files_and_folders_are_told_apart(folder, monkeypatch):
-    with pytest.raises(SegkitError, match=r"the config 'images' is a folder, not a file; in it there is 'a.png'"):
+    with pytest.raises(SegkitError, match=r"the config 'images' is a folder, not a file; .*'a.png'"):
         local_path("images", "config", kind="file")
     with pytest.raises(SegkitError, match=r"'images/a.png' is not a folder but a file; did you mean 'images'"):
         local_path("images/a.png", "folder of images", kind="folder")
@@ -121,7 +121,7 @@ def test_outputs(folder, monkeypatch):
             output_file(given, "--json")
     prepare_folder(folder / "new", "--output")
     assert not list((folder / "new").iterdir())
-    with pytest.raises(SegkitError, match=r"cannot be made or written to"):
+    with pytest.raises(SegkitError, match=r"cannot be created or written to"):
         prepare_folder(folder / "images" / "a.png" / "x", "--output")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SegkitError, match=r"cannot be written to: permission denied"):

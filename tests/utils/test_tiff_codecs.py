@@ -36,10 +36,10 @@ def test_zstandard_where_libtiff_lacks_it(tmp_path, monkeypatch):
     path = write_tiff(tmp_path / "x.tif", [page(np.zeros((4, 5), np.uint8), compression=50000)])
     if importlib.util.find_spec("imagecodecs"):
         pytest.skip("imagecodecs decodes it")
-    tiff_samples._libtiff_knows_zstd.cache_clear()
-    monkeypatch.setattr(tiff_samples, "_decoded", lambda *_: (_ for _ in ()).throw(OSError(-2)))
+    tiff_samples._libtiff_decodes_zstd.cache_clear()
+    monkeypatch.setattr(tiff_samples, "_decode", lambda *_: (_ for _ in ()).throw(OSError(-2)))
     try:
         with pytest.raises(SegkitError, match=r"x.tif: 8 bits a sample with the compression ZSTD need .* imagecodecs"):
             read_image(path)
     finally:
-        tiff_samples._libtiff_knows_zstd.cache_clear()
+        tiff_samples._libtiff_decodes_zstd.cache_clear()

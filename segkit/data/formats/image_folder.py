@@ -46,17 +46,17 @@ class ImageFolder(Dataset):
         self.classes = list(classes or [])
         check_classes(self.classes, category_ids)
         self.category_ids = list(category_ids) if category_ids is not None else default_category_ids(self.classes)
-        found = ImageFiles.of_folder(self.root)
-        self._left_out = found.note()
+        found = ImageFiles.in_folder(self.root)
+        self._skipped_files = found.skipped_note()
         images = [path.name for path in found.images]
         if id_map is None:
             entries = [ImageEntry(name, number) for number, name in enumerate(images, start=1)]
         else:
             # What it lists is taken, whatever it is called.
-            files = [*found.images, *(path for paths in found.left_out.values() for path in paths)]
+            files = [*found.images, *(path for paths in found.skipped.values() for path in paths)]
             entries = find_listed(load_id_map(id_map), self.root, [path.name for path in files], id_map)
         if not entries:
-            left_out = f" ({self._left_out})" if self._left_out else ""
+            left_out = f" ({self._skipped_files})" if self._skipped_files else ""
             raise SegkitError(f"{self.root}: holds no images{left_out}", value=root)
         self.entries = PackedList(entries)
         self.image_ids = [entry.image_id for entry in entries]
@@ -89,7 +89,7 @@ class ImageFolder(Dataset):
 
     def notes(self) -> list[str]:
         notes = [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []
-        return [*notes, f"left out of the folder: {self._left_out}"] if self._left_out else notes
+        return [*notes, f"left out of the folder: {self._skipped_files}"] if self._skipped_files else notes
 
 
 def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:

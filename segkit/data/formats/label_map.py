@@ -20,9 +20,9 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
-from segkit.utils.images.listing import is_litter
+from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
-from segkit.utils.paths.missing_files import instead
+from segkit.utils.paths.missing_files import suggest_files
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
 UNKNOWN = -1
@@ -64,7 +64,7 @@ class LabelMap(Dataset):
         id_map: str | None = None,
     ) -> None:
         self.root = local_path(root, "data set folder", kind="folder")
-        children = sorted(p for p in self.root.iterdir() if not is_litter(p.name))
+        children = sorted(p for p in self.root.iterdir() if not is_system_file(p.name))
         self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
@@ -160,7 +160,7 @@ class LabelMap(Dataset):
         if missing:
             raise SegkitError(
                 f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {first_few(missing)}"
-                f"{instead(missing, ids)}",
+                f"{suggest_files(missing, ids)}",
                 value=id_map,
             )
         return [ids[name] for name in names]
@@ -170,7 +170,7 @@ def scan_folder(folder: Path) -> LabelMapFolder:
     """Find the image and the class files of one image; SegkitError for what is missing, doubled or of unknown name."""
     images: list[str] = []
     class_files: dict[int, str] = {}
-    for name in sorted(p.name for p in folder.iterdir() if not is_litter(p.name)):
+    for name in sorted(p.name for p in folder.iterdir() if not is_system_file(p.name)):
         match = CLASS_FILE.fullmatch(name)
         if Path(name).stem == "image" and is_image_name(name):
             images.append(name)

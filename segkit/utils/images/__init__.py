@@ -18,7 +18,7 @@ from segkit.utils.images.image_io import (
     read_pixels,
     write_image,
 )
-from segkit.utils.images.listing import ImageFiles, is_litter
+from segkit.utils.images.listing import ImageFiles, is_system_file
 from segkit.utils.images.stored_image import scale_to_uint8
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "ImageFiles",
     "image_size",
     "is_image_name",
-    "is_litter",
+    "is_system_file",
     "read_image",
     "read_pixels",
     "scale_to_uint8",

@@ -1,4 +1,4 @@
-"""Image files in and out: whatever a file holds, the caller gets 8-bit RGB (label maps: the file's own numbers)."""
+"""Reads image files as 8-bit RGB or as stored samples (label maps), and writes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.pillow_decoder import orientation_of, read_with_pillow, refuse_frames
-from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, picture, upright, upright_size
+from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, to_uint8, upright, upright_size
 from segkit.utils.images.tiff import is_tiff, read_tiff, tiff_size
 from segkit.utils.paths.hints import why_unusable
 
@@ -18,48 +18,48 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".g
 
 
 def is_image_name(name: str | os.PathLike[str]) -> bool:
-    """Whether a file's name ends like an image's."""
+    """Whether a file name has the suffix of an image format."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
-    """Read an image file as RGB, upright (the orientation tag of EXIF or TIFF is applied).
+    """Reads an image file as RGB, upright (the orientation tag of EXIF or TIFF is applied).
 
     Grey images get three equal channels, palettes are looked up, alpha is dropped, CMYK is converted without a profile.
-    TIFFs whose white is zero are inverted. More than 8 bits a channel are scaled so that the file's 0.1 and 99.9
-    percentiles become black and white. The scaling starts from the stored numbers.
+    TIFFs with photometric interpretation "white is zero" are inverted. Samples of more than 8 bits are scaled, from the
+    stored samples, so that the file's 0.1 and 99.9 percentiles become 0 and 255.
 
     Returns:
-        uint8 ``[3, H, W]``, a view of pixels that lie as in files, channels last: resizing is twice as fast so.
+        uint8 ``[3, H, W]``: a channels-last view, because resizing is twice as fast in that layout.
     Raises:
-        SegkitError: the file is missing or no readable image; it holds several images (a stack, an animation); it has a
-            channel that is neither colour nor alpha; the message names it and the reason.
+        SegkitError: the file is missing or not a readable image, holds several images (a stack, an animation), or has a
+            channel that is neither colour nor alpha. The message names the file and the reason.
     """
-    pixels = picture(_read(path), str(path))
+    pixels = to_uint8(_read_stored(path), str(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
 
 
 def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
-    """The numbers that a file stores, in its own type, upright: for label maps.
+    """Reads the stored samples of an image file, upright: for label maps.
 
-    Nothing is scaled, inverted or looked up: 4-bit samples are 0..15, of a palette the indices.
+    Samples are not scaled, inverted or looked up: 4-bit samples stay 0..15, a palette image returns its indices.
 
     Returns:
-        ``[H, W]`` or ``[H, W, C]``; fewer bits than 8, or a width that NumPy lacks, in the next larger type.
+        ``[H, W]`` or ``[H, W, C]`` in the file's own type, or in the next larger one where NumPy has no such width.
     Raises:
-        SegkitError: as :func:`read_image`, or the numbers cannot be read as they are stored.
+        SegkitError: as :func:`read_image`, or the samples cannot be read exactly as stored.
     """
-    image = _read(path)
+    image = _read_stored(path)
     return np.ascontiguousarray(upright(image.pixels, image.orientation))
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of an image as :func:`read_image` returns it; reads only the file's head where it can.
+    """Height and width of the image that :func:`read_image` returns; reads only the header where possible.
 
     Raises:
-        SegkitError: the file cannot be opened as an image, or holds several.
+        SegkitError: the file cannot be opened as an image, or holds several images.
     """
     from PIL import Image
 
@@ -70,12 +70,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             refuse_frames(image, str(path))
             width, height = image.size
             return upright_size(height, width, orientation_of(image))
-    except Exception:  # what cannot be opened, the full reader explains
+    except Exception:  # the full reader succeeds, or raises the error that explains the file's problem
         return tuple(read_image(path).shape[1:])  # type: ignore[return-value]
 
 
 def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
-    """Write uint8 ``[H, W, 3]`` RGB (or ``[H, W]`` grey); the format follows the name, the folder is made."""
+    """Writes uint8 ``[H, W, 3]`` RGB or ``[H, W]`` grey; the suffix selects the format, folders are created."""
     from PIL import Image
 
     assert pixels.dtype == np.uint8, pixels.dtype
@@ -83,23 +83,24 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     Image.fromarray(np.ascontiguousarray(pixels)).save(path)
 
 
-def _read(path: str | os.PathLike[str]) -> StoredImage:
+def _read_stored(path: str | os.PathLike[str]) -> StoredImage:
+    """Chooses the decoder by the file's first bytes; every failure becomes a SegkitError that names the file."""
     from PIL import Image
 
-    if problem := _unusable(path):
+    if problem := _path_problem(path):
         raise SegkitError(f"{path}: {problem}", value=str(path))
     try:
         return read_tiff(path, str(path)) if is_tiff(path) else read_with_pillow(path)
     except SegkitError:
         raise
     except Image.DecompressionBombError as error:
-        raise SegkitError(f"{path}: {_short(error)}{LIMIT_HINT}", value=str(path)) from error
-    except Exception as error:  # decoders raise many kinds; all mean that the file cannot be read
-        raise SegkitError(f"{path}: cannot be read as an image ({_short(error)})", value=str(path)) from error
+        raise SegkitError(f"{path}: {_one_line(error)}{LIMIT_HINT}", value=str(path)) from error
+    except Exception as error:  # decoders raise errors of many types; each means that the file cannot be read
+        raise SegkitError(f"{path}: cannot be read as an image ({_one_line(error)})", value=str(path)) from error
 
 
-def _unusable(path: str | os.PathLike[str]) -> str | None:
-    """Why a path cannot be an image, before its content is looked at: no file, a folder, an empty file; None: it can."""
+def _path_problem(path: str | os.PathLike[str]) -> str | None:
+    """Why a path cannot be an image: missing, a folder, or empty. None if it may be one; content is not read."""
     if os.path.isdir(path):
         return "is a folder, not an image"
     if not os.path.isfile(path):
@@ -112,6 +113,6 @@ def _unusable(path: str | os.PathLike[str]) -> str | None:
     return None if os.path.getsize(path) else "cannot be read as an image (it is empty, 0 bytes)"
 
 
-def _short(error: Exception) -> str:
-    """An exception's text on one line."""
+def _one_line(error: Exception) -> str:
+    """An exception's text on one line; its type if it has no text."""
     return " ".join(str(error).split()) or type(error).__name__

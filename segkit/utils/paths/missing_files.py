@@ -1,7 +1,7 @@
-"""Files that a list names and a folder lacks: found by listing folders, and told with what there is instead.
+"""Finds the files of a list that are missing in a folder, and the existing files that they probably mean.
 
-A name in another spelling is not opened silently, for two files could differ in just that; the message names the file.
-Single paths that a user gives are explained in :mod:`segkit.utils.paths.hints`.
+A file of another spelling is suggested, never opened in place of the missing one: two files could differ only in their
+spelling. For single paths see :mod:`segkit.utils.paths.hints`.
 """
 
 from __future__ import annotations
@@ -14,97 +14,98 @@ from pathlib import Path
 from segkit.utils.errors import SegkitError, first_few, nearest
 from segkit.utils.paths.spellings import common_end, differences, folded_parts, shown_name, suggestion
 
-LISTED_FROM = 20  # names in one folder, from which on listing it is faster than looking for each file
-MOST_FILES = 200_000  # that are looked at for what there is instead
-MOST_EXPLAINED = 1000  # missing names that are looked for under another spelling
-MOST_COMPARED = 5000  # files that a name is compared with letter by letter
+MIN_NAMES_TO_LIST = 20  # from so many names in one folder on, listing it is faster than a look-up of each file
+MAX_FILES = 200_000  # existing files that are considered as suggestions
+MAX_EXPLAINED = 1000  # missing names for which another spelling is searched
+MAX_COMPARED = 5000  # file names that a missing name is compared with for similarity
 
 
 def check_files(folder: Path, names: Sequence[str], what: str) -> None:
-    """SegkitError where files are missing in a folder, with those that are there under another name.
+    """Raises a SegkitError if files are missing in a folder; the message suggests existing files.
 
     Args:
         names: relative to the folder, with ``/``.
-        what: what they are, for the message: ``images of train.json``.
+        what: title of the files in the message: ``images of train.json``.
     """
     missing = missing_files(folder, names)
     if missing:
         few = first_few([shown_name(name) for name in missing])
-        hint = instead(missing, files_in(folder), names)
+        hint = suggest_files(missing, files_in(folder), names)
         raise SegkitError(f"{folder}: {len(missing)} of the {len(names)} {what} are missing: {few}{hint}")
 
 
 def leads_out(name: str) -> bool:
-    """Whether a name that should be relative to a folder is absolute or goes up."""
+    """Whether a name leads out of the folder that it should be relative to: an absolute path, or one with ``..``."""
     return os.path.isabs(name) or ".." in name.replace("\\", "/").split("/")
 
 
 def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """The names of which there is no file. Folders are listed once, which over a network beats a look at each file."""
+    """The names without a file. Each folder is listed once: over a network that is faster than a look-up of each file."""
     counts = Counter(name.rpartition("/")[0] for name in names)
-    listings = {parent: _files(folder / parent) for parent, count in counts.items() if count >= LISTED_FROM}
+    listings = {parent: _list_files(folder / parent) for parent, count in counts.items() if count >= MIN_NAMES_TO_LIST}
     missing = []
     for name in names:
         parent, _, base = name.rpartition("/")
-        # A file system may know a file by other spellings too, so that a name that is not listed is looked for.
+        # Some file systems find a file by other spellings than the listed one: look up each name that is not listed.
         if base not in listings.get(parent, ()) and not os.path.isfile(folder / name):
             missing.append(name)
     return missing
 
 
 def files_in(folder: Path) -> list[str]:
-    """The files in a folder and the folders in it, relative to it, with ``/``; at most ``MOST_FILES``."""
+    """Paths of the files in a folder and its subfolders, relative to it, with ``/``; at most ``MAX_FILES``."""
     found: list[str] = []
     for path, _, names in os.walk(folder):
         relative = Path(path).relative_to(folder).as_posix()
         found += names if relative == "." else [f"{relative}/{name}" for name in names]
-        if len(found) >= MOST_FILES:
+        if len(found) >= MAX_FILES:
             break
-    return found[:MOST_FILES]
+    return found[:MAX_FILES]
 
 
-def instead(missing: Sequence[str], there: Iterable[str], listed: Iterable[str] = ()) -> str:
-    """The end of a message: what there is in the place of missing names; empty where nothing is like them.
+def suggest_files(missing: Sequence[str], existing: Iterable[str], listed: Iterable[str] = ()) -> str:
+    """The existing files that missing names probably mean, as the end of a message; empty if none is similar.
 
     Args:
-        missing: names that were looked for.
-        there: names of the files that there are.
-        listed: names that are known already; a file among them is not proposed for a similar name.
+        missing: names without a file.
+        existing: names of the files that exist.
+        listed: all names of the list; a file that another entry names is not suggested for a similar name.
     """
     by_base: dict[str, list[str]] = {}
-    for name in there:
+    for name in existing:
         by_base.setdefault(folded_parts(name)[-1], []).append(name)
-    found = [(name, _same(name, by_base)) for name in missing[:MOST_EXPLAINED]]
-    known = [(name, matches) for name, matches in found if matches]
-    name, matches = known[0] if known else (missing[0], _near(missing[0], by_base, frozenset(listed)))
-    hint = suggestion(matches[:3], differences(name, matches[0]) if known and len(matches) == 1 else ())
+    found = [(name, _other_spellings(name, by_base)) for name in missing[:MAX_EXPLAINED]]
+    respelled = [(name, matches) for name, matches in found if matches]
+    name, matches = respelled[0] if respelled else (missing[0], _similar(missing[0], by_base, frozenset(listed)))
+    hint = suggestion(matches[:3], differences(name, matches[0]) if respelled and len(matches) == 1 else ())
     if hint and len(missing) > 1:
         hint = f"; for '{shown_name(name)}'{hint.removeprefix(';')}"
-    return hint + (f"; {len(known)} of them are there in another spelling" if len(known) > 1 else "")
+    return hint + (f"; {len(respelled)} of them exist in another spelling" if len(respelled) > 1 else "")
 
 
-def _same(name: str, by_base: dict[str, list[str]]) -> list[str]:
-    """The files that a name means, whatever its spelling: of those with its last part the ones alike farthest."""
+def _other_spellings(name: str, by_base: dict[str, list[str]]) -> list[str]:
+    """The files with the same last part in any spelling; of these, the ones that share most of the parts before it."""
     parts = folded_parts(name)
     alike = [(common_end(parts, folded_parts(file)), file) for file in by_base.get(parts[-1], ())]
     longest = max((length for length, _ in alike), default=0)
     return sorted(file for length, file in alike if length == longest)
 
 
-def _near(name: str, by_base: dict[str, list[str]], listed: frozenset[str]) -> list[str]:
-    """Files that may be meant: the same name with another suffix, or similar names."""
+def _similar(name: str, by_base: dict[str, list[str]], listed: frozenset[str]) -> list[str]:
+    """Files with the same stem and another suffix, or with a similar stem."""
     by_stem: dict[str, str] = {}
-    for base, files in list(by_base.items())[:MOST_COMPARED]:
-        new = [file for file in files if file not in listed]
-        if new:
-            by_stem.setdefault(base.rpartition(".")[0] or base, new[0])
+    for base, files in list(by_base.items())[:MAX_COMPARED]:
+        unlisted = [file for file in files if file not in listed]
+        if unlisted:
+            by_stem.setdefault(base.rpartition(".")[0] or base, unlisted[0])
     base = folded_parts(name)[-1]
     return [by_stem[stem] for stem in nearest(base.rpartition(".")[0] or base, by_stem)]
 
 
-def _files(folder: Path) -> frozenset[str]:
+def _list_files(folder: Path) -> frozenset[str]:
+    """Names of the files in a folder; empty if the folder cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if entry.is_file())
-    except OSError:  # not there, no folder, not ours to list: each file is looked for
+    except OSError:  # missing, a file, or without permission: each name is looked up by itself
         return frozenset()
