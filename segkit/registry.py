@@ -15,8 +15,8 @@ from typing import Any
 
 from fvcore.common.registry import Registry as FvcoreRegistry
 
-from segkit.utils.components.construction import check_arguments, check_made, construct, option_values
-from segkit.utils.components.dotted_path import class_at, dotted_hint
+from segkit.utils.components.construction import check_arguments, check_component, construct, option_values
+from segkit.utils.components.dotted_path import dotted_hint, locate_class
 from segkit.utils.components.signature import (
     Signature,
     Slot,
@@ -136,7 +136,7 @@ class Registry(FvcoreRegistry):
         self._load_home()
         component, foreign = self._obj_map.get(name), self._foreign
         if component is None and "." in name and foreign is not None:
-            component = class_at(name, foreign.kind, self.title, foreign.places)
+            component = locate_class(name, foreign.kind, self.title, foreign.places)
         if component is None:
             word, hint = name.rpartition(".")[2], ""
             if foreign is not None and word.lower() not in map(str.lower, self._obj_map):
@@ -223,7 +223,7 @@ class Registry(FvcoreRegistry):
         # By keyword: a component may leave out run-time values in the middle of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
         made = construct(component, schema, arguments, name, path)
-        check_made(made, self.makes, name, path, title=self.title, hint=self.hint)
+        check_component(made, self.makes, name, path, title=self.title, hint=self.hint)
         if self.label is not None and self.label in spec:
             made.name = spec[self.label]
         return made

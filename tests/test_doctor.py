@@ -11,7 +11,7 @@ import torch
 from segkit import doctor
 from segkit.engine import environment
 from segkit.utils import requirements
-from segkit.utils.requirements import REQUIREMENTS, Requirement, numbers
+from segkit.utils.requirements import REQUIREMENTS, Requirement, version_tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,7 +45,11 @@ def test_what_is_missing(monkeypatch, capsys, requirement, text):
 
 
 def test_versions_are_compared_as_numbers():
-    assert numbers("2.11.0+cu130") == (2, 11, 0) > numbers("2.9") and numbers("2.12.0a0+git1") == (2, 12, 0)
+    assert version_tuple("2.11.0+cu130") == (2, 11, 0) > version_tuple("2.9") and version_tuple("2.12.0a0+git1") == (
+        2,
+        12,
+        0,
+    )
     assert Requirement("numpy", "1.2").problem() is None
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor, image_array
-from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import image_size, read_image
+from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segkit.registry import SCHEDULE_REGISTRY
 from segkit.solver.schedules import Schedule
-from segkit.utils.components.dotted_path import class_at
+from segkit.utils.components.dotted_path import locate_class
 from segkit.utils.components.signature import component_like, signature_of
 from segkit.utils.errors import SegkitError
 
@@ -129,7 +129,7 @@ def _make(cls: type[LRScheduler], arguments: Mapping[str, Any], optimizer: Any, 
 def _nested(spec: Any, optimizer: Any, length: int) -> LRScheduler:
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise SegkitError(f"schedulers: expected a list of {{name: {PLACE}...., ...}}, got {spec!r}", key="schedulers")
-    cls = class_at(spec["name"], LRScheduler, "schedule", [PLACE])
+    cls = locate_class(spec["name"], LRScheduler, "schedule", [PLACE])
     return _make(cls, {key: value for key, value in spec.items() if key != "name"}, optimizer, length)
 
 

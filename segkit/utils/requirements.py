@@ -1,4 +1,4 @@
-"""What segkit needs to be installed, looked up without importing any of it."""
+"""The packages that segkit needs, and their installed versions, looked up without importing them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PYTHON = (3, 10)
 
 @dataclass(frozen=True)
 class Requirement:
-    """A distribution.
+    """A package that segkit needs.
 
     Attributes:
-        name: as pip has it.
-        minimum: the oldest version that works; empty: any.
-        purpose: what does not work without it; empty: nothing does.
+        name: its name for pip.
+        minimum: the oldest supported version; empty: any.
+        purpose: the feature that needs an optional package; empty for required packages.
     """
 
     name: str
@@ -28,24 +28,24 @@ class Requirement:
     purpose: str = ""
 
     def version(self) -> str | None:
-        """The version that is installed; None: it is not."""
+        """The installed version; None if the package is not installed."""
         try:
             return importlib.metadata.version(self.name)
         except importlib.metadata.PackageNotFoundError:
             return None
 
     def problem(self) -> str | None:
-        """What is wrong, and what to type; None: nothing."""
+        """Missing or too old, with the command that mends it; None if the package is usable."""
         version = self.version()
-        wanted = self.name + (f">={self.minimum}" if self.minimum else "")
+        specifier = self.name + (f">={self.minimum}" if self.minimum else "")
         if version is None:
-            return f"{self.name} is not installed: pip install '{wanted}'"
-        if self.minimum and numbers(version) < numbers(self.minimum):
-            return f"{self.name} {version} is older than {self.minimum}: pip install --upgrade '{wanted}'"
+            return f"{self.name} is not installed: pip install '{specifier}'"
+        if self.minimum and version_tuple(version) < version_tuple(self.minimum):
+            return f"{self.name} {version} is older than {self.minimum}: pip install --upgrade '{specifier}'"
         return None
 
 
-# As in setup.py; tests/test_doctor.py compares them.
+# The same as in setup.py; tests/test_doctor.py compares them.
 REQUIREMENTS = (
     Requirement("torch", "2.11"),
     Requirement("torchvision", "0.26"),
@@ -65,22 +65,22 @@ REQUIREMENTS = (
 OPTIONAL = (Requirement("imagecodecs", purpose="TIFF files of rare compressions: JPEG XL, LERC, JPEG of 12 bits"),)
 
 
-def numbers(version: str) -> tuple[int, ...]:
-    """``2.14.1+cu130`` as (2, 14, 1), for comparing."""
+def version_tuple(version: str) -> tuple[int, ...]:
+    """Converts ``2.14.1+cu130`` to (2, 14, 1), for comparisons."""
     return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[+a-z]", version)[0]))
 
 
 def problems() -> list[str]:
-    """All that is wrong with Python and what has to be installed, each with what to do about it."""
+    """Problems with Python and the required packages, each with the command that mends it."""
     found = [problem for requirement in REQUIREMENTS if (problem := requirement.problem())]
     if sys.version_info[:2] < PYTHON:
-        here, wanted = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, PYTHON))
-        found.insert(0, f"this is Python {here}; {wanted} or later is needed")
+        here, minimum = ".".join(map(str, sys.version_info[:2])), ".".join(map(str, PYTHON))
+        found.insert(0, f"this is Python {here}; {minimum} or later is needed")
     return found
 
 
 def package_rows() -> list[tuple[str, str]]:
-    """Versions, for a table."""
+    """Rows (name, installed version) of segkit, Python, all packages and the system."""
     rows = [("segkit", segkit.__version__), ("python", f"{platform.python_version()} ({sys.executable})")]
     rows += [(requirement.name, requirement.version() or "missing") for requirement in REQUIREMENTS]
     rows += [(requirement.name, version) for requirement in OPTIONAL if (version := requirement.version())]

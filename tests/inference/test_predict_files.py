@@ -277,7 +277,7 @@ def test_the_tool(images, tmp_path, run, monkeypatch):
         (["images", "--output", "images/a.png/x"], "is a file, not a folder"),
         (["images", "--output", "taken"], "--output: 'taken/predictions.json' is a folder"),
         (["images", "--device", "cuda"], "--device: 'cuda' was asked for"),
-        (["images", "--device", "foo"], "--device: 'foo' is no device"),
+        (["images", "--device", "foo"], "--device: 'foo' is not a device"),
         (["images", "--score-threshold", "2"], "--score-threshold must be a number in 0..1, not 2"),
         (["images", "--score-threshold", "nan"], "--score-threshold must be a number in 0..1, not nan"),
         (["images", "--weights", ""], "the path of the checkpoint is empty"),

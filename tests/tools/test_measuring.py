@@ -80,7 +80,7 @@ def test_analysis_of_a_checkpoint_which_is_read_once(run, tmp_path, monkeypatch)
         ("analyze_model", [*TINY, "--batch", "0"], "--batch must be at least 1, not 0"),
         ("analyze_model", [*TINY, "--weights", "nothing.pth"], "nothing.pth"),
         ("analyze_model", [*TINY, "model.backbone.widht=3"], "did you mean 'width'?"),
-        ("analyze_model", [*TINY, "--device", "gpu"], "--device: 'gpu' is no device"),
+        ("analyze_model", [*TINY, "--device", "gpu"], "--device: 'gpu' is not a device"),
         ("analyze_model", ["--config-file", "segkit://quikstart.yaml"], "quickstart.yaml"),
         ("analyze_model", [*TINY, "--size", "64", "99999999"], "--size must be at most 32768 32768, not 64 99999999"),
         ("analyze_model", [*TINY, "--batch", "-3"], "--batch must be at least 1, not -3"),

@@ -89,7 +89,7 @@ def test_failures_beside_the_work_are_warnings(caplog):
         raise ZeroDivisionError("by zero")
     with failure_warned("pictures"):
         raise SegkitError("no room")
-    assert "curves.png could not be made (ZeroDivisionError: by zero); the run goes on without" in caplog.messages
+    assert "curves.png could not be made (ZeroDivisionError: by zero); the run continues" in caplog.messages
     assert [bool(record.exc_info) for record in caplog.records] == [False, True, False]
     with pytest.raises(KeyboardInterrupt), failure_warned("pictures"):
         raise KeyboardInterrupt

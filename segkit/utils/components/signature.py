@@ -1,4 +1,4 @@
-"""Constructors read as schemas: which arguments a configuration may set, which the builder fills, which are components."""
+"""Reads constructors as schemas: options of a spec, run-time arguments of the builder, components."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Slot:
 
     Attributes:
         registry: where the component's name is looked up.
-        provides: run-time values for the siblings built after this one, as ``{run-time name: attribute of the component}``.
-        check: called with the finished component; raises SegkitError where its attributes are not what is expected.
+        provides: run-time arguments of the siblings that are built later, as ``{argument: attribute of the component}``.
+        check: called with the built component; raises SegkitError if its attributes are wrong.
     """
 
     registry: Any
-    # Not hashed: typing hashes what stands in Optional[Annotated[...]].
+    # Without a hash, because Optional[Annotated[..., Slot(...)]] hashes the Slot and a mapping has none.
     provides: Mapping[str, str] = field(default_factory=dict, hash=False)
     check: Callable[[Any], None] | None = None
 
@@ -46,13 +46,13 @@ class Signature:
     """A constructor, read as a schema.
 
     Attributes:
-        runtime: parameters that only the builder fills.
-        options: what a spec may say: keyword-only parameters, and positional ones that no builder fills.
-        annotations: types of all parameters, ``Annotated`` kept; Any for those that cannot be evaluated.
-        slots: which options are themselves components.
-        undecided: options that a builder unknown here may fill: without a default, and positional or of a builder's name.
-        inherited: options of a parent's constructor that ``**kwargs`` hands on; passed only where they are given.
-        extra_options: whether any other option is taken, by ``**kwargs``.
+        runtime: parameters that only the builder sets.
+        options: parameters that a spec may set: keyword-only ones, and positional ones that no builder sets.
+        annotations: types of all parameters, including ``Annotated``; Any for those that cannot be evaluated.
+        slots: the options that are components.
+        undecided: options that some builder may set: without a default, and positional or of a builder's name.
+        inherited: options of a parent's constructor that ``**kwargs`` passes on; passed only if the spec sets them.
+        extra_options: whether ``**kwargs`` takes any other option.
         positional_only: parameters that cannot be passed by name, in their order.
         module: where the component is defined.
     """
