@@ -10,7 +10,8 @@ from torch import nn
 
 from segkit.registry import OPTIMIZER_REGISTRY
 from segkit.solver.parameter_groups import parameter_groups
-from segkit.utils.components.signature import component_like, signature_of
+from segkit.utils.components.adapter import component_like
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError
 
 

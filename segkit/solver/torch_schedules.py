@@ -12,8 +12,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segkit.registry import SCHEDULE_REGISTRY
 from segkit.solver.schedules import Schedule
+from segkit.utils.components.adapter import component_like
 from segkit.utils.components.dotted_path import locate_class
-from segkit.utils.components.signature import component_like, signature_of
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError
 
 PLACE = "torch.optim.lr_scheduler"

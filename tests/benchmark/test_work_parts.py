@@ -187,7 +187,7 @@ def test_memory(tiny, tmp_path, monkeypatch):
 
 def test_annotations(tmp_path, monkeypatch):
     """What its processes do, in this one."""
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 100_000)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 100_000)
 
     def numbers(module, side, file, environment):
         assert module == "segkit.benchmark.annotations"

@@ -151,7 +151,7 @@ MISTAKES = [
     ("model: {name: Detector, backbone: {width: 3}}\n", "", r"^model\.backbone \(run\.yaml:1\): 'name' is missing"),
     ("model: {name: Detector, backbone: {name: 3}}\n", "", r"'name' must be a name, given 3"),
     ("model: {name: Detector, backbone: {name: TinyNet}, num_classes: 3}\n", "", r"^model\.num_classes \(run\.yaml:1\): 'num_classes' of "
-     r"Detector is worked out when the model is built"),
+     r"Detector is set by the builder"),
     ("model: {name: Detector, backbone: {name: TinyNet}, necks: {name: FPN}}\n", "", r"model\.necks .*expected a list of specs"),
     ("model: {name: Detector, backbone: {name: TinyNet}, necks: [{name: FPN}, {name: FNP}]}\n", "", r"^model\.necks\.1\.name .*'FPN'"),
     ("model: {name: Detector, backbone: {name: TinyNet}, pixel_mean: [1, a]}\n", "", r"^model\.pixel_mean\.1 \(run\.yaml:1\): expected a "

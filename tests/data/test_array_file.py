@@ -99,7 +99,7 @@ def test_a_forged_header_reaches_nothing_outside(entry):
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     """A large enough file, with a cache folder of its own; and a function that opens it and counts the builds."""
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 10)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 10)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "source.json"
     file.write_text("some content")
@@ -119,7 +119,7 @@ def source(tmp_path, monkeypatch):
 def test_second_opening_is_from_the_cache(source, caplog):
     caplog.set_level(logging.INFO)
     file, open_it = source
-    assert open_it() == 1 and "kept in the cache" in caplog.text
+    assert open_it() == 1 and "written to the cache" in caplog.text
     assert open_it() == 1 and "read from the cache" in caplog.text
     assert [path.suffix for path in cache_folder().iterdir()] == [".arrays"]
     file.write_text("other content")
@@ -136,7 +136,7 @@ def test_damaged_cache_is_made_anew(source, caplog, damage):
     open_it()
     (place,) = cache_folder().iterdir()
     place.write_bytes(damage(place.read_bytes()))
-    assert open_it() == 2 and "made anew" in caplog.text
+    assert open_it() == 2 and "written again" in caplog.text
     assert open_it() == 2
 
 
@@ -144,7 +144,7 @@ def test_without_a_place_for_the_cache(source, caplog, monkeypatch):
     file, open_it = source
     monkeypatch.setenv("SEGKIT_CACHE", str(file / "cache"))  # a folder in a file cannot be made
     assert open_it() == 1 and open_it() == 2
-    assert caplog.text.count("cannot be kept in the cache") == 2
+    assert caplog.text.count("cannot be written to the cache") == 2
 
 
 def test_a_full_disk_is_only_a_warning(source, caplog, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_full_disk_is_only_a_warning(source, caplog, monkeypatch):
     assert "No space left on device" in caplog.text and not list(cache_folder().iterdir())
 
 
-def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
+def test_cache_files_that_were_not_read_for_long_are_deleted(source, caplog):
     caplog.set_level(logging.INFO)
     file, open_it = source
     open_it()
@@ -178,11 +178,11 @@ def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
     file.write_text("other content")
     assert open_it() == 2
     assert {path.name for path in cache_folder().iterdir()} == {place.name, others[2].name, others[3].name}
-    assert "2 files that nobody has read for 60 days were deleted (2 MB)" in caplog.text
+    assert "deleted 2 files" in caplog.text and "60 days (2 MB)" in caplog.text
 
 
 def test_small_files_leave_nothing(source, monkeypatch):
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 10**6)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 10**6)
     _, open_it = source
     assert open_it() == 1 and open_it() == 2 and not cache_folder().exists()
 

@@ -84,7 +84,7 @@ def test_objects_with_and_without_masks_in_one_image(write):
 
 def test_from_the_cache_boxes_are_the_same(write, tmp_path, monkeypatch):
     arguments = write({"bbox": [1, 1, 5, 5]}, {"segmentation": [SQUARE]}, {"bbox": [40, 1, 5, 5]})
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     first = Coco(**arguments)
     monkeypatch.setattr(coco_table, "write_table", None)

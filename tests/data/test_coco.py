@@ -195,7 +195,7 @@ def everything(dataset):
 def test_from_the_cache_all_is_the_same(coco_files, tmp_path, monkeypatch):
     arguments = coco_files[0]()
     expected = everything(Coco(**arguments))
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     assert everything(Coco(**arguments)) == expected
     monkeypatch.setattr(coco_table, "write_table", None)  # it is not read again

@@ -39,7 +39,7 @@ def peak(function):
 @pytest.mark.parametrize("annotations_first", [False, True])
 def test_a_json_is_opened_in_a_fraction_of_its_size(tmp_path, monkeypatch, annotations_first):
     monkeypatch.setattr(json_stream, "CHUNK", 1 << 14)
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1 << 20)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1 << 20)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     polygon = [round(20 + 10 * np.sin(k), 2) for k in range(120)]
     annotation = {"segmentation": [polygon], "area": 314.5, "bbox": [10, 10, 20.5, 20], "category_id": 1, "iscrowd": 0}

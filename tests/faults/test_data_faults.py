@@ -83,7 +83,7 @@ def test_a_disk_that_is_gone(tmp_path):
     batches = loader(spec, skip_unreadable=True)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    with pytest.raises(SegkitError, match=r"png: there is no such image file; nor can the 10 images after it"):
+    with pytest.raises(SegkitError, match=r"png: there is no such image file; .*10 images after it"):
         take(batches)
 
 

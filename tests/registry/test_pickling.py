@@ -253,5 +253,5 @@ def test_what_cannot_be_sent_to_a_worker_is_named(monkeypatch):
     loader = build_train_loader(dataset, transforms, sampler=ShuffleSampler(4, 0), batch_size=2, seed=0, num_workers=1)
     loader._loader.multiprocessing_context = multiprocessing.get_context("spawn")
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-    with pytest.raises(SegkitError, match=r"^the transform Photometric cannot be sent to .* by 'spawn'.*num_workers=0"):
+    with pytest.raises(SegkitError, match=r"^the transform Photometric cannot be pickled .*'spawn'.*num_workers=0"):
         next(iter(loader))

@@ -119,7 +119,7 @@ def test_a_registry_that_does_not_know_its_builders_values_takes_them_from_the_b
 @pytest.mark.parametrize(
     ("component", "arguments", "message"),
     [
-        (Forgotten, {"in_features": 1}, r"'in_features' of Mine is worked out .*; .* put a \* before"),
+        (Forgotten, {"in_features": 1}, r"'in_features' of Mine is set by the builder.* put a \* before"),
         (Forgotten, {"widht": 1}, r"part\.widht: Mine has no argument 'widht'; did you mean 'width'\?"),
         (Required, {}, r"Mine needs the argument 'radius', which is neither in the configuration nor"),
         (HandsOn, {"colour": 1}, r"Mine, which passes \*\*kwargs.*: .*unexpected keyword argument 'colour'"),
@@ -283,7 +283,7 @@ def test_in_a_configuration(tmp_path, monkeypatch, request):
     assert "out_channels" in text and "**kwargs" in text
     with pytest.raises(SegkitError, match=r"radius \(command line\): expected an integer"):
         load_config(tmp_path / "run.yaml", ["data.train_transforms=[{name: SegTestTransform, radius: x}]"])
-    with pytest.raises(SegkitError, match=r"'period' of SegTestHook is worked out .*put a \* before it"):
+    with pytest.raises(SegkitError, match=r"'period' of SegTestHook is set by the builder.*put a \* before it"):
         load_config(tmp_path / "run.yaml", ["hooks=[{name: SegTestHook, period: 3}]"])
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.photometric import Photometric, global_random, is_geometric, moves_pixels
 from segkit.registry import TRANSFORM_REGISTRY
-from segkit.utils.components.signature import component_like
+from segkit.utils.components.adapter import component_like
 from segkit.utils.errors import SegkitError
 
 PLACE = "torchvision.transforms.v2"
