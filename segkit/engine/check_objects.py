@@ -77,8 +77,8 @@ def warn_of_losses(dataset: Dataset, title: str) -> None:
 
 
 def _told(loss: LostObjects, total: int) -> str:
-    places = f", as {', '.join(loss.places)}" if loss.places else ""
-    return f"{loss.count:,} of {total:,} are {loss.reason}{places}" + (f"; {loss.hint}" if loss.hint else "")
+    examples = f", as {', '.join(loss.examples)}" if loss.examples else ""
+    return f"{loss.count:,} of {total:,} are {loss.reason}{examples}" + (f"; {loss.hint}" if loss.hint else "")
 
 
 def _whole(dataset: Dataset | None) -> Dataset | None:

@@ -129,7 +129,7 @@ def test_boxes_are_cut_at_the_border_for_training_only(write, bbox, cut):
 def test_without_a_box_or_a_mask_an_object_is_left_out_and_counted(write, annotation, reason):
     dataset = Coco(**write(annotation, {"bbox": [1, 1, 2, 2]}))
     assert len(dataset.load(0).targets) == len(dataset.ground_truth(0, dataset.load(0))) == 1
-    assert f"left out: {reason}" in dataset.summary()
+    assert f"skipped: {reason}" in dataset.summary()
 
 
 @pytest.mark.parametrize("bbox", [[0, 0, 0, 0], [3, 3, 0, 5], [3, 3, -2, -2]])
@@ -140,7 +140,7 @@ def test_a_mask_with_a_box_of_no_size_has_its_own_box(write, bbox):
     assert sample.targets.boxes[0].equal(sample.targets.boxes[1]) and sample.dropped == 0
     truth = dataset.ground_truth(0, sample)
     assert truth[0] == truth[1]
-    assert "1 boxes of no width or height; these objects have the boxes of their masks" in dataset.summary()
+    assert "1 boxes of no width or height; the objects get the boxes of their masks" in dataset.summary()
 
 
 @pytest.mark.parametrize(

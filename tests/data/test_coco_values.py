@@ -52,11 +52,11 @@ RECTANGLE = [6, 4, 16, 4, 16, 9, 6, 9]
         ([[{"x": 6, "y": 4}, {"x": 16, "y": 4}, {"x": 16, "y": 9}]], "a polygon's points are mappings"),
         ([[RECTANGLE]], "one pair of brackets too many"),
         (RECTANGLE, r"'segmentation' is a flat list of numbers, \[6, 4"),
-        ("[[6, 4, 16, 4, 16, 9]]", "JSON inside of a text"),
+        ("[[6, 4, 16, 4, 16, 9]]", "JSON in a string"),
         ([[6, 4, 16, 4, 16, 9, 6]], r"a polygon is .*, 7 numbers; expected an even number"),
         ([["6", "4", "16", "4", "16", "9"]], "expected a flat list of finite numbers"),
         ([[6, 4, 16, 4, 16, None]], "expected a flat list of finite numbers"),
-        ([{"size": [20, 30], "counts": [600]}], "one RLE without a list around"),
+        ([{"size": [20, 30], "counts": [600]}], "one RLE that is not in a list"),
         ({"points": RECTANGLE}, "a mapping with 'points'; expected an RLE"),
         (7, "'segmentation' is 7; expected polygons or RLE"),
     ],
@@ -82,13 +82,13 @@ def test_run_lengths_that_are_taken(coco_files, dense, spell, size):
         (lambda m: {"counts": str(mask_util.encode(m)["counts"])}, r"bytes printed as text.*write counts\.decode\(\)"),
         (lambda m: {"counts": runs(m)[:-1]}, r"add up to \d+ pixels; 20 x 30 pixels are 600$"),
         (lambda m: {"counts": [100.5, 20, 479.5]}, r"counts\[0\] is 100.5; expected a whole number$"),
-        (lambda m: {"counts": [580, 30, -10]}, r"counts\[2\] is -10; expected numbers from 0 on$"),
+        (lambda m: {"counts": [580, 30, -10]}, r"counts\[2\] is -10"),
         (lambda m: {"counts": [580, float("nan"), 20]}, r"counts\[1\] is nan; expected a whole number$"),
         (lambda m: {"counts": [580, "20"]}, r"counts\[1\] is the text '20'; expected a whole number$"),
         (lambda m: {"counts": [580, True, 19]}, r"counts\[1\] is true; expected a whole number$"),
         (lambda m: {"counts": [runs(m)]}, "counts are a list of lists"),
         (lambda m: {"counts": {"a": 1}}, r"'counts' is \{'a': 1\}; expected a string or a list$"),
-        (lambda m: {"counts": "not a code"}, r"'not a code' is no compressed RLE$"),
+        (lambda m: {"counts": "not a code"}, r"'not a code' .*compressed RLE$"),
         (lambda m: {"counts": mask_util.encode(m[:, :20].copy("F"))["counts"].decode()}, "cover 400 pixels; 20 x 30"),
         (
             lambda m: {"counts": runs(m), "size": [30, 20]},
@@ -170,7 +170,7 @@ def test_whole_floats_and_nulls_are_taken(coco_files):
         ("categories", {"id": "9"}, r"categories\[0\] \('cell'\): 'id' is the text '9'; .*, without quotes$"),
         ("categories", {"name": 9}, r"categories\[0\]: 'name' is 9; expected text"),
         ("categories", {"name": " "}, r"categories\[0\]: 'name' is empty"),
-        ("categories", {"name": "dust "}, r"'dust ' \(id 9\) and 'dust' \(id 2\) look the same: .*only in blanks"),
+        ("categories", {"name": "dust "}, r"'dust ' \(id 9\) and 'dust' \(id 2\) differ only in spaces"),
     ],
 )
 def test_values_that_are_told(coco_files, key, change, message):
@@ -216,7 +216,7 @@ def test_a_repeated_name_without_annotations_is_left_out_and_told(coco_files, ca
     names = [[dataset.classes[label] for label in dataset.load(i).targets.labels.tolist()] for i in range(3)]
     assert names == [[plain.classes[label] for label in plain.load(i).targets.labels.tolist()] for i in range(3)]
     dropped = len(categories) - len(ids)
-    assert dataset.summary().count("and no annotations: it is left out") == dropped
+    assert dataset.summary().count("and no annotations: it is ignored") == dropped
 
 
 def test_a_repeated_name_of_which_both_have_annotations(coco_files):

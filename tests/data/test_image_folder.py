@@ -42,7 +42,7 @@ def test_id_map_gives_order_and_ids(folder):
     ("content", "message"),
     [
         ("[", "is not a JSON file"),
-        ({"a": 1}, "is no id map"),
+        ({"a": 1}, "is not an id map"),
         ([{"file_name": "a.tif"}], "entry 0 .'a.tif'.: has no 'id', a whole number"),
         (
             [{"file_name": "a.tif", "id": 1}, {"file_name": "b.png", "id": 1}],

@@ -88,7 +88,7 @@ def test_empty_files_and_broken_links(folder, caplog):
     (folder / "only" / "e.png").touch()
     with pytest.raises(SegkitError, match=r"holds no images .*: 1 empty file \(e\.png\)"):
         found("only")
-    with pytest.raises(SegkitError, match=r"holds no images \(1 empty file"):
+    with pytest.raises(SegkitError, match=r"holds no images .*1 empty file"):
         ImageFolder(root="only")
 
 

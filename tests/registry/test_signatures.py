@@ -119,7 +119,7 @@ def test_a_registry_that_does_not_know_its_builders_values_takes_them_from_the_b
 @pytest.mark.parametrize(
     ("component", "arguments", "message"),
     [
-        (Forgotten, {"in_features": 1}, r"'in_features' of Mine is set by the builder.* put a \* before"),
+        (Forgotten, {"in_features": 1}, r"'in_features' of Mine is set by the builder.*put a \* before"),
         (Forgotten, {"widht": 1}, r"part\.widht: Mine has no argument 'widht'; did you mean 'width'\?"),
         (Required, {}, r"Mine needs the argument 'radius', which is neither in the configuration nor"),
         (HandsOn, {"colour": 1}, r"Mine, which passes \*\*kwargs.*: .*unexpected keyword argument 'colour'"),
