@@ -1,4 +1,4 @@
-"""Transforms, registered by importing this package; see :class:`segkit.data.transforms.base.Transform`."""
+"""Transforms of samples; importing this package registers them (see :class:`segkit.data.transforms.base.Transform`)."""
 
 from segkit.data.transforms.affine import RandomAffine, RandomRotation
 from segkit.data.transforms.base import Compose, MixingTransform, Transform, build_transforms
