@@ -1,4 +1,4 @@
-"""Caches the arrays that are made from large annotation files, so that each file is parsed once.
+"""Caches arrays that are made from large annotation files; each file is parsed once.
 
 joblib and diskcache store pickles, which run code when they are read, and which processes cannot share. A cached
 :class:`~segkit.data.array_file.ArrayFile` of 1,000,000 polygons (a JSON of 720 MB) opens in 0.33 s with 0.9 MiB of
@@ -28,7 +28,10 @@ MIN_CACHED_BYTES = 32 << 20  # smaller annotation files are parsed in about a se
 
 
 def cache_folder() -> Path:
-    """The cache folder: ``$SEGKIT_CACHE``, else ``segkit`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """The cache folder: ``$SEGKIT_CACHE``, else ``segkit`` in the user's cache folder.
+
+    The latter is ``$XDG_CACHE_HOME`` or ``~/.cache``.
+    """
     if chosen := os.environ.get("SEGKIT_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "segkit"
@@ -74,7 +77,10 @@ def cached_arrays(
 
 
 def _delete_unread(folder: Path) -> None:
-    """Deletes cache files that were not read for MAX_UNREAD_DAYS; the folder may hold other files of the user."""
+    """Deletes cache files that were not read for MAX_UNREAD_DAYS.
+
+    The folder may hold other files of the user.
+    """
     oldest, deleted, size = time.time() - MAX_UNREAD_DAYS * 86400, 0, 0
     for cache_file in folder.glob("*-" + "[0-9a-f]" * 12 + ".arrays"):
         with contextlib.suppress(OSError):  # another process deleted it, or it is another user's
@@ -98,7 +104,10 @@ def _in_memory(
 
 
 def _from_cache(cache_file: Path, dtypes: Mapping[str, str], origin: dict[str, Any]) -> ArrayFile | None:
-    """The arrays of a cache file; None if it does not exist, is damaged, or was made from another file."""
+    """The arrays of a cache file.
+
+    Returns None if it does not exist, is damaged, or was made from another file.
+    """
     try:
         if not cache_file.is_file():
             return None

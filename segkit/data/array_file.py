@@ -39,7 +39,7 @@ class ArrayWriter:
         self._write(MAGIC)
 
     def begin(self, name: str, dtype: str) -> Callable[[bytes], None]:
-        """Starts an array; the returned function appends bytes to it, until the next array is started."""
+        """Starts an array; the returned function appends bytes, until the next array is started."""
         self._write(bytes(-self._length % _ALIGNMENT))
         entry = self._arrays[name] = {"dtype": dtype, "start": self._length, "bytes": 0}
 
@@ -109,7 +109,10 @@ class ArrayFile:
 
 
 def _read_header(stream: BinaryIO, dtypes: Mapping[str, str]) -> tuple[dict[str, tuple[int, int]], dict[str, Any], int]:
-    """Start and number of bytes of each array, the facts, and the stored CRC; ValueError if the header is wrong."""
+    """Start and number of bytes of each array, the facts, and the stored CRC.
+
+    Raises a ValueError if the header is wrong.
+    """
     if stream.read(len(MAGIC)) != MAGIC:
         raise ValueError("is not an array file")
     end = stream.seek(-_TAIL.size - len(MAGIC), io.SEEK_END)

@@ -1,4 +1,4 @@
-"""Groups images by orientation, wide or tall, because a batch is padded to its widest and its tallest image."""
+"""Groups images by orientation, so that batches are padded less."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 def orientations(dataset: Dataset) -> bytes:
-    """One byte an image: 1 if it is wider than tall, else 0. Reads image sizes by ``Dataset.size``."""
+    """One byte an image: 1 if it is wider than tall, else 0.
+
+    Reads image sizes by ``Dataset.size``.
+    """
     return bytes(width > height for height, width in map(dataset.size, range(len(dataset))))
 
 

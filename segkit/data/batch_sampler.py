@@ -28,7 +28,9 @@ class Draw:
 
 
 class EpochBatchSampler:
-    """Endless sequence of batches of draws, ``accumulate`` of them an iteration; a batch sampler for DataLoader.
+    """Endless sequence of batches of draws, ``accumulate`` of them an iteration.
+
+    This is a batch sampler for DataLoader.
 
     The batches of an iteration hold the same images as one batch of ``accumulate`` times the size. The incomplete
     iteration at the end of an epoch is dropped, so that all steps average over the same number of images; shuffling

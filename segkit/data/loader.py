@@ -49,7 +49,10 @@ class Loader:
             yield raise_failure(batch)
 
     def _iterator(self) -> Iterator[Any]:
-        """The DataLoader's iterator; SegkitError if its data set cannot be pickled for spawned workers."""
+        """The DataLoader's iterator.
+
+        Raises a SegkitError if its data set cannot be pickled for spawned workers.
+        """
         try:
             return iter(self._loader)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -125,7 +128,7 @@ def build_train_loader(
     accumulate: int = 1,
     skip_unreadable: bool = False,
 ) -> TrainLoader:
-    """Builds an endless loader of augmented batches that starts at iteration ``start_iteration``.
+    """Builds an endless loader of augmented batches.
 
     Args:
         dataset: training images.

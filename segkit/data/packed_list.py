@@ -10,7 +10,9 @@ import numpy as np
 
 
 class PackedList:
-    """Read-only list of small Python objects, pickled into one byte array: file names and sizes of images.
+    """Read-only list of small Python objects, pickled into one byte array.
+
+    It is for file names and sizes of images.
 
     A forked worker that reads a list of dicts changes their reference counts, so that the system copies their pages and
     memory grows with every worker (Detectron2 issue 3847). One NumPy array has one reference count. Spawned workers get

@@ -1,4 +1,7 @@
-"""Samplers: the images of an epoch and their order, as functions of (seed, epoch) without a state to be saved."""
+"""Samplers: the images of an epoch and their order, as functions of (seed, epoch).
+
+They have no state that a checkpoint would have to save.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ class Sampler(ABC):
 
     @abstractmethod
     def epoch_indices(self, epoch: int) -> list[int]:
-        """Indices into the data set, in the order of use; the same list each time for the same epoch."""
+        """Indices into the data set, in the order of use.
+
+        The list is the same each time for the same epoch.
+        """
 
 
 @SAMPLER_REGISTRY.register
@@ -41,7 +47,7 @@ class ShuffleSampler(Sampler):
 
 @SAMPLER_REGISTRY.register
 class SequentialSampler(Sampler):
-    """Every image once an epoch, in the data set's order: for debugging, or to overfit one batch.
+    """Every image once an epoch, in the data set's order: to debug, or to overfit one batch.
 
     Args:
         num_samples: length of the data set.
@@ -56,7 +62,7 @@ class SequentialSampler(Sampler):
 
 @SAMPLER_REGISTRY.register
 class RepeatFactorSampler(Sampler):
-    """Repeats images with rare classes (repeat factor sampling; LVIS, Gupta et al. 2019, section 4.2).
+    """Repeats images with rare classes (LVIS, Gupta et al. 2019, section 4.2).
 
     The repeat factor of a class in a share f of the images is max(1, sqrt(threshold / f)); the factor of an image is the
     largest of its classes. Systematic sampling rounds the factors: an image of factor 1.5 occurs once or twice, and all

@@ -42,7 +42,7 @@ def split_dataset(
 
 
 def stratified_choice(labels: Sequence[frozenset[int]], order: Sequence[int], size: int) -> list[int]:
-    """Chooses ``size`` images so that each label's share among them is its share among all images.
+    """Chooses ``size`` images that have each label in the same share as all images.
 
     This is iterative stratification for images with several labels (Sechidis, Tsoumakas, Vlahavas: On the Stratification
     of Multi-Label Data, 2011, section 3): the images of the rarest label are distributed first, each to the part that

@@ -1,4 +1,4 @@
-"""Data sets of transformed samples for DataLoader: training samples by draw, test samples by index."""
+"""Data sets of transformed samples for DataLoader: training by draw, test by index."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ MAX_SKIPPED = 10  # unreadable images in a row: more than these suggest a failed
 
 @dataclass(frozen=True)
 class Failure:
-    """A SegkitError in a worker, passed as a return value because DataLoader replaces exceptions by tracebacks."""
+    """A SegkitError in a worker, passed as a value.
+
+    DataLoader would replace the exception by one with the worker's traceback as its message.
+    """
 
     message: str
     key: str | None = None
@@ -62,7 +65,10 @@ class TransformedTrainDataset(TorchDataset):
             return Failure(str(error), error.key)
 
     def _load(self, index: int, skipped: list[str]) -> Sample:
-        """Loads an image, or the next readable one; errors of the images before it are added to ``skipped``."""
+        """Loads an image, or the next readable one.
+
+        Errors of the images before it are added to ``skipped``.
+        """
         problems: list[str] = []
         for step in range(min(MAX_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
             try:
@@ -77,7 +83,9 @@ class TransformedTrainDataset(TorchDataset):
 
 
 class TransformedTestDataset(TorchDataset):
-    """Transformed test samples by index; ``annotations`` hold the ground truth in the file's pixels.
+    """Transformed test samples by index.
+
+    ``annotations`` hold the ground truth in the file's pixels.
 
     Raises:
         SegkitError: detections cannot be mapped back through one of the transforms.

@@ -1,4 +1,4 @@
-"""Atomic writing of files: a process that is killed leaves the old file or the new one, never half of it."""
+"""Atomic writing of files: a killed process leaves the old file or the new one, whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path in the same folder, and renames it to ``path`` if the block ends without an error.
+    """Yields a temporary path, and renames it to ``path`` if the block ends without an error.
 
     The temporary name has the suffix of ``path``, because libraries choose a format by it. The data are synced to the
     disk before the renaming, so that after a power cut too ``path`` is the old file or the complete new one.
@@ -34,7 +34,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sync_file(path: Path) -> None:
-    """Syncs a file's data to the disk, whichever process wrote them; does nothing if the file does not exist."""
+    """Syncs a file's data to the disk, whichever process wrote them.
+
+    It does nothing if the file does not exist.
+    """
     try:
         file = open(path, "rb+")  # noqa: SIM115  # closed below; writable, because Windows syncs no other files
     except FileNotFoundError:
@@ -44,7 +47,9 @@ def sync_file(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Removes the temporary files of processes that were killed while writing; returns their number.
+    """Removes the temporary files of processes that were killed while writing.
+
+    It returns their number.
 
     Call it only while no other process writes to the folder: its temporary files have the same names.
     """

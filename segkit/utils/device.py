@@ -57,7 +57,9 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def check_precision(precision: str, device: torch.device, *, key: str = "train.precision") -> None:
-    """Raises a SegkitError if ``precision`` does not exist on ``device``; warns if it is slow there.
+    """Raises a SegkitError if ``precision`` does not exist on ``device``.
+
+    It logs a warning if the precision is slow there.
 
     fp16 on a CPU is an error, not a silent change to another precision: with the loss scaler and the range of fp16 the
     training would differ.
@@ -102,7 +104,10 @@ def _error(name: object, key: str, problem: str) -> SegkitError:
 
 
 def _nearest(name: str, valid: list[str]) -> str:
-    """The valid device that was probably meant, as the end of the message; empty if none is similar."""
+    """The valid device that was probably meant, as the end of the message.
+
+    It is empty if none is similar.
+    """
     word = name.strip().lower()
     number = re.sub(r"\D", "", word)
     kind = re.sub(r"[\d:\s-]", "", word)

@@ -1,4 +1,4 @@
-"""Exceptions of segkit, and helpers for their messages: the nearest choices, the first names of a list."""
+"""Exceptions of segkit, and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class SegkitError(ValueError):
-    """A mistake that the user can correct: a key, a file, an annotation, a checkpoint, an argument.
+    """A mistake that the user can correct: a key, a file, an annotation, an argument.
 
     The tools print its message without a traceback and exit with status 1; programs that use segkit as a library catch
     it as a ``ValueError``.
@@ -44,7 +44,7 @@ class PeerLost(SegkitError):
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended a run between two steps, after it saved a checkpoint: it can be resumed.
+    """SIGINT or SIGTERM ended a run between two steps, with a checkpoint to resume from.
 
     Args:
         number: the signal's number.
@@ -70,7 +70,7 @@ def first_few(names: Sequence[str], count: int = 5) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 20) -> str:
-    """The end of an error message: the nearest choices, or if none is similar the first ``limit`` choices.
+    """The end of a message: the nearest choices, else the first ``limit`` choices.
 
     >>> did_you_mean("widht", ["width", "depth"])
     "; did you mean 'width'?"

@@ -14,7 +14,10 @@ TRIES = 20  # an import statement in another thread does not take the lock, and 
 
 
 def import_once(name: str) -> ModuleType:
-    """Imports a module and returns it fully initialised; waits while another thread does the same."""
+    """Imports a module and returns it fully initialised.
+
+    It waits while another thread does the same.
+    """
     known = sys.modules.get(name)
     if known is not None and not being_imported(known):
         return known

@@ -22,7 +22,10 @@ _arguments: dict[str, Any] | None = None
 
 
 class LineFormatter(logging.Formatter):
-    """Formats ``12:30:59 message``; warnings and errors start with their level, in colour on a terminal."""
+    """Formats ``12:30:59 message``.
+
+    Warnings and errors start with their level, in colour on a terminal.
+    """
 
     def __init__(self, *, colour: bool, date: bool, process: int = 0) -> None:
         super().__init__("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
@@ -69,7 +72,10 @@ class Console(logging.StreamHandler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends to a file; warns once on stderr if that fails (full disk), instead of one traceback a message."""
+    """Appends to a file; warns once on stderr if that fails, as on a full disk.
+
+    The base class would print one traceback for each message.
+    """
 
     warned = False
 
@@ -83,7 +89,7 @@ class LogFile(logging.FileHandler):
 
 
 def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> None:
-    """Shows messages of level INFO on stdout and, with ``output_dir``, appends them to ``output_dir/log.txt``.
+    """Shows INFO messages on stdout and, with ``output_dir``, appends them to ``log.txt``.
 
     The handlers belong to the root logger, so that messages of a user's own modules are shown too. A second call
     replaces the handlers of the first. If the program has a console handler already, no other one is added.
@@ -122,12 +128,17 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
 
 
 def logging_arguments() -> dict[str, Any] | None:
-    """The arguments of the last :func:`setup_logging` in this process; None if none of its handlers is left."""
+    """The arguments of the last :func:`setup_logging` in this process.
+
+    Returns None if none of its handlers is left.
+    """
     return _arguments if any(getattr(handler, "segkit", False) for handler in logging.getLogger().handlers) else None
 
 
 def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
-    """Sets up logging in a worker process as in the main process; does nothing in forked workers.
+    """Sets up logging in a worker process as in the main process.
+
+    It does nothing in forked workers.
 
     Args:
         arguments: :func:`logging_arguments` of the main process.
@@ -138,7 +149,9 @@ def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
 
 @contextmanager
 def error_logged() -> Iterator[None]:
-    """Writes an exception of the block to ``log.txt`` and raises it again; with a traceback unless a SegkitError.
+    """Writes an exception of the block to ``log.txt`` and raises it again.
+
+    Exceptions other than SegkitError are logged with their traceback.
 
     The terminal does not get the message, because the caller prints the exception.
     """
@@ -152,7 +165,9 @@ def error_logged() -> Iterator[None]:
 
 @contextmanager
 def failure_warned(what: str) -> Iterator[None]:
-    """Turns an exception of the block into a warning that ``what`` is missing; ``log.txt`` gets the traceback.
+    """Turns an exception of the block into a warning that ``what`` is missing.
+
+    ``log.txt`` gets the traceback.
 
     For extras of a run, such as pictures, whose failure should not end it. Ctrl-C is not caught.
     """

@@ -1,4 +1,7 @@
-"""Recognises errors that mean "out of memory", of Python, NumPy and torch; does not import torch."""
+"""Recognises errors that mean "out of memory", of Python, NumPy and torch.
+
+Does not import torch.
+"""
 
 from __future__ import annotations
 

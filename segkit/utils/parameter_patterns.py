@@ -9,7 +9,9 @@ from segkit.utils.errors import SegkitError, nearest
 
 
 def matching_names(pattern: str, names: Sequence[str], key: str) -> list[str]:
-    """The names that ``pattern`` matches, or below a module that it matches: ``features.0`` includes ``features.0.*``.
+    """The names that a pattern matches, or that are below a module that it matches.
+
+    For example, ``features.0`` matches ``features.0.*`` too.
 
     Args:
         key: the configuration key of the pattern, for the message.

@@ -1,4 +1,4 @@
-"""The packages that segkit needs, and their installed versions, looked up without importing them."""
+"""The packages that segkit needs and their installed versions, without importing them."""
 
 from __future__ import annotations
 

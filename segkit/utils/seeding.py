@@ -1,4 +1,6 @@
-"""Seeds of all random streams: pure functions of a tag and integers, independent of what was drawn before.
+"""Seeds of all random streams, as pure functions of a tag and integers.
+
+They do not depend on what was drawn before.
 
 The tag names the purpose of a stream. Streams are unrelated if their tags or their integers differ; tuples of different
 lengths, as (1,) and (1, 0), differ too.
@@ -49,10 +51,10 @@ def generator_for(tag: str, *integers: int, device: torch.device | str = "cpu") 
 
 
 def evaluation_generator(device: torch.device | str = "cpu") -> torch.Generator:
-    """A new generator with a fixed seed, so that validation losses can be compared with each other."""
+    """A new generator with a fixed seed, so that validation losses can be compared."""
     return generator_for("evaluation", device=device)
 
 
 def split_generator(seed: int) -> torch.Generator:
-    """The generator that shuffles a data set before it is split (a stream without a tag, see the module)."""
+    """The generator that shuffles a data set before it is split (a stream without a tag)."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)

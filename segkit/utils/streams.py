@@ -1,4 +1,4 @@
-"""Makes stdout and stderr robust: characters that the encoding lacks, readers that close the pipe."""
+"""Makes stdout and stderr robust against missing characters and closed pipes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 
 
 def make_streams_lenient() -> None:
-    """Makes stdout and stderr write characters that their encoding lacks as escapes (``\\xd7``) instead of failing."""
+    """Makes stdout and stderr escape characters that their encoding lacks (``\\xd7``)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def drop_stdout() -> None:
-    """Redirects stdout to the null device after its reader closed the pipe, so that the flush at exit does not fail."""
+    """Redirects stdout to the null device after its reader closed the pipe.
+
+    Otherwise the flush at exit would fail.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -137,7 +137,7 @@ def test_p_zero_changes_nothing(color_sample):
         (RandomRotation, {"degrees": -5}, "degrees: expected one number from 0 on, or"),
         (RandomRotation, {"degrees": [1, 2, 3]}, "degrees: expected"),
         (RandomRotation, {"fill": 256}, "fill: expected one value from 0 to 255, or one a channel; got 256"),
-        (RandomRotation, {"p": 2}, "p is a probability"),
+        (RandomRotation, {"p": 2}, "p: expected a probability"),
         (RandomAffine, {"translate": 1.5}, "translate: expected shares of the image's sides, 0 to 1; got 1.5"),
         (RandomAffine, {"translate": [0.1]}, "translate: expected"),
         (RandomAffine, {"shear": 60}, "shear: expected angles within -45 and 45"),

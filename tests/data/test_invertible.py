@@ -105,14 +105,14 @@ def test_the_predictor_refuses_them_too(name):
 )
 def test_random_windows_are_told(spec, warned, dataset, caplog):
     build_test_loader(dataset, build_transforms([spec]))
-    told = f"data.test_transforms: {spec['name']} cuts a window out of each image at a random place" in caplog.text
+    told = f"data.test_transforms: {spec['name']} crops each image at a random position" in caplog.text
     assert told == warned and bool(caplog.records) == warned
 
 
 @pytest.mark.parametrize("name", ["GaussianNoise", "ColorJitter", "RandomInvert", "PercentileContrast", "GaussianBlur"])
 def test_augmentations_are_told(name, dataset, caplog):
     build_test_loader(dataset, build_transforms([{"name": name, "p": 0.25}]))
-    assert f"{name} changes a random share of the images only (p=0.25), as an augmentation does" in caplog.text
+    assert f"{name} changes only a random share of the images (p=0.25)" in caplog.text
 
 
 # Transforms of one's own
@@ -235,7 +235,7 @@ def test_unrecorded_moves_are_found_out(name, dataset, caplog):
     assert len(list(loader)) == 4
     loader = build_test_loader(dataset, Compose([RandomHorizontalFlip(), UNRECORDED[name]]))
     assert "does not declare whether it moves pixels" in caplog.text
-    with pytest.raises(SegkitError, match=r"(?s)moves pixels or objects in a way that is not on record.*'identity'"):
+    with pytest.raises(SegkitError, match=r"(?s)moves pixels or objects without recording it.*'identity'"):
         for batch in loader:
             assert name == "sometimes" and batch  # such a one passes where it does nothing
 
@@ -322,10 +322,10 @@ def test_undeclared_ones_that_are_well_work(name, dataset, caplog):
 @pytest.mark.parametrize(
     ("declared", "transform", "message"),
     [
-        ("identity", Thumbnail, r"Thumbnail declares inversion = 'identity', but its image of 30 x 32 pixels is not"),
-        ("identity", Centre, r"Centre declares inversion = 'identity', but its image of"),
-        ("recorded", Thumbnail, r"Thumbnail declares inversion = 'recorded', but its image of 30 x 32 pixels is not"),
-        ("recorded", CutBorder, r"CutBorder declares inversion = 'recorded', but .* the one of 60 x 80 on record"),
+        ("identity", Thumbnail, r"Thumbnail declares inversion = 'identity', but .*30 x 32"),
+        ("identity", Centre, r"Centre declares inversion = 'identity', but"),
+        ("recorded", Thumbnail, r"Thumbnail declares inversion = 'recorded', but .*30 x 32"),
+        ("recorded", CutBorder, r"CutBorder declares inversion = 'recorded', but .* 60 x 80"),
         ("recorded", NewSample, r"NewSample loses the sample's geometry; return dataclasses.replace\(sample"),
         ("recorded", RecordedInPlace, r"RecordedInPlace loses the sample's geometry"),
         ("none", Mirror, r"Mirror cannot be a test transform: detections cannot be mapped back"),
@@ -392,7 +392,7 @@ def test_a_failure_with_the_known_objects_is_explained(dataset):
                 raise KeyError("two")
             return sample
 
-    with pytest.raises(SegkitError, match=r"Labelled does not declare .* it ends with KeyError: 'two'; build it on"):
+    with pytest.raises(SegkitError, match=r"Labelled does not declare .*KeyError: 'two'; build it on"):
         next(iter(build_test_loader(dataset, Labelled())))
     with pytest.raises(AttributeError):  # its own fault stays its own
         next(iter(build_test_loader(dataset, Named())))
@@ -418,11 +418,11 @@ def test_small_images(size):
     image = torch.zeros(3, *size, dtype=torch.uint8)
     sample = Sample(image, Targets.empty(size), 1, "a.png", size)
     assert InvertibleCompose(Gray())(sample, seeded()).geometry.is_resize
-    with pytest.raises(SegkitError, match="not on record"):
+    with pytest.raises(SegkitError, match="without recording it"):
         InvertibleCompose(ImageAlone(lambda image: F.pad(image, [1, 1, 3, 2])))(sample, seeded())
     if min(size) >= 16:
         for transform in (Mirror(), ImageAlone(lambda image: image.flip(-1)), ImageAlone(lambda image: image.flip(-2))):
-            with pytest.raises(SegkitError, match="not on record"):
+            with pytest.raises(SegkitError, match="without recording it"):
                 InvertibleCompose(transform)(sample, seeded())
 
 
@@ -435,10 +435,10 @@ def test_the_wrapper_of_colour_transforms_takes_no_geometric_ones(dataset):
         v2.ElasticTransform(),
         v2.Resize(20),
     ):
-        with pytest.raises(SegkitError, match="moves pixels, and is used on the image alone"):
+        with pytest.raises(SegkitError, match="moves pixels"):
             Photometric(inner, 1.0)
     smaller = Photometric(lambda image: image[:, :-1], 1.0)
-    with pytest.raises(SegkitError, match=r"makes an image \[3, 59, 80\] of torch.uint8 of one \[3, 60, 80\]"):
+    with pytest.raises(SegkitError, match=r"\[3, 60, 80\] .* into one \[3, 59, 80\]"):
         smaller(dataset.load(0), seeded())
 
 

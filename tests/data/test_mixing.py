@@ -250,9 +250,9 @@ def test_every_image_may_be_mixed_in(dataset):
 
 
 def test_as_test_transform_or_without_data(dataset):
-    with pytest.raises(SegkitError, match="Mosaic makes training images of several: it cannot be a test transform"):
+    with pytest.raises(SegkitError, match="Mosaic combines several training images: it cannot be a test transform"):
         build_test_loader(dataset, build_transforms([{"name": "Mosaic", "size": 9}]))
-    with pytest.raises(SegkitError, match=r"CopyPaste mixes in other images .* data.train_transforms only"):
+    with pytest.raises(SegkitError, match=r"CopyPaste combines several images .* data.train_transforms only"):
         Compose([CopyPaste()])(dataset.load(0), seeded())
 
 

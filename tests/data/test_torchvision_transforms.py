@@ -66,13 +66,13 @@ def skip_one(generator):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": V2 + "RandomHorizontalFlip"}, r"moves pixels.*segkit's own is RandomHorizontalFlip"),
+        ({"name": V2 + "RandomHorizontalFlip"}, r"moves pixels.*segkit.* RandomHorizontalFlip"),
         ({"name": V2 + "Resize", "size": [8, 8]}, r"moves pixels.*ResizeShortestEdge"),
         ({"name": V2 + "ElasticTransform"}, r"ElasticTransform moves pixels"),
-        ({"name": V2 + "MixUp"}, r"take Mosaic or CopyPaste"),
+        ({"name": V2 + "MixUp"}, r"Mosaic or CopyPaste"),
         ({"name": V2 + "RandAugment"}, r"RandAugment refuses an image with boxes"),
-        ({"name": V2 + "Grayscale"}, r"makes an image \[1, 48, 64\] .* keeps shape and type"),
-        ({"name": V2 + "ToDtype", "dtype": torch.float32}, r"torch\.float32 .* keeps shape and type"),
+        ({"name": V2 + "Grayscale"}, r"into one \[1, 48, 64\] .* keeps shape and type"),
+        ({"name": V2 + "ToDtype", "dtype": torch.float32}, r"torch\.float32.* shape and type"),
         ({"name": V2 + "GaussianBlur", "kernel_size": 4}, r"GaussianBlur refuses its arguments: ValueError"),
         ({"name": V2 + "ColorJiter"}, r"did you mean 'torchvision\.transforms\.v2\.ColorJitter'"),
         ({"name": "torchvision.transforms.ColorJitter"}, r"did you mean 'torchvision\.transforms\.v2\.ColorJitter'"),
@@ -114,9 +114,7 @@ def test_classes_of_ones_own(registered):
     with pytest.raises(SegkitError, match=r"Sometimes moves pixels"):
         transform(sample(), torch.Generator())
     registered(OldStyle)
-    with pytest.raises(
-        SegkitError, match=r"OldStyle makes a OldStyle, which is called with other arguments than a sample"
-    ):
+    with pytest.raises(SegkitError, match=r"OldStyle.* does not take a sample"):
         build_transforms([{"name": "OldStyle"}])
 
 
@@ -134,5 +132,5 @@ def test_threads_do_not_draw_each_others_numbers():
 
 
 def test_a_shape_that_a_photometric_transform_changes_is_told():
-    with pytest.raises(SegkitError, match=r"makes an image \[1, 40, 56\]"):
+    with pytest.raises(SegkitError, match=r"into one \[1, 40, 56\]"):
         Photometric(v2.Grayscale(1), 1.0)(sample(), torch.Generator())

@@ -11,7 +11,7 @@ from image_writers import write_png
 from PIL import Image, ImageFile, features
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import image_size, pillow_decoder, read_image, read_pixels
+from segkit.utils.images import image_size, png16, read_image, read_pixels
 
 RNG = np.random.default_rng(0)
 SIZE = (19, 37)
@@ -235,10 +235,10 @@ def test_a_pngs_size_takes_its_pixels_only_where_metadata_follow_them(tmp_path, 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_a_pillow_that_decodes_16_bits_in_another_way_is_refused(tmp_path, monkeypatch, channels):
     path = write_png(tmp_path / "x.png", RNG.integers(0, 65536, (*SIZE, channels)).astype(np.uint16))
-    right = pillow_decoder._decode_as
+    right = png16._decode_as
     for other in (lambda *a: right(*a) // 2, lambda *a: right(*a)[:, ::-1], lambda *a: 1 / 0):
-        pillow_decoder._decodes_deep_png.cache_clear()
-        monkeypatch.setattr(pillow_decoder, "_decode_as", other)
+        png16._works.cache_clear()
+        monkeypatch.setattr(png16, "_decode_as", other)
         with pytest.raises(SegkitError, match=r"x.png: it has more than 8 bits a channel.* with Pillow \d+"):
             read_image(path)
-    pillow_decoder._decodes_deep_png.cache_clear()
+    png16._works.cache_clear()

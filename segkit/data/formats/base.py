@@ -16,7 +16,7 @@ from segkit.structures.targets import Targets
 
 @dataclass(frozen=True)
 class LostObjects:
-    """Objects of a file that training does not learn from, or that evaluation gets wrong, for one reason.
+    """Objects that training does not learn from, or that evaluation gets wrong, for one reason.
 
     Attributes:
         reason: in the plural, as ``objects with a box of no width or height``.
@@ -36,7 +36,7 @@ class LostObjects:
 
 
 class TrainingObjects(NamedTuple):
-    """Numbers of objects in an image: usable for training, crowd regions (not trained on), with an empty mask or box."""
+    """Numbers of objects in an image: usable, crowd regions, with an empty mask or box."""
 
     usable: int
     crowd: int = 0
@@ -64,44 +64,59 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Sample:
-        """Reads one image and its objects, untransformed, in the file's pixels; ``annotations`` is None."""
+        """Reads one image and its objects, untransformed, in the file's pixels.
+
+        ``annotations`` is None.
+        """
 
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
-        """Number of objects of each label in an image, without labels of 0 objects; much cheaper than ``load``."""
+        """Number of objects of each label in an image, without labels of 0 objects.
+
+        This is much cheaper than ``load``.
+        """
 
     def object_counts(self) -> np.ndarray | None:
         """int64 [images]: number of objects of each image, without crowd regions.
 
-        None if counting needs masks or pixels, which would delay the start of a run.
+        Returns None if counting needs masks or pixels, which would delay the start of a run.
         """
         return None
 
     def unmasked_counts(self) -> np.ndarray | None:
-        """int64 [images]: number of objects of each image with a box but no mask, without crowd regions.
+        """int64 [images]: number of objects with a box but no mask, without crowd regions.
 
-        None if counting needs the images.
+        Returns None if counting needs the images.
         """
         return None
 
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
-        """Number of objects in the files, and those among them that are lost on reading, each counted once.
+        """Number of objects in the files, and the objects lost on reading, each counted once.
 
         Covers only what is known without reading masks or pixels; (0, []) if nothing is.
         """
         return 0, []
 
     def training_objects(self, index: int) -> TrainingObjects:
-        """Counts an image's objects before transforms; formats that need no pixels for it override this method."""
+        """Counts an image's objects before transforms.
+
+        Formats that need no pixels for it override this method.
+        """
         sample = self.load(index)
         return training_objects(sample.targets, sample.dropped)
 
     def image_files(self) -> list[str] | None:
-        """Absolute path of each image, to find images that two data sets share; None if images are not files."""
+        """Absolute path of each image, to find images that two data sets share.
+
+        Returns None if images are not files.
+        """
         return None
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of the image of ``load(index)``; formats that need no pixels for it override this method."""
+        """Height and width of the image of ``load(index)``.
+
+        Formats that need no pixels for it override this method.
+        """
         return self.load(index).size
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
@@ -198,7 +213,9 @@ def training_objects(targets: Targets, dropped: int = 0) -> TrainingObjects:
 
 
 def ground_truth_from_targets(sample: Sample) -> list[dict]:
-    """Ground truth for evaluation, with boxes and areas computed from the masks (see :meth:`Dataset.ground_truth`).
+    """Ground truth for evaluation, with boxes and areas computed from the masks.
+
+    The form is that of :meth:`Dataset.ground_truth`.
 
     An object without a mask keeps its box; its area is the box's and ``segmentation`` is None.
     """

@@ -1,4 +1,4 @@
-"""Data sets registered by name in Python, for use in a configuration as ``{format: catalog, name: NAME}``."""
+"""Data sets registered by name in Python: ``{format: catalog, name: NAME}``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CATALOG: dict[str, Callable[[], Dataset] | Mapping[str, Any]] = {}
 
 
 def register_dataset(name: str, source: Callable[[], Dataset] | Mapping[str, Any]) -> None:
-    """Registers a data set under a name, for ``{format: catalog, name: NAME}`` in a configuration.
+    """Registers a data set for ``{format: catalog, name: NAME}`` in a configuration.
 
     Args:
         name: any text. A name that is registered already gets the new source (a notebook cell run again).

@@ -61,7 +61,10 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
 
 
 def look_alike(names: Sequence[str]) -> tuple[int, int] | None:
-    """Indices of the first two names that are equal or differ only in spaces or Unicode form; None if all differ."""
+    """Indices of the first two names that are equal or differ only in spaces or Unicode form.
+
+    Returns None if all differ.
+    """
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
         first = seen.setdefault(" ".join(unicodedata.normalize("NFC", name).split()), index)
@@ -71,14 +74,17 @@ def look_alike(names: Sequence[str]) -> tuple[int, int] | None:
 
 
 def differ_in_case(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of names that differ only in upper and lower case: two classes, or one that is spelt in two ways."""
+    """Pairs of names that differ only in upper and lower case: two classes, or a misspelt one."""
     seen: dict[str, str] = {}
     pairs = [(seen.setdefault(name.casefold(), name), name) for name in names]
     return [(first, second) for first, second in pairs if first != second]
 
 
 def name_problem(name: object) -> str | None:
-    """What is wrong with a class name, with a corrected name; the predicate of a message. None for a valid name."""
+    """What is wrong with a class name, with a corrected name; the predicate of a message.
+
+    Returns None for a valid name.
+    """
     if not isinstance(name, str):
         return "is not text; put it in quotes"
     if not name.strip():

@@ -42,7 +42,7 @@ TRAINED_ON = (UNIT_BOX, NO_POLYGON, CORNERS, BESIDE)  # training uses these obje
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
 class Coco(Dataset):
-    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, boxes alone, crowd regions.
+    """Images and objects of a COCO JSON: polygons, RLE, boxes without masks, crowd regions.
 
     Training boxes are computed from the masks, so that boxes and masks move together; evaluation uses the file's boxes
     and areas, as COCO's published results do. An object without a segmentation (none, null, ``[]``, ``[[]]``, ``{}``, or
@@ -171,7 +171,10 @@ class Coco(Dataset):
         return notes
 
     def _targets(self, objects: ImageObjects, size: tuple[int, int], name: str) -> Targets:
-        """Targets of an image: boxes of the masks, or the file's boxes clipped to the image; ``name`` is for messages."""
+        """Targets of an image: boxes of the masks, or the file's boxes clipped to the image.
+
+        ``name`` is for messages.
+        """
         try:
             masks = decode_masks(objects.segmentations, size)
         except SegkitError as error:
@@ -188,7 +191,7 @@ class Coco(Dataset):
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Converts a mixed list of polygon lists, RLE dicts and None (an empty mask) to masks in the same order.
+    """Converts polygon lists, RLE dicts and None (an empty mask), mixed, to masks.
 
     Args:
         segmentations: one an object.

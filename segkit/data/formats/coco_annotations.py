@@ -1,4 +1,4 @@
-"""Checks the annotations of a COCO JSON one by one while they are read, and packs them into records."""
+"""Checks the annotations of a COCO JSON while they are read, and packs them into records."""
 
 from __future__ import annotations
 
@@ -145,7 +145,10 @@ class Annotations:
         return int(is_outside.sum())
 
     def _id(self, number: int, key: str, annotation: dict) -> int:
-        """An id of an annotation; an invalid one is 0 here and reported by ``_check_ids``, after the whole file is read."""
+        """An id of an annotation.
+
+        An invalid id is 0 here, and is reported by ``_check_ids``, after the whole file is read.
+        """
         found = whole(annotation.get(key))
         if found is None:
             self.other_task = self.other_task or _other_task(annotation)
@@ -153,7 +156,7 @@ class Annotations:
         return found or 0
 
     def _check_ids(self, key: str, known: np.ndarray, ids: array[int], unknown: Callable[[int], str]) -> None:
-        """Raises a SegkitError for the first annotation whose id is not a whole number or not in the file."""
+        """Raises a SegkitError for the first annotation whose id is invalid or not in the file."""
         first_invalid, problem = self._invalid_ids.get(key, (len(ids), ""))
         first_unknown = int((~known).argmax()) if not known.all() else len(ids)
         if first_invalid < len(ids) and first_invalid <= first_unknown:
@@ -169,7 +172,7 @@ class Annotations:
         self.lost[reason] = count + 1, examples
 
     def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes, str | None]:
-        """Kind of segmentation, 1 for a crowd region, the record, and the reason for ``lost`` or None."""
+        """Kind of segmentation, 1 for a crowd region, the record, and the reason for ``lost``."""
         segmentation: Any = annotation.get("segmentation")
         bbox, flat = annotation.get("bbox"), False
         if bbox is None or bbox == []:
@@ -253,7 +256,7 @@ class Annotations:
         return COMPRESSED, string
 
     def _check_pending(self) -> None:
-        """Checks many compressed RLEs at once: one by one, that would take longer than decoding their JSON."""
+        """Checks many compressed RLEs at once, which is faster than one by one."""
         totals = covered_pixels([string for _, string, _ in self._pending])
         for total, (number, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
             if total != height * width:

@@ -1,4 +1,4 @@
-"""Finds boxes of a COCO JSON that are not [x, y, width, height] in pixels, or not where the object is."""
+"""Finds boxes of a COCO JSON that are not XYWH in pixels, or not where the object is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def in_unit_square(coordinates: list[float]) -> bool:
 
 
 def box_problem(bbox: list[float], polygons: list[list[float]]) -> str | None:
-    """Why a box does not fit the object's polygons: ``BESIDE``, ``CORNERS``, or None. Checks a few points only."""
+    """Why a box does not fit the object's polygons: ``BESIDE``, ``CORNERS``, or None.
+
+    Only a few points are checked.
+    """
     x, y, width, height = bbox
     left, right, top, bottom = x - TOLERANCE, x + width + TOLERANCE, y - TOLERANCE, y + height + TOLERANCE
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
@@ -54,7 +57,9 @@ def outside(boxes: np.ndarray, sides: np.ndarray) -> np.ndarray:
 
 
 def are_corners(boxes: np.ndarray, sides: np.ndarray) -> bool:
-    """Whether boxes are XYXY, not XYWH: as XYWH many reach out of their images, as XYXY nearly all lie inside.
+    """Whether boxes are XYXY, not XYWH.
+
+    That is, as XYWH many reach out of their images, and as XYXY nearly all lie inside.
 
     Args:
         boxes: [N, 4].

@@ -1,4 +1,4 @@
-"""The categories of a COCO JSON: checked, each name once, and matched with the classes of the configuration."""
+"""The categories of a COCO JSON: checked, and matched with the configured classes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,10 @@ def resolve_repeated_names(
 
 
 def _check_alike(file: Path, categories: list[Category]) -> None:
-    """Raises a SegkitError for two names that differ only in spaces or Unicode form; unlike check_classes, with ids."""
+    """Raises a SegkitError for two names that differ only in spaces or Unicode form.
+
+    Its message has the ids of the categories, unlike that of ``check_classes``.
+    """
     if pair := look_alike([category.name for category in categories]):
         first, second = (categories[i] for i in pair)
         raise SegkitError(

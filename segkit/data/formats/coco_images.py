@@ -15,7 +15,7 @@ from segkit.utils.paths.missing_files import leads_out
 
 
 def _url_hint(image: dict) -> str:
-    """The end of a message about an image without a file name: LVIS has the name in ``coco_url``."""
+    """The name in LVIS's ``coco_url``, as the end of a message; empty if there is none."""
     url = image.get("coco_url")
     return f"; its 'coco_url' ends with '{'/'.join(url.split('/')[-2:])}'" if isinstance(url, str) else ""
 

@@ -1,4 +1,7 @@
-"""Error messages for the invalid segmentations of a COCO JSON; called only for those, so that it may be slow."""
+"""Error messages for the invalid segmentations of a COCO JSON.
+
+Called only for those, so that it may be slow.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class ImageObjects:
 
 
 class CocoTable:
-    """The checked content of a COCO JSON in arrays, without a Python object for each image or annotation.
+    """The checked content of a COCO JSON in arrays, without Python objects for annotations.
 
     Args:
         file: the JSON. The arrays of a large file are cached (see ``cached_arrays``).
@@ -108,12 +108,15 @@ class CocoTable:
         return counts - self._counts_where(self.arrays["crowd"] != 0)
 
     def unmasked_counts(self, *, crowds: bool = True) -> np.ndarray:
-        """int64 [images]: number of annotations of each image with a box only, with or without crowd regions."""
+        """int64 [images]: number of annotations with a box only, with or without crowd regions."""
         unmasked = self.arrays["kind"] == BOX_ONLY
         return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
 
     def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
-        """int64 [images]: number of chosen annotations of each image; ``chosen`` is bool [annotations]."""
+        """int64 [images]: number of chosen annotations of each image.
+
+        ``chosen`` is bool [annotations].
+        """
         indices = np.flatnonzero(chosen)  # few, so that no integer array of the table's length is allocated
         images = np.searchsorted(self.arrays["last"], indices, side="right")
         return np.bincount(images, minlength=len(self))
@@ -168,7 +171,9 @@ def _polygons(packed: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
-    """Streams a COCO JSON, checks it, and writes its arrays; the keys of the file may be in any order.
+    """Streams a COCO JSON, checks it, and writes its arrays.
+
+    The keys of the file may be in any order.
 
     Args:
         file: the JSON.

@@ -1,4 +1,4 @@
-"""Reads id maps: JSON files that list the images of a test folder with their ids for the results."""
+"""Reads id maps: JSON files that list the images of a test folder with their ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ImageEntry:
 
 
 def load_id_map(path: str) -> list[ImageEntry]:
-    """Reads the entries of an id map ``[{"file_name", "id", "height", "width"}, ...]`` in the file's order.
+    """Reads an id map ``[{"file_name", "id", "height", "width"}, ...]`` in the file's order.
 
     A COCO file of any size (its list "images") is an id map too. Height and width are optional.
 
@@ -98,7 +98,10 @@ def _items(file: Path) -> Iterator[Any]:
 
 
 def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
-    """(H, W) of an entry, None if it has neither; SegkitError if they are not two positive whole numbers."""
+    """(H, W) of an entry, None if it has neither.
+
+    Raises a SegkitError if they are not two positive whole numbers.
+    """
     if item.get("height") is None and item.get("width") is None:
         return None
     height, width = whole(item.get("height")), whole(item.get("width"))
@@ -111,7 +114,7 @@ def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:
-    """Raises a SegkitError if an image has another size than an annotation file or id map states.
+    """Raises a SegkitError if an image has another size than the annotations state.
 
     Args:
         file: the image, for the message.

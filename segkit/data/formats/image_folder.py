@@ -23,7 +23,9 @@ from segkit.utils.paths.spellings import name_key
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")
 class ImageFolder(Dataset):
-    """The images of one folder, without objects; images in subfolders only if an id map lists them.
+    """The images of one folder, without objects.
+
+    Images in subfolders are used only if an id map lists them.
 
     Hidden files, empty files, system files and broken links are skipped, unless the id map lists them.
 
@@ -94,7 +96,7 @@ class ImageFolder(Dataset):
 
 
 def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:
-    """Finds the files of an id map's entries, and returns the entries with the names of these files.
+    """Finds the files of an id map's entries; returns the entries with these files' names.
 
     Args:
         entries: of the id map; a name may include subfolders.

@@ -1,4 +1,6 @@
-"""Streams the lists of a JSON file item by item; neither the whole text nor the whole tree is in memory.
+"""Streams the lists of a JSON file item by item.
+
+Neither the whole text nor the whole tree is in memory.
 
 The standard library's C scanner decodes the items from a sliding window of the text. The package ``ijson`` is not used
 because it refuses NaN, which COCO files sometimes contain, and because it is not faster: its C back end needs 0.71 s for
@@ -24,7 +26,7 @@ _LONGEST_TOKEN = 12
 
 
 def stream_mapping(file: Path) -> Iterator[tuple[str, Iterator[Any] | None]]:
-    """Yields the keys of a JSON mapping, each with an iterator over the items of its list, in the file's order.
+    """Yields the keys of a JSON mapping in the file's order, each with the items of its list.
 
     Args:
         file: UTF-8, with or without a byte order mark.
@@ -41,7 +43,7 @@ def stream_mapping(file: Path) -> Iterator[tuple[str, Iterator[Any] | None]]:
 
 
 def stream_list(file: Path, key: str, *, named: bool = False) -> Iterator[Any]:
-    """Yields the items of a JSON list: the whole file, or the value of ``key`` if the file is a mapping.
+    """Yields the items of a JSON list: the whole file, or the value of ``key`` in a mapping.
 
     The rest of a mapping after that list is not read.
 
@@ -100,7 +102,7 @@ class _Scanner:
         self.decode = json.JSONDecoder().raw_decode
 
     def mapping(self) -> Iterator[tuple[str, Iterator[Any] | None]]:
-        """The keys of the mapping that is the file, each with the items of its list (see :func:`stream_mapping`)."""
+        """The keys of the file's mapping, each with the items of its list (:func:`stream_mapping`)."""
         if self.peek() != "{":
             results = "; a list of results has no ground truth" if self.peek() == "[" else ""
             if not results:  # for text that is not JSON, this raises the error about that instead
@@ -132,7 +134,10 @@ class _Scanner:
             self.fail("more text after the end")
 
     def keys(self) -> Iterator[str]:
-        """The keys of the mapping at the position; the caller reads each value before it requests the next key."""
+        """The keys of the mapping at the position.
+
+        The caller reads each value before it requests the next key.
+        """
         self.take("{")
         if self.peek() == "}":
             self.take("}")
@@ -192,7 +197,10 @@ class _Scanner:
             self.grow()
 
     def peek(self) -> str:
-        """The next character that is not a space, without consuming it; empty at the end of the file."""
+        """The next character that is not a space, without consuming it.
+
+        It is empty at the end of the file.
+        """
         while True:
             self.position = _SPACE.match(self.window, self.position).end()  # type: ignore[union-attr]  # always matches
             if self.position < len(self.window):
@@ -210,7 +218,10 @@ class _Scanner:
         return found
 
     def grow(self) -> None:
-        """Reads more text and discards the consumed text. The window of a long value doubles: linear time in total."""
+        """Reads more text and discards the consumed text.
+
+        The window of a long value doubles: linear time in total.
+        """
         rest = self.window[self.position :]
         try:
             more = self.stream.read(max(CHUNK, len(rest)))

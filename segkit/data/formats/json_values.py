@@ -25,14 +25,20 @@ def is_int(value: Any) -> TypeGuard[int]:
 
 
 def whole(value: Any, limit: int = 2**63) -> int | None:
-    """The value as an integer, if it is one (3.0 too) whose magnitude is below the limit; None otherwise."""
+    """The value as an integer, if it is one (3.0 too) whose magnitude is below the limit.
+
+    Returns None otherwise.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if is_int(value) and abs(value) < limit else None
 
 
 def are_numbers(values: list) -> bool:
-    """Whether all values are numbers (not ``true``) that are finite as a double; JSON can hold larger ones."""
+    """Whether all values are numbers (not ``true``) that are finite as a double.
+
+    JSON can hold larger ones.
+    """
     try:
         return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
     except OverflowError:
@@ -40,7 +46,9 @@ def are_numbers(values: list) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A JSON value as it is shown in a message, at most 60 characters of it; text is marked as text.
+    """A JSON value as it is shown in a message, at most 60 characters of it.
+
+    Text is marked as text.
 
     >>> shown("12"), shown(None), shown([1, 2])
     ("the text '12'", 'null', '[1, 2]')

@@ -1,4 +1,4 @@
-"""The label map format: one folder an image, with ``image.tif`` and a label map ``classK.tif`` for each class."""
+"""The label map format: a folder for each image, with one label map for each class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than co
 
 @dataclass(frozen=True)
 class LabelMapFolder:
-    """The files of one image; ``class_files`` maps each category K to its file name, in ascending order."""
+    """The files of one image.
+
+    ``class_files`` maps each category K to its file name, in ascending order.
+    """
 
     folder: Path
     image: str
@@ -41,7 +44,9 @@ class LabelMapFolder:
 
 @DATASET_FORMAT_REGISTRY.register(name="label_map")
 class LabelMap(Dataset):
-    """Folders with an image and one label map for each class; each non-zero value of a label map is one object.
+    """Folders with an image and one label map for each class.
+
+    Each non-zero value of a label map is one object.
 
     The files are ``ROOT/<any name>/image.tif`` (or another image format) and ``ROOT/<any name>/classK.tif``, K from 1, of
     any integer type, or floats without fractions. A class that does not occur in an image has no file; a folder without
@@ -140,7 +145,10 @@ class LabelMap(Dataset):
         return notes
 
     def _mapped_ids(self, id_map: str) -> list[int]:
-        """The id of each image folder in an id map; SegkitError if a folder has none, or more than one."""
+        """The id of each image folder in an id map.
+
+        Raises a SegkitError if a folder has none, or more than one.
+        """
         entries = load_id_map(id_map)
         by_stem: dict[str, ImageEntry] = {}
         repeated: dict[str, tuple[str, str]] = {}
@@ -169,7 +177,10 @@ class LabelMap(Dataset):
 
 
 def scan_folder(folder: Path) -> LabelMapFolder:
-    """Finds the image and the label maps in a folder; SegkitError for a missing, repeated or unknown file."""
+    """Finds the image and the label maps in a folder.
+
+    Raises a SegkitError for a missing, repeated or unknown file.
+    """
     images: list[str] = []
     class_files: dict[int, str] = {}
     for name in sorted(p.name for p in folder.iterdir() if not is_system_file(p.name)):

@@ -161,7 +161,9 @@ class Synthetic(Dataset):
 def paint(
     rng: np.random.Generator, label_map: np.ndarray, objects: list[DrawnShape], size: tuple[int, int]
 ) -> np.ndarray:
-    """Paints an image: textured background, shaded objects that are lighter or darker than it, noise.
+    """Paints an image: textured background, shaded objects, noise.
+
+    Objects are lighter or darker than the background.
 
     Args:
         rng: source of all randomness.
@@ -200,7 +202,10 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 @functools.lru_cache(maxsize=16)
 def _interpolation(side: int, cells: int) -> np.ndarray:
-    """Interpolation weights ``[side, cells + 1]`` of the grid points for each pixel, smoothed to hide the grid."""
+    """Interpolation weights ``[side, cells + 1]`` of the grid points for each pixel.
+
+    They are smoothed, so that the grid is not visible.
+    """
     position = np.arange(side) * (cells / side)
     cell = position.astype(np.int64)
     part = position - cell
@@ -212,7 +217,7 @@ def _interpolation(side: int, cells: int) -> np.ndarray:
 
 
 def _beside(rng: np.random.Generator, partner: DrawnShape, size: float) -> tuple[float, float]:
-    """A centre for an object of ``size``, so that it probably touches the partner and hides little of it."""
+    """A random centre at which an object of ``size`` probably touches the partner."""
     height, width = partner.mask.shape
     reach = rng.uniform(0.45, 0.85) * (max(height, width) + size) / 2
     angle = rng.uniform(0, 2 * math.pi)

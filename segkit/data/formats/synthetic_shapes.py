@@ -20,7 +20,7 @@ STAR_INNER = 0.5  # inner radius, as a share of the outer one; the star has five
 
 @dataclass(frozen=True)
 class DrawnShape:
-    """A shape on the pixel grid: ``mask`` bool ``[h, w]``, whose first pixel is at column ``x`` and row ``y``."""
+    """A shape on the pixel grid: ``mask`` bool ``[h, w]`` at column ``x`` and row ``y``."""
 
     mask: np.ndarray
     x: int
@@ -34,7 +34,7 @@ class DrawnShape:
 
 
 def _outline() -> dict[str, np.ndarray]:
-    """Points ``[P, 2]`` whose bounding box is that of each unit shape: its corners, or many points of its circle."""
+    """Points ``[P, 2]`` with the same bounding box as each unit shape, at any rotation."""
     a = CROSS_ARM
     turns = np.arange(10) * (math.pi / 5) + math.pi / 2
     radii = np.where(np.arange(10) % 2 == 0, 1.0, STAR_INNER)
@@ -84,7 +84,10 @@ def draw_shape(
 
 
 def inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Whether points (u, v) lie in the unit shape, whose circumscribed radius is 1 (a cross: half length 1)."""
+    """Whether points (u, v) lie in the unit shape.
+
+    Its circumscribed radius is 1; half the length of a cross is 1.
+    """
     if name == "triangle":
         slope = math.sqrt(3.0)
         return (v > -0.5) & (v < 1 - slope * u) & (v < 1 + slope * u)

@@ -16,7 +16,9 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class RandomRotation(Transform):
-    """With probability ``p``, rotates by a random angle. For right angles use RandomQuarterTurn, which is lossless.
+    """With probability ``p``, rotates by a random angle.
+
+    For right angles use RandomQuarterTurn, which is lossless.
 
     Objects outside of the image are removed; ``sample.dropped`` counts them.
 
@@ -57,7 +59,9 @@ class RandomRotation(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomAffine(Transform):
-    """With probability ``p``, shears, scales, rotates and shifts in one interpolation. The image keeps its size.
+    """With probability ``p``, shears, scales, rotates and shifts in one interpolation.
+
+    The image keeps its size.
 
     The interpolation has no antialiasing: to shrink to less than half, put RandomScale before it. Objects outside of the
     image are removed; ``sample.dropped`` counts them.

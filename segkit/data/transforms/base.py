@@ -1,4 +1,4 @@
-"""Interface of a transform, composition of transforms, and helpers to draw their random parameters."""
+"""Interface of a transform, composition, and helpers to draw random parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ INVERSIONS = ("identity", "recorded", "none", "undeclared")
 
 
 class Transform(ABC):
-    """Transforms a sample, never in place: parameters are drawn once and applied to image, boxes and masks.
+    """Interface of a transform, which changes image, boxes and masks of a sample together.
+
+    It never changes a sample in place.
 
     All randomness comes from the generator argument, so that a sample's augmentation depends only on (seed, epoch, index,
     repetition). Boxes and masks of the result fit its image, and ``sample.size`` stays that of the file. A transform that
@@ -123,7 +125,10 @@ class Compose(Transform):
 
 
 def build_transforms(specs: Sequence[Mapping[str, Any]], *, path: str = "data.transforms") -> Compose:
-    """Builds transforms of specs, as ``{name: RandomHorizontalFlip, p: 0.5}``; ``path`` is the key path of the list."""
+    """Builds transforms of specs, as ``{name: RandomHorizontalFlip, p: 0.5}``.
+
+    ``path`` is the key path of the list.
+    """
     transforms = [TRANSFORM_REGISTRY.build(spec, path=f"{path}[{i}]") for i, spec in enumerate(specs)]
     for i, (transform, spec) in enumerate(zip(transforms, specs, strict=True)):
         if not isinstance(transform, Transform) and not _takes_sample(transform):

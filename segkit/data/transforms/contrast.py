@@ -1,4 +1,7 @@
-"""Normalises exposure and polarity of images; used in the training transforms *and* the test transforms."""
+"""Normalises exposure and polarity of images.
+
+Used in the training transforms *and* the test transforms.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class PercentileContrast(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class DarkBackground(Photometric):
-    """Inverts images with a light background, so that all images have light objects on a dark background.
+    """Inverts images with a light background, so that all images have a dark one.
 
     For data sets that mix fluorescence and brightfield images: the network learns one polarity, and a few images of the
     rarer kind suffice. The image's median is taken as its background.
@@ -65,7 +68,7 @@ class DarkBackground(Photometric):
 
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
-    """Stretches a uint8 image [C, H, W] so that the percentiles ``low`` and ``high`` of all channels become 0 and 255."""
+    """Stretches a uint8 image [C, H, W]: percentiles ``low`` and ``high`` become 0 and 255."""
     black, white = percentiles(image, low, high)
     width = max(float(white - black), min_range * 255)
     table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)

@@ -16,7 +16,9 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class CopyPaste(MixingTransform):
-    """With probability ``p``, pastes objects of another image over this one (Ghiasi et al. 2021, Simple Copy-Paste).
+    """With probability ``p``, pastes objects of another image (Ghiasi et al. 2021).
+
+    The paper is Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation.
 
     The other image is a random one of the data set, after the transforms before this one. It is placed at a random
     position, cropped if it is larger, and a random subset of its objects is pasted. Covered objects lose the covered

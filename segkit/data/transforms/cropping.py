@@ -100,7 +100,10 @@ def scaled_crop(
     antialias: bool,
     generator: torch.Generator,
 ) -> Sample:
-    """Scales by ``factor`` and crops to at most ``size`` (H, W) at a random position; other arguments as in RandomCrop."""
+    """Scales by ``factor`` and crops to at most ``size`` (H, W) at a random position.
+
+    The other arguments are those of RandomCrop.
+    """
     window = tuple(max(1, round(side / factor)) for side in size)
     full = sample.image.shape[1:]
     sample = random_crop(sample, (window[0], window[1]), min_visibility, generator)
@@ -112,7 +115,10 @@ def scaled_crop(
 
 
 def random_crop(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:
-    """Crops to at most ``size`` (H, W) at a random position; ``min_visibility`` as in RandomCrop."""
+    """Crops to at most ``size`` (H, W) at a random position.
+
+    ``min_visibility`` is that of RandomCrop.
+    """
     height, width = sample.image.shape[1:]
     rows, columns = min(size[0], height), min(size[1], width)
     top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)

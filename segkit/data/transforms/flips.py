@@ -40,7 +40,10 @@ class RandomVerticalFlip(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomQuarterTurn(Transform):
-    """With probability ``p``, rotates by 90, 180 or 270 degrees; p = 0.75 makes all four orientations equally likely."""
+    """With probability ``p``, rotates by 90, 180 or 270 degrees.
+
+    With ``p`` = 0.75 all four orientations are equally likely.
+    """
 
     inversion = "recorded"
 

@@ -1,4 +1,4 @@
-"""Geometric transforms as pure functions of a sample: each moves image, boxes and masks together.
+"""Geometric transforms as pure functions, which move image, boxes and masks together.
 
 Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are ``[..., H, W]``. Each function records its
 map in ``sample.geometry``, by which predictions are mapped back to the file.
@@ -57,7 +57,7 @@ def vflip(sample: Sample) -> Sample:
 
 
 def rot90(sample: Sample, k: int) -> Sample:
-    """Rotates by ``k`` counterclockwise quarter turns, as ``torch.rot90(image, k, (-2, -1))`` does."""
+    """Rotates by ``k`` counterclockwise quarter turns, as ``torch.rot90(image, k, (-2, -1))``."""
     k = k % 4
     if k == 0:
         return sample
@@ -117,7 +117,7 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
 
 def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
-    """Pads the right and bottom with colour ``fill`` to ``size`` (H, W), which is at least the image's size."""
+    """Pads the right and bottom with colour ``fill`` to ``size`` (H, W)."""
     height, width = sample.image.shape[1:]
     if (height, width) == size:
         return sample
@@ -128,13 +128,15 @@ def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
 
 
 def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
-    """Moves targets to a larger image of ``size`` (H, W), in which the corner of their image is at ``x``, ``y``."""
+    """Moves targets to a larger image of ``size`` (H, W), with the corner at ``x``, ``y``."""
     masks = None if targets.masks is None else targets.masks.placed(size, x, y)
     return dataclasses.replace(targets, boxes=targets.boxes + torch.tensor([x, y, x, y]), masks=masks)
 
 
 def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fill = 0) -> Sample:
-    """Applies an affine map with bilinear interpolation; pixels from outside the image get the colour ``fill``.
+    """Applies an affine map with bilinear interpolation.
+
+    Pixels from outside the image get the colour ``fill``.
 
     Boxes are those of the moved masks, which are tight; the bounding box of a rotated box has up to twice the object's
     area. Only an object without a mask gets that bounding box, clipped to the image. Objects outside of the image are
@@ -202,7 +204,10 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
 
 
 def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: float) -> torch.Tensor:
-    """bool [N]: which boxes have a pixel, and at least a share ``min_visibility``, outside of ``region`` (bool [H, W])."""
+    """bool [N]: which boxes are visible outside of a region.
+
+    A box is visible if it has a pixel, and at least a share ``min_visibility``, outside of ``region`` (bool [H, W]).
+    """
     height, width = region.shape
     limit = torch.tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limit).long()
@@ -213,14 +218,17 @@ def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: float) -
 
 
 def check_fill(fill: Fill) -> None:
-    """Raises a ValueError unless a colour is one value for all channels or a list of values, 0 to 255 each."""
+    """Raises a ValueError unless a colour is one value or a list of values, each 0 to 255."""
     values = [fill] if isinstance(fill, int) else list(fill)
     if not values or not all(0 <= value <= 255 for value in values):
         raise ValueError(f"fill: expected one value from 0 to 255, or one a channel; got {fill}")
 
 
 def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
-    """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type; SegkitError if C is not the image's."""
+    """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type.
+
+    Raises a SegkitError if C is not the image's.
+    """
     color = torch.tensor([fill] if isinstance(fill, int) else list(fill), dtype=image.dtype)
     if len(color) not in (1, len(image)):
         raise SegkitError(
@@ -235,7 +243,10 @@ def blank(size: tuple[int, int], fill: Fill, like: torch.Tensor) -> torch.Tensor
 
 
 def without_degenerate(sample: Sample) -> Sample:
-    """Removes objects whose box has no area or is not finite, and counts them in ``dropped``; files may hold such."""
+    """Removes objects whose box has no area or is not finite, and counts them in ``dropped``.
+
+    Annotation files may hold such objects.
+    """
     degenerate = sample.targets.degenerate()
     if not bool(degenerate.any()):
         return sample

@@ -1,4 +1,4 @@
-"""Test transforms: accepts only transforms through which detections can be mapped back, and checks each image."""
+"""Test transforms: only those through which detections can be mapped back."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class InvertibleCompose(Compose):
 
 
 def declared_inversion(transform: Any) -> str:
-    """The ``inversion`` of a transform; that of a base class only if ``__call__`` is inherited from there too.
+    """The ``inversion`` of a transform.
+
+    The attribute of a base class counts only if ``__call__`` is inherited from there too.
 
     Raises:
         SegkitError: the attribute is not one of ``INVERSIONS``.
@@ -76,7 +78,10 @@ def declared_inversion(transform: Any) -> str:
 
 
 def _check_transform(transform: Any) -> None:
-    """Raises a SegkitError for a transform that cannot be a test transform; warns of one that should not be."""
+    """Raises a SegkitError for a transform that cannot be a test transform.
+
+    It logs a warning for one that should not be.
+    """
     name = _name(transform)
     if isinstance(transform, MixingTransform):
         raise SegkitError(f"{name} combines several training images: it cannot be a test transform", key=KEY)
@@ -126,9 +131,13 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
             key=KEY,
         )
     if geometry.size != size or (inversion == "identity" and geometry != sample.geometry):
+        problem = (
+            f"its image has {size[0]} x {size[1]} pixels, not the recorded {geometry.size[0]} x {geometry.size[1]}"
+        )
+        if geometry.size == size:
+            problem = "it records that pixels move"
         raise SegkitError(
-            f"{name} declares inversion = '{inversion}', but its image has {size[0]} x {size[1]} pixels and the recorded "
-            f"geometry {geometry.size[0]} x {geometry.size[1]}; {HOW_TO_DECLARE}",
+            f"{name} declares inversion = '{inversion}', but {problem}; {HOW_TO_DECLARE}",
             key=KEY,
         )
     return dataclasses.replace(after, geometry=geometry)
@@ -174,7 +183,10 @@ def _verified(replay: Replay, before: Sample, after: Sample, name: str) -> Sampl
 
 
 def _candidates(before: Sample, after: Sample) -> list[ImageGeometry]:
-    """Possible geometries of a result: the recorded one, or that before the transform; resized if the size differs."""
+    """Possible geometries of a result: the recorded one, or that before the transform.
+
+    Each is resized if the size of the result differs.
+    """
     size = (after.image.shape[1], after.image.shape[2])
     return [g if g.size == size else g.resize(size) for g in (after.geometry, before.geometry) if g is not None]
 

@@ -16,7 +16,7 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class LargeScaleJitter(Transform):
-    """Large-scale jittering to a fixed image size (Ghiasi et al. 2021, Simple Copy-Paste, section 3).
+    """Large-scale jittering to a fixed size (Ghiasi et al. 2021, Simple Copy-Paste, section 3).
 
     The image is scaled, with its aspect ratio, to fit into ``size`` times a factor that is uniform between ``min_scale``
     and ``max_scale``. Where it is then larger than ``size`` it is cropped at a random position, where it is smaller it is

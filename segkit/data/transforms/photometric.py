@@ -1,4 +1,4 @@
-"""Photometric transforms: torchvision's v2 transforms of the image, driven by the sample's generator."""
+"""Photometric transforms: torchvision's v2 transforms, driven by the sample's generator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ COUNTERPARTS = {
 
 
 class _Lock:
-    """A lock for threads that each forked process replaces: an inherited lock may be held by a thread it lacks."""
+    """A lock for threads that each forked process replaces.
+
+    An inherited lock may be held by a thread that the new process does not have.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -54,7 +57,9 @@ global_random = _Lock()
 
 
 class Photometric(Transform):
-    """Applies a v2 transform to the image with probability ``p``; boxes and masks stay unchanged.
+    """Applies a v2 transform to the image with probability ``p``.
+
+    Boxes and masks stay unchanged.
 
     To wrap another v2 transform, derive from this class with explicit arguments, which a configuration can then set.
 
@@ -92,7 +97,10 @@ class Photometric(Transform):
         )
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
-        """The changed image, uint8 [C, H, W]; draws from torch's global generator, which the caller has seeded."""
+        """The changed image, uint8 [C, H, W].
+
+        It draws from torch's global generator, which the caller has seeded.
+        """
         return self._inner(image)
 
     def check(self, image: torch.Tensor, changed: torch.Tensor) -> None:
@@ -114,7 +122,7 @@ def is_geometric(cls: type) -> bool:
 
 
 def moves_pixels(name: str) -> str:
-    """The error message for a v2 transform that moves pixels, with segkit's counterpart if there is one."""
+    """The error message for a v2 transform that moves pixels, with segkit's counterpart."""
     counterpart = f"; segkit's counterpart is {COUNTERPARTS[name]}" if name in COUNTERPARTS else ""
     return f"{name} moves pixels, but boxes and masks would not move with the image{counterpart}"
 
@@ -153,7 +161,9 @@ class ColorJitter(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class GaussianBlur(Photometric):
-    """Blurs with a Gaussian of random sigma; images of at most ``kernel_size // 2`` pixels a side stay unchanged.
+    """Blurs with a Gaussian of random sigma.
+
+    Images of at most ``kernel_size // 2`` pixels a side stay unchanged.
 
     Args:
         kernel_size: odd number of pixels.

@@ -1,4 +1,4 @@
-"""Finds out how a transform moves pixels, by running it again on the image with two known objects (probes)."""
+"""Finds out how a transform moves pixels, by running it on two known objects (probes)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ def _set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
 
 
 def textured(sample: Sample) -> Sample:
-    """The sample, with a random texture if its image has one colour, which contrast transforms change arbitrarily."""
+    """The sample, with a random texture if its image has one colour.
+
+    Contrast transforms change an image of one colour arbitrarily.
+    """
     if not sample.image.numel() or int(sample.image.amin()) != int(sample.image.amax()):
         return sample
     texture = torch.randint(64, 192, sample.image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -65,7 +68,10 @@ def textured(sample: Sample) -> Sample:
 
 
 def with_probes(sample: Sample) -> Sample:
-    """The sample with the two probes, labels 0 and 1, in place of its objects; their pixels are black or white."""
+    """The sample with the two probes, labels 0 and 1, in place of its objects.
+
+    Their pixels are black or white.
+    """
     height, width = sample.image.shape[1:]
     boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
     image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
@@ -78,7 +84,9 @@ def with_probes(sample: Sample) -> Sample:
 
 
 def boxes_agree(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
-    """Whether the probes' boxes are where the geometry maps them; without probes in the result, whether it maps them out.
+    """Whether the probes' boxes are where the geometry maps them.
+
+    If the result has no probes, whether the geometry maps them out of the image.
 
     Args:
         geometry: a possible geometry of the result.
@@ -123,7 +131,7 @@ def pixels_agree(geometry: ImageGeometry, probe: Sample, after: Sample, probed: 
 
 
 def _change_at(probed: torch.Tensor, after: torch.Tensor, box: list[float]) -> tuple[float, float, float] | None:
-    """Mean change of an image in a probe's box and around it, and the distance of the change from the box's centre.
+    """Change of an image in a probe's box and around it, and its distance from the centre.
 
     Args:
         probed, after: images [C, H, W] with and without probes.

@@ -1,4 +1,7 @@
-"""Resizes images bilinearly, by default with antialiasing. Models never resize; only transforms do."""
+"""Resizes images bilinearly, by default with antialiasing.
+
+Models never resize; only transforms do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class ResizeShortestEdge(Transform):
-    """Resizes so that the shorter side has one of ``sizes``, the longer one at most ``max_size``; keeps the aspect ratio.
+    """Resizes the shorter side to one of ``sizes``, the longer one to at most ``max_size``.
+
+    The aspect ratio stays.
 
     Args:
         sizes: pixels of the shorter side; one of several is drawn for each sample.
@@ -41,7 +46,7 @@ class ResizeShortestEdge(Transform):
 
 
 def shortest_edge_size(height: int, width: int, size: int, max_size: int | None) -> tuple[int, int]:
-    """(H, W) with a shorter side of ``size``, or smaller if the longer side would exceed ``max_size``.
+    """(H, W) with a shorter side of ``size`` and a longer side of at most ``max_size``.
 
     >>> shortest_edge_size(600, 1000, 800, 1333)
     (800, 1333)
@@ -105,7 +110,7 @@ def check_scales(min_scale: float, max_scale: float) -> None:
 
 
 def draw_scale(min_scale: float, max_scale: float, generator: torch.Generator) -> float:
-    """Draws a factor uniformly on a logarithmic scale: half the size is as likely as twice the size."""
+    """Draws a factor uniformly on a logarithmic scale: 1/2 is as likely as 2."""
     return min_scale * (max_scale / min_scale) ** uniform(0, 1, generator)
 
 

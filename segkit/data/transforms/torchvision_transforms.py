@@ -1,4 +1,4 @@
-"""Makes components of torchvision's photometric v2 transforms, and of other subclasses of ``v2.Transform``."""
+"""Makes components of photometric subclasses of torchvision's ``v2.Transform``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ MODULE = "torchvision.transforms.v2"
 
 
 class TorchvisionTransform(Photometric):
-    """A v2 transform of the image. One that moves pixels is refused, because boxes and masks would not move with them.
+    """A v2 transform of the image.
+
+    One that moves pixels is refused, because boxes and masks would not move with them.
 
     Args:
         inner: the v2 transform, which may have a probability of its own.
@@ -51,7 +53,9 @@ class TorchvisionTransform(Photometric):
 
 @TRANSFORM_REGISTRY.adapts(v2.Transform, MODULE)
 def adapt_transform(cls: Any) -> Any:
-    """Makes a component of a v2 class: it has the arguments of ``cls`` and returns a :class:`TorchvisionTransform`.
+    """Makes a component of a v2 class; it returns a :class:`TorchvisionTransform`.
+
+    The component has the arguments of ``cls``.
 
     Raises:
         SegkitError: the class moves pixels, or mixes several images.

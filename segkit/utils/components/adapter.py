@@ -23,7 +23,7 @@ def component_like(
     more: Mapping[str, tuple[Any, Any]] | None = None,
     defaults: Mapping[str, Any] | None = None,
 ) -> Callable[..., Any]:
-    """Makes a component of a class: ``call`` with the parameters of the class as keyword-only parameters.
+    """Makes a component of a class: ``call`` with the class's parameters as keyword-only.
 
     Args:
         call: takes the run-time arguments and the options by name.

@@ -20,7 +20,7 @@ NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().
 def check_arguments(
     name: str, spec: Mapping[str, Any], schema: Signature, runtime: Mapping[str, Any], path: str
 ) -> None:
-    """Raises a SegkitError for an unknown argument of a spec, or for a run-time argument that the builder lacks.
+    """Raises a SegkitError for an unknown argument, or a missing run-time argument.
 
     Args:
         name: the component's registry name.
@@ -94,7 +94,10 @@ def _as_path(value: Any, annotation: Any) -> Any:
 
 
 def _provided(slot: Slot, component: Any, path: str) -> dict[str, Any]:
-    """The run-time arguments that a built component provides to its later siblings; SegkitError if one is missing."""
+    """The run-time arguments that a built component provides to its later siblings.
+
+    Raises a SegkitError if one is missing.
+    """
     for attribute in slot.provides.values():
         if not hasattr(component, attribute):
             raise SegkitError(
@@ -109,7 +112,7 @@ def _provided(slot: Slot, component: Any, path: str) -> dict[str, Any]:
 
 
 def check_component(component: Any, attributes: Sequence[str], name: str, path: str, *, title: str, hint: str) -> None:
-    """Raises a SegkitError if a built component lacks an attribute that components of its registry must have.
+    """Raises a SegkitError if a built component lacks an attribute of its registry.
 
     Args:
         component: what the constructor returned.
@@ -132,7 +135,10 @@ def check_component(component: Any, attributes: Sequence[str], name: str, path: 
 
 
 def _has_attribute(component: Any, attribute: str, where: str) -> bool:
-    """Whether a component has an attribute; SegkitError if it is a property that raises an error."""
+    """Whether a component has an attribute.
+
+    Raises a SegkitError if it is a property that raises an error.
+    """
     stored = inspect.getattr_static(type(component), attribute, None)
     if not isinstance(stored, property) or stored.fget is None:
         return hasattr(component, attribute)
@@ -183,12 +189,18 @@ def construct(component: Any, schema: Signature, arguments: dict[str, Any], name
 
 
 def _overflows(error: Exception) -> bool:
-    """Whether a size is too large even for an integer: torch and NumPy raise several types of errors for it."""
+    """Whether a size is too large even for an integer.
+
+    torch and NumPy raise several types of errors for it.
+    """
     types = (RuntimeError, TypeError, OverflowError)
     return isinstance(error, types) and any(text in str(error).lower() for text in ("overflow", "too large"))
 
 
 def last_line(error: BaseException) -> str:
-    """Where an error was raised, outside of torch, as the end of a message: `` (in FILE, line N)``."""
+    """Where an error was raised, as the end of a message: `` (in FILE, line N)``.
+
+    Frames in torch are skipped.
+    """
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}torch{os.sep}" not in f.filename]
     return f" (in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

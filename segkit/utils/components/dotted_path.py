@@ -42,7 +42,10 @@ def locate_class(path: str, kind: type | tuple[type, ...], what: str, modules: I
 
 
 def dotted_hint(name: str, kind: type | tuple[type, ...], modules: Iterable[str]) -> str:
-    """torch's class of a name that is not registered, as the end of a message; empty if torch has none."""
+    """torch's class of a name that is not registered, as the end of a message.
+
+    It is empty if torch has none.
+    """
     for path in _class_paths(modules, kind if isinstance(kind, tuple) else (kind,)):
         if path.rpartition(".")[2].lower() == name.lower().replace("_", ""):
             return f"; torch's own is '{path}'"
@@ -50,7 +53,10 @@ def dotted_hint(name: str, kind: type | tuple[type, ...], modules: Iterable[str]
 
 
 def _nearest_path(path: str, choices: Iterable[str]) -> str:
-    """The choices whose last part is most like the path's, as the end of a message; empty if none is similar."""
+    """The choices whose last part is most like the path's, as the end of a message.
+
+    It is empty if none is similar.
+    """
     by_name = {choice.rpartition(".")[2]: choice for choice in choices}
     near = [by_name[name] for name in nearest(path.rpartition(".")[2], by_name)]
     return "; did you mean " + " or ".join(f"'{choice}'" for choice in near) + "?" if near else ""

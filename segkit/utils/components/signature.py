@@ -1,4 +1,4 @@
-"""Reads constructors as schemas: options of a spec, run-time arguments of the builder, components."""
+"""Reads constructors as schemas: options, run-time arguments, components in slots."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ def _read(component: Any, runtime_names: frozenset[str] | None) -> Signature:
 
 
 def find_slot(annotation: Any) -> Slot | SlotList | None:
-    """The Slot in an annotation, at any depth (``Optional[Annotated[..., Slot(...)]]``); None if there is none."""
+    """The Slot in an annotation, at any depth (``Optional[Annotated[..., Slot(...)]]``).
+
+    Returns None if there is none.
+    """
     for extra in getattr(annotation, "__metadata__", ()):
         if isinstance(extra, (Slot, SlotList)):
             return extra
@@ -123,7 +126,10 @@ def find_slot(annotation: Any) -> Slot | SlotList | None:
 
 
 def unknown_argument(name: str, key: str, schema: Signature, where: str) -> str:
-    """The error message for an argument that a component does not take, with the nearest one that it takes."""
+    """The error message for an argument that a component does not take.
+
+    It names the nearest argument that it takes.
+    """
     if key in schema.runtime:
         text = f"{where}: '{key}' of {name} is set by the builder and cannot be configured"
         if schema.module.split(".")[0] in ("segkit", "torch", "torchvision"):
@@ -145,7 +151,7 @@ def source_of(component: Any) -> str:
 
 
 def same_source(known: Any, obj: Any) -> bool:
-    """Whether two objects come from the same definition (a notebook cell run again, a module reloaded)."""
+    """Whether two objects come from one definition (a notebook cell run again, a reload)."""
     if isinstance(known, functools.partial) or isinstance(obj, functools.partial):
         parts = [(p.args, p.keywords) if isinstance(p, functools.partial) else None for p in (known, obj)]
         if parts[0] != parts[1]:
@@ -154,7 +160,10 @@ def same_source(known: Any, obj: Any) -> bool:
 
 
 def _parameters(component: Any) -> tuple[dict[str, inspect.Parameter], dict[str, Any], set[str]]:
-    """Parameters, their types, and the names of those that ``**kwargs`` passes on to a parent's constructor."""
+    """Parameters, their types, and the names of those that a parent's constructor takes.
+
+    ``**kwargs`` passes these on to the parent.
+    """
     try:
         parameters = dict(inspect.signature(component).parameters)
     except (ValueError, TypeError) as error:
@@ -181,7 +190,10 @@ def _parameters(component: Any) -> tuple[dict[str, inspect.Parameter], dict[str,
 
 
 def _constructor(component: Any) -> Any:
-    """The Python function that defines the component's annotations; None for a class without one."""
+    """The Python function that defines the component's annotations.
+
+    Returns None for a class without one.
+    """
     while isinstance(component, functools.partial):
         component = component.func
     if not inspect.isclass(component):
@@ -203,7 +215,10 @@ def _parent_constructors(component: type) -> Iterator[Any]:
 
 
 def _hints(function: Any) -> dict[str, Any]:
-    """The evaluated annotations of a function; evaluated one by one if some name does not exist at run time."""
+    """The evaluated annotations of a function.
+
+    They are evaluated one by one if some name does not exist at run time.
+    """
     if function is None:
         return {}
     try:
@@ -221,7 +236,10 @@ class _Names(dict[str, Any]):
 
 
 def _type(annotation: Any, owner: Any, name: str) -> Any:
-    """Evaluates one annotation; Any if that fails, SegkitError if it fails and the annotation has a Slot."""
+    """Evaluates one annotation.
+
+    If that fails, the result is Any, or a SegkitError if the annotation has a Slot.
+    """
     if annotation is KINDS.empty or not isinstance(annotation, str):
         return annotation
     try:

@@ -5,6 +5,7 @@
 ``tiff``            TIFF: which page is the image, and what its channels mean
 ``tiff_samples``    TIFF: the samples of a page, of any type, packing and compression
 ``pillow_decoder``  all other formats, with what Pillow would change undone or refused
+``png16``           PNG of 16-bit colour
 ``stored_image``    an image as its file stores it, and its conversion to 8 bits
 ``listing``         which files of a folder are images
 ==================  =================================================================

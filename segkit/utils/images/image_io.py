@@ -56,7 +56,9 @@ def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of the image that :func:`read_image` returns; reads only the header where possible.
+    """Height and width of the image that :func:`read_image` returns.
+
+    Only the header is read where possible.
 
     Raises:
         SegkitError: the file cannot be opened as an image, or holds several images.
@@ -75,7 +77,10 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
-    """Writes uint8 ``[H, W, 3]`` RGB or ``[H, W]`` grey; the suffix selects the format, folders are created."""
+    """Writes uint8 ``[H, W, 3]`` RGB or ``[H, W]`` grey.
+
+    The suffix of the file selects the format; folders are created.
+    """
     from PIL import Image
 
     assert pixels.dtype == np.uint8, pixels.dtype
@@ -84,7 +89,10 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
 
 
 def _read_stored(path: str | os.PathLike[str]) -> StoredImage:
-    """Chooses the decoder by the file's first bytes; every failure becomes a SegkitError that names the file."""
+    """Chooses the decoder by the file's first bytes.
+
+    Every failure becomes a SegkitError that names the file.
+    """
     from PIL import Image
 
     if problem := _path_problem(path):
@@ -100,7 +108,10 @@ def _read_stored(path: str | os.PathLike[str]) -> StoredImage:
 
 
 def _path_problem(path: str | os.PathLike[str]) -> str | None:
-    """Why a path cannot be an image: missing, a folder, or empty. None if it may be one; content is not read."""
+    """Why a path cannot be an image: missing, a folder, or empty.
+
+    Returns None if it may be one; content is not read.
+    """
     if os.path.isdir(path):
         return "is a folder, not an image"
     if not os.path.isfile(path):

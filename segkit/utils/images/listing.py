@@ -25,7 +25,7 @@ SHOWN_NAMES = 3  # a reason
 
 
 def is_system_file(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or created by an operating system or an editor.
+    """Whether a file name is hidden, or made by an operating system or an editor.
 
     ``._image.png`` is macOS's resource fork of ``image.png``: it has the suffix of an image, but is not one.
     """
@@ -72,7 +72,10 @@ class ImageFiles:
 
 
 def describe_skipped(skipped: Mapping[Reason, list[Path]]) -> str:
-    """Counts and first names by reason: ``2 hidden or system files (._a.png, .DS_Store), 1 empty file (b.png)``."""
+    """Counts and first names of skipped files, by reason.
+
+    For example ``2 hidden or system files (._a.png, .DS_Store), 1 empty file (b.png)``.
+    """
     parts = []
     for (one, several), paths in skipped.items():
         names = first_few([path.name for path in paths], SHOWN_NAMES)

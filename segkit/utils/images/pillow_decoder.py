@@ -1,24 +1,18 @@
-"""Reads image files with Pillow, and undoes or refuses the changes that Pillow makes to their samples.
+"""Reads image files with Pillow; undoes or refuses Pillow's changes to their samples.
 
-Pillow returns at most 8 bits a channel for colour images and for grey with alpha. No public function changes that, so
-``_decode_as`` sets two attributes that Pillow does not document: ``Image._mode`` and ``Image.tile``. The guard is
-``_decodes_deep_png``: it decodes a PNG of known samples once a process, and where the result differs, the file is
-refused with a message that names Pillow's version. ``tile`` is otherwise only read, and a missing one means "decoded
-already".
+``Image.tile``, an attribute that Pillow does not document, is read to learn how the pixels are stored. A missing ``tile``
+means that the image is decoded already; then nothing can be checked.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 import os
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.png16 import LAYOUTS, MORE_THAN_8_BITS, read_png16
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, to_uint8
 from segkit.utils.images.tiff import read_tiff
 
@@ -36,9 +30,6 @@ WITH_ALPHA: dict[str, tuple[str, Extra]] = {
     "RGBX": ("rgb", "unknown"),
     "PA": ("palette", "alpha"),
 }
-# Pillow's raw modes that decode the high bytes, and the low bytes, of a 16-bit PNG's samples.
-HIGH_AND_LOW = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L")}
-MORE_THAN_8_BITS = "it has more than 8 bits a channel, of which Pillow reads 8"
 GREY_SPREAD = {2: 85, 4: 17}  # Pillow multiplies grey samples of 2 and 4 bits by these factors
 
 
@@ -57,8 +48,10 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
         check_pixels(str(path), image.width * image.height)
         refuse_frames(image, str(path))
         layout, depth = _layout(image), _png_depth(image)
-        if image.format == "PNG" and layout in (*HIGH_AND_LOW, "LA;16B"):
-            return _read_deep_png(image, path, layout)
+        if image.format == "PNG" and layout in LAYOUTS:
+            pixels = read_png16(image, path, layout)
+            alpha: tuple[Extra, ...] = () if layout == "RGB;16B" else ("alpha",)
+            return StoredImage(pixels, "grey" if layout == "LA;16B" else "rgb", 16, None, alpha, orientation_of(image))
         if (reason := what_pillow_loses(image)) is not None:
             raise SegkitError(f"{path}: {reason}; save it as 16-bit PNG or TIFF")
         pixels = np.array(image)
@@ -83,7 +76,10 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of an open image, 1 to 8; 1 if it has none, or its EXIF data are damaged."""
+    """The EXIF orientation of an open image, 1 to 8.
+
+    1 if it has none, or its EXIF data are damaged.
+    """
     from PIL import Image
 
     try:
@@ -158,7 +154,10 @@ def load_upright(image: Image.Image) -> None:
 
 
 def refuse_frames(image: Image.Image, name: str) -> None:
-    """Raises a SegkitError if a file is an animation or a stack. MPO and PSD have one primary image."""
+    """Raises a SegkitError if a file is an animation or a stack.
+
+    MPO and PSD have one primary image.
+    """
     if image.format in PRIMARY_FIRST:
         return
     frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
@@ -167,7 +166,10 @@ def refuse_frames(image: Image.Image, name: str) -> None:
 
 
 def what_pillow_loses(image: Image.Image) -> str | None:
-    """Why Pillow would change the samples of an image on decoding; None if it would not, or has decoded it already."""
+    """Why Pillow would change the samples of an image on decoding.
+
+    Returns None if it would not, or has decoded it already.
+    """
     layout = _layout(image)
     tile: Any = image.tile[0] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
     if tile is None:
@@ -191,7 +193,7 @@ def what_pillow_loses(image: Image.Image) -> str | None:
 
 
 def _codec_depth(image: Image.Image) -> str | None:
-    """Why Pillow would change a JPEG 2000 or AVIF file of this bit depth, which is read from its first bytes."""
+    """Why Pillow would change a JPEG 2000 or AVIF file of this bit depth; None if it would not."""
     file: Any = getattr(image, "fp", None)
     if file is None:
         return None
@@ -235,62 +237,6 @@ def _png_depth(image: Image.Image) -> int:
     head = file.read(25)
     file.seek(position)
     return int(head[24])
-
-
-def _read_deep_png(image: Image.Image, path: str | os.PathLike[str], layout: str) -> StoredImage:
-    """Reads a PNG of 16-bit colour or 16-bit grey with alpha, of which Pillow keeps only the high bytes."""
-    from PIL import Image, __version__
-
-    if not _decodes_deep_png(layout):
-        raise SegkitError(
-            f"{path}: {MORE_THAN_8_BITS}; segkit cannot read the rest with Pillow {__version__}: save the file as TIFF, "
-            "or install another version of Pillow"
-        )
-    with Image.open(path) as reopened:
-        pixels = _decode_both_bytes(image, reopened, layout)
-    color = "grey" if layout == "LA;16B" else "rgb"
-    extra: tuple[Extra, ...] = () if layout == "RGB;16B" else ("alpha",)
-    return StoredImage(pixels, color, 16, None, extra, orientation_of(image))
-
-
-def _decode_both_bytes(image: Image.Image, reopened: Image.Image, layout: str) -> np.ndarray:
-    """Decodes a 16-bit PNG, opened twice: once for the high bytes, once for the low bytes. uint16 ``[H, W, C]``."""
-    if layout == "LA;16B":  # four bytes a pixel, as in 8-bit RGBA
-        both = _decode_as(image, "RGBA", "RGBA").astype(np.uint16)
-        return both[:, :, ::2] << 8 | both[:, :, 1::2]
-    mode = layout.split(";")[0]
-    high, low = (_decode_as(i, mode, name) for i, name in zip((image, reopened), HIGH_AND_LOW[layout], strict=True))
-    return high.astype(np.uint16) << 8 | low
-
-
-@functools.cache
-def _decodes_deep_png(layout: str) -> bool:
-    """Whether ``_decode_both_bytes`` works with this version of Pillow: it decodes a PNG of known samples."""
-    from PIL import Image
-
-    channels, color = {"LA;16B": (2, 4), "RGB;16B": (3, 2), "RGBA;16B": (4, 6)}[layout]
-    samples = (0x0102 + 0x0304 * np.arange(2 * channels)).astype(">u2")
-    header = struct.pack(">IIBBBBB", 2, 1, 16, color, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + samples.tobytes())), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
-    try:
-        with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(data)) as reopened:
-            return np.array_equal(_decode_both_bytes(image, reopened, layout).ravel(), samples)
-    except Exception:  # any error means that this Pillow works differently
-        return False
-
-
-def _decode_as(image: Any, mode: str, layout: str) -> np.ndarray:
-    """Decodes an open image under another mode and raw mode of equally many bits a pixel.
-
-    Sets undocumented attributes of Pillow (see the module); ``_decodes_deep_png`` checks first that this works.
-    """
-    image._mode = mode
-    image.tile = [(kind, box, offset, layout) for kind, box, offset, _ in image.tile]
-    return np.array(image)
 
 
 def _palette(image: Image.Image) -> np.ndarray | None:

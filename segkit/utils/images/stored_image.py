@@ -40,7 +40,10 @@ class StoredImage:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of ``[H, W, ...]`` with an EXIF orientation applied; values outside 2 to 8 change nothing."""
+    """A view of ``[H, W, ...]`` with an EXIF orientation applied.
+
+    Values outside 2 to 8 change nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -93,7 +96,9 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
 
 
 def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Scales the 0.1 and 99.9 percentiles to 0 and 255 and clips the rest; a constant image becomes 0.
+    """Scales the 0.1 and 99.9 percentiles to 0 and 255 and clips the rest.
+
+    A constant image becomes 0.
 
     Args:
         pixels: of any shape, integers or floats of any range.
@@ -115,7 +120,7 @@ def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_pixels(path: str | Path, pixels: int) -> None:
-    """Raises a SegkitError if an image has more pixels than Pillow accepts (decompression bombs).
+    """Raises a SegkitError if an image has more pixels than Pillow accepts.
 
     Pillow checks only the formats that it decodes; this check applies to all of them.
     """
@@ -126,7 +131,7 @@ def check_pixels(path: str | Path, pixels: int) -> None:
 
 
 def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
-    """Raises a SegkitError if a channel that is neither colour nor alpha is not constant: its content would be lost."""
+    """Raises a SegkitError if a channel that is neither colour nor alpha is not constant."""
     for number, meaning in enumerate(extra, channels):
         channel = pixels[:, :, number]
         if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
@@ -137,7 +142,10 @@ def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extr
 
 
 def _apply_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:
-    """Colours ``[H, W, 3]`` of palette indices ``[H, W]``; indices beyond the palette are black, as in other decoders."""
+    """Colours ``[H, W, 3]`` of palette indices ``[H, W]``.
+
+    Indices beyond the palette are black, as in other decoders.
+    """
     if indices.dtype.kind != "u":
         raise SegkitError(f"{name}: has a palette, but its pixels are {indices.dtype}, not unsigned integers")
     highest = int(indices.max()) if indices.size else 0
@@ -159,7 +167,10 @@ def _invert(color: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _unpremultiply(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
-    """Divides premultiplied colours by their alpha; fully transparent pixels become black. Integer types stay."""
+    """Divides premultiplied colours by their alpha; fully transparent pixels become black.
+
+    Integer types stay.
+    """
     full = _full_scale(color.dtype, bits)
     opacity = alpha[:, :, None].astype(np.float64)
     plain = np.divide(color * full, opacity, out=np.zeros(color.shape), where=opacity > 0)
@@ -169,7 +180,10 @@ def _unpremultiply(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarra
 
 
 def _cmyk_to_rgb(color: np.ndarray, full: float) -> np.ndarray:
-    """Converts CMYK to RGB without a colour profile, as Pillow does: ``(full - ink) * (full - black) / full``."""
+    """Converts CMYK to RGB without a colour profile, as Pillow does.
+
+    The formula is ``(full - ink) * (full - black) / full``.
+    """
     ink = color.astype(np.float32 if color.dtype.itemsize < 4 else np.float64)
     light = (full - ink[:, :, :3]) * ((full - ink[:, :, 3:]) / full)
     return light if color.dtype.kind == "f" else np.rint(light).astype(color.dtype)

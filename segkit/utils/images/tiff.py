@@ -36,7 +36,9 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
 
 
 def read_tiff(file: str | os.PathLike[str] | BinaryIO, name: str) -> StoredImage:
-    """Reads the image of a TIFF file; pages marked as a thumbnail or a mask (NewSubfileType) are ignored.
+    """Reads the image of a TIFF file.
+
+    Pages marked as a thumbnail or a mask (NewSubfileType) are ignored.
 
     Args:
         file: path, or an open file.
@@ -61,7 +63,7 @@ def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 @contextmanager
 def _main_page(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[TiffPage]:
-    """Opens a TIFF file and yields the page of its image, after checks of its size and number of channels."""
+    """Opens a TIFF file and yields the page of its image, with size and channels checked."""
     import tifffile
 
     logging.getLogger("tifffile").addHandler(_QUIET)  # tifffile's log lines about damage repeat the error
@@ -76,7 +78,10 @@ def _main_page(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[T
 
 
 def _find_page(file: TiffFile, name: str) -> TiffPage:
-    """The only page that is neither a thumbnail nor a mask; SegkitError if there are several images."""
+    """The only page that is neither a thumbnail nor a mask.
+
+    Raises a SegkitError if there are several images.
+    """
     subfile_types: dict[int, int] = {}  # by the directory's offset: in damaged files the directories form a circle
     for page in file.pages:
         if page.offset in subfile_types:
@@ -96,7 +101,7 @@ def _find_page(file: TiffFile, name: str) -> TiffPage:
 
 
 def _count_slices(page: TiffPage) -> int:
-    """Number of images that share one directory: volumes, and stacks of ImageJ, tifffile and MetaMorph."""
+    """Number of images in one directory: volumes, stacks of ImageJ, tifffile and MetaMorph."""
     if page.imagedepth > 1:
         return int(page.imagedepth)
     planes = page.tags.get(33629)  # UIC2tag: one entry a plane
@@ -115,7 +120,10 @@ def _count_slices(page: TiffPage) -> int:
 
 
 def _described_slices(page: TiffPage) -> int:
-    """The number of images that the ImageDescription of ImageJ or tifffile states; 1 if it states none."""
+    """The number of images that the ImageDescription of ImageJ or tifffile states.
+
+    1 if it states none.
+    """
     text = page.description
     if text.startswith("ImageJ=") and (images := re.search(r"^images=(\d+)", text, re.MULTILINE)):
         return int(images[1])
@@ -154,7 +162,10 @@ def _channel_meaning(page: TiffPage) -> tuple[str, tuple[Extra, ...]]:
 
 
 def _palette(page: TiffPage) -> np.ndarray:
-    """The colour map as uint8 ``[N, 3]``. It holds 16-bit colours, but some writers store 8-bit colours in it."""
+    """The colour map as uint8 ``[N, 3]``.
+
+    It holds 16-bit colours, but some writers store 8-bit colours in it.
+    """
     color_map = page.tags.valueof(320)
     if color_map is None:
         raise ValueError("its palette is missing")

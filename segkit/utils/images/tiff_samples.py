@@ -109,7 +109,9 @@ def _libtiff_decodes_zstd() -> bool:
 
 
 def _segments(page: TiffPage, check_only: bool = False) -> list[bytes]:
-    """The compressed strips or tiles in the file's order; ValueError if some are missing or cut off.
+    """The compressed strips or tiles in the file's order.
+
+    Raises a ValueError if some are missing or cut off.
 
     Args:
         check_only: read none of them, return an empty list.
@@ -141,7 +143,7 @@ def _grid(page: TiffPage) -> tuple[int, int, int, int]:
 
 
 def _read_with_libtiff(page: TiffPage, ycbcr: bool) -> np.ndarray:
-    """Reads a page of 8 bits (fax: 1 bit) by libtiff, under a photometric interpretation that Pillow does not convert."""
+    """Reads a page of 8 bits (fax: 1 bit) by libtiff, under tags that Pillow does not convert."""
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     samples = page.samplesperpixel // planes
     photometric = YCBCR if ycbcr else {1: 1, 2: 1, 3: 2, 4: 5}.get(samples)
@@ -169,7 +171,7 @@ def _read_with_libtiff(page: TiffPage, ycbcr: bool) -> np.ndarray:
 
 
 def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
-    """Reads a page of any number of bits: libtiff decompresses the bytes, NumPy unpacks the samples."""
+    """Reads a page of any number of bits: libtiff decompresses it, NumPy unpacks it."""
     from PIL import Image
 
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
@@ -200,7 +202,10 @@ def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
 
 
 def _unpack(data: np.ndarray, width: int, samples: int, bits: int, kind: str, page: TiffPage) -> np.ndarray:
-    """Unpacks bytes ``[rows, segments, bytes]`` to samples ``[rows, segments, width, samples]``; undoes predictors."""
+    """Unpacks bytes ``[rows, segments, bytes]`` to samples ``[rows, segments, width, samples]``.
+
+    Predictors are undone.
+    """
     order, count, lead = page.parent.byteorder, width * samples, data.shape[:2]
     if page.predictor == 3:  # floating point: byte differences, grouped by the bytes' significance
         data = np.cumsum(data.reshape(*lead, -1, samples), axis=2, dtype=np.uint8)
@@ -236,12 +241,12 @@ def _unpack_odd_bits(data: np.ndarray, count: int, bits: int, order: str) -> np.
 
 
 def _sample_dtype(kind: str, bits: int) -> np.dtype:
-    """The smallest NumPy type of a kind (``u``, ``i``, ``f``) that holds samples of ``bits`` bits."""
+    """The smallest NumPy type of a kind (``u``, ``i``, ``f``) that holds ``bits`` bits."""
     return np.dtype(f"{kind}{next(size for size in (1, 2, 4, 8) if size * 8 >= bits)}")
 
 
 def _decode(tags: dict[int, Any], segments: list[bytes], height: int, tile_width: int | None) -> np.ndarray:
-    """Decodes strips, or tiles of ``tile_width``, under a header of these tags, by Pillow's libtiff."""
+    """Decodes strips, or tiles of ``tile_width``, under these tags, by Pillow's libtiff."""
     from PIL import Image
 
     sizes = [len(segment) for segment in segments]

@@ -14,12 +14,15 @@ MAX_STEM_BYTES = 200  # file systems accept 255 bytes, and a suffix and atomic_w
 
 
 def name_fold(name: str) -> str:
-    """A name without case and Unicode form: equal for names that some file systems do not tell apart."""
+    """A name without case and Unicode form, which some file systems ignore."""
     return composed(composed(name).casefold())
 
 
 def short_stem(stem: str) -> str:
-    """The stem, shortened to its beginning and a hash if it has more than 200 bytes; different stems stay different."""
+    """The stem, shortened to its beginning and a hash if it has more than 200 bytes.
+
+    Different stems stay different.
+    """
     encoded = os.fsencode(stem)
     if len(encoded) <= MAX_STEM_BYTES:
         return stem

@@ -57,7 +57,9 @@ def why_unusable(path: str | os.PathLike[str]) -> str:
 
 
 def nearest_existing(path: str | os.PathLike[str]) -> str:
-    """The existing path that is most like a missing one, as the end of a message; empty if none is similar.
+    """The existing path that is most like a missing one, as the end of a message.
+
+    It is empty if none is similar.
 
     The search goes on until something is found: the same name with other case, Unicode form, slashes, quotes or spaces,
     or with a variable or ``file://`` resolved; the same name in a nearby folder; similar names in the same folder.
@@ -80,7 +82,10 @@ def nearest_existing(path: str | os.PathLike[str]) -> str:
 
 
 def same_name(path: str | os.PathLike[str]) -> Path | None:
-    """The existing path that differs from ``path`` only in case, Unicode form or surrounding spaces; None if none does."""
+    """The existing path that differs from ``path`` only in case, Unicode form or spaces.
+
+    Returns None if there is none.
+    """
     path = Path(path)
     current = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
@@ -99,7 +104,7 @@ def same_name(path: str | os.PathLike[str]) -> Path | None:
 
 
 def _respellings(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Corrections of a path, each applied on top of the one before, with the differences from the given path."""
+    """Corrections of a path, each on top of the one before, with how they differ from it."""
     yield text, []
     notes: list[str] = []
     steps = (
@@ -125,7 +130,7 @@ def _differences(given: str, found: str) -> list[str]:
 
 
 def _find_in_other_folder(missing: Path) -> Path | None:
-    """The same name with fewer leading folders, or in a folder beside or below the missing path's; None if not found."""
+    """The same name with fewer leading folders, or in a nearby folder; None if not found."""
     if missing.name in ("", "..") or missing.anchor == str(missing):
         return None
     try:
@@ -145,7 +150,10 @@ def _find_in_other_folder(missing: Path) -> Path | None:
 
 
 def _similar(missing: Path) -> list[str]:
-    """Names in the folder of a missing path that are similar to its name; those with the same stem if there are any."""
+    """Names in the folder of a missing path that are similar to its name.
+
+    If some names have the same stem, only these.
+    """
     try:
         names = sorted(entry.name for entry in missing.parent.iterdir())
     except OSError:
@@ -155,7 +163,10 @@ def _similar(missing: Path) -> list[str]:
 
 
 def _denied_at(path: Path) -> str:
-    """The first parent folder without permission to enter, as the end of a message; empty if there is none."""
+    """The first parent folder without permission to enter, as the end of a message.
+
+    It is empty if there is none.
+    """
     for parent in reversed(path.absolute().parents):
         if os.path.isdir(parent) and not os.access(parent, os.X_OK):
             return f" for the folder '{parent}'"

@@ -1,4 +1,4 @@
-"""Finds the files of a list that are missing in a folder, and the existing files that they probably mean.
+"""Finds the files of a list that are missing in a folder, and the files they probably mean.
 
 A file of another spelling is suggested, never opened in place of the missing one: two files could differ only in their
 spelling. For single paths see :mod:`segkit.utils.paths.hints`.
@@ -21,7 +21,9 @@ MAX_COMPARED = 5000  # file names that a missing name is compared with for simil
 
 
 def check_files(folder: Path, names: Sequence[str], what: str) -> None:
-    """Raises a SegkitError if files are missing in a folder; the message suggests existing files.
+    """Raises a SegkitError if files are missing in a folder.
+
+    The message suggests existing files.
 
     Args:
         names: relative to the folder, with ``/``.
@@ -35,12 +37,15 @@ def check_files(folder: Path, names: Sequence[str], what: str) -> None:
 
 
 def leads_out(name: str) -> bool:
-    """Whether a name leads out of the folder that it should be relative to: an absolute path, or one with ``..``."""
+    """Whether a name leads out of its folder: an absolute path, or one with ``..``."""
     return os.path.isabs(name) or ".." in name.replace("\\", "/").split("/")
 
 
 def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
-    """The names without a file. Each folder is listed once: over a network that is faster than a look-up of each file."""
+    """The names without a file.
+
+    Each folder is listed once: over a network that is faster than a look-up of each file.
+    """
     counts = Counter(name.rpartition("/")[0] for name in names)
     listings = {parent: _list_files(folder / parent) for parent, count in counts.items() if count >= MIN_NAMES_TO_LIST}
     missing = []
@@ -53,7 +58,10 @@ def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Paths of the files in a folder and its subfolders, relative to it, with ``/``; at most ``MAX_FILES``."""
+    """Paths of the files in a folder and its subfolders, relative to it, with ``/``.
+
+    There are at most ``MAX_FILES``.
+    """
     found: list[str] = []
     for path, _, names in os.walk(folder):
         relative = Path(path).relative_to(folder).as_posix()
@@ -64,7 +72,9 @@ def files_in(folder: Path) -> list[str]:
 
 
 def suggest_files(missing: Sequence[str], existing: Iterable[str], listed: Iterable[str] = ()) -> str:
-    """The existing files that missing names probably mean, as the end of a message; empty if none is similar.
+    """The existing files that missing names probably mean, as the end of a message.
+
+    It is empty if none is similar.
 
     Args:
         missing: names without a file.
@@ -84,7 +94,10 @@ def suggest_files(missing: Sequence[str], existing: Iterable[str], listed: Itera
 
 
 def _other_spellings(name: str, by_base: dict[str, list[str]]) -> list[str]:
-    """The files with the same last part in any spelling; of these, the ones that share most of the parts before it."""
+    """The files with the same last part in any spelling.
+
+    Of these files, those that share most of the parts before it.
+    """
     parts = folded_parts(name)
     alike = [(common_end(parts, folded_parts(file)), file) for file in by_base.get(parts[-1], ())]
     longest = max((length for length, _ in alike), default=0)

@@ -34,7 +34,10 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 @lru_cache(maxsize=1)
 def packaged_configs() -> Path:
-    """The folder of the configs that come with segkit: inside the installed package, beside it in a checkout."""
+    """The folder of the configs that come with segkit.
+
+    It is inside the installed package, and beside the package in a checkout.
+    """
     package = Path(__file__).resolve().parents[2]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
@@ -85,7 +88,9 @@ PATHS.register_handler(PackagedFileHandler())
 
 
 def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind | None = None) -> Path:
-    """The existing local file or folder of ``path``; URLs are downloaded once into iopath's cache.
+    """The existing local file or folder of ``path``.
+
+    URLs are downloaded once into iopath's cache.
 
     A file whose name has another Unicode form (macOS decomposes accents) is found too.
 
@@ -123,7 +128,7 @@ def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind |
 
 
 def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
-    """Raises a SegkitError if an existing path is a folder instead of a file, or vice versa, or is not readable."""
+    """Raises a SegkitError if an existing path is of another kind or not readable."""
     if kind == "file" and os.path.isdir(path):
         names = (
             sorted(name for name in os.listdir(path) if not name.startswith("."))[:3]
@@ -139,7 +144,9 @@ def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
 
 
 def output_folder(path: str | os.PathLike[str], what: str) -> Path:
-    """Checks the path of a folder to be written to, without creating it; ``~`` is the home folder.
+    """Checks the path of a folder to be written to, without creating it.
+
+    ``~`` is the home folder.
 
     Args:
         what: the flag or key that holds the path, for the message.
@@ -210,7 +217,10 @@ def _is_too_long(path: str) -> bool:
 
 
 def _text(path: str | os.PathLike[str], what: str, *, names: str = "") -> str:
-    """A path as text, with ``~`` and ``file://`` resolved; SegkitError if it is empty or not text."""
+    """A path as text, with ``~`` and ``file://`` resolved.
+
+    Raises a SegkitError if it is empty or not text.
+    """
     subject = f"{what}: the name of the {names}" if names else f"the path of the {what}"
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise SegkitError(f"{subject} must be text, not {path!r}", value=path)

@@ -1,4 +1,4 @@
-"""Compares the spellings of a file name: the same name or not, how they differ, and the suggestion for a message.
+"""Compares the spellings of a file name, and words the suggestion for a message.
 
 A name that was written on another machine often differs from the file's only in slashes, folders, case,
 percent-encoding, blanks or Unicode form.
@@ -28,7 +28,7 @@ def composed(text: str) -> str:
 
 
 def folded(name: str) -> str:
-    """A name without its case, Unicode form and surrounding blanks: equal for the spellings of one name."""
+    """A name without its case, Unicode form and surrounding blanks."""
     return composed(composed(name).casefold()).strip()
 
 
@@ -38,7 +38,10 @@ def same_text(first: str, second: str) -> bool:
 
 
 def name_key(name: str) -> str:
-    """A key that is equal for paths of the same file: ``/`` or ``\\``, repeated slashes, ``.``, Unicode form."""
+    """A key that is equal for all spellings of a path.
+
+    It ignores ``/`` or ``\\``, repeated slashes, ``.`` and Unicode form.
+    """
     text = composed(name).replace("\\", "/")
     root = "/" if text.startswith("/") else ""
     return root + "/".join(part for part in text.split("/") if part not in ("", "."))
@@ -85,7 +88,10 @@ def differences(given: str, found: str) -> list[str]:
 
 
 def suggestion(found: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """The end of a message, ``; did you mean 'a.png'? (upper and lower case differ)``; empty if ``found`` is empty."""
+    """The end of a message, ``; did you mean 'a.png'? (upper and lower case differ)``.
+
+    It is empty if ``found`` is empty.
+    """
     if not found:
         return ""
     reason = f" ({', '.join(notes)})" if notes else ""
