@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 from PIL import Image
 
 from segkit.structures import InstanceMasks, Sample, Targets
+
+sys.path.insert(0, str(Path(__file__).parent))  # for user_transforms.py
 
 
 @pytest.fixture
