@@ -1,4 +1,4 @@
-"""Objects of COCO files that have a box and no mask."""
+"""Objects of COCO files with a box and no mask."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ NOTHING = object()
 
 @pytest.fixture
 def write(tmp_path):
-    """Saves annotations of two images of 20 x 30 pixels; gives the arguments of Coco."""
+    """Saves annotations of two images of 20 x 30 pixels; returns the arguments of Coco."""
     for name in ("a.png", "b.png"):
         Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / name)
 
@@ -126,7 +126,7 @@ def test_boxes_are_cut_at_the_border_for_training_only(write, bbox, cut):
         ({"bbox": [3, 3, 5, -1], "segmentation": None}, "1 objects with a box of no width or height"),
     ],
 )
-def test_without_a_box_or_a_mask_an_object_is_left_out_and_counted(write, annotation, reason):
+def test_objects_without_a_box_or_a_mask_are_skipped_and_counted(write, annotation, reason):
     dataset = Coco(**write(annotation, {"bbox": [1, 1, 2, 2]}))
     assert len(dataset.load(0).targets) == len(dataset.ground_truth(0, dataset.load(0))) == 1
     assert f"skipped: {reason}" in dataset.summary()

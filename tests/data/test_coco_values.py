@@ -1,4 +1,4 @@
-"""Each spelling of a value in a COCO JSON is taken, or told as what it is: ids, names, polygons, run lengths."""
+"""Values in a COCO JSON, valid and invalid: ids, names, polygons, run lengths."""
 
 import copy
 
@@ -21,7 +21,7 @@ def dense():
 
 
 def runs(mask):
-    """COCO's uncompressed counts by brute force."""
+    """COCO's uncompressed counts, by brute force."""
     counts, value = [0], 0
     for pixel in mask.ravel(order="F").tolist():
         if pixel != value:
@@ -61,7 +61,7 @@ RECTANGLE = [6, 4, 16, 4, 16, 9, 6, 9]
         (7, "'segmentation' is 7; expected polygons or RLE"),
     ],
 )
-def test_segmentations_that_are_no_polygons(coco_files, segmentation, message):
+def test_invalid_segmentations(coco_files, segmentation, message):
     write, content = coco_files
     with pytest.raises(SegkitError, match=rf"instances.json: annotations\[0\]: .*{message}"):
         Coco(**write(**first_with(content, segmentation=segmentation)))
@@ -69,7 +69,7 @@ def test_segmentations_that_are_no_polygons(coco_files, segmentation, message):
 
 @pytest.mark.parametrize("spell", [list, lambda r: [float(c) for c in r]])
 @pytest.mark.parametrize("size", [[20, 30], [20.0, 30.0]])
-def test_run_lengths_that_are_taken(coco_files, dense, spell, size):
+def test_valid_run_lengths(coco_files, dense, spell, size):
     write, content = coco_files
     rle = {"size": size, "counts": spell(runs(dense))}
     masks = Coco(**write(**first_with(content, segmentation=rle))).load(0).targets.masks
@@ -102,7 +102,7 @@ def test_run_lengths_that_are_taken(coco_files, dense, spell, size):
         ),
     ],
 )
-def test_run_lengths_that_are_told(coco_files, dense, change, message):
+def test_invalid_run_lengths(coco_files, dense, change, message):
     write, content = coco_files
     rle = {"size": [20, 30], **change(dense)}
     with pytest.raises(SegkitError, match=rf"annotations\[0\]: .*{message}"):
@@ -119,7 +119,7 @@ def test_run_lengths_that_are_told(coco_files, dense, change, message):
         (["a", "b"], r"counts are \['a', 'b'\]; expected a string or a flat list"),
     ],
 )
-def test_masks_from_run_lengths_are_never_cut_to_whole_numbers(counts, message):
+def test_fractional_run_lengths_are_an_error(counts, message):
     with pytest.raises(SegkitError, match=rf"objects\[0\]: RLE {message}"):
         InstanceMasks.from_rle([{"size": [20, 30], "counts": counts}], SIZE)
 
@@ -131,7 +131,7 @@ def test_masks_from_whole_floats(dense):
         InstanceMasks.from_rle([{"counts": [600]}])
 
 
-def test_whole_floats_and_nulls_are_taken(coco_files):
+def test_whole_floats_and_nulls_are_valid(coco_files):
     write, content = coco_files
     as_floats = copy.deepcopy({key: content[key] for key in ("images", "annotations", "categories")})
     for item in (*as_floats["images"], *as_floats["annotations"], *as_floats["categories"]):
@@ -173,7 +173,7 @@ def test_whole_floats_and_nulls_are_taken(coco_files):
         ("categories", {"name": "dust "}, r"'dust ' \(id 9\) and 'dust' \(id 2\) differ only in spaces"),
     ],
 )
-def test_values_that_are_told(coco_files, key, change, message):
+def test_invalid_values(coco_files, key, change, message):
     write, content = coco_files
     with pytest.raises(SegkitError, match=message):
         Coco(**write(**first_with(content, key, **change)))
@@ -209,7 +209,7 @@ CELLS = [{"id": 9, "name": "cell"}, {"id": 2, "name": "dust"}]
         ([*CELLS, {"id": 12, "name": "cell"}, {"id": 1, "name": "a"}], {"cell": 9, "dust": 2, "a": 1}),
     ],
 )
-def test_a_repeated_name_without_annotations_is_left_out_and_told(coco_files, categories, ids):
+def test_a_repeated_category_name_without_annotations_is_ignored_with_a_note(coco_files, categories, ids):
     write, _ = coco_files
     dataset, plain = Coco(**write(categories=categories)), Coco(**write())
     assert dict(zip(dataset.classes, dataset.category_ids, strict=True)) == ids
@@ -228,19 +228,19 @@ def test_a_repeated_name_of_which_both_have_annotations(coco_files):
         Coco(**write(categories=[{"id": 9, "name": "cell"}, {"id": 2, "name": "cell"}]))
 
 
-def test_names_in_another_case_are_two_classes_and_told(coco_files):
+def test_names_that_differ_in_case_are_two_classes_with_a_note(coco_files):
     dataset = Coco(**coco_files[0](categories=[{"id": 9, "name": "a"}, {"id": 2, "name": "A"}]))
     assert dataset.classes == ["A", "a"]
     assert "the classes 'a' and 'A' differ only in upper and lower case" in dataset.summary()
 
 
-def test_classes_without_objects_are_told(coco_files):
+def test_classes_without_objects_are_in_the_summary(coco_files):
     assert (
         "classes without any object: x" in Coco(**coco_files[0](categories=[*CELLS, {"id": 3, "name": "x"}])).summary()
     )
 
 
-def test_an_object_that_cannot_be_drawn_is_named_by_its_place(coco_files):
+def test_errors_of_masks_name_the_object(coco_files):
     write, content = coco_files
     items = copy.deepcopy(content["annotations"])  # an RLE, polygons, an RLE
     items[1]["segmentation"] = [[0, 0, 1e9, 0, 5, 5]]
@@ -248,7 +248,7 @@ def test_an_object_that_cannot_be_drawn_is_named_by_its_place(coco_files):
         Coco(**write(annotations=items)).load(0)
 
 
-def test_images_that_are_listed_twice_are_told(coco_files):
+def test_images_that_are_listed_twice_are_in_the_summary(coco_files):
     write, content = coco_files
     again = [*content["images"], {**content["images"][0], "id": 77}]
     assert "1 images have the file name of another one" in Coco(**write(images=again)).summary()

@@ -1,4 +1,4 @@
-"""Batches of one orientation: the same images an epoch, less padding, and still a function of (seed, epoch)."""
+"""Batches of one orientation: the same images in an epoch, less padding, a function of (seed, epoch)."""
 
 import itertools
 import math
@@ -16,7 +16,7 @@ from segkit.data.samplers import RepeatFactorSampler
 
 
 class Shapes(Dataset):
-    """Wide and high images in turns, two of three wide; a square one is not wide. Label 1 is rare."""
+    """Two wide images, then a tall one, and so on; a square image is not wide. Label 1 is rare."""
 
     classes, category_ids = ["common", "rare"], [1, 2]
 
@@ -59,7 +59,7 @@ def test_one_orientation_and_the_same_images(length, batch_size, repeats):
             [orientations(dataset)[d.index] for d in draws[i : i + batch_size]]
             for i in range(0, len(draws), batch_size)
         ]
-        assert all(len(set(batch)) == 1 for batch in wide[:-1])  # the last one may be made of what is left
+        assert all(len(set(batch)) == 1 for batch in wide[:-1])  # the last batch may hold the remaining images of both
 
 
 def test_less_padding():
@@ -68,7 +68,7 @@ def test_less_padding():
     plain = list(itertools.islice(iter(EpochBatchSampler(sampler, 4)), 75))
     grouped = batches_of(sampler, dataset, 4)
     pixels = sum(math.prod(dataset.size(i)) for i in range(300))
-    # What the batches have beyond the images' own pixels shrinks to less than half.
+    # The padding of the batches is less than half as large.
     assert padded_area(dataset, grouped) - pixels < 0.5 * (padded_area(dataset, plain) - pixels)
 
 
@@ -84,7 +84,7 @@ def test_restart_and_ranks():
         assert sorted(itertools.chain(*shares)) == sorted(batch) and {len(share) for share in shares} == {2}
 
 
-def test_of_one_orientation_the_order_stays():
+def test_images_of_one_orientation_keep_their_order():
     dataset, sampler = Synthetic(num_images=23, image_size=(64, 80)), ShuffleSampler(23, 1)
     assert batches_of(sampler, dataset, 4) == list(itertools.islice(iter(EpochBatchSampler(sampler, 4)), 5))
 

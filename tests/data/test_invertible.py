@@ -60,7 +60,7 @@ def test_every_registered_transform_declares(name, arguments, dataset):
         assert torch.equal(result.image, transform(sample, seeded(seed)).image)
         assert result.geometry.size == tuple(result.image.shape[1:])
         assert (inversion == "recorded") or result.geometry == sample.known_geometry
-        # Objects of the file are where the record says, but for those that a crop cut.
+        # The objects are where the recorded geometry maps those of the file, except for objects that a crop cut.
         expected = result.geometry.boxes_from_file(sample.targets.boxes).float()
         height, width = result.image.shape[1:]
         inside = (expected >= 0).all(1) & (expected <= torch.tensor([width, height] * 2)).all(1)
@@ -93,14 +93,14 @@ def test_the_predictor_refuses_them_too(name):
         ({"name": "DarkBackground"}, False),
     ],
 )
-def test_random_windows_are_told(spec, warned, dataset, caplog):
+def test_random_crops_are_warned_of(spec, warned, dataset, caplog):
     build_test_loader(dataset, build_transforms([spec]))
-    told = f"data.test_transforms: {spec['name']} crops each image at a random position" in caplog.text
-    assert told == warned and bool(caplog.records) == warned
+    is_warned = f"data.test_transforms: {spec['name']} crops each image at a random position" in caplog.text
+    assert is_warned == warned and bool(caplog.records) == warned
 
 
 @pytest.mark.parametrize("name", ["GaussianNoise", "ColorJitter", "RandomInvert", "PercentileContrast", "GaussianBlur"])
-def test_augmentations_are_told(name, dataset, caplog):
+def test_augmentations_are_warned_of(name, dataset, caplog):
     build_test_loader(dataset, build_transforms([{"name": name, "p": 0.25}]))
     assert f"{name} changes only a random share of the images (p=0.25)" in caplog.text
 
@@ -121,7 +121,7 @@ def test_augmentations_are_told(name, dataset, caplog):
         ("recorderd", Mirror, r"Mirror: inversion is 'recorderd', expected .*did you mean 'recorded'"),
     ],
 )
-def test_declarations_are_held_to(declared, transform, message, dataset):
+def test_wrong_declarations_are_errors(declared, transform, message, dataset):
     class Declared(transform):
         inversion = declared
 
@@ -186,7 +186,7 @@ def test_the_wrapper_of_colour_transforms_takes_no_geometric_ones(dataset):
         smaller(dataset.load(0), seeded())
 
 
-def test_they_pickle_and_work_in_worker_processes(dataset):
+def test_test_transforms_work_in_worker_processes(dataset):
     specs = [{"name": "RandomHorizontalFlip"}, {"name": "RandomQuarterTurn"}, {"name": "Resize", "size": [50, 70]}]
     chain = InvertibleCompose(build_transforms(specs))
     again = pickle.loads(pickle.dumps(chain))

@@ -78,7 +78,7 @@ def test_unrecorded_moves_are_found_out(name, dataset, caplog):
     assert "does not declare whether it moves pixels" in caplog.text
     with pytest.raises(SegkitError, match=r"(?s)moves pixels or objects without recording it.*'identity'"):
         for batch in loader:
-            assert name == "sometimes" and batch  # such a one passes where it does nothing
+            assert name == "sometimes" and batch  # an image that it does not flip passes
 
 
 GOOD = {
@@ -98,7 +98,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_undeclared_ones_that_are_well_work(name, dataset, caplog):
+def test_correct_undeclared_transforms_work(name, dataset, caplog):
     transform = GOOD[name]
     loader = build_test_loader(dataset, transform)
     assert caplog.text.count("does not declare whether it moves pixels") == 1
@@ -106,7 +106,7 @@ def test_undeclared_ones_that_are_well_work(name, dataset, caplog):
         [sample] = batch.samples
         plain = transform(dataset.load(index), torch.Generator().manual_seed(0))
         assert sample.geometry.size == tuple(sample.image.shape[1:]) == tuple(plain.image.shape[1:])
-        if name != "noise":  # which is that of the loader's own generator
+        if name != "noise":  # which the loader draws from another generator
             assert torch.equal(sample.image, plain.image) and torch.equal(sample.targets.boxes, plain.targets.boxes)
         assert sample.geometry.is_resize == (name not in ("centre", "lower right"))
 
@@ -124,7 +124,7 @@ def test_a_failure_with_the_known_objects_is_explained(dataset):
 
     with pytest.raises(SegkitError, match=r"Labelled does not declare .*KeyError: 'two'; build it on"):
         next(iter(build_test_loader(dataset, Labelled())))
-    with pytest.raises(AttributeError):  # its own fault stays its own
+    with pytest.raises(AttributeError):  # a defect of the transform itself is not wrapped
         next(iter(build_test_loader(dataset, Named())))
 
 
@@ -157,7 +157,7 @@ def test_small_images(size):
 
 
 class Held:
-    """Flips as a generator of its own says."""
+    """Flips at random, by a generator of its own."""
 
     def __init__(self):
         self.generator = np.random.default_rng(1)

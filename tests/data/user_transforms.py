@@ -20,7 +20,7 @@ from segkit.structures import Sample, Targets
 
 
 class Remembered(Synthetic):
-    """Makes each image once: transforms never change a sample in place."""
+    """Caches its images, because transforms never change a sample in place."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -40,7 +40,7 @@ def moved(sample, image, boxes, masks):
 
 
 class Mirror(Transform):
-    """As it is written without segkit's functions."""
+    """A flip without segkit's functions."""
 
     def __call__(self, sample, generator):
         width = sample.image.shape[2]
@@ -55,7 +55,7 @@ class SometimesMirror(Mirror):
 
 
 class ImageAlone(Transform):
-    """Forgets the objects."""
+    """Moves the image but not the objects."""
 
     def __init__(self, function):
         self.function = function
@@ -86,7 +86,7 @@ class Shift(Transform):
 
 
 class LowerRight(Transform):
-    """None of the known objects is in view."""
+    """Crops so that no probe is in view."""
 
     def __call__(self, sample, generator):
         height, width = sample.image.shape[1:]
@@ -99,7 +99,7 @@ class Corner(LowerRight):
 
 
 class NewSample(Transform):
-    """Records, and then loses the record."""
+    """Records its geometry, but returns a sample without it."""
 
     def __call__(self, sample, generator):
         flipped = geometry.vflip(sample)
@@ -113,7 +113,7 @@ class InPlace(Transform):
 
 
 class RecordedInPlace(InPlace):
-    """Says so, but its record is not kept."""
+    """Declares a recorded inversion, but removes the geometry."""
 
     inversion = "recorded"
 
@@ -145,7 +145,7 @@ class Smooth(Transform):
 
 
 class Thumbnail(Transform):
-    """A resize of one's own, as the sizes say."""
+    """A resize that does not record its geometry."""
 
     def __call__(self, sample, generator):
         size = (30, 32)
@@ -154,7 +154,7 @@ class Thumbnail(Transform):
 
 
 class Centre(Transform):
-    """Built on segkit's functions: its window depends on the image."""
+    """Crops by segkit's functions, depending on the image."""
 
     def __call__(self, sample, generator):
         columns = (sample.image[0] > 0).any(0).nonzero().flatten()
@@ -162,7 +162,7 @@ class Centre(Transform):
 
 
 class FromPhotometric(Photometric):
-    """Its own ``__call__`` is not the one that Photometric declares for."""
+    """Overrides ``__call__``, so that Photometric's declaration does not apply."""
 
     def __init__(self):
         super().__init__(v2.RandomInvert(p=1.0), 1.0)

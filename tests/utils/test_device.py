@@ -1,4 +1,4 @@
-"""Devices by name: what torch can use here, or one message."""
+"""Devices by name: usable ones, and one message for others."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def test_the_cpu(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("cuda", "'cuda' was asked for, but torch .* sees 0 GPUs.*; expected auto or cpu; nearest: cpu"),
         ("cuda:7", "'cuda:7' was asked for"),
@@ -33,8 +33,8 @@ def test_the_cpu(name):
         ("meta", "'meta' cannot be used"),
     ],
 )
-def test_devices_that_are_not_there(name, told):
-    with pytest.raises(SegkitError, match=f"^device: {told}"):
+def test_unavailable_devices(name, message):
+    with pytest.raises(SegkitError, match=f"^device: {message}"):
         choose_device(name, key="device")
 
 

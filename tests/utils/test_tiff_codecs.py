@@ -1,4 +1,4 @@
-"""Compressions of TIFF files that Pillow's libtiff undoes."""
+"""Compressions of TIFF files that Pillow's libtiff decodes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_what_libtiff_decodes(tmp_path, compression, mode):
     except OSError:
         pytest.skip(f"the libtiff of this Pillow has no {compression}")
     with Image.open(tmp_path / "x.tif") as again:
-        wanted, rgb = np.array(again), again.convert("RGB")
-    assert (read_pixels(tmp_path / "x.tif") == wanted).all()
+        expected, rgb = np.array(again), again.convert("RGB")
+    assert (read_pixels(tmp_path / "x.tif") == expected).all()
     if mode != "I;16":
         assert (read_image(tmp_path / "x.tif").permute(1, 2, 0).numpy() == np.array(rgb)).all()
 
