@@ -1,4 +1,8 @@
-"""Imports at first use, safe if several threads make them at once."""
+"""Imports at first use, safe if several threads import at once.
+
+Two private names of importlib are read, each with a default: ``_DeadlockError``, by the name of its class, and
+``ModuleSpec._initializing``. tests/registry/test_threads.py imports from many threads in new processes.
+"""
 
 from __future__ import annotations
 

@@ -84,12 +84,12 @@ class Annotations:
 
     def read(self, items: Iterable[Any]) -> None:
         """Checks all annotations and writes their records."""
-        for number, annotation in enumerate(mappings(self._file, "annotations", items)):
-            self._image_ids.append(self._id(number, "image_id", annotation))
-            self._category_ids.append(self._id(number, "category_id", annotation))
-            kind, crowd, record, loss = self._record(number, annotation)
+        for index, annotation in enumerate(mappings(self._file, "annotations", items)):
+            self._image_ids.append(self._id(index, "image_id", annotation))
+            self._category_ids.append(self._id(index, "category_id", annotation))
+            kind, crowd, record, loss = self._record(index, annotation)
             if loss is not None:
-                self._count_loss(loss, number, annotation.get("id"))
+                self._count_loss(loss, index, annotation.get("id"))
             if kind != SKIPPED:
                 self._append(record)
                 self._length += len(record)
@@ -137,14 +137,14 @@ class Annotations:
         sides = np.stack([np.asarray(images.widths)[image[indices]], np.asarray(images.heights)[image[indices]]], 1)
         is_outside = outside(boxes, sides) & (np.asarray(self.kinds)[indices] == BOX_ONLY)
         not_lost = np.asarray(self._not_lost) != 0
-        for number in indices[is_outside & not_lost].tolist():
-            self._count_loss(OUTSIDE, number, None)
+        for index in indices[is_outside & not_lost].tolist():
+            self._count_loss(OUTSIDE, index, None)
         if are_corners(boxes, sides):
-            for number in indices[not_lost & ~is_outside].tolist():
-                self._count_loss(CORNERS, number, None)
+            for index in indices[not_lost & ~is_outside].tolist():
+                self._count_loss(CORNERS, index, None)
         return int(is_outside.sum())
 
-    def _id(self, number: int, key: str, annotation: dict) -> int:
+    def _id(self, index: int, key: str, annotation: dict) -> int:
         """An id of an annotation.
 
         An invalid id is 0 here, and is reported by ``_check_ids``, after the whole file is read.
@@ -152,7 +152,7 @@ class Annotations:
         found = whole(annotation.get(key))
         if found is None:
             self.other_task = self.other_task or _other_task(annotation)
-            self._invalid_ids.setdefault(key, (number, not_whole(annotation, key) + _other_task(annotation)))
+            self._invalid_ids.setdefault(key, (index, not_whole(annotation, key) + _other_task(annotation)))
         return found or 0
 
     def _check_ids(self, key: str, known: np.ndarray, ids: array[int], unknown: Callable[[int], str]) -> None:
@@ -164,24 +164,24 @@ class Annotations:
         if first_unknown < len(ids):
             self._fail(first_unknown, unknown(ids[first_unknown]), ids[first_unknown])
 
-    def _count_loss(self, reason: str, number: int, annotation_id: Any) -> None:
+    def _count_loss(self, reason: str, index: int, annotation_id: Any) -> None:
         """Adds an object to ``lost``."""
         count, examples = self.lost.get(reason, (0, []))
         if count < MAX_EXAMPLES:
-            examples.append((number, annotation_id))
+            examples.append((index, annotation_id))
         self.lost[reason] = count + 1, examples
 
-    def _record(self, number: int, annotation: dict) -> tuple[int, int, bytes, str | None]:
+    def _record(self, index: int, annotation: dict) -> tuple[int, int, bytes, str | None]:
         """Kind of segmentation, 1 for a crowd region, the record, and the reason for ``lost``."""
         segmentation: Any = annotation.get("segmentation")
         bbox, flat = annotation.get("bbox"), False
         if bbox is None or bbox == []:
             bbox = NO_BOX
         elif not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
-            self._fail(number, f"'bbox' is {shown(bbox)}; expected [x, y, width, height], four finite numbers")
+            self._fail(index, f"'bbox' is {shown(bbox)}; expected [x, y, width, height], four finite numbers")
         elif bbox[2] <= 0 or bbox[3] <= 0:
             bbox, flat = NO_BOX, True
-        kind, body, loss = self._segmentation(number, segmentation)
+        kind, body, loss = self._segmentation(index, segmentation)
         if kind == SKIPPED and bbox is not NO_BOX:
             kind = BOX_ONLY
         elif kind == SKIPPED:
@@ -193,11 +193,11 @@ class Annotations:
         if area is None:
             area = math.nan
         elif not (are_numbers([area]) and area >= 0):
-            self._fail(number, f"'area' is {shown(area)}; expected a number, 0 or more")
+            self._fail(index, f"'area' is {shown(area)}; expected a number, 0 or more")
         if iscrowd is None:
             iscrowd = 0
         if isinstance(iscrowd, str) or iscrowd not in (0, 1):
-            self._fail(number, f"'iscrowd' is {shown(iscrowd)}; expected the number 0 or 1")
+            self._fail(index, f"'iscrowd' is {shown(iscrowd)}; expected the number 0 or 1")
         if loss is None and in_unit_square(bbox):
             loss = UNIT_SQUARE if kind == BOX_ONLY else UNIT_BOX
         if loss is None and iscrowd:
@@ -205,26 +205,26 @@ class Annotations:
         if loss is None and kind == POLYGONS and bbox is not NO_BOX:
             loss = box_problem(bbox, segmentation)
         if kind not in (SKIPPED, POLYGONS) and bbox is not NO_BOX:
-            self._boxed.append(number)
+            self._boxed.append(index)
             self._boxes.extend(bbox)
             self._not_lost.append(loss is None)
         return kind, int(iscrowd), HEAD.pack(*bbox, area) + body, loss
 
-    def _segmentation(self, number: int, value: Any) -> tuple[int, bytes, str | None]:
+    def _segmentation(self, index: int, value: Any) -> tuple[int, bytes, str | None]:
         """Kind of a segmentation, its bytes in the record, and the reason for ``lost`` or None."""
         if value is None or value == {} or (isinstance(value, list) and all(part == [] for part in value)):
             return SKIPPED, b"", None
         if isinstance(value, dict):
-            return *self._rle(number, value), None
+            return *self._rle(index, value), None
         if not isinstance(value, list):
-            self._fail(number, polygons_problem(value))
+            self._fail(index, polygons_problem(value))
         kept, unit = array("d"), True
         for polygon in value:
             if not isinstance(polygon, list) or len(polygon) % 2 or not are_numbers(polygon):
-                self._fail(number, polygons_problem(value))
+                self._fail(index, polygons_problem(value))
             if len(polygon) < 6:
                 if are_pairs(value):
-                    self._fail(number, polygons_problem(value))
+                    self._fail(index, polygons_problem(value))
                 self.skipped["polygons with fewer than three corners"] += 1
             else:
                 kept.append(len(polygon))
@@ -234,22 +234,22 @@ class Annotations:
             return SKIPPED, b"", NO_POLYGON
         return POLYGONS, kept.tobytes(), UNIT_SQUARE if unit else None
 
-    def _rle(self, number: int, rle: dict) -> tuple[int, bytes]:
+    def _rle(self, index: int, rle: dict) -> tuple[int, bytes]:
         """Kind of an RLE, and its bytes in the record."""
         counts, size = rle.get("counts"), rle.get("size")
         sides = [whole(side, 2**31) for side in size] if isinstance(size, list) else []
         if len(sides) != 2 or sides[0] is None or sides[1] is None:
-            self._fail(number, size_problem(rle))
+            self._fail(index, size_problem(rle))
         height, width = sides[0], sides[1]
-        self._rles.append(number)
+        self._rles.append(index)
         self._rle_sizes.extend((height, width))
         if not isinstance(counts, str):
             problem = counts_problem(counts, height, width)
             if problem is not None:
-                self._fail(number, problem)
+                self._fail(index, problem)
             return COUNTS, array("q", map(int, counts)).tobytes()  # type: ignore[arg-type]  # a list, or it failed
         string = counts.encode("utf-8", "surrogatepass")
-        self._pending.append((number, string, (height, width)))
+        self._pending.append((index, string, (height, width)))
         self._pending_length += len(string)
         if self._pending_length > MAX_PENDING:
             self._check_pending()
@@ -258,14 +258,14 @@ class Annotations:
     def _check_pending(self) -> None:
         """Checks many compressed RLEs at once, which is faster than one by one."""
         totals = covered_pixels([string for _, string, _ in self._pending])
-        for total, (number, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
+        for total, (index, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
             if total != height * width:
-                self._fail(number, string_problem(string, total, height, width))
+                self._fail(index, string_problem(string, total, height, width))
         self._pending, self._pending_length = [], 0
 
-    def _fail(self, number: int, problem: str, value: Any = None) -> NoReturn:
+    def _fail(self, index: int, problem: str, value: Any = None) -> NoReturn:
         """Raises a SegkitError about an annotation."""
-        raise SegkitError(f"{self._file}: annotations[{number}]: {problem}", value=value)
+        raise SegkitError(f"{self._file}: annotations[{index}]: {problem}", value=value)
 
 
 def _other_task(annotation: dict) -> str:

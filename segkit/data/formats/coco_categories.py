@@ -29,8 +29,8 @@ def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
     """
     categories: list[Category] = []
     index_of_id: dict[int, int] = {}
-    for number, category in enumerate(mappings(file, "categories", items)):
-        where = f"{file}: categories[{number}]"
+    for index, category in enumerate(mappings(file, "categories", items)):
+        where = f"{file}: categories[{index}]"
         name, category_id = category.get("name"), whole(category.get("id"))
         if not isinstance(name, str):
             problem = f"'name' is {shown(name)}; expected text" if "name" in category else "has no 'name'"
@@ -45,7 +45,7 @@ def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
                 f"{where} ('{name}') repeats the id {category_id} of categories[{first}] ('{categories[first].name}'); "
                 "each category needs an id of its own"
             )
-        index_of_id[category_id] = number
+        index_of_id[category_id] = index
         categories.append(Category(name, category_id))
     return categories
 

@@ -40,8 +40,8 @@ class Images:
     def __init__(self, file: Path, items: Iterable[Any]) -> None:
         self.ids, self.heights, self.widths = array("q"), array("i"), array("i")
         self.names, self.name_ends = bytearray(), array("q")
-        for number, image in enumerate(mappings(file, "images", items)):
-            where = f"{file}: images[{number}]"
+        for index, image in enumerate(mappings(file, "images", items)):
+            where = f"{file}: images[{index}]"
             name, image_id = image.get("file_name"), whole(image.get("id"))
             if not isinstance(name, str):
                 problem = (

@@ -243,9 +243,9 @@ def _describe(examples: list[tuple[int, Any]], image: np.ndarray, images: Images
     """Annotations as messages name them, by list index, id and file name of the image."""
     names, ends = images.names, images.name_ends
     described = []
-    for number, annotation_id in examples:
-        index = int(image[number])
-        name = names[ends[index - 1] if index else 0 : ends[index]].decode("utf-8", "replace")
+    for index, annotation_id in examples:
+        image_index = int(image[index])
+        name = names[ends[image_index - 1] if image_index else 0 : ends[image_index]].decode("utf-8", "replace")
         id_text = f"id {str(annotation_id)[:40]}, " if isinstance(annotation_id, int | str) else ""
-        described.append(f"annotations[{number}] ({id_text}image '{name}')")
+        described.append(f"annotations[{index}] ({id_text}image '{name}')")
     return described

@@ -37,23 +37,23 @@ def load_id_map(path: str) -> list[ImageEntry]:
     entries: list[ImageEntry] = []
     names: set[str] = set()
     ids: set[int] = set()
-    for number, item in enumerate(_items(file)):
+    for index, item in enumerate(_items(file)):
         if not isinstance(item, dict):
-            raise SegkitError(f"{file}: entry {number} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
+            raise SegkitError(f"{file}: entry {index} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
         name, image_id = item.get("file_name"), whole(item.get("id"))
         if not isinstance(name, str):
             problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
-            raise SegkitError(f"{file}: entry {number}: {problem}; each entry needs a 'file_name' and an 'id'")
+            raise SegkitError(f"{file}: entry {index}: {problem}; each entry needs a 'file_name' and an 'id'")
         if not name.strip() or "\0" in name:
-            raise SegkitError(f"{file}: entry {number}: 'file_name' is {shown(name)}; expected the name of an image")
+            raise SegkitError(f"{file}: entry {index}: 'file_name' is {shown(name)}; expected the name of an image")
         if image_id is None:
-            raise SegkitError(f"{file}: entry {number} ('{name}'): {not_whole(item, 'id')}")
+            raise SegkitError(f"{file}: entry {index} ('{name}'): {not_whole(item, 'id')}")
         if name_key(name) in names or image_id in ids:
             what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
-            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what} of an earlier entry")
+            raise SegkitError(f"{file}: entry {index} ('{name}', id {image_id}) repeats {what} of an earlier entry")
         names.add(name_key(name))
         ids.add(image_id)
-        entries.append(ImageEntry(name, image_id, _size(f"{file}: entry {number} ('{name}')", item)))
+        entries.append(ImageEntry(name, image_id, _size(f"{file}: entry {index} ('{name}')", item)))
     if not entries:
         raise SegkitError(f"{file}: the id map lists no images", value=path)
     return entries

@@ -53,7 +53,7 @@ class ImageFolder(Dataset):
         self._skipped_files = found.skipped_note()
         images = [path.name for path in found.images]
         if id_map is None:
-            entries = [ImageEntry(name, number) for number, name in enumerate(images, start=1)]
+            entries = [ImageEntry(name, image_id) for image_id, name in enumerate(images, start=1)]
         else:
             # An id map may list files that look like system files.
             files = [*found.images, *(path for paths in found.skipped.values() for path in paths)]

@@ -157,13 +157,13 @@ class _Scanner:
         if self.peek() == "]":
             self.take("]")
             return
-        number = 0
+        index = 0
         while True:
-            self.item = f" in {name}[{number}]"
+            self.item = f" in {name}[{index}]"
             yield self.value()
             if self.take(",]") == "]":
                 return
-            number += 1
+            index += 1
 
     def skip(self) -> None:
         """Skips a value; a mapping, which may be large, value by value."""

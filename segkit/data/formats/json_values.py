@@ -13,9 +13,9 @@ from segkit.utils.errors import SegkitError
 
 def mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
     """Yields the items of a list; SegkitError for an item that is not a mapping."""
-    for number, item in enumerate(items):
+    for index, item in enumerate(items):
         if not isinstance(item, dict):
-            raise SegkitError(f"{file}: {key}[{number}] is {str(item)[:60]}; expected a mapping")
+            raise SegkitError(f"{file}: {key}[{index}] is {str(item)[:60]}; expected a mapping")
         yield item
 
 

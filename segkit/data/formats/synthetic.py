@@ -123,9 +123,9 @@ class Synthetic(Dataset):
         labels: list[int] = []
         areas: list[int] = []  # of the whole objects
         visible: list[int] = []  # areas of the visible parts
-        for number in range(count):
+        for order in range(count):
             # The touching objects are spread evenly over the count; the first object has nothing to touch.
-            touching = bool(objects) and int((number + 1) * TOUCHING) > int(number * TOUCHING)
+            touching = bool(objects) and int((order + 1) * TOUCHING) > int(order * TOUCHING)
             label = int(rng.integers(len(SHAPES)))
             size, angle = float(rng.uniform(*self.size_range)), float(rng.uniform(0, 2 * math.pi))
             aspect = float(rng.uniform(0.75, 1.33))
@@ -177,11 +177,11 @@ def paint(
     image = background(rng, size)
     image += (base + rng.uniform(-14, 14, size=(3, 1, 1))).astype(np.float32)
     sign = 1 if base < 128 else -1  # objects are lighter than a dark background, darker than a light one
-    for number, drawn in enumerate(objects, start=1):
+    for object_id, drawn in enumerate(objects, start=1):
         rows, columns = drawn.window
         color = base + sign * rng.uniform(55, 110) + rng.uniform(-40, 40, size=(3, 1, 1))
         shade = np.linspace(-1, 1, drawn.mask.shape[1]) * rng.uniform(-14, 14)
-        is_visible = label_map[rows, columns] == number
+        is_visible = label_map[rows, columns] == object_id
         np.copyto(image[:, rows, columns], (color + shade).astype(np.float32), where=is_visible)
     image += rng.standard_normal(size, dtype=np.float32) * np.float32(rng.uniform(2, 7))
     np.clip(image, 0, 255, out=image)

@@ -75,8 +75,8 @@ def with_probes(sample: Sample) -> Sample:
     height, width = sample.image.shape[1:]
     boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
     image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
-    for number, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
-        dense[number, y0:y1, x0:x1] = True
+    for i, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
+        dense[i, y0:y1, x0:x1] = True
         patch = image[:, y0:y1, x0:x1]
         patch[:] = 0 if patch.float().mean() > 127.5 else 255
     masks = InstanceMasks.from_dense(dense)

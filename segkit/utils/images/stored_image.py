@@ -132,11 +132,11 @@ def check_pixels(path: str | Path, pixels: int) -> None:
 
 def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
     """Raises a SegkitError if a channel that is neither colour nor alpha is not constant."""
-    for number, meaning in enumerate(extra, channels):
-        channel = pixels[:, :, number]
+    for index, meaning in enumerate(extra, channels):
+        channel = pixels[:, :, index]
         if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
             raise SegkitError(
-                f"{name}: has {pixels.shape[2]} channels, and number {number + 1} is marked neither as colour nor as "
+                f"{name}: has {pixels.shape[2]} channels, and channel {index + 1} is marked neither as colour nor as "
                 "alpha; expected grey or RGB, with or without alpha: save the channels to use as RGB"
             )
 
