@@ -2,7 +2,7 @@
 
 ======================  =====================================================================
 ``errors``              SegkitError, and suggestions for its messages
-``paths``               paths that a user gives; names of files to be written
+``paths``               paths of the user; names of files to be written
 ``images``              image files, read and written
 ``components``          how a registry reads and calls constructors
 ``device``              the device and the precision of a run

@@ -31,7 +31,7 @@ from segkit.data.formats.coco_segmentation_errors import (
     size_problem,
     string_problem,
 )
-from segkit.data.formats.json_values import are_numbers, mappings, not_whole, shown, whole
+from segkit.data.formats.json_values import all_finite, mappings, not_whole, shown, whole
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
@@ -177,7 +177,7 @@ class Annotations:
         bbox, flat = annotation.get("bbox"), False
         if bbox is None or bbox == []:
             bbox = NO_BOX
-        elif not isinstance(bbox, list) or len(bbox) != 4 or not are_numbers(bbox):
+        elif not isinstance(bbox, list) or len(bbox) != 4 or not all_finite(bbox):
             self._fail(index, f"'bbox' is {shown(bbox)}; expected [x, y, width, height], four finite numbers")
         elif bbox[2] <= 0 or bbox[3] <= 0:
             bbox, flat = NO_BOX, True
@@ -192,7 +192,7 @@ class Annotations:
         area, iscrowd = annotation.get("area"), annotation.get("iscrowd")
         if area is None:
             area = math.nan
-        elif not (are_numbers([area]) and area >= 0):
+        elif not (all_finite([area]) and area >= 0):
             self._fail(index, f"'area' is {shown(area)}; expected a number, 0 or more")
         if iscrowd is None:
             iscrowd = 0
@@ -220,7 +220,7 @@ class Annotations:
             self._fail(index, polygons_problem(value))
         kept, unit = array("d"), True
         for polygon in value:
-            if not isinstance(polygon, list) or len(polygon) % 2 or not are_numbers(polygon):
+            if not isinstance(polygon, list) or len(polygon) % 2 or not all_finite(polygon):
                 self._fail(index, polygons_problem(value))
             if len(polygon) < 6:
                 if are_pairs(value):

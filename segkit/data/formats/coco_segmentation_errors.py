@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segkit.data.formats.json_values import are_numbers, shown, whole
+from segkit.data.formats.json_values import all_finite, shown, whole
 
 POLYGONS = "expected a list of polygons, each a flat list: [[x, y, x, y, ...], ...]"
 
@@ -19,12 +19,12 @@ def polygons_problem(value: Any) -> str:
         return f"'segmentation' is {shown(value)}; expected polygons or RLE{inside}"
     if not isinstance(value, list):
         return f"'segmentation' is {shown(value)}; expected polygons or RLE"
-    if are_numbers(value):
+    if all_finite(value):
         return f"'segmentation' is a flat list of numbers, {shown(value)}: a polygon is {value[0]}; {POLYGONS}"
     if are_pairs(value):
         return f"'segmentation' is a list of x, y pairs, {shown(value)}; {POLYGONS}"
     for polygon in value:
-        if isinstance(polygon, list) and len(polygon) % 2 == 0 and are_numbers(polygon):
+        if isinstance(polygon, list) and len(polygon) % 2 == 0 and all_finite(polygon):
             continue
         if isinstance(polygon, list) and are_pairs(polygon):
             return f"a polygon is a list of x, y pairs, {shown(polygon)}; {POLYGONS}"
@@ -36,7 +36,7 @@ def polygons_problem(value: Any) -> str:
             return (
                 f"a polygon is {shown(polygon)}; expected a flat list x, y, x, y, ..., or one RLE that is not in a list"
             )
-        if isinstance(polygon, list) and are_numbers(polygon):
+        if isinstance(polygon, list) and all_finite(polygon):
             return f"a polygon is {shown(polygon)}, {len(polygon)} numbers; expected an even number, x, y, x, y, ..."
         return f"a polygon is {shown(polygon)}; expected a flat list of finite numbers, x, y, x, y, ..."
     raise AssertionError(value)

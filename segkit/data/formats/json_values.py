@@ -34,7 +34,7 @@ def whole(value: Any, limit: int = 2**63) -> int | None:
     return value if is_int(value) and abs(value) < limit else None
 
 
-def are_numbers(values: list) -> bool:
+def all_finite(values: list) -> bool:
     """Whether all values are numbers (not ``true``) that are finite as a double.
 
     JSON can hold larger ones.

@@ -1,4 +1,4 @@
-"""Resolves the paths that a user gives to local files, and checks paths to be written.
+"""Resolves paths of the user to local files, and checks paths to be written.
 
 A path is local, an ``http(s)://`` URL, ``segkit://NAME`` (a config that comes with segkit) or ``detectron2://NAME`` (a
 file of Detectron2's model zoo).
