@@ -22,9 +22,7 @@ def in_unit_square(coordinates: list[float]) -> bool:
     image's corner.
     """
     low, high = -0.01, 1.01
-    if not (
-        low <= coordinates[0] <= high and low <= coordinates[-1] <= high
-    ):  # the usual case, faster than min and max
+    if not (low <= coordinates[0] <= high and low <= coordinates[-1] <= high):  # usual, and faster than min and max
         return False
     return min(coordinates) >= low and max(coordinates) <= high and any(c % 1 for c in coordinates)
 
