@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segkit.utils.construction import check_arguments, check_made, construct, option_values
-from segkit.utils.dotted import class_at, dotted_hint
-from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.lazy import being_imported, import_once
-from segkit.utils.signature import (
+from segkit.utils.components.construction import check_arguments, check_component, construct, option_values
+from segkit.utils.components.dotted_path import dotted_hint, locate_class
+from segkit.utils.components.signature import (
     Signature,
     Slot,
     SlotList,
@@ -30,6 +28,8 @@ from segkit.utils.signature import (
     source_of,
     unknown_argument,
 )
+from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.lazy import being_imported, import_once
 
 __all__ = [
     "ALL_REGISTRIES",
@@ -146,7 +146,7 @@ class Registry:
         self._load_home()
         component, foreign = self._obj_map.get(name), self._foreign
         if component is None and "." in name and foreign is not None:
-            component = class_at(name, foreign.kind, self.title, foreign.modules)
+            component = locate_class(name, foreign.kind, self.title, foreign.modules)
         if component is None:
             word, hint = name.rpartition(".")[2], ""
             if foreign is not None and word.lower() not in map(str.lower, self._obj_map):
@@ -239,7 +239,7 @@ class Registry:
         # By keyword: a component need not take every run-time value of the builder's list.
         arguments.update({p: runtime[p] for p in schema.runtime if p in runtime})
         made = construct(component, schema, arguments, name, path)
-        check_made(made, self.makes, name, path, title=self.title, hint=self.hint)
+        check_component(made, self.makes, name, path, title=self.title, hint=self.hint)
         if self.label is not None and self.label in spec:
             made.name = spec[self.label]
         return made

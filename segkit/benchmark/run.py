@@ -13,8 +13,8 @@ from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import PARTS, Options, check_parts
 from segkit.benchmark.report import Report, machine
 from segkit.utils.atomic import atomic_write
-from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError
+from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths import output_file
 
 RATIOS = "ratio: the peer's time by segkit's, segkit's images a second by the peer's, segkit's memory by the peer's"

@@ -17,9 +17,9 @@ from segkit.config.specs import section_fields, section_of
 from segkit.config.typecheck import accepts_none, type_text
 from segkit.config.yaml_reader import write_yaml
 from segkit.registry import ALL_REGISTRIES, Registry, SlotList, find_slot
-from segkit.utils.dotted import class_at
+from segkit.utils.components.dotted_path import locate_class
+from segkit.utils.components.signature import source_of
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.signature import source_of
 
 WIDTH = 70
 
@@ -51,7 +51,7 @@ def describe_components(which: str | None = None) -> str:
         return _registry_text(by_name[word])
     holders = [registry for registry in ALL_REGISTRIES if which in registry or registry.takes_path(which)]
     if not holders and "." in which:
-        class_at(which, object, "component")  # raises with the nearest names
+        locate_class(which, object, "component")  # raises with the nearest names
         raise SegkitError(f"'{which}' is not a component of any registry", value=which)
     if not holders:
         names = [*by_name, *(name for registry in ALL_REGISTRIES for name in registry.names())]

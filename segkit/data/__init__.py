@@ -1,4 +1,18 @@
-"""Data: formats, splits, transforms, samplers and the loaders."""
+"""Data: formats, splits, transforms, samplers and loaders.
+
+=========================  ===========================================================================
+``formats``                data sets: COCO, label maps, image folders, synthetic images
+``transforms``             augmentation, and the transforms of test images
+``samplers``               the images of an epoch, and their order
+``batch_sampler``          batches of draws, by iteration
+``aspect_ratio_grouping``  batches of images of one orientation
+``transformed_dataset``    transformed samples, as worker processes load them
+``loader``                 loaders of batches
+``splits``                 training and validation images of one data set
+``array_file``             arrays in one file that processes share; ``array_cache`` caches such files
+``packed_list``            a list that processes share
+=========================  ===========================================================================
+"""
 
 from __future__ import annotations
 

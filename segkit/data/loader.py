@@ -1,7 +1,7 @@
-"""Batches: from data set, sampler and transforms, through worker processes.
+"""Builds loaders of batches from data set, sampler and transforms, with worker processes.
 
-What a training loader gives for iteration ``i`` is a function of the seed and ``i`` alone. So a run that starts again at
-iteration ``k`` gets the batches that it would have had, and the number of workers changes nothing but speed.
+The batches of iteration ``i`` depend only on the seed and ``i``. So a run that is resumed at iteration ``k`` gets the
+same batches as an uninterrupted run, and the number of workers changes only the speed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from segkit.data.epoch_batches import EpochBatches
+from segkit.data.aspect_ratio_grouping import orientations
+from segkit.data.batch_sampler import EpochBatchSampler
 from segkit.data.formats.base import Dataset
-from segkit.data.grouping import orientations
-from segkit.data.items import Failure, TestItems, TrainItems
 from segkit.data.samplers import Sampler
+from segkit.data.transformed_dataset import Failure, TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms.base import Transform
 from segkit.structures.sample import Batch, Sample
 from segkit.utils.errors import SegkitError
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 class Loader:
-    """Iterates over Batches; a SegkitError in a worker is raised here as itself.
+    """Iterates over batches; a SegkitError in a worker is raised in this process unchanged.
 
     Attributes:
-        dataset: where the samples come from.
+        dataset: the source of the samples.
         batch_size: samples a batch, over all processes.
     """
 
@@ -49,56 +49,62 @@ class Loader:
             yield raise_failure(batch)
 
     def _iterator(self) -> Iterator[Any]:
-        """The DataLoader's iterator; SegkitError where what it loads cannot be sent to spawned workers."""
+        """The DataLoader's iterator.
+
+        Raises a SegkitError if its data set cannot be pickled for spawned workers.
+        """
         try:
             return iter(self._loader)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            if "pickle" not in str(error) and "local object" not in str(error):  # the words differ by version of Python
+            if "pickle" not in str(error) and "local object" not in str(error):  # differs between versions of Python
                 raise
             raise SegkitError(
-                f"{_unpicklable(self._loader.dataset)} cannot be sent to a worker process, which is started by "
-                f"'{multiprocessing.get_start_method()}' here: {error}. Use functions and classes of a module's top level in "
-                "place of lambdas and local ones, or set data.num_workers=0",
+                f"{_unpicklable(self._loader.dataset)} cannot be pickled for a worker process (start method "
+                f"'{multiprocessing.get_start_method()}'): {error}. Define functions and classes at the top level of a "
+                "module, not as lambdas or inside functions, or set data.num_workers=0",
                 key="data.num_workers",
             ) from error
 
 
 class TrainLoader(Loader):
-    """Endless; each ``iter`` starts at ``start_iteration``.
+    """Endless loader of training batches; each ``iter`` starts at ``start_iteration``.
 
-    An image that is skipped is told in the log when it is met for the first time.
+    The first time that an unreadable image is skipped, a warning names it.
 
     Attributes:
-        iterations_per_epoch: each of ``accumulate`` batches.
+        iterations_per_epoch: number of iterations, each of ``accumulate`` batches.
+        start_iteration: first iteration of the next ``iter``.
     """
 
-    def __init__(self, dataset: Dataset, batches: EpochBatches, loader: DataLoader) -> None:
+    def __init__(self, dataset: Dataset, batches: EpochBatchSampler, loader: DataLoader) -> None:
         super().__init__(dataset, batches.batch_size, loader)
         self.iterations_per_epoch = batches.iterations_per_epoch
         self.start_iteration = batches.start_iteration
         self._batches = batches
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in super().__iter__():
             for problem in (problem for sample in batch.samples for problem in sample.skipped):
-                if problem not in self._told:
-                    self._told.add(problem)
+                if problem not in self._warned:
+                    self._warned.add(problem)
                     logger.warning("%s; skipped (data.unreadable)", problem)
             yield batch
 
     def start_at(self, iteration: int) -> None:
-        """The next ``iter`` starts there."""
+        """Sets the first iteration of the next ``iter``."""
         self.start_iteration = self._batches.start_iteration = iteration
 
     def batches_at(self, iteration: int) -> list[Batch]:
-        """One iteration's batches, loaded in this process: to look at them once more."""
-        items = self._loader.dataset
-        return [raise_failure(collate([items[draw] for draw in draws])) for draws in self._batches.iteration(iteration)]
+        """The batches of one iteration, loaded in this process: for inspecting a past iteration."""
+        samples = self._loader.dataset
+        return [
+            raise_failure(collate([samples[draw] for draw in draws])) for draws in self._batches.iteration(iteration)
+        ]
 
 
 class TestLoader(Loader):
-    """Every image once, in order; ``len`` is the number of batches."""
+    """Loader of every image once, in order; ``len`` is the number of batches."""
 
     __test__ = False
 
@@ -122,7 +128,7 @@ def build_train_loader(
     accumulate: int = 1,
     skip_unreadable: bool = False,
 ) -> TrainLoader:
-    """An endless loader of augmented batches that starts at iteration ``start_iteration``.
+    """Builds an endless loader of augmented batches.
 
     Args:
         dataset: training images.
@@ -130,23 +136,23 @@ def build_train_loader(
         sampler: order of the images.
         batch_size: samples a batch, over all processes.
         seed: of the augmentation.
-        num_workers: processes that load; 0 loads in this one.
-        start_iteration: how many batches to skip, without loading them.
-        aspect_ratio_grouping: put wide images and high images into different batches; asks for the size of each image.
+        num_workers: number of worker processes; 0 loads in this process.
+        start_iteration: first iteration; the batches before it are not loaded.
+        aspect_ratio_grouping: put wide and tall images into different batches; needs the size of each image.
         pin_memory: put batches into page-locked memory, for faster copies to a GPU.
-        rank: number of this process, of ``world_size``; each gets its share of every batch.
+        rank: index of this process among ``world_size``; each gets its share of every batch.
         world_size: number of training processes.
         accumulate: batches an iteration.
-        skip_unreadable: take the next image in the place of one that cannot be read, and count it.
+        skip_unreadable: replace an image that cannot be read by the next one, and count it.
     Raises:
-        SegkitError: no training images; when iterated, what was wrong with a file.
+        SegkitError: no training images; while iterating, a file that cannot be read.
     """
     if len(dataset) == 0:
         raise SegkitError(f"{dataset.describe()}: there are no training images", key="data.train")
     groups = orientations(dataset) if aspect_ratio_grouping else None
-    batches = EpochBatches(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
-    items = TrainItems(dataset, transforms, seed, skip_unreadable)
-    loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
+    batches = EpochBatchSampler(sampler, batch_size, start_iteration, rank, world_size, groups, accumulate)
+    samples = TransformedTrainDataset(dataset, transforms, seed, skip_unreadable)
+    loader = DataLoader(samples, batch_sampler=batches, **_worker_options(num_workers, pin_memory))
     return TrainLoader(dataset, batches, loader)
 
 
@@ -160,18 +166,18 @@ def build_test_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> TestLoader:
-    """A loader of every image once, with ``annotations`` for evaluation.
+    """Builds a loader of every image once, with ``annotations`` for evaluation.
 
-    Of ``world_size`` processes each gets its share of the batches, which are those of a single process: number ``rank``,
+    The batches are the same for any ``world_size``; the process of index ``rank`` gets the batches ``rank``,
     ``rank + world_size`` and so on.
 
     Raises:
-        SegkitError: detections cannot be mapped back through a transform; when iterated, what was wrong with a file.
+        SegkitError: detections cannot be mapped back through a transform; while iterating, a file that cannot be read.
     """
-    items = TestItems(dataset, transforms)
+    samples = TransformedTestDataset(dataset, transforms)
     indices = range(len(dataset))
     batches = [list(indices[i : i + batch_size]) for i in range(0, len(indices), batch_size)][rank::world_size]
-    loader = DataLoader(items, batch_sampler=batches, **_workers(num_workers, pin_memory))
+    loader = DataLoader(samples, batch_sampler=batches, **_worker_options(num_workers, pin_memory))
     return TestLoader(dataset, batch_size, loader)
 
 
@@ -186,26 +192,27 @@ def collate(samples: list[Sample | Failure]) -> Batch | Failure:
 
 
 def raise_failure(batch: Batch | Failure) -> Batch:
-    """The batch; SegkitError where it is a failure."""
+    """Returns the batch; raises the SegkitError of a failure."""
     if isinstance(batch, Failure):
         raise SegkitError(batch.message, key=batch.key)
     return batch
 
 
-def _workers(num_workers: int, pin_memory: bool) -> dict[str, Any]:
-    # Not persistent: a training loader is iterated once, without end; between evaluations, workers would keep memory.
+def _worker_options(num_workers: int, pin_memory: bool) -> dict[str, Any]:
+    """DataLoader's arguments that training and test loaders share."""
+    # No persistent_workers: a training loader is iterated once, and test workers would hold memory between evaluations.
     return {
         "num_workers": num_workers,
         "collate_fn": collate,
         "worker_init_fn": partial(init_worker, logging_arguments=logging_arguments()),
         "pin_memory": pin_memory,
-        # DataLoader draws a seed for its workers, which nothing here uses: not from the global generator.
+        # DataLoader draws a seed for its workers, which segkit does not use: keep it from the global generator.
         "generator": torch.Generator(),
     }
 
 
 def _unpicklable(items: Any) -> str:
-    """Which part of a loader's items cannot be pickled, in words."""
+    """The part of a loader's data set that cannot be pickled, for a message."""
     parts = {"the data set": items.dataset}
     parts |= {f"the transform {type(t).__name__}": t for t in items.transforms.transforms}
     for title, part in parts.items():
@@ -213,18 +220,18 @@ def _unpicklable(items: Any) -> str:
             pickle.dumps(part)
         except Exception:
             return title
-    return "something of the loader"
+    return "part of the loader"
 
 
 def init_worker(worker_id: int, logging_arguments: dict[str, Any] | None = None) -> None:
-    """Set up a worker process: one thread, as there are several processes; no memory of its own for what it shares;
-    what asks the run to end is for the main process to handle.
+    """Sets up a worker process: logging, one thread, shared memory, signals.
 
-    Python's search for garbage writes into every object that it looks at, so that a forked worker would get a copy of
-    all that the main process has (100 MB and more after ``import torch``). What is there already is left out of it.
+    Memory: Python's garbage collector writes to every object that it visits, so that the system would copy the pages
+    that a forked worker shares with the main process (100 MB and more after ``import torch``). ``gc.freeze`` excludes the
+    existing objects.
 
-    A cluster's SIGTERM goes to all processes of a run, and batches are still wanted for the step that is being
-    finished. So the first is ignored; the next ends the worker, as DataLoader does with one that hangs.
+    Signals: a cluster sends SIGTERM to all processes of a run, but the main process still needs batches to finish its
+    step. The first SIGTERM is ignored. The second one, which DataLoader sends to workers that hang, ends the worker.
     """
     setup_worker_logging(logging_arguments)
     gc.freeze()

@@ -1,4 +1,7 @@
-"""Which images an epoch has, in which order: pure functions of (seed, epoch), so that nothing has to be saved."""
+"""Samplers: the images of an epoch and their order, as functions of (seed, epoch).
+
+They have no state that a checkpoint would have to save.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,19 @@ from segkit.utils.seeding import generator_for
 
 
 class Sampler(ABC):
-    """Gives the indices of an epoch. The length is the same in every epoch."""
+    """Interface of a sampler. All epochs have the same length."""
 
     @abstractmethod
     def epoch_indices(self, epoch: int) -> list[int]:
-        """Indices into the data set, in the order of use; always the same list for the same epoch."""
+        """Indices into the data set, in the order of use.
+
+        The list is the same each time for the same epoch.
+        """
 
 
 @SAMPLER_REGISTRY.register
 class ShuffleSampler(Sampler):
-    """Every image once an epoch, in an order drawn anew for each epoch.
+    """Every image once an epoch, in a different random order in each epoch.
 
     Args:
         num_samples: length of the data set.
@@ -41,7 +47,7 @@ class ShuffleSampler(Sampler):
 
 @SAMPLER_REGISTRY.register
 class SequentialSampler(Sampler):
-    """Every image once an epoch, in the data set's order: to look for an error, or to learn one batch by heart.
+    """Every image once an epoch, in the data set's order: to debug, or to overfit one batch.
 
     Args:
         num_samples: length of the data set.
@@ -56,28 +62,28 @@ class SequentialSampler(Sampler):
 
 @SAMPLER_REGISTRY.register
 class RepeatFactorSampler(Sampler):
-    """Images with rare classes come more often (LVIS, Gupta et al. 2019, section 4.2).
+    """Repeats images with rare classes (LVIS, Gupta et al. 2019, section 4.2).
 
-    A class that a share f of the images has gets the factor max(1, sqrt(threshold / f)), an image the largest factor of
-    its classes. Fractions are kept by systematic sampling: an image of factor 1.5 comes once or twice, and the epoch
-    is always equally long.
+    The repeat factor of a class in a share f of the images is max(1, sqrt(threshold / f)); the factor of an image is the
+    largest of its classes. Systematic sampling rounds the factors: an image of factor 1.5 occurs once or twice, and all
+    epochs have the same length.
 
-    Where training crops have one size, a large image holds many of them and shows the network one at a time: with
-    ``area_power`` it comes more often for that.
+    If training crops have a fixed size, a large image holds many crops and each use shows one of them. ``area_power``
+    repeats large images to compensate.
 
     Args:
-        dataset: gives each image's classes and size.
+        dataset: training images.
         seed: of the run.
         threshold: classes in a smaller share of the images than this are repeated.
-        area_power: an image's factor is multiplied by (its area / the smallest image's area) to this power. 0: area does
-            not count; 1: every pixel of the data set is seen equally often.
+        area_power: an image's factor is multiplied by (its area / the smallest image's area) to this power. 0: the area
+            has no influence; 1: all pixels of the data set are seen equally often.
     """
 
     def __init__(self, dataset: Dataset, seed: int, *, threshold: float = 0.5, area_power: float = 0.0) -> None:
         if not 0 < threshold <= 1:
-            raise SegkitError(f"threshold is a share of the images, above 0 and at most 1, not {threshold}")
+            raise SegkitError(f"threshold: expected a share of the images, above 0 and at most 1; got {threshold}")
         if not 0 <= area_power <= 1:
-            raise SegkitError(f"area_power is between 0 and 1, not {area_power}")
+            raise SegkitError(f"area_power: expected 0 to 1; got {area_power}")
         self.seed = seed
         classes = [[label for label, n in dataset.label_counts(i).items() if n] for i in range(len(dataset))]
         images_with = Counter(label for image in classes for label in image)
@@ -92,7 +98,8 @@ class RepeatFactorSampler(Sampler):
         generator = generator_for("sampler", self.seed, epoch)
         order = torch.randperm(len(self.factors), generator=generator)
         ends = self.factors[order].double().cumsum(0)
-        # Equally spaced points along the shuffled factors: an image gets as many as fall into its stretch.
+        # Equally spaced points along the cumulated factors of the shuffled images: an image occurs once for each point
+        # in its interval.
         spacing = ends[-1] / self.length
         points = (torch.arange(self.length) + torch.rand((), generator=generator)) * spacing
         chosen = order[torch.searchsorted(ends, points.double(), right=True).clamp(max=len(order) - 1)]

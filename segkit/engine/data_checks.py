@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segkit.data.epoch_batches import Draw
+from segkit.data.batch_sampler import Draw
 from segkit.data.formats.base import Dataset, LostObjects, SubsetDataset, TrainingObjects, training_objects
-from segkit.data.items import Failure, TrainItems
+from segkit.data.transformed_dataset import Failure, TransformedTrainDataset
 from segkit.data.transforms import Compose
 from segkit.utils.errors import SegkitError
 
@@ -48,7 +48,7 @@ def check_training_objects(
     if dataset.object_counts() is not None:
         _warn_of_empty_masks(dataset, images)
     if transforms.transforms:
-        items = TrainItems(dataset, transforms, seed, skip_unreadable)
+        items = TransformedTrainDataset(dataset, transforms, seed, skip_unreadable)
         _check_transforms(items, images[int(np.searchsorted(images, first)) :])
 
 
@@ -82,7 +82,7 @@ def warn_of_losses(dataset: Dataset, title: str) -> None:
 
 
 def _loss_text(loss: LostObjects, total: int) -> str:
-    examples = f", as {', '.join(loss.places)}" if loss.places else ""
+    examples = f", as {', '.join(loss.examples)}" if loss.examples else ""
     return f"{loss.count:,} of {total:,} are {loss.reason}{examples}" + (f"; {loss.hint}" if loss.hint else "")
 
 
@@ -155,7 +155,7 @@ def _warn_of_empty_masks(dataset: Dataset, images: Sequence[int]) -> None:
     )  # fmt: skip
 
 
-def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
+def _check_transforms(items: TransformedTrainDataset, images: Sequence[int]) -> None:
     """Raises SegkitError if the transforms remove all objects of all images.
 
     Warns instead if they do so in ``MAX_SAMPLES`` samples and there are more images.
@@ -188,7 +188,7 @@ def _check_transforms(items: TrainItems, images: Sequence[int]) -> None:
     )  # fmt: skip
 
 
-def _objects_left(items: TrainItems, draw: Draw) -> int:
+def _objects_left(items: TransformedTrainDataset, draw: Draw) -> int:
     """Returns the number of objects to train on after the transforms."""
     sample = items[draw]
     if isinstance(sample, Failure):
@@ -196,11 +196,11 @@ def _objects_left(items: TrainItems, draw: Draw) -> int:
     return training_objects(sample.targets).usable
 
 
-def _remover(items: TrainItems, images: Sequence[int]) -> str:
+def _remover(items: TransformedTrainDataset, images: Sequence[int]) -> str:
     """Returns a clause naming the first transform that leaves the first image without objects."""
     transforms = items.transforms.transforms
     for count in range(len(transforms) + 1):
-        shorter = TrainItems(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)
+        shorter = TransformedTrainDataset(items.dataset, Compose(transforms[:count]), items.seed, items.skip_unreadable)
         if not _objects_left(shorter, Draw(0, images[0])):
             return f"the first image has none after {transforms[count - 1]!r}" if count else "the first image has none"
     return "look at its crops and at the sizes below which they remove objects"

@@ -16,9 +16,9 @@ from segkit.data.transforms.geometry import without_degenerate
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.structures.detections import Detections
-from segkit.utils.file_names import unique_stems
 from segkit.utils.images import write_image
 from segkit.utils.logging import failure_warned
+from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.draw import draw_detections
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.config.renamed_keys import upgrade_saved_config
+from segkit.config.renamed_keys import present_config_dict
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.config_diff import ConfigChange, changes_evaluation, config_diff, diff_table
@@ -78,7 +78,7 @@ def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str
     """
     assert cfg.data.classes is not None
     check_classes(state, cfg.data.classes, path)
-    changes = config_diff(upgrade_saved_config(state.get("config", {})), cfg.to_dict())
+    changes = config_diff(present_config_dict(state.get("config", {})), cfg.to_dict())
     if changes and distributed.is_main():  # the same in all processes
         logger.warning("keys that differ from the checkpoint's configuration:\n%s", diff_table(changes))
     return without_incomparable_best(state, changes)

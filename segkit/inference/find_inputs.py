@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.image_files import HIDDEN, OTHER, ImageFiles, Reason, count_left_out, is_litter
 from segkit.utils.images import IMAGE_SUFFIXES
+from segkit.utils.images.listing import HIDDEN, OTHER, ImageFiles, Reason, describe_skipped, is_system_file
 from segkit.utils.paths import local_path, why_unusable
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,11 @@ def find_inputs(inputs: Sequence[str], own_output: str | os.PathLike[str] | None
         images = _expand(given, own_output)
         for path in images.images:
             found.setdefault(_canonical(path), path)
-        skipped += [path for paths in images.left_out.values() for path in paths]
-        if images.left_out:
-            harmless = images.left_out.keys() <= {HIDDEN, OTHER}
+        skipped += [path for paths in images.skipped.values() for path in paths]
+        if images.skipped:
+            harmless = images.skipped.keys() <= {HIDDEN, OTHER}
             level = logging.INFO if harmless else logging.WARNING
-            logger.log(level, "skipped in '%s': %s", given, count_left_out(images.left_out))
+            logger.log(level, "skipped in '%s': %s", given, describe_skipped(images.skipped))
     return Inputs(list(found.values()), skipped)
 
 
@@ -73,7 +73,7 @@ def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles
             return ImageFiles([path])
         if not os.access(path, os.R_OK | os.X_OK):
             raise SegkitError(f"the folder '{given}' cannot be read: permission denied", value=given)
-        found = ImageFiles.of_folder(path)
+        found = ImageFiles.in_folder(path)
         if own_output is not None and path.resolve() == Path(own_output).resolve():
             own_output = None  # the user asks for this very folder
     if own_output is not None:
@@ -87,7 +87,7 @@ def _matches(pattern: str) -> ImageFiles:
     """The images that a glob matches, sorted; ``**`` skips system folders and circular links."""
     skipped: dict[Reason, list[Path]] = {}
     found = ImageFiles.among(Path(name) for name in sorted(set(_glob(_escaped(pattern), skipped))))
-    found.left_out |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
+    found.skipped |= {reason: sorted(set(paths)) for reason, paths in skipped.items()}
     return found
 
 
@@ -120,9 +120,9 @@ def _folders_below(
         logger.warning("skipped: the folder '%s' cannot be read: %s", folder, error.strerror)
         return
     for child in children:
-        if is_litter(child.name) and not child.name.startswith("."):
+        if is_system_file(child.name) and not child.name.startswith("."):
             skipped.setdefault(SYSTEM, []).append(child)
-        elif not is_litter(child.name):
+        elif not is_system_file(child.name):
             yield from _folders_below(child, skipped, above)
 
 
@@ -133,14 +133,14 @@ def _skip(found: ImageFiles, reason: Reason, is_skipped: Callable[[Path], bool])
     for path in found.images:
         (skipped if is_skipped(path) else images).append(path)
     if skipped:
-        found.images, found.left_out[reason] = images, skipped
+        found.images, found.skipped[reason] = images, skipped
 
 
 def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> str:
     """Returns the message for an input without images."""
-    note = f": {count_left_out(found.left_out)}" if found.left_out else ""
-    if is_glob and (found.left_out or found.folders):
-        count = sum(map(len, found.left_out.values())) + found.folders
+    note = f": {describe_skipped(found.skipped)}" if found.skipped else ""
+    if is_glob and (found.skipped or found.folders):
+        count = sum(map(len, found.skipped.values())) + found.folders
         return f"'{given}' matches {count} files, but no images ({KINDS}){note}"
     if is_glob:
         folder = _folder_of(text)

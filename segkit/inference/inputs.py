@@ -53,8 +53,8 @@ def to_rgb_tensor(source: Any) -> Tensor:
 
 def _pil_pixels(image: Image.Image) -> np.ndarray:
     """Converts a PIL image to uint8 [H, W, 3], upright."""
-    from segkit.utils.pillow_image import load_upright, opened_tiff, orientation_of, what_pillow_loses
-    from segkit.utils.stored_image import upright
+    from segkit.utils.images.pillow_decoder import load_upright, opened_tiff, orientation_of, what_pillow_loses
+    from segkit.utils.images.stored_image import upright
 
     if (pixels := opened_tiff(image)) is not None:
         return pixels

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor, image_array
-from segkit.utils.device import is_out_of_memory
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import image_size, read_image
-from segkit.utils.missing_files import instead
-from segkit.utils.spellings import name_key
+from segkit.utils.out_of_memory import is_out_of_memory
+from segkit.utils.paths.missing_files import suggest_files
+from segkit.utils.paths.spellings import name_key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +127,7 @@ def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
     for folder in dict.fromkeys(path.parent for path in files):
         if (folder / missing[0]).is_file():
             return f"; there is {folder / missing[0]}, which is not among the inputs"
-    return instead(missing, [path.as_posix() for path in files])
+    return suggest_files(missing, [path.as_posix() for path in files])
 
 
 def predict_files(

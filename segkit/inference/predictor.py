@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segkit.data.formats.base import default_category_ids
+from segkit.data.formats.class_names import default_category_ids
 from segkit.data.transforms import InvertibleCompose, build_transforms
 from segkit.inference.inputs import is_single_image, to_rgb_tensor
 from segkit.modeling.nonfinite import naming_images

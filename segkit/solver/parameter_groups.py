@@ -11,7 +11,7 @@ from torch import nn
 
 from segkit.config.parameter_rule import ParameterRule
 from segkit.utils.errors import SegkitError
-from segkit.utils.patterns import matching_names
+from segkit.utils.parameter_patterns import matching_names
 
 _NORMS = (
     nn.modules.batchnorm._NormBase,

@@ -10,8 +10,9 @@ from torch import nn
 
 from segkit.registry import OPTIMIZER_REGISTRY
 from segkit.solver.parameter_groups import parameter_groups
+from segkit.utils.components.adapter import component_like
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import component_like, signature_of
 
 
 @OPTIMIZER_REGISTRY.adapts(torch.optim.Optimizer, "torch.optim")

@@ -12,9 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from segkit.registry import SCHEDULE_REGISTRY
 from segkit.solver.schedules import Schedule
-from segkit.utils.dotted import class_at
+from segkit.utils.components.adapter import component_like
+from segkit.utils.components.dotted_path import locate_class
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import component_like, signature_of
 
 MODULE = "torch.optim.lr_scheduler"
 # Parameters whose default is the length of the run.
@@ -129,7 +130,7 @@ def _make(cls: type[LRScheduler], arguments: Mapping[str, Any], optimizer: Any, 
 def _nested(spec: Any, optimizer: Any, length: int) -> LRScheduler:
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise SegkitError(f"schedulers: expected a list of {{name: {MODULE}...., ...}}, got {spec!r}", key="schedulers")
-    cls = class_at(spec["name"], LRScheduler, "schedule", [MODULE])
+    cls = locate_class(spec["name"], LRScheduler, "schedule", [MODULE])
     return _make(cls, {key: value for key, value in spec.items() if key != "name"}, optimizer, length)
 
 

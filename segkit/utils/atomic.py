@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: a run that is killed never leaves half a checkpoint."""
+"""Atomic writing of files: a killed process leaves the old file or the new one, whole."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.tmp(\.\w+)?")
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path in the same folder, which takes the name ``path`` when the block ends without an error.
+    """Yields a temporary path, and renames it to ``path`` if the block ends without an error.
 
-    The temporary name keeps the suffix of ``path`` (libraries choose a format by it). The data is on the disk before
-    the name changes, so that after a power cut the name stands for the old file or for the whole new one.
+    The temporary name has the suffix of ``path``, because libraries choose a format by it. The data are synced to the
+    disk before the renaming, so that after a power cut too ``path`` is the old file or the complete new one.
 
     >>> with atomic_write("model.pth") as temporary:
     ...     torch.save(state, temporary)
@@ -34,9 +34,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def sync_file(path: Path) -> None:
-    """Makes durable what has been written to a file so far, by whatever program; nothing where there is no such file."""
+    """Syncs a file's data to the disk, whichever process wrote them.
+
+    It does nothing if the file does not exist.
+    """
     try:
-        file = open(path, "rb+")  # noqa: SIM115  # closed below; writable, for Windows syncs nothing else
+        file = open(path, "rb+")  # noqa: SIM115  # closed below; writable, because Windows syncs no other files
     except FileNotFoundError:
         return
     with file:
@@ -44,9 +47,11 @@ def sync_file(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> int:
-    """Removes the temporary files of processes that were killed while writing; gives their number.
+    """Removes the temporary files of processes that were killed while writing.
 
-    Only where nobody else writes to the folder: those of a living process look alike.
+    It returns their number.
+
+    Call it only while no other process writes to the folder: its temporary files have the same names.
     """
     found = [path for path in folder.glob(".*.tmp*") if _LEFTOVER.fullmatch(path.name)]
     for path in found:
@@ -55,7 +60,7 @@ def remove_leftovers(folder: Path) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes the new name itself durable; folders can only be opened for that on POSIX."""
+    """Syncs the new name to the disk. POSIX only: other systems cannot open folders."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""The device and the precision that a user asks for, checked against what torch has here."""
+"""Chooses the device, and checks device and precision against this installation of torch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-GPU_NAMES = ("gpu", "nvidia", "rocm")  # what torch calls cuda
+GPU_NAMES = ("gpu", "nvidia", "rocm")  # names that users give to torch's "cuda"
 
 
 def choose_device(name: str | int | torch.device | None = "auto", *, key: str = "train.device") -> torch.device:
-    """The torch device of a name.
+    """The torch device of a name, checked for use.
 
-    Where several processes run, each gets the GPU of its number on its machine, which becomes torch's current one.
+    In a distributed run each process gets the GPU of its local rank, which becomes torch's current device.
 
     Args:
-        name: ``auto`` (or None) is the GPU where there is one, else the CPU; otherwise a name (``cpu``, ``cuda``, ``cuda:1``),
-            a torch device, or the number of a GPU.
-        key: the configuration key, flag or argument that the name comes from, for the message.
+        name: ``auto`` or None (a GPU if there is one, else the CPU), a name (``cpu``, ``cuda``, ``cuda:1``), a torch
+            device, or the index of a GPU.
+        key: the configuration key, flag or argument that holds the name, for the message.
     Raises:
-        SegkitError: torch knows no such device, or cannot use it here; the message names the nearest one that it can use.
+        SegkitError: the device does not exist or cannot be used; the message names the nearest usable one.
     """
     name = "auto" if name is None else name
     if distributed.launched() and (str(name) == "cuda" or (name == "auto" and torch.cuda.is_available())):
@@ -37,16 +37,16 @@ def choose_device(name: str | int | torch.device | None = "auto", *, key: str = 
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = _parse(name, key)
     if device.type == "cpu":
-        return torch.device("cpu")  # torch ignores its number
+        return torch.device("cpu")  # torch ignores the index of a CPU
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise _error(name, key, f"was asked for, but torch {torch.__version__} sees {_gpus(count)}")
         return device
     try:
-        torch.zeros(1, device=device).item()  # also refuses ``meta``, which has no values
+        torch.zeros(1, device=device).item()  # fails for ``meta`` too, whose tensors hold no data
         torch.Generator(device)
-    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # which depends on the type
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # the type depends on the device
         raise _error(name, key, f"cannot be used by torch {torch.__version__} here") from error
     return device
 
@@ -57,9 +57,12 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def check_precision(precision: str, device: torch.device, *, key: str = "train.precision") -> None:
-    """SegkitError where ``precision`` cannot be had on ``device``.
+    """Raises a SegkitError if ``precision`` does not exist on ``device``.
 
-    fp16 off the GPU is an error and not silently something else: its scaler and its range make another training.
+    It logs a warning if the precision is slow there.
+
+    fp16 on a CPU is an error, not a silent change to another precision: with the loss scaler and the range of fp16 the
+    training would differ.
     """
     if precision not in ("fp32", *AUTOCAST_DTYPES):
         raise SegkitError(f"{key} must be fp32, bf16 or fp16, got '{precision}'", key=key, value=precision)
@@ -77,16 +80,8 @@ def check_precision(precision: str, device: torch.device, *, key: str = "train.p
         logger.warning("%s has no bf16 arithmetic and emulates it slowly: fp16 is faster", name)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the memory of the GPU or of the machine is not enough."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    told = ("can't allocate memory", "not enough memory", "out of memory", "size calculation overflowed")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
-
-
 def _parse(name: object, key: str) -> torch.device:
-    """The device that a text, number or device means; whether it is there is not looked at."""
+    """Converts a name, an index or a device to a device; does not check whether it exists."""
     if isinstance(name, torch.device):
         return name
     text = f"cuda:{name}" if isinstance(name, int) and not isinstance(name, bool) else name
@@ -95,7 +90,7 @@ def _parse(name: object, key: str) -> torch.device:
             return torch.device(text)
     except RuntimeError:
         pass
-    raise _error(name, key, "is no device")
+    raise _error(name, key, "is not a device")
 
 
 def _error(name: object, key: str, problem: str) -> SegkitError:
@@ -109,7 +104,10 @@ def _error(name: object, key: str, problem: str) -> SegkitError:
 
 
 def _nearest(name: str, valid: list[str]) -> str:
-    """The end of the message: the valid device that was probably meant; empty where none is like it."""
+    """The valid device that was probably meant, as the end of the message.
+
+    It is empty if none is similar.
+    """
     word = name.strip().lower()
     number = re.sub(r"\D", "", word)
     kind = re.sub(r"[\d:\s-]", "", word)
@@ -122,7 +120,7 @@ def _nearest(name: str, valid: list[str]) -> str:
 
 
 def _gpus(count: int) -> str:
-    """How many GPUs torch sees, and why none where that is known."""
+    """The number of GPUs that torch sees, with the reason for 0 if it is known."""
     if count == 0 and not torch.version.cuda and not torch.version.hip:
         return "0 GPUs (it is built without CUDA)"
     return f"{count} GPU" if count == 1 else f"{count} GPUs"

@@ -1,4 +1,4 @@
-"""The one error class for a user's mistake, the suggestions in its messages, and the end by a signal."""
+"""Exceptions of segkit, and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 
 class SegkitError(ValueError):
-    """A mistake that the user can correct: a key, a file, an annotation, a checkpoint, an argument.
+    """A mistake that the user can correct: a key, a file, an annotation, an argument.
 
-    The tools print its message alone, without a traceback, and exit with status 1; programs that use segkit as a
-    library catch it as a ``ValueError``.
+    The tools print its message without a traceback and exit with status 1; programs that use segkit as a library catch
+    it as a ``ValueError``.
 
     Args:
-        message: what was wrong, where, what was expected.
-        key: the configuration key or argument concerned, if there is one.
-        value: what was given.
-        choices: what would have been valid.
+        message: what is wrong, where, and what was expected.
+        key: the configuration key or argument, if there is one.
+        value: the invalid value.
+        choices: the valid values.
     """
 
     def __init__(self, message: str, *, key: str | None = None, value: object = None, choices: Iterable[str] = ()):
@@ -28,25 +28,26 @@ class SegkitError(ValueError):
         self.choices = tuple(choices)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Not by the constructor, whose arguments a subclass may have changed.
-        return _rebuilt, (type(self), self.args, self.__dict__)
+        # Without __init__: a subclass may take other arguments.
+        return _unpickle, (type(self), self.args, self.__dict__)
 
 
-def _rebuilt(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, Any]) -> SegkitError:
+def _unpickle(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, Any]) -> SegkitError:
+    """Recreates a pickled error without calling its constructor."""
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
     return error
 
 
 class PeerLost(SegkitError):
-    """Another process of a run of several has ended, and says why."""
+    """Another process of a distributed run ended with an error, which the message holds."""
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM ended a run in between two of its steps, where it saves itself: it can be resumed.
+    """SIGINT or SIGTERM ended a run between two steps, with a checkpoint to resume from.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -58,18 +59,18 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
-    """The choices most like ``word``, best first, ignoring case; empty where nothing is near."""
+    """The choices most like ``word``, best first, ignoring case; empty if none is similar."""
     by_lower = {choice.lower(): choice for choice in sorted(choices)}
     return [by_lower[match] for match in difflib.get_close_matches(str(word).lower(), by_lower, n=count, cutoff=0.6)]
 
 
 def first_few(names: Sequence[str], count: int = 5) -> str:
-    """The first names of a list for a message: ``a, b, ...``."""
+    """The first names of a list, for a message: ``a, b, ...``."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 20) -> str:
-    """The end of an error message: the nearest choices, else all of them, else nothing.
+    """The end of a message: the nearest choices, else the first ``limit`` choices.
 
     >>> did_you_mean("widht", ["width", "depth"])
     "; did you mean 'width'?"

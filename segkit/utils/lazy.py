@@ -1,4 +1,8 @@
-"""Imports at first use, which several threads may make at once."""
+"""Imports at first use, safe if several threads import at once.
+
+Two private names of importlib are read, each with a default: ``_DeadlockError``, by the name of its class, and
+``ModuleSpec._initializing``. tests/registry/test_threads.py imports from many threads in new processes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-# Python locks a module before its package: a thread that imports a package and one that imports a module of it would wait
-# for each other, and one of them would get an error.
+# Python locks a module before its package. A thread that imports a package and one that imports a module in it wait for
+# each other, and one of them gets an error: one lock for all lazy imports prevents that.
 _lock = threading.RLock()
-TRIES = 20  # against an import statement of another thread, which asks for no lock
+TRIES = 20  # an import statement in another thread does not take the lock, and can still cause that error
 
 
 def lazy_exports(
@@ -46,7 +50,10 @@ def lazy_exports(
 
 
 def import_once(name: str) -> ModuleType:
-    """The module, imported whole; while another thread imports one by this function, it waits."""
+    """Imports a module and returns it fully initialised.
+
+    It waits while another thread does the same.
+    """
     known = sys.modules.get(name)
     if known is not None and not being_imported(known):
         return known
@@ -61,7 +68,7 @@ def import_once(name: str) -> ModuleType:
 
 
 def being_imported(module: ModuleType) -> bool:
-    """Whether the import of a module has begun and not ended, or that of its package."""
+    """Whether the import of a module or of its package has begun but not ended."""
     package = sys.modules.get(module.__name__.rpartition(".")[0])
     specs = [getattr(found, "__spec__", None) for found in (module, package) if found is not None]
     return any(getattr(spec, "_initializing", False) for spec in specs)

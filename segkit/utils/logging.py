@@ -1,4 +1,4 @@
-"""Where log messages go: the terminal, and ``log.txt`` in the run's folder."""
+"""Sends log messages to the terminal and to ``log.txt`` in the output folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _arguments: dict[str, Any] | None = None
 
 
 class LineFormatter(logging.Formatter):
-    """``12:30:59 message``; warnings and errors say what they are, in colour where the output is a terminal."""
+    """Formats ``12:30:59 message``.
+
+    Warnings and errors start with their level, in colour on a terminal.
+    """
 
     def __init__(self, *, colour: bool, date: bool, process: int = 0) -> None:
         super().__init__("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S" if date else "%H:%M:%S")
@@ -43,9 +46,9 @@ class LineFormatter(logging.Formatter):
 
 
 class Console(logging.StreamHandler):
-    """Writes to a terminal or pipe of any encoding: what that lacks is written as an escape.
+    """Writes to a terminal or pipe; characters that its encoding lacks are written as escapes.
 
-    Where the reader goes away (``| head``) or the disk is full, the messages end, and the program goes on.
+    If the reader closes the pipe (``| head``) or the disk is full, no more messages are written and the program goes on.
     """
 
     ended = False
@@ -69,26 +72,31 @@ class Console(logging.StreamHandler):
 
 
 class LogFile(logging.FileHandler):
-    """Says once on stderr that it cannot be written, as on a full disk, where logging's own prints a traceback a line."""
+    """Appends to a file; warns once on stderr if that fails, as on a full disk.
 
-    told = False
+    The base class would print one traceback for each message.
+    """
+
+    warned = False
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
-        elif not self.told:
-            self.told = True
+        elif not self.warned:
+            self.warned = True
             print(f"{self.baseFilename} cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> None:
-    """Shows messages of level INFO on stdout and, with ``output_dir``, appends them to ``output_dir/log.txt``.
+    """Shows INFO messages on stdout and, with ``output_dir``, appends them to ``log.txt``.
 
-    The handlers are the root logger's, so that the messages of a user's own modules are shown too. Calling it again
-    replaces what the last call set up. Where the program has a console handler of its own, no second one is added.
+    The handlers belong to the root logger, so that messages of a user's own modules are shown too. A second call
+    replaces the handlers of the first. If the program has a console handler already, no other one is added.
 
-    Of several processes those after the first one show warnings only, with their number, and write no file.
+    Args:
+        output_dir: folder of ``log.txt``, created if it does not exist; None: no file.
+        process: rank in a distributed run. Ranks above 0 show warnings only, with their rank, and write no file.
     """
     global _arguments
     _arguments = {"output_dir": str(output_dir) if output_dir is not None else None, "process": process}
@@ -111,7 +119,7 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
         file.setFormatter(LineFormatter(colour=False, date=True))
         handlers.append(file)
     for handler in handlers:
-        handler.segkit = True  # type: ignore[attr-defined]  # how the next call finds it
+        handler.segkit = True  # type: ignore[attr-defined]  # marks the handlers that the next call replaces
         root.addHandler(handler)
     root.setLevel(min(root.level or logging.INFO, logging.INFO))
     logging.captureWarnings(True)
@@ -120,15 +128,20 @@ def setup_logging(output_dir: str | Path | None = None, process: int = 0) -> Non
 
 
 def logging_arguments() -> dict[str, Any] | None:
-    """What :func:`setup_logging` was last called with in this process; None where none of its handlers is left."""
+    """The arguments of the last :func:`setup_logging` in this process.
+
+    Returns None if none of its handlers is left.
+    """
     return _arguments if any(getattr(handler, "segkit", False) for handler in logging.getLogger().handlers) else None
 
 
 def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
-    """Sets up a worker process as the main one, unless it has its handlers already, as a forked one has.
+    """Sets up logging in a worker process as in the main process.
+
+    It does nothing in forked workers.
 
     Args:
-        arguments: the main process' :func:`logging_arguments`.
+        arguments: :func:`logging_arguments` of the main process.
     """
     if arguments is not None and logging_arguments() is None:
         setup_logging(**arguments)
@@ -136,9 +149,11 @@ def setup_worker_logging(arguments: dict[str, Any] | None) -> None:
 
 @contextmanager
 def error_logged() -> Iterator[None]:
-    """Puts the error that ends the block into ``log.txt``, which may be all that is left of a run in the night.
+    """Writes an exception of the block to ``log.txt`` and raises it again.
 
-    The terminal gets it from whoever catches it. A traceback is for what is no mistake of the user.
+    Exceptions other than SegkitError are logged with their traceback.
+
+    The terminal does not get the message, because the caller prints the exception.
     """
     try:
         yield
@@ -150,13 +165,15 @@ def error_logged() -> Iterator[None]:
 
 @contextmanager
 def failure_warned(what: str) -> Iterator[None]:
-    """Makes an exception of the block a warning that ``what`` is missing; ``log.txt`` has its traceback.
+    """Turns an exception of the block into a warning that ``what`` is missing.
 
-    For what a run does besides its work, such as pictures: it does not end for it. Ctrl-C is not caught.
+    ``log.txt`` gets the traceback.
+
+    For extras of a run, such as pictures, whose failure should not end it. Ctrl-C is not caught.
     """
     try:
         yield
     except Exception as error:
-        logger.warning("%s could not be made (%s: %s); the run goes on without", what, type(error).__name__, error)
+        logger.warning("%s could not be made (%s: %s); the run continues", what, type(error).__name__, error)
         if not isinstance(error, SegkitError):
             logger.warning("%s", what, exc_info=True, extra={"for_file": True})

@@ -1,10 +1,12 @@
-"""The seeds of all random streams: pure functions of a tag and of numbers, so that nothing depends on what ran before.
+"""Seeds of all random streams, as pure functions of a tag and integers.
 
-The tag says what a stream is for. Streams of different tags are unrelated, also for equal numbers; so are those of
-different numbers, and of tuples of different lengths, as (1,) and (1, 0).
+They do not depend on what was drawn before.
+
+The tag names the purpose of a stream. Streams are unrelated if their tags or their integers differ; tuples of different
+lengths, as (1,) and (1, 0), differ too.
 
 ===============  =================================  ==================================================================
-tag              numbers                            what it draws
+tag              integers                           what the stream draws
 ===============  =================================  ==================================================================
 sampler          seed, epoch                        the order of an epoch's images
 augmentation     seed, epoch, index, repeat         the training transforms of an image
@@ -15,8 +17,8 @@ weights          seed                               the initial weights; below 2
 numpy, python    seed                               the global generators of NumPy and Python, for extensions
 ===============  =================================  ==================================================================
 
-Two streams have no tag, so that published splits and images stay what they are: those of :func:`split_generator` and of
-:class:`segkit.data.formats.Synthetic`. They are of another construction and so unrelated to all of the above.
+Two streams have no tag, so that splits and images of earlier versions stay the same: those of :func:`split_generator`
+and of :class:`segkit.data.formats.Synthetic`. They use NumPy's seeding and are unrelated to the streams above.
 """
 
 from __future__ import annotations
@@ -27,32 +29,32 @@ import operator
 import numpy as np
 import torch
 
-# Counted up whenever one of the streams above changes; a checkpoint says which it was trained with.
+# Incremented whenever one of the streams above changes; a checkpoint stores the version it was trained with.
 STREAMS_VERSION = 2
 
 
-def seeds(tag: str, *numbers: int, count: int = 1) -> list[int]:
-    """``count`` seeds of 63 bits that depend on the tag and the integers alone.
+def seeds(tag: str, *integers: int, count: int = 1) -> list[int]:
+    """``count`` seeds of 63 bits that depend only on the tag and the integers.
 
-    They are hashed together, each at its full length: sums, neighbouring seeds and leading or trailing zeros all give
-    unrelated seeds.
+    Tag and integers are hashed together, each at its full length: equal sums, neighbouring integers, and leading or
+    trailing zeros all result in unrelated seeds.
     """
     assert isinstance(tag, str) and tag, tag
-    text = repr((tag, *map(operator.index, numbers)))
+    text = repr((tag, *map(operator.index, integers)))
     digest = hashlib.blake2b(text.encode(), digest_size=8 * count).digest()
     return [int.from_bytes(digest[8 * i : 8 * i + 8], "little") >> 1 for i in range(count)]
 
 
-def generator_for(tag: str, *numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new generator at the start of the stream of the tag and the numbers."""
-    return torch.Generator(device).manual_seed(seeds(tag, *numbers)[0])
+def generator_for(tag: str, *integers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A new generator at the start of the stream of a tag and integers."""
+    return torch.Generator(device).manual_seed(seeds(tag, *integers)[0])
 
 
 def evaluation_generator(device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that draws the same at each call, for losses that are to be compared with each other."""
+    """A new generator with a fixed seed, so that validation losses can be compared."""
     return generator_for("evaluation", device=device)
 
 
 def split_generator(seed: int) -> torch.Generator:
-    """The generator that shuffles a data set before it is split; without a tag, see the module."""
+    """The generator that shuffles a data set before it is split (a stream without a tag)."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) >> 1)

@@ -1,4 +1,4 @@
-"""Terminals and pipes whose encoding lacks characters."""
+"""Makes stdout and stderr robust against missing characters and closed pipes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import sys
 
 
 def make_streams_lenient() -> None:
-    """Lets stdout and stderr write what their encoding lacks as an escape (``\\xd7``), instead of raising an error."""
+    """Makes stdout and stderr escape characters that their encoding lacks (``\\xd7``)."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def drop_stdout() -> None:
-    """Sends the rest of stdout nowhere, where its reader went away: the flush at exit would raise an error once more."""
+    """Redirects stdout to the null device after its reader closed the pipe.
+
+    Otherwise the flush at exit would fail.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

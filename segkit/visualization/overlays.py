@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
 from segkit.utils.images import write_image
+from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.draw import draw_detections
 
 if TYPE_CHECKING:

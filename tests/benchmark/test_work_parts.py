@@ -186,8 +186,8 @@ def test_memory(tiny, tmp_path, monkeypatch):
 
 
 def test_annotations(tmp_path, monkeypatch):
-    """Runs its processes' work in this one."""
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 100_000)
+    """What its processes do, in this one."""
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 100_000)
 
     def numbers(module, side, file, environment):
         assert module == "segkit.benchmark.annotations"

@@ -1,8 +1,10 @@
-"""Small data sets on disk, and samples whose masks are known."""
+"""Small data sets on disk, and samples with known masks."""
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from PIL import Image
 
 from segkit.structures import InstanceMasks, Sample, Targets
 
+sys.path.insert(0, str(Path(__file__).parent))  # for user_transforms.py
+
 
 @pytest.fixture
 def dense_masks():
-    """bool [N, H, W]: overlapping, at the border, one pixel, the whole image_size, at each corner."""
+    """bool [N, H, W]: overlapping, at the border, one pixel, the whole image, at each corner."""
     height, width = 61, 83
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     masks = torch.zeros(9, height, width, dtype=torch.bool)
@@ -39,7 +43,7 @@ def sample_of(image, masks):
 
 @pytest.fixture
 def mask_sample(dense_masks):
-    """A sample whose image channels are its masks (0 or 255), and whose label i is object i: brute force in itself."""
+    """A sample whose image channels are its masks (0 or 255), and whose object i has label i, to compare both."""
     return sample_of(dense_masks.to(torch.uint8) * 255, dense_masks)
 
 

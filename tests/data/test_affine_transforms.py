@@ -1,4 +1,4 @@
-"""Rotation and affine maps: the same map for image, masks and boxes, held against torchvision's and against the exact."""
+"""Rotation and affine maps of image, masks and boxes, compared with torchvision and with exact results."""
 
 import math
 
@@ -32,17 +32,17 @@ def test_quarter_turns_with_expand_are_rot90(color_sample, k):
 
 @pytest.mark.parametrize("angle", [17.0, -140.0, 45.0])
 @pytest.mark.parametrize("expand", [True, False])
-def test_image_as_torchvision_turns_it(color_sample, angle, expand):
+def test_image_is_rotated_as_by_torchvision(color_sample, angle, expand):
     theirs = F.rotate_image(color_sample.image, angle, interpolation=BILINEAR, expand=expand)
     size = tuple(theirs.shape[1:])
     ours = geometry.affine(color_sample, affine_matrix((61, 83), size, angle=angle), size).image
-    if expand:  # on an image that is maybe a line larger
+    if expand:  # torchvision's image may be one line larger
         assert all(0 <= a - b <= 1 for a, b in zip(size, turned_size((61, 83), angle), strict=True))
     assert (ours.int() - theirs.int()).abs().max() <= 1
 
 
-def test_image_as_torchvision_maps_it(color_sample):
-    # It turns with the clock, and leans x to the other side.
+def test_image_is_mapped_as_by_torchvision(color_sample):
+    # torchvision rotates clockwise and shears x in the other direction.
     ours = geometry.affine(
         color_sample, affine_matrix((61, 83), (61, 83), angle=-30, scale=1.3, shear=(-11, 0), shift=(5, -3)), (61, 83)
     )
@@ -74,15 +74,15 @@ def test_a_bright_object_stays_under_its_mask(name, seed):
     result = transform(sample, seeded(seed))
     mask = result.targets.masks.to_dense()[0]
     wrong = mask != (result.image[0] >= 125)
-    assert ((result.image[0][wrong].float() - 125).abs() <= 1).all()  # 0.5 but for rounding
+    assert ((result.image[0][wrong].float() - 125).abs() <= 1).all()  # 0.5, except for rounding
     assert (center_of(result.image[0].float()) - center_of(mask.float())).abs().max() < 0.15
     box = result.targets.boxes[0]
     assert (center_of(mask.float()) - (box[:2] + box[2:]) / 2).abs().max() < 1
     assert torch.equal(box, InstanceMasks.from_dense(mask[None]).boxes()[0])
 
 
-def test_where_a_point_goes():
-    # Against the clock by 30 degrees about the centre (60, 45): from 20 to the right, up by 10.
+def test_affine_maps_a_point_as_documented():
+    # Counterclockwise by 30 degrees about the centre (60, 45): from 20 to the right, up by 10.
     result = geometry.affine(disk_sample(80, 45), affine_matrix((90, 120), (90, 120), angle=30), (90, 120))
     expected = torch.tensor([60 + 20 * math.cos(math.pi / 6), 45 - 20 * 0.5])
     assert (center_of(result.image[0].float()) - expected).abs().max() < 0.02
@@ -111,7 +111,7 @@ def test_fill_colour_blends_at_the_border():
         geometry.pad(sample, (5, 5), fill=[1, 2])
 
 
-def test_objects_that_leave_and_objects_too_thin_are_counted():
+def test_dropped_and_rescued_objects_are_counted():
     dense = torch.zeros(3, 40, 40, dtype=torch.bool)
     dense[0, 0, 0] = True  # leaves
     dense[1, 17, 10:30] = True  # falls between the samples, which are at 15.5 and 18.5
@@ -137,7 +137,7 @@ def test_p_zero_changes_nothing(color_sample):
         (RandomRotation, {"degrees": -5}, "degrees: expected one number from 0 on, or"),
         (RandomRotation, {"degrees": [1, 2, 3]}, "degrees: expected"),
         (RandomRotation, {"fill": 256}, "fill: expected one value from 0 to 255, or one a channel; got 256"),
-        (RandomRotation, {"p": 2}, "p is a probability"),
+        (RandomRotation, {"p": 2}, "p: expected a probability"),
         (RandomAffine, {"translate": 1.5}, "translate: expected shares of the image's sides, 0 to 1; got 1.5"),
         (RandomAffine, {"translate": [0.1]}, "translate: expected"),
         (RandomAffine, {"shear": 60}, "shear: expected angles within -45 and 45"),

@@ -1,4 +1,4 @@
-"""Arrays in a file that processes share, and the cache of them."""
+"""Array files, which processes share, and their cache."""
 
 import errno
 import io
@@ -45,7 +45,7 @@ def content():
     return stream.getvalue()
 
 
-def test_there_and_back(content, tmp_path):
+def test_written_arrays_are_read_back(content, tmp_path):
     (tmp_path / "a.arrays").write_bytes(content)
     for source in (content, tmp_path / "a.arrays"):
         check(ArrayFile(source, DTYPES))
@@ -98,8 +98,8 @@ def test_a_forged_header_reaches_nothing_outside(entry):
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    """A large enough file, with a cache folder of its own; and a function that opens it and counts the builds."""
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 10)
+    """A file large enough for the cache, and a function that opens it and returns the number of builds."""
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 10)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "source.json"
     file.write_text("some content")
@@ -119,7 +119,7 @@ def source(tmp_path, monkeypatch):
 def test_second_opening_is_from_the_cache(source, caplog):
     caplog.set_level(logging.INFO)
     file, open_it = source
-    assert open_it() == 1 and "kept in the cache" in caplog.text
+    assert open_it() == 1 and "written to the cache" in caplog.text
     assert open_it() == 1 and "read from the cache" in caplog.text
     assert [path.suffix for path in cache_folder().iterdir()] == [".arrays"]
     file.write_text("other content")
@@ -127,24 +127,24 @@ def test_second_opening_is_from_the_cache(source, caplog):
     os.utime(file, ns=(1, 1))
     assert open_it() == 3
     assert open_it("test 2") == 4 and open_it("test 2") == 4
-    assert len(list(cache_folder().iterdir())) == 1  # the newest took the others' place
+    assert len(list(cache_folder().iterdir())) == 1  # the newest replaced the others
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-5], lambda data: MAGIC + data[20:], lambda data: b"pickle"])
-def test_damaged_cache_is_made_anew(source, caplog, damage):
+def test_a_damaged_cache_file_is_written_again(source, caplog, damage):
     _, open_it = source
     open_it()
     (place,) = cache_folder().iterdir()
     place.write_bytes(damage(place.read_bytes()))
-    assert open_it() == 2 and "made anew" in caplog.text
+    assert open_it() == 2 and "written again" in caplog.text
     assert open_it() == 2
 
 
-def test_without_a_place_for_the_cache(source, caplog, monkeypatch):
+def test_a_folder_that_cannot_be_created_is_a_warning(source, caplog, monkeypatch):
     file, open_it = source
-    monkeypatch.setenv("SEGKIT_CACHE", str(file / "cache"))  # a folder in a file cannot be made
+    monkeypatch.setenv("SEGKIT_CACHE", str(file / "cache"))  # a folder inside a file cannot be created
     assert open_it() == 1 and open_it() == 2
-    assert caplog.text.count("cannot be kept in the cache") == 2
+    assert caplog.text.count("cannot be written to the cache") == 2
 
 
 def test_a_full_disk_is_only_a_warning(source, caplog, monkeypatch):
@@ -160,7 +160,7 @@ def test_a_full_disk_is_only_a_warning(source, caplog, monkeypatch):
     assert "No space left on device" in caplog.text and not list(cache_folder().iterdir())
 
 
-def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
+def test_cache_files_that_were_not_read_for_long_are_deleted(source, caplog):
     caplog.set_level(logging.INFO)
     file, open_it = source
     open_it()
@@ -178,16 +178,16 @@ def test_what_nobody_has_read_for_long_is_deleted(source, caplog):
     file.write_text("other content")
     assert open_it() == 2
     assert {path.name for path in cache_folder().iterdir()} == {place.name, others[2].name, others[3].name}
-    assert "2 files that nobody has read for 60 days were deleted (2 MB)" in caplog.text
+    assert "deleted 2 files" in caplog.text and "60 days (2 MB)" in caplog.text
 
 
-def test_small_files_leave_nothing(source, monkeypatch):
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 10**6)
+def test_small_files_are_not_cached(source, monkeypatch):
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 10**6)
     _, open_it = source
     assert open_it() == 1 and open_it() == 2 and not cache_folder().exists()
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("SEGKIT_CACHE", raising=False)
     assert cache_folder() == tmp_path / "segkit"
@@ -195,7 +195,7 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "mine"
 
 
-def test_nothing_is_run_when_a_cache_is_read(content):
+def test_reading_a_cache_file_runs_no_code(content):
     assert json.loads(content[content.index(b'{"arrays"') : content.rindex(b"}") + 1])["facts"]["words"] == ["é"]
     with pytest.raises(SegkitError):
         ArrayFile(pickle.dumps(content), DTYPES)

@@ -1,4 +1,4 @@
-"""Objects of COCO files that have a box and no mask."""
+"""Objects of COCO files with a box and no mask."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ NOTHING = object()
 
 @pytest.fixture
 def write(tmp_path):
-    """Saves annotations of two images of 20 x 30 pixels; gives the arguments of Coco."""
+    """Saves annotations of two images of 20 x 30 pixels; returns the arguments of Coco."""
     for name in ("a.png", "b.png"):
         Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(tmp_path / name)
 
@@ -84,7 +84,7 @@ def test_objects_with_and_without_masks_in_one_image(write):
 
 def test_from_the_cache_boxes_are_the_same(write, tmp_path, monkeypatch):
     arguments = write({"bbox": [1, 1, 5, 5]}, {"segmentation": [SQUARE]}, {"bbox": [40, 1, 5, 5]})
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     first = Coco(**arguments)
     monkeypatch.setattr(coco_table, "write_table", None)
@@ -126,10 +126,10 @@ def test_boxes_are_cut_at_the_border_for_training_only(write, bbox, cut):
         ({"bbox": [3, 3, 5, -1], "segmentation": None}, "1 objects with a box of no width or height"),
     ],
 )
-def test_without_a_box_or_a_mask_an_object_is_left_out_and_counted(write, annotation, reason):
+def test_objects_without_a_box_or_a_mask_are_skipped_and_counted(write, annotation, reason):
     dataset = Coco(**write(annotation, {"bbox": [1, 1, 2, 2]}))
     assert len(dataset.load(0).targets) == len(dataset.ground_truth(0, dataset.load(0))) == 1
-    assert f"left out: {reason}" in dataset.summary()
+    assert f"skipped: {reason}" in dataset.summary()
 
 
 @pytest.mark.parametrize("bbox", [[0, 0, 0, 0], [3, 3, 0, 5], [3, 3, -2, -2]])
@@ -140,7 +140,7 @@ def test_a_mask_with_a_box_of_no_size_has_its_own_box(write, bbox):
     assert sample.targets.boxes[0].equal(sample.targets.boxes[1]) and sample.dropped == 0
     truth = dataset.ground_truth(0, sample)
     assert truth[0] == truth[1]
-    assert "1 boxes of no width or height; these objects have the boxes of their masks" in dataset.summary()
+    assert "1 boxes of no width or height; the objects get the boxes of their masks" in dataset.summary()
 
 
 @pytest.mark.parametrize(

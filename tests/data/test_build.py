@@ -4,7 +4,7 @@ import pytest
 
 from segkit.data import Synthetic, build_dataset, register_dataset
 from segkit.data.formats import catalog
-from segkit.data.packed import PackedList
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 

@@ -50,13 +50,16 @@ def test_objects_are_counted_without_crowds_and_without_reading_masks(coco_files
     assert dataset.subset([2, 0]).object_counts().tolist() == [0, 2]
 
 
-def test_what_is_left_out_is_told(coco_files):
+def test_skipped_objects_are_in_the_summary(coco_files):
     dataset = Coco(**coco_files[0]())
-    assert dataset.load(1).targets.has_mask.tolist() == [True, False]  # of one no polygon is left: it has its box
+    assert dataset.load(1).targets.has_mask.tolist() == [
+        True,
+        False,
+    ]  # the second has no valid polygon and keeps its box
     summary = dataset.summary()
-    assert "left out: 2 polygons with fewer than three corners" in summary
+    assert "skipped: 2 polygons with fewer than three corners" in summary
     assert "note: 1 objects have a box and no mask" in summary
-    assert "left out: 1 objects with a box of no width or height" in summary
+    assert "skipped: 1 objects with a box of no width or height" in summary
     assert "1 images have no objects" in summary and "1 of them crowd" in summary
 
 
@@ -73,7 +76,7 @@ def test_classes_given(coco_files):
     write, _ = coco_files
     dataset = Coco(**write(), classes=["cell", "fibre", "dust"])
     assert dataset.category_ids == [9, 10, 2] and dataset.load(0).targets.labels.tolist() == [0, 2, 0]
-    assert "does not know the classes fibre" in dataset.summary()
+    assert "classes fibre" in dataset.summary()
     with pytest.raises(SegkitError, match="category 'dust' is not among the classes; did you mean 'dusty'"):
         Coco(**write(), classes=["cell", "dusty"])
 
@@ -84,7 +87,7 @@ def test_categories_without_objects_need_not_be_classes(coco_files):
     dataset = Coco(**write(categories=categories), classes=["dust", "fibre", "cell"])
     assert dataset.category_ids == [2, 11, 9]  # 10 is the file's id of another category
     assert dataset.load(0).targets.labels.tolist() == [2, 0, 2]
-    assert "categories that are none of the classes, and without any object: lint, hair" in dataset.summary()
+    assert "categories that are not among the classes, and without any object: lint, hair" in dataset.summary()
 
 
 def _with(change, key="annotations"):
@@ -114,8 +117,8 @@ def _with(change, key="annotations"):
         (_with({"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}), r"annotations\[0\]: a polygon is"),
         (_with({"segmentation": {"size": [30, 20], "counts": [600]}}), r"the RLE's size is \[30, 20\]"),
         (_with({"segmentation": {"size": [20, 30], "counts": [599]}}), "add up to 599 pixels; 20 x 30 pixels are 600"),
-        (_with({"segmentation": {"size": [20, 30], "counts": [-1, 601]}}), r"counts\[0\] is -1; expected numbers from 0 on"),
-        (_with({"segmentation": {"size": [20, 30], "counts": "zzzz"}}), "counts are broken"),
+        (_with({"segmentation": {"size": [20, 30], "counts": [-1, 601]}}), r"counts\[0\] is -1"),
+        (_with({"segmentation": {"size": [20, 30], "counts": "zzzz"}}), "counts are invalid"),
         (_with({"segmentation": {"size": [20, 30], "counts": 5}}), "'counts' is 5"),
         (_with({"file_name": "../x.png"}, "images"), "leads out of the folder"),
         (_with({"file_name": "/etc/x.png"}, "images"), "leads out of the folder"),
@@ -157,7 +160,7 @@ def test_image_of_another_size(coco_files):
         Coco(**write(images=images)).load(2)
 
 
-def test_polygons_that_cannot_be_drawn_are_told_with_file_and_image(coco_files):
+def test_errors_of_polygons_name_file_and_image(coco_files):
     write, content = coco_files
     files = write(**_with({"segmentation": [[0, 0, 1e9, 0, 5, 5]]})(content))
     with pytest.raises(
@@ -192,23 +195,23 @@ def everything(dataset):
     return truth, counts, sizes, dataset.summary(), dataset.classes, dataset.category_ids, dataset.image_ids
 
 
-def test_from_the_cache_all_is_the_same(coco_files, tmp_path, monkeypatch):
+def test_cached_annotations_are_the_same(coco_files, tmp_path, monkeypatch):
     arguments = coco_files[0]()
     expected = everything(Coco(**arguments))
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     assert everything(Coco(**arguments)) == expected
     monkeypatch.setattr(coco_table, "write_table", None)  # it is not read again
     assert everything(Coco(**arguments)) == expected
-    assert everything(pickle.loads(pickle.dumps(Coco(**arguments)))) == expected  # as a spawned worker gets it
-    # What does not stand in the JSON is not taken from the cache: the classes that are asked for, the image files.
+    assert everything(pickle.loads(pickle.dumps(Coco(**arguments)))) == expected  # as in a spawned worker
+    # Classes of the configuration and image files are not in the JSON, and not taken from the cache.
     assert Coco(**arguments, classes=["dust", "fibre", "cell"]).load(0).targets.labels.tolist() == [2, 0, 2]
     (Path(arguments["images"]) / "z.png").unlink()
     with pytest.raises(SegkitError, match=r"1 of the 3 images of .* are missing: z.png"):
         Coco(**arguments)
 
 
-def test_ids_written_with_a_fraction_of_nothing(coco_files):
+def test_ids_written_as_whole_floats(coco_files):
     write, content = coco_files
     items = copy.deepcopy(content["annotations"])
     for item in items:
@@ -217,7 +220,7 @@ def test_ids_written_with_a_fraction_of_nothing(coco_files):
     assert everything(Coco(**write(annotations=items)))[:3] == everything(Coco(**write()))[:3]
 
 
-def test_the_annotation_that_is_wrong_is_named(coco_files):
+def test_errors_name_the_annotation(coco_files):
     write, content = coco_files
     for number, change, message in (
         (3, {"image_id": 99}, r"annotations\[3\]: there is no image with the id 99"),
@@ -227,10 +230,10 @@ def test_the_annotation_that_is_wrong_is_named(coco_files):
             r"annotations\[3\]: 'image_id' is the text '4'; expected a whole number, without quotes$",
         ),
         (4, {"category_id": 10**30}, r"annotations\[4\]: 'category_id' is 1000000"),
-        (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is none of"),  # although its box is left out
+        (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is none of"),  # although its box is skipped
         (2, {"segmentation": {"size": [30, 20], "counts": [600]}}, r"annotations\[2\]: the RLE's size is \[30, 20\]"),
         (2, {"segmentation": {"size": "x", "counts": [600]}}, r"annotations\[2\]: the RLE's size is the text 'x'"),
-        (2, {"segmentation": {"size": [20, 30], "counts": "é"}}, r"annotations\[2\]: the RLE's counts are broken"),
+        (2, {"segmentation": {"size": [20, 30], "counts": "é"}}, r"annotations\[2\]: the RLE's counts are invalid"),
         (1, {"segmentation": [[True, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[True"),
         (1, {"segmentation": [[10**400, 1, 2, 3, 4, 5]]}, r"annotations\[1\]: a polygon is \[1000"),
         (1, {"bbox": [1, 2, float("nan"), 3]}, r"annotations\[1\]: 'bbox' is \[1, 2, nan"),

@@ -1,4 +1,4 @@
-"""Exposure and polarity: what the two transforms do to values."""
+"""The transforms of exposure and polarity."""
 
 import numpy as np
 import pytest
@@ -21,17 +21,17 @@ def test_percentiles_become_black_and_white():
     assert np.abs(_apply(PercentileContrast(low=5, high=95), image).numpy() - exact).max() <= 0.5 + 1e-9
 
 
-def test_exposure_is_taken_away_and_colour_kept():
+def test_exposure_is_normalised_and_hues_stay():
     generator = torch.Generator().manual_seed(0)
     scene = torch.rand(3, 64, 64, generator=generator)
     dim, bright = ((scene * top).round().to(torch.uint8) for top in (40, 230))
     first, second = (_apply(PercentileContrast(), image).int() for image in (dim, bright))
-    assert (first - second).abs().max() <= 255 / 40 / 2 + 3  # what 8 bits left of the dim one
+    assert (first - second).abs().max() <= 255 / 40 / 2 + 3  # the rounding of the dim image
     tinted = torch.stack([torch.full((8, 8), v, dtype=torch.uint8) for v in (10, 20, 30)])
     assert [int(c[0, 0]) for c in stretch(tinted, 0, 100, 0.01)] == [0, 128, 255]
 
 
-def test_flat_images_stay_calm():
+def test_noise_of_flat_images_is_not_amplified():
     flat = torch.full((3, 9, 9), 77, dtype=torch.uint8)
     assert int(_apply(PercentileContrast(), flat).max()) == 0
     noisy = 77 + torch.randint(0, 2, (3, 99, 99), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Batches of one orientation: the same images an epoch, less padding, and still a function of (seed, epoch)."""
+"""Batches of one orientation: the same images in an epoch, less padding, a function of (seed, epoch)."""
 
 import itertools
 import math
@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segkit.data import LabelMap, SequentialSampler, ShuffleSampler, Synthetic, build_train_loader, build_transforms
-from segkit.data.epoch_batches import EpochBatches
+from segkit.data.aspect_ratio_grouping import batch_by_group, orientations
+from segkit.data.batch_sampler import EpochBatchSampler
 from segkit.data.formats.base import Dataset
-from segkit.data.grouping import batch_by_group, orientations
 from segkit.data.samplers import RepeatFactorSampler
 
 
 class Shapes(Dataset):
-    """Wide and high images in turns, two of three wide; a square one is not wide. Label 1 is rare."""
+    """Two wide images, then a tall one, and so on; a square image is not wide. Label 1 is rare."""
 
     classes, category_ids = ["common", "rare"], [1, 2]
 
@@ -34,7 +34,7 @@ class Shapes(Dataset):
 
 
 def batches_of(sampler, dataset, batch_size, start=0, count=None, **options):
-    batches = EpochBatches(sampler, batch_size, start, groups=orientations(dataset), **options)
+    batches = EpochBatchSampler(sampler, batch_size, start, groups=orientations(dataset), **options)
     return list(itertools.islice(iter(batches), count or batches.iterations_per_epoch))
 
 
@@ -48,8 +48,8 @@ def padded_area(dataset, batches):
 def test_one_orientation_and_the_same_images(length, batch_size, repeats):
     dataset = Shapes(length)
     sampler = RepeatFactorSampler(dataset, 3, threshold=0.5) if repeats else ShuffleSampler(length, 3)
-    plain = EpochBatches(sampler, batch_size)
-    grouped = EpochBatches(sampler, batch_size, groups=orientations(dataset))
+    plain = EpochBatchSampler(sampler, batch_size)
+    grouped = EpochBatchSampler(sampler, batch_size, groups=orientations(dataset))
     assert grouped.iterations_per_epoch == plain.iterations_per_epoch
     for epoch in range(3):
         assert sorted(grouped.epoch(epoch)) == sorted(plain.epoch(epoch))
@@ -59,16 +59,16 @@ def test_one_orientation_and_the_same_images(length, batch_size, repeats):
             [orientations(dataset)[d.index] for d in draws[i : i + batch_size]]
             for i in range(0, len(draws), batch_size)
         ]
-        assert all(len(set(batch)) == 1 for batch in wide[:-1])  # the last one may be made of what is left
+        assert all(len(set(batch)) == 1 for batch in wide[:-1])  # the last batch may hold the remaining images of both
 
 
 def test_less_padding():
     dataset = Shapes(300)
     sampler = ShuffleSampler(300, 0)
-    plain = list(itertools.islice(iter(EpochBatches(sampler, 4)), 75))
+    plain = list(itertools.islice(iter(EpochBatchSampler(sampler, 4)), 75))
     grouped = batches_of(sampler, dataset, 4)
     pixels = sum(math.prod(dataset.size(i)) for i in range(300))
-    # What the batches have beyond the images' own pixels shrinks to less than half.
+    # The padding of the batches is less than half as large.
     assert padded_area(dataset, grouped) - pixels < 0.5 * (padded_area(dataset, plain) - pixels)
 
 
@@ -76,7 +76,7 @@ def test_restart_and_ranks():
     dataset, sampler = Shapes(50), ShuffleSampler(50, 1)
     whole = batches_of(sampler, dataset, 6, count=20)
     assert batches_of(sampler, dataset, 6, start=7, count=13) == whole[7:]
-    assert [EpochBatches(sampler, 6, groups=orientations(dataset)).iteration(i) for i in range(20)] == [
+    assert [EpochBatchSampler(sampler, 6, groups=orientations(dataset)).iteration(i) for i in range(20)] == [
         [b] for b in whole
     ]
     parts = [batches_of(sampler, dataset, 6, count=20, rank=rank, world_size=3) for rank in range(3)]
@@ -84,9 +84,9 @@ def test_restart_and_ranks():
         assert sorted(itertools.chain(*shares)) == sorted(batch) and {len(share) for share in shares} == {2}
 
 
-def test_of_one_orientation_the_order_stays():
+def test_images_of_one_orientation_keep_their_order():
     dataset, sampler = Synthetic(num_images=23, image_size=(64, 80)), ShuffleSampler(23, 1)
-    assert batches_of(sampler, dataset, 4) == list(itertools.islice(iter(EpochBatches(sampler, 4)), 5))
+    assert batches_of(sampler, dataset, 4) == list(itertools.islice(iter(EpochBatchSampler(sampler, 4)), 5))
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)

@@ -30,7 +30,7 @@ def test_without_id_map(folder):
     assert sample.size == (6, 8) and len(sample.targets) == 0 and sample.image.shape == (3, 6, 8)
 
 
-def test_id_map_gives_order_and_ids(folder):
+def test_id_map_sets_order_and_ids(folder):
     entries = [{"file_name": "c.jpg", "id": 7, "height": 6, "width": 8}, {"file_name": "a.tif", "id": 3}]
     dataset = ImageFolder(root=str(folder), id_map=_id_map(folder, entries))
     assert dataset.image_ids == [7, 3] and [dataset.load(i).image_id for i in range(2)] == [7, 3]
@@ -42,7 +42,7 @@ def test_id_map_gives_order_and_ids(folder):
     ("content", "message"),
     [
         ("[", "is not a JSON file"),
-        ({"a": 1}, "is no id map"),
+        ({"a": 1}, "is not an id map"),
         ([{"file_name": "a.tif"}], "entry 0 .'a.tif'.: has no 'id', a whole number"),
         (
             [{"file_name": "a.tif", "id": 1}, {"file_name": "b.png", "id": 1}],
@@ -56,7 +56,7 @@ def test_bad_id_maps(folder, content, message):
         ImageFolder(root=str(folder), id_map=_id_map(folder, content))
 
 
-def test_wrong_size_is_told_when_the_image_is_read(folder):
+def test_a_wrong_size_is_an_error_when_the_image_is_read(folder):
     entries = [{"file_name": "a.tif", "id": 3, "height": 8, "width": 6}]
     dataset = ImageFolder(root=str(folder), id_map=_id_map(folder, entries))
     with pytest.raises(SegkitError, match=r"a.tif: the image is 8 x 6 pixels, but .* says 6 x 8"):

@@ -1,4 +1,4 @@
-"""Reading JSON piece by piece against reading it at once."""
+"""Streaming JSON, compared with reading it at once."""
 
 import json
 
@@ -21,7 +21,7 @@ def read(path):
 
 @settings(deadline=None, max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=st.dictionaries(TEXT, TREES, max_size=5), chunk=st.integers(1, 40), indent=st.none() | st.integers(0, 2))
-def test_equal_to_the_whole(tmp_path, monkeypatch, tree, chunk, indent):
+def test_streamed_items_equal_json_load(tmp_path, monkeypatch, tree, chunk, indent):
     monkeypatch.setattr(json_stream, "CHUNK", chunk)
     path = tmp_path / "some.json"
     for ascii_only in (True, False):
@@ -30,7 +30,7 @@ def test_equal_to_the_whole(tmp_path, monkeypatch, tree, chunk, indent):
 
 
 @pytest.mark.parametrize("chunk", [2, 1 << 20])
-def test_every_cut_is_found(tmp_path, monkeypatch, chunk):
+def test_truncated_files_are_an_error(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(json_stream, "CHUNK", chunk)
     path = tmp_path / "cut.json"
     text = '{"info": {"a": [1, {}]}, "images": [{"id": -1.5e3, "n": "\\u00e9\\n"}, true, NaN], "x": null} '
@@ -59,7 +59,7 @@ def test_every_cut_is_found(tmp_path, monkeypatch, chunk):
         (b'{"a": ["\xff"]}', "can't decode byte 0xff"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, text, message):
+def test_errors_name_the_position(tmp_path, text, message):
     path = tmp_path / "bad.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(SegkitError, match=message) as caught:
@@ -88,7 +88,9 @@ def test_a_broken_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     assert len(windows) == 1
     (tmp_path / "long.json").write_text('{"a": [' + "[2], " * 20000 + '"' + "x" * 50000 + '"]}')
     assert len(read(tmp_path / "long.json")["a"]) == 20001
-    assert len(windows) < 130 and sorted(windows)[-7] < 10000  # a long value's window doubles, and then it is dropped
+    assert (
+        len(windows) < 130 and sorted(windows)[-7] < 10000
+    )  # the window of a long value doubles, and shrinks afterwards
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
@@ -109,7 +111,7 @@ def test_lists(tmp_path, monkeypatch, chunk):
             list(stream_list(path, "mine"))
 
 
-def test_what_follows_a_list_is_not_looked_at(tmp_path):
+def test_text_after_the_list_is_not_read(tmp_path):
     path = tmp_path / "some.json"
     path.write_text('{"mine": [1], "other": [')
     assert list(stream_list(path, "mine")) == [1]

@@ -105,8 +105,8 @@ def _load_all(root):
         (lambda a: (a / "image.tif").write_bytes(b"junk"), r"a.image.tif: cannot be read as an image"),
         (lambda a: (a / "image.tif").unlink(), r"a: expected one image.tif .* found none"),
         (lambda a: _save(a / "image.png", np.zeros((20, 30), np.uint8)), r"found image.png, image.tif"),
-        (lambda a: (a / "clas1.tif").touch(), r"clas1.tif: this file has no meaning here.*did you mean 'class1.tif'"),
-        (lambda a: (a / "class0.tif").touch(), r"class0.tif: this file has no meaning"),
+        (lambda a: (a / "clas1.tif").touch(), r"clas1.tif: unknown file.*did you mean 'class1.tif'"),
+        (lambda a: (a / "class0.tif").touch(), r"class0.tif: unknown file"),
         (lambda a: (a / "class1.png").touch(), r"a: has both class1.png and class1.tif"),
     ],
 )  # fmt: skip
@@ -173,22 +173,22 @@ LABELS[2:8, 2:8], LABELS[10:15, 20:28] = 1, 2
         (lambda p: _tiff(p, LABELS.astype(np.uint8), photometric="palette", colormap=np.zeros((3, 256), np.uint16)), (1, 2)),
     ],
 )  # fmt: skip
-def test_ids_are_those_of_the_file(tmp_path, write, ids):
+def test_pixels_keep_the_ids_of_the_file(tmp_path, write, ids):
     folder = tmp_path / "root" / "one"
     folder.mkdir(parents=True)
     _save(folder / "image.png", np.zeros((20, 30), np.uint8))
     write(folder / "class1.tif")
     (path,) = folder.glob("class1.*")
-    wanted = np.array([0, *ids], object)[LABELS]
+    expected = np.array([0, *ids], object)[LABELS]
     values = read_label_map(path)
-    assert values.dtype.kind in "iu" and (values.astype(object) == wanted).all()
+    assert values.dtype.kind in "iu" and (values.astype(object) == expected).all()
     targets = LabelMap(root=str(tmp_path / "root")).load(0).targets
-    areas = {i: int((wanted == i).sum()) for i in set(ids) - {0}}
+    areas = {i: int((expected == i).sum()) for i in set(ids) - {0}}
     assert sorted(targets.masks.areas().tolist()) == sorted(areas.values()) and count_objects(path) == len(areas)
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.float32])
-def test_negative_ids_are_said_to_be_negative(tmp_path, dtype):
+def test_negative_ids_are_an_error(tmp_path, dtype):
     _tiff(tmp_path / "class1.tif", (LABELS - 1).astype(dtype))
     with pytest.raises(SegkitError, match=r"class1.tif: .*no negative numbers; this one holds -1"):
         read_label_map(tmp_path / "class1.tif")
@@ -197,7 +197,7 @@ def test_negative_ids_are_said_to_be_negative(tmp_path, dtype):
 @pytest.mark.parametrize("suffix", ["tif", "png"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_image_and_label_map(tmp_path, orientation, suffix):
-    """Both have the tag, or the label map is drawn on the upright image and has none."""
+    """Both files have the orientation tag, or the label map was drawn on the upright image and has none."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = {

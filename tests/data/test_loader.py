@@ -13,7 +13,7 @@ from segkit.data import (
     build_train_loader,
     build_transforms,
 )
-from segkit.data.epoch_batches import EpochBatches
+from segkit.data.batch_sampler import EpochBatchSampler
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -82,16 +82,16 @@ def test_epochs_and_augmentation_differ(dataset):
 
 @pytest.mark.parametrize(("length", "batch_size"), [(1, 4), (3, 4), (4, 4), (5, 4), (3, 8)])
 def test_small_data_sets_fill_a_batch(length, batch_size):
-    batches = EpochBatches(SequentialSampler(length), batch_size)
+    batches = EpochBatchSampler(SequentialSampler(length), batch_size)
     assert batches.iterations_per_epoch == 1
     first, second = itertools.islice(iter(batches), 2)
     assert len(first) == len(second) == batch_size
-    assert len(set(first + second)) == 2 * batch_size  # every repetition is another draw
+    assert len(set(first + second)) == 2 * batch_size  # every repetition has another augmentation
     if length < batch_size:
         assert {draw.index for draw in first} == set(range(length))
 
 
-def test_an_image_repeated_in_an_epoch_is_augmented_anew(dataset):
+def test_an_image_repeated_in_an_epoch_is_augmented_differently(dataset):
     class Twice(SequentialSampler):
         def epoch_indices(self, epoch):
             return [0, 1, 0, 0]
@@ -104,14 +104,14 @@ def test_an_image_repeated_in_an_epoch_is_augmented_anew(dataset):
 
 
 def test_ranks_share_a_batch():
-    whole = next(iter(EpochBatches(ShuffleSampler(20, 1), 6)))
-    parts = [next(iter(EpochBatches(ShuffleSampler(20, 1), 6, rank=r, world_size=3))) for r in range(3)]
+    whole = next(iter(EpochBatchSampler(ShuffleSampler(20, 1), 6)))
+    parts = [next(iter(EpochBatchSampler(ShuffleSampler(20, 1), 6, rank=r, world_size=3))) for r in range(3)]
     assert sorted(itertools.chain(*parts)) == sorted(whole) and all(len(part) == 2 for part in parts)
     with pytest.raises(SegkitError, match="multiple of the 4 processes; got 6"):
-        EpochBatches(ShuffleSampler(20, 1), 6, world_size=4)
+        EpochBatchSampler(ShuffleSampler(20, 1), 6, world_size=4)
 
 
-def test_test_loader_gives_ground_truth_of_the_file(dataset):
+def test_test_loader_provides_the_ground_truth_of_the_file(dataset):
     loader = build_test_loader(dataset, build_transforms([{"name": "Resize", "size": 32}]), batch_size=3)
     batches = list(loader)
     assert len(loader) == len(batches) == 3 and [i for b in batches for i in b.image_ids] == dataset.image_ids
@@ -162,7 +162,7 @@ def test_pinned_batches(dataset):
     assert batch.images[0].is_pinned() and batch.targets[0].masks.bits.is_pinned()
 
 
-def test_a_batch_once_more(dataset):
+def test_batches_at_repeats_an_iteration(dataset):
     for i, batch in enumerate(_take(_train(dataset), 5)):
         (again,) = _train(dataset, start_iteration=2).batches_at(i)
         _equal(batch, again)
@@ -170,7 +170,7 @@ def test_a_batch_once_more(dataset):
 
 def test_accumulated_batches_are_one_large_batch_in_parts(dataset):
     large, small = _train(dataset, batch_size=4), _train(dataset, batch_size=2, accumulate=2, start_iteration=1)
-    assert large.iterations_per_epoch == small.iterations_per_epoch == 1  # of 7 images, the last 3 are left out
+    assert large.iterations_per_epoch == small.iterations_per_epoch == 1  # of 7 images, the last 3 are dropped
     whole, parts = _take(large, 3)[1:], _take(small, 4)
     for i, batch in enumerate(whole):
         first, second = parts[2 * i : 2 * i + 2]
@@ -181,7 +181,7 @@ def test_accumulated_batches_are_one_large_batch_in_parts(dataset):
 
 def test_boxes_without_area_are_dropped_and_counted(dataset):
     class Odd(Synthetic):
-        """As a file may have them: a line, a point, and a number that is none."""
+        """Boxes as files may hold them: a line, a point, and NaN."""
 
         def load(self, index):
             sample = super().load(index)

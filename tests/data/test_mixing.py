@@ -1,4 +1,4 @@
-"""Transforms that make one sample of several, and large-scale jitter, which they follow."""
+"""Mixing transforms, and large-scale jitter, which usually precedes them."""
 
 import itertools
 
@@ -17,7 +17,7 @@ def seeded(seed=0):
 
 
 def plain(value, size, boxes=(), crowd=None):
-    """An image of one value with whole boxes as objects, all of label ``value``."""
+    """An image of one colour, with objects that fill their boxes, all of label ``value``."""
     dense = torch.zeros(len(boxes), *size, dtype=torch.bool)
     for mask, (x0, y0, x1, y1) in zip(dense, boxes, strict=True):
         mask[y0:y1, x0:x1] = True
@@ -52,7 +52,7 @@ def test_mosaic_of_small_images_lies_around_the_meeting_point():
     assert int((result.image == 9).sum()) == 3 * (900 - 48) and result.dropped == 0
 
 
-def test_mosaic_counts_what_its_parts_lost():
+def test_mosaic_adds_up_dropped_and_rescued():
     corners = [(0, 0, 1, 1), (99, 0, 100, 1), (0, 99, 1, 100), (99, 99, 100, 100)]
     whole = [plain(i + 1, (100, 100), corners) for i in range(4)]
     result = Mosaic(size=60).mix(whole[0], others(*whole[1:]), seeded())
@@ -60,7 +60,7 @@ def test_mosaic_counts_what_its_parts_lost():
 
 
 def test_masks_rescued_in_the_drawn_images_are_counted():
-    """Shrunk tenfold, the pixel of each image keeps its mask as the largest one."""
+    """Shrunk tenfold, the one-pixel mask of each image is rescued."""
     whole = [plain(i + 1, (100, 100), [(55, 55, 56, 56)] * (i + 1)) for i in range(4)]
     shrink = {"name": "Resize", "size": [10, 10]}
     mosaic = build_transforms([shrink, {"name": "Mosaic", "size": 20, "min_share": 0.5}])
@@ -75,7 +75,7 @@ def test_copy_paste_covers_and_counts():
     below = plain(1, (20, 20), [(0, 0, 10, 10), (5, 5, 9, 9), (12, 12, 20, 20), (0, 4, 10, 16)])
     above = plain(2, (20, 20), [(4, 4, 11, 10)])
     result = CopyPaste(p=1, min_visibility=0.2).mix(below, others(above), seeded())
-    # The second is covered wholly; the first keeps an L, the third all, of the last the lower half.
+    # The second object is covered completely; the first keeps an L, the third everything, the last its lower half.
     assert result.targets.labels.tolist() == [1, 1, 1, 2] and result.dropped == 1
     assert result.targets.boxes.tolist() == [[0, 0, 10, 10], [12, 12, 20, 20], [0, 4, 10, 16], [4, 4, 11, 10]]
     assert result.targets.masks.areas().tolist() == [100 - 36, 64, 120 - 36, 42]
@@ -87,7 +87,7 @@ def test_copy_paste_covers_and_counts():
     assert strict.targets.masks.areas().tolist() == [64, 84, 42] and strict.dropped == 2
 
 
-def test_just_as_much_as_must_be_visible_stays():
+def test_an_object_at_the_visibility_limit_stays():
     below = plain(1, (10, 20), [(0, 0, 10, 10)])
     half = plain(2, (10, 20), [(0, 0, 5, 10)]).targets
     for share, kept in ((0.5, 1), (0.51, 0)):
@@ -97,7 +97,7 @@ def test_just_as_much_as_must_be_visible_stays():
         assert len(pasted.targets) == kept + 1 and pasted.dropped == 1 - kept
 
 
-def test_boxes_of_what_is_cut_are_the_masks():
+def test_boxes_of_covered_objects_are_those_of_their_masks():
     below = plain(1, (20, 20), [(0, 0, 10, 10), (15, 15, 18, 18)])
     below.targets.boxes += 0.25
     result = CopyPaste(p=1).mix(below, others(plain(2, (20, 20), [(5, 0, 20, 10)])), seeded())
@@ -141,7 +141,7 @@ def test_images_without_objects():
     assert pasted.targets.labels.tolist() == [2] and int((pasted.image[0] == 2).sum()) == 36
     crowd = plain(3, (20, 20), [(0, 0, 5, 5)], [True])
     assert CopyPaste(p=1).mix(empty, others(crowd), seeded()) is empty
-    # An image without objects may come without masks as well.
+    # An image without objects may have no masks either.
     bare = Sample(empty.image, Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)), 1, "", (20, 20))
     assert len(CopyPaste(p=1).mix(bare, others(full), seeded()).targets.masks) == 1
     assert len(Mosaic(size=60, min_share=0.5).mix(bare, others(full), seeded()).targets.masks) == 3
@@ -250,9 +250,9 @@ def test_every_image_may_be_mixed_in(dataset):
 
 
 def test_as_test_transform_or_without_data(dataset):
-    with pytest.raises(SegkitError, match="Mosaic makes training images of several: it cannot be a test transform"):
+    with pytest.raises(SegkitError, match="Mosaic combines several training images: it cannot be a test transform"):
         build_test_loader(dataset, build_transforms([{"name": "Mosaic", "size": 9}]))
-    with pytest.raises(SegkitError, match=r"CopyPaste mixes in other images .* data.train_transforms only"):
+    with pytest.raises(SegkitError, match=r"CopyPaste combines several images .* data.train_transforms only"):
         Compose([CopyPaste()])(dataset.load(0), seeded())
 
 
@@ -276,7 +276,7 @@ def test_jitter_scales_to_the_target(size, factor):
 def test_jitter_draws_evenly():
     jitter, sample, generator = LargeScaleJitter(size=40), plain(9, (20, 20)), seeded()
     sides = torch.tensor([int((jitter(sample, generator).image[0, 0] == 9).sum()) for _ in range(100)])
-    # From 0.1 to 2.0, whole above 1.0.
+    # From 0.1 to 2.0; above 1.0 the crop has the full size.
     assert sides.min() < 8 and abs((sides < 40).float().mean() - 0.9 / 1.9) < 0.15
     assert abs((sides < 22).float().mean() - 0.45 / 1.9) < 0.15
 

@@ -1,4 +1,4 @@
-"""How often the repeat-factor sampler takes an image."""
+"""How often the repeat factor sampler uses an image."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from segkit.utils.errors import SegkitError
 
 
 class Known(Dataset):
-    """Ten images: one of another class, one four times as high and wide."""
+    """Ten images: one of another class, one four times as tall and wide."""
 
     classes, category_ids, image_ids = ["a", "b"], [1, 2], list(range(10))
 

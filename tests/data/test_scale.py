@@ -1,4 +1,4 @@
-"""What large data sets cost: the JSON, the annotations in many workers, many objects in a large image."""
+"""Memory of large data sets: opening the JSON, annotations in many workers, many objects in a large image."""
 
 import dataclasses
 import gc
@@ -19,7 +19,7 @@ from segkit.data import Coco, LabelMap, Synthetic, array_cache, build_test_loade
 from segkit.data.array_file import ArrayFile, ArrayWriter
 from segkit.data.formats import coco_table, json_stream
 from segkit.data.formats.coco_annotations import HEAD
-from segkit.data.formats.coco_segmentations import POLYGONS
+from segkit.data.formats.coco_segmentation_errors import POLYGONS
 from segkit.data.formats.coco_table import DTYPES, CocoTable
 from segkit.structures import InstanceMasks
 from segkit.utils.seeding import generator_for
@@ -28,7 +28,7 @@ needs_proc = pytest.mark.skipif(not os.access("/proc/self/smaps_rollup", os.R_OK
 
 
 def peak(function):
-    """Bytes that Python and numpy hold at most while the function runs."""
+    """Peak of the bytes that Python and NumPy hold while the function runs."""
     tracemalloc.start()
     try:
         function()
@@ -40,7 +40,7 @@ def peak(function):
 @pytest.mark.parametrize("annotations_first", [False, True])
 def test_a_json_is_opened_in_a_fraction_of_its_size(tmp_path, monkeypatch, annotations_first):
     monkeypatch.setattr(json_stream, "CHUNK", 1 << 14)
-    monkeypatch.setattr(array_cache, "SMALLEST_CACHED", 1 << 20)
+    monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 1 << 20)
     monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
     polygon = [round(20 + 10 * np.sin(k), 2) for k in range(120)]
     annotation = {"segmentation": [polygon], "area": 314.5, "bbox": [10, 10, 20.5, 20], "category_id": 1, "iscrowd": 0}
@@ -63,7 +63,7 @@ def test_a_json_is_opened_in_a_fraction_of_its_size(tmp_path, monkeypatch, annot
 
 
 def table_of(images, per_image, place, monkeypatch):
-    """A table of triangles, made without a JSON, in memory or (with a place) in a file."""
+    """A table of triangles, made without a JSON, in memory or, with a path, in a file."""
     count = images * per_image
     record = HEAD.pack(1, 2, 30, 40, 600) + np.array([60.0, *range(60)]).tobytes()
     numbers = np.arange(1, count + 1)
@@ -119,7 +119,7 @@ def memory_with_workers(table, workers):
 
 
 def pss_without_libraries(number):
-    """Libraries are shared with whatever other programs come and go meanwhile."""
+    """Whether a mapping is a library, which other programs share too, so that its PSS varies."""
     total, is_library = 0, False
     for line in Path(f"/proc/{number}/smaps").read_text().splitlines():
         key, *values = line.split()
@@ -133,7 +133,7 @@ def pss_without_libraries(number):
 @needs_proc
 @pytest.mark.parametrize("mapped", [False, True])
 def test_workers_share_the_annotations(tmp_path, mapped):
-    # In a fresh process: here workers would write into what the tests before have left of the heap.
+    # In a new process: in this one, workers would write to the heap that earlier tests have used.
     command = [sys.executable, __file__, *([str(tmp_path)] if mapped else [])]
     growth, size = map(int, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
     assert size > 30 << 20
@@ -141,19 +141,19 @@ def test_workers_share_the_annotations(tmp_path, mapped):
 
 
 def measure_workers(folder=None):
-    """By how much three more workers need more with a large table than with a small one, and the large one's bytes."""
+    """Memory that three more workers need for a large table, compared with a small one, and the large table's bytes."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         large = table_of(200, 300, folder and folder / "large.arrays", monkeypatch)
         small = table_of(2, 3, folder and folder / "small.arrays", monkeypatch)
     size = sum(large.arrays[name].nbytes for name in DTYPES)
-    # What workers cost of themselves is seen with the small table.
+    # The small table measures the memory of the workers themselves.
     growth = memory_with_workers(large, 4) - memory_with_workers(large, 1)
     growth -= memory_with_workers(small, 4) - memory_with_workers(small, 1)
     return growth, size
 
 
 class Collected(Synthetic):
-    """Its image ids are the bytes that Python's search for garbage makes a process's own."""
+    """Its image ids are the bytes that garbage collection makes private to a worker."""
 
     def load(self, index):
         before = own_memory()
@@ -167,8 +167,8 @@ def own_memory():
 
 
 @needs_proc
-def test_a_worker_shares_what_it_was_started_with_also_after_a_search_for_garbage():
-    inherited = [[] for _ in range(500_000)]  # the search writes into each of them
+def test_a_worker_shares_its_inherited_memory_after_garbage_collection():
+    inherited = [[] for _ in range(500_000)]  # garbage collection writes to each of them
     size = len(inherited) * sys.getsizeof(inherited[0])
     dataset = Collected(num_images=1, image_size=(64, 64), max_size=30)
     [batch] = build_test_loader(dataset, build_transforms([]), num_workers=1)
@@ -176,14 +176,14 @@ def test_a_worker_shares_what_it_was_started_with_also_after_a_search_for_garbag
 
 
 def peak_memory_of(function):
-    """Bytes by which this process grows at most while the function runs."""
+    """Peak growth of this process in bytes while the function runs."""
 
     def status(key):
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     except OSError:
         pytest.skip("the peak of the memory cannot be set back")
     before = status("VmRSS")
@@ -247,7 +247,7 @@ def test_a_thousand_objects_in_a_large_image(thousand_objects, kind):
     growth = peak_memory_of(run)
     assert len(found["file"]) == len(found["targets"]) == len(found["rles"]) > 900
     assert found["targets"].masks.image_size == (800, 800) and (found["targets"].masks.areas() > 0).all()
-    # One dense mask a thousand times are 16 GB; the image is 50 MB, and resizing it needs a few times that.
+    # A thousand dense masks need 16 GB; the image has 50 MB, and resizing it needs a few times that.
     assert growth < 500 << 20, f"{growth / 2**20:.0f} MB"
 
 

@@ -7,7 +7,7 @@ from segkit.utils.errors import SegkitError
 
 
 class Labelled(Dataset):
-    """Images of which only the labels are known."""
+    """Images with labels only."""
 
     def __init__(self, label_sets):
         self.label_sets = label_sets
@@ -67,6 +67,6 @@ def test_two_images_and_fewer():
         split_dataset(Labelled(_many(5)), 1.5)
 
 
-@pytest.mark.parametrize("wanted", [1, 7, 20, 39])
-def test_exact_number(wanted):
-    assert len(set(stratified_choice(_many(40), range(40), wanted))) == wanted
+@pytest.mark.parametrize("size", [1, 7, 20, 39])
+def test_stratified_choice_has_the_requested_size(size):
+    assert len(set(stratified_choice(_many(40), range(40), size))) == size

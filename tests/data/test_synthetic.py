@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from segkit.data import Synthetic
-from segkit.data.formats.shapes import SHAPES, draw_shape
+from segkit.data.formats.synthetic_shapes import SHAPES, draw_shape
 from segkit.utils.errors import SegkitError
 
 
@@ -70,20 +70,20 @@ def test_objects_differ_from_the_background(samples):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_shapes_have_the_size_asked_for(name):
+def test_shapes_have_the_requested_size(name):
     rng = np.random.default_rng(0)
     for _ in range(60):
         size = rng.uniform(8, 60)
         center = tuple(rng.uniform(-20, 120, 2))
         drawn = draw_shape(name, size, rng.uniform(0, 7), rng.uniform(0.7, 1.4), center, (90, 100))
         rows, columns = np.where(drawn.mask)
-        # The ends of a ring or a corner may cover less than a pixel's centre.
+        # The outermost parts of a ring or a corner may not cover a pixel's centre.
         assert size - 4.5 <= max(np.ptp(rows), np.ptp(columns)) + 1 <= size + 1
         assert drawn.x >= 0 and drawn.y >= 0
         assert drawn.x + drawn.mask.shape[1] <= 100 and drawn.y + drawn.mask.shape[0] <= 90
 
 
-def test_no_objects_and_full_canvas():
+def test_no_objects_and_objects_as_large_as_the_image():
     sample = Synthetic(num_images=1, min_objects=0, max_objects=0).load(0)
     assert len(sample.targets) == 0 and sample.image.shape == (3, 256, 256)
     crowded = Synthetic(num_images=1, image_size=(64, 48), min_objects=40, max_objects=40, max_size=48).load(0)

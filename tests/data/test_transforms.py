@@ -1,4 +1,4 @@
-"""Every registered transform against the dense brute force: a new one is tested by being registered."""
+"""Every registered transform, compared with a brute force on dense masks."""
 
 import copy
 import itertools
@@ -43,7 +43,7 @@ def _seeded(seed):
 
 
 def _apply(transform, sample, generator, others=()):
-    """With ``others`` (the sample itself, without any) as the data set's images, in order, again and again."""
+    """Applies a transform; mixing transforms draw ``others`` (by default the sample itself) cyclically."""
     endless = itertools.cycle(others or [sample])
     return Compose([transform])(sample, generator, lambda _: next(endless))
 
@@ -61,7 +61,7 @@ def _state(sample):
 
 
 def _samples_of(transform, dense):
-    """Samples that a transform needs, whose objects' masks are ``dense`` [N, H, W], and N in all.
+    """The samples that a transform needs, with the objects of ``dense`` [N, H, W] distributed over them.
 
     The image's channels are the masks (0 or 255), and the label i is object i: brute force in itself. For a transform
     that mixes images four samples share the objects and the channels.
@@ -77,7 +77,7 @@ def _samples_of(transform, dense):
 
 
 def _check_against_image(transform, dense, seed):
-    """Masks and boxes are where the image, which is the dense masks, shows them."""
+    """Asserts that masks and boxes fit the image, whose channels are the dense masks."""
     first, *others = _samples_of(transform, dense)
     result = _apply(transform, first, _seeded(seed), others)
     moved = result.targets.masks.to_dense()
@@ -87,18 +87,18 @@ def _check_against_image(transform, dense, seed):
     assert torch.equal(result.targets.masks.crop_boxes, InstanceMasks.from_dense(moved).crop_boxes)
     shown = result.image[labels].float()
     certain = (shown - 127.5).abs() > 2  # uint8 rounds near 0.5
-    lone = moved.flatten(1).sum(1) == 1  # rescued: the largest pixel stays, though it is below 0.5
+    lone = moved.flatten(1).sum(1) == 1  # rescued: the largest pixel stays, although it is below 0.5
     wrong = ((shown > 127.5) != moved) & certain
     assert not wrong[~lone].any()
     largest = shown[lone] >= shown[lone].amax((1, 2), keepdim=True) - 2
     assert (moved[lone] & largest).flatten(1).any(1).all()
-    # Boxes hold the masks but for the pixel that a threshold can move an edge.
+    # Boxes contain the masks, except for one pixel by which the threshold can move an edge.
     boxes = result.targets.boxes
     beyond = (result.targets.masks.boxes() - boxes) * torch.tensor([-1, -1, 1, 1])
     assert (beyond[~lone] <= 1.01).all()
     assert (boxes >= 0).all() and (boxes[:, 2] <= width).all() and (boxes[:, 3] <= height).all()
     assert len(boxes) == len(labels) == len(labels.unique())
-    # Objects go together with box and label, counted, and only where (almost) nothing of them is left.
+    # Objects are dropped with box and label, are counted, and only if (almost) nothing of them remains.
     had = first.targets.labels
     if isinstance(transform, Mosaic):
         had = torch.cat([had, *(other.targets.labels for other in others[:3])])
@@ -121,12 +121,12 @@ def test_image_boxes_and_masks_move_together(name, arguments, dense_masks, color
         return
     for seed in SEEDS:
         result = _check_against_image(transform, dense_masks, seed)
-        # And are tight: none of these objects has parts that shrinking thins out.
+        # Boxes are tight, because no object has thin parts that disappear when shrunk.
         beyond = (result.targets.masks.boxes() - result.targets.boxes).abs()
         assert (beyond[result.targets.masks.areas() > 1] <= 1.01).all()
 
 
-# From 2 pixels on: torch 2.14 resizes uint8 images 1 pixel wide to noise.
+# At least 2 pixels: torch 2.14 resizes uint8 images that are 1 pixel wide to noise.
 @few
 @given(count=st.integers(0, 9), size=st.tuples(st.integers(2, 50), st.integers(2, 50)), seed=st.integers(0, 10**6))
 @pytest.mark.parametrize(("name", "arguments"), MOVING, ids=[f"{name}-{i}" for i, (name, _) in enumerate(MOVING)])
@@ -199,7 +199,7 @@ def test_quarter_turns(mask_sample, dense_masks, k):
     assert torch.equal(result.targets.boxes, result.targets.masks.boxes())
 
 
-def test_all_four_positions_are_as_likely(color_sample):
+def test_all_four_orientations_are_equally_likely(color_sample):
     turn, generator = RandomQuarterTurn(), _seeded(0)
     seen = [tuple(turn(color_sample, generator).image[0].flatten()[:3].tolist()) for _ in range(200)]
     assert sorted(seen.count(s) for s in set(seen))[0] > 30 and len(set(seen)) == 4
@@ -274,11 +274,11 @@ def test_photometric_strength_and_p_zero(color_sample):
     assert not torch.equal(results[0], results[1])
 
 
-def test_build_transforms_names_the_place(color_sample):
+def test_build_transforms_names_the_key_path(color_sample):
     composed = build_transforms([{"name": "RandomHorizontalFlip", "p": 1.0}, {"name": "Resize", "size": 32}])
     assert composed(color_sample, _seeded(0)).image.shape == (3, 32, 32)
     assert "RandomHorizontalFlip(p=1.0)" in repr(composed)
-    with pytest.raises(SegkitError, match=r"data.train_transforms\[0\]: p is a probability, 0 to 1; got 2"):
+    with pytest.raises(SegkitError, match=r"data.train_transforms\[0\]: p: .*0 to 1; got 2"):
         build_transforms([{"name": "RandomVerticalFlip", "p": 2}], path="data.train_transforms")
     with pytest.raises(SegkitError, match="got \\[1, 2, 3\\]"):
         build_transforms([{"name": "Resize", "size": [1, 2, 3]}])

@@ -1,4 +1,4 @@
-"""Every transform moves objects that have a box and no mask together with the others."""
+"""Every transform moves objects with a box and no mask together with the others."""
 
 import copy
 import itertools
@@ -14,7 +14,7 @@ from segkit.structures.affine import affine_matrix
 
 
 def filled(boxes, size, unmasked=()):
-    """Targets of whole-numbered boxes whose masks fill them, object i of label i; without those of ``unmasked``."""
+    """Targets of integer boxes with masks that fill them, object i of label i; objects in ``unmasked`` have no mask."""
     dense = torch.zeros(len(boxes), *size, dtype=torch.bool)
     for i, (x0, y0, x1, y1) in enumerate(boxes):
         dense[i, y0:y1, x0:x1] = i not in unmasked
@@ -52,8 +52,8 @@ def rows(targets):
 
 
 @pytest.mark.parametrize(("name", "arguments"), MOVING, ids=[f"{name}-{i}" for i, (name, _) in enumerate(MOVING)])
-def test_each_object_moves_as_if_it_were_alone(name, arguments):
-    """Those with a mask as among masks, those without as among boxes, in one image and in order."""
+def test_objects_with_and_without_masks_move_like_single_objects(name, arguments):
+    """Objects with and without masks in one image move as in images that have only one kind, and keep their order."""
     unmasked = {1, 2, 4, 5}
     for seed in range(4):
         mixed, masked, bare = (
@@ -125,9 +125,9 @@ def test_a_turned_box_is_the_hull_of_its_corners_cut_at_the_border(angle):
 
 
 def paste_all(below, above, **arguments):
-    """Every object of ``above`` that can be is pasted over ``below``, both on images of one size."""
+    """Pastes every object of ``above`` that has a mask over ``below``, on images of the same size."""
     over = Sample(255 - IMAGE, above, 2, "b.png", SIZE)
-    for seed in range(50):  # the number of pasted objects is drawn
+    for seed in range(50):  # the number of pasted objects is random
         mixed = CopyPaste(p=1.0, **arguments).mix(
             Sample(IMAGE, below, 1, "a.png", SIZE), lambda: over, torch.Generator().manual_seed(seed)
         )
@@ -154,16 +154,16 @@ def test_only_masks_are_pasted():
 @pytest.mark.parametrize(
     ("box", "visibility", "stays"),
     [
-        ([10, 0, 20, 10], 0.0, False),  # covered wholly
+        ([10, 0, 20, 10], 0.0, False),  # covered completely
         ([12, 2, 14, 9], 0.0, False),
         ([10, 0, 20, 11], 0.0, True),  # 10 of 110 pixels are free
         ([10, 0, 20, 11], 0.0909, True),
         ([10, 0, 20, 11], 0.092, False),
-        ([10.5, 0, 20.2, 10], 0.05, True),  # touches a column beside
+        ([10.5, 0, 20.2, 10], 0.05, True),  # touches an uncovered column
         ([0, 12, 8, 20], 1.0, True),
     ],
 )
-def test_a_covered_box_stays_whole_or_goes(box, visibility, stays):
+def test_a_covered_box_without_a_mask_stays_or_is_dropped(box, visibility, stays):
     above = relabelled(filled([[10, 0, 20, 10]], SIZE))
     masked = filled([[15, 12, 18, 15], [15, 5, 18, 15]], SIZE)  # the second loses half
     below = Targets.cat([masked, Targets(torch.tensor([box]), torch.tensor([9]))])

@@ -16,9 +16,9 @@ from segkit.data import Coco, LabelMap, Synthetic, build_transforms, split_datas
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms import Compose
 from segkit.engine import data_checks as module
-from segkit.engine.run import train
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.dry_run import dry_run
+from segkit.engine.run import train
 from segkit.structures import Sample, Targets
 from segkit.utils.errors import SegkitError
 

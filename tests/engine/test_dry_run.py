@@ -46,7 +46,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     for folder in ("file", "file/run"):
         with pytest.raises(SegkitError, match=r"output_dir: .*file' is a file, not a folder"):
             dry_run(config(tmp_path / folder))
-    with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/x' cannot be made"):
+    with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/x' cannot be created"):
         dry_run(config("~nobody_at_all/x"))
 
 

@@ -10,12 +10,12 @@ from PIL import Image
 
 from segkit.config import load_config
 from segkit.data.formats.base import Dataset
-from segkit.engine.run import train
 from segkit.engine.build import build_evaluators
 from segkit.engine.datasets import build_data, train_loader, val_loader
 from segkit.engine.dry_run import dry_run
 from segkit.engine.missing_masks import check_masks_to_evaluate, count_masks, warn_of_missing_masks
 from segkit.engine.replay import batch_to_plain, targets_from_plain
+from segkit.engine.run import train
 from segkit.evaluation import evaluate
 from segkit.modeling.build import build_model
 from segkit.registry import DATASET_FORMAT_REGISTRY

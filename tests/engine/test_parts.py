@@ -118,7 +118,7 @@ def test_precision():
 def test_device():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device().type in ("cpu", "cuda")
-    with pytest.raises(SegkitError, match=r"train.device: 'gpu' is no device"):
+    with pytest.raises(SegkitError, match=r"train.device: 'gpu' is not a device"):
         choose_device("gpu")
     with pytest.raises(SegkitError, match=r"train.device: 'cuda:99'"):
         choose_device("cuda:99")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from segkit.config import load_config
-from segkit.engine.run import train
 from segkit.engine.hooks.evaluation import choose_metric
+from segkit.engine.run import train
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError

@@ -13,8 +13,7 @@ import torch
 
 from segkit.config import load_config, load_config_dict
 from segkit.engine import read_checkpoint
-from segkit.engine.run import train
-from segkit.engine.run import evaluate_only
+from segkit.engine.run import evaluate_only, train
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 

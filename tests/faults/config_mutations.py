@@ -7,7 +7,7 @@ import json
 import re
 
 import yaml
-from mutations import ODD, change, deep, near, places
+from mutations import ODD, change, containers_and_keys, deep, near
 
 from segkit.config import load_config
 from segkit.config.spec import to_plain
@@ -161,7 +161,7 @@ def gentle_tree(draw):
     for _ in range(draw.choice([1, 1, 2, 3])):
         if draw.random() < 0.5:
             sections = [tree[key] for key in ("model", "data", "solver", "train", "evaluators") if tree.get(key)]
-            container, key = draw.choice(places(draw.choice(sections)))
+            container, key = draw.choice(containers_and_keys(draw.choice(sections)))
             container[key] = near(container[key], draw)
             continue
         spec = draw.choice(list(specs(tree)))

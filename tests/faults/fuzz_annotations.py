@@ -1,4 +1,4 @@
-"""Mutated COCO files: opened, and every image's masks decoded."""
+"""Fuzzes COCO files: opens mutated files and decodes the masks of every image."""
 
 import copy
 import functools
@@ -71,7 +71,7 @@ def annotations():
 
 
 def polygons(draw):
-    """Polygons with anything for a coordinate: few, many, nested, halved."""
+    """Polygons with odd coordinates: few, many, nested, of odd length."""
     far = draw.choice([10, 100, 1e4, 1e6])
     ways = [
         lambda: [[draw.choice(NUMBERS) for _ in range(draw.choice([0, 1, 2, 5, 6, 8,
@@ -91,7 +91,7 @@ def polygons(draw):
 
 
 def rle(draw, size):
-    """An RLE whose counts are broken, or its size, or both fit an image that the image has not."""
+    """An RLE with invalid counts, or an invalid size, or of another size than its image."""
     area = H * W
     counts = [
         lambda: [], lambda: [area], lambda: [0, area], lambda: [0] * 50_000 + [area], lambda: [area + 1], lambda: [-5,
@@ -123,7 +123,7 @@ def rle(draw, size):
 
 
 def change_knowingly(content, draw):
-    """Changes a value to one that is wrong, or nearly, for what it is."""
+    """Replaces a value by an invalid or nearly invalid one of its kind."""
     kind = draw.choice(["images", "categories"] + ["annotations"] * 8)
     items = content.get(kind)
     if not isinstance(items, list) or not items or not isinstance(item := draw.choice(items), dict):
@@ -131,7 +131,7 @@ def change_knowingly(content, draw):
     if kind == "images":
         key = draw.choice(["id", "file_name", "height", "width"])
         item[key] = draw.choice(NAMES if key == "file_name" else NUMBERS)
-        if draw.random() < 0.2:  # an image that the image has not, with an RLE that fits it
+        if draw.random() < 0.2:  # another size than the image's, with an RLE of that size
             item["height"] = item["width"] = side = draw.choice([1000, 46340, 2**31 - 1])
             for one in content.get("annotations") or []:
                 if isinstance(one, dict) and one.get("image_id") == item.get("id"):
@@ -149,7 +149,7 @@ def change_knowingly(content, draw):
 
 
 def doubled_key(text, draw):
-    """The JSON with a key of one of its mappings said twice."""
+    """Repeats a key in one of the mappings of a JSON."""
     found = list(re.finditer(r'"(\w+)": ("[^"]*"|[\d.]+|\[[^][]*\])', text))
     if not found:
         return text
@@ -158,7 +158,7 @@ def doubled_key(text, draw):
 
 
 def try_annotations(seed, folder):
-    """Opens one and reads all that is in it; whether it was accepted."""
+    """Opens a mutated file and reads all images; returns whether it was accepted."""
     draw = random.Random(seed)
     content = copy.deepcopy(annotations())
     for _ in range(draw.choice([1, 1, 1, 2, 5])):

@@ -1,4 +1,4 @@
-"""Random changes of trees, texts and bytes, for the fuzzing: each a function of the random source it is given."""
+"""Random changes of trees, texts and bytes, for fuzzing; all randomness comes from the argument ``draw``."""
 
 import copy
 
@@ -15,24 +15,24 @@ ODD = [
 
 
 def deep(levels, inner=1):
-    """Lists in lists."""
+    """Nested lists."""
     for _ in range(levels):
         inner = [inner]
     return inner
 
 
-def places(tree, found=None):
-    """Every container of a tree with each of its keys."""
+def containers_and_keys(tree, found=None):
+    """All pairs (container, key) of a tree."""
     found = [] if found is None else found
     for key in tree if isinstance(tree, dict) else range(len(tree)):
         found.append((tree, key))
         if isinstance(tree[key], (dict, list)):
-            places(tree[key], found)
+            containers_and_keys(tree[key], found)
     return found
 
 
 def near(value, draw):
-    """A value of the same kind, so that it comes further than one of another kind."""
+    """A different value of the same type, which passes the type checks."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -45,14 +45,16 @@ def near(value, draw):
 
 
 def change(tree, draw, odd=ODD):
-    """Changes one place of a tree: another value, gone, doubled, renamed, or another place's value."""
-    # A section first, so that small ones are met as often as large ones.
+    """Changes one entry of a tree: replaces, removes, repeats or renames it, or copies another entry."""
+    # Choose a section first, so that entries of small sections are changed as often.
     sections = [tree[key] for key in tree if isinstance(tree[key], (dict, list)) and tree[key]]
-    found = places(draw.choice(sections)) if sections and draw.random() < 0.8 else places(tree)
+    found = (
+        containers_and_keys(draw.choice(sections)) if sections and draw.random() < 0.8 else containers_and_keys(tree)
+    )
     if not found:
         return
     container, key = draw.choice(found)
-    other, other_key = draw.choice(places(tree))
+    other, other_key = draw.choice(containers_and_keys(tree))
     way = draw.randrange(9)
     if way >= 6:
         container[key] = near(container[key], draw)
@@ -69,14 +71,14 @@ def change(tree, draw, odd=ODD):
 
 
 def mutated_text(text, draw, nasty):
-    """The text with up to five changes: something nasty put in, letters gone or changed, a stretch said twice."""
+    """Changes a text in up to five positions: inserts, replaces, removes or repeats characters."""
     for _ in range(draw.choice([1, 1, 1, 2, 5])):
         at, end = sorted((draw.randrange(len(text) + 1), draw.randrange(len(text) + 1)))
         way = draw.randrange(5)
         if way == 0:
             text = text[:at] + draw.choice(nasty) + text[at:]
         elif way == 1:
-            lines = text.split("\n")  # in the place of a value, or of a line
+            lines = text.split("\n")  # replaces a value or a line
             row = draw.randrange(len(lines))
             key, colon, _ = lines[row].partition(": ")
             lines[row] = (key + colon if colon else "") + draw.choice(nasty)
@@ -94,7 +96,7 @@ def mutated_text(text, draw, nasty):
 
 
 def mutated_bytes(text, draw):
-    """The text as bytes; a few are no UTF-8, have a byte order mark, or end too early."""
+    """Encodes a text; a few results are not UTF-8, have a byte order mark, or are cut off."""
     content = text.encode("utf-8", "surrogatepass")
     way = draw.randrange(60)
     if way == 0:

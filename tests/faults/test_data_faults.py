@@ -1,4 +1,4 @@
-"""Images that vanish or are cut short while a run is on, workers that die, batches without an object."""
+"""Images that vanish or are cut off during a run, workers that die, batches without objects."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def loader(spec, **settings):
 
 
 def take(batches, count=4):
-    """The file names of batches, with what each image came instead of."""
+    """File names of batches, with the images that each one replaces."""
     found = []
     for batch in batches:
         found.append([(sample.file_name, sample.skipped) for sample in batch.samples])
@@ -60,7 +60,7 @@ def spoil(folder, how):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("how", ["vanished", "cut short"])
-def test_an_image_in_mid_run(tmp_path, how, workers, caplog):
+def test_an_image_that_becomes_unreadable_during_a_run(tmp_path, how, workers, caplog):
     spec = coco(tmp_path)
     good = take(loader(spec))
     settings = {"num_workers": workers}
@@ -75,20 +75,20 @@ def test_an_image_in_mid_run(tmp_path, how, workers, caplog):
             assert after[0] == "3.png" and len(after[1]) == 1 and "2.png" in after[1][0]
         else:
             assert after == before
-    assert caplog.text.count("2.png") == 1, "told once"
+    assert caplog.text.count("2.png") == 1, "warned more than once"
 
 
-def test_a_disk_that_is_gone(tmp_path):
+def test_a_disk_that_fails(tmp_path):
     spec = coco(tmp_path, images=30)
     batches = loader(spec, skip_unreadable=True)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    with pytest.raises(SegkitError, match=r"png: there is no such image file; nor can the 10 images after it"):
+    with pytest.raises(SegkitError, match=r"png: there is no such image file; .*10 images after it"):
         take(batches)
 
 
 class Killing(torch.utils.data.Dataset):
-    """In a worker it dies, or raises what is no mistake of the user's."""
+    """In a worker, it kills the process or raises an error that is not the user's mistake."""
 
     def __init__(self, dataset, how):
         self.dataset, self.how, self.main = dataset, how, os.getpid()
@@ -110,7 +110,7 @@ class Killing(torch.utils.data.Dataset):
 @pytest.mark.parametrize("how, error, message", [
     ("killed", RuntimeError, r"DataLoader worker .*(killed|exited)"), ("raises", ZeroDivisionError, "in a worker"),
 ])  # fmt: skip
-def test_a_worker(tmp_path, how, error, message):
+def test_a_worker_that_dies_or_raises(tmp_path, how, error, message):
     batches = loader(coco(tmp_path), num_workers=1)
     items = batches._loader.dataset
     items.dataset = Killing(items.dataset, how)
@@ -142,7 +142,7 @@ def config(folder, spec, *overrides):
 
 
 def test_a_run_meets_a_vanished_image_and_goes_on(tmp_path):
-    """The state is saved before the message; with the image back, or with data.unreadable=skip, the run goes on."""
+    """The state is saved before the error; with the image restored or data.unreadable=skip, the run resumes."""
     spec = coco(tmp_path)
     cfg = config(tmp_path / "run", spec)
     train(config(tmp_path / "run", spec, "train.iterations=1"))
@@ -168,4 +168,5 @@ def test_batches_without_any_object(tmp_path):
     with pytest.raises(SegkitError, match="holds an earlier run"):
         train(config(tmp_path / "run", spec))
     train(config(tmp_path / "run", spec, "train.iterations=1"), restart=True)
-    assert (tmp_path / "run" / "previous_1" / "metrics.json").is_file()
+    earlier = (tmp_path / "run" / "previous_1" / "metrics.json").read_text().splitlines()
+    assert [json.loads(line) for line in earlier] == written

@@ -1,4 +1,4 @@
-"""What a user downloads runs no code and reaches no file outside its place: a hostile file of each kind."""
+"""Downloaded files run no code and reach no file outside of their folder: a hostile file of each kind."""
 
 import json
 import pickle
@@ -20,15 +20,15 @@ from segkit.engine.replay import replay
 from segkit.modeling.weights.reading import read_file
 from segkit.utils import images
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
 from segkit.utils.images import image_size, read_image, read_pixels
+from segkit.utils.paths.file_names import unique_stems
 
 URL = "https://example.org/configs/good.yaml"
 
 
 @pytest.fixture
 def download(tmp_path, monkeypatch):
-    """A folder that stands for https://example.org/configs/."""
+    """A folder in place of https://example.org/configs/."""
     import segkit.config.loader as loader
 
     local = loader.local_path
@@ -138,7 +138,7 @@ def test_names_of_results_stay_in_their_folder():
 
 
 def png_bomb(path, width, height):
-    """A PNG of a few bytes that says it is so large."""
+    """A PNG of a few bytes with a header of ``width`` x ``height`` pixels."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -149,7 +149,7 @@ def png_bomb(path, width, height):
     )
 
 
-def test_images_that_unfold_to_gigabytes(tmp_path):
+def test_decompression_bombs(tmp_path):
     png_bomb(tmp_path / "bomb.png", 100_000, 100_000)
     for read in (read_image, read_pixels, image_size):
         with pytest.raises(SegkitError, match=r"bomb.png: .*MAX_IMAGE_PIXELS"):

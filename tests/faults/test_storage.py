@@ -73,7 +73,7 @@ def test_the_newest_good_checkpoint(tmp_path, whole, caplog):
     path, state = newest_good_checkpoint(tmp_path)
     best = read_checkpoint(tmp_path / "model_best.pth")["iteration"]
     assert state["iteration"] == max(10, best) and str(path) in caplog.text
-    assert re.search(r"model_final.pth' is damaged: the record .*data/\d+ is not as it was written", caplog.text)
+    assert re.search(r"model_final.pth' is damaged: .*record .*data/\d+", caplog.text)
     assert_same(tmp_path, go_on(tmp_path), whole)
     for path in tmp_path.glob("*.pth"):
         path.write_bytes(path.read_bytes()[:-30])

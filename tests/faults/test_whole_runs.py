@@ -13,8 +13,8 @@ from fakes import lines
 from forks import end, start
 
 from segkit.config import load_config
-from segkit.engine.run import train
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
+from segkit.engine.run import train
 from segkit.engine.trainer import Trainer
 from segkit.utils.errors import SegkitError
 

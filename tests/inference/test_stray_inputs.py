@@ -13,8 +13,8 @@ from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.predict_files import name_inputs
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
-from segkit.utils.image_files import is_litter
+from segkit.utils.images.listing import is_system_file
+from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.overlays import OverlayWriter
 
 STRAY = (
@@ -51,14 +51,14 @@ ALL = ["x/B.PNG", "x/[1].png", "x/a.png", "x/with space.png"]
     "name", [*STRAY, "__MACOSX", "THUMBS.DB", "Desktop.ini", "@eaDir", ".ipynb_checkpoints", "Icon\r"]
 )
 def test_litter(name):
-    assert is_litter(name)
+    assert is_system_file(name)
 
 
 @pytest.mark.parametrize(
     "name", ["a.png", "a._b.png", "thumbs.png", "a~b.png", "desktop", "é.tif", "[1].png", "$a.png"]
 )
 def test_no_litter(name):
-    assert not is_litter(name)
+    assert not is_system_file(name)
 
 
 def test_stray_files_are_skipped_and_counted_in_the_log(folder, caplog):

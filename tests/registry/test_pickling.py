@@ -17,10 +17,10 @@ from torch import nn
 
 import segkit
 from segkit.data import Coco, ImageFolder, LabelMap, Synthetic, build_train_loader
-from segkit.data.epoch_batches import Draw
-from segkit.data.items import TestItems, TrainItems
+from segkit.data.batch_sampler import Draw
 from segkit.data.loader import init_worker
 from segkit.data.samplers import ShuffleSampler
+from segkit.data.transformed_dataset import TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms import Compose, MixingTransform, Photometric, build_transforms
 from segkit.engine.metrics import DivergedError
 from segkit.modeling.layers.feature_spec import FeatureSpec
@@ -225,8 +225,13 @@ def test_spawned_workers_return_the_same_items(tmp_path, datasets, monkeypatch, 
     specs = [{"name": name, **TRANSFORM_REGISTRY.get(name).examples[0]} for name in plain]
     specs = [{"name": "SegTestSpawned"}, *specs, {"name": "CopyPaste", "p": 1.0}, {"name": "Mosaic", "size": 64}]
     specs.append({"name": "torchvision.transforms.v2.RandomPosterize", "bits": 3})
-    parts = [(TestItems(dataset, build_transforms([{"name": "PercentileContrast"}])), [0, 1]) for dataset in datasets]
-    parts.append((TrainItems(datasets[-1], build_transforms(specs), seed=4), [Draw(0, 1, 0), Draw(1, 2, 0)]))
+    parts = [
+        (TransformedTestDataset(dataset, build_transforms([{"name": "PercentileContrast"}])), [0, 1])
+        for dataset in datasets
+    ]
+    parts.append(
+        (TransformedTrainDataset(datasets[-1], build_transforms(specs), seed=4), [Draw(0, 1, 0), Draw(1, 2, 0)])
+    )
     data = user.Everything(parts)
     setup_logging(tmp_path / "log")
     loader = torch.utils.data.DataLoader(
@@ -248,5 +253,5 @@ def test_what_cannot_be_sent_to_a_worker_is_named(monkeypatch):
     loader = build_train_loader(dataset, transforms, sampler=ShuffleSampler(4, 0), batch_size=2, seed=0, num_workers=1)
     loader._loader.multiprocessing_context = multiprocessing.get_context("spawn")
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-    with pytest.raises(SegkitError, match=r"^the transform Photometric cannot be sent to .* by 'spawn'.*num_workers=0"):
+    with pytest.raises(SegkitError, match=r"^the transform Photometric cannot be pickled .*'spawn'.*num_workers=0"):
         next(iter(loader))

@@ -204,7 +204,7 @@ def test_a_dotted_path_imports_torch_and_torchvision_only(tmp_path, monkeypatch)
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     spec = {"name": "seg_test_lion.Lion"}
-    with pytest.raises(SegkitError, match=r"a module that `imports` names"):
+    with pytest.raises(SegkitError, match=r"a module that `imports` lists"):
         build_optimizer(spec, model())
     assert "seg_test_lion" not in sys.modules
     import seg_test_lion

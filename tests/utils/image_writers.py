@@ -1,4 +1,4 @@
-"""TIFF and PNG files written byte by byte: what they store is known without any library."""
+"""TIFF and PNG files written byte by byte: their samples are known without any library."""
 
 from __future__ import annotations
 

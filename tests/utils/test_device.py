@@ -1,11 +1,12 @@
-"""Devices by name: what torch can use here, or one message."""
+"""Devices by name: usable ones, and one message for others."""
 
 import pytest
 import torch
 
 import segkit
-from segkit.utils.device import check_precision, choose_device, is_out_of_memory
+from segkit.utils.device import check_precision, choose_device
 from segkit.utils.errors import SegkitError
+from segkit.utils.out_of_memory import is_out_of_memory
 
 
 @pytest.mark.parametrize("name", ["cpu", "cpu:0", torch.device("cpu"), torch.device("cpu:0"), "auto", None])
@@ -14,26 +15,26 @@ def test_the_cpu(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("cuda", "'cuda' was asked for, but torch .* sees 0 GPUs.*; expected auto or cpu; nearest: cpu"),
         ("cuda:7", "'cuda:7' was asked for"),
         (torch.device("cuda:1"), "'cuda:1' was asked for"),
         (0, "'0' was asked for"),
-        ("foo", "'foo' is no device; expected auto or cpu$"),
-        ("gpu", "'gpu' is no device; .*nearest: cpu"),
-        ("0", "'0' is no device; .*nearest: cpu"),
-        ("CPU", "'CPU' is no device; .*nearest: cpu"),
-        ("cuda:-1", "'cuda:-1' is no device"),
-        ("", "'' is no device"),
-        (True, "'True' is no device"),
-        (1.5, "'1.5' is no device"),
+        ("foo", "'foo' is not a device; expected auto or cpu$"),
+        ("gpu", "'gpu' is not a device; .*nearest: cpu"),
+        ("0", "'0' is not a device; .*nearest: cpu"),
+        ("CPU", "'CPU' is not a device; .*nearest: cpu"),
+        ("cuda:-1", "'cuda:-1' is not a device"),
+        ("", "'' is not a device"),
+        (True, "'True' is not a device"),
+        (1.5, "'1.5' is not a device"),
         ("mps", "'mps' cannot be used"),
         ("meta", "'meta' cannot be used"),
     ],
 )
-def test_devices_that_are_not_there(name, told):
-    with pytest.raises(SegkitError, match=f"^device: {told}"):
+def test_unavailable_devices(name, message):
+    with pytest.raises(SegkitError, match=f"^device: {message}"):
         choose_device(name, key="device")
 
 

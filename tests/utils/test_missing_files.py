@@ -1,4 +1,4 @@
-"""What a message says of a file that is there in another spelling, and of one that is not there at all."""
+"""Suggestions for missing files that exist in another spelling, or have a similar name."""
 
 import json
 import os
@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from segkit.data import Coco, ImageFolder
-from segkit.utils import missing_files as module
 from segkit.utils.errors import SegkitError
-from segkit.utils.missing_files import instead, missing_files
+from segkit.utils.paths import missing_files as module
+from segkit.utils.paths.missing_files import missing_files, suggest_files
 
 COMPOSED, DECOMPOSED = "\u00e9.png", "e\u0301.png"
 SPELLINGS = [
@@ -34,7 +34,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("name", "there", "difference"), SPELLINGS)
-def test_what_is_there_is_told_with_the_difference(tmp_path, name, there, difference):
+def test_files_in_another_spelling_are_suggested(tmp_path, name, there, difference):
     file = tmp_path / "images" / there
     file.parent.mkdir(parents=True)
     Image.new("RGB", (4, 3)).save(file)
@@ -46,7 +46,7 @@ def test_what_is_there_is_told_with_the_difference(tmp_path, name, there, differ
     assert "1 of the 1 images of" in message and f"did you mean '{there}'?" in message and difference in message
     if difference == "another Unicode form":
         assert ImageFolder(root=str(tmp_path / "images"), id_map=str(tmp_path / "a.json")).load(0).size == (3, 4)
-    elif ":" not in name and name != "sub\\1.png":  # an id map's own spelling of it is taken
+    elif ":" not in name and name != "sub\\1.png":  # id maps accept this spelling
         with pytest.raises(SegkitError) as caught:
             ImageFolder(root=str(tmp_path / "images"), id_map=str(tmp_path / "a.json"))
         assert f"did you mean '{there}'?" in str(caught.value) and difference in str(caught.value)
@@ -64,15 +64,17 @@ def test_names_that_need_no_hint(tmp_path):
         assert len(ImageFolder(root=str(tmp_path), id_map=str(tmp_path / "ids.json"))) == len(entries)
 
 
-def test_what_is_not_there_in_any_spelling():
-    assert instead(["q.png"], ["1.png"]) == ""
-    assert instead(["1.jpg"], ["1.png"]) == "; did you mean '1.png'?"
-    assert instead(["020.png"], ["021.png", "120.png"], ["019.png", "020.png", "021.png", "120.png"]) == ""
-    assert instead(["image_01.png"], ["x/image_1.png"]) == "; did you mean 'x/image_1.png'?"
-    assert instead(["1.png"], ["a/1.png", "b/1.png"]) == "; did you mean 'a/1.png' or 'b/1.png'?"
-    assert instead(["b/1.PNG"], ["a/1.png", "b/1.png"]) == "; did you mean 'b/1.png'? (upper and lower case differ)"
-    assert instead([f"x/{i}.png" for i in range(5)], [f"{i}.png" for i in range(3)]) == (
-        "; for 'x/0.png' did you mean '0.png'? ('x/' in front); 3 of them are there in another spelling"
+def test_similar_names_are_suggested():
+    assert suggest_files(["q.png"], ["1.png"]) == ""
+    assert suggest_files(["1.jpg"], ["1.png"]) == "; did you mean '1.png'?"
+    assert suggest_files(["020.png"], ["021.png", "120.png"], ["019.png", "020.png", "021.png", "120.png"]) == ""
+    assert suggest_files(["image_01.png"], ["x/image_1.png"]) == "; did you mean 'x/image_1.png'?"
+    assert suggest_files(["1.png"], ["a/1.png", "b/1.png"]) == "; did you mean 'a/1.png' or 'b/1.png'?"
+    assert (
+        suggest_files(["b/1.PNG"], ["a/1.png", "b/1.png"]) == "; did you mean 'b/1.png'? (upper and lower case differ)"
+    )
+    assert suggest_files([f"x/{i}.png" for i in range(5)], [f"{i}.png" for i in range(3)]) == (
+        "; for 'x/0.png' did you mean '0.png'? ('x/' in front); 3 of them exist in another spelling"
     )
 
 
@@ -80,7 +82,7 @@ def test_a_folder_is_listed_once_and_no_file_is_asked_for(tmp_path, monkeypatch)
     names = [f"{i}.png" for i in range(50)]
     for name in names[:-2]:
         (tmp_path / name).touch()
-    (tmp_path / "48.png").mkdir()  # no file
+    (tmp_path / "48.png").mkdir()  # a folder, not a file
     os.symlink(tmp_path / "0.png", tmp_path / "link.png")
     asked = []
     isfile = os.path.isfile

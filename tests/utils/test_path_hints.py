@@ -1,4 +1,4 @@
-"""Paths that do not lead to a file: the true reason, and the file that was meant."""
+"""Paths that cannot be opened: the reason, and the nearest file."""
 
 import os
 import unicodedata
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ("images/A.PNG", "did you mean 'images/a.png'? (upper and lower case differ)"),
         ("Images/a.png", "did you mean 'images/a.png'? (upper and lower case differ)"),
@@ -48,16 +48,16 @@ def folder(tmp_path, monkeypatch):
         ("broken.png", "is a link to 'gone.png', which does not exist"),
         ("loop.png", "is a link that leads back to itself"),
         ("s3://bucket/a.png", "'s3://' is none of http://"),
-        ("x" * 300, "longer than a path can be"),
+        ("x" * 300, "longer than"),
         ("a\0b", "has a null character"),
         ("  ", "is empty"),
         (3, "must be text, not 3"),
     ],
 )
-def test_the_message_is_true(folder, given, told):
+def test_the_message_names_reason_and_nearest_path(folder, given, message):
     with pytest.raises(SegkitError) as raised:
         local_path(given, "image")
-    assert told in str(raised.value) and "\n" not in str(raised.value)
+    assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_the_same_text_in_another_unicode_form_is_the_same_name(folder):
@@ -69,8 +69,8 @@ def test_file_urls(folder, form):
     assert local_path(form.format(folder)) == folder / "images" / "b c.png"
 
 
-def test_files_and_folders_are_told_apart(folder, monkeypatch):
-    with pytest.raises(SegkitError, match=r"the config 'images' is a folder, not a file; in it there is 'a.png'"):
+def test_a_folder_in_place_of_a_file_is_an_error(folder, monkeypatch):
+    with pytest.raises(SegkitError, match=r"the config 'images' is a folder, not a file; .*'a.png'"):
         local_path("images", "config", kind="file")
     with pytest.raises(SegkitError, match=r"'images/a.png' is not a folder but a file; did you mean 'images'"):
         local_path("images/a.png", "folder of images", kind="folder")
@@ -80,8 +80,8 @@ def test_files_and_folders_are_told_apart(folder, monkeypatch):
 
 
 @pytest.fixture
-def nobody():
-    """The rights of nobody, where the tests are run by root."""
+def unprivileged():
+    """Drops the rights of root, which may enter every folder."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -89,7 +89,7 @@ def nobody():
     os.seteuid(user)
 
 
-def test_a_folder_that_may_not_be_entered_is_not_missing(folder, nobody, request):
+def test_a_folder_that_may_not_be_entered_is_not_missing(folder, unprivileged, request):
     if os.geteuid() != 65534:
         (folder / "images").chmod(0)
         request.addfinalizer(lambda: (folder / "images").chmod(0o755))
@@ -98,7 +98,7 @@ def test_a_folder_that_may_not_be_entered_is_not_missing(folder, nobody, request
             local_path(given, "image")
 
 
-def test_nothing_like_it(folder):
+def test_no_suggestion_if_nothing_is_similar(folder):
     assert nearest_existing("zzzzz") == ""
 
 
@@ -114,14 +114,14 @@ def test_folders_that_cannot_be_written(folder, given):
 
 def test_outputs(folder, monkeypatch):
     assert output_folder("new/out", "--output") == (folder / "new/out").relative_to(folder)
-    assert not (folder / "new").exists()  # it is only looked at
+    assert not (folder / "new").exists()  # output_folder only checks it
     assert output_file("~/x.json", "--json") == folder / "x.json"
     for given in ("images", "new/", "", "z" * 300, "new/" + "z" * 300):
         with pytest.raises(SegkitError, match=r"^--json: "):
             output_file(given, "--json")
     prepare_folder(folder / "new", "--output")
     assert not list((folder / "new").iterdir())
-    with pytest.raises(SegkitError, match=r"cannot be made or written to"):
+    with pytest.raises(SegkitError, match=r"cannot be created or written to"):
         prepare_folder(folder / "images" / "a.png" / "x", "--output")
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(SegkitError, match=r"cannot be written to: permission denied"):

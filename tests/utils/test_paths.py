@@ -60,7 +60,7 @@ def test_detectron2s_zoo_is_a_url(tmp_path, monkeypatch):
     assert asked == ["https://dl.fbaipublicfiles.com/detectron2/ImageNetPretrained/MSRA/R-50.pkl"]
 
 
-def test_urls_are_downloaded_once_and_failures_are_told(tmp_path, monkeypatch):
+def test_urls_are_downloaded_once_and_failures_are_errors(tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
     served: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Streams of random numbers: unrelated for other uses, other numbers and tuples of other lengths."""
+"""Random streams: unrelated for other tags, other integers, and tuples of other lengths."""
 
 import itertools
 import random
@@ -11,9 +11,9 @@ import torch
 from segkit.data import Synthetic, split_dataset
 from segkit.data import samplers as sampler_module
 from segkit.data import splits as split_module
-from segkit.data.epoch_batches import Draw
-from segkit.data.items import TestItems, TrainItems
+from segkit.data.batch_sampler import Draw
 from segkit.data.samplers import RepeatFactorSampler, ShuffleSampler
+from segkit.data.transformed_dataset import TransformedTestDataset, TransformedTrainDataset
 from segkit.data.transforms.base import Transform
 from segkit.engine.environment import seed_everything
 from segkit.engine.train_step import seed_step
@@ -23,7 +23,7 @@ IMAGES = Synthetic(num_images=12, image_size=(64, 64), min_objects=1, max_object
 
 
 class Note(Transform):
-    """Keeps the seed of the generator that a sample's transforms get."""
+    """Stores the seed of the generator of a sample's transforms."""
 
     def __call__(self, sample, generator):
         self.seed = generator.initial_seed()
@@ -32,13 +32,13 @@ class Note(Transform):
 
 def augmentation(seed, epoch, index, repeat):
     note = Note()
-    TrainItems(IMAGES, note, seed)[Draw(epoch, index, repeat)]
+    TransformedTrainDataset(IMAGES, note, seed)[Draw(epoch, index, repeat)]
     return note.seed
 
 
 def transform_in_test(index):
     note = Note()
-    TestItems(IMAGES, note)[index]
+    TransformedTestDataset(IMAGES, note)[index]
     return note.seed
 
 
@@ -69,7 +69,7 @@ def step(seed, iteration, part, rank):
 SMALL = (0, 1, 2)
 
 
-def test_all_streams_of_runs_with_equal_numbers_differ(monkeypatch):
+def test_all_streams_of_runs_with_equal_integers_differ(monkeypatch):
     """Also in the 32 bits of a seed that torch's generator on the CPU takes."""
     found = {("evaluation",): evaluation_generator().initial_seed()}
     for index in SMALL:
@@ -114,12 +114,12 @@ def test_the_samplers_of_a_run_share_their_stream(monkeypatch):
         (("step", 2**64), ("step", 0)),
     ],
 )
-def test_other_numbers_other_streams(first, second):
+def test_other_integers_are_other_streams(first, second):
     assert seeds(*first) != seeds(*second)
     assert not set(seeds(*first, count=4)) & set(seeds(*second, count=4))
 
 
-def test_seeds_are_functions_of_their_numbers():
+def test_seeds_are_functions_of_their_integers():
     assert seeds("step", 1, 2, count=2) == seeds("step", np.int64(1), torch.tensor(2), count=2)
     first, second = seeds("step", 1, 2, count=2)
     assert first != second
@@ -130,7 +130,7 @@ def test_seeds_are_functions_of_their_numbers():
 
 
 def test_streams_of_neighbouring_seeds_are_unrelated():
-    """No run's steps are another run's, moved on."""
+    """The steps of two runs have no seed in common."""
     steps = {seed: [seeds("step", seed, i, 0, 0)[0] for i in range(50)] for seed in range(20)}
     assert len({value for row in steps.values() for value in row}) == 20 * 50
 

@@ -1,4 +1,4 @@
-"""Several images in one TIFF file: an error with their number, however the file says it."""
+"""TIFF files of several images are an error with their number, for all kinds of stacks."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_one_strip_of_several_images(tmp_path):
 
 
 @pytest.mark.parametrize("extra", ["thumbnail", "old thumbnail", "mask", "thumbnail first"])
-def test_thumbnails_and_masks_are_no_further_images(tmp_path, extra):
+def test_thumbnails_and_masks_are_not_counted(tmp_path, extra):
     small = STACK[1, ::2, ::2]
     second = {
         "thumbnail": page(small, t254=1),
@@ -126,7 +126,7 @@ def test_a_slice_saved_on_its_own_may_keep_the_stacks_description(tmp_path, desc
         assert (read_pixels(path) == STACK[0]).all()
 
 
-def test_directories_that_go_round_in_circles(tmp_path):
+def test_circular_directories(tmp_path):
     path = write_tiff(tmp_path / "x.tif", [page(STACK[0]), page(STACK[1])])
     data = bytearray(path.read_bytes())
     first = int.from_bytes(data[4:8], "little")

@@ -1,4 +1,4 @@
-"""Terminals of other encodings, readers that go away, and what a log file holds."""
+"""Terminals of other encodings, closed pipes, and log files."""
 
 import io
 import logging
@@ -24,7 +24,7 @@ def main():
     for _ in range(200):
         logging.getLogger("segkit").info("logged %s", TEXT)
     print("printed", TEXT)
-    raise SegkitError("told " + TEXT)
+    raise SegkitError("failed " + TEXT)
 run_cli(main)
 """
 
@@ -39,13 +39,13 @@ def test_any_encoding(encoding):
     done = run(encoding, stdout=subprocess.PIPE)
     out, err = done.stdout.decode(encoding), done.stderr.decode(encoding)
     assert done.returncode == 1 and "Traceback" not in err and "Logging error" not in err
-    assert out.count("logged 2 ") == 200 and "printed 2 " in out and "told 2 " in err
+    assert out.count("logged 2 ") == 200 and "printed 2 " in out and "failed 2 " in err
     assert r"a\udcffb" in out and r"a\udcffb" in err
     assert ("×" in out) == (encoding != "ascii") and (r"\u7ec6" in out) == (encoding != "utf-8")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes as on POSIX")
-def test_a_reader_that_goes_away():
+def test_a_reader_that_closes_the_pipe():
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -59,10 +59,10 @@ def test_a_reader_that_goes_away():
 @pytest.mark.skipif(os.name != "posix", reason="closes a descriptor")
 def test_a_closed_stdout():
     done = run("utf-8", preexec_fn=lambda: os.close(1))
-    assert done.returncode == 1 and b"Traceback" not in done.stderr and b"told 2 " in done.stderr
+    assert done.returncode == 1 and b"Traceback" not in done.stderr and b"failed 2 " in done.stderr
 
 
-def test_a_full_disk_behind_stdout_is_told_once(capsys):
+def test_a_full_disk_behind_stdout_is_reported_once(capsys):
     class Full(io.StringIO):
         def write(self, text):
             raise OSError(28, "No space left on device")
@@ -77,19 +77,19 @@ def test_a_full_disk_behind_stdout_is_told_once(capsys):
 def test_the_log_file_is_utf_8(tmp_path, text, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     setup_logging(tmp_path)
-    # To the handler alone: pytest keeps what loggers get, and pytest-xdist cannot send what is no UTF-8.
+    # Passed to the handler directly: pytest captures loggers, and pytest-xdist cannot send invalid UTF-8.
     [handler] = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogFile)]
     handler.handle(logging.LogRecord("segkit", logging.INFO, "", 0, "%s", (text,), None))
     logged = (tmp_path / "log.txt").read_text(encoding="utf-8")
     assert text.encode("utf-8", "backslashreplace").decode() in logged
 
 
-def test_failures_beside_the_work_are_warnings(caplog):
+def test_failures_of_extras_are_warnings(caplog):
     with failure_warned("curves.png"):
         raise ZeroDivisionError("by zero")
     with failure_warned("pictures"):
         raise SegkitError("no room")
-    assert "curves.png could not be made (ZeroDivisionError: by zero); the run goes on without" in caplog.messages
+    assert "curves.png could not be made (ZeroDivisionError: by zero); the run continues" in caplog.messages
     assert [bool(record.exc_info) for record in caplog.records] == [False, True, False]
     with pytest.raises(KeyboardInterrupt), failure_warned("pictures"):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""TIFF files: the stored numbers to the bit, and the pictures that they mean."""
+"""TIFF files: the exact stored samples, and their conversion to 8 bits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = (19, 37)
 
 
 def numbers(dtype, shape=SIZE, bits=None):
-    """Random numbers over the whole range of a type, or of so many bits of it."""
+    """Random samples over the whole range of a type, or of ``bits`` bits."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
         return (RNG.standard_normal(shape) * 100).astype(dtype)
@@ -31,7 +31,7 @@ def save(tmp_path, pixels, order="<", big=False, **kind):
 
 
 def picture(path):
-    """The picture as [H, W, 3], or [H, W] where its channels are equal."""
+    """The 8-bit image as [H, W, 3], or [H, W] if its channels are equal."""
     rgb = read_image(path).permute(1, 2, 0).numpy()
     return rgb[:, :, 0] if (rgb == rgb[:, :, :1]).all() else rgb
 
@@ -117,7 +117,7 @@ def test_white_is_zero(tmp_path, dtype):
     assert abs(picture(path) - light).max() <= 1
 
 
-def test_fax_of_a_mask_keeps_its_numbers(tmp_path):
+def test_fax_of_a_mask_keeps_its_samples(tmp_path):
     mask = np.zeros((20, 30), bool)
     mask[3:9, 4:20] = True
     for compression in ("group4", None):
@@ -159,10 +159,10 @@ def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
         color = np.rint(color.astype(float) * full / values[..., -1:])
     if mark in (0, None):
         with pytest.raises(
-            SegkitError, match=f"x.tif: has {channels} channels, and number {channels} is marked neither"
+            SegkitError, match=f"x.tif: has {channels} channels, .*channel {channels} is marked neither"
         ):
             read_image(path)
-        values[..., -1] = full  # a channel that holds nothing may go
+        values[..., -1] = full  # a constant channel may be dropped
         path = save(tmp_path, values, **extra)
     color = color if dtype == "u1" else scaled(color)
     color = color[..., 0] if channels == 2 else color
@@ -174,7 +174,7 @@ def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
     ("channels", "photometric", "marks"),
     [(5, 2, [2, 0]), (5, 1, [0] * 4), (4, 1, [0] * 3), (3, 0, [0, 0]), (20, 1, [0] * 19)],
 )
-def test_channels_that_are_no_colours(tmp_path, channels, photometric, marks):
+def test_channels_of_unknown_meaning(tmp_path, channels, photometric, marks):
     path = save(tmp_path, numbers("u2", (*SIZE, channels)), photometric=photometric, t338=marks)
     with pytest.raises(SegkitError, match=rf"x.tif: has {channels} channels"):
         read_image(path)
@@ -225,7 +225,7 @@ def test_ycbcr(tmp_path, compression):
         ({"compression": 50001}, "(WEBP need the package imagecodecs: pip install|cannot be read as an image)"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path, kind, message):
+def test_unsupported_files_are_errors(tmp_path, kind, message):
     dtype = {16: "u2", 24: "u4", 32: "u4"}.get(kind.get("bits"), "u1")
     tags = {k: v for k, v in kind.items() if k in ("t258", "t339")}
     rest = {k: v for k, v in kind.items() if k not in tags}
@@ -262,7 +262,7 @@ def test_damaged_files(tmp_path, kind):
 @pytest.mark.parametrize(
     ("dtype", "offset", "spread"), [("u4", 2**31, 900), ("i4", -(2**31), 900), ("f8", 1e9, 1.0), ("u8", 2**52, 5000)]
 )
-def test_scaling_keeps_small_differences_of_large_numbers(tmp_path, dtype, offset, spread):
+def test_scaling_keeps_small_differences_of_large_samples(tmp_path, dtype, offset, spread):
     ramp = np.linspace(0, spread, SIZE[0] * SIZE[1]).reshape(SIZE)
     values = (offset + ramp).astype(dtype)
     result = picture(save(tmp_path, values))
@@ -278,8 +278,8 @@ def test_orientation_of_size_pixels_and_picture(tmp_path, kind, orientation):
         1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1], 5: values.swapaxes(0, 1),
         6: np.rot90(values, -1), 7: np.rot90(values, 2).swapaxes(0, 1), 8: np.rot90(values),
     }  # fmt: skip
-    wanted = ways[orientation]
+    expected = ways[orientation]
     path = save(tmp_path, values, t274=orientation, **kind)
-    assert (read_pixels(path) == wanted).all() and image_size(path) == wanted.shape[:2]
-    light = 65535 - wanted if kind.get("photometric") == 0 else wanted
+    assert (read_pixels(path) == expected).all() and image_size(path) == expected.shape[:2]
+    light = 65535 - expected if kind.get("photometric") == 0 else expected
     assert abs(picture(path) - scaled(light)).max() <= 1

@@ -1,4 +1,4 @@
-"""Compressions of TIFF files that Pillow's libtiff undoes."""
+"""Compressions of TIFF files that Pillow's libtiff decodes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from image_writers import page, write_tiff
 from PIL import Image
 
-from segkit.utils import tiff_data
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import read_image, read_pixels
+from segkit.utils.images import read_image, read_pixels, tiff_samples
 
 
 @pytest.mark.parametrize(
@@ -27,8 +26,8 @@ def test_what_libtiff_decodes(tmp_path, compression, mode):
     except OSError:
         pytest.skip(f"the libtiff of this Pillow has no {compression}")
     with Image.open(tmp_path / "x.tif") as again:
-        wanted, rgb = np.array(again), again.convert("RGB")
-    assert (read_pixels(tmp_path / "x.tif") == wanted).all()
+        expected, rgb = np.array(again), again.convert("RGB")
+    assert (read_pixels(tmp_path / "x.tif") == expected).all()
     if mode != "I;16":
         assert (read_image(tmp_path / "x.tif").permute(1, 2, 0).numpy() == np.array(rgb)).all()
 
@@ -37,10 +36,10 @@ def test_zstandard_where_libtiff_lacks_it(tmp_path, monkeypatch):
     path = write_tiff(tmp_path / "x.tif", [page(np.zeros((4, 5), np.uint8), compression=50000)])
     if importlib.util.find_spec("imagecodecs"):
         pytest.skip("imagecodecs decodes it")
-    tiff_data._libtiff_knows_zstd.cache_clear()
-    monkeypatch.setattr(tiff_data, "_decoded", lambda *_: (_ for _ in ()).throw(OSError(-2)))
+    tiff_samples._libtiff_decodes_zstd.cache_clear()
+    monkeypatch.setattr(tiff_samples, "_decode", lambda *_: (_ for _ in ()).throw(OSError(-2)))
     try:
         with pytest.raises(SegkitError, match=r"x.tif: 8 bits a sample with the compression ZSTD need .* imagecodecs"):
             read_image(path)
     finally:
-        tiff_data._libtiff_knows_zstd.cache_clear()
+        tiff_samples._libtiff_decodes_zstd.cache_clear()

@@ -10,7 +10,7 @@ from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.file_names import unique_stems
+from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors
 from segkit.visualization.draw import draw_detections
 

@@ -1,4 +1,8 @@
-"""Data set formats, one file each; importing this package registers them."""
+"""Data set formats, one module each; importing this package registers them.
+
+A COCO JSON is read by several modules: ``coco`` (the data set), ``coco_table`` (the JSON as arrays), ``coco_annotations``,
+``coco_categories``, ``coco_images`` (checks of its three lists), ``coco_box_checks``, ``coco_segmentation_errors``.
+"""
 
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference

@@ -1,11 +1,12 @@
-"""From a spec to a data set."""
+"""Builds a data set from its spec and compares its classes with those of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segkit.data.formats.base import Dataset, check_classes
+from segkit.data.formats.base import Dataset
+from segkit.data.formats.class_names import check_classes
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -17,33 +18,33 @@ def build_dataset(
     *,
     path: str = "data set",
 ) -> Dataset:
-    """Build the data set of a spec as ``{format: label_map, root: data/train}``.
+    """Builds the data set of a spec, as ``{format: label_map, root: data/train}``.
 
     Args:
         spec: the format and its arguments.
-        classes: names in the order of the labels, as the model has them; None: read from the data.
-        category_ids: the file's id of each of these classes, as the training set has them.
+        classes: the model's class names, in the order of the labels; None: read from the data.
+        category_ids: the id of each of these classes in the training files.
         path: the spec's key path, for messages.
     Raises:
-        SegkitError: the data cannot be read, or its classes are not those given.
+        SegkitError: the data cannot be read, or the classes differ from ``classes``.
     """
     arguments = dict(spec)
     kind = arguments.get("format")
     is_known = isinstance(kind, str) and kind in DATASET_FORMAT_REGISTRY
     known = DATASET_FORMAT_REGISTRY.signature(str(kind)).options if is_known else {}
-    # The spec's own values win; where they contradict, the check below tells.
+    # Arguments of the spec take precedence; the check below finds classes that contradict the model's.
     for key, value in (("classes", classes), ("category_ids", category_ids)):
         if value is not None and key in known and arguments.get(key) is None:
             arguments[key] = list(value)
     dataset = DATASET_FORMAT_REGISTRY.build(arguments, path=path)
-    check_classes(dataset.classes, None, f"{path}: classes")  # of formats that do not check them
+    check_classes(dataset.classes, None, f"{path}: classes")  # formats outside of segkit may not check them
     if classes is not None and list(dataset.classes) != list(classes):
         raise SegkitError(f"{path}: {class_difference(dataset.classes, classes)}", key=path, value=dataset.classes)
     return dataset
 
 
 def class_difference(found: Sequence[str], expected: Sequence[str]) -> str:
-    """One sentence on how two lists of class names differ."""
+    """Describes in one sentence how two lists of class names differ."""
     lacking, extra = [c for c in expected if c not in found], [c for c in found if c not in expected]
     if not lacking and not extra:
         return f"the classes are in another order: {', '.join(found)}; expected {', '.join(expected)}"

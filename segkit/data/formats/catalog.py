@@ -1,4 +1,4 @@
-"""Data sets by name, for those who prefer Python to a path in the configuration."""
+"""Data sets registered by name in Python: ``{format: catalog, name: NAME}``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _CATALOG: dict[str, Callable[[], Dataset] | Mapping[str, Any]] = {}
 
 
 def register_dataset(name: str, source: Callable[[], Dataset] | Mapping[str, Any]) -> None:
-    """Give a data set a name, which ``{format: catalog, name: NAME}`` then finds.
+    """Registers a data set for ``{format: catalog, name: NAME}`` in a configuration.
 
     Args:
-        name: any text; a name that is taken is given the new source (a notebook cell run again).
-        source: a function without arguments that makes the data set, or a spec as in a configuration.
+        name: any text. A name that is registered already gets the new source (a notebook cell run again).
+        source: a function without arguments that returns the data set, or a spec as in a configuration.
     """
     assert callable(source) or isinstance(source, Mapping), source
     _CATALOG[name] = source
@@ -33,16 +33,16 @@ def catalog_names() -> list[str]:
 def from_catalog(
     *, name: str, classes: Sequence[str] | None = None, category_ids: Sequence[int] | None = None
 ) -> Dataset:
-    """The data set registered as ``name`` with :func:`register_dataset`.
+    """The data set that :func:`register_dataset` registered under ``name``.
 
     Args:
-        name: its name.
-        classes: names that it must have (or gets, if it was registered as a spec).
+        name: of the data set.
+        classes: class names that the data set must have; a data set registered as a spec gets them.
         category_ids: id of each class, for a data set registered as a spec.
     """
     if name not in _CATALOG:
-        none = "; none is: call segkit.data.register_dataset in a module that the config imports"
-        hint = did_you_mean(name, _CATALOG) or none
+        how_to = "; the catalog is empty: call segkit.data.register_dataset in a module that the config imports"
+        hint = did_you_mean(name, _CATALOG) or how_to
         raise SegkitError(f"no data set is registered as '{name}'{hint}", value=name, choices=catalog_names())
     source = _CATALOG[name]
     return build_dataset(source, classes, category_ids) if isinstance(source, Mapping) else source()

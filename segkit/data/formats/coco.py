@@ -1,4 +1,4 @@
-"""The COCO format: one JSON, one folder of images."""
+"""The COCO format: one JSON of annotations, one folder of images."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from segkit.data.formats.base import (
-    Dataset,
-    LostObjects,
-    TrainingObjects,
-    check_classes,
-    ground_truth_from_targets,
-    training_objects,
-)
+from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, ground_truth_from_targets, training_objects
+from segkit.data.formats.class_names import check_classes, differ_in_case
 from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
-from segkit.data.formats.coco_boxes import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
-from segkit.data.formats.coco_images import match_classes, names_alike
+from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -29,36 +23,36 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import read_image
-from segkit.utils.missing_files import check_files
 from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import check_files
 
-PIXELS = "COCO files have pixels: multiply x by the image's width and y by its height"
+PIXELS = "COCO files hold pixels: multiply x by the image's width and y by its height"
 XYWH = "'bbox' is [x, y, width, height] in pixels"
 HINTS = {
     UNIT_SQUARE: PIXELS,
-    UNIT_BOX: PIXELS + ", for evaluation uses these boxes",
-    CROWD: "they are no objects for training and evaluation; where each is one object, set its 'iscrowd' to 0",
+    UNIT_BOX: PIXELS + ", because evaluation uses these boxes",
+    CROWD: "training and evaluation do not count them as objects; if each is one object, set its 'iscrowd' to 0",
     CORNERS: XYWH + ": write x2 - x1 and y2 - y1 as width and height",
     BESIDE: XYWH + "; evaluation uses these boxes, training those of the polygons",
     OUTSIDE: XYWH + "; these lie outside of the 'width' and 'height' that the file has for the image",
 }
-MISTAKES = (UNIT_SQUARE, UNIT_BOX, CORNERS)
-TRAINED_ON = (UNIT_BOX, NO_POLYGON, CORNERS, BESIDE)
+MISTAKES = (UNIT_SQUARE, UNIT_BOX, CORNERS)  # never intended
+TRAINED_ON = (UNIT_BOX, NO_POLYGON, CORNERS, BESIDE)  # training uses these objects, evaluation gets them wrong
 
 
 @DATASET_FORMAT_REGISTRY.register(name="coco")
 class Coco(Dataset):
-    """Images and objects of a COCO JSON: polygons, compressed and uncompressed RLE, boxes alone, crowd regions.
+    """Images and objects of a COCO JSON: polygons, RLE, boxes without masks, crowd regions.
 
-    Training boxes are the masks' own, so that they move with the masks; evaluation gets the file's boxes and areas, as
-    COCO's published numbers do. An object without a segmentation (none, null, ``[]``, ``[[]]``, ``{}``, or polygons of
-    fewer than three corners only) has its ``bbox``, for training cut at the image's border; one with a ``bbox`` of no
-    width or height has its mask's.
+    Training boxes are computed from the masks, so that boxes and masks move together; evaluation uses the file's boxes
+    and areas, as COCO's published results do. An object without a segmentation (none, null, ``[]``, ``[[]]``, ``{}``, or
+    only polygons of fewer than three corners) keeps its ``bbox``, clipped to the image for training. An object whose
+    ``bbox`` has no width or height gets the box of its mask.
 
     Args:
-        json: the annotation file. One of 32 MB or more is read once, and the next time comes from a cache in the folder
-            ``$SEGKIT_CACHE``, by default ``~/.cache/segkit``, whose files may be deleted at any time.
-        images: the folder that its file names are relative to.
+        json: the annotation file. The arrays of a file of 32 MB or more are cached in ``$SEGKIT_CACHE``, by default
+            ``~/.cache/segkit``; these files may be deleted at any time.
+        images: the folder that the file names are relative to.
         classes: names in the order of the labels; by default the file's categories by ascending id.
     """
 
@@ -69,10 +63,10 @@ class Coco(Dataset):
             raise SegkitError(f"{self.folder}: is not a folder", value=images)
         self._table = CocoTable(self.file)
         names = None if classes is None else list(classes)
-        of_file = self._table.category_ids
-        found = np.bincount(self._table.arrays["category"], minlength=len(of_file)).tolist()
-        self._bare = [name for name, count in zip(of_file, found, strict=True) if not count]
-        self.classes, self.category_ids, self._lacking = match_classes(self.file, of_file, names, self._bare)
+        file_ids = self._table.category_ids
+        counts = np.bincount(self._table.arrays["category"], minlength=len(file_ids)).tolist()
+        self._unused = [name for name, count in zip(file_ids, counts, strict=True) if not count]
+        self.classes, self.category_ids, self._lacking = match_classes(self.file, file_ids, names, self._unused)
         check_classes(self.classes, self.category_ids, "classes" if names is not None else f"{self.file}: categories")
         if len(self._table) == 0:
             raise SegkitError(f"{self.file}: lists no images", value=json)
@@ -80,7 +74,7 @@ class Coco(Dataset):
         self._repeated_files = len(files) - len(set(files))
         check_files(self.folder, files, f"images of {self.file}")
         labels = {name: label for label, name in enumerate(self.classes)}
-        self._labels = np.array([labels.get(name, -1) for name in of_file], np.int64)  # of the file's categories
+        self._labels = np.array([labels.get(name, -1) for name in file_ids], np.int64)  # by index of the category
         self.image_ids = self._table.arrays["image_id"].tolist()
 
     def load(self, index: int) -> Sample:
@@ -88,7 +82,7 @@ class Coco(Dataset):
         image = read_image(self.folder / name)
         check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
         targets = self._targets(objects, size, name)
-        # A polygon thinner than a pixel gives an empty mask, and a box may lie outside: nothing to learn from.
+        # A polygon thinner than a pixel has an empty mask, and a box may lie outside of the image: drop these objects.
         kept = ~targets.degenerate()
         dropped = int((~kept).sum())
         if dropped:
@@ -109,13 +103,13 @@ class Coco(Dataset):
         lost = [
             LostObjects(
                 reason,
-                count,
-                tuple(places),
-                HINTS.get(reason, ""),
-                reason in MISTAKES,
-                reason in TRAINED_ON,
+                count=count,
+                examples=tuple(examples),
+                hint=HINTS.get(reason, ""),
+                mistake=reason in MISTAKES,
+                trained_on=reason in TRAINED_ON,
             )
-            for reason, (count, places) in self._table.lost.items()
+            for reason, (count, examples) in self._table.lost.items()
         ]
         return self._table.annotations, lost
 
@@ -130,9 +124,9 @@ class Coco(Dataset):
 
     def ground_truth(self, index: int, sample: Sample) -> list[dict]:
         objects = self._table.objects(index)
-        if sample.dropped:  # evaluation keeps the objects whose masks came out empty, as pycocotools does
-            whole = self._targets(objects, self._table.size(index), sample.file_name)
-            sample = Sample(sample.image, whole, sample.image_id, sample.file_name, sample.size, None)
+        if sample.dropped:  # evaluation keeps the objects with empty masks, as pycocotools does
+            all_targets = self._targets(objects, self._table.size(index), sample.file_name)
+            sample = Sample(sample.image, all_targets, sample.image_id, sample.file_name, sample.size, None)
         truth = ground_truth_from_targets(sample)
         for item, box, area in zip(truth, objects.boxes.tolist(), objects.areas.tolist(), strict=True):
             if not math.isnan(box[0]):
@@ -164,17 +158,23 @@ class Coco(Dataset):
         if self._repeated_files:
             notes.append(f"{self._repeated_files} images have the file name of another one")
         if self._lacking:
-            notes.append(f"the file does not know the classes {', '.join(sorted(self._lacking))}")
-        others = [name for name in self._bare if name not in self.classes]
-        bare = [name for name in self._bare if name in self.classes]
-        for what, names in (("classes", bare), ("categories that are none of the classes, and", others)):
+            notes.append(f"the file has no categories for the classes {', '.join(sorted(self._lacking))}")
+        others = [name for name in self._unused if name not in self.classes]
+        unused = [name for name in self._unused if name in self.classes]
+        for title, names in (("classes", unused), ("categories that are not among the classes, and", others)):
             if names:
-                notes.append(f"{what} without any object: {first_few(names)}")
-        notes += [*self._table.category_notes, *names_alike(self._table.category_ids)]
-        notes += [f"left out: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
+                notes.append(f"{title} without any object: {first_few(names)}")
+        notes += self._table.category_notes
+        for first, second in differ_in_case(list(self._table.category_ids)):
+            notes.append(f"the classes '{first}' and '{second}' differ only in upper and lower case")
+        notes += [f"skipped: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes
 
     def _targets(self, objects: ImageObjects, size: tuple[int, int], name: str) -> Targets:
+        """Targets of an image: boxes of the masks, or the file's boxes clipped to the image.
+
+        ``name`` is for messages.
+        """
         try:
             masks = decode_masks(objects.segmentations, size)
         except SegkitError as error:
@@ -191,22 +191,26 @@ class Coco(Dataset):
 
 
 def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Polygons (lists), RLEs (dicts) and None (an empty mask), mixed, to masks in their order.
+    """Converts polygon lists, RLE dicts and None (an empty mask), mixed, to masks.
 
-    Errors name the place among all of them.
+    Args:
+        segmentations: one an object.
+        size: (H, W) of the image.
+    Raises:
+        SegkitError: an invalid segmentation, named as ``objects[i]``.
     """
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
-    none = [i for i, s in enumerate(segmentations) if s is None]
+    missing = [i for i, s in enumerate(segmentations) if s is None]
     polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
-    parts = [InstanceMasks.empty(size, len(none))]
-    for places, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
+    parts = [InstanceMasks.empty(size, len(missing))]
+    for indices, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
         try:
-            parts.append(decode([segmentations[i] for i in places], size))
+            parts.append(decode([segmentations[i] for i in indices], size))
         except SegkitError as error:
-            raise SegkitError(_renumbered(str(error), places)) from error
-    return InstanceMasks.cat(parts)[torch.tensor(none + rles + polygons).argsort()]
+            raise SegkitError(_with_indices(str(error), indices)) from error
+    return InstanceMasks.cat(parts)[torch.tensor(missing + rles + polygons).argsort()]
 
 
-def _renumbered(message: str, places: list[int]) -> str:
-    """A message about ``objects[i]`` of a part of the objects, as one about ``objects[places[i]]`` of all."""
-    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{places[int(found[1])]}]", message)
+def _with_indices(message: str, indices: list[int]) -> str:
+    """Replaces ``objects[i]`` in a message about some of the objects by ``objects[indices[i]]``."""
+    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{indices[int(found[1])]}]", message)

@@ -1,4 +1,4 @@
-"""A COCO JSON as flat arrays: written once, in bounded memory, and read image by image."""
+"""A COCO JSON as flat arrays: written once, with bounded memory, and read image by image."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from segkit.data.formats.coco_annotations import (
     COMPRESSED,
     COUNTS,
     HEAD,
-    LEFT_OUT,
+    SKIPPED,
     Annotations,
 )
-from segkit.data.formats.coco_images import Category, Images, read_categories, settle_names
+from segkit.data.formats.coco_categories import Category, read_categories, resolve_repeated_names
+from segkit.data.formats.coco_images import Images
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
-LAYOUT = "coco 4"  # to be counted up whenever the arrays, or the checks before them, change
+LAYOUT = "coco 4"  # increment it whenever the arrays, or the checks before them, change
 DTYPES = {
-    # one an image; ``name_end`` is where its file name ends in ``names``, ``last`` where its annotations end
+    # one entry an image; ``name_end`` is where its file name ends in ``names``, ``last`` where its annotations end
     "image_id": "<i8",
     "height": "<i4",
     "width": "<i4",
     "name_end": "<i8",
     "last": "<i8",
     "names": "|u1",
-    # one an annotation, sorted by image; ``start`` and ``end`` are the place of its record in ``records``, which are in
-    # the file's order: box, area (HEAD), then each polygon's length and coordinates (doubles), or the RLE's counts
-    # (characters, or integers of 8 bytes)
+    # one entry an annotation, sorted by image; its record is ``records[start:end]``. Records are in the file's order and
+    # hold: box and area (HEAD), then length and coordinates of each polygon (doubles), or the RLE's counts (characters,
+    # or integers of 8 bytes)
     "category": "<i4",
     "kind": "|u1",
     "crowd": "|u1",
@@ -49,11 +50,11 @@ class ImageObjects:
     """The annotations of one image.
 
     Attributes:
-        categories: int [N], places in the file's list of categories.
+        categories: int32 [N], indices into the file's list of categories.
         crowds: bool [N].
-        boxes: float64 [N, 4] XYWH as the file has them, NaN where it has none.
-        areas: float64 [N], likewise.
-        segmentations: polygons (a list) or an RLE (a dict) each, as ``InstanceMasks`` takes them; None: a box only.
+        boxes: float64 [N, 4] XYWH of the file, NaN for an object without a box.
+        areas: float64 [N] of the file, NaN for an object without an area.
+        segmentations: N polygon lists or RLE dicts, as ``InstanceMasks`` takes them; None for an object with a box only.
     """
 
     categories: np.ndarray
@@ -64,18 +65,18 @@ class ImageObjects:
 
 
 class CocoTable:
-    """What a COCO JSON holds, checked; no Python object an image or annotation is kept.
+    """The checked content of a COCO JSON in arrays, without Python objects for annotations.
 
     Args:
-        file: the JSON. A large one is read once; then its arrays are in the cache (see ``cached_arrays``).
+        file: the JSON. The arrays of a large file are cached (see ``cached_arrays``).
 
     Attributes:
-        category_ids: id of each category name, in the file's order.
-        skipped: how many objects and polygons were left out, by reason.
-        annotations: how many the file lists.
-        lost: how many of them training gets nothing from, by reason, and the first ones.
-        category_notes: what was odd about the categories.
-        outside: how many objects without a mask have a box outside of their image.
+        category_ids: id of each category, by name, in the file's order.
+        skipped: number of skipped objects and polygons, by reason.
+        annotations: number of annotations in the file.
+        lost: number of annotations that training does not learn from or gets wrong, by reason, and the first ones.
+        category_notes: sentences about ignored categories.
+        outside: number of objects without a mask whose box lies outside of their image.
     """
 
     def __init__(self, file: Path) -> None:
@@ -96,54 +97,61 @@ class CocoTable:
 
     def name(self, index: int) -> str:
         """File name of an image."""
-        start, end = _stretch(self.arrays["name_end"], index)
+        start, end = _span(self.arrays["name_end"], index)
         return self.arrays["names"][start:end].tobytes().decode("utf-8", "surrogatepass")
 
     def counts(self, *, crowds: bool = True) -> np.ndarray:
-        """int64 [images]: how many annotations each has, with or without crowd regions."""
+        """int64 [images]: number of annotations of each image, with or without crowd regions."""
         counts = np.diff(self.arrays["last"], prepend=0)
         if crowds:
             return counts
         return counts - self._counts_where(self.arrays["crowd"] != 0)
 
     def unmasked_counts(self, *, crowds: bool = True) -> np.ndarray:
-        """int64 [images]: how many annotations of each have a box only, with or without crowd regions."""
+        """int64 [images]: number of annotations with a box only, with or without crowd regions."""
         unmasked = self.arrays["kind"] == BOX_ONLY
         return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
 
     def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
-        """int64 [images]: how many annotations of each are chosen (bool, one an annotation)."""
-        places = np.flatnonzero(chosen)  # nothing of the table's length but bytes is made where these are few
-        images = np.searchsorted(self.arrays["last"], places, side="right")
+        """int64 [images]: number of chosen annotations of each image.
+
+        ``chosen`` is bool [annotations].
+        """
+        indices = np.flatnonzero(chosen)  # few, so that no integer array of the table's length is allocated
+        images = np.searchsorted(self.arrays["last"], indices, side="right")
         return np.bincount(images, minlength=len(self))
 
     def categories(self, index: int) -> np.ndarray:
-        """int32: the category of each annotation of an image."""
-        start, end = _stretch(self.arrays["last"], index)
+        """int32 [N]: category of each annotation of an image, as an index into the file's list."""
+        start, end = _span(self.arrays["last"], index)
         return self.arrays["category"][start:end]
 
     def objects(self, index: int) -> ImageObjects:
         """All annotations of an image, in the file's order."""
-        rows = slice(*_stretch(self.arrays["last"], index))
+        rows = slice(*_span(self.arrays["last"], index))
         records, size = self.arrays["records"], list(self.size(index))
         heads, segmentations = [], []
-        places = zip(self.arrays["start"][rows].tolist(), self.arrays["end"][rows].tolist(), strict=True)
-        for kind, (start, end) in zip(self.arrays["kind"][rows].tolist(), places, strict=True):
+        spans = zip(self.arrays["start"][rows].tolist(), self.arrays["end"][rows].tolist(), strict=True)
+        for kind, (start, end) in zip(self.arrays["kind"][rows].tolist(), spans, strict=True):
             record = records[start:end].tobytes()
             heads.append(HEAD.unpack_from(record))
             segmentations.append(_segmentation(kind, record[HEAD.size :], size))
-        numbers = np.array(heads).reshape(-1, 5)
+        boxes_and_areas = np.array(heads).reshape(-1, 5)
         crowds = self.arrays["crowd"][rows] != 0
-        return ImageObjects(self.categories(index), crowds, numbers[:, :4], numbers[:, 4], segmentations)
+        return ImageObjects(
+            self.categories(index), crowds, boxes_and_areas[:, :4], boxes_and_areas[:, 4], segmentations
+        )
 
 
-def _stretch(ends: np.ndarray, index: int) -> tuple[int, int]:
+def _span(ends: np.ndarray, index: int) -> tuple[int, int]:
+    """Start and end of an image's entries, from the ends of all images."""
     if not 0 <= index < len(ends):
         raise IndexError(index)
     return int(ends[index - 1]) if index else 0, int(ends[index])
 
 
 def _segmentation(kind: int, body: bytes, size: list[int]) -> Any:
+    """Unpacks a segmentation from a record."""
     if kind == BOX_ONLY:
         return None
     if kind == COMPRESSED:
@@ -153,19 +161,26 @@ def _segmentation(kind: int, body: bytes, size: list[int]) -> Any:
     return list(_polygons(np.frombuffer(body, "<f8")))
 
 
-def _polygons(numbers: np.ndarray) -> Iterator[np.ndarray]:
-    at = 0
-    while at < len(numbers):
-        end = at + 1 + int(numbers[at])
-        yield numbers[at + 1 : end]
-        at = end
+def _polygons(packed: np.ndarray) -> Iterator[np.ndarray]:
+    """Unpacks polygons, each stored as its length and its coordinates."""
+    start = 0
+    while start < len(packed):
+        end = start + 1 + int(packed[start])
+        yield packed[start + 1 : end]
+        start = end
 
 
 def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
-    """Read a COCO JSON piece by piece, whatever the order of its keys, check it, and write its arrays.
+    """Streams a COCO JSON, checks it, and writes its arrays.
 
+    The keys of the file may be in any order.
+
+    Args:
+        file: the JSON.
+        stream: where the arrays are written.
+        origin: stored with the arrays (see ``cached_arrays``).
     Raises:
-        SegkitError: what is wrong, with list and index.
+        SegkitError: an invalid entry, named by its list and index.
     """
     writer = ArrayWriter(stream)
     annotations = Annotations(file, writer.begin("records", DTYPES["records"]))
@@ -185,24 +200,24 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
             annotations.read(items)
     for key in ("images", "annotations", "categories"):
         if key not in lists:
-            have = f"its keys are {', '.join(keys[:8])}"
-            problem = f"is not in the COCO format: there is no list '{key}' ({have}){annotations.other_task}"
+            found = f"its keys are {', '.join(keys[:8])}"
+            problem = f"is not in the COCO format: there is no list '{key}' ({found}){annotations.other_task}"
             raise SegkitError(f"{file}: {problem}", value=str(file))
     assert images is not None and categories is not None
-    image, category = annotations.places(images, categories)
-    used = np.bincount(category, minlength=len(categories)).tolist()
-    stay, category_notes = settle_names(file, categories, used)
-    if len(stay) < len(categories):
-        category = np.searchsorted(stay, category).astype(np.int32)  # all categories with annotations stay
+    image, category = annotations.resolve_ids(images, categories)
+    annotation_counts = np.bincount(category, minlength=len(categories)).tolist()
+    kept_categories, category_notes = resolve_repeated_names(file, categories, annotation_counts)
+    if len(kept_categories) < len(categories):  # all categories with annotations are kept
+        category = np.searchsorted(kept_categories, category).astype(np.int32)
     kinds, ends = np.asarray(annotations.kinds), np.asarray(annotations.ends)
-    kept = np.flatnonzero(kinds != LEFT_OUT)
+    kept = np.flatnonzero(kinds != SKIPPED)
     kept = kept[np.argsort(image[kept], kind="stable")]
     writer.add("image_id", np.asarray(images.ids), DTYPES["image_id"])
     writer.add("height", np.asarray(images.heights), DTYPES["height"])
     writer.add("width", np.asarray(images.widths), DTYPES["width"])
     writer.add("name_end", np.asarray(images.name_ends), DTYPES["name_end"])
     writer.add("names", np.asarray(images.names), DTYPES["names"])
-    # One after the other: together these columns would take as much again as what is there already.
+    # One column at a time: all of them together would double the memory.
     writer.add("last", np.bincount(image[kept], minlength=len(images.ids)).cumsum(), DTYPES["last"])
     writer.add("category", category[kept], DTYPES["category"])
     writer.add("kind", kinds[kept], DTYPES["kind"])
@@ -211,23 +226,26 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     writer.add("start", np.append(0, ends[:-1])[kept] if len(kept) else ends, DTYPES["start"])
     facts = {
         "origin": origin,
-        "categories": {categories[place].name: categories[place].id for place in stay},
+        "categories": {categories[index].name: categories[index].id for index in kept_categories},
         "category_notes": category_notes,
         "skipped": annotations.skipped,
         "annotations": len(kinds),
         "outside": annotations.check_boxes(image, images),
-        "lost": {reason: (count, _told(places, image, images)) for reason, (count, places) in annotations.lost.items()},
+        "lost": {
+            reason: (count, _describe(examples, image, images))
+            for reason, (count, examples) in annotations.lost.items()
+        },
     }
     writer.finish(facts)
 
 
-def _told(places: list[tuple[int, Any]], image: np.ndarray, images: Images) -> list[str]:
-    """Annotations by list index, id and image, for messages."""
+def _describe(examples: list[tuple[int, Any]], image: np.ndarray, images: Images) -> list[str]:
+    """Annotations as messages name them, by list index, id and file name of the image."""
     names, ends = images.names, images.name_ends
-    told = []
-    for number, annotation_id in places:
-        index = int(image[number])
-        name = names[ends[index - 1] if index else 0 : ends[index]].decode("utf-8", "replace")
-        called = f"id {str(annotation_id)[:40]}, " if isinstance(annotation_id, int | str) else ""
-        told.append(f"annotations[{number}] ({called}image '{name}')")
-    return told
+    described = []
+    for index, annotation_id in examples:
+        image_index = int(image[index])
+        name = names[ends[image_index - 1] if image_index else 0 : ends[image_index]].decode("utf-8", "replace")
+        id_text = f"id {str(annotation_id)[:40]}, " if isinstance(annotation_id, int | str) else ""
+        described.append(f"annotations[{index}] ({id_text}image '{name}')")
+    return described

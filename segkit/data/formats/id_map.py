@@ -1,4 +1,4 @@
-"""The id-map JSON of a test folder: which file has which id in the results."""
+"""Reads id maps: JSON files that list the images of a test folder with their ids."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.coco_images import read_categories
-from segkit.data.formats.coco_values import not_whole, shown, whole
+from segkit.data.formats.coco_categories import read_categories
 from segkit.data.formats.json_stream import stream_list
+from segkit.data.formats.json_values import not_whole, shown, whole
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
-from segkit.utils.spellings import name_key
+from segkit.utils.paths.spellings import name_key
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image of an id map; ``size`` is (H, W), or None where the map does not say."""
+    """One image of an id map; ``size`` is (H, W), or None if the map does not state it."""
 
     file_name: str
     image_id: int
@@ -25,47 +25,47 @@ class ImageEntry:
 
 
 def load_id_map(path: str) -> list[ImageEntry]:
-    """Read ``[{"file_name", "id", "height", "width"}, ...]``, in the file's order.
+    """Reads an id map ``[{"file_name", "id", "height", "width"}, ...]`` in the file's order.
 
-    A COCO file (the list under "images") is taken too, however large it is; height and width may be left out.
+    A COCO file of any size (its list "images") is an id map too. Height and width are optional.
 
     Raises:
-        SegkitError: not JSON, not such a list, an empty list, an entry without name or integer id or with half a size, a
-            name or an id that occurs twice.
+        SegkitError: not JSON, not such a list, an empty list, an entry without a name or an integer id or with only one
+            of height and width, a name or an id that occurs twice.
     """
     file = local_path(path, "id map", kind="file")
     entries: list[ImageEntry] = []
     names: set[str] = set()
     ids: set[int] = set()
-    for number, item in enumerate(_items(file)):
+    for index, item in enumerate(_items(file)):
         if not isinstance(item, dict):
-            raise SegkitError(f"{file}: entry {number} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
+            raise SegkitError(f"{file}: entry {index} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
         name, image_id = item.get("file_name"), whole(item.get("id"))
         if not isinstance(name, str):
             problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
-            raise SegkitError(f"{file}: entry {number}: {problem}; each entry needs a 'file_name' and an 'id'")
+            raise SegkitError(f"{file}: entry {index}: {problem}; each entry needs a 'file_name' and an 'id'")
         if not name.strip() or "\0" in name:
-            raise SegkitError(f"{file}: entry {number}: 'file_name' is {shown(name)}; expected the name of an image")
+            raise SegkitError(f"{file}: entry {index}: 'file_name' is {shown(name)}; expected the name of an image")
         if image_id is None:
-            raise SegkitError(f"{file}: entry {number} ('{name}'): {not_whole(item, 'id')}")
+            raise SegkitError(f"{file}: entry {index} ('{name}'): {not_whole(item, 'id')}")
         if name_key(name) in names or image_id in ids:
             what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
-            raise SegkitError(f"{file}: entry {number} ('{name}', id {image_id}) repeats {what} of an earlier entry")
+            raise SegkitError(f"{file}: entry {index} ('{name}', id {image_id}) repeats {what} of an earlier entry")
         names.add(name_key(name))
         ids.add(image_id)
-        entries.append(ImageEntry(name, image_id, _size(f"{file}: entry {number} ('{name}')", item)))
+        entries.append(ImageEntry(name, image_id, _size(f"{file}: entry {index} ('{name}')", item)))
     if not entries:
         raise SegkitError(f"{file}: the id map lists no images", value=path)
     return entries
 
 
 def id_map_category_ids(path: str, classes: Sequence[str]) -> list[int] | None:
-    """The ids that an id map's file has for these classes, where it is a COCO file with categories; else None.
+    """The category ids of an id map for some classes; None if the file has no categories.
 
-    Whoever judges results by that file reads its ids, not those of the training data.
+    An evaluation server that has this COCO file expects its ids in the results, not those of the training data.
 
     Raises:
-        SegkitError: the file has categories, and a class is not among their names; or the categories are broken.
+        SegkitError: the file has categories without one of the classes, or its categories are invalid.
     """
     file = local_path(path, "id map")
     try:
@@ -81,23 +81,27 @@ def id_map_category_ids(path: str, classes: Sequence[str]) -> list[int] | None:
     if lacking:
         raise SegkitError(
             f"{file}: its categories are {', '.join(list(ids)[:20])}; the model's class '{lacking[0]}' is not among them"
-            f"{did_you_mean(lacking[0], ids)}; leave 'categories' out of the id map to have the training data's ids",
+            f"{did_you_mean(lacking[0], ids)}; remove 'categories' from the id map to use the training data's ids",
             value=str(path),
         )
     return [ids[name] for name in classes]
 
 
 def _items(file: Path) -> Iterator[Any]:
+    """The entries of an id map or a COCO file, unchecked."""
     try:
         yield from stream_list(file, "images")
     except LookupError:
         raise SegkitError(
-            f'{file}: is no id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]', value=str(file)
+            f'{file}: is not an id map; expected [{{"file_name": ..., "id": ..., "height": ...}}, ...]', value=str(file)
         ) from None
 
 
 def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
-    """(H, W) of an entry, None where it says neither; SegkitError for what could not be compared with an image."""
+    """(H, W) of an entry, None if it has neither.
+
+    Raises a SegkitError if they are not two positive whole numbers.
+    """
     if item.get("height") is None and item.get("width") is None:
         return None
     height, width = whole(item.get("height")), whole(item.get("width"))
@@ -110,12 +114,18 @@ def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def check_size(file: object, found: tuple[int, int], expected: tuple[int, int] | None, source: str) -> None:
-    """SegkitError where an image is not of the size that a file says; sizes are (H, W)."""
+    """Raises a SegkitError if an image has another size than the annotations state.
+
+    Args:
+        file: the image, for the message.
+        found: its (H, W).
+        expected: the stated (H, W); None: none is stated.
+        source: the file that states it, for the message.
+    """
     if expected is not None and tuple(found) != tuple(expected):
-        turned = tuple(found) == tuple(expected)[::-1]
-        swapped = (
-            ", width and height exchanged; images are read upright, as their orientation tag says" if turned else ""
-        )
+        swapped = ""
+        if tuple(found) == tuple(expected)[::-1]:
+            swapped = ", width and height exchanged; images are read upright, as their orientation tag says"
         raise SegkitError(
             f"{file}: the image is {found[1]} x {found[0]} pixels, but {source} says {expected[1]} x {expected[0]}{swapped}"
         )

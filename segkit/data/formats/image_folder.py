@@ -1,4 +1,4 @@
-"""A folder of images without annotations: what predictions are made for."""
+"""A folder of images without annotations, to predict on."""
 
 from __future__ import annotations
 
@@ -6,30 +6,33 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from segkit.data.formats.base import Dataset, TrainingObjects, check_classes, default_category_ids
+from segkit.data.formats.base import Dataset, TrainingObjects
+from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
-from segkit.data.packed import PackedList
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.image_files import ImageFiles
 from segkit.utils.images import image_size, read_image
-from segkit.utils.missing_files import check_files, leads_out
+from segkit.utils.images.listing import ImageFiles
 from segkit.utils.paths import local_path
-from segkit.utils.spellings import name_key
+from segkit.utils.paths.missing_files import check_files, leads_out
+from segkit.utils.paths.spellings import name_key
 
 
 @DATASET_FORMAT_REGISTRY.register(name="image_folder")
 class ImageFolder(Dataset):
-    """The images of one folder, without objects; of folders in it only those that an id map names.
+    """The images of one folder, without objects.
 
-    Hidden and empty files, files of the system and broken links are left out, unless the id map lists them.
+    Images in subfolders are used only if an id map lists them.
+
+    Hidden files, empty files, system files and broken links are skipped, unless the id map lists them.
 
     Args:
         root: the folder.
-        id_map: JSON list of ``{file_name, id, height, width}``: the images it lists, with its ids, in its order.
-            Without it all images, sorted by name, with ids from 1.
+        id_map: JSON list of ``{file_name, id, height, width}``, which selects the images and sets their ids and order.
+            Without it, all images are used, sorted by name, with ids from 1.
         classes: names of the labels that predictions will have.
         category_ids: the id of each class in results; by default K for a class called ``classK``, else 1, 2, ...
     """
@@ -46,18 +49,18 @@ class ImageFolder(Dataset):
         self.classes = list(classes or [])
         check_classes(self.classes, category_ids)
         self.category_ids = list(category_ids) if category_ids is not None else default_category_ids(self.classes)
-        found = ImageFiles.of_folder(self.root)
-        self._left_out = found.note()
+        found = ImageFiles.in_folder(self.root)
+        self._skipped_files = found.skipped_note()
         images = [path.name for path in found.images]
         if id_map is None:
-            entries = [ImageEntry(name, number) for number, name in enumerate(images, start=1)]
+            entries = [ImageEntry(name, image_id) for image_id, name in enumerate(images, start=1)]
         else:
-            # What it lists is taken, whatever it is called.
-            files = [*found.images, *(path for paths in found.left_out.values() for path in paths)]
+            # An id map may list files that look like system files.
+            files = [*found.images, *(path for paths in found.skipped.values() for path in paths)]
             entries = find_listed(load_id_map(id_map), self.root, [path.name for path in files], id_map)
         if not entries:
-            left_out = f" ({self._left_out})" if self._left_out else ""
-            raise SegkitError(f"{self.root}: holds no images{left_out}", value=root)
+            skipped = f" (skipped: {self._skipped_files})" if self._skipped_files else ""
+            raise SegkitError(f"{self.root}: holds no images{skipped}", value=root)
         self.entries = PackedList(entries)
         self.image_ids = [entry.image_id for entry in entries]
         self.unlisted = len(set(images) - {entry.file_name for entry in entries})
@@ -89,16 +92,16 @@ class ImageFolder(Dataset):
 
     def notes(self) -> list[str]:
         notes = [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []
-        return [*notes, f"left out of the folder: {self._left_out}"] if self._left_out else notes
+        return [*notes, f"skipped in the folder: {self._skipped_files}"] if self._skipped_files else notes
 
 
 def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:
-    """The entries of an id map under the names that their files have.
+    """Finds the files of an id map's entries; returns the entries with these files' names.
 
     Args:
-        entries: of the id map; a name may lead into a folder.
+        entries: of the id map; a name may include subfolders.
         folder: of the images.
-        names: of the files right in it.
+        names: of the files directly in the folder.
         id_map: for messages.
     Raises:
         SegkitError: files are missing, or a name leads out of the folder.

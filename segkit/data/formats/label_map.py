@@ -1,4 +1,4 @@
-"""A folder an image: ``image.tif`` and a label map ``classK.tif`` for each class that occurs in it."""
+"""The label map format: a folder for each image, with one label map for each class."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, TrainingObjects, category_of_name, check_classes
+from segkit.data.formats.base import Dataset, TrainingObjects
+from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
-from segkit.data.packed import PackedList
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.image_files import is_litter
 from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
-from segkit.utils.missing_files import instead
+from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import suggest_files
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
-UNKNOWN = -1
-LARGEST_COUNTED_ID = 1 << 20  # above it, sorting the pixels is cheaper than counting every possible id
+UNKNOWN = -1  # number of objects that was not counted yet
+MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 
 
 @dataclass(frozen=True)
 class LabelMapFolder:
-    """The files of one image; ``class_files`` by category K, ascending."""
+    """The files of one image.
+
+    ``class_files`` maps each category K to its file name, in ascending order.
+    """
 
     folder: Path
     image: str
@@ -40,19 +44,21 @@ class LabelMapFolder:
 
 @DATASET_FORMAT_REGISTRY.register(name="label_map")
 class LabelMap(Dataset):
-    """Folders with an image and a label map a class; each non-zero value of a label map is one object.
+    """Folders with an image and one label map for each class.
 
-    ``ROOT/<any name>/image.tif`` (or another image format) and ``ROOT/<any name>/classK.tif``, K from 1: numbers of any
-    integer type, or floats without fractions. The file of a class that does not occur is absent; an image without any
-    is an image without objects. Objects of one label map cannot overlap, objects of different classes can.
+    Each non-zero value of a label map is one object.
+
+    The files are ``ROOT/<any name>/image.tif`` (or another image format) and ``ROOT/<any name>/classK.tif``, K from 1, of
+    any integer type, or floats without fractions. A class that does not occur in an image has no file; a folder without
+    label maps is an image without objects. Objects of one label map cannot overlap, objects of different classes can.
 
     Args:
-        root: the folder of folders.
-        classes: names, in the order of the categories K; by default class1, class2, ... for those found. With more
-            names than categories found (a class that does not occur here), category K has the K-th name.
-        category_ids: K of each class, where it does not follow from the names (gaps, and classes that do not occur).
-        id_map: JSON list of ``{file_name, id}``, whose ids the images then have; a folder ``abc`` is matched with a
-            file name ``abc`` or ``abc.<suffix>``. By default ids count from 1 over the sorted folder names.
+        root: the folder that holds the image folders.
+        classes: names in the order of the categories K; by default ``classK`` for each K found. If there are more names
+            than categories in the files, category K has the K-th name.
+        category_ids: K of each class, if it does not follow from the names (gaps, or classes without files).
+        id_map: JSON list of ``{file_name, id}`` with the images' ids; the folder ``abc`` belongs to the file name
+            ``abc`` or ``abc.<suffix>``. By default ids count from 1 over the sorted folder names.
     """
 
     def __init__(
@@ -64,7 +70,7 @@ class LabelMap(Dataset):
         id_map: str | None = None,
     ) -> None:
         self.root = local_path(root, "data set folder", kind="folder")
-        children = sorted(p for p in self.root.iterdir() if not is_litter(p.name))
+        children = sorted(p for p in self.root.iterdir() if not is_system_file(p.name))
         self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
@@ -80,7 +86,7 @@ class LabelMap(Dataset):
         )
         self._label_of = {k: label for label, k in enumerate(self.category_ids)}
         self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
-        # Objects of each label in each image, where somebody has asked; counting them takes reading the label maps.
+        # Number of objects by image and label, counted on request because it needs the label maps.
         self._counts = np.full((len(self.folders), len(self.classes)), UNKNOWN, np.int32)
 
     def load(self, index: int) -> Sample:
@@ -103,13 +109,13 @@ class LabelMap(Dataset):
             counts = np.zeros(len(self.classes), np.int32)
             for k, name in folder.class_files.items():
                 counts[self._label_of[k]] = count_objects(folder.folder / name)
-            # The first one last: where it is known, another thread takes all for known.
+            # The count of label 0 is set last, because other threads take it as a sign that all are set.
             self._counts[index, 1:] = counts[1:]
             self._counts[index, 0] = counts[0]
         return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
 
     def unmasked_counts(self) -> np.ndarray:
-        return np.zeros(len(self), np.int64)  # every object is a mask
+        return np.zeros(len(self), np.int64)  # every object has a mask
 
     def training_objects(self, index: int) -> TrainingObjects:
         return TrainingObjects(sum(self.label_counts(index).values()))
@@ -132,55 +138,62 @@ class LabelMap(Dataset):
             called = f"{name} (class{k})" if name != f"class{k}" else name
             notes.append(f"label {label} is {called}, in {images} images" if images else f"{called} does not occur")
         if self._without:
-            notes.append(f"{self._without} images have no class file: they count as images without objects")
+            notes.append(f"{self._without} images have no class file and count as images without objects")
         if self.stray_files:
             stray = ", ".join(self.stray_files[:3])
-            notes.append(f"{len(self.stray_files)} files beside the image folders are ignored, as {stray}")
+            notes.append(f"{len(self.stray_files)} files outside of the image folders are ignored, as {stray}")
         return notes
 
     def _mapped_ids(self, id_map: str) -> list[int]:
+        """The id of each image folder in an id map.
+
+        Raises a SegkitError if a folder has none, or more than one.
+        """
         entries = load_id_map(id_map)
         by_stem: dict[str, ImageEntry] = {}
-        doubled: dict[str, tuple[str, str]] = {}
+        repeated: dict[str, tuple[str, str]] = {}
         for entry in entries:
             stem = Path(entry.file_name).stem
             if by_stem.setdefault(stem, entry) is not entry:
-                doubled[stem] = (by_stem[stem].file_name, entry.file_name)
+                repeated[stem] = (by_stem[stem].file_name, entry.file_name)
         ids = {stem: entry.image_id for stem, entry in by_stem.items()}
         ids |= {entry.file_name: entry.image_id for entry in entries}
         names = [folder.folder.name for folder in self.folders]
         exact = {entry.file_name for entry in entries}
-        unclear = [name for name in names if name in doubled and name not in exact]
-        if unclear:
-            both = " and ".join(repr(name) for name in doubled[unclear[0]])
+        ambiguous = [name for name in names if name in repeated and name not in exact]
+        if ambiguous:
+            both = " and ".join(repr(name) for name in repeated[ambiguous[0]])
             raise SegkitError(
-                f"{id_map}: both {both} may be the folder '{unclear[0]}'; name it in one entry", value=id_map
+                f"{id_map}: both {both} may be the folder '{ambiguous[0]}'; list it in one entry", value=id_map
             )
         missing = [name for name in names if name not in ids]
         if missing:
             raise SegkitError(
                 f"{id_map}: has no id for {len(missing)} of the {len(names)} images of {self.root}: {first_few(missing)}"
-                f"{instead(missing, ids)}",
+                f"{suggest_files(missing, ids)}",
                 value=id_map,
             )
         return [ids[name] for name in names]
 
 
 def scan_folder(folder: Path) -> LabelMapFolder:
-    """Find the image and the class files of one image; SegkitError for what is missing, doubled or of unknown name."""
+    """Finds the image and the label maps in a folder.
+
+    Raises a SegkitError for a missing, repeated or unknown file.
+    """
     images: list[str] = []
     class_files: dict[int, str] = {}
-    for name in sorted(p.name for p in folder.iterdir() if not is_litter(p.name)):
+    for name in sorted(p.name for p in folder.iterdir() if not is_system_file(p.name)):
         match = CLASS_FILE.fullmatch(name)
         if Path(name).stem == "image" and is_image_name(name):
             images.append(name)
         elif match is None:
             raise SegkitError(
-                f"{folder / name}: this file has no meaning here; expected image.tif and class1.tif, class2.tif, ..."
+                f"{folder / name}: unknown file; expected image.tif and class1.tif, class2.tif, ..."
                 + (did_you_mean(name, ["image.tif", "class1.tif"]) if not name.lower().startswith("class") else "")
             )
         elif int(match.group(1)) in class_files:
-            raise SegkitError(f"{folder}: has both {class_files[int(match.group(1))]} and {name}; one was expected")
+            raise SegkitError(f"{folder}: has both {class_files[int(match.group(1))]} and {name}; expected one of them")
         else:
             class_files[int(match.group(1))] = name
     if len(images) != 1:
@@ -189,65 +202,70 @@ def scan_folder(folder: Path) -> LabelMapFolder:
 
 
 def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read one label map.
+    """Reads one label map, upright.
 
     Args:
         path: image file with one channel.
-        size: (H, W) that it must have.
+        size: expected (H, W); None: any.
     Returns:
-        Integers ``[H, W]``, 0 where there is no object; upright, if the file has an orientation tag of its own.
+        Integers ``[H, W]``: 0 is background, each other value is one object.
     Raises:
-        SegkitError: unreadable, a stack, coloured, of another size, negative, fractional or not finite.
+        SegkitError: the file is unreadable, a stack, in colour or of another size, or has values that are negative,
+            fractional or not finite.
     """
-    values = read_pixels(path)
-    if values.ndim != 2:
-        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {values.shape}")
-    if size is not None and values.shape != tuple(size):
-        height, width = values.shape
+    label_map = read_pixels(path)
+    if label_map.ndim != 2:
+        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
+    if size is not None and label_map.shape != tuple(size):
+        height, width = label_map.shape
         turned = (width, height) == tuple(size)
         raise SegkitError(
             f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
             + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
         )
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
-        wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]
-        raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
-    if values.size and values.min() < 0:
-        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {values.min():g}")
-    return values if values.dtype.kind in "iu" else values.astype(np.int64)
+    if label_map.dtype.kind == "f":
+        is_whole = np.isfinite(label_map) & (label_map == np.rint(label_map))
+        if not is_whole.all():
+            wrong = label_map[~is_whole][0]
+            raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
+    if label_map.size and label_map.min() < 0:
+        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
+    return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)
 
 
 def count_objects(path: Path) -> int:
-    """Number of different non-zero values of a label map."""
-    values = read_label_map(path).ravel()
-    if values.size == 0:
+    """Number of objects in a label map: its different non-zero values."""
+    ids = read_label_map(path).ravel()
+    if ids.size == 0:
         return 0
-    if values.max() < LARGEST_COUNTED_ID:
-        return int(np.count_nonzero(np.bincount(values.astype(np.int64))[1:]))
-    return int(np.count_nonzero(np.unique(values)))
+    if ids.max() < MAX_COUNTED_ID:
+        return int(np.count_nonzero(np.bincount(ids.astype(np.int64))[1:]))
+    return int(np.count_nonzero(np.unique(ids)))
 
 
 def name_categories(
     found: Sequence[int], classes: Sequence[str] | None, category_ids: Sequence[int] | None, where: str
 ) -> tuple[list[str], list[int]]:
-    """Names and categories K of the labels, from the K found in the files and what the user says.
+    """Name and category K of each label, from the files and the configuration.
 
     Args:
-        found: categories that occur, ascending.
-        classes: names, or None for ``classK``.
-        category_ids: K of each name, or None to work it out.
+        found: categories that have files, ascending.
+        classes: names of the classes; None: ``classK``.
+        category_ids: K of each class; None: derived from the names, else from ``found``.
         where: the data set, for messages.
+    Raises:
+        SegkitError: a category has files but no name.
     """
     if classes is None:
         ids = list(category_ids) if category_ids is not None else list(found)
         names = [f"class{k}" for k in ids]
     else:
         names = list(classes)
-        of_names = [category_of_name(name) for name in names]
+        named_ids = [category_of_name(name) for name in names]
         if category_ids is not None:
             ids = list(category_ids)
-        elif names and None not in of_names:
-            ids = [k for k in of_names if k is not None]
+        elif names and None not in named_ids:
+            ids = [k for k in named_ids if k is not None]
         elif len(names) == len(found):
             ids = list(found)
         else:

@@ -1,4 +1,7 @@
-"""Transforms, registered by importing this package; see :class:`segkit.data.transforms.base.Transform`."""
+"""Transforms of samples.
+
+Importing this package registers them (see :class:`segkit.data.transforms.base.Transform`).
+"""
 
 from segkit.data.transforms.affine import RandomAffine, RandomRotation
 from segkit.data.transforms.base import Compose, MixingTransform, Transform, build_transforms

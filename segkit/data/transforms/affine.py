@@ -16,13 +16,15 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class RandomRotation(Transform):
-    """With probability ``p``, turn by an angle. RandomQuarterTurn is lossless where right angles are enough.
+    """With probability ``p``, rotates by a random angle.
 
-    Objects that leave the image go with their box and label; ``sample.dropped`` counts them.
+    For right angles use RandomQuarterTurn, which is lossless.
+
+    Objects outside of the image are removed; ``sample.dropped`` counts them.
 
     Args:
-        degrees: against the clock: one number d for -d..d, or [low, high].
-        expand: make the image as large as it takes to hold all of the turned one, instead of keeping its size.
+        degrees: counterclockwise: one number d for -d..d, or [low, high].
+        expand: enlarge the image so that it holds the whole rotated image, instead of keeping its size.
         fill: colour of the corners, 0 to 255: one value, or one a channel.
         p: probability.
     """
@@ -57,18 +59,20 @@ class RandomRotation(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomAffine(Transform):
-    """With probability ``p``: shear, zoom, turn and shift, in one sampling. The image keeps its size.
+    """With probability ``p``, shears, scales, rotates and shifts in one interpolation.
 
-    Sampled without antialiasing: to shrink to less than half, RandomScale before it is better. Objects that leave the
-    image go with their box and label; ``sample.dropped`` counts them.
+    The image keeps its size.
+
+    The interpolation has no antialiasing: to shrink to less than half, put RandomScale before it. Objects outside of the
+    image are removed; ``sample.dropped`` counts them.
 
     Args:
-        degrees: of rotation, against the clock: one number d for -d..d, or [low, high].
-        translate: most shift to either side, in shares of width and height: one number, or [x, y].
-        min_scale: smallest factor, drawn evenly on a logarithmic scale.
-        max_scale: largest factor.
-        shear: degrees below 45 that x leans with y, and y with x: one number d for -d..d, or [low, high].
-        fill: colour of what lay outside the image, 0 to 255: one value, or one a channel.
+        degrees: of rotation, counterclockwise: one number d for -d..d, or [low, high].
+        translate: largest shift to either side, as shares of width and height: one number, or [x, y].
+        min_scale: smallest scale factor; factors are uniform on a logarithmic scale.
+        max_scale: largest scale factor.
+        shear: angles of both axes, below 45 degrees: one number d for -d..d, or [low, high].
+        fill: colour of pixels from outside the image, 0 to 255: one value, or one a channel.
         p: probability.
     """
 

@@ -1,4 +1,4 @@
-"""What a transform is: parameters drawn once, then applied to image, boxes and masks alike."""
+"""Interface of a transform, composition, and helpers to draw random parameters."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
-# What a transform may declare; see Transform.
+# Valid values of Transform.inversion.
 INVERSIONS = ("identity", "recorded", "none", "undeclared")
 
 
 class Transform(ABC):
-    """Changes a sample; never in place.
+    """Interface of a transform, which changes image, boxes and masks of a sample together.
 
-    All randomness comes from the generator that is passed, so that a sample's augmentation is a function of
-    (seed, epoch, index, repetition). Image, boxes and masks of the result always fit each other, and ``sample.size`` stays the
-    file's. A transform that makes pixels appear where they were not before belongs on the functions in
-    ``geometry.py``; one that only changes colours derives from ``photometric.Photometric``.
+    It never changes a sample in place.
 
-    Detections of test images are mapped back to the files, so a test transform has to say how. ``inversion`` belongs to the
-    ``__call__`` beside it: a subclass with another ``__call__`` declares it anew.
-    Make new targets by ``dataclasses.replace(sample.targets, ...)``: which objects are crowd regions and which have a mask
-    stays known.
+    All randomness comes from the generator argument, so that a sample's augmentation depends only on (seed, epoch, index,
+    repetition). Boxes and masks of the result fit its image, and ``sample.size`` stays that of the file. A transform that
+    moves pixels is built on the functions of ``geometry.py``; one that only changes colours derives from
+    ``photometric.Photometric``. New targets are made by ``dataclasses.replace(sample.targets, ...)``, which preserves crowd
+    flags and ``has_mask``.
+
+    Detections of test images are mapped back to the files, so a test transform declares its ``inversion``. The
+    declaration applies to the ``__call__`` of the same class: a subclass with another ``__call__`` declares it again.
 
     Attributes:
-        inversion: how boxes and masks are mapped back through the transform. ``identity``: every pixel stays in its
-            place. ``recorded``: as ``sample.geometry`` says, which the functions in ``geometry.py`` keep: scales, flips,
-            quarter turns, shifts. ``none``: not exactly, so it cannot be a test transform. ``undeclared``: it is found out
-            at each test image, with known objects, at the cost of a second run.
-        examples: arguments with which the tests try the transform; needed where some argument has no default.
-        needs_masks: the transform does nothing without masks; data in which no object has one are an error.
+        inversion: how boxes and masks are mapped back through the transform. ``identity``: no pixel moves. ``recorded``:
+            by ``sample.geometry``, which the functions of ``geometry.py`` update (scales, flips, quarter turns, shifts).
+            ``none``: not exactly, so that it cannot be a test transform. ``undeclared``: determined at each test image
+            with known objects, at the cost of a second run.
+        examples: arguments with which the tests run the transform; required if an argument has no default.
+        needs_masks: whether the transform does nothing without masks; then data without any mask are an error.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
@@ -48,7 +49,7 @@ class Transform(ABC):
         """The transformed sample; ``sample.image`` is uint8 ``[C, H, W]`` before and after."""
 
     def test_warning(self) -> str:
-        """What whoever has it among the test transforms should know: the end of a sentence about it, or ""."""
+        """The predicate of a warning if this is used as a test transform; empty for no warning."""
         return ""
 
     def __repr__(self) -> str:
@@ -56,39 +57,39 @@ class Transform(ABC):
         return f"{type(self).__name__}({options})"
 
 
-# Loads a random sample of the data set, untransformed.
+# Loads a random untransformed sample of the data set.
 LoadOther = Callable[[torch.Generator], Sample]
 
 
 class MixingTransform(Transform):
-    """Makes one sample of several images of the data set; for training only.
+    """Combines several images of the data set into one sample; for training only.
 
-    ``Compose``, which knows the transforms that stand before it, runs it. The other samples come through those too, so
-    that sizes and looks are alike.
+    ``Compose`` runs it, and applies the transforms before it to the other samples too, so that sizes and colours of all
+    are comparable.
     """
 
     inversion = "none"
 
     @abstractmethod
     def mix(self, sample: Sample, draw_other: Callable[[], Sample], generator: torch.Generator) -> Sample:
-        """The mixed sample; whose image it counts as, ``image_id`` and the rest, is ``sample``.
+        """Returns the mixed sample, with ``image_id`` and file name of ``sample``.
 
         Args:
             sample: never changed in place.
-            draw_other: gives another random sample of the data set (maybe of the same image), as far transformed as
-                ``sample``. It draws from ``generator``.
+            draw_other: returns another random sample of the data set (possibly of the same image), after the same
+                transforms as ``sample``. It draws from ``generator``.
             generator: source of all randomness.
         """
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         raise SegkitError(
-            f"{type(self).__name__} mixes in other images of the training data, and here is no such data: it belongs in "
-            "data.train_transforms only"
+            f"{type(self).__name__} combines several images of the training data, which are not available here: use it "
+            "in data.train_transforms only"
         )
 
 
 class Compose(Transform):
-    """One transform after the other; those within another Compose are taken in its place."""
+    """Applies transforms one after the other; nested Compose transforms are flattened."""
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         self.transforms: list[Transform] = []
@@ -96,10 +97,14 @@ class Compose(Transform):
             self.transforms += transform.transforms if isinstance(transform, Compose) else [transform]
 
     def __call__(self, sample: Sample, generator: torch.Generator, load_other: LoadOther | None = None) -> Sample:
-        """As Transform's; ``load_other`` is where mixing transforms get their other samples from.
+        """Transforms a sample.
 
+        Args:
+            sample: never changed in place.
+            generator: source of all randomness.
+            load_other: loads the other samples of mixing transforms.
         Raises:
-            SegkitError: there is a mixing transform, and no ``load_other``.
+            SegkitError: there is a mixing transform but no ``load_other``.
         """
         for i, transform in enumerate(self.transforms):
             if load_other is not None and isinstance(transform, MixingTransform):
@@ -114,27 +119,29 @@ class Compose(Transform):
         return sample
 
     def _drawing(self, count: int, generator: torch.Generator, load_other: LoadOther) -> Callable[[], Sample]:
-        """A function that gives a random sample after the first ``count`` transforms."""
+        """A function that loads a random sample and applies the first ``count`` transforms."""
         before = Compose(self.transforms[:count])
         return lambda: before(load_other(generator), generator, load_other)
 
 
 def build_transforms(specs: Sequence[Mapping[str, Any]], *, path: str = "data.transforms") -> Compose:
-    """Build a list of specs as ``{name: RandomHorizontalFlip, p: 0.5}``; ``path`` is its place in the configuration."""
+    """Builds transforms of specs, as ``{name: RandomHorizontalFlip, p: 0.5}``.
+
+    ``path`` is the key path of the list.
+    """
     transforms = [TRANSFORM_REGISTRY.build(spec, path=f"{path}[{i}]") for i, spec in enumerate(specs)]
     for i, (transform, spec) in enumerate(zip(transforms, specs, strict=True)):
         if not isinstance(transform, Transform) and not _takes_sample(transform):
             raise SegkitError(
-                f"{path}[{i}]: {spec['name']} makes a {type(transform).__name__}, which is called with other arguments than a "
-                "sample and a generator; derive from segkit.data.transforms.Transform, or take one of "
-                "torchvision.transforms.v2",
+                f"{path}[{i}]: {spec['name']} is a {type(transform).__name__}, which does not take a sample and a "
+                "generator; derive it from segkit.data.transforms.Transform, or use one of torchvision.transforms.v2",
                 key=path,
             )
     return Compose(transforms)
 
 
 def _takes_sample(transform: Any) -> bool:
-    """Whether something is called as a Transform is."""
+    """Whether an object can be called with a sample and a generator."""
     called = getattr(transform, "forward", transform)
     try:
         inspect.signature(called).bind(None, None)
@@ -144,7 +151,7 @@ def _takes_sample(transform: Any) -> bool:
 
 
 def uniform(low: float, high: float, generator: torch.Generator) -> float:
-    """A random number in [low, high)."""
+    """A uniformly distributed random number in [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=generator))
 
 
@@ -154,7 +161,7 @@ def randint(low: int, high: int, generator: torch.Generator) -> int:
 
 
 def interval(value: float | Sequence[float], name: str) -> tuple[float, float]:
-    """(low, high) from one number, which stands for both directions, or a pair; ValueError for anything else."""
+    """Converts one number d to (-d, d), and a pair to (low, high); ValueError for anything else."""
     ends = (-value, value) if isinstance(value, (int, float)) else tuple(value)
     if len(ends) != 2 or not ends[0] <= ends[1]:
         raise ValueError(f"{name}: expected one number from 0 on, or [low, high]; got {value}")
@@ -162,6 +169,6 @@ def interval(value: float | Sequence[float], name: str) -> tuple[float, float]:
 
 
 def check_probability(p: float) -> None:
-    """ValueError unless p is in [0, 1]."""
+    """Raises a ValueError unless p is in [0, 1]."""
     if not 0 <= p <= 1:
-        raise ValueError(f"p is a probability, 0 to 1; got {p}")
+        raise ValueError(f"p: expected a probability, 0 to 1; got {p}")

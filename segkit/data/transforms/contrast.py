@@ -1,4 +1,7 @@
-"""Bringing images of different exposure and polarity to one look: no augmentation, part of training *and* test transforms."""
+"""Normalises exposure and polarity of images.
+
+Used in the training transforms *and* the test transforms.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,17 @@ from segkit.registry import TRANSFORM_REGISTRY
 
 @TRANSFORM_REGISTRY.register
 class PercentileContrast(Photometric):
-    """Stretch the values between two percentiles of the image to the full range; what lies outside is clipped.
+    """Stretches the range between two percentiles of the image to 0..255 and clips the rest.
 
-    For microscopy, where exposure differs from image to image by factors. It belongs in the training *and* the test
-    transforms, before any crop: the percentiles of a crop are not those of its image. All channels are stretched by the
-    same factor, so that colours keep their hue.
+    Made for microscopy, where the exposure of images differs by factors. Use it in the training *and* the test
+    transforms, before any crop, because the percentiles of a crop differ from those of its image. All channels are
+    stretched by the same factor, so that hues stay.
 
     Args:
-        low: percentile that becomes black, 0 to 100.
-        high: percentile that becomes white.
-        min_range: the least difference of the two, where white is 1: an image with less in it is stretched only as if
-            it had so much, and is not blown up to noise.
+        low: percentile that becomes 0, from 0 to 100.
+        high: percentile that becomes 255.
+        min_range: smallest range that is stretched, as a share of 0..255, so that noise in an almost constant image is
+            not amplified to full contrast.
         p: probability; below 1 for an augmentation.
     """
 
@@ -45,13 +48,13 @@ class PercentileContrast(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class DarkBackground(Photometric):
-    """Make the negative of images whose background is light, so that objects are light on dark in all.
+    """Inverts images with a light background, so that all images have a dark one.
 
-    For sets that mix fluorescence with brightfield: the network learns one polarity, and a few images of the rarer
-    kind are enough. The background is taken to be the image's median.
+    For data sets that mix fluorescence and brightfield images: the network learns one polarity, and a few images of the
+    rarer kind suffice. The image's median is taken as its background.
 
     Args:
-        threshold: a median above this is light; white is 1.
+        threshold: images with a median above it are inverted; 1 is white.
     """
 
     def __init__(self, *, threshold: float = 0.5) -> None:
@@ -65,7 +68,7 @@ class DarkBackground(Photometric):
 
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
-    """A uint8 image [C, H, W] with the ``low`` percentile of all its values at 0 and the ``high`` one at 255."""
+    """Stretches a uint8 image [C, H, W]: percentiles ``low`` and ``high`` become 0 and 255."""
     black, white = percentiles(image, low, high)
     width = max(float(white - black), min_range * 255)
     table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)
@@ -73,11 +76,11 @@ def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> t
 
 
 def darken(image: torch.Tensor, threshold: float) -> torch.Tensor:
-    """The negative of a uint8 image [C, H, W] whose median is above ``threshold``, where white is 1."""
+    """Inverts a uint8 image [C, H, W] if its median is above ``threshold`` (1 is white)."""
     return 255 - image if percentiles(image, 50)[0] > threshold * 255 else image
 
 
-def percentiles(image: torch.Tensor, *shares: float) -> list[int]:
-    """The smallest values that so many percent of a uint8 image's values do not exceed (nearest rank)."""
+def percentiles(image: torch.Tensor, *percents: float) -> list[int]:
+    """Percentiles of a uint8 image's samples by nearest rank, from a histogram."""
     counts = np.cumsum(np.bincount(image.numpy().reshape(-1), minlength=256))
-    return np.searchsorted(counts, np.maximum(1, np.ceil(np.array(shares) / 100 * counts[-1]))).tolist()
+    return np.searchsorted(counts, np.maximum(1, np.ceil(np.array(percents) / 100 * counts[-1]))).tolist()

@@ -1,4 +1,4 @@
-"""Objects of another image, pasted."""
+"""Simple Copy-Paste: pastes objects of another image."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import torch
 
 from segkit.data.transforms import geometry
 from segkit.data.transforms.base import MixingTransform, check_probability, randint, uniform
-from segkit.data.transforms.cropping import random_window
+from segkit.data.transforms.cropping import random_crop
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 
 
 @TRANSFORM_REGISTRY.register
 class CopyPaste(MixingTransform):
-    """With probability ``p``, paste objects of another image over this one (Ghiasi et al. 2021, Simple Copy-Paste).
+    """With probability ``p``, pastes objects of another image (Ghiasi et al. 2021).
 
-    The other image is a random one of the data set, after the transforms that stand before this one. A random number
-    of its objects, chosen at random, keep their places in it; the image itself is laid at a random place, and cut where
-    it is larger. What lies below loses the covered pixels; what is covered wholly, or so far that less than
-    ``min_visibility`` of it is left, goes with box and label, counted in ``sample.dropped``. Crowd regions are covered like
-    objects, and never pasted. ``sample.rescued`` counts the rescued masks of both images. Borders stay hard, which does as
-    well as blending (section 3 there).
+    The paper is Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation.
 
-    An object without a mask is never pasted, for nobody knows which pixels are its own. Where it is covered it keeps its
-    whole box, as long as ``min_visibility`` of the box's pixels, and at least one, are uncovered.
+    The other image is a random one of the data set, after the transforms before this one. It is placed at a random
+    position, cropped if it is larger, and a random subset of its objects is pasted. Covered objects lose the covered
+    pixels. Those that are covered completely, or keep less than ``min_visibility`` of their area, are removed and counted
+    in ``sample.dropped``. Crowd regions can be covered but are never pasted. Borders are not blended, which works as well
+    (section 3 of the paper). ``sample.rescued`` adds up the counts of both images.
+
+    An object without a mask is never pasted, because its pixels are unknown. If it is covered, it keeps its whole box as
+    long as at least one pixel and ``min_visibility`` of the box's pixels are uncovered.
 
     Args:
-        max_objects: most objects to paste, or null for no limit.
-        min_visibility: share of its area that a covered object must keep to stay, 0 to 1.
+        max_objects: most objects to paste; null: no limit.
+        min_visibility: share of its area that a covered object must keep, 0 to 1.
         p: probability.
     """
 
@@ -50,7 +51,7 @@ class CopyPaste(MixingTransform):
         if uniform(0, 1, generator) >= self.p:
             return sample
         height, width = sample.image.shape[1:]
-        other = random_window(draw_other(), (height, width), 0.0, generator)
+        other = random_crop(draw_other(), (height, width), 0.0, generator)
         rows, columns = other.image.shape[1:]
         top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)
         pastable = (other.targets.has_mask & ~other.targets.crowd).nonzero().squeeze(1)

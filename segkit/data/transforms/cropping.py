@@ -1,4 +1,4 @@
-"""Random crops, of the image as it is or of the image zoomed."""
+"""Random crops, with or without random scaling."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from segkit.data.transforms.resizing import check_scales, draw_scale, height_and
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 
-RANDOM_WINDOW = (
-    "cuts a window out of each image at a random place: objects outside of it are not found, and evaluation counts them as "
+RANDOM_CROP_WARNING = (
+    "crops each image at a random position: objects outside of the crop are not detected, and evaluation counts them as "
     "missed"
 )
 
 
 @TRANSFORM_REGISTRY.register
 class RandomCrop(Transform):
-    """Cut out a window at a random place; where the image is smaller than the window, that side stays as it is.
+    """Crops to ``size`` at a random position; a side that is shorter than that stays as it is.
 
-    Objects of which nothing is left go with their box and label; ``sample.dropped`` counts them.
+    Objects outside of the crop are removed; ``sample.dropped`` counts them.
 
     Args:
         size: one number of pixels for a square, or [height, width].
-        min_visibility: share of its area that an object must keep to stay, 0 to 1. The pixels of those removed remain
-            in the image, as background to the model: values much above 0 teach it to overlook objects at the border.
+        min_visibility: share of its area that an object must keep, 0 to 1; others are removed. The pixels of removed
+            objects remain in the image as background: values far above 0 teach the model to miss objects at the border.
     """
 
     examples = ({"size": 20}, {"size": [30, 1000], "min_visibility": 0.3}, {"size": 1})
@@ -39,23 +39,23 @@ class RandomCrop(Transform):
         self.min_visibility = min_visibility
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        return random_window(sample, self.size, self.min_visibility, generator)
+        return random_crop(sample, self.size, self.min_visibility, generator)
 
     def test_warning(self) -> str:
-        return RANDOM_WINDOW
+        return RANDOM_CROP_WARNING
 
 
 @TRANSFORM_REGISTRY.register
 class RandomScaledCrop(Transform):
-    """Zoom by a random factor and cut out a window, as RandomScale and RandomCrop together do.
+    """Scales by a random factor and crops, as RandomScale and RandomCrop together do.
 
-    The window is cut out first, so that what it leaves away is not resized: of an image of many windows, a fraction of
-    the time. The factor is drawn evenly on a logarithmic scale.
+    The image is cropped before it is resized, which is faster for images much larger than the crop. Factors are uniform
+    on a logarithmic scale.
 
     Args:
-        size: of the result: one number of pixels for a square, or [height, width]; less where the zoomed image is smaller.
-        min_scale: smallest factor.
-        max_scale: largest factor.
+        size: of the result: one number of pixels for a square, or [height, width]; smaller if the scaled image is.
+        min_scale: smallest scale factor.
+        max_scale: largest scale factor.
         min_visibility: as in RandomCrop.
         antialias: as in ResizeShortestEdge.
     """
@@ -86,13 +86,13 @@ class RandomScaledCrop(Transform):
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
         factor = draw_scale(self.min_scale, self.max_scale, generator)
-        return zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
+        return scaled_crop(sample, factor, self.size, self.min_visibility, self.antialias, generator)
 
     def test_warning(self) -> str:
-        return RANDOM_WINDOW
+        return RANDOM_CROP_WARNING
 
 
-def zoomed_window(
+def scaled_crop(
     sample: Sample,
     factor: float,
     size: tuple[int, int],
@@ -100,10 +100,13 @@ def zoomed_window(
     antialias: bool,
     generator: torch.Generator,
 ) -> Sample:
-    """The image zoomed by ``factor``, and of it a window of ``size`` (H, W), or as much as there is, at a random place."""
+    """Scales by ``factor`` and crops to at most ``size`` (H, W) at a random position.
+
+    The other arguments are those of RandomCrop.
+    """
     window = tuple(max(1, round(side / factor)) for side in size)
     full = sample.image.shape[1:]
-    sample = random_window(sample, (window[0], window[1]), min_visibility, generator)
+    sample = random_crop(sample, (window[0], window[1]), min_visibility, generator)
     height, width = (
         target if cut < side else max(1, min(target, round(side * factor)))
         for target, cut, side in zip(size, window, full, strict=True)
@@ -111,8 +114,11 @@ def zoomed_window(
     return geometry.resize(sample, (height, width), antialias)
 
 
-def random_window(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:
-    """Cut out a window of ``size`` (H, W), or as much of it as there is, at a random place."""
+def random_crop(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:
+    """Crops to at most ``size`` (H, W) at a random position.
+
+    ``min_visibility`` is that of RandomCrop.
+    """
     height, width = sample.image.shape[1:]
     rows, columns = min(size[0], height), min(size[1], width)
     top, left = randint(0, height - rows, generator), randint(0, width - columns, generator)

@@ -1,4 +1,4 @@
-"""Mirroring and quarter turns: lossless, for images without an up and down."""
+"""Lossless flips and quarter turns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class RandomHorizontalFlip(Transform):
-    """Mirror left and right with probability ``p``."""
+    """Flips left and right with probability ``p``."""
 
     inversion = "recorded"
 
@@ -26,7 +26,7 @@ class RandomHorizontalFlip(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomVerticalFlip(Transform):
-    """Mirror top and bottom with probability ``p``."""
+    """Flips top and bottom with probability ``p``."""
 
     inversion = "recorded"
 
@@ -40,7 +40,10 @@ class RandomVerticalFlip(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomQuarterTurn(Transform):
-    """With probability ``p``, turn by 90, 180 or 270 degrees, each as likely; 0.75 makes all four positions alike."""
+    """With probability ``p``, rotates by 90, 180 or 270 degrees.
+
+    With ``p`` = 0.75 all four orientations are equally likely.
+    """
 
     inversion = "recorded"
 

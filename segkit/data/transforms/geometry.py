@@ -1,7 +1,11 @@
-"""Pure functions that move a sample's pixels: image, boxes and masks in one place, so that they cannot part.
+"""Geometric transforms as pure functions, which move image, boxes and masks together.
 
-Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are ``[..., H, W]``. Each function records
-what it did in ``sample.geometry``, by which predictions are mapped back to the file.
+Boxes are XYXY floats in pixels, pixel i covers [i, i + 1). Images and masks are ``[..., H, W]``. Each function records its
+map in ``sample.geometry``, by which predictions are mapped back to the file.
+
+torchvision's v2 transforms would move dense masks [N, H, W]: loading, flipping and resizing an image of 250 objects takes
+33 ms here and 764 ms there, its masks 0.15 MB and 160 MB (docs/benchmarks.md). Images use torchvision's functions, except
+for affine maps, where torchvision weights pixels at the image's border twice.
 """
 
 from __future__ import annotations
@@ -20,12 +24,12 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
-# A colour, 0 to 255: one value for all channels, or one a channel.
+# A colour, 0 to 255: one value for all channels, or one value a channel.
 Fill = int | Sequence[int]
 
 
 def hflip(sample: Sample) -> Sample:
-    """Mirror left and right."""
+    """Flips left and right."""
     width = sample.image.shape[2]
     x0, y0, x1, y1 = sample.targets.boxes.unbind(1)
     masks = sample.targets.masks
@@ -39,7 +43,7 @@ def hflip(sample: Sample) -> Sample:
 
 
 def vflip(sample: Sample) -> Sample:
-    """Mirror top and bottom."""
+    """Flips top and bottom."""
     height = sample.image.shape[1]
     x0, y0, x1, y1 = sample.targets.boxes.unbind(1)
     masks = sample.targets.masks
@@ -53,7 +57,7 @@ def vflip(sample: Sample) -> Sample:
 
 
 def rot90(sample: Sample, k: int) -> Sample:
-    """Turn by ``k`` quarter turns against the clock, as ``torch.rot90(image, k, (-2, -1))`` does."""
+    """Rotates by ``k`` counterclockwise quarter turns, as ``torch.rot90(image, k, (-2, -1))``."""
     k = k % 4
     if k == 0:
         return sample
@@ -65,12 +69,15 @@ def rot90(sample: Sample, k: int) -> Sample:
 
 
 def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sample:
-    """Bilinear resize to ``size`` (H, W); a mask that would vanish keeps its largest pixel, counted in ``rescued``."""
+    """Resizes bilinearly to ``size`` (H, W).
+
+    A mask that would become empty keeps the pixel that it covers most: it is rescued, and ``sample.rescued`` counts it.
+    """
     height, width = sample.image.shape[1:]
     if (height, width) == size:
         return sample
     image = F.resize_image(sample.image, list(size), antialias=antialias)
-    # Multiplied before divided: a box at the border stays there to the bit.
+    # Multiply before dividing, so that a box at the border stays there exactly.
     boxes = sample.targets.boxes * torch.tensor([size[1], size[0]] * 2) / torch.tensor([width, height] * 2)
     masks = sample.targets.masks
     resized, rescued = (None, 0) if masks is None else masks.resize_counted(size, antialias=antialias)
@@ -79,11 +86,11 @@ def resize(sample: Sample, size: tuple[int, int], antialias: bool = True) -> Sam
 
 
 def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: float = 0.0) -> Sample:
-    """Cut out the window (x0, y0, x1, y1), whole pixels inside the image.
+    """Crops to the window (x0, y0, x1, y1), in whole pixels inside the image.
 
-    The box of an object that the window cuts becomes the box of what remains of its mask (of its box, where it has no
-    mask). Objects of which nothing remains, or less than ``min_visibility`` of their area, are removed with box, label
-    and mask, and counted in ``sample.dropped``.
+    An object that the window cuts gets the box of its remaining mask, or its clipped box if it has no mask. Objects that
+    keep nothing, or less than ``min_visibility`` of their area, are removed: they are dropped, and ``sample.dropped``
+    counts them.
     """
     x0, y0, x1, y1 = window
     height, width = y1 - y0, x1 - x0
@@ -100,7 +107,7 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
         masks = masks.crop(x0, y0, x1, y1)
         remaining = torch.where(has_mask, masks.areas(), remaining)
         boxes = torch.where((cut & has_mask)[:, None], masks.boxes(), boxes)
-    # An area of 0 before (a box without extent) is removed as well: nothing can be learnt from it.
+    # This removes objects without an area before the crop too: nothing can be learnt from them.
     kept = (remaining > 0) & (remaining >= min_visibility * before)
     image = sample.image[:, y0:y1, x0:x1].contiguous()
     cropped = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
@@ -110,7 +117,7 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
 
 def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
-    """Add pixels of colour ``fill`` at the right and bottom up to ``size`` (H, W), at least the image's own."""
+    """Pads the right and bottom with colour ``fill`` to ``size`` (H, W)."""
     height, width = sample.image.shape[1:]
     if (height, width) == size:
         return sample
@@ -121,18 +128,20 @@ def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
 
 
 def place(targets: Targets, size: tuple[int, int], x: int, y: int) -> Targets:
-    """Targets on an image of ``size`` (H, W) that holds the old one, whose corner comes to ``x``, ``y``."""
+    """Moves targets to a larger image of ``size`` (H, W), with the corner at ``x``, ``y``."""
     masks = None if targets.masks is None else targets.masks.placed(size, x, y)
     return dataclasses.replace(targets, boxes=targets.boxes + torch.tensor([x, y, x, y]), masks=masks)
 
 
 def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fill = 0) -> Sample:
-    """Move all pixels by an affine map, bilinear; what comes from outside the image has colour ``fill``.
+    """Applies an affine map with bilinear interpolation.
 
-    Boxes become those of the moved masks: they hold all of them and are tight, where the hull of a turned box's corners
-    is up to twice the object's area. Of an object without a mask that hull, cut at the border, is all that is known.
-    Objects of which nothing is in view are removed with box, label and mask, counted in ``dropped``; a mask in view
-    that sampling would empty keeps its largest pixel, counted in ``rescued``.
+    Pixels from outside the image get the colour ``fill``.
+
+    Boxes are those of the moved masks, which are tight; the bounding box of a rotated box has up to twice the object's
+    area. Only an object without a mask gets that bounding box, clipped to the image. Objects outside of the image are
+    removed and counted in ``dropped``. A mask in the image that would become empty keeps one pixel and is counted in
+    ``rescued``.
 
     Args:
         sample: never changed in place.
@@ -143,8 +152,7 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
     old = sample.image.shape[1:]
     origin = torch.zeros(1, 2, dtype=torch.float64)
     grid = sampling_grid(inverse(matrix), origin, size, origin, (old[0], old[1]))
-    # Sampling the difference from the fill colour, with 0 outside, blends with it at the border. (torchvision's affine
-    # weights a pixel at the border twice there.)
+    # Interpolating the difference from the fill colour, with 0 outside, blends the border with the fill colour.
     color = fill_color(fill, sample.image).float()
     moved = grid_sample((sample.image.float() - color)[None], grid, mode="bilinear", align_corners=False)[0]
     image = moved.add_(color).round_().clamp_(0, 255).to(sample.image.dtype)
@@ -164,21 +172,21 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
 
 
 def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility: float = 0.0) -> Sample:
-    """Put another image's objects over a sample: their pixels replace what was there.
+    """Pastes the objects of another image over a sample.
 
-    The masks below lose the covered pixels, and the boxes of those that lost any become those of what remains. Objects
-    of which nothing remains, or less than ``min_visibility`` of their area, are removed and counted in ``dropped``. An
-    object below without a mask keeps its box, or goes by the share of its box that remains uncovered.
+    The sample's masks lose the covered pixels; objects whose masks changed get the boxes of their remaining masks.
+    Objects that keep nothing, or less than ``min_visibility`` of their area, are removed and counted in ``dropped``. For
+    an object without a mask, the area of its box counts, and the box stays as it is.
 
     Args:
-        sample: whose objects are covered.
-        image: as large as the sample's.
-        objects: each with a mask, on that image.
+        sample: the sample below.
+        image: the other image, of the same shape as the sample's.
+        objects: objects of that image, each with a mask.
         min_visibility: 0 to 1.
     """
     assert image.shape == sample.image.shape and objects.masks is not None, (image.shape, sample.image.shape)
     assert not objects.lacks_masks
-    # One array for all that is pasted, which each mask below looks at within its own box.
+    # One array [H, W] for all pasted objects; each mask below reads it only within its own box.
     region = objects.masks.union()
     mixed = torch.where(region, image, sample.image)
     below = sample.targets
@@ -187,7 +195,7 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
     kept[~below.has_mask] = _visible(boxes[~below.has_mask], region, min_visibility)
     if masks is not None:
         before = masks.areas()
-        masks, cut = masks.without(region)  # an object without a mask has no pixels to lose
+        masks, cut = masks.without(region)  # does not change an object without a mask
         areas = masks.areas()
         boxes = torch.where(cut[:, None], masks.boxes(), boxes)
         kept &= ~cut | ((areas > 0) & (areas >= min_visibility * before))
@@ -196,25 +204,31 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
 
 
 def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: float) -> torch.Tensor:
-    """bool [N]: boxes of whose pixels any, and at least so large a share, lie outside of ``region`` (bool [H, W])."""
+    """bool [N]: which boxes are visible outside of a region.
+
+    A box is visible if it has a pixel, and at least a share ``min_visibility``, outside of ``region`` (bool [H, W]).
+    """
     height, width = region.shape
     limit = torch.tensor([width, height, width, height])
     pixels = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], 1).clamp(min=0).minimum(limit).long()
     covered = [region[y0:y1, x0:x1].float().mean() for x0, y0, x1, y1 in pixels.tolist()]
     free = 1 - torch.stack(covered) if covered else boxes.new_zeros(0)
-    # A box beside the image has no pixels that could be covered: NaN.
+    # The share is NaN for a box outside of the image, which has no pixels.
     return torch.isnan(free) | ((free > 0) & (free >= min_visibility))
 
 
 def check_fill(fill: Fill) -> None:
-    """ValueError unless a colour is one number for all channels or a list of them, 0 to 255 each."""
+    """Raises a ValueError unless a colour is one value or a list of values, each 0 to 255."""
     values = [fill] if isinstance(fill, int) else list(fill)
     if not values or not all(0 <= value <= 255 for value in values):
         raise ValueError(f"fill: expected one value from 0 to 255, or one a channel; got {fill}")
 
 
 def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
-    """[C, 1, 1] of the image's type (1 for C where one value is for all channels); SegkitError if C is another."""
+    """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type.
+
+    Raises a SegkitError if C is not the image's.
+    """
     color = torch.tensor([fill] if isinstance(fill, int) else list(fill), dtype=image.dtype)
     if len(color) not in (1, len(image)):
         raise SegkitError(
@@ -229,11 +243,15 @@ def blank(size: tuple[int, int], fill: Fill, like: torch.Tensor) -> torch.Tensor
 
 
 def without_degenerate(sample: Sample) -> Sample:
-    """Without the objects whose box has no area or is not finite, as a file may have them; they count as ``dropped``."""
-    bad = sample.targets.degenerate()
-    if not bool(bad.any()):
+    """Removes objects whose box has no area or is not finite, and counts them in ``dropped``.
+
+    Annotation files may hold such objects.
+    """
+    degenerate = sample.targets.degenerate()
+    if not bool(degenerate.any()):
         return sample
-    return dataclasses.replace(sample, targets=sample.targets[~bad], dropped=sample.dropped + int(bad.sum()))
+    dropped = sample.dropped + int(degenerate.sum())
+    return dataclasses.replace(sample, targets=sample.targets[~degenerate], dropped=dropped)
 
 
 def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
@@ -243,5 +261,6 @@ def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
 def _moved(
     sample: Sample, image: torch.Tensor, boxes: torch.Tensor, masks: InstanceMasks | None, geometry: ImageGeometry
 ) -> Sample:
+    """The sample with another image, boxes, masks and geometry."""
     targets = dataclasses.replace(sample.targets, boxes=boxes, masks=masks)
     return dataclasses.replace(sample, image=image, targets=targets, geometry=geometry)

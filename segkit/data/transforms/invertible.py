@@ -1,4 +1,4 @@
-"""Test transforms: only those through which detections can be mapped back to the file, checked at each image."""
+"""Test transforms: only those through which detections can be mapped back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from segkit.data.transforms.base import INVERSIONS, Compose, LoadOther, MixingTransform, Transform
-from segkit.data.transforms.probes import MIN_PROBED_SIDE, Replay, explains, moves_pixels_along, textured, with_probes
+from segkit.data.transforms.probes import MIN_PROBED_SIDE, Replay, boxes_agree, pixels_agree, textured, with_probes
 from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -18,18 +18,18 @@ logger = logging.getLogger(__name__)
 
 KEY = "data.test_transforms"
 HOW_TO_DECLARE = (
-    "build it on the functions of segkit.data.transforms.geometry, which record what they do, and set inversion = "
-    "'recorded' in its class; or set inversion = 'identity' if every pixel stays in its place"
+    "build it on the functions of segkit.data.transforms.geometry, which record their maps, and set inversion = 'recorded' "
+    "in its class; or set inversion = 'identity' if no pixel moves"
 )
 
 
 class InvertibleCompose(Compose):
-    """Transforms of test images, whose predictions are mapped back to the files.
+    """Transforms of test images, through which predictions are mapped back to the files.
 
     Args:
-        transforms: applied one after the other. A declared ``inversion`` is trusted, and only the image's size is
-            checked. A transform without one is run twice on each image, the second time with known objects (probes),
-            whose boxes and pixels have to end where ``sample.geometry`` says.
+        transforms: applied one after the other. A declared ``inversion`` is trusted, and only the size of the result is
+            checked. A transform without one runs twice on each image, the second time with known objects (probes), whose
+            boxes and pixels must end where ``sample.geometry`` says.
     Raises:
         SegkitError: a transform has no inverse, or is for training only.
     """
@@ -40,10 +40,10 @@ class InvertibleCompose(Compose):
             _check_transform(transform)
 
     def __call__(self, sample: Sample, generator: torch.Generator, load_other: LoadOther | None = None) -> Sample:
-        """The transformed sample, with its geometry.
+        """Transforms a sample and sets its geometry.
 
         Raises:
-            SegkitError: a transform moves pixels otherwise than it declares or records.
+            SegkitError: a transform moves pixels in another way than it declares or records.
         """
         sample = dataclasses.replace(sample, geometry=sample.known_geometry)
         for transform in self.transforms:
@@ -52,10 +52,12 @@ class InvertibleCompose(Compose):
 
 
 def declared_inversion(transform: Any) -> str:
-    """``inversion`` of a transform; that of a base class counts only where ``__call__`` is the base class's too.
+    """The ``inversion`` of a transform.
+
+    The attribute of a base class counts only if ``__call__`` is inherited from there too.
 
     Raises:
-        SegkitError: it is none of ``INVERSIONS``.
+        SegkitError: the attribute is not one of ``INVERSIONS``.
     """
     found = getattr(transform, "__dict__", {}).get("inversion")
     for cls in type(transform).__mro__:
@@ -76,16 +78,19 @@ def declared_inversion(transform: Any) -> str:
 
 
 def _check_transform(transform: Any) -> None:
-    """SegkitError for a transform that cannot be a test transform, a warning for one that should not be one."""
+    """Raises a SegkitError for a transform that cannot be a test transform.
+
+    It logs a warning for one that should not be.
+    """
     name = _name(transform)
     if isinstance(transform, MixingTransform):
-        raise SegkitError(f"{name} makes training images of several: it cannot be a test transform", key=KEY)
+        raise SegkitError(f"{name} combines several training images: it cannot be a test transform", key=KEY)
     inversion = declared_inversion(transform)
     if inversion == "none":
         raise SegkitError(
             f"{name} cannot be a test transform: detections cannot be mapped back through it exactly; test transforms may "
-            "resize, flip (RandomHorizontalFlip, RandomVerticalFlip), turn by right angles (RandomQuarterTurn), crop, pad "
-            "and change colours",
+            "resize, flip (RandomHorizontalFlip, RandomVerticalFlip), rotate by right angles (RandomQuarterTurn), crop, "
+            "pad and change colours",
             key=KEY,
         )
     if inversion == "undeclared":
@@ -99,17 +104,17 @@ def _check_transform(transform: Any) -> None:
 
 
 def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample:
-    """One transform's result, with its checked geometry."""
+    """Applies one transform and checks the geometry of its result."""
     inversion = declared_inversion(transform)
     replay = Replay(transform, generator) if inversion == "undeclared" else None
-    given = dataclasses.replace(sample)  # a copy, should the transform change it in place
+    copied = dataclasses.replace(sample)  # in case the transform changes its argument in place
     if replay is not None:
-        given.image = sample.image.clone()
-    after = transform(given, generator)
+        copied.image = sample.image.clone()
+    after = transform(copied, generator)
     name, size = f"{sample.file_name or 'an image'}: {_name(transform)}", (after.image.shape[1], after.image.shape[2])
     if after.size != sample.size:
         raise SegkitError(
-            f"{name} sets the sample's size to {after.size}; it has to stay that of the file, {sample.size}", key=KEY
+            f"{name} sets the sample's size to {after.size}; expected that of the file, {sample.size}", key=KEY
         )
     if after.geometry is not None and after.geometry.obstacle:
         raise SegkitError(
@@ -126,26 +131,34 @@ def _apply(transform: Any, sample: Sample, generator: torch.Generator) -> Sample
             key=KEY,
         )
     if geometry.size != size or (inversion == "identity" and geometry != sample.geometry):
+        problem = (
+            f"its image has {size[0]} x {size[1]} pixels, not the recorded {geometry.size[0]} x {geometry.size[1]}"
+        )
+        if geometry.size == size:
+            problem = "it records that pixels move"
         raise SegkitError(
-            f"{name} declares inversion = '{inversion}', but its image of {size[0]} x {size[1]} pixels is not the one of "
-            f"{geometry.size[0]} x {geometry.size[1]} on record; {HOW_TO_DECLARE}",
+            f"{name} declares inversion = '{inversion}', but {problem}; {HOW_TO_DECLARE}",
             key=KEY,
         )
     return dataclasses.replace(after, geometry=geometry)
 
 
 def _verified(replay: Replay, before: Sample, after: Sample, name: str) -> Sample:
-    """``after`` with a geometry that the probes confirm, for a transform that declares none.
+    """Finds the geometry of a transform that declares none: the one that the probes confirm.
 
     Args:
         replay: runs the transform again.
+        before: the sample before the transform.
+        after: the transformed sample.
         name: of image and transform, for messages.
+    Returns:
+        ``after`` with that geometry.
     Raises:
-        SegkitError: the probes are elsewhere, or the transform fails with them.
+        SegkitError: no geometry is confirmed, or the transform fails with the probes.
     """
     recorded = before.known_geometry if after.geometry is None else after.geometry
     size = (after.image.shape[1], after.image.shape[2])
-    if min(before.image.shape[1:]) < MIN_PROBED_SIDE and recorded.size == size:  # the size alone can be looked at
+    if min(before.image.shape[1:]) < MIN_PROBED_SIDE and recorded.size == size:  # too small for probes: trust the size
         return dataclasses.replace(after, geometry=recorded)
     base = textured(before)
     probe = with_probes(base)
@@ -154,27 +167,30 @@ def _verified(replay: Replay, before: Sample, after: Sample, name: str) -> Sampl
         probed = replay(probe)
     except Exception as error:
         raise SegkitError(
-            f"{name} does not declare whether it moves pixels, and with the two objects that are to show it, it ends with "
+            f"{name} does not declare whether it moves pixels, and fails on the two objects that segkit adds to find out: "
             f"{type(error).__name__}: {error}; {HOW_TO_DECLARE}",
             key=KEY,
         ) from error
     candidates = zip(*(_candidates(before, result) for result in (after, plain, probed)), strict=False)
-    for geometry, of_plain, of_probe in candidates:
-        if explains(of_probe, probe, probed) and moves_pixels_along(of_plain, probe, plain, probed):
+    for geometry, plain_geometry, probed_geometry in candidates:
+        if boxes_agree(probed_geometry, probe, probed) and pixels_agree(plain_geometry, probe, plain, probed):
             return dataclasses.replace(after, geometry=geometry)
     raise SegkitError(
-        f"{name} moves pixels or objects in a way that is not on record, so that detections cannot be mapped back to the "
-        f"file: {HOW_TO_DECLARE}",
+        f"{name} moves pixels or objects without recording it, so that detections cannot be mapped back to the file: "
+        f"{HOW_TO_DECLARE}",
         key=KEY,
     )
 
 
 def _candidates(before: Sample, after: Sample) -> list[ImageGeometry]:
-    """What a transform may have done: what it recorded, or nothing; and a resize where the size differs from that."""
+    """Possible geometries of a result: the recorded one, or that before the transform.
+
+    Each is resized if the size of the result differs.
+    """
     size = (after.image.shape[1], after.image.shape[2])
     return [g if g.size == size else g.resize(size) for g in (after.geometry, before.geometry) if g is not None]
 
 
 def _name(transform: Any) -> str:
-    """What to call a transform in a message: its class, or a function's own name."""
+    """The name of a transform in messages: that of its class, or of the function."""
     return getattr(transform, "__name__", type(transform).__name__)

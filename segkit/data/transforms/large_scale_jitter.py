@@ -1,4 +1,4 @@
-"""Zooming far in and out onto an image of fixed size."""
+"""Large-scale jittering: random scaling by large factors to an image of fixed size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from segkit.data.transforms import geometry
 from segkit.data.transforms.base import Transform, check_probability, uniform
-from segkit.data.transforms.cropping import RANDOM_WINDOW, zoomed_window
+from segkit.data.transforms.cropping import RANDOM_CROP_WARNING, scaled_crop
 from segkit.data.transforms.resizing import check_scales, height_and_width
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
@@ -16,16 +16,16 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class LargeScaleJitter(Transform):
-    """Large-scale jittering (Ghiasi et al. 2021, Simple Copy-Paste, section 3): every image comes out in one size.
+    """Large-scale jittering to a fixed size (Ghiasi et al. 2021, Simple Copy-Paste, section 3).
 
-    A factor is drawn evenly between ``min_scale`` and ``max_scale``. The image is scaled to fit into so many times
-    ``size``, its proportions kept; where it is then larger than ``size`` a window at a random place is cut out, where
-    smaller it is padded at the right and bottom. As in RandomScaledCrop, what is cut away is not resized.
+    The image is scaled, with its aspect ratio, to fit into ``size`` times a factor that is uniform between ``min_scale``
+    and ``max_scale``. Where it is then larger than ``size`` it is cropped at a random position, where it is smaller it is
+    padded at the right and bottom. As in RandomScaledCrop, it is cropped before it is resized.
 
     Args:
         size: of the result: one number of pixels for a square, or [height, width].
-        min_scale: smallest factor.
-        max_scale: largest factor.
+        min_scale: smallest scale factor.
+        max_scale: largest scale factor.
         fill: colour of the padding, 0 to 255: one value, or one a channel.
         min_visibility: as in RandomCrop.
         antialias: as in ResizeShortestEdge.
@@ -62,8 +62,8 @@ class LargeScaleJitter(Transform):
         height, width = sample.image.shape[1:]
         fitting = min(self.size[0] / height, self.size[1] / width)
         factor = fitting * uniform(self.min_scale, self.max_scale, generator)
-        sample = zoomed_window(sample, factor, self.size, self.min_visibility, self.antialias, generator)
+        sample = scaled_crop(sample, factor, self.size, self.min_visibility, self.antialias, generator)
         return geometry.pad(sample, self.size, self.fill)
 
     def test_warning(self) -> str:
-        return RANDOM_WINDOW if self.max_scale > 1 else ""
+        return RANDOM_CROP_WARNING if self.max_scale > 1 else ""

@@ -1,4 +1,4 @@
-"""Four images in one."""
+"""Mosaic: combines four images into one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from segkit.data.transforms import geometry
 from segkit.data.transforms.base import MixingTransform, check_probability, randint, uniform
-from segkit.data.transforms.cropping import random_window
+from segkit.data.transforms.cropping import random_crop
 from segkit.data.transforms.resizing import height_and_width
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
@@ -18,16 +18,16 @@ from segkit.structures.targets import Targets
 
 @TRANSFORM_REGISTRY.register
 class Mosaic(MixingTransform):
-    """With probability ``p``, put four images around a random point (Bochkovskiy et al. 2020, YOLOv4, section 3.3).
+    """With probability ``p``, combines four images (Bochkovskiy et al. 2020, YOLOv4, section 3.3).
 
-    This image is the one at the top left, and three random ones of the data set join it, each after the transforms that
-    stand before this one. Of each a window at a random place is cut, as large as its part; a smaller one lies at the
-    point where the four meet, and the rest is filled. Nothing is resized: put what resizes before it.
+    The sample's image is at the top left; the others are random images of the data set, after the transforms before this
+    one. Each image is cropped at a random position to the size of its quadrant; a smaller image touches the point where
+    the quadrants meet, and the rest is filled. Nothing is resized: put resizing transforms before this one.
 
     Args:
         size: of the result: one number of pixels for a square, or [height, width].
-        min_share: least share of the height and width that a part gets, above 0, to 0.5.
-        fill: colour of what no image covers, 0 to 255: one value, or one a channel.
+        min_share: smallest share of height and width of a quadrant, above 0, at most 0.5.
+        fill: colour of uncovered pixels, 0 to 255: one value, or one a channel.
         min_visibility: as in RandomCrop.
         p: probability.
     """
@@ -71,7 +71,7 @@ class Mosaic(MixingTransform):
         targets = []
         for right, below in ((False, False), (True, False), (False, True), (True, True)):
             room = (height - y if below else y, width - x if right else x)
-            part = random_window(draw_other() if parts else sample, room, self.min_visibility, generator)
+            part = random_crop(draw_other() if parts else sample, room, self.min_visibility, generator)
             rows, columns = part.image.shape[1:]
             top, left = y if below else y - rows, x if right else x - columns
             image[:, top : top + rows, left : left + columns] = part.image

@@ -1,4 +1,4 @@
-"""Changes of colour and sharpness: torchvision's v2 transforms on the image alone, made functions of our generator."""
+"""Photometric transforms: torchvision's v2 transforms, driven by the sample's generator."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from segkit.registry import TRANSFORM_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 
-# torchvision's geometric transforms, and segkit's that do the same.
-OWN = {
+# segkit's counterparts of torchvision's geometric transforms.
+COUNTERPARTS = {
     "RandomHorizontalFlip": "RandomHorizontalFlip",
     "RandomVerticalFlip": "RandomVerticalFlip",
     "Resize": "Resize or ResizeShortestEdge",
@@ -32,7 +32,10 @@ OWN = {
 
 
 class _Lock:
-    """A lock for threads, new in each process: a forked one would keep the lock of a thread that it does not have."""
+    """A lock for threads that each forked process replaces.
+
+    An inherited lock may be held by a thread that the new process does not have.
+    """
 
     def __init__(self) -> None:
         self._renew()
@@ -49,17 +52,22 @@ class _Lock:
         self._lock.release()
 
 
-# Torch's global generator is one for all threads: two that lend it a seed would draw each other's numbers.
+# All threads share torch's global generator: without a lock, one would draw from the stream that another has seeded.
 global_random = _Lock()
 
 
 class Photometric(Transform):
-    """A v2 transform of the image with probability ``p``; objects stay where they are.
+    """Applies a v2 transform to the image with probability ``p``.
 
-    Derive from it to wrap another one, with its arguments spelt out (the signature is what a configuration may say).
+    Boxes and masks stay unchanged.
 
+    To wrap another v2 transform, derive from this class with explicit arguments, which a configuration can then set.
+
+    Args:
+        inner: a photometric v2 transform.
+        p: probability.
     Raises:
-        SegkitError: the v2 transform moves pixels, and would leave the objects behind.
+        SegkitError: the v2 transform moves pixels.
     """
 
     inversion = "identity"
@@ -75,8 +83,8 @@ class Photometric(Transform):
         seed = int(torch.randint(0, 2**62, (), generator=generator))
         if not apply:
             return sample
-        # v2 draws from torch's global CPU generator: lend it a seed, then put it back. torch.manual_seed would also
-        # reset CUDA's generators, which fork_rng without devices does not put back.
+        # v2 draws from torch's global CPU generator: seed it, and restore it afterwards. torch.manual_seed would also
+        # reset CUDA's generators, which fork_rng without devices does not restore.
         with global_random, torch.random.fork_rng(devices=[]):
             torch.random.default_generator.manual_seed(seed)
             image = self.change(sample.image)
@@ -85,22 +93,23 @@ class Photometric(Transform):
 
     def test_warning(self) -> str:
         return (
-            f"changes a random share of the images only (p={self.p:g}), as an augmentation does"
-            if 0 < self.p < 1
-            else ""
+            f"changes only a random share of the images (p={self.p:g}), like an augmentation" if 0 < self.p < 1 else ""
         )
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
-        """The changed image, uint8 [C, H, W]; all randomness is torch's global one, which is seeded for it."""
+        """The changed image, uint8 [C, H, W].
+
+        It draws from torch's global generator, which the caller has seeded.
+        """
         return self._inner(image)
 
     def check(self, image: torch.Tensor, changed: torch.Tensor) -> None:
-        """SegkitError where shape or type of the image are not what they were."""
+        """Raises a SegkitError if shape or type of the image changed."""
         if changed.shape != image.shape or changed.dtype != image.dtype:
             raise SegkitError(
-                f"{type(self).__name__} makes an image {list(changed.shape)} of {changed.dtype} of one "
-                f"{list(image.shape)} of {image.dtype}: a photometric transform keeps shape and type; what moves pixels "
-                "moves the objects too, by the functions of segkit.data.transforms.geometry"
+                f"{type(self).__name__} turns an image {list(image.shape)} of {image.dtype} into one "
+                f"{list(changed.shape)} of {changed.dtype}: a photometric transform keeps shape and type; to move pixels "
+                "and objects together, use the functions of segkit.data.transforms.geometry"
             )
 
     def __repr__(self) -> str:
@@ -108,18 +117,18 @@ class Photometric(Transform):
 
 
 def is_geometric(cls: type) -> bool:
-    """Whether a class is one of torchvision's geometric v2 transforms."""
+    """Whether a class is one of torchvision's own geometric v2 transforms."""
     return cls.__module__ == v2.Resize.__module__
 
 
 def moves_pixels(name: str) -> str:
-    """The message for a transform of torchvision's that is not photometric."""
-    own = f"; segkit's own is {OWN[name]}" if name in OWN else ""
-    return f"{name} moves pixels, and is used on the image alone: boxes and masks would stay where they were{own}"
+    """The error message for a v2 transform that moves pixels, with segkit's counterpart."""
+    counterpart = f"; segkit's counterpart is {COUNTERPARTS[name]}" if name in COUNTERPARTS else ""
+    return f"{name} moves pixels, but boxes and masks would not move with the image{counterpart}"
 
 
 def check_photometric(inner: Any) -> None:
-    """SegkitError for one of torchvision's geometric transforms, on its own or in a container."""
+    """Raises a SegkitError for torchvision's geometric transforms, alone or in a container."""
     if is_geometric(type(inner)):
         raise SegkitError(moves_pixels(type(inner).__name__))
     for part in getattr(inner, "transforms", ()):
@@ -128,13 +137,13 @@ def check_photometric(inner: Any) -> None:
 
 @TRANSFORM_REGISTRY.register
 class ColorJitter(Photometric):
-    """Random brightness, contrast, saturation and hue, in random order.
+    """Changes brightness, contrast, saturation and hue by random amounts, in random order.
 
     Args:
         brightness: factor from ``max(0, 1 - b)`` to ``1 + b``, or a pair [low, high].
-        contrast: likewise.
-        saturation: likewise.
-        hue: shift from ``-h`` to ``h``, at most 0.5, or a pair.
+        contrast: a factor, as brightness.
+        saturation: a factor, as brightness.
+        hue: shift from ``-h`` to ``h``, at most 0.5, or a pair [low, high].
         p: probability.
     """
 
@@ -152,11 +161,13 @@ class ColorJitter(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class GaussianBlur(Photometric):
-    """Blur with a Gaussian whose sigma, in pixels, is drawn from ``sigma``; images smaller than its half stay.
+    """Blurs with a Gaussian of random sigma.
+
+    Images of at most ``kernel_size // 2`` pixels a side stay unchanged.
 
     Args:
         kernel_size: odd number of pixels.
-        sigma: a pair [low, high].
+        sigma: a pair [low, high], in pixels.
         p: probability.
     """
 
@@ -167,16 +178,16 @@ class GaussianBlur(Photometric):
         self.kernel_size = kernel_size
 
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        # The kernel's overhang is filled by reflection, which needs as many pixels.
+        # v2 pads by reflection, which needs an image larger than the padding.
         return sample if min(sample.image.shape[1:]) <= self.kernel_size // 2 else super().__call__(sample, generator)
 
 
 @TRANSFORM_REGISTRY.register
 class GaussianNoise(Photometric):
-    """Add independent noise to each value.
+    """Adds independent Gaussian noise to each channel of each pixel.
 
     Args:
-        sigma: standard deviation, where white is 1.
+        sigma: standard deviation; 1 is the range from black to white.
         p: probability.
     """
 
@@ -186,7 +197,7 @@ class GaussianNoise(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class RandomGrayscale(Photometric):
-    """Take the colour away, keeping three equal channels."""
+    """Converts to grey with three equal channels."""
 
     def __init__(self, *, p: float = 0.1) -> None:
         super().__init__(v2.Grayscale(num_output_channels=3), p)
@@ -194,7 +205,7 @@ class RandomGrayscale(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class RandomInvert(Photometric):
-    """Make the negative: as between fluorescence and brightfield images."""
+    """Inverts the image, as between fluorescence and brightfield images."""
 
     def __init__(self, *, p: float = 0.5) -> None:
         super().__init__(v2.RandomInvert(p=1.0), p)
@@ -202,7 +213,7 @@ class RandomInvert(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class RandomAdjustSharpness(Photometric):
-    """Sharpen (factor above 1) or smooth (below 1)."""
+    """Sharpens (factor above 1) or smooths (factor below 1)."""
 
     def __init__(self, *, factor: float = 2.0, p: float = 0.5) -> None:
         super().__init__(v2.RandomAdjustSharpness(factor, p=1.0), p)
@@ -210,7 +221,7 @@ class RandomAdjustSharpness(Photometric):
 
 @TRANSFORM_REGISTRY.register
 class RandomAutocontrast(Photometric):
-    """Stretch each channel to the full range."""
+    """Stretches each channel to the full range."""
 
     def __init__(self, *, p: float = 0.5) -> None:
         super().__init__(v2.RandomAutocontrast(p=1.0), p)

@@ -1,4 +1,4 @@
-"""Finding out where a transform moves pixels: it runs a second time, on the same image with two known objects (probes)."""
+"""Finds out how a transform moves pixels, by running it on two known objects (probes)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
-# Two objects, XYXY in parts of the image's sides: no mirroring or turning takes one of them onto itself or the other.
+# Boxes of the probes, XYXY as shares of the image's sides. No flip or rotation maps a probe to itself or to the other.
 PROBES = ((0.06, 0.34, 0.22, 0.48), (0.70, 0.08, 0.88, 0.24))
-MAX_OFFSET = 0.3  # parts of a probe's side by which its change may be off, as where a threshold hides a part of it
-MIN_PROBED_SIDE = 16  # pixels: in smaller images rounding is as large as what is looked for
+MAX_CENTER_ERROR = 0.3  # of a changed region, as a share of the probe's side: a threshold may hide a part of a probe
+MIN_PROBED_SIDE = 16  # pixels: in smaller images, rounding errors are as large as the movements to be found
 
 
 class Replay:
-    """A transform's run on other samples, with all that is random in it as it is in the run that follows.
+    """Runs a transform again with the random state that it had when this object was made.
 
-    That is the generator passed, the global ones of torch, NumPy and Python, and what the transform itself holds. All are
-    left as they are after that run.
+    The random state comprises the generator argument, the global generators of torch, NumPy and Python, and the state of
+    the transform itself. A replay does not change any of them.
     """
 
     def __init__(self, transform: Callable, generator: torch.Generator) -> None:
         try:
             self._transform = copy.deepcopy(transform)
-        except Exception:  # what cannot be copied, as a lock, is rarely random
+        except Exception:  # a part that cannot be copied, such as a lock, is rarely random
             self._transform = transform
         self._generator, self._globals = generator.get_state(), _global_states()
 
@@ -46,6 +46,7 @@ class Replay:
 
 
 def _global_states() -> tuple[Any, Any, torch.Tensor]:
+    """States of the global generators of Python, NumPy and torch."""
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
@@ -56,7 +57,10 @@ def _set_global_states(states: tuple[Any, Any, torch.Tensor]) -> None:
 
 
 def textured(sample: Sample) -> Sample:
-    """The sample with another image where its own is of one colour, of which a stretch or threshold may make anything."""
+    """The sample, with a random texture if its image has one colour.
+
+    Contrast transforms change an image of one colour arbitrarily.
+    """
     if not sample.image.numel() or int(sample.image.amin()) != int(sample.image.amax()):
         return sample
     texture = torch.randint(64, 192, sample.image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -64,20 +68,31 @@ def textured(sample: Sample) -> Sample:
 
 
 def with_probes(sample: Sample) -> Sample:
-    """The sample with two known objects of labels 0 and 1 in place of its own, their pixels black or white."""
+    """The sample with the two probes, labels 0 and 1, in place of its objects.
+
+    Their pixels are black or white.
+    """
     height, width = sample.image.shape[1:]
     boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
     image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
-    for number, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
-        dense[number, y0:y1, x0:x1] = True
+    for i, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
+        dense[i, y0:y1, x0:x1] = True
         patch = image[:, y0:y1, x0:x1]
         patch[:] = 0 if patch.float().mean() > 127.5 else 255
     masks = InstanceMasks.from_dense(dense)
     return dataclasses.replace(sample, image=image, targets=Targets(boxes, torch.arange(len(boxes)), masks))
 
 
-def explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
-    """Whether the remaining probes are where the geometry says; without any, whether none is in view."""
+def boxes_agree(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
+    """Whether the probes' boxes are where the geometry maps them.
+
+    If the result has no probes, whether the geometry maps them out of the image.
+
+    Args:
+        geometry: a possible geometry of the result.
+        probe: the sample with probes.
+        probed: the result of the transform for it.
+    """
     labels = probed.targets.labels
     if not bool(((labels >= 0) & (labels < len(PROBES))).all()):
         return False
@@ -88,57 +103,64 @@ def explains(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
     expected = expected.clamp(min=expected.new_tensor([x0, y0] * 2), max=expected.new_tensor([x1, y1] * 2))
     if not len(labels):
         return bool((expected[:, 2:] - expected[:, :2] < 2).any(1).all())
-    # Boxes drawn anew around the masks are off by a pixel.
+    # Boxes that a transform computes from masks differ by up to a pixel.
     return bool((expected[labels] - probed.targets.boxes).abs().amax() <= 1.5 * max(1.0, float(zoom)))
 
 
-def moves_pixels_along(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
-    """Whether pixels changed where the probes should be, and not beside these places.
+def pixels_agree(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
+    """Whether the probes changed the image where the geometry maps them, and not beside that.
 
-    The two runs differ by the probes' pixels alone. A transform of colours may let them disappear, as a threshold does,
-    blur them, or change other pixels too, as a stretch to the image's range does, but these less.
-    """
-    if probed.image.shape != after.image.shape:
-        return True  # the window depends on what is in the image
-    if torch.equal(probed.image, after.image):
-        return True
-    places = [_place(probed.image, after.image, box) for box in probe_boxes(geometry, probe).tolist()]
-    seen = [place for place in places if place is not None]
-    clear = [offset for inside, around, offset in seen if inside > 1.2 * around + 1]
-    beside = any(around > 2 * inside + 8 and offset > 0.5 for inside, around, offset in seen)
-    return not seen or (bool(clear) and max(clear) <= MAX_OFFSET and not beside)
-
-
-def _place(probed: torch.Tensor, after: torch.Tensor, box: list[float]) -> tuple[float, float, float] | None:
-    """How much an image changed in a probe's box, how much around it, and how far off the centre the change is.
+    The two runs differ only in the probes' pixels. A colour transform may hide a probe (a threshold), blur it, or change
+    other pixels as well, but less (a stretch to the image's range).
 
     Args:
-        probed, after: images [C, H, W].
+        geometry: a possible geometry of the results.
+        probe: the sample with probes.
+        after: the result of the transform without probes.
+        probed: the result with probes.
+    """
+    if probed.image.shape != after.image.shape:
+        return True  # the transform crops depending on the content
+    if torch.equal(probed.image, after.image):
+        return True
+    changes = [_change_at(probed.image, after.image, box) for box in probe_boxes(geometry, probe).tolist()]
+    in_view = [change for change in changes if change is not None]
+    clear = [error for inside, around, error in in_view if inside > 1.2 * around + 1]
+    beside = any(around > 2 * inside + 8 and error > 0.5 for inside, around, error in in_view)
+    return not in_view or (bool(clear) and max(clear) <= MAX_CENTER_ERROR and not beside)
+
+
+def _change_at(probed: torch.Tensor, after: torch.Tensor, box: list[float]) -> tuple[float, float, float] | None:
+    """Change of an image in a probe's box and around it, and its distance from the centre.
+
+    Args:
+        probed, after: images [C, H, W] with and without probes.
+        box: XYXY of the probe in these images.
     Returns:
-        means of the change, and the offset in parts of the box's sides; None for a box that is partly out of view.
+        The two means, and the distance as a share of the box's sides; None for a box that is partly out of view.
     """
     height, width = after.shape[1:]
     x0, y0, x1, y1 = (round(edge) for edge in box)
     w, h = x1 - x0, y1 - y0
     if min(w, h) < 3 or x0 < 0 or y0 < 0 or x1 > width or y1 > height:
         return None
-    # As far to each side, or what blurring does at the image's border would count on one side alone.
+    # A symmetric window: at the image's border, blurring would otherwise count on one side only.
     x, y = min(x0, width - x1, w // 2), min(y0, height - y1, h // 2)
     window = slice(None), slice(y0 - y, y1 + y), slice(x0 - x, x1 + x)
     change = (probed[window].float() - after[window].float()).abs().mean(0)
     inside = float(change[y : y + h, x : x + w].mean())
     around = (float(change.sum()) - inside * w * h) / max(change.numel() - w * h, 1)
-    if min(w, h) < 6:  # too few pixels to find a centre, or to tell a filter's margin from its middle
+    if min(w, h) < 6:  # too few pixels to locate a centre, or to separate a filter's margin from the probe
         return inside, around / 4, 0.0
-    more = (change - min(around, float(change.mean()))).clamp(min=0)
-    total = max(float(more.sum()), 1e-9)
-    rows, columns = torch.arange(len(more)) + 0.5, torch.arange(more.shape[1]) + 0.5
-    off_x = abs(float((more.sum(0) * columns).sum()) / total - more.shape[1] / 2)
-    off_y = abs(float((more.sum(1) * rows).sum()) / total - len(more) / 2)
-    return inside, around, max((off_x - 1) / w, (off_y - 1) / h)  # by a pixel anything may be off
+    excess = (change - min(around, float(change.mean()))).clamp(min=0)
+    total = max(float(excess.sum()), 1e-9)
+    rows, columns = torch.arange(len(excess)) + 0.5, torch.arange(excess.shape[1]) + 0.5
+    error_x = abs(float((excess.sum(0) * columns).sum()) / total - excess.shape[1] / 2)
+    error_y = abs(float((excess.sum(1) * rows).sum()) / total - len(excess) / 2)
+    return inside, around, max((error_x - 1) / w, (error_y - 1) / h)  # tolerate one pixel
 
 
 def probe_boxes(geometry: ImageGeometry, probe: Sample) -> torch.Tensor:
-    """fp64 [N, 4]: the probes' boxes in an image of that geometry, not clipped."""
+    """Boxes of the probes in an image of that geometry, not clipped; fp64 [N, 4]."""
     origin = probe.known_geometry
     return geometry.boxes_from_file(origin.boxes_to_file(origin.upright_boxes(probe.targets.boxes)))

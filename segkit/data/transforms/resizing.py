@@ -1,4 +1,7 @@
-"""Changing an image's size. Bilinear with antialiasing; only transforms resize, no model does."""
+"""Resizes images bilinearly, by default with antialiasing.
+
+Models never resize; only transforms do.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ from segkit.structures.sample import Sample
 
 @TRANSFORM_REGISTRY.register
 class ResizeShortestEdge(Transform):
-    """Scale so that the shorter side has one of ``sizes``, and the longer one at most ``max_size``; proportions stay.
+    """Resizes the shorter side to one of ``sizes``, the longer one to at most ``max_size``.
+
+    The aspect ratio stays.
 
     Args:
-        sizes: pixels of the shorter side; with several, one is drawn for each sample.
-        max_size: most pixels of the longer side, or None.
-        antialias: off only to match models that were trained without (torchvision's detection models).
+        sizes: pixels of the shorter side; one of several is drawn for each sample.
+        max_size: most pixels of the longer side; None: no limit.
+        antialias: turn it off only for models that were trained without (torchvision's detection models).
     """
 
     examples = ({"sizes": [24]}, {"sizes": [40, 56], "max_size": 60}, {"sizes": [100], "antialias": False})
@@ -41,7 +46,7 @@ class ResizeShortestEdge(Transform):
 
 
 def shortest_edge_size(height: int, width: int, size: int, max_size: int | None) -> tuple[int, int]:
-    """(H, W) after scaling the shorter side to ``size``, or less where the longer one would exceed ``max_size``.
+    """(H, W) with a shorter side of ``size`` and a longer side of at most ``max_size``.
 
     >>> shortest_edge_size(600, 1000, 800, 1333)
     (800, 1333)
@@ -49,13 +54,13 @@ def shortest_edge_size(height: int, width: int, size: int, max_size: int | None)
     scale = size / min(height, width)
     if max_size is not None and scale * max(height, width) > max_size:
         scale = max_size / max(height, width)
-    # Rounded as Detectron2 does; torchvision rounds down. Never 0, for a very long image.
+    # Rounded as in Detectron2 (torchvision rounds down), but never to 0.
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 @TRANSFORM_REGISTRY.register
 class Resize(Transform):
-    """Scale to a fixed size, whatever the proportions were.
+    """Resizes to a fixed size; the aspect ratio may change.
 
     Args:
         size: one number for a square, or [height, width].
@@ -75,11 +80,11 @@ class Resize(Transform):
 
 @TRANSFORM_REGISTRY.register
 class RandomScale(Transform):
-    """Zoom by a factor drawn between ``min_scale`` and ``max_scale`` (evenly on a logarithmic scale); proportions stay.
+    """Scales by a random factor, uniform on a logarithmic scale; keeps the aspect ratio.
 
     Args:
-        min_scale: smallest factor.
-        max_scale: largest factor.
+        min_scale: smallest scale factor.
+        max_scale: largest scale factor.
         antialias: as in ResizeShortestEdge.
     """
 
@@ -99,18 +104,18 @@ class RandomScale(Transform):
 
 
 def check_scales(min_scale: float, max_scale: float) -> None:
-    """ValueError unless the factors are above 0 and in order."""
+    """Raises a ValueError unless 0 < min_scale <= max_scale."""
     if not 0 < min_scale <= max_scale:
         raise ValueError(f"expected 0 < min_scale <= max_scale; got {min_scale} and {max_scale}")
 
 
 def draw_scale(min_scale: float, max_scale: float, generator: torch.Generator) -> float:
-    """A factor between the two, evenly on a logarithmic scale: as often half as twice the size."""
+    """Draws a factor uniformly on a logarithmic scale: 1/2 is as likely as 2."""
     return min_scale * (max_scale / min_scale) ** uniform(0, 1, generator)
 
 
 def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """(H, W) from one number or a pair; ValueError for anything else."""
+    """Converts one number or a pair to (H, W); ValueError for anything else."""
     sides = (size, size) if isinstance(size, int) else tuple(size)
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"size: expected one number of pixels, or [height, width]; got {size}")

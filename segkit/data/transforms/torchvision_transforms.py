@@ -1,4 +1,4 @@
-"""torchvision's photometric v2 transforms, and others that derive from ``v2.Transform``, as components."""
+"""Makes components of photometric subclasses of torchvision's ``v2.Transform``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from torchvision.transforms import v2
 from segkit.data.transforms.base import Transform
 from segkit.data.transforms.photometric import Photometric, global_random, is_geometric, moves_pixels
 from segkit.registry import TRANSFORM_REGISTRY
+from segkit.utils.components.adapter import component_like
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import component_like
 
-PLACE = "torchvision.transforms.v2"
+MODULE = "torchvision.transforms.v2"
 
 
 class TorchvisionTransform(Photometric):
-    """A v2 transform of the image alone. One that moves pixels is refused: boxes and masks would not move with them.
+    """A v2 transform of the image.
+
+    One that moves pixels is refused, because boxes and masks would not move with them.
 
     Args:
-        inner: the transform, with a probability of its own if it has one.
+        inner: the v2 transform, which may have a probability of its own.
     Raises:
-        SegkitError: it changes the shape or dtype of an image, or moves boxes. The constructor tries it once; a random
-            transform that moves boxes later raises then.
+        SegkitError: the transform changes the shape or dtype of an image, or moves boxes. The constructor tries it once;
+            a random transform that moves boxes later raises the error then.
     """
 
     def __init__(self, inner: v2.Transform) -> None:
@@ -40,28 +42,30 @@ class TorchvisionTransform(Photometric):
         name = type(self._inner).__name__
         try:
             changed, moved = self._inner(tv_tensors.Image(image), boxes)
-        except Exception as error:  # torchvision says it in many types
+        except Exception as error:  # torchvision raises errors of many types
             raise SegkitError(f"{name} refuses an image with boxes: {type(error).__name__}: {error}") from error
         if not isinstance(changed, torch.Tensor) or not isinstance(moved, torch.Tensor):
-            raise SegkitError(f"{name} makes a {type(changed).__name__} of an image, which is to stay a tensor")
+            raise SegkitError(f"{name} turns an image into a {type(changed).__name__}; expected a tensor")
         if moved.shape != box.shape or not torch.equal(moved.as_subclass(torch.Tensor), box):
             raise SegkitError(moves_pixels(name))
         return changed.as_subclass(torch.Tensor)
 
 
-@TRANSFORM_REGISTRY.adapts(v2.Transform, PLACE)
+@TRANSFORM_REGISTRY.adapts(v2.Transform, MODULE)
 def adapt_transform(cls: Any) -> Any:
-    """A component that makes a :class:`TorchvisionTransform` of ``cls``, with the arguments of ``cls``.
+    """Makes a component of a v2 class; it returns a :class:`TorchvisionTransform`.
+
+    The component has the arguments of ``cls``.
 
     Raises:
-        SegkitError: it moves pixels, or mixes several images.
+        SegkitError: the class moves pixels, or mixes several images.
     """
     if issubclass(cls, Transform):
         return cls
     if is_geometric(cls):
         raise SegkitError(moves_pixels(cls.__name__))
     if cls.__name__ in ("MixUp", "CutMix"):
-        raise SegkitError(f"{cls.__name__} mixes the classes of whole images; take Mosaic or CopyPaste")
+        raise SegkitError(f"{cls.__name__} mixes labels of whole images, not objects; use Mosaic or CopyPaste")
 
     def make(**arguments: Any) -> TorchvisionTransform:
         try:

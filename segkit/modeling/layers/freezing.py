@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.patterns import matching_names
+from segkit.utils.parameter_patterns import matching_names
 
 
 def freeze_stages(stages: Sequence[nn.Module], trainable_stages: int | None) -> None:

@@ -13,8 +13,8 @@ from segkit.config.typecheck import Checked
 from segkit.modeling.layers.frozen_bn import FrozenBatchNorm2d
 from segkit.modeling.layers.torch_layers import check_arguments_of, layer_class, make_layer, split_spec
 from segkit.utils import distributed
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError
-from segkit.utils.signature import signature_of
 
 NORMS = ("bn", "frozen_bn", "sync_bn", "gn")
 HOMES = (

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.utils.dotted import class_at, dotted_hint
+from segkit.utils.components.dotted_path import dotted_hint, locate_class
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.signature import signature_of
 
 
 def split_spec(spec: Any, what: str) -> tuple[str, dict[str, Any]]:
@@ -46,7 +46,7 @@ def layer_class(name: str, what: str, names: Sequence[str], homes: Sequence[str]
         raise SegkitError(
             f"there is no {what} '{name}'{own or did_you_mean(name, names)}", key=what, value=name, choices=names
         )
-    cls = class_at(name, nn.Module, what, ["torch.nn"])
+    cls = locate_class(name, nn.Module, what, ["torch.nn"])
     top = cls.__module__.split(".")[0]
     if (top in ("torch", "torchvision") and cls.__module__ not in homes) or cls.__name__.startswith("Lazy"):
         raise SegkitError(f"'{name}' is a layer but no {what}{did_you_mean('', names)}", key=what, value=name)

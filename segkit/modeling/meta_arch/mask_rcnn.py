@@ -13,8 +13,8 @@ from segkit.modeling.meta_arch.generalized_rcnn import GeneralizedRCNN
 from segkit.modeling.necks.fpn import FPN
 from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
+from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.signature import signature_of
 
 ArithmeticName = Literal["segkit", "torchvision", "torchvision_v2", "detectron2"]
 Arguments = Mapping[str, Mapping[str, Any]]  # of each part

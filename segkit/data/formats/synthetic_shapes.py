@@ -1,7 +1,7 @@
-"""The four shapes of the synthetic data set, drawn by formula.
+"""Draws the four shapes of the synthetic data set by formulas.
 
-None fills its box by more than about two thirds, at any rotation: so a detector that answers with boxes where masks are
-asked for scores next to nothing at IoU 0.75, and the data set tells whether masks are learnt.
+At any rotation a shape fills at most about two thirds of its box. So a model that predicts boxes in place of masks scores
+next to nothing at IoU 0.75: the data set shows whether masks are learnt.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 SHAPES = ("triangle", "cross", "ring", "star")
 
-CROSS_ARM = 0.38  # half width of an arm, in half lengths
-RING_HOLE = 0.5  # inner radius, in outer radii
-STAR_INNER = 0.5  # inner radius, in outer radii; five points
+CROSS_ARM = 0.38  # width of an arm, as a share of the cross's length
+RING_HOLE = 0.5  # inner radius, as a share of the outer one
+STAR_INNER = 0.5  # inner radius, as a share of the outer one; the star has five points
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A shape on the pixel grid: ``mask`` bool ``[h, w]`` whose first pixel is at column ``x``, row ``y``."""
+class DrawnShape:
+    """A shape on the pixel grid: ``mask`` bool ``[h, w]`` at column ``x`` and row ``y``."""
 
     mask: np.ndarray
     x: int
@@ -34,7 +34,7 @@ class Drawn:
 
 
 def _outline() -> dict[str, np.ndarray]:
-    """Points that span each unit shape, ``[P, 2]``: corners, and many points of the circle."""
+    """Points ``[P, 2]`` with the same bounding box as each unit shape, at any rotation."""
     a = CROSS_ARM
     turns = np.arange(10) * (math.pi / 5) + math.pi / 2
     radii = np.where(np.arange(10) % 2 == 0, 1.0, STAR_INNER)
@@ -54,20 +54,20 @@ OUTLINES = _outline()
 
 def draw_shape(
     name: str, size: float, angle: float, aspect: float, center: tuple[float, float], image_size: tuple[int, int]
-) -> Drawn:
-    """Draw one shape, moved into the image where it would stick out.
+) -> DrawnShape:
+    """Draws one shape, shifted so that its box lies in the image.
 
     Args:
         name: one of ``SHAPES``.
-        size: the longer side of its box, in pixels.
+        size: longer side of its box, in pixels.
         angle: rotation in radians.
-        aspect: how much wider than high it is before it is turned.
-        center: x, y of the middle of its box.
+        aspect: width by height before the rotation.
+        center: x, y of the centre of its box.
         image_size: (H, W), both at least ``size``.
     """
     stretch, cos, sin = math.sqrt(aspect), math.cos(angle), math.sin(angle)
-    to_canvas = np.array([[cos * stretch, -sin / stretch], [sin * stretch, cos / stretch]])
-    points = OUTLINES[name] @ to_canvas.T
+    to_image = np.array([[cos * stretch, -sin / stretch], [sin * stretch, cos / stretch]])
+    points = OUTLINES[name] @ to_image.T
     low, high = points.min(0), points.max(0)
     scale = size / float((high - low).max())
     low, high = low * scale, high * scale
@@ -75,16 +75,19 @@ def draw_shape(
     y0 = min(max(center[1] - (high[1] - low[1]) / 2, 0.0), image_size[0] - (high[1] - low[1]))
     left, top = int(x0), int(y0)
     right, bottom = math.ceil(x0 + high[0] - low[0]), math.ceil(y0 + high[1] - low[1])
-    # Pixel centres, in units of the shape.
+    # Pixel centres in the coordinates of the unit shape.
     xs = (np.arange(left, min(right, image_size[1]), dtype=np.float32) + 0.5 - x0 + low[0]) / scale
     ys = (np.arange(top, min(bottom, image_size[0]), dtype=np.float32) + 0.5 - y0 + low[1]) / scale
     u = (xs * (cos / stretch))[None, :] + (ys * (sin / stretch))[:, None]
     v = (xs * (-sin * stretch))[None, :] + (ys * (cos * stretch))[:, None]
-    return Drawn(inside(name, u, v), left, top)
+    return DrawnShape(inside(name, u, v), left, top)
 
 
 def inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Whether points lie in the unit shape (of circumscribed radius 1; a cross reaches to 1 along its arms)."""
+    """Whether points (u, v) lie in the unit shape.
+
+    Its circumscribed radius is 1; half the length of a cross is 1.
+    """
     if name == "triangle":
         slope = math.sqrt(3.0)
         return (v > -0.5) & (v < 1 - slope * u) & (v < 1 + slope * u)
@@ -95,7 +98,7 @@ def inside(name: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     if name == "ring":
         return (radius2 < 1) & (radius2 > RING_HOLE**2)
     assert name == "star", name
-    # Folded into a tenth of the star, it lies on one side of the line from a point to the dent beside it.
+    # By symmetry, fold the points into a tenth of the star. There its edge is one line, from a tip to the next dent.
     turn = np.abs((np.arctan2(u, v) + math.pi / 5) % (2 * math.pi / 5) - math.pi / 5)
     radius = np.sqrt(radius2)
     x, y = radius * np.cos(turn), radius * np.sin(turn)

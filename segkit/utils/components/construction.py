@@ -1,4 +1,4 @@
-"""From a schema and the values for it to the call of a constructor."""
+"""Calls a component's constructor with the arguments of a spec; errors carry the key path."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from segkit.utils.components.signature import Signature, Slot, SlotList, unknown_argument
 from segkit.utils.errors import SegkitError
+from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.renamed_arguments import new_name
-from segkit.utils.signature import Signature, Slot, SlotList, unknown_argument
 
 NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().__init__()"
 
@@ -20,12 +21,20 @@ NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().
 def check_arguments(
     name: str, spec: Mapping[str, Any], schema: Signature, runtime: Mapping[str, Any], path: str
 ) -> None:
-    """SegkitError for an argument that the component does not take, or for a run-time value that is missing."""
+    """Raises a SegkitError for an unknown argument, or a missing run-time argument.
+
+    Args:
+        name: the component's registry name.
+        spec: the arguments in the configuration.
+        schema: the component's signature.
+        runtime: the builder's run-time arguments.
+        path: the spec's key path.
+    """
     for key in spec:
         if key in schema.options:
             continue
         if key in schema.runtime:
-            # Its default was filled in when the configuration was loaded, where the builder was not known.
+            # The configuration was completed with this default when it was loaded, before the builder was known.
             if key in runtime and spec[key] == schema.runtime[key].default:
                 continue
         elif schema.extra_options and new_name(key, schema.options) is None:
@@ -34,8 +43,8 @@ def check_arguments(
     for key, parameter in schema.runtime.items():
         if key not in runtime and key not in schema.inherited and parameter.default is inspect.Parameter.empty:
             raise SegkitError(
-                f"{path}: {name} needs '{key}', and this builder has none; for a value of the configuration's, give the "
-                "parameter another name or put a * before it",
+                f"{path}: {name} needs '{key}', which this builder does not have; to set it in the configuration, rename "
+                "the parameter or make it keyword-only (put a * before it)",
                 key=path,
             )
 
@@ -43,21 +52,25 @@ def check_arguments(
 def option_values(
     name: str, spec: Mapping[str, Any], schema: Signature, runtime: dict[str, Any], path: str
 ) -> dict[str, Any]:
-    """The arguments of the spec, with the defaults and the components in their slots; fills ``runtime``."""
+    """The arguments of a spec, completed with defaults; specs in slots are built.
+
+    Args:
+        runtime: the builder's run-time arguments; attributes that a component in a slot provides are added.
+    """
     arguments: dict[str, Any] = {
         key: value for key, value in spec.items() if key not in schema.options and key not in schema.runtime
     }
     for key, parameter in schema.options.items():
         if key in schema.inherited and key not in spec:
-            continue  # the subclass may give it itself
+            continue  # the subclass may pass this argument to its parent itself
         value = spec.get(key, parameter.default)
         if value is inspect.Parameter.empty:
-            value = runtime.get(key, value)  # the builder's, behind a * all the same
+            value = runtime.get(key, value)  # a run-time argument that the component declares as keyword-only
         if value is inspect.Parameter.empty:
             origin = ""
             if key in schema.undecided:
                 known = f" (it has {', '.join(sorted(runtime))})" if runtime else ""
-                origin = f", which neither the configuration nor the builder gives{known}"
+                origin = f", which is neither in the configuration nor a run-time argument of the builder{known}"
             raise SegkitError(f"{path}: {name} needs the argument '{key}'{origin}", key=f"{path}.{key}")
         slot = schema.slots.get(key)
         if isinstance(slot, Slot) and isinstance(value, Mapping):
@@ -68,56 +81,71 @@ def option_values(
                 for i, v in enumerate(value)
             ]
         if isinstance(slot, Slot) and value is not None:
-            runtime.update(_given(slot, value, f"{path}.{key}"))
+            runtime.update(_provided(slot, value, f"{path}.{key}"))
         arguments[key] = _as_path(value, schema.annotations.get(key))
     return arguments
 
 
 def _as_path(value: Any, annotation: Any) -> Any:
-    """Text for a parameter that is annotated as a path, as a path."""
+    """Converts text to a Path if the parameter is annotated as a path."""
     kinds = [annotation, *typing.get_args(annotation)]
     if isinstance(value, str) and str not in kinds and any(kind in (Path, PurePath) for kind in kinds):
         return Path(value)
     return value
 
 
-def _given(slot: Slot, component: Any, path: str) -> dict[str, Any]:
-    """The run-time values that a finished component gives to those after it; SegkitError where they are not right."""
+def _provided(slot: Slot, component: Any, path: str) -> dict[str, Any]:
+    """The run-time arguments that a built component provides to its later siblings.
+
+    Raises a SegkitError if one is missing.
+    """
     for attribute in slot.provides.values():
         if not hasattr(component, attribute):
             raise SegkitError(
-                f"{path}: {type(component).__name__} has no '{attribute}', which the parts after it read", key=path
+                f"{path}: {type(component).__name__} has no '{attribute}', which later components read", key=path
             )
     if slot.check is not None:
         try:
             slot.check(component)
         except SegkitError as error:
             raise SegkitError(f"{path}: {error}", key=path, value=error.value) from error
-    return {given: getattr(component, attribute) for given, attribute in slot.provides.items()}
+    return {argument: getattr(component, attribute) for argument, attribute in slot.provides.items()}
 
 
-def check_made(made: Any, makes: Sequence[str], name: str, path: str, *, title: str, hint: str) -> None:
-    """SegkitError unless a finished component is ready, and has the attributes that its kind is used by."""
-    if is_module(type(made)) and "_modules" not in vars(made):
-        raise SegkitError(f"{path}: {NO_SUPER.format(type(made).__name__)}", key=path, value=name)
-    for attribute in makes:
-        if not _has(made, attribute, f"{path}: {name}.{attribute}"):
+def check_component(component: Any, attributes: Sequence[str], name: str, path: str, *, title: str, hint: str) -> None:
+    """Raises a SegkitError if a built component lacks an attribute of its registry.
+
+    Args:
+        component: what the constructor returned.
+        attributes: the required attributes.
+        name: the component's registry name.
+        path: the spec's key path.
+        title: what the registry holds, for the message: ``backbone``.
+        hint: appended to the message.
+    """
+    if is_module(type(component)) and "_modules" not in vars(component):
+        raise SegkitError(f"{path}: {NO_SUPER.format(type(component).__name__)}", key=path, value=name)
+    for attribute in attributes:
+        if not _has_attribute(component, attribute, f"{path}: {name}.{attribute}"):
             raise SegkitError(
-                f"{path}: {name} makes a {type(made).__name__}, which is no {title}: it has no '{attribute}'"
+                f"{path}: {name} makes a {type(component).__name__}, which is no {title}: it has no '{attribute}'"
                 + f"; {hint}" * bool(hint),
                 key=path,
                 value=name,
             )
 
 
-def _has(made: Any, attribute: str, where: str) -> bool:
-    """Whether there is such an attribute; SegkitError where a property cannot be read."""
-    stored = inspect.getattr_static(type(made), attribute, None)
+def _has_attribute(component: Any, attribute: str, where: str) -> bool:
+    """Whether a component has an attribute.
+
+    Raises a SegkitError if it is a property that raises an error.
+    """
+    stored = inspect.getattr_static(type(component), attribute, None)
     if not isinstance(stored, property) or stored.fget is None:
-        return hasattr(made, attribute)
+        return hasattr(component, attribute)
     try:
-        # Not by getattr: of an AttributeError inside of a property, a Module makes one that says there is no such property.
-        stored.fget(made)
+        # Not by getattr: Module.__getattr__ replaces an AttributeError inside a property by "no attribute 'NAME'".
+        stored.fget(component)
         return True
     except SegkitError:
         raise
@@ -126,15 +154,18 @@ def _has(made: Any, attribute: str, where: str) -> bool:
 
 
 def is_module(kind: type) -> bool:
-    """Whether a class is one of torch's modules, without importing torch."""
+    """Whether a class is a subclass of torch.nn.Module; does not import torch."""
     return any(base.__module__ == "torch.nn.modules.module" for base in kind.__mro__)
 
 
 def construct(component: Any, schema: Signature, arguments: dict[str, Any], name: str, path: str) -> Any:
-    """Calls a constructor; what it says of its arguments becomes a SegkitError with the key path."""
+    """Calls a constructor; errors about its arguments become a SegkitError with the key path.
+
+    Errors of other types are defects of the component and pass through.
+    """
     if inspect.isabstract(component):
         missing = ", ".join(sorted(component.__abstractmethods__))
-        raise SegkitError(f"{path}: {name} does not define {missing}, which it has to, being abstract", key=path)
+        raise SegkitError(f"{path}: {name} does not define the abstract methods {missing}", key=path)
     positional = [arguments.pop(p) for p in schema.positional_only if p in arguments]
     try:
         return component(*positional, **arguments)
@@ -147,27 +178,30 @@ def construct(component: Any, schema: Signature, arguments: dict[str, Any], name
         line = str(error).partition("\n")[0]
         if isinstance(error, AttributeError) and "before Module.__init__()" in line:
             raise SegkitError(f"{path}: {NO_SUPER.format(name)}", key=path, value=name) from error
-        if _too_large(error):
-            raise SegkitError(f"{path}: {name} is too large to be made: {line}", key=path) from error
-        if schema.module.split(".")[0] in ("torch", "torchvision"):  # whose defects are not what ends a run here
+        if is_out_of_memory(error) or _overflows(error):
+            raise SegkitError(f"{path}: {name} is too large for the memory: {line}", key=path) from error
+        if schema.module.split(".")[0] in ("torch", "torchvision"):  # more likely bad arguments than a defect of torch
             raise SegkitError(
                 f"{path}: {name} refuses its arguments: {type(error).__name__}: {line}", key=path
             ) from error
         if schema.extra_options and isinstance(error, TypeError) and "argument" in line:
-            raise SegkitError(f"{path}: {name}, which hands on **kwargs: {line}", key=path) from error
+            raise SegkitError(f"{path}: {name}, which passes **kwargs on: {line}", key=path) from error
         raise
 
 
-def _too_large(error: Exception) -> bool:
-    """Whether there is no room for what an argument asks for: torch tells that by other errors as well."""
-    signs = ("overflow", "too large", "allocate memory", "not enough memory", "out of memory")
-    kinds = (RuntimeError, TypeError, OverflowError)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, kinds) and any(sign in str(error).lower() for sign in signs)
-    )
+def _overflows(error: Exception) -> bool:
+    """Whether a size is too large even for an integer.
+
+    torch and NumPy raise several types of errors for it.
+    """
+    types = (RuntimeError, TypeError, OverflowError)
+    return isinstance(error, types) and any(text in str(error).lower() for text in ("overflow", "too large"))
 
 
 def last_line(error: BaseException) -> str:
-    """Where an error was raised, for the end of a message: `` (in FILE, line N)``."""
+    """Where an error was raised, as the end of a message: `` (in FILE, line N)``.
+
+    Frames in torch are skipped.
+    """
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}torch{os.sep}" not in f.filename]
     return f" (in {frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -1,4 +1,4 @@
-"""What a value of a COCO JSON has to be."""
+"""Checks of single JSON values, and how messages show them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,33 @@ from segkit.utils.errors import SegkitError
 
 
 def mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
-    """The items of a list, each of which has to be a mapping."""
-    for number, item in enumerate(items):
+    """Yields the items of a list; SegkitError for an item that is not a mapping."""
+    for index, item in enumerate(items):
         if not isinstance(item, dict):
-            raise SegkitError(f"{file}: {key}[{number}] is {str(item)[:60]}; expected a mapping")
+            raise SegkitError(f"{file}: {key}[{index}] is {str(item)[:60]}; expected a mapping")
         yield item
 
 
 def is_int(value: Any) -> TypeGuard[int]:
+    """Whether a value is an integer of at most 64 bits."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def whole(value: Any, limit: int = 2**63) -> int | None:
-    """An integer below the limit, also where it is written as 3.0; None for anything else."""
+    """The value as an integer, if it is one (3.0 too) whose magnitude is below the limit.
+
+    Returns None otherwise.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if is_int(value) and abs(value) < limit else None
 
 
-def are_numbers(values: list) -> bool:
-    """Whether all are finite numbers, as a double holds them (JSON knows larger ones, and ``true`` is none)."""
+def all_finite(values: list) -> bool:
+    """Whether all values are numbers (not ``true``) that are finite as a double.
+
+    JSON can hold larger ones.
+    """
     try:
         return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
     except OverflowError:
@@ -39,7 +46,9 @@ def are_numbers(values: list) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A JSON value for a message: text in quotes and called text, the rest as it is; at most 60 characters.
+    """A JSON value as it is shown in a message, at most 60 characters of it.
+
+    Text is marked as text.
 
     >>> shown("12"), shown(None), shown([1, 2])
     ("the text '12'", 'null', '[1, 2]')
@@ -52,21 +61,13 @@ def shown(value: Any) -> str:
 
 
 def not_whole(item: dict, key: str) -> str:
-    """What is wrong with a value that has to be a whole number: the end of an error message."""
+    """Why the value of a key is not a whole number; the end of a message."""
     if key not in item:
         return f"has no '{key}', a whole number"
     value = item[key]
-    how = "expected a whole number"
+    expected = "expected a whole number"
     if isinstance(value, str) and re.fullmatch(r"\s*-?\d+\s*", value):
-        how += ", without quotes"
+        expected += ", without quotes"
     elif isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
-        how += " of at most 63 bits"
-    return f"'{key}' is {shown(value)}; {how}"
-
-
-def other_task(annotation: dict) -> str:
-    """The end of a message about an annotation that is none of an object; empty for others."""
-    for key, kind in (("segments_info", "panoptic segmentation"), ("caption", "captions")):
-        if key in annotation:
-            return f"; with '{key}' this is a file of {kind}: expected one of objects, as instances_train2017.json"
-    return ""
+        expected += " of at most 63 bits"
+    return f"'{key}' is {shown(value)}; {expected}"

@@ -1,4 +1,8 @@
-"""Every path a user gives: local, http(s), ``segkit://NAME`` for a file that comes with segkit, or ``detectron2://``."""
+"""Resolves paths of the user to local files, and checks paths to be written.
+
+A path is local, an ``http(s)://`` URL, ``segkit://NAME`` (a config that comes with segkit) or ``detectron2://NAME`` (a
+file of Detectron2's model zoo).
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,9 @@ from urllib.parse import unquote
 from iopath.common.file_io import HTTPURLHandler, PathHandler, PathManager
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.path_hints import nearest_existing, same_name, why_unusable
-from segkit.utils.spellings import same_text
+from segkit.utils.paths.hints import same_name, why_unusable
+from segkit.utils.paths.spellings import same_text
 
-__all__ = [
-    "PATHS",
-    "check_kind",
-    "local_path",
-    "nearest_existing",
-    "output_file",
-    "output_folder",
-    "packaged_configs",
-    "prepare_folder",
-    "why_unusable",
-]
 Kind = Literal["file", "folder"]
 PACKAGE_PREFIX = "segkit://"
 FILE_PREFIX = "file://"
@@ -35,7 +28,7 @@ DETECTRON2_PREFIX = "detectron2://"
 DETECTRON2_ZOO = "https://dl.fbaipublicfiles.com/detectron2/"
 REMOTE_PREFIXES = ("http://", "https://", DETECTRON2_PREFIX)
 KNOWN_PREFIXES = (*REMOTE_PREFIXES, PACKAGE_PREFIX, FILE_PREFIX)
-LONGEST_NAME = 255  # bytes of one name, on nearly all file systems
+MAX_NAME_BYTES = 255  # of one file or folder name, on nearly all file systems
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -43,15 +36,15 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 def packaged_configs() -> Path:
     """The folder of the configs that come with segkit.
 
-    Installed, they lie inside the package; in a checkout (or an editable install of one) beside it.
+    It is inside the installed package, and beside the package in a checkout.
     """
-    package = Path(__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[2]
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
 
 
 class PackagedFileHandler(PathHandler):
-    """Reads ``segkit://quickstart.yaml`` from the packaged configs; read only."""
+    """Opens ``segkit://quickstart.yaml`` in the packaged configs, for reading only."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [PACKAGE_PREFIX]
@@ -79,7 +72,7 @@ class PackagedFileHandler(PathHandler):
 
 
 class Detectron2ZooHandler(PathHandler):
-    """Downloads ``detectron2://ImageNetPretrained/MSRA/R-50.pkl`` from Detectron2's model zoo; read only."""
+    """Downloads ``detectron2://ImageNetPretrained/MSRA/R-50.pkl`` from Detectron2's model zoo."""
 
     def _get_supported_prefixes(self) -> list[str]:
         return [DETECTRON2_PREFIX]
@@ -95,24 +88,26 @@ PATHS.register_handler(PackagedFileHandler())
 
 
 def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind | None = None) -> Path:
-    """The existing local file or folder behind ``path``; URLs are downloaded once into iopath's cache.
+    """The existing local file or folder of ``path``.
 
-    A name that is stored in another Unicode form (as macOS stores accents) is the same name.
+    URLs are downloaded once into iopath's cache.
+
+    A file whose name has another Unicode form (macOS decomposes accents) is found too.
 
     Args:
         path: a local path (``~`` is the home folder), a URL (http, https, file), ``segkit://NAME`` or
             ``detectron2://NAME``.
-        what: what it is to the user, for the message: ``"config"``, ``"COCO annotation file"``.
-        kind: what it has to be; None: either.
+        what: its title in messages: ``"config"``, ``"COCO annotation file"``.
+        kind: the expected kind; None: either.
     Raises:
-        SegkitError: it does not exist (the nearest that does is named), may not be read, is not of ``kind`` or cannot be
-            downloaded.
+        SegkitError: the path does not exist (the message names the nearest that does), cannot be read, is of another
+            kind, or cannot be downloaded.
     """
     text = _text(path, what)
     try:
         local = Path(PATHS.get_local_path(text))
         local.stat()
-    except (OSError, ValueError) as error:  # also requests' and urllib's errors
+    except (OSError, ValueError) as error:  # includes the errors of requests and urllib
         scheme = SCHEME.match(text)
         if scheme and not text.startswith(KNOWN_PREFIXES):
             raise SegkitError(
@@ -133,14 +128,14 @@ def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind |
 
 
 def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
-    """SegkitError where an existing path is a folder and a file is expected, or the other way, or may not be read."""
+    """Raises a SegkitError if an existing path is of another kind or not readable."""
     if kind == "file" and os.path.isdir(path):
         names = (
             sorted(name for name in os.listdir(path) if not name.startswith("."))[:3]
             if os.access(path, os.R_OK)
             else []
         )
-        inside = f"; in it there is {', '.join(map(repr, names))}" if names else ""
+        inside = f"; it contains {', '.join(map(repr, names))}" if names else ""
         raise SegkitError(f"{subject} is a folder, not a file{inside}", value=str(path))
     if kind == "folder" and not os.path.isdir(path):
         raise SegkitError(f"{subject} is not a folder but a file; did you mean '{path.parent}'?", value=str(path))
@@ -149,23 +144,25 @@ def check_kind(path: Path, subject: str, kind: Kind | None) -> None:
 
 
 def output_folder(path: str | os.PathLike[str], what: str) -> Path:
-    """The folder that is to be written to, which is not made yet; ``~`` is the home folder.
+    """Checks the path of a folder to be written to, without creating it.
+
+    ``~`` is the home folder.
 
     Args:
-        what: the flag or key that names it, for the message.
+        what: the flag or key that holds the path, for the message.
     Raises:
-        SegkitError: the name is empty, belongs to a file, or nothing can be written there.
+        SegkitError: the name is empty or the name of a file, or the folder cannot be written to.
     """
     text = _text(path, what, names="folder")
     if text.startswith(REMOTE_PREFIXES):
         raise SegkitError(f"{what}: '{path}' is a URL; expected a local folder", value=str(path))
     folder = Path(text)
     if text.startswith("~") and folder.parts[0] not in os.listdir():
-        raise SegkitError(f"{what}: '{path}' cannot be made: there is no user of that name", value=str(path))
+        raise SegkitError(f"{what}: '{path}' cannot be created: there is no user of that name", value=str(path))
     if _is_too_long(text):
-        raise SegkitError(f"{what}: '{path}' is longer than a path can be here", value=str(path))
+        raise SegkitError(f"{what}: '{path}' is longer than this file system allows", value=str(path))
     try:
-        existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+        existing = next(parent for parent in (folder, *folder.absolute().parents) if os.path.lexists(parent))
         if not os.path.isdir(existing):
             problem = (
                 f"'{existing}' {'is a file, not a folder' if os.path.exists(existing) else why_unusable(existing)}"
@@ -176,35 +173,41 @@ def output_folder(path: str | os.PathLike[str], what: str) -> Path:
             return folder
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error)
-    raise SegkitError(f"{what}: '{path}' cannot be made or written to: {problem}", value=str(path))
+    raise SegkitError(f"{what}: '{path}' cannot be created or written to: {problem}", value=str(path))
 
 
 def prepare_folder(folder: Path, what: str) -> None:
-    """Makes a folder and tries whether a file can be written to it; SegkitError where not."""
+    """Creates a folder and writes a temporary file to it; raises a SegkitError if either fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise SegkitError(
-            f"{what}: '{folder}' cannot be made or written to: {error.strerror}", value=str(folder)
+            f"{what}: '{folder}' cannot be created or written to: {error.strerror}", value=str(folder)
         ) from error
 
 
 def output_file(path: str | os.PathLike[str], what: str) -> Path:
-    """The file that is to be written, as :func:`output_folder` for its folder; SegkitError where a folder has its name."""
+    """Checks the path of a file to be written, without creating it.
+
+    Args:
+        what: the flag or key that holds the path, for the message.
+    Raises:
+        SegkitError: as :func:`output_folder` for the file's folder, or the path is a folder.
+    """
     text = _text(path, what, names="file")
-    if text.endswith(("/", os.sep)) or os.path.isdir(text):  # False where the name is too long
+    if text.endswith(("/", os.sep)) or os.path.isdir(text):  # isdir is False for a name that is too long
         raise SegkitError(f"{what}: '{path}' is a folder; expected the name of a file", value=str(path))
     output_folder(Path(text).parent, what)
     if _is_too_long(text):
-        raise SegkitError(f"{what}: '{path}' is longer than a path can be here", value=str(path))
+        raise SegkitError(f"{what}: '{path}' is longer than this file system allows", value=str(path))
     return Path(text)
 
 
 def _is_too_long(path: str) -> bool:
-    """Whether no file can have this name, in folders too that are still to be made."""
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in Path(path).parts):
+    """Whether a path is too long for the file system; its folders need not exist yet."""
+    if any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in Path(path).parts):
         return True
     try:
         os.lstat(path)
@@ -214,7 +217,10 @@ def _is_too_long(path: str) -> bool:
 
 
 def _text(path: str | os.PathLike[str], what: str, *, names: str = "") -> str:
-    """A path as text, its ``~`` and ``file://`` resolved; SegkitError where it is empty or no text."""
+    """A path as text, with ``~`` and ``file://`` resolved.
+
+    Raises a SegkitError if it is empty or not text.
+    """
     subject = f"{what}: the name of the {names}" if names else f"the path of the {what}"
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise SegkitError(f"{subject} must be text, not {path!r}", value=path)
@@ -229,6 +235,6 @@ def _text(path: str | os.PathLike[str], what: str, *, names: str = "") -> str:
 
 
 def _other_unicode_form(path: Path) -> Path | None:
-    """The existing path of the same text in another Unicode form."""
+    """The existing path that has the same text in another Unicode form; None if there is none."""
     found = None if os.path.lexists(path) else same_name(path)
     return found if found is not None and same_text(str(found), str(path)) else None

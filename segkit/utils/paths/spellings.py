@@ -1,7 +1,7 @@
-"""Spellings of one file name: what they share, in what they differ, and the suggestion that a message ends with.
+"""Compares the spellings of a file name, and words the suggestion for a message.
 
-A name from another machine often differs from the file's only in slashes, folders, case, percent-encoding, blanks or
-Unicode form.
+A name that was written on another machine often differs from the file's only in slashes, folders, case,
+percent-encoding, blanks or Unicode form.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-# What a given name has that the file's has not.
+# How a given name differs from the file's.
 SLASHES = r"'\' instead of '/'"
 URL = "a URL"
 ESCAPES = "percent-encoded"
@@ -23,40 +23,43 @@ IN_FOLDER = "it lies in the folder '{}'"
 
 
 def composed(text: str) -> str:
-    """A text in the one Unicode form that names are compared in."""
+    """A text in Unicode's composed form (NFC), in which names are compared."""
     return unicodedata.normalize("NFC", text)
 
 
 def folded(name: str) -> str:
-    """What the spellings of one name share: case, Unicode form and blanks around it do not count."""
+    """A name without its case, Unicode form and surrounding blanks."""
     return composed(composed(name).casefold()).strip()
 
 
 def same_text(first: str, second: str) -> bool:
-    """Whether two names are the same text, maybe in two Unicode forms."""
+    """Whether two names are the same text, in any Unicode form."""
     return composed(first) == composed(second)
 
 
 def name_key(name: str) -> str:
-    """What two spellings share that name the same file: slashes either way, ``.`` and repeated slashes, Unicode form."""
+    """A key that is equal for all spellings of a path.
+
+    It ignores ``/`` or ``\\``, repeated slashes, ``.`` and Unicode form.
+    """
     text = composed(name).replace("\\", "/")
     root = "/" if text.startswith("/") else ""
     return root + "/".join(part for part in text.split("/") if part not in ("", "."))
 
 
 def plain_parts(name: str) -> list[str]:
-    """The parts of a path, of whatever system it comes from; without drive, URL's scheme, ``.`` and ``..``."""
+    """The parts of a POSIX or Windows path or a URL, without drive, scheme, ``.`` and ``..``."""
     name = re.sub(r"^([a-z]+://[^/\\]*|[a-z]:)", "", name, flags=re.IGNORECASE)
     return [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")] or [""]
 
 
 def folded_parts(name: str) -> list[str]:
-    """The parts of a path without all that spellings differ in."""
+    """The parts of a path without case, Unicode form, blanks and percent-encoding."""
     return [folded(unquote(part)) for part in plain_parts(name)]
 
 
 def common_end(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many parts at the end are the same."""
+    """The number of equal parts at the end of two paths."""
     for length, (one, other) in enumerate(zip(reversed(a), reversed(b), strict=False)):
         if one != other:
             return length
@@ -64,19 +67,19 @@ def common_end(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def differences(given: str, found: str) -> list[str]:
-    """In what a name or path differs from that of the file that it probably means."""
+    """The ways in which a given name or path differs from an existing one, one phrase each."""
     notes = [SLASHES] if "\\" in given and "\\" not in found else []
-    plain, there = plain_parts(given), plain_parts(found)
+    given_parts, found_parts = plain_parts(given), plain_parts(found)
     same = common_end(folded_parts(given), folded_parts(found))
-    ahead, inside = plain[: len(plain) - same], there[: len(there) - same]
-    start = common_end(ahead[::-1], inside[::-1])  # folders that both lie in
+    given_folders, found_folders = given_parts[: len(given_parts) - same], found_parts[: len(found_parts) - same]
+    shared = common_end(given_folders[::-1], found_folders[::-1])  # leading folders of both
     if re.match(r"[a-z]+://", given, re.IGNORECASE):
         notes.append(URL)
-    elif ahead[start:]:
-        notes.append(IN_FRONT.format("/".join(ahead[start:])))
-    if inside[start:]:
-        notes.append(IN_FOLDER.format("/".join(inside[start:])))
-    a, b = "/".join(plain[len(ahead) :]), "/".join(there[len(inside) :])
+    elif given_folders[shared:]:
+        notes.append(IN_FRONT.format("/".join(given_folders[shared:])))
+    if found_folders[shared:]:
+        notes.append(IN_FOLDER.format("/".join(found_folders[shared:])))
+    a, b = "/".join(given_parts[len(given_folders) :]), "/".join(found_parts[len(found_folders) :])
     for change, note in ((unquote, ESCAPES), (_without_blanks, BLANKS), (composed, UNICODE_FORM), (str.casefold, CASE)):
         if a != b and (change(a), change(b)) != (a, b):
             a, b = change(a), change(b)
@@ -85,7 +88,10 @@ def differences(given: str, found: str) -> list[str]:
 
 
 def suggestion(found: Sequence[str], notes: Sequence[str] = ()) -> str:
-    """The end of a message: ``; did you mean 'a.png'? (upper and lower case differ)``; empty where nothing was found."""
+    """The end of a message, ``; did you mean 'a.png'? (upper and lower case differ)``.
+
+    It is empty if ``found`` is empty.
+    """
     if not found:
         return ""
     reason = f" ({', '.join(notes)})" if notes else ""
@@ -93,7 +99,7 @@ def suggestion(found: Sequence[str], notes: Sequence[str] = ()) -> str:
 
 
 def shown_name(name: str) -> str:
-    """A name for a message: control characters and halves of surrogate pairs escaped."""
+    """A name as it is shown in a message: control characters and lone surrogates are escaped."""
     return name if name.isprintable() else ascii(name)[1:-1]
 
 

@@ -1,4 +1,4 @@
-"""Transformed samples by their draw or index: what a loader's worker processes make."""
+"""Data sets of transformed samples for DataLoader: training by draw, test by index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.data.epoch_batches import Draw
+from segkit.data.batch_sampler import Draw
 from segkit.data.formats.base import Dataset
 from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
@@ -17,23 +17,31 @@ from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import generator_for
 
-MOST_SKIPPED = 10  # unreadable images in a row: more are no accident, but a disk that is gone
+MAX_SKIPPED = 10  # unreadable images in a row: more than these suggest a failed disk
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A user's mistake met in a worker: travels as a value, because DataLoader wraps exceptions into tracebacks."""
+    """A SegkitError in a worker, passed as a value.
+
+    DataLoader would replace the exception by one with the worker's traceback as its message.
+    """
 
     message: str
     key: str | None = None
 
 
-class TrainItems(TorchDataset):
-    """Augmented samples; a transform that mixes images gets others of the whole data set, each as likely.
+class TransformedTrainDataset(TorchDataset):
+    """Augmented training samples, indexed by :class:`~segkit.data.batch_sampler.Draw`.
+
+    Mixing transforms draw other images uniformly from the whole data set.
 
     Args:
-        skip_unreadable: in the place of an image that cannot be read comes the next one that can, up to
-            ``MOST_SKIPPED`` further on, so that a batch stays as large as it was.
+        dataset: training images.
+        transforms: augmentation.
+        seed: of the run.
+        skip_unreadable: replace an image that cannot be read by the next readable one, at most ``MAX_SKIPPED`` images
+            further on, so that batches keep their size.
     """
 
     def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
@@ -57,9 +65,12 @@ class TrainItems(TorchDataset):
             return Failure(str(error), error.key)
 
     def _load(self, index: int, skipped: list[str]) -> Sample:
-        """An image, or the next one that can be read; what was wrong with those before it is added to ``skipped``."""
+        """Loads an image, or the next readable one.
+
+        Errors of the images before it are added to ``skipped``.
+        """
         problems: list[str] = []
-        for step in range(min(MOST_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
+        for step in range(min(MAX_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
             try:
                 sample = self.dataset.load((index + step) % len(self.dataset))
                 skipped += problems
@@ -67,18 +78,18 @@ class TrainItems(TorchDataset):
             except SegkitError as error:
                 problems.append(str(error))
                 key = error.key
-        more = f"; nor can the {len(problems) - 1} images after it" if len(problems) > 1 else ""
+        more = f"; the {len(problems) - 1} images after it cannot be read either" if len(problems) > 1 else ""
         raise SegkitError(problems[0] + more, key=key)
 
 
-class TestItems(TorchDataset):
-    """Samples by index, with the ground truth in the file's pixels.
+class TransformedTestDataset(TorchDataset):
+    """Transformed test samples by index.
+
+    ``annotations`` hold the ground truth in the file's pixels.
 
     Raises:
         SegkitError: detections cannot be mapped back through one of the transforms.
     """
-
-    __test__ = False  # pytest collects classes called Test...
 
     def __init__(self, dataset: Dataset, transforms: Transform) -> None:
         self.dataset = dataset

@@ -1,4 +1,4 @@
-"""Names for files that segkit writes, which every file system can hold."""
+"""File names that every file system accepts, for the files that segkit writes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,34 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from segkit.utils.spellings import composed
+from segkit.utils.paths.spellings import composed
 
-LONGEST = 200  # bytes of a stem: file systems take 255 of a name, suffix and temporary marks included
+MAX_STEM_BYTES = 200  # file systems accept 255 bytes, and a suffix and atomic_write's marks are added to the stem
 
 
 def name_fold(name: str) -> str:
-    """What two names share that some file systems take for one: case and Unicode form do not count."""
+    """A name without case and Unicode form, which some file systems ignore."""
     return composed(composed(name).casefold())
 
 
 def short_stem(stem: str) -> str:
-    """The stem itself, or where it has more than 200 bytes its beginning and a hash, so that two stay two."""
-    coded = os.fsencode(stem)
-    if len(coded) <= LONGEST:
+    """The stem, shortened to its beginning and a hash if it has more than 200 bytes.
+
+    Different stems stay different.
+    """
+    encoded = os.fsencode(stem)
+    if len(encoded) <= MAX_STEM_BYTES:
         return stem
-    mark = hashlib.sha256(coded).hexdigest()[:12]
-    return f"{coded[: LONGEST - 13].decode(errors='ignore')}-{mark}"
+    digest = hashlib.sha256(encoded).hexdigest()[:12]
+    return f"{encoded[: MAX_STEM_BYTES - 13].decode(errors='ignore')}-{digest}"
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
-    """A stem for what is made of each file: its own where no other has it, else with the folders and suffix that differ.
+    """A different stem for each input file, to name the file that is written for it.
 
-    Compared without case and Unicode form, as some file systems do; one too long for a file name is shortened, and what
-    is still the same is numbered.
+    An input keeps its own stem if that is unique; otherwise the folders and the suffix that differ are added, and a
+    number if the result is still not unique. Stems are compared without case and Unicode form, which some file systems
+    ignore. Long stems are shortened.
 
     >>> unique_stems(["a/x.png", "b/x.png", "y.tif"])
     ['a__x', 'b__x', 'y']
@@ -47,15 +51,15 @@ def unique_stems(names: Sequence[str]) -> list[str]:
         files = {i: Path(os.path.abspath(names[i])) for i in group}
         top = os.path.commonpath([file.parent for file in files.values()])
         plain = {i: "__".join(file.relative_to(top).with_suffix("").parts) for i, file in files.items()}
-        often = Counter(name_fold(stem) for stem in plain.values())
-        numbers: Counter[str] = Counter()
+        counts = Counter(name_fold(stem) for stem in plain.values())
+        repeats: Counter[str] = Counter()
         for i, stem in plain.items():
-            if often[name_fold(stem)] > 1:
+            if counts[name_fold(stem)] > 1:
                 stem += files[i].suffix.replace(".", "_")
             stem = chosen = short_stem(stem)
             while name_fold(chosen) in taken:
-                numbers[stem] += 1
-                chosen = f"{stem}-{numbers[stem] + 1}"
+                repeats[stem] += 1
+                chosen = f"{stem}-{repeats[stem] + 1}"
             taken.add(name_fold(chosen))
             stems[i] = chosen
     return [stems[i] for i in range(len(names))]

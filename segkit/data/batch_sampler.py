@@ -1,4 +1,4 @@
-"""Which images make which batch, from the sampler's epochs: a function of the iteration alone."""
+"""Groups the sampler's image indices into batches; each batch depends only on the iteration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from segkit.data.grouping import batch_by_group
+from segkit.data.aspect_ratio_grouping import batch_by_group
 from segkit.data.samplers import Sampler
 from segkit.utils.errors import SegkitError
 
 
 @dataclass(frozen=True, order=True)
 class Draw:
-    """Which image, and all that its augmentation depends on beside the seed.
+    """One use of an image in training; with the run's seed it determines the augmentation.
 
     Attributes:
         epoch: of the sampler.
         index: into the data set.
-        repeat: how often the epoch had the image before; above 0 where a sampler repeats images.
+        repeat: number of earlier uses of the image in the epoch; above 0 if a sampler repeats images.
     """
 
     epoch: int
@@ -27,16 +27,27 @@ class Draw:
     repeat: int = 0
 
 
-class EpochBatches:
-    """The endless sequence of batches of draws, ``accumulate`` of them an iteration, from a given iteration on.
+class EpochBatchSampler:
+    """Endless sequence of batches of draws, ``accumulate`` of them an iteration.
 
-    An iteration's batches together are what a single batch of that many images would be. An epoch's last incomplete
-    iteration is dropped: another epoch's order has other images there, and every step averages over equally many. Where
-    there are fewer images than an iteration takes, an epoch is one iteration, filled from as many of the sampler's epochs
-    as it needs: images repeat in it, each time augmented otherwise.
+    This is a batch sampler for DataLoader.
 
-    With ``groups``, the group of each image, a batch holds images of one group: the epoch's images are the same, in
-    another order. What is left of the groups in the end makes up the epoch's last batches.
+    The batches of an iteration hold the same images as one batch of ``accumulate`` times the size. The incomplete
+    iteration at the end of an epoch is dropped, so that all steps average over the same number of images; shuffling
+    drops other images in each epoch. If an iteration needs more images than the data set has, it takes several epochs of
+    the sampler: images repeat, with different augmentation.
+
+    Args:
+        sampler: order of the images in each epoch.
+        batch_size: images a batch, over all processes.
+        start_iteration: the first iteration.
+        rank: index of this process; it gets every ``world_size``-th draw of a batch.
+        world_size: number of processes.
+        groups: the group of each image; batches then hold images of one group, in another order of the same images
+            (see ``batch_by_group``).
+        accumulate: batches an iteration.
+    Raises:
+        SegkitError: no images, or a batch size that is no multiple of ``world_size``.
     """
 
     def __init__(
@@ -65,12 +76,12 @@ class EpochBatches:
         self.repeats = max(1, math.ceil(self.images_per_iteration / length))
 
     def epoch(self, epoch: int) -> list[Draw]:
-        """All samples of an epoch, a multiple of those of an iteration."""
+        """All draws of an epoch, in the order of the batches: a whole number of iterations."""
         draws = []
-        for number in range(epoch * self.repeats, (epoch + 1) * self.repeats):
+        for sampler_epoch in range(epoch * self.repeats, (epoch + 1) * self.repeats):
             seen: Counter[int] = Counter()
-            for index in self.sampler.epoch_indices(number):
-                draws.append(Draw(number, index, seen[index]))
+            for index in self.sampler.epoch_indices(sampler_epoch):
+                draws.append(Draw(sampler_epoch, index, seen[index]))
                 seen[index] += 1
         draws = draws[: self.iterations_per_epoch * self.images_per_iteration]
         if self.groups is None:
@@ -85,11 +96,12 @@ class EpochBatches:
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.start_iteration, self.iterations_per_epoch)
         while True:
-            items = self.epoch(epoch)
+            draws = self.epoch(epoch)
             for i in range(first, self.iterations_per_epoch):
-                yield from self._batches(items, i)
+                yield from self._batches(draws, i)
             epoch, first = epoch + 1, 0
 
-    def _batches(self, items: list[Draw], i: int) -> list[list[Draw]]:
+    def _batches(self, draws: list[Draw], i: int) -> list[list[Draw]]:
+        """This process's share of the batches of an epoch's ``i``-th iteration."""
         starts = range(i * self.images_per_iteration, (i + 1) * self.images_per_iteration, self.batch_size)
-        return [items[start : start + self.batch_size][self.rank :: self.world_size] for start in starts]
+        return [draws[start : start + self.batch_size][self.rank :: self.world_size] for start in starts]

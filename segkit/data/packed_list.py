@@ -1,4 +1,4 @@
-"""A list that worker processes share: all items serialised into one array."""
+"""A read-only list that worker processes share: all items serialised into one array."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import numpy as np
 
 
 class PackedList:
-    """Read-only list of plain Python values, kept as one byte buffer with offsets: for what an image needs little of.
+    """Read-only list of small Python objects, pickled into one byte array.
 
-    A forked worker that merely reads a list of dicts writes to their reference counts, so that the pages are copied
-    and memory grows with every worker (Detectron2 issue 3847). One numpy array has one reference count. Spawned workers
-    get a copy each; what grows with the objects is in an ``ArrayFile``. The pickles never leave the process and its
-    workers.
+    It is for file names and sizes of images.
+
+    A forked worker that reads a list of dicts changes their reference counts, so that the system copies their pages and
+    memory grows with every worker (Detectron2 issue 3847). One NumPy array has one reference count. Spawned workers get
+    a copy each, so data that grow with the number of objects belong in an ``ArrayFile``. The pickles are read only by
+    the process that made them and its workers.
     """
 
     def __init__(self, items: Iterable[Any]) -> None:

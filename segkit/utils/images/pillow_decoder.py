@@ -1,24 +1,25 @@
-"""Image files that Pillow decodes, with what it would change on the way: found, undone or refused."""
+"""Reads image files with Pillow; undoes or refuses Pillow's changes to their samples.
+
+``Image.tile``, an attribute that Pillow does not document, is read to learn how the pixels are stored. A missing ``tile``
+means that the image is decoded already; then nothing can be checked.
+"""
 
 from __future__ import annotations
 
-import functools
-import io
 import os
-import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, picture
-from segkit.utils.tiff import read_tiff
+from segkit.utils.images.png16 import LAYOUTS, MORE_THAN_8_BITS, read_png16
+from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, to_uint8
+from segkit.utils.images.tiff import read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
 
-# Formats whose first frame is the picture, the others being variants or parts of it.
+# Formats whose first frame is the image, and whose other frames are variants or layers of it.
 PRIMARY_FIRST = ("MPO", "PSD")
 COLORS = {"1": "grey", "L": "grey", "P": "palette", "RGB": "rgb", "CMYK": "cmyk", "F": "grey", "I": "grey"}
 WITH_ALPHA: dict[str, tuple[str, Extra]] = {
@@ -29,18 +30,17 @@ WITH_ALPHA: dict[str, tuple[str, Extra]] = {
     "RGBX": ("rgb", "unknown"),
     "PA": ("palette", "alpha"),
 }
-# Pillow's name of a 16-bit PNG's layout: the raw modes whose bytes are the samples' high and low ones.
-HIGH_AND_LOW = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L")}
-CUT = "it has more than 8 bits a channel, of which Pillow reads 8"
-GREY_SPREAD = {2: 85, 4: 17}  # what Pillow multiplies grey of so many bits by
+GREY_SPREAD = {2: 85, 4: 17}  # Pillow multiplies grey samples of 2 and 4 bits by these factors
 
 
 def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
-    """The one image of a file in any format that Pillow reads, TIFF excepted (Pillow changes numbers there).
+    """Reads the image of a file in any format that Pillow decodes, except TIFF.
+
+    TIFF has its own reader, :mod:`segkit.utils.images.tiff`, because Pillow changes samples of many TIFFs.
 
     Raises:
-        SegkitError: several frames; numbers that Pillow cannot return as they are stored.
-        Exception: the file is damaged, or no image.
+        SegkitError: several frames; samples that Pillow cannot return as they are stored.
+        Exception: the file is damaged, or not an image.
     """
     from PIL import Image
 
@@ -48,8 +48,10 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
         check_pixels(str(path), image.width * image.height)
         refuse_frames(image, str(path))
         layout, depth = _layout(image), _png_depth(image)
-        if image.format == "PNG" and layout in (*HIGH_AND_LOW, "LA;16B"):
-            return _deep_png(image, path, layout)
+        if image.format == "PNG" and layout in LAYOUTS:
+            pixels = read_png16(image, path, layout)
+            alpha: tuple[Extra, ...] = () if layout == "RGB;16B" else ("alpha",)
+            return StoredImage(pixels, "grey" if layout == "LA;16B" else "rgb", 16, None, alpha, orientation_of(image))
         if (reason := what_pillow_loses(image)) is not None:
             raise SegkitError(f"{path}: {reason}; save it as 16-bit PNG or TIFF")
         pixels = np.array(image)
@@ -64,7 +66,8 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
             pixels, rest = np.divmod(pixels, np.uint8(GREY_SPREAD[depth]))
             if rest.any():
                 raise SegkitError(
-                    f"{path}: this version of Pillow spreads {depth} bits in another way; save it as TIFF"
+                    f"{path}: this version of Pillow does not scale grey of {depth} bits by {GREY_SPREAD[depth]}; save "
+                    "it as TIFF"
                 )
             bits = depth
         elif image.mode.startswith("I;16") or (image.mode == "I" and (depth == 16 or layout == "I;16B")):
@@ -73,30 +76,33 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation of an open image, 1 to 8; 1 where it has none, or its EXIF data are damaged."""
+    """The EXIF orientation of an open image, 1 to 8.
+
+    1 if it has none, or its EXIF data are damaged.
+    """
     from PIL import Image
 
     try:
-        # Pillow decodes a PNG to see whether EXIF data follow its pixels.
-        head_is_enough = image.format == "PNG" and not _metadata_behind_pixels(image)
+        # PngImageFile.getexif decodes the whole image, in case EXIF data follow the pixels.
+        head_is_enough = image.format == "PNG" and not _metadata_after_pixels(image)
         exif = Image.Image.getexif(image) if head_is_enough else image.getexif()
         value = exif.get(ORIENTATION_TAG, 1)
-    except Exception:  # Pillow parses EXIF data as a TIFF, with as many kinds of errors
+    except Exception:  # Pillow parses EXIF data as a TIFF, and raises errors of many types
         return 1
     return int(value) if value in range(1, 9) else 1
 
 
-def _metadata_behind_pixels(image: Image.Image) -> bool:
-    """Whether a PNG that is not decoded yet has EXIF data or text behind its pixels, or is damaged."""
+def _metadata_after_pixels(image: Image.Image) -> bool:
+    """Whether a PNG has EXIF or text chunks after its pixels, is damaged, or is decoded already."""
     file: Any = getattr(image, "fp", None)
     if file is None or not getattr(image, "tile", None):
         return True
-    position, behind = file.tell(), False
+    position, after_pixels = file.tell(), False
     try:
         file.seek(8)
         while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
-            behind = behind or head[4:] == b"IDAT"
-            if behind and head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            after_pixels = after_pixels or head[4:] == b"IDAT"
+            if after_pixels and head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
                 return True
             file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
         return head[4:] != b"IEND"
@@ -105,9 +111,11 @@ def _metadata_behind_pixels(image: Image.Image) -> bool:
 
 
 def opened_tiff(image: Image.Image) -> np.ndarray | None:
-    """The 8-bit RGB picture of a TIFF that Pillow has opened and not decoded yet, as of the file; None for all others.
+    """Reads a TIFF that Pillow has opened but not decoded, as :func:`read_image` reads the file.
 
-    Of a file of several pages Pillow's current one is meant, so that Pillow has to decode it.
+    Returns:
+        uint8 ``[H, W, 3]``. None if the image is not such a TIFF; None for a file of several pages, where the caller
+        means Pillow's current page.
     """
     opened: Any = image
     file = getattr(image, "fp", None)
@@ -116,10 +124,10 @@ def opened_tiff(image: Image.Image) -> np.ndarray | None:
     position = file.tell()
     try:
         file.seek(0)
-        pixels = picture(read_tiff(file, "a PIL image"), "a PIL image")
+        pixels = to_uint8(read_tiff(file, "a PIL image"), "a PIL image")
     except SegkitError:
         raise
-    except Exception as error:  # decoders raise many kinds
+    except Exception as error:  # decoders raise errors of many types
         raise SegkitError(f"a PIL image cannot be read ({error})") from error
     finally:
         file.seek(position)
@@ -127,16 +135,18 @@ def opened_tiff(image: Image.Image) -> np.ndarray | None:
 
 
 def load_upright(image: Image.Image) -> None:
-    """Decode an open image. Pillow turns TIFFs upright there and drops their tag; other formats keep it.
+    """Decodes an open image without a known defect of Pillow.
 
-    A grey TIFF that is mapped from its file comes out sheared where the orientation swaps the sides, so that it is read.
+    Pillow turns TIFFs upright when it decodes them and removes their orientation tag; other formats keep theirs. A grey
+    TIFF that Pillow maps into memory comes out sheared if the orientation swaps its sides. Without a file name Pillow
+    reads the file instead of mapping it.
     """
     name = getattr(image, "filename", None)
     if image.format != "TIFF" or not name or not getattr(image, "tile", None):
         image.load()
         return
     opened: Any = image
-    opened.filename = ""  # Pillow maps files by their name
+    opened.filename = ""
     try:
         opened.load()
     finally:
@@ -144,7 +154,10 @@ def load_upright(image: Image.Image) -> None:
 
 
 def refuse_frames(image: Image.Image, name: str) -> None:
-    """SegkitError where a file is an animation or a stack; MPO files of phones have one primary picture."""
+    """Raises a SegkitError if a file is an animation or a stack.
+
+    MPO and PSD have one primary image.
+    """
     if image.format in PRIMARY_FIRST:
         return
     frames = getattr(image, "n_frames", 1) if getattr(image, "is_animated", False) else 1
@@ -153,7 +166,10 @@ def refuse_frames(image: Image.Image, name: str) -> None:
 
 
 def what_pillow_loses(image: Image.Image) -> str | None:
-    """Why decoding an image with Pillow would change its numbers; None: it would not, or it is decoded already."""
+    """Why Pillow would change the samples of an image on decoding.
+
+    Returns None if it would not, or has decoded it already.
+    """
     layout = _layout(image)
     tile: Any = image.tile[0] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
     if tile is None:
@@ -162,22 +178,22 @@ def what_pillow_loses(image: Image.Image) -> str | None:
     if image.format == "TIFF" and "X" in layout and getattr(image, "tag_v2", {}).get(262) != 6:  # YCbCr comes as RGBX
         return "it has a channel that is neither colour nor alpha, which Pillow drops"
     if image.format == "SGI" and (tile[0] == "SGI16" or arguments[-1] == 2):
-        return CUT
+        return MORE_THAN_8_BITS
     if image.format == "PPM" and str(tile[0]).startswith("ppm"):
         highest = arguments[1]
         if image.mode == "RGB" and highest > 255:
-            return CUT
+            return MORE_THAN_8_BITS
         if highest not in (1, 255, 65535):
-            return f"its numbers go up to {highest}, and Pillow scales them"
+            return f"its samples go up to {highest}, and Pillow scales them"
     if image.format in ("JPEG2000", "AVIF") and (reason := _codec_depth(image)) is not None:
         return reason
     if ";16" in layout and not image.mode.startswith("I") and not layout.startswith("BGR;16"):  # BGR;16: 5, 6, 5 bits
-        return CUT
+        return MORE_THAN_8_BITS
     return None
 
 
 def _codec_depth(image: Image.Image) -> str | None:
-    """What is wrong with the sample depth of a JPEG 2000 or AVIF file, read from its first bytes."""
+    """Why Pillow would change a JPEG 2000 or AVIF file of this bit depth; None if it would not."""
     file: Any = getattr(image, "fp", None)
     if file is None:
         return None
@@ -187,7 +203,7 @@ def _codec_depth(image: Image.Image) -> str | None:
     file.seek(position)
     if image.format == "AVIF":
         at = head.find(b"av1C")
-        return CUT if at >= 0 and head[at + 6] & 0x40 else None
+        return MORE_THAN_8_BITS if at >= 0 and head[at + 6] & 0x40 else None
     at = head.find(b"\xff\x4f\xff\x51")
     if at < 0 or len(head) < at + 42:
         return None
@@ -202,7 +218,7 @@ def _codec_depth(image: Image.Image) -> str | None:
 
 
 def _layout(image: Image.Image) -> str:
-    """Pillow's name of how the pixels lie in the file; empty where they are decoded."""
+    """Pillow's raw mode of the pixels in the file; empty if they are decoded already."""
     tiles: Any = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -212,7 +228,7 @@ def _layout(image: Image.Image) -> str:
 
 
 def _png_depth(image: Image.Image) -> int:
-    """Bits a sample in a PNG file's header; 0 for other formats."""
+    """Bits a sample, from a PNG file's header; 0 for other formats."""
     file: Any = getattr(image, "fp", None)
     if image.format != "PNG" or file is None:
         return 0
@@ -223,60 +239,8 @@ def _png_depth(image: Image.Image) -> int:
     return int(head[24])
 
 
-def _deep_png(image: Image.Image, path: str | os.PathLike[str], layout: str) -> StoredImage:
-    """16-bit colour, or grey with alpha, of which Pillow by itself keeps a sample's high byte."""
-    from PIL import Image, __version__
-
-    if not _reads_deep_png(layout):
-        raise SegkitError(
-            f"{path}: {CUT}; segkit has no way around that in Pillow {__version__}: save the file as TIFF, or "
-            "install another version of Pillow"
-        )
-    with Image.open(path) as again:
-        pixels = _both_bytes(image, again, layout)
-    color = "grey" if layout == "LA;16B" else "rgb"
-    extra: tuple[Extra, ...] = () if layout == "RGB;16B" else ("alpha",)
-    return StoredImage(pixels, color, 16, None, extra, orientation_of(image))
-
-
-def _both_bytes(image: Image.Image, again: Image.Image, layout: str) -> np.ndarray:
-    """uint16 ``[H, W, C]`` of a 16-bit PNG that is opened twice: decoded once for the high bytes, once for the low."""
-    if layout == "LA;16B":  # four bytes a pixel, as 8-bit RGBA has
-        both = _as_layout(image, "RGBA", "RGBA").astype(np.uint16)
-        return both[:, :, ::2] << 8 | both[:, :, 1::2]
-    mode = layout.split(";")[0]
-    high, low = (_as_layout(i, mode, name) for i, name in zip((image, again), HIGH_AND_LOW[layout], strict=True))
-    return high.astype(np.uint16) << 8 | low
-
-
-@functools.cache
-def _reads_deep_png(layout: str) -> bool:
-    """Whether this Pillow decodes a PNG of known numbers right under another layout: attributes of its own are set."""
-    from PIL import Image
-
-    channels, color = {"LA;16B": (2, 4), "RGB;16B": (3, 2), "RGBA;16B": (4, 6)}[layout]
-    numbers = (0x0102 + 0x0304 * np.arange(2 * channels)).astype(">u2")
-    header = struct.pack(">IIBBBBB", 2, 1, 16, color, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + numbers.tobytes())), (b"IEND", b""))
-    data = b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks
-    )
-    try:
-        with Image.open(io.BytesIO(data)) as image, Image.open(io.BytesIO(data)) as again:
-            return np.array_equal(_both_bytes(image, again, layout).ravel(), numbers)
-    except Exception:  # whatever Pillow says, it does not read them so
-        return False
-
-
-def _as_layout(image: Any, mode: str, layout: str) -> np.ndarray:
-    """The pixels of an image that is not decoded yet, as if its file had another layout of as many bits a pixel."""
-    image._mode = mode
-    image.tile = [(kind, box, offset, layout) for kind, box, offset, _ in image.tile]
-    return np.array(image)
-
-
 def _palette(image: Image.Image) -> np.ndarray | None:
+    """The palette of an image as uint8 ``[N, 3]`` RGB; None if it has none."""
     if image.mode not in ("P", "PA"):
         return None
     return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Shell patterns over dotted names, as those of a model's parameters."""
+"""Matches shell patterns against the dotted names of a model's parameters."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from segkit.utils.errors import SegkitError, nearest
 
 
 def matching_names(pattern: str, names: Sequence[str], key: str) -> list[str]:
-    """The names that ``pattern`` matches; also all inside of what it names: ``features.0`` means ``features.0.*`` too.
+    """The names that a pattern matches, or that are below a module that it matches.
+
+    For example, ``features.0`` matches ``features.0.*`` too.
 
     Args:
-        key: the configuration's key, for the message.
+        key: the configuration key of the pattern, for the message.
     Raises:
-        SegkitError: there is none; it says what is near.
+        SegkitError: no name matches; the message suggests similar ones.
     """
     found = [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
     if not found:
@@ -27,5 +29,5 @@ def _no_match(pattern: str, names: Sequence[str], key: str) -> str:
     near = nearest(pattern.rstrip("*."), parts)
     if not near:
         tops = sorted({".".join(name.split(".")[:2]) for name in names})
-        return f"{key}: no parameter matches '{pattern}'; parts: {', '.join(tops[:12])}"
+        return f"{key}: no parameter matches '{pattern}'; the model has {', '.join(tops[:12])}"
     return f"{key}: no parameter matches '{pattern}'; did you mean {' or '.join(repr(f'{part}.*') for part in near)}?"

@@ -1,4 +1,4 @@
-"""Batches of images of like shape: a batch is padded to its widest and its highest image."""
+"""Groups images by orientation, so that batches are padded less."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ T = TypeVar("T")
 
 
 def orientations(dataset: Dataset) -> bytes:
-    """For each image 1 where it is wider than high, else 0. Formats that tell ``size`` need not read an image."""
+    """One byte an image: 1 if it is wider than tall, else 0.
+
+    Reads image sizes by ``Dataset.size``.
+    """
     return bytes(width > height for height, width in map(dataset.size, range(len(dataset))))
 
 
 def batch_by_group(items: Sequence[T], groups: Sequence[int], batch_size: int) -> list[T]:
-    """All items in an order in which each ``batch_size`` of them, as far as possible, are of one group.
+    """Reorders items so that consecutive batches hold items of one group, as far as possible.
 
-    A batch comes when its last item does, so that groups stay mixed over the epoch. The left-over items of all groups
-    come last: with two groups and a whole number of batches that is one mixed batch or none.
+    A batch is placed where its last item was, so that groups stay mixed over the epoch. The remaining items of all
+    groups follow at the end: with two groups and a whole number of batches, they are one mixed batch or none.
 
     Args:
         items: in the order of use.
         groups: the group of each item.
-        batch_size: items a batch.
+        batch_size: number of items in a batch.
     """
     waiting: dict[int, list[T]] = {group: [] for group in sorted(set(groups))}
     ordered: list[T] = []

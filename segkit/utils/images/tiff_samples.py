@@ -1,12 +1,12 @@
-"""The stored numbers of one TIFF page, whatever their type, packing and compression.
+"""The samples of one TIFF page, of any type, packing and compression.
 
-tifffile decodes what is uncompressed or deflated. For other compressions it needs imagecodecs, so libtiff inside Pillow
-undoes them: the compressed strips or tiles get a new header, which calls them 8-bit grey (or colour) with one sample a
-byte. libtiff then returns the bytes as they are, and Pillow's conversions have nothing to change.
+tifffile decodes uncompressed and deflated pages. For other compressions it needs the package imagecodecs, which is 80 MB
+installed (tifffile: 2 MB) and therefore optional. This module uses the libtiff inside Pillow instead: it writes the
+compressed strips or tiles under a new header that declares them as 8-bit grey (or colour), so that libtiff decompresses
+the bytes and Pillow converts nothing.
 
-imagecodecs is no requirement because of its size: 80 MB installed, where tifffile has 2 MB.
-Where it is installed, it decodes what Pillow's libtiff cannot (JPEG 2000, JPEG XL, WebP, LERC, 12-bit JPEG; Zstandard
-before Pillow 12). What both can decode is decoded here, so that the numbers do not depend on what is installed.
+imagecodecs, if installed, decodes only what Pillow's libtiff cannot: JPEG 2000, JPEG XL, WebP, LERC, 12-bit JPEG, and
+Zstandard before Pillow 12. So the samples of a file do not depend on the installed packages.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 NONE, LZW, JPEG, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD = 1, 5, 7, 8, 32773, 32946, 34925, 50000
 FAX = (2, 3, 4)
-PICTURE_CODECS = (*FAX, JPEG)  # they encode samples, not bytes
+SAMPLE_CODECS = (*FAX, JPEG)  # these encode samples, not bytes
 BYTE_CODECS = (NONE, LZW, ADOBE_DEFLATE, PACKBITS, DEFLATE, LZMA, ZSTD)
 TIFFFILE_CODECS = (NONE, ADOBE_DEFLATE, DEFLATE)  # without imagecodecs
 YCBCR = 6
-KINDS = {2: "i", 3: "f"}  # SampleFormat; all others are unsigned integers, as libtiff has it
+KINDS = {2: "i", 3: "f"}  # by SampleFormat; all others are unsigned integers, as in libtiff
 _GREY = {258: 8, 262: 1, 277: 1, 284: 1}  # tags of 8-bit grey
-CHUNK = 1 << 26  # bytes that are decompressed at once
+CHUNK = 1 << 26  # bytes decompressed at once
 
 
-def read_numbers(page: TiffPage, name: str) -> np.ndarray:
-    """The samples of a page.
+def read_samples(page: TiffPage, name: str) -> np.ndarray:
+    """Reads all samples of a page; YCbCr is converted to RGB.
 
     Args:
         page: a page of an open file.
         name: the file, for messages.
     Returns:
-        ``[H, W, C]`` in the smallest type of the sample's kind that holds its bits. YCbCr is converted to RGB.
+        ``[H, W, C]`` in the smallest integer or float type that holds a sample's bits.
     Raises:
-        SegkitError: the page's numbers are of a type, or its compression is of a kind, that cannot be read.
+        SegkitError: the sample type or the compression cannot be read.
         Exception: the data are damaged.
     """
     bits, codec, samples = page.bitspersample, int(page.compression), page.samplesperpixel
@@ -55,31 +55,32 @@ def read_numbers(page: TiffPage, name: str) -> np.ndarray:
     formats = {int(kind) for kind in (formats[:samples] if isinstance(formats, tuple) else (formats,))}
     if len(formats) > 1 or formats & {5, 6} or (3 in formats and bits not in (16, 32, 64)) or not 1 <= bits <= 64:
         raise SegkitError(
-            f"{name}: its samples are of {bits} bits and SampleFormat {', '.join(map(str, sorted(formats)))}; expected "
+            f"{name}: its samples have {bits} bits and SampleFormat {', '.join(map(str, sorted(formats)))}; expected "
             "integers, or floats of 16, 32 or 64 bits"
         )
     if codec in (NONE, PACKBITS) and page.predictor != 1:
-        raise SegkitError(f"{name}: has a predictor, which is not defined for its compression; save it again")
-    if codec == ZSTD and not _libtiff_knows_zstd():
-        return _by_tifffile(page, name)
+        raise SegkitError(f"{name}: has a predictor, which its compression does not support; save it again")
+    if codec == ZSTD and not _libtiff_decodes_zstd():
+        return _read_with_tifffile(page, name)
     ycbcr = int(page.photometric) == YCBCR and samples > 1
     if ycbcr and (samples, bits) != (3, 8):
         raise SegkitError(f"{name}: is YCbCr with {samples} channels of {bits} bits; expected 3 of 8 bits, or RGB")
-    if ycbcr and codec not in (*BYTE_CODECS, *PICTURE_CODECS):
+    if ycbcr and codec not in (*BYTE_CODECS, *SAMPLE_CODECS):
         raise SegkitError(f"{name}: is YCbCr with the compression {_codec_name(page)}; save it as RGB")
     plain = bits == 8 and samples in (1, 3) and formats == {1} and page.planarconfig == 1 and codec in BYTE_CODECS
-    if bits == (1 if codec in FAX else 8) and (codec in PICTURE_CODECS or ycbcr):
-        return _libtiff_picture(page, ycbcr)
+    if bits == (1 if codec in FAX else 8) and (codec in SAMPLE_CODECS or ycbcr):
+        return _read_with_libtiff(page, ycbcr)
     if plain and codec not in TIFFFILE_CODECS:
-        return _libtiff_picture(page, ycbcr=False)
-    by_tifffile = bits in (8, 16, 32, 64) and page.predictor in (1, 2) and page.dtype is not None
-    if codec in BYTE_CODECS and not (codec in TIFFFILE_CODECS and by_tifffile):
-        return _unpacked(page, KINDS.get(formats.pop(), "u"), name)
-    return _by_tifffile(page, name)
+        return _read_with_libtiff(page, ycbcr=False)
+    tifffile_unpacks = bits in (8, 16, 32, 64) and page.predictor in (1, 2) and page.dtype is not None
+    if codec in BYTE_CODECS and not (codec in TIFFFILE_CODECS and tifffile_unpacks):
+        return _decompress_and_unpack(page, KINDS.get(formats.pop(), "u"), name)
+    return _read_with_tifffile(page, name)
 
 
-def _by_tifffile(page: TiffPage, name: str) -> np.ndarray:
-    _segments(page, damaged_only=True)
+def _read_with_tifffile(page: TiffPage, name: str) -> np.ndarray:
+    """Reads a page by tifffile; SegkitError if that needs imagecodecs, which is not installed."""
+    _segments(page, check_only=True)
     try:
         found = page.asarray(squeeze=False, maxworkers=1)  # [planes, depth, H, W, samples]
     except (ValueError, NotImplementedError, ImportError) as error:
@@ -98,26 +99,32 @@ def _codec_name(page: TiffPage) -> str:
 
 
 @functools.cache
-def _libtiff_knows_zstd() -> bool:
-    """Whether Pillow's libtiff decodes Zstandard: one byte that is compressed so."""
+def _libtiff_decodes_zstd() -> bool:
+    """Whether Pillow's libtiff decodes Zstandard, tried on one byte."""
     frame = bytes.fromhex("28b52ffd200109000007")  # magic number, size 1, one raw block of one byte: 7
     try:
-        return int(_decoded({**_GREY, 256: 1, 257: 1, 259: ZSTD}, [frame], 1, None)[0, 0]) == 7
+        return int(_decode({**_GREY, 256: 1, 257: 1, 259: ZSTD}, [frame], 1, None)[0, 0]) == 7
     except OSError:
         return False
 
 
-def _segments(page: TiffPage, damaged_only: bool = False) -> list[bytes]:
-    """The compressed strips or tiles, in the file's order; ValueError where some are missing or cut off."""
+def _segments(page: TiffPage, check_only: bool = False) -> list[bytes]:
+    """The compressed strips or tiles in the file's order.
+
+    Raises a ValueError if some are missing or cut off.
+
+    Args:
+        check_only: read none of them, return an empty list.
+    """
     down, across, _, _ = _grid(page)
     expected = down * across * (page.samplesperpixel if page.planarconfig == 2 else 1)
     offsets, counts = page.dataoffsets[:expected], page.databytecounts[:expected]
     if min(len(offsets), len(counts)) < expected:
-        raise ValueError(f"{min(len(offsets), len(counts))} of {expected} strips or tiles are there")
+        raise ValueError(f"it holds {min(len(offsets), len(counts))} of {expected} strips or tiles")
     file = page.parent.filehandle
     if any(offset + count > file.size for offset, count in zip(offsets, counts, strict=True)):
         raise ValueError("the file is cut off")
-    if damaged_only:
+    if check_only:
         return []
     segments = []
     for offset, count in zip(offsets, counts, strict=True):
@@ -127,7 +134,7 @@ def _segments(page: TiffPage, damaged_only: bool = False) -> list[bytes]:
 
 
 def _grid(page: TiffPage) -> tuple[int, int, int, int]:
-    """Strips or tiles below each other and side by side, and the height and width of one."""
+    """Rows and columns of strips or tiles, and the height and width of one."""
     if page.is_tiled:
         height, width = page.tilelength, page.tilewidth
     else:
@@ -135,8 +142,8 @@ def _grid(page: TiffPage) -> tuple[int, int, int, int]:
     return math.ceil(page.imagelength / height), math.ceil(page.imagewidth / width), height, width
 
 
-def _libtiff_picture(page: TiffPage, ycbcr: bool) -> np.ndarray:
-    """A page of 8 bits (1 bit: fax) by libtiff's own decoder, its samples named so that Pillow leaves them alone."""
+def _read_with_libtiff(page: TiffPage, ycbcr: bool) -> np.ndarray:
+    """Reads a page of 8 bits (fax: 1 bit) by libtiff, under tags that Pillow does not convert."""
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     samples = page.samplesperpixel // planes
     photometric = YCBCR if ycbcr else {1: 1, 2: 1, 3: 2, 4: 5}.get(samples)
@@ -144,7 +151,7 @@ def _libtiff_picture(page: TiffPage, ycbcr: bool) -> np.ndarray:
         raise ValueError(f"{page.samplesperpixel} samples of compression {int(page.compression)} in {planes} planes")
     _, _, height, width = _grid(page)
     segments, codec = _segments(page), int(page.compression)
-    if ycbcr and codec == NONE:  # Pillow reads these itself, and knows no chroma subsampling
+    if ycbcr and codec == NONE:  # Pillow reads these without libtiff, and ignores chroma subsampling
         segments, codec = [zlib.compress(segment) for segment in segments], ADOBE_DEFLATE
     tags: dict[int, Any] = {
         256: page.imagewidth, 257: page.imagelength, 258: [page.bitspersample] * samples, 259: codec,
@@ -157,68 +164,74 @@ def _libtiff_picture(page: TiffPage, ycbcr: bool) -> np.ndarray:
             tags[code] = value
     each = len(segments) // planes
     parts = [
-        _decoded(tags, segments[k * each : (k + 1) * each], height, width if page.is_tiled else None)
+        _decode(tags, segments[k * each : (k + 1) * each], height, width if page.is_tiled else None)
         for k in range(planes)
     ]
     return np.concatenate([part[:, :, None] if part.ndim == 2 else part for part in parts], axis=2)
 
 
-def _unpacked(page: TiffPage, kind: str, name: str) -> np.ndarray:
-    """A page of any number of bits, from its bytes."""
+def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
+    """Reads a page of any number of bits: libtiff decompresses it, NumPy unpacks it."""
     from PIL import Image
 
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     samples, bits = page.samplesperpixel // planes, page.bitspersample
     predictor = int(page.predictor)
     if predictor not in (1, 2, 3) or (predictor == 2 and bits % 8) or (predictor == 3 and kind != "f"):
-        raise SegkitError(f"{name}: predictor {predictor} is not defined for its samples of {bits} bits")
+        raise SegkitError(f"{name}: predictor {predictor} does not exist for samples of {bits} bits; save it again")
     down, across, height, width = _grid(page)
     segments = _segments(page)
     row_bytes = math.ceil(width * samples * bits / 8)
-    chunk = min(CHUNK, Image.MAX_IMAGE_PIXELS or CHUNK)  # a byte is a pixel to Pillow, which has a limit
-    group = max(1, chunk // (height * across * row_bytes))  # rows of segments that are decompressed at once
-    found = np.empty((page.imagelength, page.imagewidth, page.samplesperpixel), _type(kind, bits))
+    chunk = min(CHUNK, Image.MAX_IMAGE_PIXELS or CHUNK)  # each byte is a pixel to Pillow, and counts towards its limit
+    group = max(1, chunk // (height * across * row_bytes))  # rows of segments decompressed at once
+    found = np.empty((page.imagelength, page.imagewidth, page.samplesperpixel), _sample_dtype(kind, bits))
     for plane in range(planes):
         for first in range(0, down, group):
-            top, some = first * height, min(group, down - first)
-            rows = some * height if page.is_tiled else min(some * height, page.imagelength - top)
+            top, count = first * height, min(group, down - first)
+            rows = count * height if page.is_tiled else min(count * height, page.imagelength - top)
             tags = {
                 **_GREY, 256: across * row_bytes, 257: rows, 259: int(page.compression), 266: int(page.fillorder),
             }  # fmt: skip
             start = (plane * down + first) * across
-            part = segments[start : start + some * across]
-            data = _decoded(tags, part, height, row_bytes if page.is_tiled else None).reshape(rows, across, row_bytes)
-            values = _samples(data, width, samples, bits, kind, page)
-            values = values.reshape(rows, across * width, samples)[: page.imagelength - top, : page.imagewidth]
-            found[top : top + rows, :, plane * samples : (plane + 1) * samples] = values
+            part = segments[start : start + count * across]
+            data = _decode(tags, part, height, row_bytes if page.is_tiled else None).reshape(rows, across, row_bytes)
+            unpacked = _unpack(data, width, samples, bits, kind, page)
+            unpacked = unpacked.reshape(rows, across * width, samples)[: page.imagelength - top, : page.imagewidth]
+            found[top : top + rows, :, plane * samples : (plane + 1) * samples] = unpacked
     return found
 
 
-def _samples(data: np.ndarray, width: int, samples: int, bits: int, kind: str, page: TiffPage) -> np.ndarray:
-    """Bytes ``[rows, segments, bytes]`` to numbers ``[rows, segments, width, samples]``."""
+def _unpack(data: np.ndarray, width: int, samples: int, bits: int, kind: str, page: TiffPage) -> np.ndarray:
+    """Unpacks bytes ``[rows, segments, bytes]`` to samples ``[rows, segments, width, samples]``.
+
+    Predictors are undone.
+    """
     order, count, lead = page.parent.byteorder, width * samples, data.shape[:2]
-    if page.predictor == 3:  # differences of bytes, all first bytes of a row's floats before all second ones
+    if page.predictor == 3:  # floating point: byte differences, grouped by the bytes' significance
         data = np.cumsum(data.reshape(*lead, -1, samples), axis=2, dtype=np.uint8)
         data = np.ascontiguousarray(np.moveaxis(data.reshape(*lead, bits // 8, count), 2, 3)).reshape(*lead, -1)
         order = ">"
     if bits in (8, 16, 32, 64):
-        values = np.ascontiguousarray(data).view(f"{order}u{bits // 8}")
-        values = values.astype(values.dtype.newbyteorder("="), copy=False).reshape(*lead, width, samples)
+        unpacked = np.ascontiguousarray(data).view(f"{order}u{bits // 8}")
+        unpacked = unpacked.astype(unpacked.dtype.newbyteorder("="), copy=False).reshape(*lead, width, samples)
     else:
-        values = _odd_bits(data, count, bits, order).reshape(*lead, width, samples)
-    if page.predictor == 2:
-        values = np.cumsum(values, axis=2, dtype=values.dtype)
+        unpacked = _unpack_odd_bits(data, count, bits, order).reshape(*lead, width, samples)
+    if page.predictor == 2:  # horizontal differences
+        unpacked = np.cumsum(unpacked, axis=2, dtype=unpacked.dtype)
         if bits not in (8, 16, 32, 64):
-            values &= np.array(2**bits - 1, values.dtype)
-    if kind == "i" and values.dtype.itemsize * 8 > bits:  # carry the sign upwards
-        sign = np.array(1 << (bits - 1), values.dtype)
-        values = (values ^ sign) - sign
-    return values.view(_type(kind, bits))
+            unpacked &= np.array(2**bits - 1, unpacked.dtype)
+    if kind == "i" and unpacked.dtype.itemsize * 8 > bits:  # extend the sign bit
+        sign = np.array(1 << (bits - 1), unpacked.dtype)
+        unpacked = (unpacked ^ sign) - sign
+    return unpacked.view(_sample_dtype(kind, bits))
 
 
-def _odd_bits(data: np.ndarray, count: int, bits: int, order: str) -> np.ndarray:
-    """Numbers of a width that NumPy lacks: whole bytes in the file's order, all others from the highest bit down."""
-    target = _type("u", bits)
+def _unpack_odd_bits(data: np.ndarray, count: int, bits: int, order: str) -> np.ndarray:
+    """Unpacks samples of a width that NumPy lacks.
+
+    Samples of whole bytes have the file's byte order, all others start at the highest bit.
+    """
+    target = _sample_dtype("u", bits)
     spread = np.zeros((*data.shape[:2], count, target.itemsize * 8), np.uint8)
     if bits % 8 == 0 and order == "<":
         data = np.ascontiguousarray(data.reshape(*data.shape[:2], count, bits // 8)[..., ::-1]).reshape(data.shape)
@@ -227,13 +240,13 @@ def _odd_bits(data: np.ndarray, count: int, bits: int, order: str) -> np.ndarray
     return np.packbits(spread, axis=3).view(target.newbyteorder(">"))[..., 0].astype(target)
 
 
-def _type(kind: str, bits: int) -> np.dtype:
-    """The smallest type of a kind that holds so many bits."""
+def _sample_dtype(kind: str, bits: int) -> np.dtype:
+    """The smallest NumPy type of a kind (``u``, ``i``, ``f``) that holds ``bits`` bits."""
     return np.dtype(f"{kind}{next(size for size in (1, 2, 4, 8) if size * 8 >= bits)}")
 
 
-def _decoded(tags: dict[int, Any], segments: list[bytes], height: int, tile_width: int | None) -> np.ndarray:
-    """The pixels of strips, or tiles of ``tile_width``, under a header of these tags, as Pillow's libtiff decodes them."""
+def _decode(tags: dict[int, Any], segments: list[bytes], height: int, tile_width: int | None) -> np.ndarray:
+    """Decodes strips, or tiles of ``tile_width``, under these tags, by Pillow's libtiff."""
     from PIL import Image
 
     sizes = [len(segment) for segment in segments]
@@ -248,7 +261,7 @@ def _decoded(tags: dict[int, Any], segments: list[bytes], height: int, tile_widt
 
 
 def _classic_tiff(tags: dict[int, Any], data: bytes) -> bytes:
-    """A little-endian TIFF of one page, its data behind the header's 8 bytes."""
+    """A little-endian TIFF of one page: the header of 8 bytes, the data, the directory."""
     data += b"\0" * (len(data) % 2)
     directory, tail = struct.pack("<H", len(tags)), b""
     tail_at = 8 + len(data) + 2 + 12 * len(tags) + 4

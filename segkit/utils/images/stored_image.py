@@ -1,4 +1,4 @@
-"""An image as its file stores it, and the 8-bit picture that the stored numbers mean."""
+"""An image as its file stores it, and the conversion of its samples to 8 bits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from segkit.utils.errors import SegkitError
 
-PERCENTILES = (0.1, 99.9)  # what becomes black and white where a file has more than 8 bits
-LIMIT_HINT = "; more than twice PIL.Image.MAX_IMAGE_PIXELS are not read: cut it into tiles, or raise that limit"
+PERCENTILES = (0.1, 99.9)  # mapped to 0 and 255 where a file has more than 8 bits a sample
+LIMIT_HINT = "; the limit is twice PIL.Image.MAX_IMAGE_PIXELS: cut the image into tiles, or raise MAX_IMAGE_PIXELS"
 COLOR_CHANNELS = {"grey": 1, "white_is_zero": 1, "palette": 1, "rgb": 3, "cmyk": 4}
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
 Extra = Literal["alpha", "premultiplied", "unknown"]
@@ -19,14 +19,15 @@ Extra = Literal["alpha", "premultiplied", "unknown"]
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The numbers of an image file, and what they mean.
+    """The samples of an image file, and their meaning.
 
     Attributes:
         pixels: ``[H, W]`` or ``[H, W, C]``, as stored: not scaled, not inverted, not upright.
-        color: the colour space of the first channels: a key of ``COLOR_CHANNELS``, or a name that segkit cannot convert.
-        bits: bits of a sample, which may be fewer than those of the array's type.
-        palette: uint8 ``[N, 3]`` RGB, for ``palette``.
-        extra: the meaning of the channels after the colour channels.
+        color: colour space of the first channels: a key of ``COLOR_CHANNELS``, or the name of one that segkit cannot
+            convert.
+        bits: bits of a sample, at most those of the array's type.
+        palette: uint8 ``[N, 3]`` RGB, if ``color`` is ``palette``.
+        extra: meaning of each channel after the colour channels.
         orientation: 1 to 8, as in EXIF.
     """
 
@@ -39,7 +40,10 @@ class StoredImage:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """A view of ``[H, W, ...]`` with an EXIF orientation applied; other values than 2 to 8 change nothing."""
+    """A view of ``[H, W, ...]`` with an EXIF orientation applied.
+
+    Values outside 2 to 8 change nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -52,15 +56,15 @@ def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def picture(image: StoredImage, name: str) -> np.ndarray:
-    """The 8-bit picture of a stored image.
+def to_uint8(image: StoredImage, name: str) -> np.ndarray:
+    """Converts a stored image to 8-bit grey or RGB, upright.
 
-    Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed ones and floats are scaled by
-    :func:`scale_to_uint8`, all colour channels alike. Palettes are looked up, "white is zero" is inverted, alpha is
-    dropped (premultiplied colours are divided by it first), CMYK is converted without a colour profile.
+    Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed samples and floats are scaled by
+    :func:`scale_to_uint8`, all colour channels by the same factor. Palettes are looked up, "white is zero" is inverted,
+    alpha is dropped (premultiplied colours are divided by it first), CMYK is converted without a colour profile.
 
     Args:
-        image: what the file stores.
+        image: the file's content.
         name: the file, for messages.
     Returns:
         uint8, upright: ``[H, W]`` grey or ``[H, W, 3]`` RGB.
@@ -73,14 +77,14 @@ def picture(image: StoredImage, name: str) -> np.ndarray:
         )
     pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
     channels, bits = COLOR_CHANNELS[image.color], image.bits
-    _refuse_unknown(pixels, channels, image.extra, name)
+    _check_unknown_channels(pixels, channels, image.extra, name)
     color = pixels[:, :, :channels]
     if image.palette is not None:
-        color, bits = _looked_up(color[:, :, 0], image.palette, name), 8
+        color, bits = _apply_palette(color[:, :, 0], image.palette, name), 8
     if "premultiplied" in image.extra:
-        color = _divided(color, pixels[:, :, channels + image.extra.index("premultiplied")], bits)
+        color = _unpremultiply(color, pixels[:, :, channels + image.extra.index("premultiplied")], bits)
     if image.color == "white_is_zero":
-        color = _inverted(color, bits)
+        color = _invert(color, bits)
     if image.color == "cmyk":
         color = _cmyk_to_rgb(color, _full_scale(color.dtype, bits))
     if color.dtype.kind != "u" or bits > 8:
@@ -92,26 +96,33 @@ def picture(image: StoredImage, name: str) -> np.ndarray:
 
 
 def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Numbers of any range to 0..255, the 0.1 and 99.9 percentiles becoming 0 and 255; a flat image becomes 0."""
-    values = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
-    if not np.isfinite(values).all():
-        raise SegkitError(f"{name}: the image holds values that are not finite")
-    if values.dtype == np.float64 and values.size and (peak := np.abs(values).max()) > 1e150:
-        values /= peak  # or differences overflow
-    low, high = (float(v) for v in np.percentile(values, PERCENTILES))
-    if high <= low:  # nearly flat: the percentiles miss what little there is
-        low, high = float(values.min()), float(values.max())
+    """Scales the 0.1 and 99.9 percentiles to 0 and 255 and clips the rest.
+
+    A constant image becomes 0.
+
+    Args:
+        pixels: of any shape, integers or floats of any range.
+        name: the file, for messages.
+    """
+    scaled = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
+    if not np.isfinite(scaled).all():
+        raise SegkitError(f"{name}: the image holds NaN or infinite samples")
+    if scaled.dtype == np.float64 and scaled.size and (peak := np.abs(scaled).max()) > 1e150:
+        scaled /= peak  # so that differences do not overflow
+    low, high = (float(v) for v in np.percentile(scaled, PERCENTILES))
+    if high <= low:  # fewer than 0.1 % of the pixels differ from the rest: use the full range
+        low, high = float(scaled.min()), float(scaled.max())
     if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    values -= low
-    values *= 255.0 / (high - low)
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        return np.zeros(scaled.shape, np.uint8)
+    scaled -= low
+    scaled *= 255.0 / (high - low)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def check_pixels(path: str | Path, pixels: int) -> None:
-    """SegkitError where an image is larger than Pillow lets any be: a file of a few bytes may unfold to gigabytes.
+    """Raises a SegkitError if an image has more pixels than Pillow accepts.
 
-    Pillow looks at it for the formats that it knows, here it holds for all.
+    Pillow checks only the formats that it decodes; this check applies to all of them.
     """
     from PIL import Image
 
@@ -119,19 +130,22 @@ def check_pixels(path: str | Path, pixels: int) -> None:
         raise SegkitError(f"{path}: has {pixels:,} pixels{LIMIT_HINT}", value=str(path))
 
 
-def _refuse_unknown(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
-    """SegkitError where a channel that is neither colour nor alpha holds a picture of its own, which would be lost."""
-    for number, meaning in enumerate(extra, channels):
-        channel = pixels[:, :, number]
+def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
+    """Raises a SegkitError if a channel that is neither colour nor alpha is not constant."""
+    for index, meaning in enumerate(extra, channels):
+        channel = pixels[:, :, index]
         if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
             raise SegkitError(
-                f"{name}: has {pixels.shape[2]} channels, and number {number + 1} is marked neither as colour nor as "
-                "alpha; expected grey or RGB, with or without alpha: save the channels that you need as RGB"
+                f"{name}: has {pixels.shape[2]} channels, and channel {index + 1} is marked neither as colour nor as "
+                "alpha; expected grey or RGB, with or without alpha: save the channels to use as RGB"
             )
 
 
-def _looked_up(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:
-    """The colours of palette indices ``[H, W]``; indices beyond the palette are black, as decoders show them."""
+def _apply_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:
+    """Colours ``[H, W, 3]`` of palette indices ``[H, W]``.
+
+    Indices beyond the palette are black, as in other decoders.
+    """
     if indices.dtype.kind != "u":
         raise SegkitError(f"{name}: has a palette, but its pixels are {indices.dtype}, not unsigned integers")
     highest = int(indices.max()) if indices.size else 0
@@ -141,18 +155,22 @@ def _looked_up(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarra
 
 
 def _full_scale(dtype: np.dtype, bits: int) -> float:
-    """The number that means full intensity or full opacity."""
+    """The sample value of full intensity or full opacity."""
     return 1.0 if dtype.kind == "f" else float(2 ** (bits - (dtype.kind == "i")) - 1)
 
 
-def _inverted(color: np.ndarray, bits: int) -> np.ndarray:
+def _invert(color: np.ndarray, bits: int) -> np.ndarray:
+    """Exchanges black and white."""
     if color.dtype.kind == "u":
         return np.array(2**bits - 1, color.dtype) - color
     return ~color if color.dtype.kind == "i" else -color
 
 
-def _divided(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
-    """Premultiplied colours without their alpha; black where nothing is opaque. Unsigned 8 bits stay so."""
+def _unpremultiply(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
+    """Divides premultiplied colours by their alpha; fully transparent pixels become black.
+
+    Integer types stay.
+    """
     full = _full_scale(color.dtype, bits)
     opacity = alpha[:, :, None].astype(np.float64)
     plain = np.divide(color * full, opacity, out=np.zeros(color.shape), where=opacity > 0)
@@ -162,7 +180,10 @@ def _divided(color: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _cmyk_to_rgb(color: np.ndarray, full: float) -> np.ndarray:
-    """Ink 0..full to light 0..full, as Pillow does: ``(full - ink) * (full - black) / full``."""
+    """Converts CMYK to RGB without a colour profile, as Pillow does.
+
+    The formula is ``(full - ink) * (full - black) / full``.
+    """
     ink = color.astype(np.float32 if color.dtype.itemsize < 4 else np.float64)
     light = (full - ink[:, :, :3]) * ((full - ink[:, :, 3:]) / full)
     return light if color.dtype.kind == "f" else np.rint(light).astype(color.dtype)

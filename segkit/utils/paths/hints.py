@@ -1,6 +1,6 @@
-"""Why one path that a user gives cannot be used, and the nearest one that can.
+"""Explains why a path cannot be opened, and finds the nearest path that exists.
 
-Lists of names in a folder are explained in :mod:`segkit.utils.missing_files`.
+For lists of names in a folder see :mod:`segkit.utils.paths.missing_files`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from segkit.utils.errors import nearest
-from segkit.utils.spellings import (
+from segkit.utils.paths.spellings import (
     BLANKS,
     ESCAPES,
     SLASHES,
@@ -25,11 +25,11 @@ from segkit.utils.spellings import (
 )
 
 QUOTES = "\"'`‘’“”"  # straight and typographic
-MOST_FOLDERS = 200  # subfolders of a folder that are searched for a missing file's name
+MAX_SEARCHED_FOLDERS = 200  # subfolders that are searched for the name of a missing file
 
 
 def why_unusable(path: str | os.PathLike[str]) -> str:
-    """The predicate of a message about a path that cannot be opened: what is wrong, and the nearest path that exists.
+    """Why a path cannot be opened, and the nearest path that exists; the predicate of a message.
 
     >>> why_unusable("images/A.png")
     "does not exist; did you mean 'images/a.png'? (upper and lower case differ)"
@@ -46,21 +46,23 @@ def why_unusable(path: str | os.PathLike[str]) -> str:
     if code == errno.ELOOP:
         return "is a link that leads back to itself"
     if code == errno.ENAMETOOLONG:
-        return "is longer than a path can be here"
+        return "is longer than this file system allows"
     if os.path.islink(path):
         return f"is a link to '{os.readlink(path)}', which {'is not accessible' if code == errno.EACCES else 'does not exist'}"
     if code == errno.EACCES:
         return f"cannot be read: permission denied{_denied_at(path)}"
     if code == errno.ENOTDIR:
-        return f"does not exist: '{_file_on_the_way(path)}' is a file, not a folder"
+        return f"does not exist: '{_file_among_parents(path)}' is a file, not a folder"
     return f"does not exist{nearest_existing(path)}"
 
 
 def nearest_existing(path: str | os.PathLike[str]) -> str:
-    """The end of a message about a path that does not exist: what exists instead; empty where nothing is like it.
+    """The existing path that is most like a missing one, as the end of a message.
 
-    It looks for the same name with other case, Unicode form, slashes, quotes, spaces or suffix, with a variable or
-    ``file://`` resolved, in the folders around it, and then for similar names beside it.
+    It is empty if none is similar.
+
+    The search goes on until something is found: the same name with other case, Unicode form, slashes, quotes or spaces,
+    or with a variable or ``file://`` resolved; the same name in a nearby folder; similar names in the same folder.
     """
     text = os.fspath(path)
     for candidate, notes in _respellings(text):
@@ -68,7 +70,7 @@ def nearest_existing(path: str | os.PathLike[str]) -> str:
         if found is not None:
             return suggestion([str(found)], [*notes, *_differences(candidate, str(found))])
     missing = Path(text)
-    elsewhere = _elsewhere(missing)
+    elsewhere = _find_in_other_folder(missing)
     if elsewhere is not None:
         return suggestion([str(elsewhere)], differences(text, str(elsewhere)))
     if not os.path.isdir(missing.parent):
@@ -80,7 +82,10 @@ def nearest_existing(path: str | os.PathLike[str]) -> str:
 
 
 def same_name(path: str | os.PathLike[str]) -> Path | None:
-    """The existing path that is ``path`` but for case, Unicode form and spaces around its names; None where none is."""
+    """The existing path that differs from ``path`` only in case, Unicode form or spaces.
+
+    Returns None if there is none.
+    """
     path = Path(path)
     current = Path(path.anchor)
     for part in path.parts[1:] if path.anchor else path.parts:
@@ -99,7 +104,7 @@ def same_name(path: str | os.PathLike[str]) -> Path | None:
 
 
 def _respellings(text: str) -> Iterator[tuple[str, list[str]]]:
-    """What a path may have meant, and how that differs from it. Each respelling goes on from the one before."""
+    """Corrections of a path, each on top of the one before, with how they differ from it."""
     yield text, []
     notes: list[str] = []
     steps = (
@@ -124,28 +129,31 @@ def _differences(given: str, found: str) -> list[str]:
     return [] if os.path.normpath(given) == os.path.normpath(found) else differences(given, found)
 
 
-def _elsewhere(missing: Path) -> Path | None:
-    """The same file name without leading folders, or in a folder near the missing one."""
+def _find_in_other_folder(missing: Path) -> Path | None:
+    """The same name with fewer leading folders, or in a nearby folder; None if not found."""
     if missing.name in ("", "..") or missing.anchor == str(missing):
         return None
     try:
         parts = plain_parts(str(missing))
-        for depth in range(1, len(parts)):  # folders too many in front, or of another system
+        for depth in range(1, len(parts)):  # leading folders that do not exist on this machine
             shorter = same_name(Path(*parts[depth:]))
             if shorter is not None:
                 return shorter
         folder = missing.parent
         if os.path.isfile(folder.parent / missing.name):
             return folder.parent / missing.name
-        place = folder if os.path.isdir(folder) else folder.parent
-        inside = sorted(child for child in place.iterdir() if os.path.isdir(child))[:MOST_FOLDERS]
-        return next((child / missing.name for child in inside if os.path.exists(child / missing.name)), None)
+        start = folder if os.path.isdir(folder) else folder.parent
+        subfolders = sorted(child for child in start.iterdir() if os.path.isdir(child))[:MAX_SEARCHED_FOLDERS]
+        return next((child / missing.name for child in subfolders if os.path.exists(child / missing.name)), None)
     except OSError:
         return None
 
 
 def _similar(missing: Path) -> list[str]:
-    """Names beside a missing one that are like it, those with the same stem first."""
+    """Names in the folder of a missing path that are similar to its name.
+
+    If some names have the same stem, only these.
+    """
     try:
         names = sorted(entry.name for entry in missing.parent.iterdir())
     except OSError:
@@ -155,14 +163,18 @@ def _similar(missing: Path) -> list[str]:
 
 
 def _denied_at(path: Path) -> str:
-    """The first folder on the way that may not be entered."""
+    """The first parent folder without permission to enter, as the end of a message.
+
+    It is empty if there is none.
+    """
     for parent in reversed(path.absolute().parents):
         if os.path.isdir(parent) and not os.access(parent, os.X_OK):
             return f" for the folder '{parent}'"
     return ""
 
 
-def _file_on_the_way(path: Path) -> Path:
+def _file_among_parents(path: Path) -> Path:
+    """The parent of a path that is a file instead of a folder."""
     return next(
         (parent for parent in reversed(path.parents) if os.path.exists(parent) and not os.path.isdir(parent)),
         path.parent,

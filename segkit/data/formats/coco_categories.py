@@ -1,0 +1,139 @@
+"""The categories of a COCO JSON: checked, and matched with the configured classes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segkit.data.formats.class_names import look_alike
+from segkit.data.formats.json_values import mappings, not_whole, shown, whole
+from segkit.utils.errors import SegkitError, did_you_mean
+
+
+class Category(NamedTuple):
+    """An entry of the list ``categories``."""
+
+    name: str
+    id: int
+
+
+def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
+    """Reads all categories in the file's order; names may repeat, ids may not.
+
+    Args:
+        file: for messages.
+        items: the entries of the list ``categories``.
+    Raises:
+        SegkitError: an id that is not a whole number or repeats, a name that is empty or not text.
+    """
+    categories: list[Category] = []
+    index_of_id: dict[int, int] = {}
+    for index, category in enumerate(mappings(file, "categories", items)):
+        where = f"{file}: categories[{index}]"
+        name, category_id = category.get("name"), whole(category.get("id"))
+        if not isinstance(name, str):
+            problem = f"'name' is {shown(name)}; expected text" if "name" in category else "has no 'name'"
+            raise SegkitError(f"{where}: {problem}; each category needs a 'name' and an 'id', a whole number")
+        if not name.strip():
+            raise SegkitError(f"{where}: 'name' is empty; expected the name of a class")
+        if category_id is None:
+            raise SegkitError(f"{where} ('{name}'): {not_whole(category, 'id')}")
+        if category_id in index_of_id:
+            first = index_of_id[category_id]
+            raise SegkitError(
+                f"{where} ('{name}') repeats the id {category_id} of categories[{first}] ('{categories[first].name}'); "
+                "each category needs an id of its own"
+            )
+        index_of_id[category_id] = index
+        categories.append(Category(name, category_id))
+    return categories
+
+
+def resolve_repeated_names(
+    file: Path, categories: list[Category], annotation_counts: Sequence[int]
+) -> tuple[list[int], list[str]]:
+    """Chooses one category for each name.
+
+    Of the categories of one name, the one that has annotations is kept, or the last one if none has any: Roboflow's
+    exports list the project beside the classes, often under the name of a class. If several have annotations, only the
+    user knows whether these are one class.
+
+    Args:
+        file: for messages.
+        categories: all categories.
+        annotation_counts: number of annotations of each category.
+    Returns:
+        Indices of the kept categories, ascending; one sentence for each category that is not kept.
+    Raises:
+        SegkitError: several categories of one name have annotations, or names differ only in spaces or Unicode form.
+    """
+    by_name: dict[str, list[int]] = {}
+    for index, category in enumerate(categories):
+        by_name.setdefault(category.name, []).append(index)
+    kept: list[int] = []
+    notes: list[str] = []
+    for name, indices in by_name.items():
+        with_annotations = [index for index in indices if annotation_counts[index]]
+        if len(with_annotations) > 1:
+            first, second = with_annotations[:2]
+            raise SegkitError(
+                f"{file}: categories[{first}] (id {categories[first].id}, {annotation_counts[first]} annotations) and "
+                f"categories[{second}] (id {categories[second].id}, {annotation_counts[second]} annotations) have the "
+                f"same name '{name}'; give them different names, or all these annotations one category_id"
+            )
+        chosen = (with_annotations or indices)[-1]
+        kept.append(chosen)
+        for index in indices:
+            if index != chosen:
+                notes.append(
+                    f"categories[{index}] (id {categories[index].id}) has the name '{name}' of categories[{chosen}] (id "
+                    f"{categories[chosen].id}) and no annotations: it is ignored"
+                )
+    _check_alike(file, [categories[index] for index in sorted(kept)])
+    return sorted(kept), notes
+
+
+def _check_alike(file: Path, categories: list[Category]) -> None:
+    """Raises a SegkitError for two names that differ only in spaces or Unicode form.
+
+    Its message has the ids of the categories, unlike that of ``check_classes``.
+    """
+    if pair := look_alike([category.name for category in categories]):
+        first, second = (categories[i] for i in pair)
+        raise SegkitError(
+            f"{file}: the categories {first.name!a} (id {first.id}) and {second.name!a} (id {second.id}) differ only in "
+            "spaces or in their Unicode form; give them one name and id, or different names"
+        )
+
+
+def match_classes(
+    file: Path, ids: dict[str, int], classes: list[str] | None, unused: Collection[str] = ()
+) -> tuple[list[str], list[int], set[str]]:
+    """Names and ids of the classes, by ascending id or in the order of ``classes``.
+
+    Args:
+        file: for messages.
+        ids: id of each category of the file, by name.
+        classes: the class names of the configuration; None: those of the file.
+        unused: categories without annotations; these need not be among ``classes``.
+    Returns:
+        Names, ids, and the names that the file lacks; those get ids above the file's.
+    Raises:
+        SegkitError: a category of the file is not among ``classes``.
+    """
+    if classes is None:
+        names = sorted(ids, key=lambda name: ids[name])
+        return names, [ids[name] for name in names], set()
+    unknown = [name for name in ids if name not in classes and name not in unused]
+    if unknown:
+        raise SegkitError(
+            f"{file}: the category '{unknown[0]}' is not among the classes{did_you_mean(unknown[0], classes)}",
+            key="classes",
+            value=classes,
+            choices=classes,
+        )
+    lacking = [name for name in classes if name not in ids]
+    above = max(ids.values(), default=0) + 1
+    ids = ids | {name: above + i for i, name in enumerate(lacking)}
+    return list(classes), [ids[name] for name in classes], set(lacking)
