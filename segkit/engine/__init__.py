@@ -12,6 +12,7 @@ from segkit.utils.lazy import lazy_exports
 if TYPE_CHECKING:
     from segkit.engine.build import build_trainer
     from segkit.engine.checkpoint import read_checkpoint, save_checkpoint
+    from segkit.engine.ema import EMA
     from segkit.engine.hooks import (
         BestCheckpoint,
         ConsoleWriter,
@@ -30,24 +31,28 @@ if TYPE_CHECKING:
     )
     from segkit.engine.library import evaluate, train
     from segkit.engine.metrics import DivergedError
+    from segkit.engine.train_loop import TrainerBase
     from segkit.engine.trainer import Trainer
 
 
 _HOMES = {
     "segkit.engine.build": "build_trainer",
     "segkit.engine.checkpoint": "read_checkpoint save_checkpoint",
+    "segkit.engine.ema": "EMA",
     "segkit.engine.hooks": (
         "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter "
         "PeriodicCheckpoint Profiler TensorBoardWriter Timer Writer Writers build_default_hooks"
     ),
     "segkit.engine.library": "evaluate train",
     "segkit.engine.metrics": "DivergedError",
+    "segkit.engine.train_loop": "TrainerBase",
     "segkit.engine.trainer": "Trainer",
 }
 if not TYPE_CHECKING:  # which would take any name for one of these
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
 __all__ = [
+    "EMA",
     "BestCheckpoint",
     "ConsoleWriter",
     "CurvesWriter",
@@ -61,6 +66,7 @@ __all__ = [
     "TensorBoardWriter",
     "Timer",
     "Trainer",
+    "TrainerBase",
     "Writer",
     "Writers",
     "build_default_hooks",

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.config.renamed_keys import present_config_dict
+from segkit.config.loader import present_config_dict
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 from segkit.engine.config_diff import ConfigChange, changes_evaluation, config_diff, diff_table
