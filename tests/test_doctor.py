@@ -94,7 +94,7 @@ def test_it_needs_nothing_that_may_be_missing():
 def test_notes(monkeypatch):
     monkeypatch.setattr(environment.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(environment.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(environment, "SHARED_MEMORY", 2**60)
+    monkeypatch.setattr(environment, "MIN_SHARED_MEMORY", 2**60)
     driver, *shared = environment.machine_notes()
     assert "sees no GPU" in driver
     assert all("data.num_workers=0" in note for note in shared)

@@ -49,7 +49,7 @@ WHOLE_NAMES = {
 MODULES_ONLY = "limits|changes|buffers"
 # Comments, docstrings and messages.
 PHRASES = {
-    r"suppression": "NMS",
+    r"(?<!non-maximum )suppression": "NMS",
     r"\b(is|are|was) told\b|\btells? of\b|\btold\b": "log, warn, report",
     r"\banew\b": "again",
     r"\bnobody\b": "no process, no caller, ...",
@@ -59,7 +59,7 @@ PHRASES = {
     r"\baveraged weights\b": "EMA weights",
     r"\bgives\b": "returns, provides, yields",
 }
-EXEMPT = {"segkit/config/renamed_keys.py"}  # the table of the old spellings
+EXEMPT = {"segkit/utils/renamed_arguments.py"}  # the table of the old spellings
 
 
 def defined_names(tree: ast.AST) -> Iterator[tuple[str, int]]:

@@ -99,8 +99,8 @@ def peer_metrics(coco: Any, evaluation: Any, truth: dict[str, Any], results: lis
         # Evaluators change annotations in place (and add areas to results), so that each run has its own.
         ground_truth.dataset = {**truth, "annotations": [dict(a) for a in truth["annotations"]]}
         ground_truth.createIndex()
-        for kind, left_out in (("bbox", "segmentation"), ("segm", "bbox")):
-            found = [{key: value for key, value in result.items() if key != left_out} for result in results]
+        for kind, ignored_key in (("bbox", "segmentation"), ("segm", "bbox")):
+            found = [{key: value for key, value in result.items() if key != ignored_key} for result in results]
             run = evaluation(ground_truth, ground_truth.loadRes(found), kind)
             run.evaluate()
             run.accumulate()

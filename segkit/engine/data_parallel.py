@@ -53,7 +53,7 @@ class ParallelModel:
         self._has_sync_norm = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
     def connect(self) -> None:
-        """Gives all processes the first one's parameters and buffers, and prepares the reduction of gradients.
+        """Copies the first process's parameters and buffers to all, and prepares the reduction of gradients.
 
         Raises:
             SegkitError: a synchronised batch norm on a CPU.

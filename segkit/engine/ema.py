@@ -73,7 +73,7 @@ class EMA:
         self.steps = 0
 
     def broadcast(self) -> None:
-        """Gives every process the first one's average."""
+        """Copies the first process's average to all processes."""
         distributed.broadcast_tensors(self._average)
 
     def model_state(self) -> dict[str, Tensor]:
@@ -104,17 +104,12 @@ class EMA:
         return {n: of[id(p)] for n, p in self._model.named_parameters(remove_duplicate=False) if id(p) in of}
 
 
-def ema_state(checkpoint: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Returns a checkpoint's ``ema``, which older checkpoints call ``averaged``; None: the run had no EMA."""
-    return checkpoint.get("ema", checkpoint.get("averaged"))
-
-
 def restore_ema(model: nn.Module, ema: EMA | None, state: Mapping[str, Any] | None) -> None:
     """Restores weights and average, after a checkpoint's ``model`` has been loaded.
 
     Args:
         ema: the present run's average; None: it has none.
-        state: see :func:`ema_state`.
+        state: the checkpoint's ``ema``; None: the run had no EMA.
     """
     if state is not None and ema is not None:
         ema.load_state_dict(state)

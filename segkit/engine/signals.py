@@ -33,24 +33,24 @@ def stop_signals() -> Iterator[Callable[[], None]]:
     before = {number: signal.getsignal(number) for number in _STOPPING}
     stop = _Stop([number for number in _STOPPING if before[number] in (signal.SIG_DFL, signal.default_int_handler)])
     try:
-        for number in stop.numbers:
+        for number in stop.signals:
             signal.signal(number, stop)
         yield stop.check
     finally:
-        for number in stop.numbers:
+        for number in stop.signals:
             signal.signal(number, before[number])
 
 
 class _Stop:
     """A handler that raises at the first signal, and leaves the next to the system."""
 
-    def __init__(self, numbers: Sequence[signal.Signals]) -> None:
-        self.numbers = numbers
+    def __init__(self, signals: Sequence[signal.Signals]) -> None:
+        self.signals = signals
         self.arrived: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.arrived = number
-        for other in self.numbers:  # the system's handling needs no Python, which may be waiting for a kernel or a disk
+        for other in self.signals:  # the system's handling needs no Python, which may be waiting for a kernel or a disk
             signal.signal(other, signal.SIG_DFL)
         raise RunInterrupted(number)
 

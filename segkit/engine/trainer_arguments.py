@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -139,20 +139,18 @@ class RenamedAttribute(SegkitError, AttributeError):
     """An attribute of a trainer has another name now."""
 
 
+RENAMED = {"averaged": "ema", "averaged_weights": "ema_weights", "sound": "consistent"}
+
+
 class RenamedAttributes:
-    """The former names of a trainer's attributes, as errors that have the present ones."""
+    """Former names of a trainer's attributes are errors that name the present one."""
 
-    @property
-    def averaged(self) -> NoReturn:
-        raise RenamedAttribute("trainer.averaged is trainer.ema now")
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
 
-    @property
-    def averaged_weights(self) -> NoReturn:
-        raise RenamedAttribute("trainer.averaged_weights() is trainer.ema_weights() now")
-
-    @property
-    def sound(self) -> NoReturn:
-        raise RenamedAttribute("trainer.sound is trainer.consistent now")
+        def __getattr__(self, name: str) -> NoReturn:
+            if name in RENAMED:
+                raise RenamedAttribute(f"trainer.{name} is trainer.{RENAMED[name]} now")
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'", name=name, obj=self)
 
 
 def _described(value: Any) -> str:

@@ -147,15 +147,6 @@ def test_switched_on_and_off_when_resuming(tmp_path, caplog):
     assert torch.equal(trainer.ema.model_state()["layers.0.weight"], state["model"]["layers.0.weight"])
 
 
-def test_a_checkpoint_with_the_former_key(tmp_path):
-    make_trainer(tmp_path, ema_decay=0.9, iterations=6).train()
-    state = read_checkpoint(tmp_path / "model_final.pth")
-    former = {"averaged" if key == "ema" else key: value for key, value in state.items()}
-    trainer = make_trainer(tmp_path, ema_decay=0.9, iterations=8, state=former)
-    assert trainer.ema.steps == 6
-    assert torch.equal(trainer.model.layers[0].weight, state["ema"]["weights"]["layers.0.weight"])
-
-
 @pytest.mark.parametrize(
     "former, present", [("averaged", "ema"), ("averaged_weights", "ema_weights"), ("sound", "consistent")]
 )

@@ -77,7 +77,8 @@ def records(tmp_path):
 
 
 def warnings(caplog):
-    return [r.getMessage() for r in caplog.records if "no mask" in r.getMessage() or "has a mask" in r.getMessage()]
+    texts = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return [text for text in texts if "no mask" in text or "has a mask" in text]
 
 
 CPU = torch.device("cpu")

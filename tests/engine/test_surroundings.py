@@ -62,7 +62,7 @@ def test_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert make_run_dir("~/run") == tmp_path / "run" and (tmp_path / "run").is_dir()
     assert make_trainer("~/run").output_dir == tmp_path / "run"
-    with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/run' cannot be made"):
+    with pytest.raises(SegkitError, match=r"output_dir: '~nobody_at_all/run' cannot be created"):
         make_run_dir("~nobody_at_all/run")
 
 

@@ -1,4 +1,4 @@
-"""Non-maximum suppression (NMS) within classes or pyramid levels, always in fp32."""
+"""NMS (non-maximum suppression) within classes or pyramid levels, always in fp32."""
 
 from __future__ import annotations
 
