@@ -25,7 +25,7 @@ def public_names(package: str) -> str:
     """One directive for each class and function; tables of registries and of names that belong to a subpackage."""
     module = importlib.import_module(package)
     directives, registries, elsewhere, constants = [], [], [], []
-    for name in getattr(module, "__all__", ()):
+    for name in module.__all__:
         value = getattr(module, name)
         home = _home(package, name, value)
         if isinstance(value, Registry):
@@ -56,7 +56,7 @@ def _home(package: str, name: str, value: Any) -> str | None:
         return None
     for other in PACKAGES[1:]:
         module = importlib.import_module(other)
-        if name in getattr(module, "__all__", ()) and getattr(module, name) is value:
+        if name in module.__all__ and getattr(module, name) is value:
             return other
     return None
 

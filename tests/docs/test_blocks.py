@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import textwrap
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ import segkit
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r'^( *)```(\w+)(?: title="(.*?)")?\n(.*?)^\1```$', flags=re.MULTILINE | re.DOTALL)
-HAS_COMMAND = find_spec("segkit.__main__") is not None
-HAS_FLAT_IMPORTS = hasattr(importlib.import_module("segkit.modeling"), "FeatureSpec")
 SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=1", "train.device=cpu"]
 
 SMALL = ["data.train_transforms=[]", "data.test_transforms=[]"]  # no enlarged images
@@ -43,8 +40,6 @@ NOT_RUN = {
     "scontrol": "needs Slurm",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }
-# Python that is run by another test.
-PYTHON_ELSEWHERE = {"engine.replay": "tests/engine/test_nonfinite.py"}
 
 
 @dataclass(frozen=True)
@@ -72,8 +67,6 @@ def commands(block: Block) -> list[str]:
 def test_page(page, runner, capsys):
     """The blocks of a page, in their order; files with a title are written, Python goes on from block to block."""
     names: dict[str, object] = {}
-    if not HAS_FLAT_IMPORTS and re.search(r"from segkit\.modeling import|segkit\.train\(", page.read_text()):
-        pytest.skip("the page needs flat imports")
     for block in blocks(page):
         if block.title is not None:
             Path(block.title).parent.mkdir(parents=True, exist_ok=True)
@@ -96,10 +89,6 @@ def test_page(page, runner, capsys):
 
 
 def run_python(code: str, name: str, names: dict[str, object]) -> None:
-    if any(
-        text in code and text.rpartition(".")[2] in (ROOT / test).read_text() for text, test in PYTHON_ELSEWHERE.items()
-    ):
-        return
     code = code.replace('["output_dir=output/from_python"]', repr(["output_dir=output/from_python", *SHORT]))
     exec(compile(code, name, "exec"), names)
 
@@ -123,8 +112,6 @@ def run_command(command: str, runner) -> None:
         check_arguments(command)
         return
     words = shlex.split(command)
-    if words[0] == "segkit" and not HAS_COMMAND:
-        return
     kind = words[1]
     if kind == "train":
         if not runner.is_first(words):
@@ -157,7 +144,7 @@ def check_overrides(words: list[str]) -> None:
 
 def check_arguments(command: str) -> None:
     """The arguments of a command that does not run here are those that the command takes."""
-    if not HAS_COMMAND or not command.startswith("segkit "):
+    if not command.startswith("segkit "):
         return
     from segkit.cli.main import MODULES
 
