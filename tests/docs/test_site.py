@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -149,12 +151,59 @@ def test_examples_page_has_every_example(generators):
 
 
 def test_api_reference_has_every_public_name(generators):
-    import importlib
-
     for package in importlib.import_module("generators.api").PACKAGES:
         text = generators.GENERATORS["api"](package)
         for name in importlib.import_module(package).__all__:
             assert name.startswith("__") or f"{package}.{name}" in text or f"`{name}`" in text, f"{package}.{name}"
+
+
+def test_functions_named_like_their_module(generators):
+    """The reference has the function: mkdocstrings shows the module for ``segkit.solver.parameter_groups``."""
+    assert "::: segkit.solver.parameter_groups.parameter_groups" in generators.GENERATORS["api"]("segkit.solver")
+    assert "::: segkit.structures.mask_targets.mask_targets" in generators.GENERATORS["api"]("segkit.structures")
+
+
+def test_docstrings_are_prepared_for_griffe():
+    pytest.importorskip("griffe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        import docstring_sections
+
+        text = "Does.\n\nArgs:\n    a, b: both\n        of them.\n    c: one.\nReturns:\n    a, b: as they were.\nAs::\n\n    x"
+        assert docstring_sections.readable_by_griffe(text) == (
+            "Does.\n\nArgs:\n    a: both\n        of them.\n    b: both\n        of them.\n    c: one.\n\n"
+            "Returns:\n    a, b: as they were.\nAs:\n\n    x"
+        )
+    del sys.modules["docstring_sections"]
+
+
+ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(segkit\.[^`]*)`")
+
+
+def test_docstrings_refer_to_names_that_exist():
+    """Each role with a full name, ``:func:`segkit.x.y` ``, leads to a module, a member of one, or an attribute."""
+    found = {
+        name for path in (ROOT / "segkit").rglob("*.py") for name in ROLE.findall(path.read_text(encoding="utf-8"))
+    }
+    assert [name for name in sorted(found) if not leads_somewhere(name)] == []
+
+
+def leads_somewhere(name: str) -> bool:
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            owner = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[k:]:
+            if not hasattr(owner, part):
+                return (
+                    inspect.isclass(owner)
+                    and re.search(rf"(self\.|    ){part}\b", inspect.getsource(owner)) is not None
+                )
+            owner = getattr(owner, part)
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
