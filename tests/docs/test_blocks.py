@@ -29,6 +29,7 @@ ELSEWHERE = {
     "pytest": (".ci/run", "\npytest"),
     "python tools/train_net.py --config-file configs/quickstart.yaml": (".ci/run", "configs/quickstart.yaml"),
     "segkit train --config-file segkit://quickstart.yaml": (".ci/run", "--config-file segkit://quickstart.yaml"),
+    "python examples/own_dataset.py": ("tests/examples/test_examples.py", '"own_dataset": ['),
 }
 # Commands whose arguments are checked and that do not run here, with the reason.
 NOT_RUN = {

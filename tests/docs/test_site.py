@@ -14,6 +14,7 @@ import yaml
 
 from segkit.config.detectron2_names import DETECTRON2_NAMES
 from segkit.config.foreign_names import MMDETECTION_NAMES, TORCHVISION_NAMES
+from segkit.config.renamed_keys import RENAMED_KEYS
 from segkit.config.schema import Config
 from segkit.config.specs import section_fields
 from segkit.registry import ALL_REGISTRIES
@@ -148,6 +149,9 @@ def test_examples_page_has_every_example(generators):
     for path in (ROOT / "examples").rglob("*.*"):
         if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
             assert path.relative_to(ROOT).as_posix() in text
+    examples = importlib.import_module("generators.examples")
+    assert {path.stem for path in examples.example_files() if path.suffix == ".py"} == set(examples.TITLES)
+    assert re.findall("^## (.*)$", text, flags=re.MULTILINE) == list(examples.TITLES.values())
 
 
 def test_api_reference_has_every_public_name(generators):
@@ -175,6 +179,15 @@ def test_docstrings_are_prepared_for_griffe():
             "Returns:\n    a, b: as they were.\nAs:\n\n    x"
         )
     del sys.modules["docstring_sections"]
+
+
+def test_changelog_has_every_renamed_key():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", text, flags=re.MULTILINE)
+    for old, new in RENAMED_KEYS.items():
+        assert any(f"`{old}`" in before and f"`{new}`" in after for before, after in rows), old
+    names = [name for _, after in rows for name in re.findall(r"`(segkit\.[\w.]+)", after)]
+    assert len(names) > 5 and [name for name in names if not leads_somewhere(name)] == []
 
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(segkit\.[^`]*)`")
