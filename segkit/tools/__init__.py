@@ -1,1 +1,1 @@
-"""The commands as modules, ``python -m segkit.tools.train_net``; see ``segkit.cli``."""
+"""The commands under their script names, ``python -m segkit.tools.train_net``; the code is in ``segkit.cli``."""
