@@ -1,1 +1,4 @@
-"""The commands under their script names, ``python -m segkit.tools.train_net``; the code is in ``segkit.cli``."""
+"""The commands by their script names, ``python -m segkit.tools.train_net``.
+
+Their code is in :mod:`segkit.cli`; only ``describe_config`` has arguments of its own.
+"""
