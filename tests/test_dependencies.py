@@ -49,7 +49,7 @@ def imported(folders: tuple[str, ...] = ("segkit", "tools")) -> dict[str, list[s
     found: dict[str, list[str]] = {}
     own = {"segkit", "tools"}
     if "tests" in folders:  # whose files import each other and the scripts
-        own |= {path.stem for top in ("tests", "tools") for path in (ROOT / top).rglob("*")}
+        own |= {path.stem for top in ("tests", "tools", "examples") for path in (ROOT / top).rglob("*")}
     for file in [f for top in folders for f in sorted((ROOT / top).rglob("*.py"))]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -80,10 +80,10 @@ def test_every_import_is_declared():
         assert distributions(module) & (needed | extras), f"{module} ({files[0]}) is not declared in setup.py"
 
 
-def test_what_the_tests_import_is_declared():
+def test_what_the_tests_and_examples_import_is_declared():
     """Modules that are not installed are the tests' own, made up or written by them."""
     needed, extras = declared()
-    for module, files in imported(("tests",)).items():
+    for module, files in imported(("tests", "examples")).items():
         if module not in installed() and module not in KNOWN:
             continue
         assert distributions(module) & (needed | extras), f"{module} ({files[0]}) is not declared in setup.py"

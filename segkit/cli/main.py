@@ -39,6 +39,7 @@ COMMANDS = {
 OTHER_NAMES = {
     "train_net": "train",
     "fit": "train",
+    "segment": "train",
     "evaluate": "eval",
     "test": "eval",
     "val": "eval",
@@ -49,6 +50,8 @@ OTHER_NAMES = {
     "analyze_model": "analyze",
     "analyse": "analyze",
     "bench": "benchmark",
+    "checks": "doctor",
+    "collect_env": "doctor",
 }
 EXAMPLES = """
 segkit train --config-file segkit://quickstart.yaml

@@ -12,6 +12,27 @@ from typing import NoReturn
 
 from segkit.utils.errors import did_you_mean, nearest
 
+# Options of Detectron2, MMDetection and torchvision's scripts, and what is typed here.
+OTHER_OPTIONS = {
+    "--opts": "KEY=VALUE, without an option",
+    "--cfg-options": "KEY=VALUE, without an option",
+    "--input": "the images, without an option",
+    "--source": "the images, without an option",
+    "--confidence-threshold": "--score-threshold",
+    "--conf": "--score-threshold",
+    "--dist-url": "--master-address",
+    "--work-dir": "output_dir=DIR",
+    "--output-dir": "output_dir=DIR",
+    "--epochs": "train.epochs=N",
+    "--batch-size": "data.batch_size=N",
+    "--lr": "solver.optimizer.lr=X",
+    "--workers": "data.num_workers=N",
+    "--device": "train.device=cpu",
+    "--seed": "train.seed=N",
+    "--amp": "train.precision=bf16",
+}
+ULTRALYTICS = ("data", "model", "epochs", "imgsz", "batch", "device", "source", "task", "mode")
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with examples in its help and suggestions in its errors.
@@ -25,9 +46,11 @@ class Parser(argparse.ArgumentParser):
         table: lines after the description, printed as they are.
     Attributes:
         takes_config: whether the first positional argument may be a configuration.
+        has_inputs: whether the positional arguments are images.
     """
 
     takes_config = False
+    has_inputs = False
 
     def __init__(self, description: str, examples: str, prog: str | None = None, table: str = "") -> None:
         text = textwrap.fill(description, shutil.get_terminal_size().columns - 2)
@@ -46,6 +69,11 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0].partition("=")[0]
             near = did_you_mean(word, self.flags()) if nearest(word, self.flags()) else ""
+            other = OTHER_OPTIONS.get(word.replace("_", "-"), "")
+            if other in self.flags() or (other and not other.startswith("--") and self.takes_config):
+                near = f"; here it is {other}"
+            elif other.startswith("the images") and self.has_inputs:
+                near = f"; give {other}"
             wrong = f"there is no option '{word}'{near}" if word.startswith("-") else f"unexpected argument '{word}'"
             self.error(wrong)
         return options
@@ -96,6 +124,10 @@ def choose(
     if words[0] in commands:
         return words[0], words[1:]
     if words[0].startswith("-"):
+        option = words[0].partition("=")[0]
+        if option not in ("-h", "--help", "--version") and not nearest(option, parser.flags()):
+            first = next(iter(commands))
+            parser.error(f"there is no option '{option}' here; options come after a command: {prog} {first} {option}")
         parser.parse(words[:1])
     word = (other_names or {}).get(words[0], words[0])
     parser.error(f"there is no command '{words[0]}'{did_you_mean(word, commands)}")
@@ -133,4 +165,6 @@ def take_config(options: argparse.Namespace, parser: Parser, *, required: bool =
     elif required and first is not None and nearest(first, shipped_configs()):
         parser.error(f"no configuration is called '{first}'{did_you_mean(first, shipped_configs())}")
     elif required:
-        parser.error("--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")
+        key = "" if first is None else first.partition("=")[0]
+        given = f"'{first}' is a key of Ultralytics; " if "=" in str(first) and key in ULTRALYTICS else ""
+        parser.error(f"{given}--config-file is needed; to try segkit out: --config-file segkit://quickstart.yaml")

@@ -31,6 +31,7 @@ def make_parser(prog: str | None = None) -> Parser:
         prog,
     )
     add = parser.add_argument
+    parser.has_inputs = True
     add("inputs", nargs="+", metavar="INPUT", help="image files, folders of images, quoted globs")
     add("--weights", required=True, metavar="W", help="checkpoint of a training run: a file or URL")
     add("--output", required=True, metavar="DIR", help="folder to write to")

@@ -46,23 +46,30 @@ def load_config_dict(
     overrides: Iterable[str] = (),
     *,
     allow_imports: bool = False,
+    with_bases: bool = False,
 ) -> Config:
     """Checks a configuration of plain values, such as a checkpoint's, and fills in the defaults.
 
     Keys by their earlier names are renamed (see :func:`segkit.config.renamed_keys.upgrade_saved_config`).
 
     Args:
-        mapping: keys as in a file, without ``_BASE_``; the result of :meth:`Config.to_dict`.
+        mapping: keys as in a file; the result of :meth:`Config.to_dict`.
         source: where the mapping comes from, for messages.
         overrides, allow_imports: as for :func:`load_config`.
+        with_bases: read the files that ``_BASE_`` names, relative to the working directory. False: it is an unknown key, as
+            a checkpoint may come from somebody else.
     """
     tree = Node.of(to_plain(mapping), source)
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
     if not allow_imports:
         _refuse_imports(tree, source)
+    below: Node | None = None
+    if with_bases:
+        tree, below = _read_bases(tree, source, [], allow_imports)
     plain = _with_imports(tree, None).plain()  # the components must be registered before their keys are upgraded
-    return _finish(Node.of(upgrade_saved_config(plain), source), list(overrides), None)
+    own = Node.of(upgrade_saved_config(plain), source)
+    return _finish(own if below is None else merge(below, own), list(overrides), None)
 
 
 def present_config_dict(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,22 +134,28 @@ def _read_file(label: str, chain: list[tuple[str, Path]], allow_imports: bool) -
         tree = Node({}, f"{label}:1")
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{tree.origin}: expected keys and values, given {show(tree.plain())}", value=label)
+    own, below = _read_bases(tree, label, [*chain, (label, real)], allow_imports)
+    if not allow_imports:
+        _refuse_imports(own, label)
+    own = _with_imports(own, file.parent)
+    return own if below is None else merge(below, own)
+
+
+def _read_bases(tree: Node, label: str, chain: list[tuple[str, Path]], allow_imports: bool) -> tuple[Node, Node | None]:
+    """Returns a tree without ``_BASE_``, and the merged trees of the files that it names, None without any."""
     children = dict(tree.value)
     bases = children.pop(BASE_KEY, Node([], tree.origin))
     below: Node | None = None
     for base in bases.value if isinstance(bases.value, list) else [bases]:
         name = coerce(base.plain(), str, BASE_KEY, base.origin)
         try:
-            read = _read_file(_relative_to(label, name), [*chain, (label, real)], allow_imports)
+            read = _read_file(_relative_to(label, name), chain, allow_imports)
         except SegkitError as error:
             if not str(error).startswith("the config"):
                 raise
             raise SegkitError(f"{where(BASE_KEY, base.origin)}: {error}", key=BASE_KEY, value=name) from error
         below = read if below is None else merge(below, read)
-    if not allow_imports:
-        _refuse_imports(Node(children, tree.origin), label)
-    own = _with_imports(Node(children, tree.origin), file.parent)
-    return own if below is None else merge(below, own)
+    return Node(children, tree.origin), below
 
 
 def _with_imports(tree: Node, folder: Path | None) -> Node:
@@ -183,6 +196,7 @@ def _packaged(label: str) -> str:
     """A hint if segkit comes with a configuration of that name."""
     inside = packaged_configs()
     name = label.removeprefix("./").removeprefix("configs/")
+    name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     if "://" in label or os.path.isabs(name) or name.startswith("..") or not (inside / name).is_file():
         return ""
     return f"; segkit's own is {PACKAGE_PREFIX}{name}"

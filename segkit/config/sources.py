@@ -20,7 +20,7 @@ def as_config(config: ConfigSource, overrides: Overrides = ()) -> Config:
     """A checked configuration from any of its forms, with overrides.
 
     Args:
-        config: a configuration, the path of a YAML file, or its content as a dictionary.
+        config: a configuration, the path of a YAML file, or its content as a dictionary, ``_BASE_`` included.
         overrides: values by key, or texts as on the command line.
     """
     texts = as_texts(overrides)
@@ -29,7 +29,7 @@ def as_config(config: ConfigSource, overrides: Overrides = ()) -> Config:
     if isinstance(config, (str, os.PathLike)):
         return load_config(config, texts)
     if isinstance(config, Mapping):
-        return load_config_dict(config, "config", texts)
+        return load_config_dict(config, "config", texts, with_bases=True)
     raise SegkitError(
         f"config: expected a Config, the path of a YAML file or a dictionary, not a {type(config).__name__}",
         key="config",

@@ -39,6 +39,10 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
         siblings: the valid key paths in the section of ``path``.
     """
     known, siblings = sorted(known), sorted(siblings)
+    if path in known:  # written with its dots, where sections are meant
+        *sections, last = path.split(".")
+        inside = "".join(f"{section}: {{" for section in sections)
+        return f"; keys with dots are for overrides, here write {inside}{last}: ...{'}' * len(sections)}"
     leaf = path.rpartition(".")[2]
     renamed = DETECTRON2_NAMES.get(path.upper()) if path.split(".")[0].isupper() else None
     if renamed is not None:

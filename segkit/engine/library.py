@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,8 +25,15 @@ from segkit.evaluation.predictions import as_detections, evaluate_predictions
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
+from segkit.utils.renamed_arguments import removed_arguments
+
+logger = logging.getLogger(__name__)
 
 
+@removed_arguments(
+    eval_only="segkit.evaluate(checkpoint, config=config) evaluates without training",
+    resume_command="leave it out: train(..., resume=True) continues a run",
+)
 def train(
     config: ConfigSource,
     *,
@@ -44,7 +52,7 @@ def train(
         overrides: values by key, ``{"train.epochs": 3, "solver.optimizer.lr": 1e-4}``, or texts as on the command line,
             ``["train.epochs=3"]``.
         train_data: what to train on, in place of ``data.train``.
-        val_data: what to evaluate on, in place of ``data.val``.
+        val_data: what to evaluate on, in place of ``data.val``, which is the configuration's without it.
         resume: go on from the last checkpoint in ``output_dir``; start where there is none. Data sets that are given as
             objects have to be given again.
         restart: start again in a folder that holds a run; its files are moved aside.
@@ -59,7 +67,13 @@ def train(
     given = {"train": train_data, "val": val_data}
     sets = {key: _registered(f"{key}_data", dataset) for key, dataset in given.items() if dataset is not None}
     cfg = as_config(config, [*as_texts({f"data.{key}": spec for key, spec in sets.items()}), *as_texts(overrides)])
-    return train_run(cfg, resume=resume, restart=restart, weights=None if weights is None else os.fspath(weights))
+    try:
+        return train_run(cfg, resume=resume, restart=restart, weights=None if weights is None else os.fspath(weights))
+    except SegkitError as error:
+        if "train" in sets and "val" not in sets and str(error).startswith("data.val"):
+            hint = "train_data was given without val_data: give both, or overrides={'data.val': None}"
+            raise SegkitError(f"{error}; {hint}", key=error.key, value=error.value) from error
+        raise
 
 
 def evaluate(
@@ -183,6 +197,13 @@ def _evaluate_function(
         raise SegkitError(
             f"{unused[0]} is for a checkpoint or a model; a function receives untransformed images and chooses its device",
             key=unused[0],
+        )
+    if (threshold := getattr(function, "score_threshold", None)) is not None:  # a Predictor
+        logger.warning(
+            "evaluate: this %s keeps scores of at least %s, so AP is lower than the model's; evaluate its checkpoint or "
+            "its model instead",
+            type(function).__name__,
+            threshold,
         )
     if isinstance(data, Mapping):
         data = build_dataset(data, path="data")

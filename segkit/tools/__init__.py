@@ -1,1 +1,4 @@
-"""The commands as modules, ``python -m segkit.tools.train_net``; see ``segkit.cli``."""
+"""The commands by their script names, ``python -m segkit.tools.train_net``.
+
+Their code is in :mod:`segkit.cli`; only ``describe_config`` has arguments of its own.
+"""

@@ -1,8 +1,14 @@
-"""Earlier names of components' arguments, for error messages."""
+"""Earlier names of arguments, for error messages."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+import functools
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
+
+from segkit.utils.errors import SegkitError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 RENAMED_ARGUMENTS = {
     "foreground_iou": "fg_iou_threshold",
@@ -17,3 +23,18 @@ def new_name(key: str, options: Container[str]) -> str | None:
     """The present name of a renamed argument; None if ``key`` is valid or was never a name."""
     new = RENAMED_ARGUMENTS.get(key)
     return new if new is not None and key not in options and new in options else None
+
+
+def removed_arguments(**replacements: str) -> Callable[[Function], Function]:
+    """Decorator: the removed keyword arguments of a function raise SegkitError with what replaces each."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            for name in kwargs.keys() & replacements.keys():
+                raise SegkitError(f"{function.__name__}() has no '{name}' any more; {replacements[name]}", key=name)
+            return function(*args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate

@@ -221,3 +221,24 @@ def test_an_own_trainer_on_pairs(tmp_path):
     )  # fmt: skip
     trainer.train()
     assert trainer.iteration == 2 and torch.isfinite(trainer.losses["total"])
+
+
+def test_train_data_without_val_data_names_both(tmp_path):
+    one = from_torchvision(Shapes(), [*CLASSES, "circle"])  # the configuration's data.val draws four classes
+    with pytest.raises(SegkitError, match=r"data\.val.*val_data.*'data\.val': None"):
+        segkit.train(
+            "segkit://quickstart.yaml", overrides={**SMALL, "output_dir": str(tmp_path / "run")}, train_data=one
+        )
+
+
+@pytest.mark.parametrize(("name", "instead"), [("eval_only", "segkit.evaluate"), ("resume_command", "resume=True")])
+def test_former_arguments_of_train_name_what_replaces_them(name, instead):
+    with pytest.raises(SegkitError, match=f"'{name}'.*{instead}"):
+        segkit.engine.train("segkit://quickstart.yaml", **{name: True})
+
+
+def test_evaluating_a_predictor_warns_of_its_threshold(run, caplog):
+    folder, _ = run
+    predictor = segkit.Predictor.load(folder / "model_final.pth", device="cpu")
+    segkit.evaluate(predictor, pairs(1))
+    assert f"at least {predictor.score_threshold}" in caplog.text

@@ -1,8 +1,9 @@
-"""A Mask R-CNN in one call, without a configuration; with the arithmetic of torchvision's or Detectron2's, if asked."""
+"""A Mask R-CNN in one call, with the arithmetic of segkit, torchvision or Detectron2."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from torch import nn
@@ -15,6 +16,7 @@ from segkit.modeling.proposals import RPN, AnchorGenerator, RPNHead
 from segkit.modeling.roi_heads import FastRCNNHead, FCNMaskHead, StandardROIHeads
 from segkit.utils.components.signature import signature_of
 from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.renamed_arguments import new_name
 
 ArithmeticName = Literal["segkit", "torchvision", "torchvision_v2", "detectron2"]
 Arguments = Mapping[str, Mapping[str, Any]]  # of each part
@@ -114,6 +116,7 @@ def mask_rcnn(
             f"arithmetic is {arithmetic!r}{did_you_mean(str(arithmetic), get_args(ArithmeticName))}",
             key="arithmetic", value=arithmetic, choices=get_args(ArithmeticName),
         )  # fmt: skip
+    _check_inputs(backbone, num_classes, anchor_sizes)
     common: Arguments = {
         "neck": {"out_channels": fpn_channels},
         "anchor_generator": {"sizes": anchor_sizes},
@@ -143,18 +146,45 @@ def mask_rcnn(
     )
 
 
+def _check_inputs(backbone: object, num_classes: object, anchor_sizes: object) -> None:
+    """SegkitError for mistakes that would be errors of Python inside the parts."""
+    if not hasattr(backbone, "out_features"):
+        raise SegkitError(
+            f"backbone: a {type(backbone).__name__} has no out_features; expected one of segkit's, as "
+            "segkit.modeling.ResNet(arch=50), or a module with out_features, a FeatureSpec for each map",
+            key="backbone",
+        )
+    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or num_classes < 1:
+        raise SegkitError(
+            f"num_classes is {num_classes!r}; expected a number from 1 on, without the background",
+            key="num_classes", value=num_classes,
+        )  # fmt: skip
+    if not isinstance(anchor_sizes, Iterable) or any(isinstance(sizes, Real) for sizes in anchor_sizes):
+        raise SegkitError(
+            f"anchor_sizes is {anchor_sizes!r}; expected a list of sizes for each level, as ((32,), (64,))",
+            key="anchor_sizes", value=anchor_sizes,
+        )  # fmt: skip
+
+
 def _merged(layers: Sequence[Arguments]) -> dict[str, dict[str, Any]]:
     """The arguments of each part, later layers over earlier ones; SegkitError for a part or an argument that is none."""
     merged: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for layer in layers:
+        if not isinstance(layer, Mapping) or not all(isinstance(arguments, Mapping) for arguments in layer.values()):
+            raise SegkitError(
+                f"parts is {layer!r}; expected a dictionary of arguments for each part, as {{'rpn': {{'min_size': 4}}}}",
+                key="parts",
+            )
         for part, arguments in layer.items():
             if part not in PARTS:
                 raise SegkitError(f"parts: there is no '{part}'{did_you_mean(part, PARTS)}", key="parts", choices=PARTS)
             signature = signature_of(PARTS[part])
             known = [name for name in signature.options if name not in signature.slots]
             if unknown := [name for name in arguments if name not in known]:
+                new = new_name(unknown[0], known)
+                hint = did_you_mean(unknown[0], known) if new is None else f"; did you mean '{new}'?"
                 raise SegkitError(
-                    f"parts['{part}']: {PARTS[part].__name__} has no argument '{unknown[0]}'{did_you_mean(unknown[0], known)}",
+                    f"parts['{part}']: {PARTS[part].__name__} has no argument '{unknown[0]}'{hint}",
                     key="parts", choices=known,
                 )  # fmt: skip
             merged[part].update(arguments)

@@ -145,3 +145,23 @@ def test_mistakes_name_the_nearest(arguments, facts):
     with pytest.raises(SegkitError) as caught:
         mask_rcnn(TinyNet(width=8), 2, **arguments)
     assert all(fact in str(caught.value) for fact in facts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "facts"),
+    [
+        ({"backbone": "resnet50"}, ["backbone", "str", "out_features", "ResNet"]),
+        ({"backbone": torch.nn.Identity()}, ["backbone", "Identity", "out_features"]),
+        ({"num_classes": "3"}, ["num_classes", "'3'"]),
+        ({"num_classes": -1}, ["num_classes", "-1"]),
+        ({"num_classes": ["a"]}, ["num_classes", "['a']"]),
+        ({"anchor_sizes": (32, 64, 128)}, ["anchor_sizes", "(32, 64, 128)", "((32,), (64,))"]),
+        ({"parts": {"rpn": 3}}, ["parts", "{'rpn': 3}", "dictionary"]),
+        ({"parts": ["rpn"]}, ["parts", "['rpn']", "dictionary"]),
+        ({"parts": {"rpn": {"foreground_iou": 0.5}}}, ["'foreground_iou'", "'fg_iou_threshold'"]),
+    ],
+)
+def test_mistakes_in_the_arguments(arguments, facts):
+    with pytest.raises(SegkitError) as caught:
+        segkit.mask_rcnn(**{"backbone": TinyNet(), "num_classes": 3, **arguments})
+    assert all(fact in str(caught.value) for fact in facts), caught.value
