@@ -1,4 +1,7 @@
-"""The trainer: what an optimizer step does, in order. The loop around it is in :mod:`segkit.engine.train_loop`."""
+"""The trainer: what an optimizer step does, in order.
+
+The loop around the step is in :mod:`segkit.engine.train_loop`, its arithmetic in :mod:`segkit.engine.train_step`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(TrainerBase):
-    """Trains a model until ``max_iterations`` optimizer steps are done; :class:`TrainerBase` lists its attributes.
+    """Trains a model until ``max_iterations`` optimizer steps are done.
+
+    :class:`TrainerBase` has the loop, and lists the attributes.
 
     Args:
         model: a module with ``losses(images, targets, generator) -> dict of scalars``.
