@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segkit.engine.checkpoint import check_plain, first_not_finite_name
+from segkit.engine.checkpoint import check_plain, first_not_finite_name, upgrade_checkpoint
 from segkit.engine.ema import restore_ema
 from segkit.engine.hook_names import saved_names
 from segkit.engine.rng import rng_state, set_rng_state
@@ -69,6 +69,7 @@ def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     Raises:
         SegkitError: the checkpoint has another model or other trainable parameters, or holds NaN.
     """
+    state = upgrade_checkpoint(state, {name for name, _ in trainer.model.named_parameters(remove_duplicate=False)})
     if (bad := first_not_finite_name(state, trainer.infinite_buffers)) is not None:
         raise SegkitError(
             f"the checkpoint's {bad} is NaN or infinite, so it cannot be resumed: the training had diverged. Resume from "
