@@ -8,7 +8,7 @@ import process_signals
 import pytest
 from process_runner import run_in_processes
 
-from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -28,7 +28,7 @@ def test_a_signal_to_all_while_the_first_evaluates(tmp_path):
     """Both were interrupted; that the first one is gone is no error of the second's."""
     found = run_in_processes(process_signals.interrupt_evaluation, 2, tmp_path)
     assert found == ["RunInterrupted: SIGTERM"] * 2
-    assert (tmp_path / "last_checkpoint").exists()
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 2
 
 
 def test_a_process_that_dies_ends_the_others_saved(tmp_path):
