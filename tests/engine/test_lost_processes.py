@@ -37,6 +37,24 @@ def test_a_process_that_dies_ends_the_others_saved(tmp_path):
     assert read_checkpoint(tmp_path / "model_0000002.pth")["iteration"] == 2
 
 
+@pytest.mark.parametrize("model", [process_signals.Act, process_signals.ActInBackward])
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}])  # the third batch is then the first of the second step
+def test_a_process_that_fails_ends_the_others_saved(tmp_path, model, settings):
+    action = process_signals.raise_error
+    first, failed = run_in_processes(process_signals.fail, 2, tmp_path, model, action, settings, timeout=30)
+    assert failed == "RuntimeError: mistake in the model"
+    assert first.startswith("PeerLost: ") and "its own message says why" in first
+    reached = 1 if settings else 2
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == reached
+
+
+def test_a_process_that_dies_in_its_backward_pass(tmp_path):
+    action = functools.partial(os._exit, 3)
+    found = run_in_processes(process_signals.fail, 2, tmp_path, process_signals.ActInBackward, action, {}, timeout=30)
+    assert found[1] is None and found[0].startswith("PeerLost: ")
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 2
+
+
 def test_the_first_process_dies(tmp_path):
     found = run_in_processes(process_signals.act, 3, tmp_path, functools.partial(os._exit, 3), 0, timeout=30)
     assert found[0] is None and all("another process of this run has ended" in one for one in found[1:])
