@@ -10,8 +10,7 @@ from fakes import FakeEvaluator, lines, make_trainer
 
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, save_checkpoint
 from segkit.engine.resume import check_classes
-from segkit.engine.rng import rng_state, set_rng_state
-from segkit.engine.train_state import restore, training_state
+from segkit.engine.train_state import restore, rng_state, set_rng_state, training_state
 from segkit.utils.errors import SegkitError
 
 
