@@ -1,4 +1,4 @@
-"""Mixed precision: the context of a forward pass, and the overflow flag of fp16's loss scaler.
+"""Mixed precision: the context of a forward pass, and the overflow flag of fp16's scaler.
 
 :mod:`segkit.utils.device` checks that a device supports a precision.
 """

@@ -1,4 +1,4 @@
-"""Backup of a model's buffers from before a step: batch norms update them in the forward pass."""
+"""Backup of a model's buffers before a step: batch norms update them in the forward pass."""
 
 from __future__ import annotations
 

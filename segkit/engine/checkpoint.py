@@ -53,6 +53,8 @@ from segkit.utils.errors import SegkitError
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
 METRICS = "metrics.json"
+RENAMED_KEYS = {"averaged": "ema"}  # former keys of a checkpoint
+RENAMED_LAYERS = {"offsets": "deltas"}  # former names of layers, in the RPN's and the box head
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 _PLAIN = (Tensor, str, bytes, int, float, bool, type(None))
 
@@ -106,11 +108,34 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return upgrade_checkpoint(state)
 
 
-def upgrade_checkpoint(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a checkpoint of an earlier version with this version's keys."""
-    state = dict(state)
-    if "averaged" in state:
-        state["ema"] = state.pop("averaged")
+def upgrade_checkpoint(state: Mapping[str, Any], names: Collection[str] = ()) -> dict[str, Any]:
+    """Returns a checkpoint of an earlier version with this version's keys and layer names.
+
+    The keys of ``config`` are renamed where it is compared, by :func:`segkit.config.loader.present_config_dict`.
+
+    Args:
+        state: as read from a file.
+        names: of the present model's parameters. A former name is replaced if they have its present name only, in the
+            weights, in the EMA's weights and in the optimizer's parameter names.
+    """
+
+    def present(name: str) -> str:
+        new = ".".join(RENAMED_LAYERS.get(layer, layer) for layer in name.split("."))
+        return new if new in names and name not in names else name
+
+    state = {RENAMED_KEYS.get(key, key): value for key, value in state.items()}
+    state["model"] = {present(name): value for name, value in state["model"].items()}
+    if state.get("ema"):
+        weights = state["ema"]["weights"]
+        state["ema"] = {**state["ema"], "weights": {present(name): value for name, value in weights.items()}}
+    if "optimizer" in state:
+        groups = [
+            {**group, "param_names": [present(name) for name in group["param_names"]]}
+            if "param_names" in group
+            else group
+            for group in state["optimizer"]["param_groups"]
+        ]
+        state["optimizer"] = {**state["optimizer"], "param_groups": groups}
     return state
 
 

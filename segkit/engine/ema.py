@@ -1,4 +1,4 @@
-"""Exponential moving average (EMA) of the weights, which often predicts better than the weights themselves."""
+"""Exponential moving average (EMA) of the weights, which often predicts better than they do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and counts between two lines of metrics, kept on their device until a line is written."""
+"""Losses and counts between two lines of metrics, kept on their device until then."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DivergedError(SegkitError):
 
 
 class Metrics:
-    """Means of the losses and totals of the counts since the last line, and the last value of everything else.
+    """Means of the losses and totals of the counts since the last line; of other metrics the last value.
 
     Losses are summed on their device. Nothing waits for the device until :meth:`check`, which makes one transfer.
 

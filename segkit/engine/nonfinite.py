@@ -1,4 +1,4 @@
-"""Diagnosis of a loss or gradient that is NaN or infinite: which iteration, images and layer, and what to do.
+"""Diagnosis of a loss or gradient that is NaN or infinite: its iteration, images and layer.
 
 A check before the update (:func:`are_finite`) finds the weights unchanged, so that repeating the forward pass with hooks
 names the layer. On a CPU every step is checked. On a GPU a check waits for the device, so only the steps are checked

@@ -1,4 +1,4 @@
-"""The batches of a step: loads them, measures how long the step waits for them, and counts what they hold."""
+"""The batches of a step: loading them, timing the wait for them, counting what they hold."""
 
 from __future__ import annotations
 

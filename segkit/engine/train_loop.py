@@ -58,16 +58,16 @@ class Hook:
         """Called once before the first step; in a resumed run the state is restored already."""
 
     def before_step(self, trainer: TrainerBase) -> None:
-        """Called before each step, when ``trainer.iteration`` steps are done and the learning rates are set."""
+        """Called before each step, with the learning rates set and ``iteration`` steps done."""
 
     def after_step(self, trainer: TrainerBase) -> None:
-        """Called after each step, which ``iteration`` counts already; if interrupted, a resumed run calls it once more."""
+        """Called after each step, which ``iteration`` counts; once more on resume if interrupted."""
 
     def after_train(self, trainer: TrainerBase) -> None:
         """Called once after the last step; not if the run ends with an exception."""
 
     def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
-        """Called in place of ``after_train``, in reverse order, if ``error`` or a signal (KeyboardInterrupt) ends the run."""
+        """Called instead of ``after_train`` if ``error`` or a signal ends the run, in reverse order."""
 
     @property
     def keeps_state(self) -> bool:
@@ -83,16 +83,16 @@ class Hook:
 
 
 class TrainerBase(RenamedAttributes, ABC):
-    """The training loop, without the arithmetic of a step, which :class:`segkit.engine.trainer.Trainer` has.
+    """The training loop without the arithmetic of a step.
 
-    Hooks get the trainer as an argument. They may use ``log``, ``stop``, ``read_metrics``, ``check_metrics``, and these:
+    :class:`segkit.engine.trainer.Trainer` adds the step. Hooks get the trainer as an argument. They may use ``log``,
+    ``stop``, ``read_metrics``, ``check_metrics``, and these:
 
     Attributes:
         iteration: number of optimizer steps done: 0 before the first, 1 in the ``after_step`` of the first.
         max_iterations: number of steps of the run.
         start_iteration: number of steps done when this process began; above 0 in a resumed run.
-        iterations_per_epoch: steps in a pass over the training data.
-        epoch: number of complete passes.
+        iterations_per_epoch, epoch: steps in a pass over the training data, and number of complete passes.
         epoch_shift: added to ``iteration`` for epochs, schedule and loader. Not 0 in a run that was resumed with larger
             or smaller steps, see :func:`segkit.engine.epoch_shift.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.

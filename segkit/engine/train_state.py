@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from segkit.engine.checkpoint import check_plain, first_not_finite_name
+from segkit.engine.checkpoint import check_plain, first_not_finite_name, upgrade_checkpoint
 from segkit.engine.ema import restore_ema
 from segkit.engine.hook_names import saved_names
-from segkit.engine.rng import rng_state, set_rng_state
 from segkit.engine.train_loop import TrainerBase
 from segkit.solver.learning_rates import RATE_KEYS
 from segkit.solver.parameter_groups import named_state, reordered_state
@@ -69,6 +70,7 @@ def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     Raises:
         SegkitError: the checkpoint has another model or other trainable parameters, or holds NaN.
     """
+    state = upgrade_checkpoint(state, {name for name, _ in trainer.model.named_parameters(remove_duplicate=False)})
     if (bad := first_not_finite_name(state, trainer.infinite_buffers)) is not None:
         raise SegkitError(
             f"the checkpoint's {bad} is NaN or infinite, so it cannot be resumed: the training had diverged. Resume from "
@@ -190,3 +192,25 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, state
         for key in RATE_KEYS:
             group.pop(key, None)  # the checkpoint's learning rates
         group.update(settings)
+
+
+def rng_state() -> dict[str, Any]:
+    """Returns the states of torch's, CUDA's, NumPy's and Python's generators as tensors and plain values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Restores :func:`rng_state`; states of GPUs that do not exist here are skipped."""
+    torch.set_rng_state(state["torch"])
+    for index, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda_state, index)
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))

@@ -5,7 +5,8 @@ They take what they need and change only the gradients (``backward``) and the ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -73,6 +74,30 @@ def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
     """Adds a batch's losses to those of the step's earlier batches, in place; batches may have different losses."""
     for name, loss in losses.items():
         sums[name] = sums[name] + loss if name in sums else loss
+
+
+def digest(names: Iterable[str]) -> tuple[int, int]:
+    """Returns a hash x of some names, and its square.
+
+    Their sums over all processes tell each process whether the names are equal in all, see :func:`equal_digests`.
+    """
+    x = zlib.crc32(" ".join(names).encode()) >> 8  # 24 bits: sums of squares stay below 64
+    return x, x * x
+
+
+def equal_digests(x: int, x_squared: int) -> bool:
+    """Whether a digest is equal in all processes, from its sums: n times the sum of squares is the square of the sum.
+
+    All processes return the same, as they have the same sums.
+    """
+    return distributed.world_size() * x_squared == x * x
+
+
+def with_losses_of_all(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the losses that some process has, in the same order in each; one that this process lacks is 0."""
+    names = distributed.broadcast(distributed.gather(list(losses)))
+    zero = torch.zeros_like(losses["total"])
+    return {name: losses.get(name, zero) for own in names for name in own}
 
 
 def mean_over_processes(scalars: dict[str, Tensor]) -> dict[str, Tensor]:

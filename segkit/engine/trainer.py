@@ -1,4 +1,7 @@
-"""The trainer: what an optimizer step does, in order. The loop around it is in :mod:`segkit.engine.train_loop`."""
+"""The trainer: what an optimizer step does, in order.
+
+The loop around the step is in :mod:`segkit.engine.train_loop`, its arithmetic in :mod:`segkit.engine.train_step`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,15 @@ from segkit.engine.nonfinite import ADVICE, RepeatableStep, are_finite, late_err
 from segkit.engine.signals import delayed_interrupt
 from segkit.engine.step_batches import EpochObjects, data_counts
 from segkit.engine.train_loop import Hook, TrainerBase
-from segkit.engine.train_step import add_losses, backward, batch_losses, mean_over_processes
+from segkit.engine.train_step import (
+    add_losses,
+    backward,
+    batch_losses,
+    digest,
+    equal_digests,
+    mean_over_processes,
+    with_losses_of_all,
+)
 from segkit.engine.trainer_arguments import check_arguments, check_losses
 from segkit.modeling.layers.freezing import eval_frozen
 from segkit.modeling.nonfinite import not_finite_buffers
@@ -36,7 +47,9 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(TrainerBase):
-    """Trains a model until ``max_iterations`` optimizer steps are done; :class:`TrainerBase` lists its attributes.
+    """Trains a model until ``max_iterations`` optimizer steps are done.
+
+    :class:`TrainerBase` has the loop, and lists the attributes.
 
     Args:
         model: a module with ``losses(images, targets, generator) -> dict of scalars``.
@@ -161,8 +174,8 @@ class Trainer(TrainerBase):
         self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may read the gradients
         self.buffers.save()
         try:
-            losses = self._forward_backward(batches)
-            counts = self._sum_counts()
+            losses = self.compute_gradients(batches)
+            counts, losses = self._sum_counts(losses)
             scalars = mean_over_processes({f"loss/{name}": loss for name, loss in losses.items()})
             self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -190,8 +203,11 @@ class Trainer(TrainerBase):
             for name, count in {"skipped_steps": int(skip), **counts}.items():
                 self.metrics.count(name, count)
 
-    def _forward_backward(self, batches: Iterable[Any]) -> dict[str, Tensor]:
-        """Computes the gradients of the step's batches, and returns their mean losses and ``total``."""
+    def compute_gradients(self, batches: Iterable[Any]) -> dict[str, Tensor]:
+        """Runs forward and backward pass of the step's batches; returns their mean losses and ``total``.
+
+        With several processes the gradients are the means over all of them, the losses this process's own.
+        """
         self.batches = []
         losses: dict[str, Tensor] = {}
         for part, batch in enumerate(batches):
@@ -220,16 +236,22 @@ class Trainer(TrainerBase):
         if self.ema is not None:
             self.ema.update(None if overflowed is None else ~overflowed)
 
-    def _sum_counts(self) -> dict[str, int]:
-        """Returns the step's data counts over all processes, and sets ``stopped_together`` if a signal came to one.
+    def _sum_counts(self, losses: dict[str, Tensor]) -> tuple[dict[str, int], dict[str, Tensor]]:
+        """Sums the step's data counts over all processes; sets ``stopped_together`` if a signal came to one.
 
         It is the only operation between the hosts after the backward pass. It precedes the update, so that a process
         that died meanwhile is noticed before its missing gradient changes a weight.
+
+        Returns:
+            the sums, and ``losses`` with a zero for each loss that only other processes have.
         """
         counts = data_counts(self.batches)
-        *totals, signals = distributed.sum_integers([*counts.values(), int(any(came() for came in self._signals))])
+        signal_came = int(any(came() for came in self._signals))
+        *totals, signals, x, x_squared = distributed.sum_integers([*counts.values(), signal_came, *digest(losses)])
         self.stopped_together = signals > 0 and distributed.world_size() > 1
-        return dict(zip(counts, totals, strict=True))
+        if not equal_digests(x, x_squared):
+            losses = with_losses_of_all(losses)
+        return dict(zip(counts, totals, strict=True)), losses
 
     def _is_checked(self) -> bool:
         """Whether this step's losses and gradient are checked before the update; fp16's scaler checks by itself."""

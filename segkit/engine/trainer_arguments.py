@@ -1,4 +1,4 @@
-"""Checks of a trainer's arguments, batches and losses: a mistake is an error before the first update."""
+"""Checks of a trainer's arguments, batches and losses, before the first update."""
 
 from __future__ import annotations
 

@@ -9,8 +9,9 @@ A training step has these operations between processes, in this order:
    batch. With synchronised batch norms, whose forward pass waits on the device, it precedes each batch.
 2. The reduction of gradients on the device, in buckets that overlap with the backward pass
    (:mod:`segkit.engine.data_parallel`).
-3. ``sum_integers`` on the hosts, once, before the update: the counts of data and whether a signal came, in one tensor.
-   It also ensures that every process has finished its backward pass, before a weight changes.
+3. ``sum_integers`` on the hosts, once, before the update, in one tensor: the counts of data, whether a signal came, and a
+   hash of the losses' names. (Only if processes have different losses, their names are exchanged too.) It also ensures
+   that every process has finished its backward pass, before a weight changes.
 4. ``mean`` of the losses on the device. They are not in 3, because reading them would make each step wait for the device.
 """
 

@@ -33,6 +33,25 @@ def act(folder, action, actor=1):
     return "no error"
 
 
+class ActInBackward(Act):
+    """Calls ``action`` in the backward pass of the third step of one process."""
+
+    def losses(self, images, targets, generator):
+        losses = FakeModel.losses(self, images, targets, generator)
+        if self.calls == 3 and distributed.rank() == self.actor:
+            losses["fit"].register_hook(lambda gradient: self.action())
+        return losses
+
+
+def fail(folder, model, action, settings):
+    """Leaves the error to end the process, as in a program."""
+    a_trainer(folder, model=model(action, 1), val=False, **settings).train()
+
+
+def raise_error():
+    raise RuntimeError("mistake in the model")
+
+
 class SignalledBetweenSteps(Hook):
     """SIGTERM comes to the second process before its third step; its loader has begun to watch workers, as torch's does."""
 

@@ -221,7 +221,7 @@ def gradients_of_step(cfg, shares=None):
     if shares is None:
         trainer = build_trainer(cfg, model, data, device)
         trainer.parallel.connect()
-        trainer._forward_backward([next(iter(train_loader(cfg, data, device)))])
+        trainer.compute_gradients([next(iter(train_loader(cfg, data, device)))])
     else:
         sampler = {"dataset": data.train, "num_samples": len(data.train), "seed": cfg.train.seed}
         for r in range(shares):

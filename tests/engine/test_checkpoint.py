@@ -10,8 +10,7 @@ from fakes import FakeEvaluator, lines, make_trainer
 
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint, save_checkpoint
 from segkit.engine.resume import check_classes
-from segkit.engine.rng import rng_state, set_rng_state
-from segkit.engine.train_state import restore, training_state
+from segkit.engine.train_state import restore, rng_state, set_rng_state, training_state
 from segkit.utils.errors import SegkitError
 
 
@@ -182,34 +181,3 @@ def test_without_validation_there_is_no_best_checkpoint(tmp_path):
     make_trainer(tmp_path, val_loader=None).train()
     assert not (tmp_path / "model_best.pth").exists()
     assert not any("segm/AP" in line for line in lines(tmp_path))
-
-
-def test_an_older_checkpoint_goes_on_and_says_what_is_another(tmp_path, caplog):
-    """Its hooks have no classes, its groups no names, and its random numbers came from other streams."""
-    make_trainer(tmp_path, iterations=6).train()
-    state = read_checkpoint(tmp_path / "model_final.pth")
-    for key in ("streams", "hook_classes", "infinite_buffers"):
-        del state[key]
-    for group in state["optimizer"]["param_groups"]:
-        del group["param_names"], group["initial_lr"]
-    caplog.clear()
-    trainer = make_trainer(tmp_path, iterations=9, state=state)
-    assert trainer.optimizer.param_groups[0]["lr"] == 0.05
-    warnings = [record.getMessage() for record in caplog.records]
-    assert len(warnings) == 2 and "drew its random numbers from other streams" in warnings[0]
-    assert warnings[1].startswith("max_iterations was 6")
-    trainer.train()
-    assert [line["iteration"] for line in lines(tmp_path)][-1] == 9
-
-
-def test_an_older_checkpoint_of_an_ema_is_resumed(tmp_path):
-    """Its key is ``averaged``."""
-    make_trainer(tmp_path, iterations=6, ema_decay=0.9).train()
-    path = tmp_path / "model_final.pth"
-    state = torch.load(path, weights_only=True)
-    torch.save({"averaged" if key == "ema" else key: value for key, value in state.items()}, path)
-    older = read_checkpoint(path)
-    assert "averaged" not in older and older["ema"]["steps"] == 6
-    resumed = training_state(make_trainer(tmp_path, iterations=9, state=older, ema_decay=0.9))
-    for of in (lambda s: s["model"], lambda s: s["ema"]["weights"]):
-        assert all(torch.equal(value, of(state)[name]) for name, value in of(resumed).items())

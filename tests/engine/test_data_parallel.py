@@ -114,7 +114,34 @@ def exchanges(folder, settings):
 
 @pytest.mark.parametrize("settings", [{}, {"accumulate": 3}, {"max_skipped": 1, "ema_decay": 0.9}])
 def test_hosts_meet_before_the_reduction_and_once_after_it(tmp_path, settings):
-    assert run_in_processes(exchanges, 2, tmp_path, settings) == [[1, 5]] * 2
+    assert run_in_processes(exchanges, 2, tmp_path, settings) == [[1, 7]] * 2
+
+
+class OtherLosses(Plain):
+    """Each process has a loss that the others lack: rank 0 ``r0`` = 1, rank 1 ``r1`` = 2, in another order."""
+
+    def losses(self, images, targets, generator):
+        losses = super().losses(images, targets, generator)
+        rank = distributed.rank()
+        own = {f"r{rank}": torch.tensor(rank + 1.0)} if rank < 2 else {}
+        return {**own, **losses} if rank == 1 else {**losses, **own}
+
+
+def other_losses(folder):
+    trainer = a_trainer(folder, model=OtherLosses(), val=False, iterations=2)
+    trainer.train()
+    return trainer.losses, weights(trainer)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_may_have_different_losses(tmp_path, count):
+    """A loss counts as zero in processes that lack it, as a gradient does."""
+    found = run_in_processes(other_losses, count, tmp_path)
+    for losses, state in found:
+        assert list(losses) == ["total", "fit", "odd", "r0", "r1"] and losses == found[0][0]
+        assert losses["r0"].item() == pytest.approx(1 / count) and losses["r1"].item() == pytest.approx(2 / count)
+        assert losses["total"].item() == pytest.approx(sum(losses[name].item() for name in list(losses)[1:]))
+        assert all(torch.equal(value, found[0][1][name]) for name, value in state.items())
 
 
 class WithNorm(FakeModel):

@@ -212,6 +212,8 @@ def test_a_run_from_the_command_line(tmp_path, launcher):
     done = subprocess.run([sys.executable, *start, *SHORT], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "2 processes train together" in (tmp_path / "log.txt").read_text()
+    state = read_checkpoint(tmp_path / "model_final.pth")
+    assert (state["iteration"], state["processes"]) == (2, 2)
     assert done.stdout.count("saved ") == (tmp_path / "log.txt").read_text().count("saved ") > 0
     assert len(list((tmp_path / "inference").glob("*.png"))) == 5
 
@@ -226,7 +228,8 @@ def test_two_launchers_are_two_machines(tmp_path):
     launchers = [subprocess.Popen([sys.executable, *start], stderr=subprocess.PIPE, text=True) for start in starts]
     errors = [launcher.communicate(timeout=200)[1] for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], errors
-    assert (tmp_path / "model_final.pth").exists()
+    state = read_checkpoint(tmp_path / "model_final.pth")
+    assert (state["iteration"], state["processes"]) == (2, 2)
 
 
 FAILING = """

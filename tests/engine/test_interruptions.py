@@ -48,7 +48,7 @@ def test_ctrl_c_in_a_step_after_which_hooks_have_work(tmp_path, whole, at):
         trainer.train()
     assert read_checkpoint(find_last_checkpoint(tmp_path))["pending"][0] == "Timer"
     assert_same(tmp_path, go_on(tmp_path), whole)
-    assert (tmp_path / "model_final.pth").is_file()
+    assert read_checkpoint(tmp_path / "model_final.pth")["pending"] == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -85,13 +85,10 @@ def failing_at(name, monkeypatch):
 def test_a_failed_save_of_the_best_is_made_up_for(tmp_path, whole, monkeypatch):
     with monkeypatch.context() as patch:
         failing_at("model_best", patch)
-        with pytest.raises(
-            SegkitError, match=r"model_best.pth' could not be written: No space left .*no checkpoint yet"
-        ):
+        with pytest.raises(SegkitError, match=r"model_best.pth.*No space left.*no checkpoint"):
             make_trainer(tmp_path).train()
     assert not (tmp_path / "model_best.pth").exists()
-    assert_same(tmp_path, go_on(tmp_path), whole)
-    assert (tmp_path / "model_best.pth").is_file()
+    assert_same(tmp_path, go_on(tmp_path), whole)  # compares the best model's iteration, too
 
 
 def test_the_best_is_never_a_model_of_nan(tmp_path):

@@ -116,7 +116,8 @@ def test_evaluate_a_checkpoint(run, tmp_path):
     found = segkit.evaluate(weights, pairs(9), losses=True, output_dir=tmp_path)
     again = segkit.evaluate(str(weights), losses=True)  # the data.val of its configuration, which is still registered
     assert found == again and found.keys() == metrics.keys()
-    assert (tmp_path / "coco_instances_results.json").is_file()
+    results = json.loads((tmp_path / "coco_instances_results.json").read_text())
+    assert results and {"image_id", "category_id", "bbox", "segmentation", "score"} <= results[0].keys()
     other = segkit.evaluate(weights, pairs(5), overrides=["evaluators=[{name: COCO, iou_types: [bbox]}]"])
     assert "bbox/AP" in other and "segm/AP" not in other and "val/loss/total" not in other
     with pytest.raises(SegkitError, match="lacks"):

@@ -8,7 +8,7 @@ import process_signals
 import pytest
 from process_runner import run_in_processes
 
-from segkit.engine.checkpoint import read_checkpoint
+from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -28,13 +28,31 @@ def test_a_signal_to_all_while_the_first_evaluates(tmp_path):
     """Both were interrupted; that the first one is gone is no error of the second's."""
     found = run_in_processes(process_signals.interrupt_evaluation, 2, tmp_path)
     assert found == ["RunInterrupted: SIGTERM"] * 2
-    assert (tmp_path / "last_checkpoint").exists()
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 2
 
 
 def test_a_process_that_dies_ends_the_others_saved(tmp_path):
     found = run_in_processes(process_signals.act, 2, tmp_path, functools.partial(os._exit, 3), timeout=30)
     assert found[1] is None and "another process of this run has ended" in found[0]
     assert read_checkpoint(tmp_path / "model_0000002.pth")["iteration"] == 2
+
+
+@pytest.mark.parametrize("model", [process_signals.Act, process_signals.ActInBackward])
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}])  # the third batch is then the first of the second step
+def test_a_process_that_fails_ends_the_others_saved(tmp_path, model, settings):
+    action = process_signals.raise_error
+    first, failed = run_in_processes(process_signals.fail, 2, tmp_path, model, action, settings, timeout=30)
+    assert failed == "RuntimeError: mistake in the model"
+    assert first.startswith("PeerLost: ") and "its own message says why" in first
+    reached = 1 if settings else 2
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == reached
+
+
+def test_a_process_that_dies_in_its_backward_pass(tmp_path):
+    action = functools.partial(os._exit, 3)
+    found = run_in_processes(process_signals.fail, 2, tmp_path, process_signals.ActInBackward, action, {}, timeout=30)
+    assert found[1] is None and found[0].startswith("PeerLost: ")
+    assert read_checkpoint(find_last_checkpoint(tmp_path))["iteration"] == 2
 
 
 def test_the_first_process_dies(tmp_path):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from segkit.config import load_config
+from segkit.engine.checkpoint import read_checkpoint
 from segkit.engine.hooks.evaluation import choose_metric
 from segkit.engine.run import train
 from segkit.evaluation.coco import CocoEvaluator
@@ -54,7 +55,11 @@ def test_a_run(tmp_path):
     assert {"loss/rpn_cls", "loss/rpn_box", "loss/total"} <= lines[-1].keys()
     results = json.loads((folder / "inference" / "coco_instances_results.json").read_text())
     assert 0 < len(results) <= 2 * 150 and {r["category_id"] for r in results} == {1}
-    assert (folder / "model_best.pth").exists() and len(list((folder / "inference").glob("*.png"))) == 2
+    best = read_checkpoint(folder / "model_best.pth")
+    assert best["evaluation"] == pytest.approx(metrics) and best["hooks"]["BestCheckpoint"]["metric"].startswith(
+        "bbox/"
+    )
+    assert len(list((folder / "inference").glob("*.png"))) == 2
     predictor = Predictor(str(folder / "model_final.pth"), score_threshold=0.0)
     assert predictor.classes == ["object"] and predictor.category_ids == [1]
     found = predictor(sorted((folder / "inference").glob("*.png"))[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segkit.config import load_config, load_config_dict
 from segkit.engine import read_checkpoint
@@ -45,8 +46,9 @@ def test_what_is_in_the_folder(run):
     folder, metrics = run
     names = "config.yaml log.txt metrics.json curves.png model_best.pth model_final.pth last_checkpoint inference"
     assert set(names.split()) <= {path.name for path in folder.iterdir()}
-    assert list(folder.glob("events.out.tfevents.*"))
-    assert (folder / "inference" / "coco_instances_results.json").is_file()
+    assert "loss/total" in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+    results = json.loads((folder / "inference" / "coco_instances_results.json").read_text())
+    assert {"image_id", "category_id", "bbox", "segmentation", "score"} <= results[0].keys()
     assert len(list((folder / "inference").glob("*.png"))) == 2
     lines = records(folder)
     assert [line["iteration"] for line in lines] == [1, 2, 3, 4]

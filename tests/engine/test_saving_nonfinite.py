@@ -51,7 +51,7 @@ def test_a_value_that_is_not_finite_is_never_saved(tmp_path, name, value, precis
 @pytest.mark.parametrize("period", [0, 5])
 def test_nor_at_the_end_of_a_run(tmp_path, period):
     extra = [Spoil("layers.1.running_var", iteration=12)]
-    with pytest.raises(SegkitError, match=r"model_final.pth' is not written: the model's layers.1.running_var is NaN"):
+    with pytest.raises(SegkitError, match=r"model_final.pth.*not written.*layers.1.running_var"):
         make_trainer(tmp_path, model=Calm(), extra=extra, val_loader=None, checkpoint_period=period).train()
     assert not (tmp_path / "model_final.pth").exists()
 

@@ -87,7 +87,7 @@ class Watch:
             self.memory[:8] = struct.pack("<q", this.iteration)
 
         trainer.run_step = run_step
-        trainer._forward_backward = self.within(trainer._forward_backward, 8, 1)
+        trainer.compute_gradients = self.within(trainer.compute_gradients, 8, 1)
         trainer._update = self.within(trainer._update, 8, 2)
         hooks.evaluation.evaluate = self.within(hooks.evaluation.evaluate, 8, 3)
         save = hooks.checkpoint.save_checkpoint

@@ -261,7 +261,8 @@ from segkit.engine.checkpoint import BackgroundWriter
 
 def write():
     time.sleep(0.3)  # the main thread has ended meanwhile
-    open(sys.argv[1], "w").close()
+    with open(sys.argv[1], "w") as file:
+        file.write("all of it")
 
 BackgroundWriter().submit(write)
 sys.exit(3)
@@ -270,7 +271,7 @@ sys.exit(3)
 
 def test_the_end_of_the_program_waits_for_a_write(tmp_path):
     done = subprocess.run([sys.executable, "-c", WRITING, str(tmp_path / "file")], timeout=100)
-    assert done.returncode == 3 and (tmp_path / "file").exists()
+    assert done.returncode == 3 and (tmp_path / "file").read_text() == "all of it"
 
 
 def test_check_does_not_wait():

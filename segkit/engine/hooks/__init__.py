@@ -1,4 +1,7 @@
-"""Hooks around training steps. The import registers the hooks and writers that a configuration can name."""
+"""Hooks around training steps.
+
+The import registers the hooks and writers that a configuration can name.
+"""
 
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint

@@ -10,9 +10,10 @@ __all__ = ["Hook", "Writer"]
 
 
 class Writer:
-    """A destination of metrics. Register yours in ``WRITER_REGISTRY`` and name it in a ``Writers`` hook.
+    """A destination of metrics.
 
-    If several processes train, writers are called in the first one only.
+    A subclass is registered in ``WRITER_REGISTRY`` and named in a ``Writers`` hook of the configuration. If several
+    processes train, writers are called in the first one only.
     """
 
     def open(self, trainer: TrainerBase) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: every few iterations, of the best model, and when the run ends early."""
+"""Checkpoints: every few iterations, of the best model, and at an early end."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicCheckpoint(Hook):
-    """Saves ``model_NNNNNNN.pth`` every ``period`` iterations and ``model_final.pth`` after the last.
+    """Saves ``model_NNNNNNN.pth`` every ``period`` iterations, and ``model_final.pth`` last.
 
-    ``last_checkpoint`` names the newest. The training waits for a copy in memory, which a thread writes to the disk; an
-    error there ends the run before its next step. If the run ends with an exception or a signal, the state that it
-    reached is saved too, provided that it can be resumed: no half-taken step, no parameter, buffer or loss that is NaN.
+    The file ``last_checkpoint`` names the newest. The training waits for a copy in memory, which a thread writes to the
+    disk; an error there ends the run before its next step. If the run ends with an exception or a signal, the state
+    that it reached is saved too, provided that it can be resumed: no half-taken step, no parameter, buffer or loss that
+    is NaN.
 
     Args:
         period: in iterations; 0: only at the end.
@@ -140,7 +141,7 @@ class PeriodicCheckpoint(Hook):
 
 
 class BestCheckpoint(Hook):
-    """Saves ``model_best.pth`` after an evaluation whose ``metric`` is better than at the last such save.
+    """Saves ``model_best.pth`` after each evaluation whose ``metric`` is the best so far.
 
     Args:
         metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``.

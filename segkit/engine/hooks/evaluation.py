@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluation(Hook):
-    """Evaluates every ``period`` iterations and after the last one, into ``trainer.evaluation`` and the log.
+    """Evaluates the model every ``period`` iterations and after the last one.
 
-    If there is an EMA of the weights, it is what is evaluated.
+    The metrics go to ``trainer.evaluation`` and to the log. If there is an EMA of the weights, it is what is evaluated.
 
     Args:
         loader: batches with ground truth.
@@ -142,7 +142,9 @@ def choose_metric(
 
 
 class EarlyStopping(Hook):
-    """Ends the run after ``patience`` evaluations in a row without a gain; the last step is finished and saved.
+    """Ends the run after ``patience`` evaluations in a row without a gain.
+
+    The run ends as after its last iteration: it is evaluated and saved.
 
     Args:
         metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``. NaN is no gain.

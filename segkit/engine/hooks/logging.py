@@ -157,7 +157,10 @@ def cut_lines(path: Path, last_iteration: int) -> None:
 
 @WRITER_REGISTRY.register
 class TensorBoardWriter(Writer):
-    """Writes TensorBoard events to the run's folder; steps that a resumed run repeats are hidden."""
+    """Writes TensorBoard events to the run's folder.
+
+    TensorBoard hides the events of steps that a resumed run repeats.
+    """
 
     def __init__(self) -> None:
         self._board: Any = None
@@ -181,7 +184,10 @@ class TensorBoardWriter(Writer):
 
 @WRITER_REGISTRY.register
 class CurvesWriter(Writer):
-    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end. It comes after JsonWriter."""
+    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end.
+
+    It comes after :class:`JsonWriter`, which writes the file.
+    """
 
     def __init__(self) -> None:
         pass

@@ -11,10 +11,11 @@ from segkit.engine.train_loop import Hook, TrainerBase
 
 
 class Timer(Hook):
-    """Logs ``step_time`` and ``data_time`` (mean seconds since the last line), ``eta_seconds`` and ``memory_mb``.
+    """Logs ``step_time``, ``data_time``, ``eta_seconds`` and ``memory_mb``.
 
-    The time of a step runs from ``before_step`` to ``after_step``, without the wait for data. Evaluation and saving enter
-    the remaining time as their mean share of a step.
+    ``step_time`` and ``data_time`` are mean seconds of the steps since the last line. The time of a step runs from
+    ``before_step`` to ``after_step``, without the wait for data. Evaluation and saving enter the remaining time as
+    their mean share of a step.
 
     Args:
         period: iterations between two lines of metrics. Only then the hook waits for the device: in between, kernels
