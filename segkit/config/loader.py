@@ -46,29 +46,29 @@ def load_config_dict(
     overrides: Iterable[str] = (),
     *,
     allow_imports: bool = False,
-    with_bases: bool = False,
+    saved: bool = True,
 ) -> Config:
     """Checks a configuration of plain values, such as a checkpoint's, and fills in the defaults.
-
-    Keys by their earlier names are renamed (see :func:`segkit.config.renamed_keys.upgrade_saved_config`).
 
     Args:
         mapping: keys as in a file; the result of :meth:`Config.to_dict`.
         source: where the mapping comes from, for messages.
         overrides, allow_imports: as for :func:`load_config`.
-        with_bases: read the files that ``_BASE_`` names, relative to the working directory. False: it is an unknown key, as
-            a checkpoint may come from somebody else.
+        saved: the mapping is a checkpoint's: its keys by earlier names are renamed (see
+            :func:`segkit.config.renamed_keys.upgrade_saved_config`), and ``_BASE_`` is an unknown key, as the checkpoint may
+            come from somebody else. False: it is a user's: earlier names are errors, and the files that ``_BASE_`` names are
+            read, relative to the working directory.
     """
     tree = Node.of(to_plain(mapping), source)
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
     if not allow_imports:
         _refuse_imports(tree, source)
-    below: Node | None = None
-    if with_bases:
-        tree, below = _read_bases(tree, source, [], allow_imports)
-    plain = _with_imports(tree, None).plain()  # the components must be registered before their keys are upgraded
-    own = Node.of(upgrade_saved_config(plain), source)
+    if saved:
+        tree = _with_imports(tree, None)  # the components must be registered before their keys are upgraded
+        return _finish(Node.of(upgrade_saved_config(tree.plain()), source), list(overrides), None)
+    own, below = _read_bases(tree, source, [], allow_imports)
+    own = _with_imports(own, None)
     return _finish(own if below is None else merge(below, own), list(overrides), None)
 
 
