@@ -14,6 +14,8 @@ EXPECTED = (
     "expected a tensor [3, H, W] or [1, H, W], an array [H, W, 3] or [H, W] (uint8, or float in 0..1), or a PIL image"
 )
 
+SCALED = "divide by the largest value a pixel can have, 65535 for 16 bits"
+
 
 def pair_image(image: Any) -> Tensor:
     """uint8 [3, H, W], RGB, of the image of a pair.
@@ -39,6 +41,8 @@ def pair_image(image: Any) -> Tensor:
     if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 3 and shape[axis] not in (1, 3)):
         turned = len(shape) == 3 and shape[2 - axis] in (1, 3)
         hint = f"; its channels are {'last' if axis == 0 else 'first'}" if turned else ""
+        if len(shape) == 3 and shape[axis] == 4:
+            hint = "; take its first three channels: " + ("image[:3]" if axis == 0 else "image[..., :3]")
         raise SegkitError(f"the image has the shape {shape}; {EXPECTED}{hint}", key="image", value=tuple(shape))
     pixels = _to_uint8(pixels)
     if len(shape) == 2:
@@ -60,7 +64,8 @@ def _from_array(image: np.ndarray) -> Tensor:
 def _from_pil(image: Any) -> Tensor:
     if image.mode.startswith(("I", "F")):
         raise SegkitError(
-            f"the image is a PIL image of mode {image.mode}, which has more than 8 bits a channel; {EXPECTED}",
+            f"the image is a PIL image of mode {image.mode}, which has more than 8 bits a channel; give floats in 0..1: "
+            f"{SCALED}",
             key="image", value=image.mode,
         )  # fmt: skip
     return torch.from_numpy(np.array(image.convert("RGB")))
@@ -71,7 +76,7 @@ def _to_uint8(pixels: Tensor) -> Tensor:
         return pixels
     if not pixels.is_floating_point():
         raise SegkitError(
-            f"the image is {pixels.dtype}; expected uint8, or float in 0..1", key="image", value=pixels.dtype
+            f"the image is {pixels.dtype}; expected uint8, or float in 0..1: {SCALED}", key="image", value=pixels.dtype
         )
     low, high = pixels.aminmax()
     if not (low >= 0 and high <= 1):  # NaN too

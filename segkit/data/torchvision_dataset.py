@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from segkit.data.formats.base import Dataset, ground_truth_from_targets
 from segkit.data.formats.class_names import check_classes
@@ -83,15 +83,14 @@ class TorchvisionDataset(Dataset):
         image_ids: Sequence[int] | None = None,
         load_target: TargetLoader | None = None,
     ) -> None:
-        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
-            raise SegkitError(
-                f"{type(dataset).__name__} is no map-style data set; expected len(dataset) and dataset[i] -> (image, target)",
-                key="dataset",
-            )
+        _check_map_style(dataset)
         self.dataset = dataset
         self.load_target = load_target
         self.classes, self.category_ids = _classes(classes)
         self.image_ids = _image_ids(dataset, image_ids)
+        # In a concatenation each part counts its images from 0, so an id in a target is not the image's id.
+        joined = len(self) > 0 and isinstance(_origin(dataset, 0)[0], ConcatDataset)
+        self._targets_know_ids = image_ids is not None or not joined
 
     def load(self, index: int) -> PairSample:
         if not 0 <= index < len(self):
@@ -109,7 +108,9 @@ class TorchvisionDataset(Dataset):
             size = (int(image.shape[1]), int(image.shape[2]))
             given = targets_from_torchvision(pair[1], size, self.category_ids).to("cpu")
             areas = _areas(pair[1], len(given))
-            self._check_id(index, pair[1])
+            _check_not_normalized(given.boxes, size)
+            if self._targets_know_ids:
+                self._check_id(index, pair[1])
         except SegkitError as error:
             raise SegkitError(f"{where}: {error}", key=error.key, value=error.value, choices=error.choices) from error
         whole = _training_targets(given, size)
@@ -200,6 +201,31 @@ class TorchvisionDataset(Dataset):
             )  # fmt: skip
 
 
+def _check_map_style(dataset: Any) -> None:
+    """SegkitError for what is no map-style data set, with what to give in its place."""
+    kind = type(dataset).__name__
+    if isinstance(dataset, type):
+        raise SegkitError(f"dataset: expected an instance, not the class {dataset.__name__}", key="dataset")
+    if isinstance(dataset, Dataset):
+        raise SegkitError(f"dataset: {kind} is a segkit data set already; use it as it is", key="dataset")
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        inside = "; give the loader's .dataset" if hasattr(dataset, "dataset") else ""
+        raise SegkitError(
+            f"{kind} is no map-style data set; expected len(dataset) and dataset[i] -> (image, target){inside}",
+            key="dataset",
+        )
+
+
+def _check_not_normalized(boxes: torch.Tensor, size: tuple[int, int]) -> None:
+    """SegkitError where all boxes are fractions of the image, as YOLO's, not pixels."""
+    inside = boxes.numel() > 0 and min(size) > 1 and bool(((boxes >= 0) & (boxes <= 1)).all())
+    if inside and not bool((boxes == boxes.round()).all()):
+        raise SegkitError(
+            f"target['boxes'] are all between 0 and 1; boxes are in pixels: multiply x by {size[1]} and y by {size[0]}",
+            key="boxes", value=boxes[0].tolist(),
+        )  # fmt: skip
+
+
 def _classes(classes: Sequence[str] | Mapping[int, str]) -> tuple[list[str], list[int]]:
     """Names of the classes, and the label of each."""
     if isinstance(classes, str) or not isinstance(classes, (Sequence, Mapping)):
@@ -254,7 +280,12 @@ def _areas(target: Mapping[str, Any], count: int) -> np.ndarray | None:
     """float64 [N], the target's areas."""
     if target.get("area") is None:
         return None
-    areas = torch.as_tensor(target["area"]).detach().cpu().double().numpy()
+    try:
+        areas = torch.as_tensor(target["area"]).detach().cpu().double().numpy()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SegkitError(
+            f"target['area'] is {target['area']!r:.80}; expected a number for each object", key="area"
+        ) from error
     if list(areas.shape) != [count]:
         raise SegkitError(f"target['area'] has the shape {list(areas.shape)}; expected [{count}]", key="area")
     return areas

@@ -35,8 +35,8 @@ def targets_from_torchvision(
 
     Args:
         target: ``boxes`` [N, 4], XYXY in pixels (tv_tensors' ``BoundingBoxes`` in any unrotated format); ``labels`` [N],
-            from 1; optional ``masks`` [N, H, W], not 0 where the object is; ``iscrowd`` [N]; ``has_mask`` [N], False for
-            an object of which only the box is known. An image without objects may have boxes of the shape [0].
+            from 1; optional ``masks`` [N, H, W] of whole numbers, 0 outside the object; ``iscrowd`` [N]; ``has_mask`` [N],
+            False for an object of which only the box is known. An image without objects may have boxes of the shape [0].
         size: (H, W) of the image.
         category_ids: the label in ``target`` of each class; None: 1, 2, ...
     Raises:
@@ -120,7 +120,7 @@ def detections_from_torchvision(
     Raises:
         SegkitError: a key is missing, or a value has another shape, dtype or range; the message names the key.
     """
-    _check_keys(found, ("boxes", "labels", "scores"))
+    _check_keys(found, ("boxes", "labels", "scores"), "dictionary of detections")
     boxes = _boxes(found["boxes"], size)
     labels = _labels(found["labels"], len(boxes), category_ids)
     scores = _tensor(found["scores"], "scores").float()
@@ -135,11 +135,11 @@ def detections_from_torchvision(
     return Detections.from_masks(_masks(masks, len(boxes), size), scores, labels, boxes)
 
 
-def _check_keys(target: Any, required: Sequence[str] = REQUIRED) -> None:
+def _check_keys(target: Any, required: Sequence[str] = REQUIRED, what: str = "target") -> None:
     """SegkitError where a required key is missing, or an optional one is there under a mistyped name."""
     if not isinstance(target, Mapping):
         raise SegkitError(
-            f"the target is a {type(target).__name__}; expected a dictionary with {', '.join(required)}", key="target"
+            f"the {what} is a {type(target).__name__}; expected a dictionary with {', '.join(required)}", key="target"
         )
     others = [key for key in target if isinstance(key, str) and key not in (*required, *OPTIONAL)]
     for key in required:
@@ -148,12 +148,12 @@ def _check_keys(target: Any, required: Sequence[str] = REQUIRED) -> None:
             hint = (
                 f"; did you mean its '{near[0]}'?" if near else f"; it has {', '.join(map(str, target)) or 'no keys'}"
             )
-            raise SegkitError(f"the target has no '{key}'{hint}", key=key, choices=required)
+            raise SegkitError(f"the {what} has no '{key}'{hint}", key=key, choices=required)
     for key in others:
         meant = difflib.get_close_matches(key.lower(), MISTYPED, n=1, cutoff=0.8)
         if meant and meant[0] not in target:
             raise SegkitError(
-                f"the target has '{key}', which is not read; did you mean '{meant[0]}'? Rename it, or remove it",
+                f"the {what} has '{key}', which is not read; did you mean '{meant[0]}'? Rename it, or remove it",
                 key=meant[0], value=key,
             )  # fmt: skip
 
@@ -230,7 +230,7 @@ def _labels(value: Any, count: int, category_ids: Sequence[int] | None) -> Tenso
     if bool(bad.any()):
         i = int(bad.nonzero()[0, 0])
         label = int(labels[i])
-        expected = "from 1 on" if category_ids is None else f"one of {_shown_ids(category_ids)}"
+        expected = "from 1 on" if category_ids is None else _shown_ids(category_ids)
         background = "; torchvision's 0 is the background, which is no object" if label == 0 else ""
         raise SegkitError(
             f"target['labels'][{i}] is {label}; expected {expected}{background}", key="labels", value=label
@@ -242,9 +242,11 @@ def _labels(value: Any, count: int, category_ids: Sequence[int] | None) -> Tenso
 
 def _shown_ids(category_ids: Sequence[int]) -> str:
     ids = list(category_ids)
+    if ids == [1]:
+        return "1 (there is one class)"
     if ids == list(range(1, len(ids) + 1)):
         return f"1 to {len(ids)} (there are {len(ids)} classes)"
-    return ", ".join(map(str, ids[:20])) + (", ..." if len(ids) > 20 else "")
+    return "one of " + ", ".join(map(str, ids[:20])) + (", ..." if len(ids) > 20 else "")
 
 
 def _to_category_ids(labels: Tensor, category_ids: Sequence[int] | None) -> Tensor:
@@ -270,6 +272,12 @@ def _masks(value: Any, count: int, size: tuple[int, int]) -> InstanceMasks:
         )  # fmt: skip
     if len(masks) != count:
         raise SegkitError(f"target['masks'] has {len(masks)} masks for {count} boxes", key="masks", value=len(masks))
+    if masks.is_floating_point() and not bool((masks == masks.trunc()).all()):  # NaN too
+        raise SegkitError(
+            "target['masks'] has values between 0 and 1, or NaN; expected 0 where the object is not, and 1 where it is "
+            "(masks > 0.5 makes them of probabilities)",
+            key="masks",
+        )
     return InstanceMasks.from_dense(masks)
 
 

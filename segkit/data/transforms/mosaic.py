@@ -18,11 +18,12 @@ from segkit.structures.targets import Targets
 
 @TRANSFORM_REGISTRY.register
 class Mosaic(MixingTransform):
-    """With probability ``p``, combines four images (Bochkovskiy et al. 2020, YOLOv4, section 3.3).
+    """Combines four images into one with probability ``p`` (YOLOv4, section 3.3).
 
-    The sample's image is at the top left; the others are random images of the data set, after the transforms before this
-    one. Each image is cropped at a random position to the size of its quadrant; a smaller image touches the point where
-    the quadrants meet, and the rest is filled. Nothing is resized: put resizing transforms before this one.
+    Bochkovskiy et al. 2020. The sample's image is at the top left; the others are random images of the data set, after
+    the transforms before this one. Each image is cropped at a random position to the size of its quadrant; a smaller image
+    touches the point where the quadrants meet, and the rest is filled. Nothing is resized: put resizing transforms before
+    this one.
 
     Args:
         size: of the result: one number of pixels for a square, or [height, width].

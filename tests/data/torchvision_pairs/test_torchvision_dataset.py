@@ -9,11 +9,11 @@ import pytest
 import torch
 from pairs import BOXES, SIZE, Pairs, masks_of, pair
 from PIL import Image
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from segkit.data import Compose, build_test_loader, build_train_loader, from_torchvision
+from segkit.data import Compose, Synthetic, build_test_loader, build_train_loader, from_torchvision
 from segkit.data.samplers import ShuffleSampler
 from segkit.utils.errors import SegkitError
 
@@ -101,11 +101,20 @@ def test_images_without_objects(boxes, masks):
     assert data.label_counts(0) == {} and data.ground_truth(0, sample) == []
 
 
+def test_a_label_beside_the_only_one():
+    with pytest.raises(SegkitError, match=r"expected 1 \(there is one class\)"):
+        loaded(*with_key("labels", torch.tensor([1, 2])), classes=["a"])
+
+
 def test_boxes_without_masks_are_cut_at_the_border():
     image, target = pair((-5, 3, 20, 90))
     del target["masks"]
     sample = loaded(image, target)
     assert sample.targets.masks is None and sample.targets.boxes.tolist() == [[0, 3, 20, 40]]
+
+
+def test_boxes_of_the_first_pixel_are_not_taken_for_normalized_ones():
+    assert loaded(*pair((0, 0, 1, 1))).targets.boxes.tolist() == [[0, 0, 1, 1]]
 
 
 def test_objects_of_one_pixel_and_of_the_whole_image():
@@ -146,8 +155,13 @@ MISTAKES = {
     "size of masks": (("masks", torch.zeros(2, 10, 20)), ["masks", "10 x 20", "40 x 56"]),
     "number of masks": (("masks", torch.zeros(3, *SIZE)), ["3 masks", "2 boxes"]),
     "dimensions of masks": (("masks", torch.zeros(2, 1, *SIZE)), ["masks", "[2, 1, 40, 56]", "masks[:, 0]"]),
+    "probabilities": (("masks", torch.full((2, *SIZE), 0.3)), ["masks", "> 0.5"]),
+    "NaN in masks": (("masks", torch.full((2, *SIZE), float("nan"))), ["masks", "NaN"]),
+    "normalized": (("boxes", torch.tensor([[0.1, 0, 0.5, 0.3], [0, 0, 1, 1]])), ["boxes", "pixels", "56", "40"]),
     "iscrowd": (("iscrowd", torch.zeros(3)), ["iscrowd", "[3]", "[2]"]),
     "area": (("area", torch.zeros(3)), ["area", "[3]", "[2]"]),
+    "text in area": (("area", "large"), ["area", "large"]),
+    "None in area": (("area", [None, None]), ["area", "None"]),
     "image_id": (("image_id", 7), ["image_id", "7", "0", "image_ids="]),
     "text": (("image_id", "x.jpg"), ["image_id", "x.jpg"]),
     "rotated": (
@@ -188,7 +202,10 @@ def test_missing_keys_name_the_nearest(lacking, other):
         (torch.zeros(3, 40, 56) - 1.5, ["-1.5", "Normalize"]),
         (torch.zeros(3, 40, 56) + 200, ["200", "255"]),
         (torch.full((3, 40, 56), float("nan")), ["nan", "0..1"]),
-        (Image.new("I;16", (56, 40)), ["I;16"]),
+        (torch.zeros(3, 40, 56, dtype=torch.uint16), ["uint16", "65535"]),
+        (torch.zeros(4, 40, 56, dtype=torch.uint8), ["[4, 40, 56]", "image[:3]"]),
+        (np.zeros((40, 56, 4), np.uint8), ["[40, 56, 4]", "image[..., :3]"]),
+        (Image.new("I;16", (56, 40)), ["I;16", "65535"]),
         ("image.png", ["str"]),
     ],
 )
@@ -213,6 +230,38 @@ def test_mistakes_of_the_data_set():
         from_torchvision(Pairs([(image, target)]), "a")
     with pytest.raises(SegkitError, match="image_ids"):
         from_torchvision(Pairs([(image, target)]), ["a"], image_ids=[1, 2])
+
+
+def test_parts_of_a_concatenation_count_their_images_by_themselves():
+    parts = [Pairs([pair(*BOXES, image_id=i) for i in range(2)]) for _ in range(2)]
+    joined = ConcatDataset(parts)
+    whole = from_torchvision(joined, ["a"])
+    assert [whole.load(i).image_id for i in range(4)] == [0, 1, 2, 3]
+    assert from_torchvision(Subset(joined, [3, 1]), ["a"]).load(0).image_id == 3
+    with pytest.raises(SegkitError, match="image_id"):  # ids of one's own have to be the targets'
+        from_torchvision(joined, ["a"], image_ids=[0, 1, 2, 3]).load(2)
+
+
+def test_parts_of_a_random_split_keep_their_ids():
+    pairs = Pairs([pair(*BOXES, image_id=i) for i in range(4)])
+    parts = random_split(pairs, [3, 1], generator=torch.Generator().manual_seed(0))
+    ids = [dataset.load(i).image_id for p in parts for dataset in [from_torchvision(p, ["a"])] for i in range(len(p))]
+    assert sorted(ids) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "facts"),
+    [
+        (Pairs, ["class Pairs", "instance"]),
+        (Synthetic(num_images=1), ["Synthetic", "segkit data set already"]),
+        (DataLoader(Pairs([pair(*BOXES)])), ["DataLoader", ".dataset"]),
+    ],
+    ids=["class", "segkit", "loader"],
+)
+def test_what_to_give_in_place_of_what_is_no_map_style_data_set(dataset, facts):
+    with pytest.raises(SegkitError) as caught:
+        from_torchvision(dataset, ["a"])
+    assert all(fact in str(caught.value) for fact in facts)
 
 
 def test_ids_are_the_data_sets():
