@@ -46,23 +46,26 @@ def load_config_dict(
     overrides: Iterable[str] = (),
     *,
     allow_imports: bool = False,
+    upgrade: bool = True,
 ) -> Config:
     """Checks a configuration of plain values, such as a checkpoint's, and fills in the defaults.
-
-    Keys by their earlier names are renamed (see :func:`segkit.config.renamed_keys.upgrade_saved_config`).
 
     Args:
         mapping: keys as in a file, without ``_BASE_``; the result of :meth:`Config.to_dict`.
         source: where the mapping comes from, for messages.
         overrides, allow_imports: as for :func:`load_config`.
+        upgrade: keys by their earlier names are renamed, see :func:`segkit.config.renamed_keys.upgrade_saved_config`.
+            False: they are errors, as in a file.
     """
     tree = Node.of(to_plain(mapping), source)
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{source}: expected a configuration's keys, given {show(tree.value)}")
     if not allow_imports:
         _refuse_imports(tree, source)
-    plain = _with_imports(tree, None).plain()  # the components must be registered before their keys are upgraded
-    return _finish(Node.of(upgrade_saved_config(plain), source), list(overrides), None)
+    tree = _with_imports(tree, None)  # the components must be registered before their keys are upgraded
+    if upgrade:
+        tree = Node.of(upgrade_saved_config(tree.plain()), source)
+    return _finish(tree, list(overrides), None)
 
 
 def present_config_dict(mapping: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Merging of configurations: defaults, base files, the file, the command line."""
+"""Merging of configurations: defaults, base files, the file, the command line.
+
+OmegaConf merges mappings too, but its values do not know their file and line, which error messages name, and a spec with
+another ``name`` would inherit the old component's arguments.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def as_config(config: ConfigSource, overrides: Overrides = ()) -> Config:
     if isinstance(config, (str, os.PathLike)):
         return load_config(config, texts)
     if isinstance(config, Mapping):
-        return load_config_dict(config, "config", texts)
+        return load_config_dict(config, "config", texts, upgrade=False)
     raise SegkitError(
         f"config: expected a Config, the path of a YAML file or a dictionary, not a {type(config).__name__}",
         key="config",

@@ -1,4 +1,8 @@
-"""Resizes masks, within their boxes."""
+"""Resizes masks, within their boxes.
+
+torchvision resizes dense masks [N, H, W]: decoding, flipping and resizing 250 masks of 1024 x 1024 takes 741 ms there and
+6.7 ms here (``segkit benchmark data``, docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Mask targets: ground-truth masks cropped to boxes and resampled to M x M."""
+"""Mask targets: ground-truth masks cropped to boxes and resampled to M x M.
+
+torchvision's ``project_masks_on_boxes`` takes dense masks: 283 ms for a step of two images of 800 x 800 with 200 objects,
+where this takes 4.2 ms (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 Each object is pasted in its own window and reduced to runs of set pixels. Crops and RLE are both made from these runs, so
 that they agree, and time and memory depend on the sizes of the objects, not of the image.
+
+torchvision's ``paste_masks_in_image`` makes dense masks: 300 objects in 2048 x 2048 take 8,070 ms and 9.4 GiB with it and
+pycocotools' encoder, and 3.7 ms and 20 MiB here (docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ Runs follow the columns of the image: alternating counts of 0 and 1 pixels, of w
 form writes each count (from the fourth on, its difference to the count two before) in groups of 5 bits, least significant
 first, as characters from "0" on. 32 is added if another group follows; the top bit of the last group is the sign.
 
-All objects are processed at once in numpy. pycocotools is not used, because it decodes and encodes dense masks only.
+All objects are processed at once in numpy. pycocotools is not used, because it decodes and encodes dense masks only:
+pasting and encoding 300 objects in 1024 x 1024 takes 4.1 ms here and 1,420 ms with torchvision and pycocotools
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Imports at first use, safe if several threads import at once.
 
+``importlib.util.LazyLoader`` delays whole modules, not the names that a package exports. ``import segkit`` would import
+torch and torchvision without delay otherwise, which takes seconds.
+
 Two private names of importlib are read, each with a default: ``_DeadlockError``, by the name of its class, and
 ``ModuleSpec._initializing``. tests/registry/test_threads.py imports from many threads in new processes.
 """

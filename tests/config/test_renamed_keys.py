@@ -10,6 +10,7 @@ import pytest
 from segkit.config import load_config, load_config_dict
 from segkit.config.loader import present_config_dict
 from segkit.config.renamed_keys import RENAMED_KEYS, upgrade_saved_config
+from segkit.config.sources import as_config
 from segkit.registry import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY, Slot
 from segkit.utils.errors import SegkitError
 
@@ -81,6 +82,13 @@ def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(load)
     for overrides in (["model.roi_heads.samples=5"], ["model.roi_heads={name: Heads, samples: 5}"]):
         with pytest.raises(SegkitError, match=r"command line.*samples.*'batch_size_per_image'"):
             load_config_dict(saved, overrides=overrides)
+
+
+def test_an_old_key_in_a_dictionary_is_an_error_that_names_the_new_one(load):
+    saved = config(load, {"name": "Heads", "samples": 5})
+    with pytest.raises(SegkitError, match=r"roi_heads\.samples \(config\).*'batch_size_per_image'"):
+        as_config(saved)
+    assert load_config_dict(saved).model.roi_heads.batch_size_per_image == 5  # a checkpoint's
 
 
 def test_an_old_argument_given_to_the_builder_is_an_error_that_names_the_new_one():

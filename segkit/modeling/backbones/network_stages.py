@@ -5,6 +5,9 @@ the stages are found. It returns a single module, which runs from the image. :fu
 for each stage, because freezing and gradient checkpointing work on stages: with checkpointing, a forward pass of
 ``efficientnet_b0`` on 512 x 512 pixels keeps 10 MB for the backward pass, and 461 MB without.
 
+torchvision traces the network four times, for the names and for the graph in both modes. For most networks this takes 0.1 to
+0.3 s longer than one trace (``resnet50`` 0.2 s in all), for ``densenet201`` 1.5 s.
+
 A *cut* is a node of the graph on which all later nodes depend, with no other connection past it.
 """
 

@@ -3,7 +3,7 @@
 R-CNN, Girshick et al. 2014, appendix C.
 
 Boxes are XYXY in pixels. All arithmetic is fp32 for any precision of the network: bf16 resolves a coordinate of
-1,000 to 4 pixels only.
+1,000 to 4 pixels only. torchvision's ``BoxCoder`` is private and computes in the precision of its input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Matches anchors and proposals with ground truth by IoU (Ren et al. 2015, section 3.1.2)."""
+"""Matches anchors and proposals with ground truth by IoU (Ren et al. 2015, section 3.1.2).
+
+torchvision's ``Matcher`` is private and takes the whole IoU matrix: 1.5 GB in fp32 for 250,000 anchors and 1,500 objects,
+and several times as much with its intermediate results. Here the matrix is computed in chunks of 8 MB on a CPU.
+"""
 
 from __future__ import annotations
 

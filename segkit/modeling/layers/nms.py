@@ -1,4 +1,8 @@
-"""NMS (non-maximum suppression) within classes or pyramid levels, always in fp32."""
+"""NMS (non-maximum suppression) within classes or pyramid levels, always in fp32.
+
+The kernel is torchvision's. Its ``batched_nms`` has no limit and shifts the groups apart in the precision of the boxes; on
+2,000 boxes of which 300 are kept both take 1.1 ms (docs/benchmarks.md).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Random subsets of matched anchors or proposals with a bounded share of positives."""
+"""Random subsets of matched anchors or proposals with a bounded share of positives.
+
+torchvision's ``BalancedPositiveNegativeSampler`` is private and takes no generator, with which a step can be repeated.
+"""
 
 from __future__ import annotations
 

@@ -107,5 +107,5 @@ class RPNHead(nn.Module):
         return objectness[rows, shapes], pred_deltas[rows, shapes]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        rename_layer(state_dict, prefix, "offsets", "deltas")
+        rename_layer(self, state_dict, prefix, "offsets", "deltas")
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -232,9 +232,10 @@ class RPN(ProposalGenerator):
 
 
 def check_head(head: nn.Module) -> None:
-    """Raises a SegkitError if a head has ``forward_at_anchors`` under its former name ``at``."""
-    if callable(getattr(type(head), "at", None)):
-        name = type(head).__name__
+    """Raises a SegkitError if a head has ``forward_at_anchors`` under its former name ``at`` only."""
+    definer = next((kind for kind in type(head).__mro__ if callable(vars(kind).get("at"))), None)
+    if definer is not None and "forward_at_anchors" not in vars(definer):
+        name = definer.__name__
         raise SegkitError(
             f"{name}.at: an RPN head's method for chosen anchors is now called forward_at_anchors(features, images, "
             f"anchors); rename {name}.at",

@@ -147,5 +147,5 @@ class FastRCNNHead(BoxHead):
         return boxes.expand(-1, self.num_classes, -1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        rename_layer(state_dict, prefix, "offsets", "deltas")
+        rename_layer(self, state_dict, prefix, "offsets", "deltas")
         super()._load_from_state_dict(state_dict, prefix, *args)

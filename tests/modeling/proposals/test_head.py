@@ -143,9 +143,31 @@ def test_a_head_with_the_former_method_name_raises():
         make_rpn(Old(FEATURES, 3))
 
 
+def test_a_head_may_have_the_method_under_both_names():
+    class Both(RPNHead):
+        def forward_at_anchors(self, features, images, anchors):
+            return super().forward_at_anchors(features, images, anchors)
+
+        def at(self, features, images, anchors):  # for an earlier segkit
+            return self.forward_at_anchors(features, images, anchors)
+
+    make_rpn(Both(FEATURES, 3))
+
+
 def test_a_state_dict_with_the_former_layer_name_loads():
     head, other = RPNHead(FEATURES, 3), RPNHead(FEATURES, 3)
     old = {f"x.{name}".replace("x.deltas", "x.offsets"): tensor for name, tensor in head.state_dict().items()}
     assert any("offsets" in name for name in old)
     nn.ModuleDict({"x": other}).load_state_dict(old)
+    assert all(torch.equal(tensor, head.state_dict()[name]) for name, tensor in other.state_dict().items())
+
+
+def test_a_layer_called_offsets_of_a_subclass_keeps_its_tensors():
+    class Own(RPNHead):
+        def __init__(self, *args) -> None:
+            super().__init__(*args)
+            self.offsets = nn.Conv2d(self.deltas.in_channels, self.deltas.out_channels, 1)
+
+    head, other = Own(FEATURES, 3), Own(FEATURES, 3)
+    other.load_state_dict(head.state_dict())
     assert all(torch.equal(tensor, head.state_dict()[name]) for name, tensor in other.state_dict().items())
