@@ -34,7 +34,7 @@ setup(
     ],
     extras_require={
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4"],
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4", "timm>=1"],  # timm: an example
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import types
+from importlib.util import find_spec
 from typing import Any
 
 from generators.markdown import code, table
@@ -25,7 +26,7 @@ def public_names(package: str) -> str:
     """One directive for each class and function; tables of registries and of names that belong to a subpackage."""
     module = importlib.import_module(package)
     directives, registries, elsewhere, constants = [], [], [], []
-    for name in getattr(module, "__all__", ()):
+    for name in module.__all__:
         value = getattr(module, name)
         home = _home(package, name, value)
         if isinstance(value, Registry):
@@ -45,9 +46,13 @@ def public_names(package: str) -> str:
 
 
 def _directive(package: str, name: str, value: Any) -> str:
-    """mkdocstrings' line for a name; a config section's annotations are in the config reference already."""
+    """mkdocstrings' line for a name; a config section's annotations are in the config reference already.
+
+    A function that is named like its module is given by its full path: griffe would take the name for the module.
+    """
     options = "\n    options: {show_signature_annotations: false}" if value.__module__ == "segkit.config.schema" else ""
-    return f"::: {package}.{name}{options}"
+    shadowed = find_spec(f"{package}.{name}") is not None
+    return f"::: {value.__module__ if shadowed else package}.{name}{options}"
 
 
 def _home(package: str, name: str, value: Any) -> str | None:
@@ -56,7 +61,7 @@ def _home(package: str, name: str, value: Any) -> str | None:
         return None
     for other in PACKAGES[1:]:
         module = importlib.import_module(other)
-        if name in getattr(module, "__all__", ()) and getattr(module, name) is value:
+        if name in module.__all__ and getattr(module, name) is value:
             return other
     return None
 

@@ -6,16 +6,31 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# From what most people need to what few do; other examples follow in the order of their names.
+TITLES = {
+    "own_dataset": "Your own data set",
+    "timm_backbone": "A backbone of timm's",
+    "own_loop": "Your own training loop",
+    "own_hook": "Your own hook",
+    "mask_head": "Another mask head",
+    "other_framework": "Another framework's predictions",
+    "my_components": "Several components and a config file",
+}
 
 
 def example_files() -> list[Path]:
-    """``examples/*.py``, then the files of ``examples/extending``."""
+    """``examples/*.py`` in the order of the titles, then the files of ``examples/extending``."""
     folder = ROOT / "examples"
     return [
-        *sorted(folder.glob("*.py")),
+        *sorted(folder.glob("*.py"), key=_rank),
         *sorted(folder.glob("extending/*.py")),
         *sorted(folder.glob("extending/*.yaml")),
     ]
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    order = list(TITLES)
+    return order.index(path.stem) if path.stem in TITLES else len(order), path.stem
 
 
 def examples() -> str:
@@ -28,7 +43,7 @@ def _example(path: Path) -> str:
     if path.suffix != ".py":
         return f"### `{name}`\n\n```yaml\n{text.strip()}\n```"
     doc, code = _split(text)
-    title = path.stem.replace("_", " ").capitalize()
+    title = TITLES.get(path.stem, path.stem.replace("_", " ").capitalize())
     return f'## {title}\n\n{doc}\n\n```python title="{name}"\n{code.strip()}\n```'
 
 

@@ -13,7 +13,6 @@ from segkit.config.foreign_names import MMDETECTION_NAMES, TORCHVISION_NAMES, VA
 from segkit.config.schema import Config
 from segkit.config.specs import section_fields, section_of
 from segkit.config.suggestions import known_keys
-from segkit.registry import PROPOSAL_GENERATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 
 
@@ -34,8 +33,6 @@ def known():
 
 @pytest.mark.parametrize("names", [MMDETECTION_NAMES, TORCHVISION_NAMES], ids=["mmdetection", "torchvision"])
 def test_names_lead_to_keys_that_exist(names, known):
-    if "batch_size_per_image" not in PROPOSAL_GENERATOR_REGISTRY.signature("RPN").options:
-        known = known | {f"model.{part}.batch_size_per_image" for part in ("proposal_generator", "roi_heads")}
     assert {old: new for old, new in names.items() if new not in known and not new.startswith(";")} == {}
     assert not [old for old in names if old in known - {new for new in names.values() if "mask_head" in new}]
 

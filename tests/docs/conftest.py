@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import segkit
 from segkit.data.formats import Synthetic
+from segkit.engine.replay import save_batches
 from segkit.registry import ALL_REGISTRIES
+from segkit.structures import Batch
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 96
@@ -82,11 +85,23 @@ def world(tmp_path_factory):
         train = ["python", "tools/train_net.py", "--config-file", "mine.yaml", *SHORT]
         assert runner([*train, "train.checkpoint_period=1"]) == 0
     shutil.copytree(folder / "output/mine", folder / "output/quickstart")
+    write_nonfinite_batch(folder / "output/mine", data)
     return folder
 
 
 def write_image(path: Path, data: Synthetic, index: int) -> None:
     Image.fromarray(data.load(index).image.permute(1, 2, 0).numpy()).save(path)
+
+
+def write_nonfinite_batch(run: Path, data: Synthetic) -> None:
+    """The file that step 123 of a run would have left, its weights too large for a float."""
+    saved = torch.load(run / "model_final.pth", weights_only=True)
+    model = segkit.Predictor(run / "model_final.pth", device="cpu").model
+    with torch.no_grad():
+        model.roi_heads.box_head.classifier.weight.fill_(3e38)
+    about = {"seed": 0, "precision": "fp32", "config": saved["config"], "classes": saved["classes"]}
+    text = save_batches(run, [Batch.collate([data.load(0)])], step=122, model=model, about=about)
+    assert "nonfinite_batch_0000123.pth" in text
 
 
 def coco(data: Synthetic) -> dict:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -11,6 +14,7 @@ import yaml
 
 from segkit.config.detectron2_names import DETECTRON2_NAMES
 from segkit.config.foreign_names import MMDETECTION_NAMES, TORCHVISION_NAMES
+from segkit.config.renamed_keys import RENAMED_KEYS
 from segkit.config.schema import Config
 from segkit.config.specs import section_fields
 from segkit.registry import ALL_REGISTRIES
@@ -145,15 +149,74 @@ def test_examples_page_has_every_example(generators):
     for path in (ROOT / "examples").rglob("*.*"):
         if path.suffix in (".py", ".yaml") and "__pycache__" not in path.parts:
             assert path.relative_to(ROOT).as_posix() in text
+    examples = importlib.import_module("generators.examples")
+    assert {path.stem for path in examples.example_files() if path.suffix == ".py"} == set(examples.TITLES)
+    assert re.findall("^## (.*)$", text, flags=re.MULTILINE) == list(examples.TITLES.values())
 
 
 def test_api_reference_has_every_public_name(generators):
-    import importlib
-
     for package in importlib.import_module("generators.api").PACKAGES:
         text = generators.GENERATORS["api"](package)
-        for name in getattr(importlib.import_module(package), "__all__", ()):
+        for name in importlib.import_module(package).__all__:
             assert name.startswith("__") or f"{package}.{name}" in text or f"`{name}`" in text, f"{package}.{name}"
+
+
+def test_functions_named_like_their_module(generators):
+    """The reference has the function: mkdocstrings shows the module for ``segkit.solver.parameter_groups``."""
+    assert "::: segkit.solver.parameter_groups.parameter_groups" in generators.GENERATORS["api"]("segkit.solver")
+    assert "::: segkit.structures.mask_targets.mask_targets" in generators.GENERATORS["api"]("segkit.structures")
+
+
+def test_docstrings_are_prepared_for_griffe():
+    pytest.importorskip("griffe")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        import docstring_sections
+
+        text = "Does.\n\nArgs:\n    a, b: both\n        of them.\n    c: one.\nReturns:\n    a, b: as they were.\nAs::\n\n    x"
+        assert docstring_sections.readable_by_griffe(text) == (
+            "Does.\n\nArgs:\n    a: both\n        of them.\n    b: both\n        of them.\n    c: one.\n\n"
+            "Returns:\n    a, b: as they were.\nAs:\n\n    x"
+        )
+    del sys.modules["docstring_sections"]
+
+
+def test_changelog_has_every_renamed_key():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", text, flags=re.MULTILINE)
+    for old, new in RENAMED_KEYS.items():
+        assert any(f"`{old}`" in before and f"`{new}`" in after for before, after in rows), old
+    names = [name for _, after in rows for name in re.findall(r"`(segkit\.[\w.]+)", after)]
+    assert len(names) > 5 and [name for name in names if not leads_somewhere(name)] == []
+
+
+ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):`~?(segkit\.[^`]*)`")
+
+
+def test_docstrings_refer_to_names_that_exist():
+    """Each role with a full name, ``:func:`segkit.x.y` ``, leads to a module, a member of one, or an attribute."""
+    found = {
+        name for path in (ROOT / "segkit").rglob("*.py") for name in ROLE.findall(path.read_text(encoding="utf-8"))
+    }
+    assert [name for name in sorted(found) if not leads_somewhere(name)] == []
+
+
+def leads_somewhere(name: str) -> bool:
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            owner = importlib.import_module(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[k:]:
+            if not hasattr(owner, part):
+                return (
+                    inspect.isclass(owner)
+                    and re.search(rf"(self\.|    ){part}\b", inspect.getsource(owner)) is not None
+                )
+            owner = getattr(owner, part)
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
@@ -168,16 +231,80 @@ def test_migration_tables_are_those_of_the_suggestions(generators, library, name
         assert line.startswith(f"| `{old}` | {key} | ")
 
 
-def named_files(text: str):
-    """Files of the package that a page names: ``segkit/x/y.py``, or ``y.py there`` after it and in the table of the engine."""
-    yield from re.findall(r"`(segkit/[\w/]+\.py|tests/[\w/]+(?:\.py)?)`", text)
+@pytest.fixture(scope="module")
+def tree():
+    """The files and folders of the repository."""
+    found = set()
+    for top in ("segkit", "tests", "tools", "configs", "docs", "examples", ".ci"):
+        files = [path for path in (ROOT / top).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        found |= {
+            part.relative_to(ROOT).as_posix() for path in files for part in (path, *path.parents[:-1]) if part > ROOT
+        }
+    return found | {path.name for path in ROOT.iterdir() if path.is_file()}
+
+
+def lost_files(text: str, tree: set[str]) -> list[str]:
+    """Names in a page that should be files of the repository and are none.
+
+    These are Python files, and paths that begin with a folder of the repository. A bare name after the path of another
+    file, in the same line, is one of that file's folder; in the table of the engine it is one of the engine's.
+    """
+    lost = []
     table = text.partition("## The engine, file by file")[2].partition("\n## ")[0]
-    yield from (f"segkit/engine/{name}" for name in re.findall(r"`([\w/]+\.py)`", table))
+    blocks = re.findall(r'^ *```\w+ title="(.*?)"$', text, flags=re.MULTILINE)
+    for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines():
+        folder = "segkit/engine" if line.strip() and line in table else ""
+        for name in re.findall(r"`([\w./-]+)`", line):
+            if re.match(r"(segkit|tests|tools|configs|examples|docs|\.ci)/", name):
+                if name.rstrip("/") not in tree:
+                    lost.append(name)
+                elif name.endswith(".py"):
+                    folder = name.rpartition("/")[0]
+            elif name.endswith(".py") and name not in blocks:
+                known = f"{folder}/{name}" in tree if folder else any(path.endswith(f"/{name}") for path in tree)
+                lost += [] if known else [name]
+    return lost
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_files_that_pages_name_exist(page):
-    if not (ROOT / "segkit/engine/run.py").exists():
-        pytest.skip("the engine has its earlier files")
-    missing = [name for name in named_files(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
-    assert missing == []
+OTHERS = {  # files of other libraries
+    "migration.md": ["configs/COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml", "references/detection/train.py"]
+}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page, tree):
+    assert lost_files(page.read_text(encoding="utf-8"), tree) == OTHERS.get(page.name, [])
+
+
+def test_a_lost_file_is_found(tree):
+    assert lost_files("`segkit/engine/setup.py`, `segkit/engine/run.py`, `coco.py` and `tests/faultz/`", tree) == [
+        "segkit/engine/setup.py",
+        "coco.py",
+        "tests/faultz/",
+    ]
+
+
+def test_the_table_of_the_engine_has_every_file():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## The engine, file by file")[2].partition("\n## ")[0]
+    files = [path.relative_to(ROOT / "segkit/engine").as_posix() for path in (ROOT / "segkit/engine").rglob("*.py")]
+    named = [name for line in table.splitlines() for name in re.findall(r"`([\w/]+\.py)`", line.split(" | ")[0])]
+    assert sorted(set(named)) == sorted(name for name in files if not name.endswith("__init__.py"))
+
+
+def test_the_layers_are_those_that_a_test_enforces():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = "".join(re.findall(r"^    .*$", text.split("## Layers")[1].split("\n## ")[0], flags=re.MULTILINE))
+    layers = [tuple(re.findall(r"\w+", part)) for part in drawn.split("<-")]
+    source = ast.parse((ROOT / "tests/test_layers.py").read_text(encoding="utf-8"))
+    values = {node.targets[0].id: node.value for node in source.body if isinstance(node, ast.Assign)}
+    enforced = ast.literal_eval(values["LAYERS"])
+    assert [sorted(names) for names in layers] == [sorted(names) for names in enforced]
+
+
+def test_every_command_has_a_section():
+    from segkit.cli.main import MODULES
+
+    text = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^<!-- generated: help (\w+) -->$", text, flags=re.MULTILINE) == list(MODULES)
+    assert re.findall(r"^\| `segkit (\w+)` \|", text, flags=re.MULTILINE) == list(MODULES)
