@@ -215,7 +215,7 @@ def published_features(model: Any) -> list[tuple[str, str, int, int]]:
 
 
 def backbone_stages(model: Any) -> list[tuple[str, int, int]]:
-    """Name, parameters and trainable parameters of the stem and each stage, if the backbone declares its stages."""
+    """Name, parameters and trainable parameters of each of a backbone's declared stages."""
     # `stages` of a backbone of another class may be anything, for example a ModuleDict.
     stages: Sequence[nn.Module] = model.backbone.stages if isinstance(model.backbone, Backbone) else ()
     names = ["stem", *(f"stage{i}" for i in range(1, len(stages)))]

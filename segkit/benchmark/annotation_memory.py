@@ -1,4 +1,4 @@
-"""Measures the memory of a large data set's annotations in a process and its workers.
+"""Measures the memory that a large data set's annotations take in a process and its workers.
 
 Measured in separate processes, as the sum of the proportional set sizes (PSS: a page that several processes share
 counts in equal shares) of a loading process and its workers.

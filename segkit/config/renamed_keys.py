@@ -1,4 +1,4 @@
-"""Renamed keys: errors where a user writes them, upgraded in a checkpoint's configuration."""
+"""Renamed keys: an error in a user's file, upgraded in a checkpoint's configuration."""
 
 from __future__ import annotations
 

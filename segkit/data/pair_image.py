@@ -1,4 +1,4 @@
-"""The image of a torchvision-style ``(image, target)`` pair, as the uint8 RGB tensor of a sample."""
+"""Converts the image of a torchvision-style ``(image, target)`` pair to a uint8 RGB tensor."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from segkit.utils.seeding import split_generator
 def split_dataset(
     dataset: Dataset, fraction: float, seed: int = 42, stratify: bool = True
 ) -> tuple[SubsetDataset, SubsetDataset]:
-    """Splits a data set into training and validation images; the same seed yields the same split.
+    """Splits a data set into training and validation images, as a function of ``seed``.
 
     Args:
         dataset: with at least two images.

@@ -1,4 +1,4 @@
-"""Backup of a model's buffers from before a step: batch norms update them in the forward pass."""
+"""Backup of a model's buffers (batch norm statistics) before a step, to undo the step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segkit.modeling.nonfinite import finite_values, is_writable
 
 
 class BufferBackup:
-    """A copy of each buffer of a model, to undo what a forward pass of a failed or skipped step has changed.
+    """Copies of a model's buffers, to undo the forward passes of a failed or skipped step.
 
     A model has hundreds of buffers. So their modules are listed once, and all buffers of a device and dtype are copied
     together to one flat tensor, which is reused. Sparse, quantized and expanded buffers are not copied; they are
@@ -41,7 +41,7 @@ class BufferBackup:
 
     @torch.no_grad()
     def restore(self, where: Tensor | None = None) -> None:
-        """Sets each buffer to its value at the last :meth:`save`, and removes buffers that are new since.
+        """Sets the buffers to their values at the last :meth:`save`; removes newer buffers.
 
         Args:
             where: bool scalar on the device that decides whether to restore; the host does not wait for it. None:
@@ -69,9 +69,9 @@ class BufferBackup:
 
     @torch.no_grad()
     def became_nonfinite(self) -> Tensor | None:
-        """Returns whether an element is NaN or infinite that was finite at :meth:`save`: bool scalar on the device.
+        """Returns whether an element is NaN or infinite that was finite at :meth:`save`.
 
-        None: there are no floating-point buffers.
+        A bool scalar on the device; None if there are no floating-point buffers.
         """
         flags = [g.became_nonfinite() for g in self._groups if g.flat.is_floating_point() or g.flat.is_complex()]
         return any_of(flags) if flags else None

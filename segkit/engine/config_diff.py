@@ -1,4 +1,4 @@
-"""The keys in which a run's configuration differs from its checkpoint's, and their meaning."""
+"""Compares a run's configuration with that of its checkpoint, key by key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data sets of a run: opened, checked and loaded as the configuration says."""
+"""Opens and checks the data sets of a run, and builds their loaders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exponential moving average (EMA) of the weights, which often predicts better than the weights themselves."""
+"""EMA, the exponential moving average of the weights, which often predicts better."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class EMA:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The model has the average within the block, and its own weights afterwards. Nothing is copied."""
+        """Context in which the model has the average as weights; exchanges tensors, copies none."""
         try:
             self._exchange()  # inside the try: a delayed Ctrl-C is raised here
             yield
@@ -82,7 +82,7 @@ class EMA:
         return {**self._model.state_dict(), **self._by_name(self._average)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds beside :meth:`model_state`: ``steps``, and ``weights``, which train on."""
+        """Returns ``steps`` and the trained ``weights``, to be saved with :meth:`model_state`."""
         return {"steps": self.steps, "weights": self._by_name([p.detach() for p in self._parameters])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Names of hooks, by which a checkpoint holds their states."""
+"""Names of hooks: the keys of their states in a checkpoint."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def named_hooks(hooks: Iterable[AnyHook]) -> dict[str, AnyHook]:
 
 
 def saved_names(saved: Iterable[str], classes: Mapping[str, str] | None, hooks: Mapping[str, Named]) -> dict[str, str]:
-    """Returns which present hook each name in a checkpoint means; hooks that no longer exist are skipped.
+    """Maps the hook names in a checkpoint to the present hooks; skips hooks that are gone.
 
     Args:
         saved: names of hooks in the checkpoint.

@@ -1,4 +1,4 @@
-"""``segkit.train`` and ``segkit.evaluate``: training and evaluation as calls of a program or notebook."""
+"""``segkit.train`` and ``segkit.evaluate``: training and evaluation as function calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and counts between two lines of metrics, kept on their device until a line is written."""
+"""Accumulates losses and counts on their device until a line of metrics is written."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class DivergedError(SegkitError):
 
 
 class Metrics:
-    """Means of the losses and totals of the counts since the last line, and the last value of everything else.
+    """Accumulates the metrics of the next line: means of losses, sums of counts.
 
-    Losses are summed on their device. Nothing waits for the device until :meth:`check`, which makes one transfer.
+    Of everything else the last value counts. Losses are summed on their device. Nothing waits for the device until
+    :meth:`check`, which makes one transfer.
 
     Args:
         allow_overflow: for fp16, whose scaler skips steps that overflow. The means skip them, too. A loss is an error
@@ -124,7 +125,7 @@ class Metrics:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns tensors and plain values, so that a resumed run writes the lines of an uninterrupted one."""
+        """Returns the accumulated metrics: a resumed run writes the lines of an uninterrupted one."""
         return {
             "sums": {name: value.cpu() for name, value in self._sums().items()},
             "counts": dict(self._counts),

@@ -1,4 +1,4 @@
-"""Diagnosis of a loss or gradient that is NaN or infinite: which iteration, images and layer, and what to do.
+"""Diagnosis of NaN or infinity in a loss or gradient: iteration, images, layer, remedy.
 
 A check before the update (:func:`are_finite`) finds the weights unchanged, so that repeating the forward pass with hooks
 names the layer. On a CPU every step is checked. On a GPU a check waits for the device, so only the steps are checked
@@ -34,7 +34,10 @@ def are_finite(scalars: Mapping[str, Tensor]) -> bool:
 
 
 def culprit_names(names: Sequence[str]) -> list[str]:
-    """Returns the single losses among ``names``; without any, ``names``: their sum and the gradient follow from them."""
+    """Returns the single losses among ``names``; all ``names`` if there is none.
+
+    The total and the gradient norm only follow from the single losses.
+    """
     return [name for name in names if name not in ("loss/total", "grad_norm")] or list(names)
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint or a model, opened together with the data that it is evaluated on."""
+"""Opens a checkpoint or a model together with the data set to evaluate it on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batches of a step: loads them, measures how long the step waits for them, and counts what they hold."""
+"""Loads a step's batches, measures the wait for them, and counts their objects."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def data_counts(batches: Iterable[Any]) -> dict[str, int]:
 
 
 def count_objects(batches: Iterable[Any]) -> int:
-    """Returns the number of objects that are not crowd regions; 1 for a batch without ``Targets``."""
+    """Returns the number of objects except crowd regions; 1 for a batch without ``Targets``."""
     total = 0
     for batch in batches:
         targets = getattr(batch, "targets", None)

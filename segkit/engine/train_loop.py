@@ -58,16 +58,16 @@ class Hook:
         """Called once before the first step; in a resumed run the state is restored already."""
 
     def before_step(self, trainer: TrainerBase) -> None:
-        """Called before each step, when ``trainer.iteration`` steps are done and the learning rates are set."""
+        """Called before each step, after the learning rates are set."""
 
     def after_step(self, trainer: TrainerBase) -> None:
-        """Called after each step, which ``iteration`` counts already; if interrupted, a resumed run calls it once more."""
+        """Called after each step; once more in a resumed run if a signal interrupted it."""
 
     def after_train(self, trainer: TrainerBase) -> None:
         """Called once after the last step; not if the run ends with an exception."""
 
     def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
-        """Called in place of ``after_train``, in reverse order, if ``error`` or a signal (KeyboardInterrupt) ends the run."""
+        """Called in place of ``after_train``, in reverse order, if an error or signal ends the run."""
 
     @property
     def keeps_state(self) -> bool:
@@ -83,7 +83,7 @@ class Hook:
 
 
 class TrainerBase(RenamedAttributes, ABC):
-    """The training loop, without the arithmetic of a step, which :class:`segkit.engine.trainer.Trainer` has.
+    """The training loop; :class:`segkit.engine.trainer.Trainer` has the arithmetic of a step.
 
     Hooks get the trainer as an argument. They may use ``log``, ``stop``, ``read_metrics``, ``check_metrics``, and these:
 
@@ -158,7 +158,7 @@ class TrainerBase(RenamedAttributes, ABC):
         self._stopping = False
 
     def train(self) -> None:
-        """Trains from ``iteration`` to ``max_iterations``; on an exception it notifies the hooks, then raises it.
+        """Trains up to ``max_iterations``; notifies the hooks of an exception and raises it.
 
         Raises:
             RunInterrupted: SIGINT or SIGTERM came. It interrupts hooks and the wait for a batch, but no step.
@@ -217,7 +217,7 @@ class TrainerBase(RenamedAttributes, ABC):
                 self.metrics.clear()
 
     def notify_exception(self, error: BaseException) -> None:
-        """Calls ``on_exception`` of all hooks in reverse order: the checkpoint is written before another hook can fail."""
+        """Calls the hooks' ``on_exception`` in reverse order: the checkpoint is written first."""
         for hook in reversed(self.hooks):
             try:
                 hook.on_exception(self, error)
@@ -236,7 +236,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     @abstractmethod
     def run_step(self, batches: Iterable[Any]) -> None:
-        """Takes one optimizer step: losses, gradients, update; counts it and makes all hooks pending."""
+        """Takes one optimizer step: losses, gradients, update. Makes all hooks pending."""
 
     @abstractmethod
     def autocast(self) -> AbstractContextManager[Any]:
@@ -244,7 +244,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     @abstractmethod
     def ema_weights(self) -> AbstractContextManager[None]:
-        """Returns the context in which the model has the EMA weights, if there are any: to evaluate in."""
+        """Returns the context to evaluate in: the model has the EMA weights, if there are any."""
 
     def explain_divergence(self, error: DivergedError) -> SegkitError:
         """Returns the error to raise for losses that were found to be NaN after their steps."""
@@ -289,7 +289,7 @@ class TrainerBase(RenamedAttributes, ABC):
         return record
 
     def check_metrics(self) -> dict[str, float]:
-        """Returns the means of the losses so far and keeps them; raises SegkitError if a loss was NaN or infinite."""
+        """Returns the means of the losses so far; raises SegkitError if one is not finite."""
         return self._explained(self.metrics.check)
 
     def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:

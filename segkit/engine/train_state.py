@@ -1,4 +1,4 @@
-"""A training's state between two steps: taken for a checkpoint, restored from one."""
+"""Collects the trainer's state for a checkpoint, and restores it from one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainer: what an optimizer step does, in order. The loop around it is in :mod:`segkit.engine.train_loop`."""
+"""Trainer: one optimizer step in order. :mod:`segkit.engine.train_loop` has the loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(TrainerBase):
-    """Trains a model until ``max_iterations`` optimizer steps are done; :class:`TrainerBase` lists its attributes.
+    """Trains a model for ``max_iterations`` steps; :class:`TrainerBase` lists its attributes.
 
     Args:
         model: a module with ``losses(images, targets, generator) -> dict of scalars``.
@@ -205,7 +205,7 @@ class Trainer(TrainerBase):
         return losses
 
     def batch_losses(self, batch: Any, step: int, part: int) -> dict[str, Tensor]:
-        """Returns the losses of batch number ``part`` of step number ``step`` (both from 0), which is on the device."""
+        """Returns the losses of batch ``part`` of step ``step``, both counted from 0."""
         position = {"seed": self.seed, "step": step, "part": part, "rank": distributed.rank()}
         return batch_losses(self.parallel.losses, batch, **position, device=self.device, precision=self.precision)
 

@@ -1,4 +1,4 @@
-"""Checks of a trainer's arguments, batches and losses: a mistake is an error before the first update."""
+"""Checks a trainer's arguments, batches and losses before the first update."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_schedule(schedule: Any) -> None:
 
 
 def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
-    """Raises SegkitError for a model without ``losses``, and for an optimizer without parameters of the model."""
+    """Raises SegkitError for a model without ``losses``, and for another model's optimizer."""
     if not isinstance(model, nn.Module) or not callable(getattr(model, "losses", None)):
         raise SegkitError(
             f"model: expected a torch.nn.Module with losses(images, targets, generator), not {_described(model)}",

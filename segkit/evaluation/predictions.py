@@ -1,4 +1,4 @@
-"""Evaluating predictions that are made already, whoever made them: COCO results, torchvision's dictionaries, detections."""
+"""Evaluates finished predictions: Detections, torchvision's dictionaries, COCO results."""
 
 from __future__ import annotations
 

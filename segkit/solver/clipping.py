@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 def clip_gradients(
     parameters: Sequence[nn.Parameter], *, max_norm: float | None = None, max_value: float | None = None
 ) -> Tensor:
-    """Clips the gradients in place with torch's functions: each component to ``max_value``, then their norm to ``max_norm``.
+    """Clips the gradients in place: first to ``max_value``, then their norm to ``max_norm``.
 
     In this order both bounds hold for the gradients that the optimizer gets.
 

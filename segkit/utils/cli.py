@@ -1,4 +1,4 @@
-"""How a command ends (one message for a user's mistake), and how it was typed."""
+"""Runs a command's main function: one message for a user's mistake, exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of classes: checks, and the category ids that belong to names without ids."""
+"""Class names: checks, and default category ids."""
 
 from __future__ import annotations
 

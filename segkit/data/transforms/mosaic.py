@@ -18,7 +18,7 @@ from segkit.structures.targets import Targets
 
 @TRANSFORM_REGISTRY.register
 class Mosaic(MixingTransform):
-    """With probability ``p``, combines four images (Bochkovskiy et al. 2020, YOLOv4, section 3.3).
+    """With probability ``p``, combines four images (YOLOv4, Bochkovskiy et al. 2020, 3.3).
 
     The sample's image is at the top left; the others are random images of the data set, after the transforms before this
     one. Each image is cropped at a random position to the size of its quadrant; a smaller image touches the point where

@@ -1,4 +1,4 @@
-"""Makes components of photometric subclasses of torchvision's ``v2.Transform``."""
+"""torchvision's v2 transforms as components, if they do not move pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks around training steps. The import registers the hooks and writers that a configuration can name."""
+"""Hooks around training steps; importing this package registers hooks and writers."""
 
 from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint

@@ -1,4 +1,4 @@
-"""Base classes of hooks and writers."""
+"""Base classes of hooks and of writers, which the ``Writers`` hook calls."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ __all__ = ["Hook", "Writer"]
 
 
 class Writer:
-    """A destination of metrics. Register yours in ``WRITER_REGISTRY`` and name it in a ``Writers`` hook.
+    """A destination of metrics, such as the log or TensorBoard.
 
-    If several processes train, writers are called in the first one only.
+    Register yours in ``WRITER_REGISTRY`` and name it in a ``Writers`` hook. If several processes train, writers are
+    called in the first one only.
     """
 
     def open(self, trainer: TrainerBase) -> None:
         """Called before the first step."""
 
     def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
-        """Writes one line of metrics: ``iteration``, ``epoch``, ``loss/total``, ``loss/...``, ``lr``, ...; may hold NaN."""
+        """Writes one line of metrics; values may be NaN.
+
+        Keys: ``iteration``, ``epoch``, ``loss/total``, ``loss/...``, ``lr``, ...
+        """
 
     def close(self, trainer: TrainerBase) -> None:
         """Called after the last step, or when the run ends with an exception."""

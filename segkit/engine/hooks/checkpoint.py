@@ -1,4 +1,4 @@
-"""Checkpoints of a run: every few iterations, of the best model, and when the run ends early."""
+"""When checkpoints are saved: periodically, for the best model, and on an early end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicCheckpoint(Hook):
-    """Saves ``model_NNNNNNN.pth`` every ``period`` iterations and ``model_final.pth`` after the last.
+    """Saves ``model_NNNNNNN.pth`` every ``period`` iterations, ``model_final.pth`` at the end.
 
     ``last_checkpoint`` names the newest. The training waits for a copy in memory, which a thread writes to the disk; an
     error there ends the run before its next step. If the run ends with an exception or a signal, the state that it
@@ -140,7 +140,7 @@ class PeriodicCheckpoint(Hook):
 
 
 class BestCheckpoint(Hook):
-    """Saves ``model_best.pth`` after an evaluation whose ``metric`` is better than at the last such save.
+    """Saves ``model_best.pth`` after each evaluation with the best ``metric`` so far.
 
     Args:
         metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``.
@@ -209,7 +209,10 @@ class BestCheckpoint(Hook):
 
 
 def losses_are_finite(trainer: TrainerBase) -> bool:
-    """Whether no loss since the last line was NaN or infinite: the weights may be finite and about to diverge."""
+    """Whether all losses since the last line of metrics are finite.
+
+    If one is not, the weights may still be finite, but about to diverge.
+    """
     try:
         trainer.metrics.check(trainer.iteration)
     except DivergedError:
@@ -218,7 +221,7 @@ def losses_are_finite(trainer: TrainerBase) -> bool:
 
 
 def state_is_finite(trainer: TrainerBase) -> bool:
-    """Whether no parameter and no buffer is NaN or infinite, except buffers that were so from the start."""
+    """Whether all parameters and buffers are finite, except buffers that never were."""
     bad = set(not_finite_buffers(trainer.model)) - set(trainer.infinite_buffers)
     return parameters_are_finite(trainer.model) and not bad
 

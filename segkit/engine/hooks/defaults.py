@@ -65,5 +65,8 @@ def build_default_hooks(
 
 
 def default_writers() -> list[Writer]:
-    """Returns those of the log, metrics.json, TensorBoard, and curves.png, which is drawn from metrics.json."""
+    """Returns the writers of the log, metrics.json, TensorBoard and curves.png.
+
+    curves.png is drawn from metrics.json, so its writer comes last.
+    """
     return [ConsoleWriter(), JsonWriter(), TensorBoardWriter(), CurvesWriter()]

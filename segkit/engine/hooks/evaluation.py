@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluation(Hook):
-    """Evaluates every ``period`` iterations and after the last one, into ``trainer.evaluation`` and the log.
+    """Evaluates the model every ``period`` iterations and after the last one.
 
-    If there is an EMA of the weights, it is what is evaluated.
+    The metrics are stored in ``trainer.evaluation`` and logged. If there is an EMA, its weights are evaluated.
 
     Args:
         loader: batches with ground truth.
@@ -114,7 +114,7 @@ def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float 
 def choose_metric(
     metric: str, evaluators: Sequence[Any], *, losses: bool = True, key: str = "train.best_metric"
 ) -> str:
-    """Returns ``metric``; the AP of boxes if it is the default, the AP of masks, and masks are not evaluated.
+    """Returns ``metric``, or the AP of boxes for the default (AP of masks) without masks.
 
     Args:
         losses: whether the validation losses are measured.
@@ -142,7 +142,7 @@ def choose_metric(
 
 
 class EarlyStopping(Hook):
-    """Ends the run after ``patience`` evaluations in a row without a gain; the last step is finished and saved.
+    """Ends the run after ``patience`` evaluations in a row without a gain, and saves it.
 
     Args:
         metric: as named in ``metrics.json``; higher is better, except for ``val/loss/...``. NaN is no gain.

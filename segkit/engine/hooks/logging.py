@@ -1,4 +1,4 @@
-"""Writers of metrics: the log, metrics.json, TensorBoard, curves.png."""
+"""The hook that writes metrics, and its writers: log, metrics.json, TensorBoard, curves.png."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class ConsoleWriter(Writer):
 
 
 def console_line(record: Mapping[str, float], max_iterations: int) -> str:
-    """Returns ``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 (cls 0.21 box 0.30)  lr 1.0e-04  data 0.01 s ...``"""
+    """Formats metrics for the log: ``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 ...``"""
     width = len(str(max_iterations))
     parts = [f"iter {int(record['iteration']):{width}d}/{max_iterations}", f"epoch {record['epoch']:.1f}"]
     if "eta_seconds" in record:
@@ -157,7 +157,7 @@ def cut_lines(path: Path, last_iteration: int) -> None:
 
 @WRITER_REGISTRY.register
 class TensorBoardWriter(Writer):
-    """Writes TensorBoard events to the run's folder; steps that a resumed run repeats are hidden."""
+    """Writes TensorBoard events to the run's folder; hides steps that a resumed run repeats."""
 
     def __init__(self) -> None:
         self._board: Any = None
@@ -181,7 +181,10 @@ class TensorBoardWriter(Writer):
 
 @WRITER_REGISTRY.register
 class CurvesWriter(Writer):
-    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end. It comes after JsonWriter."""
+    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end.
+
+    It has to come after JsonWriter.
+    """
 
     def __init__(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""A profile of some training steps."""
+"""The hook that profiles some training steps with ``torch.profiler``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ logger = logging.getLogger(__name__)
 
 @HOOK_REGISTRY.register
 class Profiler(Hook):
-    """Records some steps with ``torch.profiler``, once in a run; a resumed run counts from its first step.
+    """Profiles some steps with ``torch.profiler``, once in a run.
 
-    It writes ``profile/trace_NNNNNNN.json.gz`` (for chrome://tracing or https://ui.perfetto.dev) and
-    ``profile/table_NNNNNNN.txt`` with the operators that take most time; the file names have the last recorded step. The
-    record reaches from the end of one step to the end of another, with loading, hooks and evaluation. Recording slows the
-    run down.
+    A resumed run counts steps from its own first one. The hook writes ``profile/trace_NNNNNNN.json.gz`` (for
+    chrome://tracing or https://ui.perfetto.dev) and ``profile/table_NNNNNNN.txt`` with the operators that take most
+    time; the file names have the last recorded step. The record reaches from the end of one step to the end of another,
+    with loading, hooks and evaluation. Recording slows the run down.
 
     Args:
         wait: steps before anything is done; the first ones of a run are not like the others.

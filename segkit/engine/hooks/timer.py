@@ -1,4 +1,4 @@
-"""Times of steps and data, the remaining time of a run, and its peak memory."""
+"""The hook that logs step time, data time, remaining time and peak memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from segkit.engine.train_loop import Hook, TrainerBase
 
 
 class Timer(Hook):
-    """Logs ``step_time`` and ``data_time`` (mean seconds since the last line), ``eta_seconds`` and ``memory_mb``.
+    """Logs ``step_time``, ``data_time``, ``eta_seconds`` and ``memory_mb``.
 
-    The time of a step runs from ``before_step`` to ``after_step``, without the wait for data. Evaluation and saving enter
-    the remaining time as their mean share of a step.
+    The times are mean seconds since the last line. The time of a step runs from ``before_step`` to ``after_step``,
+    without the wait for data. Evaluation and saving enter the remaining time as their mean share of a step.
 
     Args:
         period: iterations between two lines of metrics. Only then the hook waits for the device: in between, kernels
@@ -67,7 +67,10 @@ class Timer(Hook):
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Returns the peak memory so far in MiB: torch's on the GPU, else this process's; 0 if the system does not say."""
+    """Returns the peak memory so far in MiB; 0 if it is unknown.
+
+    On a GPU it is the memory that torch has allocated, on a CPU that of this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

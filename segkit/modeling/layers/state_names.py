@@ -1,4 +1,4 @@
-"""Renamed layers: state dicts that were saved under a layer's former name."""
+"""Renames layers in state dicts that were saved under a former name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Mask R-CNN in one call, without a configuration; with the arithmetic of torchvision's or Detectron2's, if asked."""
+"""Builds a Mask R-CNN without a configuration, as segkit's, torchvision's or Detectron2's."""
 
 from __future__ import annotations
 
