@@ -64,7 +64,7 @@ class Analysis:
             tabulate(self.features, headers=["feature of", "name", "stride", "channels"]),
         ]
         if self.stages:
-            rows = [(name, f"{total:,}", trains(total, trainable)) for name, total, trainable in self.stages]
+            rows = [(name, f"{total:,}", trainable_text(total, trainable)) for name, total, trainable in self.stages]
             sections.append(
                 tabulate(rows, headers=["stage", "parameters", "trains"], colalign=("left", "right", "left"))
             )
@@ -222,7 +222,7 @@ def backbone_stages(model: Any) -> list[tuple[str, int, int]]:
     return [(name, *count_parameters(stage)) for name, stage in zip(names, stages, strict=False)]
 
 
-def trains(total: int, trainable: int) -> str:
+def trainable_text(total: int, trainable: int) -> str:
     """ "yes", "no", or the share of trainable parameters."""
     if not total:
         return "has nothing to train"

@@ -27,7 +27,7 @@ class BufferBackup:
 
     @torch.no_grad()
     def save(self) -> None:
-        """Copies the present buffers."""
+        """Copies the current buffers."""
         self._entries = [(owner, key, buffer) for owner in self._owners for key, buffer in owner.items()]
         buffers = [buffer for _, _, buffer in self._entries if buffer is not None]
         if len(buffers) != len(self._buffers) or not all(map(operator.is_, buffers, self._buffers)):

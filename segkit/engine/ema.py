@@ -42,7 +42,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, taken: Tensor | None = None) -> None:
-        """Adds the present weights, after an optimizer step.
+        """Adds the current weights, after an optimizer step.
 
         Args:
             taken: bool scalar on the device, whether fp16's scaler has taken the step, which only the device knows yet;
@@ -68,7 +68,7 @@ class EMA:
                 self._exchange()
 
     def restart(self) -> None:
-        """Starts from the model's present weights."""
+        """Starts from the model's current weights."""
         self._average = [p.detach().clone() for p in self._parameters]
         self.steps = 0
 
@@ -108,7 +108,7 @@ def restore_ema(model: nn.Module, ema: EMA | None, state: Mapping[str, Any] | No
     """Restores weights and average, after a checkpoint's ``model`` has been loaded.
 
     Args:
-        ema: the present run's average; None: it has none.
+        ema: the current run's average; None: it has none.
         state: the checkpoint's ``ema``; None: the run had no EMA.
     """
     if state is not None and ema is not None:

@@ -51,14 +51,14 @@ def named_hooks(hooks: Iterable[AnyHook]) -> dict[str, AnyHook]:
 
 
 def saved_names(saved: Iterable[str], classes: Mapping[str, str] | None, hooks: Mapping[str, Named]) -> dict[str, str]:
-    """Maps the hook names in a checkpoint to the present hooks; skips hooks that are gone.
+    """Maps the hook names in a checkpoint to the current hooks; skips hooks that are gone.
 
     Args:
         saved: names of hooks in the checkpoint.
         classes: the checkpoint's ``hook_classes``. None: an older checkpoint, whose names are class names, with ``#2``
             for the second hook of a class. If such a hook has another name now, its position among the hooks of its
             class decides.
-        hooks: the present hooks by name.
+        hooks: the current hooks by name.
     """
     found: dict[str, str] = {}
     for name in saved:

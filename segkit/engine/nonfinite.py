@@ -53,7 +53,7 @@ class RepeatableStep:
         losses: returns the losses of (batch on the device, step, number of the batch).
         no_sync: context in which a backward pass stays this process's own.
         output_dir: where the file with the batches goes.
-        about: what the file holds beside batches and weights, see :func:`segkit.engine.replay.save_batches`.
+        about: added to the file with batches and weights, see :func:`segkit.engine.replay.save_batches`.
     """
 
     model: nn.Module

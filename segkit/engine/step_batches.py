@@ -23,7 +23,7 @@ class StepBatches:
             training with the same loader.
         start: the iteration that the first batch belongs to.
     Attributes:
-        seconds: how long the present step has waited for its batches.
+        seconds: how long the current step has waited for its batches.
     """
 
     def __init__(self, loader: Iterable[Any], accumulate: int, *, start: int) -> None:

@@ -106,7 +106,7 @@ class TrainerBase(RenamedAttributes, ABC):
         output_dir: the run's folder.
         data_time: seconds that the last step waited for its batches.
         evaluation, evaluated_at: the last evaluation's metrics, and the iteration after which it was made (or None).
-        about: what checkpoints hold beside the training state: config, classes, category_ids.
+        about: added to checkpoints: config, classes, category_ids.
     """
 
     model: Any  # an nn.Module with ``losses`` and ``predict``
@@ -146,12 +146,12 @@ class TrainerBase(RenamedAttributes, ABC):
         self.iteration = 0
         self.start_iteration = 0
         self.batch: Any = None
-        self.batches: list[Any] = []  # those of the present step so far, on the device that the loader has put them
+        self.batches: list[Any] = []  # those of the current step so far, on the device that the loader has put them
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
         self.consistent = True  # False while a step changes weights and counters: a state that must not be saved
-        self.line_read = False  # whether the present hook has read the metrics
+        self.line_read = False  # whether the current hook has read the metrics
         self.stopped_together = False  # whether all processes end after the same step
         self._step_batches = StepBatches(loader, accumulate, start=0)
         self._signals: Sequence[Callable[[], bool]] = ()  # whether a signal waits for the end of the step
@@ -264,7 +264,7 @@ class TrainerBase(RenamedAttributes, ABC):
         return self._stopping or self.iteration >= self.max_iterations
 
     def stop(self) -> None:
-        """Makes the present step the last one: hooks later in the order do what they do at the end."""
+        """Makes the current step the last one: hooks later in the order do what they do at the end."""
         self._stopping = True
 
     def named_hooks(self) -> dict[str, Hook]:

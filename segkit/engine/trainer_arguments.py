@@ -143,7 +143,7 @@ RENAMED = {"averaged": "ema", "averaged_weights": "ema_weights", "sound": "consi
 
 
 class RenamedAttributes:
-    """Former names of a trainer's attributes are errors that name the present one."""
+    """Former names of a trainer's attributes are errors that name the current one."""
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 

@@ -50,7 +50,7 @@ class CocoEvaluator(Evaluator):
     COCO's crowd regions are.
 
     For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
-    are found, whatever their class, and ``bbox/AR@100`` that among the best 100 detections.
+    are found, of any class, and ``bbox/AR@100`` the fraction among the best 100 detections.
 
     Args:
         classes: name of each label.
@@ -164,8 +164,8 @@ class CocoEvaluator(Evaluator):
             ]
         metrics: dict[str, float] = {}
         for iou_type, truth in self._ground_truths(images).items():
-            limits = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(self.backend.match(truth, images, iou_type, limits))
+            max_dets = sorted({STANDARD_LIMIT, self.max_detections})
+            values = self._summary(self.backend.match(truth, images, iou_type, max_dets))
             for threshold in self.score_thresholds:
                 curves = self.backend.match(truth, images, iou_type, [self.max_detections], threshold)
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)

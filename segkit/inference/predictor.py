@@ -145,7 +145,7 @@ class Predictor:
 
     def _predict(self, sources: Sequence[Any]) -> list[Detections]:
         batch = Batch([self._sample(source) for source in sources])
-        # Not inference_mode: its tensors could not be changed in place by whoever gets them.
+        # Not inference_mode: callers could not change its tensors in place.
         names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with torch.no_grad(), self._precision(), naming_images(names):
             found = self.model.predict(batch.images, batch.output_sizes)
@@ -227,7 +227,7 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
     from segkit.modeling.build import build_model
     from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 
-    with skip_pretrained():  # the checkpoint overwrites whatever the backbone would fetch
+    with skip_pretrained():  # the checkpoint overwrites all weights that the backbone would fetch
         model = build_model(cfg, len(classes))
     model.classes = classes  # type: ignore[assignment]  # load_checkpoint compares them with the checkpoint's
     load_checkpoint(model, weights, content=content)

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from segkit.utils.errors import PeerLost, SegkitError
 
-# Hosts wait at least so many seconds, for example while the first process computes metrics.
+# Hosts wait at least this many seconds, for example while the first process computes metrics.
 HOST_TIMEOUT = 7200.0
 BUCKET_BYTES = 64 * 2**20
 _CONNECTION = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|Broken pipe")

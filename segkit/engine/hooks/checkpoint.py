@@ -12,13 +12,13 @@ import torch
 from segkit.engine.checkpoint import (
     BackgroundWriter,
     host_copy,
-    last_good,
     name_last_checkpoint,
     periodic_name,
+    resume_hint,
     save_checkpoint,
     superseded,
 )
-from segkit.engine.hooks.evaluation import find_value, rank, value_text
+from segkit.engine.hooks.evaluation import find_value, to_score, value_text
 from segkit.engine.metrics import DivergedError
 from segkit.engine.signals import delayed_interrupt
 from segkit.engine.train_loop import Hook, TrainerBase
@@ -40,7 +40,7 @@ class PeriodicCheckpoint(Hook):
     Args:
         period: in iterations; 0: only at the end.
         keep: number of periodic checkpoints that stay, the latest ones; None: all.
-        keep_every: checkpoints after each multiple of so many iterations stay beside them; 0: none.
+        keep_every: checkpoints after each multiple of this many iterations stay as well; 0: none.
         resume_command: the command that resumes the run, shown to the user after an interruption.
         writer: writes in the background. All hooks that save share one, so that files appear in the order of saving.
     """
@@ -108,7 +108,7 @@ class PeriodicCheckpoint(Hook):
         if self._finish_writing():
             logger.warning("%s; saved %s", where, trainer.output_dir / name)
         else:
-            logger.warning("%s; its state could not be saved%s", where, last_good(trainer.output_dir))
+            logger.warning("%s; its state could not be saved%s", where, resume_hint(trainer.output_dir))
 
     def _finish_writing(self) -> bool:
         """Waits for the background writer, and returns whether it succeeded."""
@@ -165,8 +165,8 @@ class BestCheckpoint(Hook):
         value = find_value(trainer.evaluation, self.metric, "train.best_metric")
         if value is not None and math.isnan(value):
             logger.warning("%s is NaN after iteration %d: no model is saved for it", self.metric, trainer.iteration)
-        elif value is not None and rank(self.metric, value) > self.best + self.min_gain:
-            self._save(trainer, rank(self.metric, value))
+        elif value is not None and to_score(self.metric, value) > self.best + self.min_gain:
+            self._save(trainer, to_score(self.metric, value))
             logger.info("best %s so far: %s; saved model_best.pth", self.metric, value_text(self.metric, value))
 
     def _save(self, trainer: TrainerBase, value: float) -> None:

@@ -61,7 +61,7 @@ class Writers(Hook):
 
 
 def is_pending(writer: Writer, trainer: TrainerBase) -> bool:
-    """Whether a resumed run will call the writer's hook once more for the present iteration."""
+    """Whether a resumed run will call the writer's hook once more for the current iteration."""
     return any(
         isinstance(hook, Writers) and any(own is writer for own in hook.writers)
         for name, hook in trainer.named_hooks().items()
@@ -183,7 +183,7 @@ class TensorBoardWriter(Writer):
 class CurvesWriter(Writer):
     """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end.
 
-    It has to come after JsonWriter.
+    List it after JsonWriter, which writes the file.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ def rename_layer(state_dict: dict[str, Any], prefix: str, old: str, new: str) ->
         state_dict: by full names.
         prefix: of the module, "" or ending in a dot.
         old: former name of its layer.
-        new: present name.
+        new: current name.
     """
     start = f"{prefix}{old}."
     for name in [name for name in state_dict if name.startswith(start)]:
