@@ -83,7 +83,7 @@ def test_an_old_key_on_the_command_line_is_an_error_that_names_the_new_one(load)
             load_config_dict(saved, overrides=overrides)
 
 
-def test_an_old_argument_given_to_the_builder_is_an_error_that_names_the_new_one():
+def test_an_old_argument_of_the_builder_is_an_error_that_names_the_new_one():
     for name in ("Heads", "MoreHeads"):
         with pytest.raises(SegkitError, match=r"heads\.foreground_iou.*'fg_iou_threshold'"):
             ROI_HEADS_REGISTRY.build({"name": name, "foreground_iou": 0.5}, path="heads")

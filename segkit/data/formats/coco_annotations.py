@@ -109,7 +109,9 @@ class Annotations:
         ids = [category.id for category in categories]
         category, known = _indices_of(self._category_ids, ids)
         expected_ids = (
-            f"none of the file's categories, {_ranges(sorted(ids))}" if ids else "unknown: the file has no categories"
+            f"not one of the file's categories, {_ranges(sorted(ids))}"
+            if ids
+            else "unknown: the file has no categories"
         )
         self._check_ids(
             "category_id", known, self._category_ids, lambda value: f"category_id {value} is {expected_ids}"
