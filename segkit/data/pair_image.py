@@ -50,7 +50,7 @@ def pair_image(image: Any) -> Tensor:
 
 def _from_array(image: np.ndarray) -> Tensor:
     try:
-        return torch.from_numpy(np.array(image))  # a copy: the data set may go on using its own
+        return torch.from_numpy(np.array(image))  # a copy, because the data set may reuse its array
     except TypeError as error:
         raise SegkitError(
             f"the image is an array of {image.dtype}; {EXPECTED}", key="image", value=image.dtype

@@ -99,7 +99,7 @@ class TorchvisionDataset(Dataset):
         where = self._name(index)
         try:
             pair = self.dataset[index]
-        except OSError as error:  # a file that cannot be read; other errors of the data set's code stay as they are
+        except OSError as error:  # a file that cannot be read; other errors of the data set's code are raised unchanged
             raise SegkitError(f"{where} raises {type(error).__name__}: {error}", value=index) from error
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             shown = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else f"a {type(pair).__name__}"

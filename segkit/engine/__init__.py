@@ -58,7 +58,7 @@ _HOMES = {
     "segkit.engine.train_loop": "TrainerBase",
     "segkit.engine.trainer": "Trainer",
 }
-if not TYPE_CHECKING:  # which would take any name for one of these
+if not TYPE_CHECKING:  # a type checker would accept any name
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
 __all__ = [

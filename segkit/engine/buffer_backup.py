@@ -52,7 +52,7 @@ class BufferBackup:
             if now is buffer:
                 continue
             if where is None or now is None or buffer is None or not _is_copyable(now, buffer):
-                if where is None or bool(where):  # for another shape the host has to wait
+                if where is None or bool(where):  # restoring another shape needs the flag on the host
                     owner[key] = buffer
             else:  # the module has replaced the tensor: the old tensor stays, with the new values
                 owner[key] = buffer.copy_(now)

@@ -78,7 +78,7 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
         )
     try:
         sync_file(Path(path).with_name(METRICS))
-        # Python opens the file: where torch opens it, torch drops the system's reason for a failed write.
+        # Python opens the file: if torch opens it, its error lacks the system's reason for a failed write.
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             torch.save(dict(state), file)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
@@ -95,11 +95,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise SegkitError(f"no checkpoint at '{path}'", value=str(path))
-    if (problem := damage(path)) is not None:  # before torch.load: the unpickler runs flipped bytes as another program
+    if (problem := damage(path)) is not None:  # before torch.load, whose unpickler would interpret damaged bytes
         raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types, depending on where the file is wrong
+    except Exception as error:  # torch.load raises many types, depending on the damaged part of the file
         raise SegkitError(f"'{path}' cannot be read as a checkpoint: {_reason(error)}", value=str(path)) from error
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
@@ -246,4 +246,4 @@ def _reason(error: BaseException) -> str:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__
     message = getattr(cause, "strerror", None) or str(error) or type(error).__name__
-    return re.sub(r"^\[enforce fail at .*?\] \. ", "", message.splitlines()[0])  # a line of torch's own source
+    return re.sub(r"^\[enforce fail at .*?\] \. ", "", message.splitlines()[0])  # without torch's source line

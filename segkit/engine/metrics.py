@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segkit.utils.errors import SegkitError
 
-# Steps in a row whose gradients overflow in fp16. Each halves the loss scale, from 65536: by then it is far below 1.
+# Steps in a row whose gradients overflow in fp16. Each halves the loss scale, from 65536 to far below 1.
 MAX_OVERFLOWS = 40
 
 
@@ -98,7 +98,7 @@ class Metrics:
             if bad < count:
                 means[name] = total / (count - bad)
         if culprits:
-            # Once the weights are NaN all losses are: the cause is the loss that was NaN in the most iterations.
+            # NaN weights make all losses NaN, so the cause is the loss that was NaN in the most iterations.
             worst = max(culprits.values())
             first = [name for name in culprits if culprits[name] == worst]
             parts = [name for name in first if name not in ("loss/total", "grad_norm")] or first

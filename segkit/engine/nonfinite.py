@@ -107,7 +107,7 @@ class RepeatableStep:
             try:
                 with self.no_sync():
                     culprit = self._repeat(batch, part)
-            except Exception as error:  # the NaN is what must be reported
+            except Exception as error:  # the NaN is the error to report
                 return f"The step could not be repeated to find the layer ({type(error).__name__}: {error})"
             if culprit is not None:
                 culprit = culprit[0].upper() + culprit[1:]
@@ -125,7 +125,7 @@ class RepeatableStep:
         self.model.zero_grad(set_to_none=True)  # clipping has made all gradients NaN
         torch.stack([loss.float() for loss in losses.values()]).sum().backward()
         bad = [name for name, p in self.model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
-        if bad:  # backward goes from the last layer to the first
+        if bad:  # the backward pass goes from the last layer to the first
             return f"the losses are finite, but {len(bad)} gradients are not, of which {bad[-1]}'s is the last"
         return None
 

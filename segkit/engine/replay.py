@@ -138,7 +138,7 @@ def replay(
         )
     chosen = choose_device(device, key="device")
     check_precision(content["precision"], chosen, key="precision")
-    cfg = load_config_dict(content["config"], str(path))  # the path decides about imports: a URL may import nothing
+    cfg = load_config_dict(content["config"], str(path))  # the path decides about imports: a URL may not import modules
     model = _model(cfg, content, weights).to(chosen)
     found = []
     for part, plain in enumerate(content["batches"]):

@@ -18,7 +18,7 @@ from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
-_COMPARING_HOOKS = ("BestCheckpoint", "EarlyStopping")  # classes whose state is the best metric so far
+_COMPARING_HOOKS = ("BestCheckpoint", "EarlyStopping")  # hooks whose state is the best metric so far
 
 
 def checkpoint_to_resume(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:

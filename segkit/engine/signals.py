@@ -50,7 +50,7 @@ class _Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.arrived = number
-        for other in self.signals:  # the system's handling needs no Python, which may be waiting for a kernel or a disk
+        for other in self.signals:  # the system's default handler works even while Python waits for a kernel or a disk
             signal.signal(other, signal.SIG_DFL)
         raise RunInterrupted(number)
 
@@ -72,7 +72,7 @@ class _Delay:
             if any(earlier in self.ending for earlier in self.seen):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
-            elif self.outer:  # os.write, for a handler may be called in the middle of a print
+            elif self.outer:  # os.write, because a handler may be called in the middle of a print
                 os.write(2, b"finishing this step first; once more to stop at once, without saving\n")
         if number not in self.seen:
             self.seen.append(number)

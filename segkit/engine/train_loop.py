@@ -146,11 +146,11 @@ class TrainerBase(RenamedAttributes, ABC):
         self.iteration = 0
         self.start_iteration = 0
         self.batch: Any = None
-        self.batches: list[Any] = []  # those of the current step so far, on the device that the loader has put them
+        self.batches: list[Any] = []  # the current step's batches so far, on the loader's device
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
-        self.consistent = True  # False while a step changes weights and counters: a state that must not be saved
+        self.consistent = True  # False while a step changes weights and counters; such a state must not be saved
         self.line_read = False  # whether the current hook has read the metrics
         self.stopped_together = False  # whether all processes end after the same step
         self._step_batches = StepBatches(loader, accumulate, start=0)
@@ -174,7 +174,7 @@ class TrainerBase(RenamedAttributes, ABC):
             except BaseException as error:
                 self.notify_exception(error)
                 if self.stopped_together:
-                    distributed.barrier()  # else a launcher ends the process that saves when the first one ends
+                    distributed.barrier()  # else the launcher would kill the saving process once another one has ended
                 raise
             finally:
                 self._step_batches.close()
@@ -183,7 +183,7 @@ class TrainerBase(RenamedAttributes, ABC):
     def _run(self, raise_missed_signal: Callable[[], None], signal_held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
-        self._after_step()  # of a run that was interrupted between two steps
+        self._after_step()  # the pending hooks of a run that was interrupted between two steps
         self._step_batches = StepBatches(self.loader, self.accumulate, start=self.iteration + self.epoch_shift)
         while not self.done:
             batches = self._step_batches.of_next_step(f"iteration {self.iteration + 1} of {self.max_iterations}")
@@ -198,7 +198,7 @@ class TrainerBase(RenamedAttributes, ABC):
             self._after_step()
             self.batch, self.batches = None, []
             raise_missed_signal()
-        self.check_metrics()  # of the steps since the last line, which no hook may have read
+        self.check_metrics()  # the losses since the last line, which no hook may have read
         for hook in self.hooks:
             hook.after_train(self)
 

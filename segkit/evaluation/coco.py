@@ -148,12 +148,12 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
             self._images.update(share)
 
-    @gc_paused()  # collections among 50,000 objects' dicts would add two thirds to the time
+    @gc_paused()  # garbage collection over 50,000 objects' dicts would add two thirds to the time
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:
             self.write_results(Path(self.results_dir) / RESULTS_NAME)
         self._warn_of_limit()
-        images = [self._images[i] for i in sorted(self._images)]  # as COCO's tools, where the order decides ties
+        images = [self._images[i] for i in sorted(self._images)]  # in the order of COCO's tools, which decides ties
         if all(t["iscrowd"] for image in images for t in image.truth):
             logger.warning("no ground truth in the %d images evaluated, so there are no metrics", len(images))
             return {}

@@ -51,7 +51,7 @@ class HotcocoBackend(CocoBackend):
     ) -> Curves:
         from hotcoco import COCOeval, mask
 
-        # One array is COCO's other form of results: a dict a detection takes longer to make than to match.
+        # Results as one array: making a dict for each detection would take longer than matching.
         rows = np.column_stack(
             [
                 _image_ids([len(image.scores) for image in images]),

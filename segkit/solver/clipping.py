@@ -25,7 +25,7 @@ def clip_gradients(
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = get_total_norm(gradients)
-    if not gradients:  # of which clip_grad_value_ makes an error
+    if not gradients:  # clip_grad_value_ raises an error for none
         return norm
     if max_value is not None:
         clip_grad_value_(parameters, max_value)

@@ -21,7 +21,7 @@ from segkit.utils.errors import SegkitError, nearest
 
 REQUIRED = ("boxes", "labels")
 OPTIONAL = ("masks", "iscrowd", "has_mask", "area", "image_id")
-MISTYPED = ("masks", "iscrowd", "has_mask")  # without these training would be another one, and say nothing
+MISTYPED = ("masks", "iscrowd", "has_mask")  # a mistyped one would silently change the training
 BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
 
 

@@ -69,7 +69,7 @@ class PeriodicCheckpoint(Hook):
         self._saved_at: int | None = None  # iteration of the last checkpoint that is on the disk
 
     def before_train(self, trainer: TrainerBase) -> None:
-        self._saved_at = trainer.iteration or None  # a resumed run has been read from a file
+        self._saved_at = trainer.iteration or None  # a resumed run starts from a checkpoint on the disk
 
     def before_step(self, trainer: TrainerBase) -> None:
         self.writer.check()
@@ -114,7 +114,7 @@ class PeriodicCheckpoint(Hook):
         """Waits for the background writer, and returns whether it succeeded."""
         try:
             self.writer.wait()
-        except SegkitError as error:  # the run is ending already, with another error or with this one
+        except SegkitError as error:  # the run ends anyway, with another error or with this one
             logger.warning("%s", error)
             return False
         return True
@@ -122,7 +122,7 @@ class PeriodicCheckpoint(Hook):
     def _save(self, trainer: TrainerBase, name: str, *, rescue: bool = False) -> None:
         trainer.check_metrics()  # a model of NaN never replaces a good one
         path, iteration = trainer.output_dir / name, trainer.iteration
-        # In a rescue, the hook that was interrupted runs once more; otherwise this one is done with this call.
+        # After an exception the interrupted hook is still pending; otherwise this hook is done with this call.
         pending = [n for n in trainer.pending if rescue or trainer.named_hooks().get(n) is not self]
 
         def write() -> None:
@@ -131,10 +131,10 @@ class PeriodicCheckpoint(Hook):
             self._saved_at = iteration
             logger.info("saved %s", path)
             for old in superseded(path.parent, iteration, self.keep, self.keep_every):
-                old.unlink(missing_ok=True)  # only now that the newer one is on the disk
+                old.unlink(missing_ok=True)  # after the newer one is on the disk
 
         with delayed_interrupt():
-            self.writer.wait()  # one copy in memory at a time; and the state may say that the best model was saved
+            self.writer.wait()  # one copy in memory at a time; the state may also refer to the best model's file
             state = host_copy(training_state(trainer, pending, rescue=rescue))
             self.writer.submit(write)
 
@@ -181,13 +181,13 @@ class BestCheckpoint(Hook):
         def write() -> None:
             try:
                 save_checkpoint(path, state)
-            except BaseException:  # so that the resumed run finds it better once more, and saves it
+            except BaseException:  # restored, so that the resumed run saves the best model again
                 self.best, self.best_iteration = before
                 raise
 
         with delayed_interrupt():
             self.writer.wait()
-            self.best, self.best_iteration = value, trainer.iteration  # first, because the file holds them
+            self.best, self.best_iteration = value, trainer.iteration  # before saving, because the file holds them
             state = host_copy(training_state(trainer, trainer.pending))
             self.writer.submit(write)
 

@@ -53,7 +53,7 @@ class Evaluation(Hook):
     def after_step(self, trainer: TrainerBase) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
-        trainer.check_metrics()  # for weights of NaN this error names the iteration, which an evaluation could not
+        trainer.check_metrics()  # if weights are NaN, this error names the iteration; an evaluation's error could not
         # Running statistics are each process's own: those of the first process are saved, so all evaluate with them.
         distributed.broadcast_tensors(list(trainer.model.buffers()))
         with trainer.ema_weights():

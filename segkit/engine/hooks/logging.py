@@ -111,7 +111,7 @@ class JsonWriter(Writer):
         path = trainer.output_dir / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            # If the writers will run once more for this iteration, its line may be there already.
+            # If the writers will run again for this iteration, its line may exist already.
             cut_lines(path, trainer.iteration - is_pending(self, trainer))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
 

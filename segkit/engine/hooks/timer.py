@@ -36,7 +36,7 @@ class Timer(Hook):
     def before_step(self, trainer: TrainerBase) -> None:
         now = time.perf_counter()
         if self._last_end is None:
-            self._window_began = now - trainer.data_time  # without the start of the loader
+            self._window_began = now - trainer.data_time  # excludes the start of the loader
         else:
             between = now - self._last_end - trainer.data_time
             self._other += between
@@ -45,8 +45,8 @@ class Timer(Hook):
 
     def after_step(self, trainer: TrainerBase) -> None:
         if not self._steps:
-            return  # called once more in a resumed run, before its first step
-        self._data += trainer.data_time  # here: a step that accumulates waits for further batches
+            return  # called again in a resumed run, before its first step
+        self._data += trainer.data_time  # after the step, which waits for further batches if it accumulates gradients
         if trainer.iteration % self.period == 0 or trainer.done or trainer.iteration == 1:
             self._log(trainer)
         self._last_end = time.perf_counter()
