@@ -6,6 +6,7 @@ The terms on the right are those of Detectron2, torchvision and pycocotools, whi
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import tokenize
 from collections.abc import Iterator
@@ -154,6 +155,36 @@ def test_first_lines_of_docstrings(file):
     assert found["module"], f"{file.relative_to(ROOT)} has no docstring"
     first = {name: text.splitlines()[0] for name, text in found.items() if text}
     assert {name: line for name, line in first.items() if len(line) > FIRST_LINE} == {}
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[count:]:
+            if not hasattr(found, attribute):
+                return False
+            found = getattr(found, attribute)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("file", PACKAGE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_cross_references_resolve(file):
+    source = file.read_text(encoding="utf-8")
+    tree = ast.parse(source, str(file))
+    known = {name for name, _ in defined_names(tree)} | {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    roles = set(re.findall(r":(?:func|mod|class|meth|data|attr|exc):`~?([\w.]+)`(?!``)", source))
+    assert [name for name in sorted(roles) if name.split(".")[0] not in known and not resolves(name)] == []
 
 
 def test_the_check_finds_names_and_phrases(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def evaluate(
       the metrics of ``segkit eval``. Weights of torchvision or Detectron2 need ``config``.
     - **A model**, any module with ``predict(images, output_sizes)``, needs ``data``.
     - **A function** needs ``data``. It gets a list of images (uint8 [3, H, W], RGB, untransformed) and returns for each of
-      them :class:`Detections`, or the dictionary of torchvision's detection models in pixels of the image.
+      them :class:`~segkit.structures.Detections`, or the dictionary of torchvision's detection models in pixels of the image.
 
     :func:`segkit.evaluation.evaluate_predictions` takes finished predictions, such as a COCO results file.
 

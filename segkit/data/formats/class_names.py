@@ -30,7 +30,7 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
     """Checks the class names of a data set and their category ids.
 
     A name is text on one line, because tables, pictures, file formats and logs show it. Spaces at its ends are kept, and
-    :meth:`Dataset.summary` mentions them.
+    :meth:`segkit.data.Dataset.summary` mentions them.
 
     Args:
         classes: names in the order of the labels.
