@@ -11,7 +11,7 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """Returns the states of torch's, CUDA's, NumPy's and Python's generators as tensors and plain values."""
+    """Returns the states of the global generators of torch, CUDA, NumPy and Python."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),

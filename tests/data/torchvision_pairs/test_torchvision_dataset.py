@@ -118,7 +118,7 @@ def test_boxes_of_the_first_pixel_are_not_taken_for_normalized_ones():
 
 
 def test_objects_of_one_pixel_and_of_the_whole_image():
-    """torchvision's masks_to_boxes gives one pixel a box without area: its mask's takes its place."""
+    """torchvision's masks_to_boxes returns a box without area for one pixel; the mask's box replaces it."""
     masks = masks_of((7, 8, 8, 9), (0, 0, 56, 40))
     image, _ = pair()
     target = {"boxes": torch.tensor([[7.0, 8, 7, 8], [0, 0, 55, 39]]), "labels": torch.tensor([1, 1]), "masks": masks}
