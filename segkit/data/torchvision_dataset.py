@@ -217,7 +217,7 @@ def _check_map_style(dataset: Any) -> None:
 
 
 def _check_not_normalized(boxes: torch.Tensor, size: tuple[int, int]) -> None:
-    """SegkitError where all boxes are fractions of the image, as YOLO's, not pixels."""
+    """Raises SegkitError if all boxes are fractions of the image, as YOLO's, not pixels."""
     inside = boxes.numel() > 0 and min(size) > 1 and bool(((boxes >= 0) & (boxes <= 1)).all())
     if inside and not bool((boxes == boxes.round()).all()):
         raise SegkitError(

@@ -30,7 +30,7 @@ class DivergedError(SegkitError):
 
 
 class Metrics:
-    """Means of the losses and totals of the counts since the last line; of other metrics the last value.
+    """Accumulates the next line: means of losses, totals of counts, last values of the rest.
 
     Of everything else the last value counts. Losses are summed on their device. Nothing waits for the device until
     :meth:`check`, which makes one transfer.

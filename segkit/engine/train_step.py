@@ -88,7 +88,7 @@ def digest(names: Iterable[str]) -> tuple[int, int]:
 
 
 def equal_digests(x: int, x_squared: int) -> bool:
-    """Whether a digest is equal in all processes, from its sums: n times the sum of squares is the square of the sum.
+    """Whether a digest is equal in all processes: n times the sum of squares is the sum squared.
 
     All processes return the same, as they have the same sums.
     """
@@ -96,7 +96,7 @@ def equal_digests(x: int, x_squared: int) -> bool:
 
 
 def with_losses_of_all(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the losses that some process has, in the same order in each; one that this process lacks is 0."""
+    """Returns all processes' losses in one order; a loss that this process lacks is 0."""
     names = distributed.broadcast(distributed.gather(list(losses)))
     zero = torch.zeros_like(losses["total"])
     return {name: losses.get(name, zero) for own in names for name in own}

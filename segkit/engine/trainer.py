@@ -204,7 +204,7 @@ class Trainer(TrainerBase):
                 self.metrics.count(name, count)
 
     def compute_gradients(self, batches: Iterable[Any]) -> dict[str, Tensor]:
-        """Runs forward and backward pass of the step's batches; returns their mean losses and ``total``.
+        """Runs forward and backward pass of the batches; returns mean losses and ``total``.
 
         With several processes the gradients are the means over all of them, the losses this process's own.
         """

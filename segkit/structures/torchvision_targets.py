@@ -136,7 +136,7 @@ def detections_from_torchvision(
 
 
 def _check_keys(target: Any, required: Sequence[str] = REQUIRED, what: str = "target") -> None:
-    """SegkitError where a required key is missing, or an optional one is there under a mistyped name."""
+    """Raises SegkitError if a required key is missing, or an optional one is there under a mistyped name."""
     if not isinstance(target, Mapping):
         raise SegkitError(
             f"the {what} is a {type(target).__name__}; expected a dictionary with {', '.join(required)}", key="target"

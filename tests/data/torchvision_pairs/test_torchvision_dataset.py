@@ -238,7 +238,7 @@ def test_parts_of_a_concatenation_count_their_images_by_themselves():
     whole = from_torchvision(joined, ["a"])
     assert [whole.load(i).image_id for i in range(4)] == [0, 1, 2, 3]
     assert from_torchvision(Subset(joined, [3, 1]), ["a"]).load(0).image_id == 3
-    with pytest.raises(SegkitError, match="image_id"):  # ids of one's own have to be the targets'
+    with pytest.raises(SegkitError, match="image_id"):  # ids of a user have to be the targets'
         from_torchvision(joined, ["a"], image_ids=[0, 1, 2, 3]).load(2)
 
 
@@ -258,7 +258,7 @@ def test_parts_of_a_random_split_keep_their_ids():
     ],
     ids=["class", "segkit", "loader"],
 )
-def test_what_to_give_in_place_of_what_is_no_map_style_data_set(dataset, facts):
+def test_the_hint_for_what_is_no_map_style_data_set(dataset, facts):
     with pytest.raises(SegkitError) as caught:
         from_torchvision(dataset, ["a"])
     assert all(fact in str(caught.value) for fact in facts)
