@@ -1,4 +1,4 @@
-"""Another mask head: a class with ``forward`` and ``losses``, registered, and named in the configuration."""
+"""Your own mask head: a registered class with ``forward`` and ``losses``."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from segkit.modeling import FeatureSpec, MaskHead, ROIPooler
 
 @segkit.ROI_MASK_HEAD_REGISTRY.register
 class DiceMaskHead(MaskHead):
-    """Two convolutions that draw one mask for all classes, trained with the Dice loss (Milletari et al. 2016).
+    """Two convolutions, one mask for all classes, and the Dice loss (Milletari et al. 2016).
 
     Args:
         in_features: the feature maps.

@@ -1,4 +1,4 @@
-"""Evaluate another framework's predictions: of a model as a function, and of a COCO results file."""
+"""Evaluate another framework's predictions: from a function, or from a COCO results file."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Train on a data set class of one's own: (image, target) pairs, as torchvision's detection models take them."""
+"""Train on your own data set class, with (image, target) pairs as in torchvision."""
 
 import torch
 from torchvision.ops import masks_to_boxes

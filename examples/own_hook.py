@@ -1,4 +1,4 @@
-"""A hook of one's own: something that happens around the training steps, here a figure for metrics.json."""
+"""Your own hook: code that runs around training steps, here to log a metric."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A training loop of one's own: a model in one call, losses by name, detections; no configuration, no trainer."""
+"""Your own training loop: model, losses and detections without configuration or trainer."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Register a backbone of timm's: any of its networks that yields maps of strides 4, 8, 16 and 32."""
+"""Register a timm network with maps of strides 4, 8, 16 and 32 as a backbone."""
 
 import timm
 import torch
@@ -10,7 +10,9 @@ from segkit.modeling import FeatureSpec
 
 @segkit.BACKBONE_REGISTRY.register
 class TimmBackbone(nn.Module):
-    """A network of timm's; ``model.backbone={name: TimmBackbone, network: resnet26d}`` in a configuration.
+    """A timm network with multiscale features.
+
+    In a configuration: ``model.backbone={name: TimmBackbone, network: resnet26d}``.
 
     Args:
         network: timm's name of it.

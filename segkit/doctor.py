@@ -1,7 +1,7 @@
-"""Says what segkit runs on, what is missing, and how to put it right: ``python -m segkit.doctor``.
+"""Checks the installation: versions, hardware, what is missing and how to install it.
 
-Exit status 0 where segkit can work, 1 where it cannot. Nothing heavy is imported before it is known to be there, so that
-this works where nothing else does.
+``python -m segkit.doctor`` exits with status 0 if segkit can work, else 1. It imports a package only after it has found
+it, so that it also runs in a broken installation.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOWN = {"yaml": "pyyaml", "PIL": "pillow"}
 # Declared, but imported by name nowhere: torch.utils.tensorboard needs tensorboard.
 UNSEEN = {"tensorboard"}
-# Measured beside segkit where it happens to be installed, and named as left out where not; it is not on PyPI.
+# Measured beside segkit where it happens to be installed, and named as skipped otherwise; it is not on PyPI.
 PEERS = {"detectron2": "segkit/benchmark/"}
 
 

@@ -147,7 +147,7 @@ def test_a_component_provides_run_time_values_for_those_built_after_it():
     car = CAR.build({"name": "Car", "heads": [head, head], "neck": {"name": "Neck", "channels": 6},
                      "body": {"name": "Body"}},
                     num_classes=2)  # fmt: skip
-    assert car.neck.in_features == {"a": 8}, "the body's, whatever the order in the spec"
+    assert car.neck.in_features == {"a": 8}, "the body's, in any order of the spec"
     assert [h.in_features for h in car.heads] == [{"n": 6}] * 2 and car.heads[1].num_classes == 2
     assert CAR.build({"name": "Car", "heads": [head], "body": {"name": "Body"}}, num_classes=2).heads[
         0

@@ -1,4 +1,4 @@
-"""Components of your own, outside segkit: a backbone, a transform and a hook. `train.yaml` beside this file uses them."""
+"""Your own components: a backbone, a transform and a hook. `train.yaml` uses them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from segkit.structures import Sample
 
 @BACKBONE_REGISTRY.register
 class PlainNet(nn.Module):
-    """Four strided convolutions. A backbone has ``out_features``; its ``forward`` returns a map for each of them.
+    """Four strided convolutions.
+
+    A backbone has ``out_features``; its ``forward`` returns a map for each of them.
 
     Args:
         width: channels of the first stage; each stage doubles them.
@@ -73,7 +75,7 @@ class RandomChannelSwap(Transform):
 
 @HOOK_REGISTRY.register
 class WeightNorm(Hook):
-    """Logs the norm of all weights: it appears in metrics.json and TensorBoard as ``weight_norm``.
+    """Logs the norm of all weights to metrics.json and TensorBoard as ``weight_norm``.
 
     Args:
         period: iterations between two measurements.

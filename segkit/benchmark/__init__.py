@@ -1,1 +1,1 @@
-"""Benchmarks and model analysis of ``tools/benchmark.py`` and ``tools/analyze_model.py``."""
+"""Benchmarks and model analysis: ``segkit benchmark`` and ``segkit analyze``."""

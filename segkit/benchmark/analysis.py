@@ -64,7 +64,7 @@ class Analysis:
             tabulate(self.features, headers=["feature of", "name", "stride", "channels"]),
         ]
         if self.stages:
-            rows = [(name, f"{total:,}", trains(total, trainable)) for name, total, trainable in self.stages]
+            rows = [(name, f"{total:,}", trainable_text(total, trainable)) for name, total, trainable in self.stages]
             sections.append(
                 tabulate(rows, headers=["stage", "parameters", "trains"], colalign=("left", "right", "left"))
             )
@@ -215,14 +215,14 @@ def published_features(model: Any) -> list[tuple[str, str, int, int]]:
 
 
 def backbone_stages(model: Any) -> list[tuple[str, int, int]]:
-    """Name, parameters and trainable parameters of the stem and each stage, if the backbone declares its stages."""
+    """Name, parameters and trainable parameters of each of a backbone's declared stages."""
     # `stages` of a backbone of another class may be anything, for example a ModuleDict.
     stages: Sequence[nn.Module] = model.backbone.stages if isinstance(model.backbone, Backbone) else ()
     names = ["stem", *(f"stage{i}" for i in range(1, len(stages)))]
     return [(name, *count_parameters(stage)) for name, stage in zip(names, stages, strict=False)]
 
 
-def trains(total: int, trainable: int) -> str:
+def trainable_text(total: int, trainable: int) -> str:
     """ "yes", "no", or the share of trainable parameters."""
     if not total:
         return "has nothing to train"

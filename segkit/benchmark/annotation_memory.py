@@ -1,4 +1,4 @@
-"""Measures the memory of a large data set's annotations in a process and its workers.
+"""Measures the memory that a large data set's annotations take in a process and its workers.
 
 Measured in separate processes, as the sum of the proportional set sizes (PSS: a page that several processes share
 counts in equal shares) of a loading process and its workers.
@@ -24,7 +24,7 @@ from segkit.data.formats.coco import Coco
 from segkit.data.loader import init_worker
 
 CHUNK = 200  # images in a batch
-LOADED = 4  # one of so many images is loaded with its masks, often enough to touch every page of mapped files
+LOADED = 4  # every fourth image is loaded with its masks, often enough to touch every page of mapped files
 
 
 def annotation_memory(side: str, file: Path, workers: int, reads: int) -> float | str:

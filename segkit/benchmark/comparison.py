@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from segkit.benchmark.measure import alternate, free, median
 from segkit.benchmark.models import build_random, chosen_device
 from segkit.benchmark.options import Options
-from segkit.benchmark.peak_memory import how, peak_memory
+from segkit.benchmark.peak_memory import memory_note, peak_memory
 from segkit.benchmark.peers import NoPeer, make_peer, state_to_load
 from segkit.benchmark.report import OWN, PEER, Report, Row, machine
 from segkit.benchmark.sides import Side
@@ -60,12 +60,12 @@ def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[
             shape(model, False, options)
         torch.save({"model": model.state_dict()}, folder / OWN_FILE)
         return [OWN], [f"torchvision is not measured, since it has no equivalent of this configuration: {error}"]
-    calm(peer)
+    bound_activations(peer)
     if shape is not None:
         shape(peer, True, options)
     torch.save(peer.state_dict(), folder / PEER_FILE)
     torch.save(state_to_load(peer), folder / OWN_FILE)
-    with quiet():  # the notes say what its warning would say
+    with without_loading_warnings():  # the notes say what its warning would say
         report = load_checkpoint(model, str(folder / OWN_FILE), on_mismatch="reinitialize")
     torch.save({"model": model.state_dict()}, folder / OWN_FILE)
     alone = report.missing + report.reinitialized
@@ -74,7 +74,7 @@ def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def without_loading_warnings() -> Iterator[None]:
     """Context that suppresses warnings about loading the weights."""
     log = logging.getLogger("segkit.modeling.weights")
     level = log.level
@@ -85,7 +85,7 @@ def quiet() -> Iterator[None]:
         log.setLevel(level)
 
 
-def calm(peer: nn.Module) -> None:
+def bound_activations(peer: nn.Module) -> None:
     """Bounds the outputs of a ResNet's blocks, which random weights double in each block."""
     for name, parameter in [*peer.named_parameters(), *peer.named_buffers()]:
         if name.endswith("bn3.weight"):
@@ -200,7 +200,7 @@ def add_memory(report: Report, found: Mapping[str, float | str], device: torch.d
     peaks = {name: peak / 2**20 for name, peak in found.items() if isinstance(peak, float)}
     report.rows.append(Row("peak memory", "MiB", peaks, "own/peer"))
     report.notes += [f"{name}: no peak memory: {why}" for name, why in found.items() if isinstance(why, str)]
-    report.notes.append(how(device.type))
+    report.notes.append(memory_note(device.type))
 
 
 def add_syncs(report: Report, steps: Mapping[str, Callable[[], Any]]) -> None:

@@ -14,7 +14,7 @@ from segkit.benchmark.annotation_memory import annotation_memory
 from segkit.benchmark.comparison import write_weights
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
-from segkit.benchmark.peak_memory import how, peak_memory
+from segkit.benchmark.peak_memory import memory_note, peak_memory
 from segkit.benchmark.report import OWN, PEER, Report, Row
 from segkit.utils.errors import SegkitError
 
@@ -50,7 +50,11 @@ def run(options: Options) -> Report:
     report.rows.append(Row("of it for the further objects", "MiB", more))
     add_annotations(options.annotations or 1, report)
     device = chosen_device(options)
-    report.notes += [how("cpu"), *([how("cuda") + ", pasting and training"] if device.type == "cuda" else []), *NOTES]
+    report.notes += [
+        memory_note("cpu"),
+        *([memory_note("cuda") + ", pasting and training"] if device.type == "cuda" else []),
+        *NOTES,
+    ]
     return report
 
 

@@ -55,7 +55,7 @@ def figures_of(module: str, *arguments: str, environment: Mapping[str, str] | No
     return [float(number) for number in done.stdout.strip().splitlines()[-1].split()]
 
 
-def how(device_type: str) -> str:
+def memory_note(device_type: str) -> str:
     """A note on how memory is measured."""
     if device_type == "cuda":
         return "peak memory: torch.cuda.max_memory_allocated of a process a side, weights and optimizer included"

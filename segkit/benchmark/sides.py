@@ -1,4 +1,4 @@
-"""Sides of a comparison, which do the same work with different code, and their timing."""
+"""Sides of a comparison (segkit, torchvision, ...) that do the same work, and their timing."""
 
 from __future__ import annotations
 

@@ -23,13 +23,13 @@ def count_syncs(step: Callable[[], Any]) -> Counter[str]:
         step()
         with torch.profiler.record_function(END):
             torch.cuda.synchronize()  # needed by the profiler; not part of the step
-    return waits(profiler.events())
+    return count_waits(profiler.events())
 
 
 END = "end of the step"
 
 
-def waits(events: Iterable[Any]) -> Counter[str]:
+def count_waits(events: Iterable[Any]) -> Counter[str]:
     """Synchronisations among a profiler's events, by the operation that causes them.
 
     An operation is named with what called it: ``aten::nonzero in aten::index`` where the outermost differs.

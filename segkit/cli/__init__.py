@@ -1,1 +1,1 @@
-"""The command ``segkit``: ``main`` picks the subcommand, each of which is a module."""
+"""The command ``segkit``: one module for each subcommand, which ``main`` selects."""

@@ -1,4 +1,4 @@
-"""``segkit completion``: a shell script that completes what is typed."""
+"""``segkit completion``: a script for the shell's tab completion."""
 
 from __future__ import annotations
 

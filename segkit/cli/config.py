@@ -1,4 +1,4 @@
-"""``segkit config``: configurations, their keys, the components, the JSON schema."""
+"""``segkit config``: lists and shows configurations, keys, components and the JSON schema."""
 
 from __future__ import annotations
 

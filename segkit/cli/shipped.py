@@ -1,4 +1,4 @@
-"""The configurations that come with segkit: their names, and what each is for."""
+"""The configurations shipped with segkit: their names and descriptions."""
 
 from __future__ import annotations
 

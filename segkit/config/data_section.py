@@ -1,4 +1,4 @@
-"""The keys under ``data``."""
+"""The keys under ``data``: data sets, transforms, batches."""
 
 from __future__ import annotations
 

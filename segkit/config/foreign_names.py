@@ -1,4 +1,4 @@
-"""MMDetection's config keys and torchvision's constructor arguments, with the segkit keys of the same meaning.
+"""MMDetection's config keys and torchvision's arguments, with segkit's keys beside them.
 
 The error for an unknown key suggests from these tables; the migration page of the documentation prints them.
 As in :mod:`segkit.config.detectron2_names`, a text that starts with ``;`` is an explanation in place of a key.
@@ -269,5 +269,5 @@ VALUE_NOTES = {
 
 
 def foreign_key(path: str) -> str | None:
-    """The entry of a table for the unknown key ``path``: MMDetection's whole path, or torchvision's last word."""
+    """The table's entry for an unknown key: by path (MMDetection) or by name (torchvision)."""
     return MMDETECTION_NAMES.get(path) or TORCHVISION_NAMES.get(path.rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""The annotation that explains a key of the configuration."""
+"""``Help``: the annotation that describes a key of the configuration."""
 
 from __future__ import annotations
 

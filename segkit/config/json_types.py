@@ -1,4 +1,4 @@
-"""Type annotations as JSON schemas.
+"""Converts type annotations to JSON schemas.
 
 :func:`segkit.config.typecheck.coerce` accepts the same values.
 """

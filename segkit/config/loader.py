@@ -75,8 +75,8 @@ def load_config_dict(
 def present_config_dict(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Returns a saved configuration as this version would save it, to compare it with another.
 
-    Renamed keys have their present names, and arguments that were added since have their defaults. A configuration that is
-    no longer valid has only the present names.
+    Renamed keys have their current names, and arguments that were added since have their defaults. A configuration that is
+    no longer valid has only the current names.
     """
     try:
         return load_config_dict(mapping).to_dict()
@@ -95,7 +95,7 @@ def _finish(tree: Node, overrides: list[str], folder: Path | None) -> Config:
 
 
 def _is_remote(source: str) -> bool:
-    """Whether the source is a URL, whose content somebody else may have written."""
+    """Whether the source is a URL, whose content is not trusted."""
     return "://" in source and not source.startswith(PACKAGE_PREFIX)
 
 

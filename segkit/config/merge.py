@@ -63,5 +63,5 @@ def _other_component(base: Node, overlay: Node, path: str) -> bool:
     key = spec_key(path)
     if key in overlay.value:
         return key not in base.value or base.value[key].value != overlay.value[key].value
-    # This key alone distinguishes a split of the training set from a data set.
+    # Only this key distinguishes a split of the training set from a data set.
     return path == "data.val" and "from_train" in overlay.value and "from_train" not in base.value

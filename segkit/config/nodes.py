@@ -1,4 +1,4 @@
-"""A configuration before it is checked: plain values with the place where they were written."""
+"""Nodes: a configuration before it is checked, each value with its file and line."""
 
 from __future__ import annotations
 

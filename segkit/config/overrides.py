@@ -28,7 +28,7 @@ def parse_overrides(overrides: Iterable[str]) -> list[tuple[str, Node]]:
 def apply_overrides(tree: Node, overrides: Iterable[str], origin: str = COMMAND_LINE) -> Node:
     """Returns the tree with the overrides set, one after the other by :func:`set_value`."""
     parsed = parse_overrides(overrides)
-    for section, keys in ALTERNATIVES.items():  # below each is set on its own, so that two would pass unnoticed
+    for section, keys in ALTERNATIVES.items():  # keys are set one by one below, which would not notice two alternatives
         given = {key.rpartition(".")[2]: node for key, node in parsed if key in {join(section, k) for k in keys}}
         overruled(Node(given, origin), section)
     return apply_values(tree, parsed)

@@ -1,4 +1,4 @@
-"""Renamed keys: errors where a user writes them, upgraded in a checkpoint's configuration."""
+"""Renamed keys: an error in a user's file, upgraded in a checkpoint's configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["RENAMED_KEYS", "upgrade_saved_config"]
 
 
 def upgrade_saved_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a configuration that an earlier segkit saved, with the present names of its keys.
+    """Returns a configuration that an earlier segkit saved, with the current names of its keys.
 
-    A key of a spec is renamed if the component takes the new name and not the old one, so a component of one's own that
-    has an argument ``samples`` keeps it. What has present names only is returned equal.
+    A key of a spec is renamed if the component takes the new name and not the old one, so a user's component that
+    has an argument ``samples`` keeps it. What has current names only is returned equal.
 
     Args:
         config: plain values, as :meth:`segkit.config.Config.to_dict` returns them and a checkpoint holds them. Its

@@ -1,4 +1,4 @@
-"""Every key of a configuration: type, default and meaning; large sections have own files."""
+"""Every key of a configuration: type, default, meaning; see also ``*_section.py``."""
 
 from __future__ import annotations
 

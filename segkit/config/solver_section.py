@@ -1,4 +1,4 @@
-"""The keys under ``solver``."""
+"""The keys under ``solver``: optimizer, learning rates, gradient clipping."""
 
 from __future__ import annotations
 

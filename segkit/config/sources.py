@@ -1,4 +1,4 @@
-"""A configuration from whatever a program has: a Config, a path or a dictionary; overrides as texts or by key."""
+"""Reads a configuration from a Config, a path or a dictionary, with overrides."""
 
 from __future__ import annotations
 

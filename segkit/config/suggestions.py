@@ -70,9 +70,9 @@ def suggest_key(path: str, known: Iterable[str], siblings: Iterable[str]) -> str
 
 
 def suggest_foreign_key(path: str, known: Iterable[str]) -> str | None:
-    """The end of the message about a key of MMDetection or torchvision; None if ``path`` is neither.
+    """The end of the message about a key of MMDetection or torchvision; None for other keys.
 
-    Suggests only keys that can be set in the present configuration (``known``). A key inside of a section whose last
+    Suggests only keys that can be set in the current configuration (``known``). A key inside of a section whose last
     word is a key here too, as ``min_size``, is more likely a key in the wrong section than an argument of torchvision.
     """
     known, leaf = set(known), path.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The keys under ``train``."""
+"""The keys under ``train``: length, precision, evaluation, checkpoints."""
 
 from __future__ import annotations
 

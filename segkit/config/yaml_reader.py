@@ -136,7 +136,7 @@ def read_yaml(text: str, source: str, *, lines: bool = True) -> Node:
         reader = Reader(text, source, lines)
         node = reader.get_single_node()
         return Node(None, source) if node is None else Node(reader.construct_document(node), reader.at(node))
-    except yaml.constructor.ConstructorError as error:  # the one that is left: tags are checked above
+    except yaml.constructor.ConstructorError as error:  # the only remaining kind, since tags are checked above
         raise SegkitError(f"{_place(error, source, lines)}: an alias that contains itself", value=text) from error
     except yaml.MarkedYAMLError as error:
         problem = error.problem or error.context

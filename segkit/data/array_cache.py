@@ -23,7 +23,7 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
-MAX_UNREAD_DAYS = 60  # cache files that were not read for so long are deleted
+MAX_UNREAD_DAYS = 60  # cache files that were not read for this long are deleted
 MIN_CACHED_BYTES = 32 << 20  # smaller annotation files are parsed in about a second and not cached
 
 

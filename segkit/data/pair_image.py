@@ -1,4 +1,4 @@
-"""The image of a torchvision-style ``(image, target)`` pair, as the uint8 RGB tensor of a sample."""
+"""Converts the image of a torchvision-style ``(image, target)`` pair to a uint8 RGB tensor."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pair_image(image: Any) -> Tensor:
 
 def _from_array(image: np.ndarray) -> Tensor:
     try:
-        return torch.from_numpy(np.array(image))  # a copy: the data set may go on using its own
+        return torch.from_numpy(np.array(image))  # a copy, because the data set may reuse its array
     except TypeError as error:
         raise SegkitError(
             f"the image is an array of {image.dtype}; {EXPECTED}", key="image", value=image.dtype

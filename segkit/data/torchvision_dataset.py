@@ -30,7 +30,7 @@ def from_torchvision(
     image_ids: Sequence[int] | None = None,
     load_target: TargetLoader | None = None,
 ) -> TorchvisionDataset:
-    """A torchvision-style data set as a segkit data set, to train on and to evaluate with.
+    """Wraps a torchvision-style data set, to train on it and to evaluate with it.
 
     ``dataset[i]`` returns ``(image, target)``. The image is a tensor [3, H, W], a numpy array [H, W, 3] or a PIL image, of
     uint8 or of floats in 0..1. The target is a dictionary of ``boxes`` (XYXY), ``labels`` (from 1) and, optionally,
@@ -44,7 +44,7 @@ def from_torchvision(
         dataset: anything with ``len(dataset)`` and ``dataset[i]``; picklable where worker processes are spawned.
         classes: names of the labels 1, 2, ..., without the background; or the name of each label where these have gaps,
             ``{1: "person", 3: "car"}``.
-        image_ids: id of each image in results files, integers. None: ``dataset.ids`` where it has them (torchvision's
+        image_ids: id of each image in results files, integers. None: ``dataset.ids`` if it has them (torchvision's
             ``CocoDetection``), else the index; a ``torch.utils.data.Subset`` keeps the ids of the whole.
         load_target: returns the target of image ``i`` without reading the image. Counts of objects then read no images.
     Raises:
@@ -98,7 +98,7 @@ class TorchvisionDataset(Dataset):
         where = self._name(index)
         try:
             pair = self.dataset[index]
-        except OSError as error:  # a file that cannot be read; other errors of the data set's code stay as they are
+        except OSError as error:  # a file that cannot be read; other errors of the data set's code are raised unchanged
             raise SegkitError(f"{where} raises {type(error).__name__}: {error}", value=index) from error
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             shown = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else f"a {type(pair).__name__}"
@@ -171,7 +171,7 @@ class TorchvisionDataset(Dataset):
         return f"{type(self.dataset).__name__}[{index}]"
 
     def _targets(self, index: int) -> Targets:
-        """All targets of an image, by ``load_target`` where there is one."""
+        """All targets of an image, from ``load_target`` if it is set."""
         if self.load_target is None:
             sample = self.load(index)
             return sample.targets if sample.all_targets is None else sample.all_targets
@@ -184,7 +184,7 @@ class TorchvisionDataset(Dataset):
             raise SegkitError(f"load_target({index}): {error}", key=error.key, value=error.value) from error
 
     def _check_id(self, index: int, target: Mapping[str, Any]) -> None:
-        """SegkitError where the target has another id than results files would get."""
+        """Raises SegkitError if the target's id differs from the one in results files."""
         value = target.get("image_id")
         if value is None:
             return
@@ -217,7 +217,7 @@ def _check_map_style(dataset: Any) -> None:
 
 
 def _check_not_normalized(boxes: torch.Tensor, size: tuple[int, int]) -> None:
-    """SegkitError where all boxes are fractions of the image, as YOLO's, not pixels."""
+    """Raises SegkitError if all boxes are fractions of the image, as YOLO's, not pixels."""
     inside = boxes.numel() > 0 and min(size) > 1 and bool(((boxes >= 0) & (boxes <= 1)).all())
     if inside and not bool((boxes == boxes.round()).all()):
         raise SegkitError(

@@ -1,4 +1,14 @@
-"""Training: the trainer and its hooks, checkpoints, and from a configuration to a run.
+"""Training: the trainer, its hooks, checkpoints, and runs of a configuration.
+
+==============  =========================================================================
+``run``         from a configuration to results: ``train``, ``evaluate_only``
+``train_loop``  the loop, and the interface of hooks
+``trainer``     one optimizer step; ``train_step`` has its functions
+``hooks``       evaluation, checkpoints, logging, early stopping, profiler, timer
+``checkpoint``  checkpoint files and the keys in them; ``resume`` continues from one
+``build``       model, trainer, hooks and evaluators of a configuration
+``library``     ``segkit.train`` and ``segkit.evaluate`` for programs and notebooks
+==============  =========================================================================
 
 Names are imported when they are first used.
 """
@@ -48,7 +58,7 @@ _HOMES = {
     "segkit.engine.train_loop": "TrainerBase",
     "segkit.engine.trainer": "Trainer",
 }
-if not TYPE_CHECKING:  # which would take any name for one of these
+if not TYPE_CHECKING:  # a type checker would accept any name
     __getattr__, __dir__ = lazy_exports(__name__, _HOMES)
 
 __all__ = [

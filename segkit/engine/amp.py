@@ -23,9 +23,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 
 def gradients_overflowed(scaler: torch.amp.GradScaler, optimizer: torch.optim.Optimizer) -> Tensor | None:
-    """Returns whether ``scaler.step(optimizer)`` will skip the step: a bool scalar on the device; None without a scaler.
+    """Whether ``scaler.step(optimizer)`` will skip the step; None without a scaler.
 
-    It is the scaler's own flag, which ``scaler.unscale_`` has set. The host does not wait for it.
+    A bool scalar on the device: the scaler's own flag, set by ``scaler.unscale_``. The host does not wait for it.
     """
     if not scaler.is_enabled():
         return None

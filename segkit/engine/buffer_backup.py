@@ -12,7 +12,7 @@ from segkit.modeling.nonfinite import finite_values, is_writable
 
 
 class BufferBackup:
-    """A copy of each buffer of a model, to undo what a forward pass of a failed or skipped step has changed.
+    """Copies of a model's buffers, to undo the forward passes of a failed or skipped step.
 
     A model has hundreds of buffers. So their modules are listed once, and all buffers of a device and dtype are copied
     together to one flat tensor, which is reused. Sparse, quantized and expanded buffers are not copied; they are
@@ -27,7 +27,7 @@ class BufferBackup:
 
     @torch.no_grad()
     def save(self) -> None:
-        """Copies the present buffers."""
+        """Copies the current buffers."""
         self._entries = [(owner, key, buffer) for owner in self._owners for key, buffer in owner.items()]
         buffers = [buffer for _, _, buffer in self._entries if buffer is not None]
         if len(buffers) != len(self._buffers) or not all(map(operator.is_, buffers, self._buffers)):
@@ -41,7 +41,7 @@ class BufferBackup:
 
     @torch.no_grad()
     def restore(self, where: Tensor | None = None) -> None:
-        """Sets each buffer to its value at the last :meth:`save`, and removes buffers that are new since.
+        """Sets the buffers to their values at the last :meth:`save`; removes newer buffers.
 
         Args:
             where: bool scalar on the device that decides whether to restore; the host does not wait for it. None:
@@ -52,7 +52,7 @@ class BufferBackup:
             if now is buffer:
                 continue
             if where is None or now is None or buffer is None or not _is_copyable(now, buffer):
-                if where is None or bool(where):  # for another shape the host has to wait
+                if where is None or bool(where):  # restoring another shape needs the flag on the host
                     owner[key] = buffer
             else:  # the module has replaced the tensor: the old tensor stays, with the new values
                 owner[key] = buffer.copy_(now)
@@ -69,9 +69,9 @@ class BufferBackup:
 
     @torch.no_grad()
     def became_nonfinite(self) -> Tensor | None:
-        """Returns whether an element is NaN or infinite that was finite at :meth:`save`: bool scalar on the device.
+        """Returns whether an element is NaN or infinite that was finite at :meth:`save`.
 
-        None: there are no floating-point buffers.
+        A bool scalar on the device; None if there are no floating-point buffers.
         """
         flags = [g.became_nonfinite() for g in self._groups if g.flat.is_floating_point() or g.flat.is_complex()]
         return any_of(flags) if flags else None

@@ -1,4 +1,4 @@
-"""The parts of a run, built from its configuration: model, evaluators, hooks, trainer."""
+"""Builds the parts of a run from its configuration: model, evaluators, hooks, trainer."""
 
 from __future__ import annotations
 

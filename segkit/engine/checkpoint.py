@@ -75,16 +75,16 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
         raise SegkitError(
             f"'{path}' is not written: the model's {bad} is NaN or infinite. The training diverged (a lower "
             f"solver.optimizer.lr, solver.clip_norm, or train.precision=bf16 instead of fp16 helps)"
-            f"{last_good(Path(path).parent)}",
+            f"{resume_hint(Path(path).parent)}",
             value=str(path),
         )
     try:
         sync_file(Path(path).with_name(METRICS))
-        # Python opens the file: where torch opens it, torch drops the system's reason for a failed write.
+        # Python opens the file: if torch opens it, its error lacks the system's reason for a failed write.
         with atomic_write(path) as temporary, open(temporary, "wb") as file:
             torch.save(dict(state), file)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-        message = f"'{path}' could not be written: {_reason(error)}{last_good(Path(path).parent)}"
+        message = f"'{path}' could not be written: {_reason(error)}{resume_hint(Path(path).parent)}"
         raise SegkitError(message, value=str(path)) from error
 
 
@@ -97,11 +97,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise SegkitError(f"no checkpoint at '{path}'", value=str(path))
-    if (problem := damage(path)) is not None:  # before torch.load: the unpickler runs flipped bytes as another program
+    if (problem := damage(path)) is not None:  # before torch.load, whose unpickler would interpret damaged bytes
         raise SegkitError(f"'{path}' is damaged: {problem}", value=str(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many types, depending on where the file is wrong
+    except Exception as error:  # torch.load raises many types, depending on the damaged part of the file
         raise SegkitError(f"'{path}' cannot be read as a checkpoint: {_reason(error)}", value=str(path)) from error
     if not isinstance(state, dict) or "model" not in state or "iteration" not in state:
         raise SegkitError(f"'{path}' is not a checkpoint of a segkit run", value=str(path))
@@ -225,8 +225,8 @@ def superseded(output_dir: str | Path, iteration: int, keep: int | None, keep_ev
     Args:
         output_dir: the run's directory.
         iteration: checkpoints of later iterations are not considered.
-        keep: the latest so many stay; None: all stay.
-        keep_every: those after each multiple of so many iterations stay as well; 0: none.
+        keep: number of the latest checkpoints that stay; None: all stay.
+        keep_every: checkpoints after each multiple of this many iterations stay as well; 0: none.
     """
     found = {int(match[1]): path for path in Path(output_dir).iterdir() if (match := _PERIODIC.fullmatch(path.name))}
     iterations = sorted(number for number in found if number <= iteration)
@@ -243,7 +243,7 @@ def name_last_checkpoint(path: Path) -> None:
         with atomic_write(path.parent / LAST) as temporary:
             temporary.write_text(path.name + "\n", encoding="utf-8")
     except OSError as error:
-        message = f"'{path.parent / LAST}' could not be written: {_reason(error)}{last_good(path.parent)}"
+        message = f"'{path.parent / LAST}' could not be written: {_reason(error)}{resume_hint(path.parent)}"
         raise SegkitError(message, value=str(path)) from error
 
 
@@ -259,7 +259,7 @@ def find_last_checkpoint(output_dir: str | Path) -> Path | None:
     return Path(output_dir) / name.replace("\0", "\N{REPLACEMENT CHARACTER}")  # a path cannot hold a zero byte
 
 
-def last_good(output_dir: Path) -> str:
+def resume_hint(output_dir: Path) -> str:
     """The end of an error message: the checkpoint that the run can be resumed from."""
     last = find_last_checkpoint(output_dir)
     return "; there is no checkpoint yet" if last is None else f"; the last good checkpoint is {last}"
@@ -271,4 +271,4 @@ def _reason(error: BaseException) -> str:
     while cause is not None and not isinstance(cause, OSError):
         cause = cause.__context__
     message = getattr(cause, "strerror", None) or str(error) or type(error).__name__
-    return re.sub(r"^\[enforce fail at .*?\] \. ", "", message.splitlines()[0])  # a line of torch's own source
+    return re.sub(r"^\[enforce fail at .*?\] \. ", "", message.splitlines()[0])  # without torch's source line

@@ -1,4 +1,4 @@
-"""The keys in which a run's configuration differs from its checkpoint's, and their meaning."""
+"""Compares a run's configuration with that of its checkpoint, key by key."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ MEANINGS = (
     (r"solver\.optimizer\.lr", "the schedule scales this rate from the next step on"),
     (r"solver\.optimizer\.name", "another optimizer starts without moments"),
     (r"solver\.optimizer", NEXT_STEP),
-    (r"solver\.schedule", "the rate is what this schedule has at the present iteration"),
+    (r"solver\.schedule", "the rate is what this schedule has at the current iteration"),
     (r"solver\.base_batch_size", "the rates are scaled by the new ratio from the next step on"),
     (r"solver\.(layer_decay|parameters)", "the parameter groups change; each parameter keeps its moments"),
     (r"solver\.clip_(norm|value)", NEXT_STEP),
     (r"train\.accumulate", STEP_SIZE),
-    (r"train\.ema_decay", "the EMA continues with this decay; a new one starts from the present weights; null ends it"),
+    (r"train\.ema_decay", "the EMA continues with this decay; a new one starts from the current weights; null ends it"),
     (r"train\.skip_nonfinite", "applies from the next step on; steps skipped before count"),
     (r"train\.(best_min_gain|early_stopping)", NEXT_EVALUATION),
     (r"train\.(epochs|iterations)", "the end moves; a schedule that ends with the run is stretched to the new length"),

@@ -19,10 +19,10 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
-LARGE_SHARE = 0.1  # share of the objects lost for one reason, from which on the loss is a warning
+LARGE_SHARE = 0.1  # warns if at least this share of the objects is lost for one reason
 SAMPLED_IMAGES = 64  # images whose masks are decoded to estimate how many are empty
-MAX_SAMPLES = 200  # augmented samples without objects in a row, after which the search ends with a warning
-MIN_SAMPLES = 100  # samples before transforms are said to remove all objects, as crops are random
+MAX_SAMPLES = 200  # after this many augmented samples in a row without objects, the search ends with a warning
+MIN_SAMPLES = 100  # samples, since crops are random, before transforms are blamed for removing all objects
 
 
 def check_training_objects(

@@ -36,7 +36,7 @@ class _Losses(nn.Module):
 
 
 class ParallelModel:
-    """A model whose gradients are the means over all processes, equal in each of them to the bit.
+    """A model whose gradients are means over all processes, bitwise equal in each of them.
 
     A parameter with a gradient in some processes only counts as zero in the others; one without a gradient in all
     processes stays without. Buffers stay each process's own: evaluation broadcasts those of the first process, which are
@@ -53,7 +53,7 @@ class ParallelModel:
         self._has_sync_norm = any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
     def connect(self) -> None:
-        """Copies the first process's parameters and buffers to all, and prepares the reduction of gradients.
+        """Broadcasts the first process's parameters and buffers; prepares the gradient reduction.
 
         Raises:
             SegkitError: a synchronised batch norm on a CPU.
@@ -65,7 +65,7 @@ class ParallelModel:
         self._wrap()
 
     def losses(self, images: Any, targets: Any, generator: Any) -> dict[str, Tensor]:
-        """``model.losses``; gradients of its backward pass are reduced, except within :meth:`no_sync`."""
+        """``model.losses``, whose backward pass reduces gradients except within :meth:`no_sync`."""
         if distributed.world_size() == 1:
             return self._model.losses(images, targets, generator)
         if self._parallel is None or self._trainable != self._requires_grad():  # a hook may unfreeze parameters
@@ -75,7 +75,7 @@ class ParallelModel:
 
     @contextmanager
     def batch(self, *, last: bool) -> Iterator[None]:
-        """The block runs forward and backward pass of one batch of a step; the last one reduces the gradients.
+        """Context for one batch of a step; the last batch's backward pass reduces the gradients.
 
         All processes enter the last batch together. Its reduction waits for the others on the device, where a process
         that has died is not noticed and ``train.distributed_timeout`` ends the run. With synchronised batch norms, whose

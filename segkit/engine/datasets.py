@@ -1,4 +1,4 @@
-"""The data sets of a run: opened, checked and loaded as the configuration says."""
+"""Opens and checks the data sets of a run, and builds their loaders."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def check_data(cfg: Config, data: RunData) -> None:
         check_validation_objects(data.val, data.train)
         check_masks_to_evaluate(data.val, cfg.evaluators)
     else:
-        # The loader of the validation data checks them; without one, prediction with the checkpoint would be the first to.
+        # Validation data check them when they are loaded; without, the first error would be in a later prediction.
         InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
 
 

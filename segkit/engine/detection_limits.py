@@ -1,4 +1,4 @@
-"""Warnings before a run starts: images with more objects than the model can detect in one."""
+"""Warns before a run if images have more objects than the model can detect."""
 
 from __future__ import annotations
 

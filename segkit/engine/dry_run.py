@@ -1,4 +1,4 @@
-"""A dry run: one batch through everything that a run does.
+"""Dry run: trains, evaluates, saves and draws one batch, to find mistakes early.
 
 It finds in seconds the errors that would end a run after hours.
 """

@@ -42,7 +42,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, taken: Tensor | None = None) -> None:
-        """Adds the present weights, after an optimizer step.
+        """Adds the current weights, after an optimizer step.
 
         Args:
             taken: bool scalar on the device, whether fp16's scaler has taken the step, which only the device knows yet;
@@ -59,7 +59,7 @@ class EMA:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """The model has the average within the block, and its own weights afterwards. Nothing is copied."""
+        """Context in which the model has the average as weights; exchanges tensors, copies none."""
         try:
             self._exchange()  # inside the try: a delayed Ctrl-C is raised here
             yield
@@ -68,7 +68,7 @@ class EMA:
                 self._exchange()
 
     def restart(self) -> None:
-        """Starts from the model's present weights."""
+        """Starts from the model's current weights."""
         self._average = [p.detach().clone() for p in self._parameters]
         self.steps = 0
 
@@ -82,7 +82,7 @@ class EMA:
         return {**self._model.state_dict(), **self._by_name(self._average)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds beside :meth:`model_state`: ``steps``, and ``weights``, which train on."""
+        """Returns ``steps`` and the trained ``weights``, to be saved with :meth:`model_state`."""
         return {"steps": self.steps, "weights": self._by_name([p.detach() for p in self._parameters])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ def restore_ema(model: nn.Module, ema: EMA | None, state: Mapping[str, Any] | No
     """Restores weights and average, after a checkpoint's ``model`` has been loaded.
 
     Args:
-        ema: the present run's average; None: it has none.
+        ema: the current run's average; None: it has none.
         state: the checkpoint's ``ema``; None: the run had no EMA.
     """
     if state is not None and ema is not None:

@@ -99,7 +99,7 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
         seed: any integer from 0 on.
         deterministic: let torch use deterministic kernels only; see :func:`nondeterminism_errors` for operations without.
     """
-    if deterministic:  # before any CUDA call: cuBLAS reads it once
+    if deterministic:  # before any CUDA call, because cuBLAS reads it only once
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     random.seed(seeds("python", seed)[0])
     np.random.seed(seeds("numpy", seed)[0] % 2**32)

@@ -1,4 +1,4 @@
-"""Names of hooks, by which a checkpoint holds their states."""
+"""Names of hooks: the keys of their states in a checkpoint."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def named_hooks(hooks: Iterable[AnyHook]) -> dict[str, AnyHook]:
 
 
 def saved_names(saved: Iterable[str], classes: Mapping[str, str] | None, hooks: Mapping[str, Named]) -> dict[str, str]:
-    """Returns which present hook each name in a checkpoint means; hooks that no longer exist are skipped.
+    """Maps the hook names in a checkpoint to the current hooks; skips hooks that are gone.
 
     Args:
         saved: names of hooks in the checkpoint.
         classes: the checkpoint's ``hook_classes``. None: an older checkpoint, whose names are class names, with ``#2``
             for the second hook of a class. If such a hook has another name now, its position among the hooks of its
             class decides.
-        hooks: the present hooks by name.
+        hooks: the current hooks by name.
     """
     found: dict[str, str] = {}
     for name in saved:

@@ -17,7 +17,7 @@ from segkit.data.formats.catalog import register_dataset
 from segkit.data.loader import build_test_loader
 from segkit.data.transforms.base import Compose, Transform, build_transforms
 from segkit.engine.amp import autocast
-from segkit.engine.open_model import Opened, check_dataset, open_checkpoint, open_model
+from segkit.engine.open_model import EvaluationSetup, check_dataset, open_checkpoint, open_model
 from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
@@ -44,7 +44,7 @@ def train(
     restart: bool = False,
     weights: str | os.PathLike[str] | None = None,
 ) -> dict[str, float]:
-    """Trains what a configuration describes; the command ``segkit train`` as a call.
+    """Trains the model of a configuration, as the command ``segkit train`` does.
 
     Args:
         config: a configuration, the path of a YAML file (``segkit://NAME`` for one that comes with segkit), or its content
@@ -52,13 +52,13 @@ def train(
         overrides: values by key, ``{"train.epochs": 3, "solver.optimizer.lr": 1e-4}``, or texts as on the command line,
             ``["train.epochs=3"]``.
         train_data: what to train on, in place of ``data.train``.
-        val_data: what to evaluate on, in place of ``data.val``, which is the configuration's without it.
-        resume: go on from the last checkpoint in ``output_dir``; start where there is none. Data sets that are given as
-            objects have to be given again.
+        val_data: what to evaluate on; None: the configuration's ``data.val``.
+        resume: continue from the last checkpoint in ``output_dir``; without one, start a new run. ``train_data`` and
+            ``val_data`` have to be passed again.
         restart: start again in a folder that holds a run; its files are moved aside.
         weights: a checkpoint to start from, segkit's, torchvision's or Detectron2's (``train.init_weights``).
     Returns:
-        The metrics of the last evaluation, ``segm/AP`` and so on in 0..1; empty where there is nothing to evaluate on.
+        The metrics of the last evaluation, ``segm/AP`` and so on in 0..1; empty without validation data.
     Raises:
         SegkitError: a mistake in the configuration or the data; the message says which key, and what is valid.
 
@@ -90,15 +90,15 @@ def evaluate(
     output_dir: str | os.PathLike[str] | None = None,
     losses: bool = False,
 ) -> dict[str, float]:
-    """The metrics of a checkpoint, a model or a function from images to detections.
+    """Returns the metrics of a checkpoint, a model, or a function from images to detections.
 
     - **A checkpoint** of segkit's training holds its configuration: ``evaluate("output/mine/model_best.pth")`` returns
       the metrics of ``segkit eval``. Weights of torchvision or Detectron2 need ``config``.
     - **A model**, any module with ``predict(images, output_sizes)``, needs ``data``.
     - **A function** needs ``data``. It gets a list of images (uint8 [3, H, W], RGB, untransformed) and returns for each of
-      them :class:`Detections`, or the dictionary of torchvision's detection models in pixels of the image.
+      them :class:`~segkit.structures.Detections`, or the dictionary of torchvision's detection models in pixels of the image.
 
-    :func:`segkit.evaluation.evaluate_predictions` takes predictions that are made already, as a COCO results file.
+    :func:`segkit.evaluation.evaluate_predictions` takes finished predictions, such as a COCO results file.
 
     Args:
         model: one of the three.
@@ -106,12 +106,12 @@ def evaluate(
         config: replaces the configuration that a checkpoint holds; a model takes from it what ``data``, ``transforms``
             and ``evaluators`` do not say.
         overrides: of the configuration, as for :func:`train`.
-        evaluators: None: the configuration's; without one COCO's metrics of boxes, and of masks where there are some.
-        transforms: test transforms; None: the configuration's; without one, images are evaluated as they are.
+        evaluators: None: the configuration's; without one, COCO's metrics of boxes, and of masks if the model has them.
+        transforms: test transforms; None: the configuration's; without one, images are not transformed.
         batch_size: images that go through the model together.
         num_workers: processes that load images; 0: this one does.
-        device: where the model runs; None: the configuration's ``train.device`` for a checkpoint, else where it is.
-        output_dir: the folder of the evaluators' files, as COCO results; None: none are written.
+        device: None: the configuration's ``train.device`` for a checkpoint; a model stays on its device.
+        output_dir: folder for the evaluators' files, such as COCO results; None: no files.
         losses: also the validation losses, ``val/loss/total`` and so on.
     Returns:
         Metrics by name, ``segm/AP`` and so on in 0..1.
@@ -143,16 +143,16 @@ def evaluate(
     return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses)
 
 
-def _transforms(opened: Opened, given: Transform | Sequence[Transform] | None) -> Transform:
-    """The transforms given, else the configuration's, else none."""
+def _transforms(opened: EvaluationSetup, given: Transform | Sequence[Transform] | None) -> Transform:
+    """Returns the given transforms, else the configuration's, else an empty Compose."""
     if given is None:
         specs = () if opened.cfg is None else opened.cfg.data.test_transforms
         return build_transforms(specs, path="data.test_transforms")
     return given if isinstance(given, Transform) else Compose(list(given))
 
 
-def _evaluators(opened: Opened, results_dir: str | None) -> list[Evaluator]:
-    """The configuration's evaluators; without one COCO's."""
+def _evaluators(opened: EvaluationSetup, results_dir: str | None) -> list[Evaluator]:
+    """Returns the configuration's evaluators; without a configuration, COCO's."""
     model, data = opened.model, opened.data
     masks = getattr(model, "predicts_masks", True)
     runtime = {
@@ -170,7 +170,7 @@ def _evaluators(opened: Opened, results_dir: str | None) -> list[Evaluator]:
 
 
 def _registered(name: str, dataset: Dataset) -> dict[str, str]:
-    """The spec that finds a data set given as an object."""
+    """Registers a data set object; returns the spec by which a configuration finds it."""
     check_dataset(dataset, name)
     register_dataset(name, lambda: dataset)
     return {"format": "catalog", "name": name}
@@ -184,7 +184,7 @@ def _evaluate_function(
     num_workers: int,
     settings: Mapping[str, Any],
 ) -> dict[str, float]:
-    """The metrics of a function's detections; ``settings``: arguments that a function has no use for."""
+    """Returns the metrics of a function's detections; raises SegkitError if ``settings`` are set."""
     if not callable(function):
         raise SegkitError(
             f"model: expected a checkpoint, a module with predict(images, output_sizes) or a function, not a "

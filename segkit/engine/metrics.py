@@ -10,7 +10,7 @@ from torch import Tensor
 
 from segkit.utils.errors import SegkitError
 
-# Steps in a row whose gradients overflow in fp16. Each halves the loss scale, from 65536: by then it is far below 1.
+# Steps in a row whose gradients overflow in fp16. Each halves the loss scale, from 65536 to far below 1.
 MAX_OVERFLOWS = 40
 
 
@@ -30,9 +30,10 @@ class DivergedError(SegkitError):
 
 
 class Metrics:
-    """Means of the losses and totals of the counts since the last line; of other metrics the last value.
+    """Accumulates the next line: means of losses, totals of counts, last values of the rest.
 
-    Losses are summed on their device. Nothing waits for the device until :meth:`check`, which makes one transfer.
+    Of everything else the last value counts. Losses are summed on their device. Nothing waits for the device until
+    :meth:`check`, which makes one transfer.
 
     Args:
         allow_overflow: for fp16, whose scaler skips steps that overflow. The means skip them, too. A loss is an error
@@ -97,7 +98,7 @@ class Metrics:
             if bad < count:
                 means[name] = total / (count - bad)
         if culprits:
-            # Once the weights are NaN all losses are: the cause is the loss that was NaN in the most iterations.
+            # NaN weights make all losses NaN, so the cause is the loss that was NaN in the most iterations.
             worst = max(culprits.values())
             first = [name for name in culprits if culprits[name] == worst]
             parts = [name for name in first if name not in ("loss/total", "grad_norm")] or first
@@ -124,7 +125,7 @@ class Metrics:
         return record
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns tensors and plain values, so that a resumed run writes the lines of an uninterrupted one."""
+        """Returns the accumulated metrics: a resumed run writes the lines of an uninterrupted one."""
         return {
             "sums": {name: value.cpu() for name, value in self._sums().items()},
             "counts": dict(self._counts),

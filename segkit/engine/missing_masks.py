@@ -1,4 +1,4 @@
-"""Objects that have a box but no mask: counted before a run, with a warning or an error."""
+"""Counts objects with a box but no mask before a run; warns or raises an error."""
 
 from __future__ import annotations
 

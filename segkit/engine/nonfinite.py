@@ -34,7 +34,10 @@ def are_finite(scalars: Mapping[str, Tensor]) -> bool:
 
 
 def culprit_names(names: Sequence[str]) -> list[str]:
-    """Returns the single losses among ``names``; without any, ``names``: their sum and the gradient follow from them."""
+    """Returns the single losses among ``names``; all ``names`` if there is none.
+
+    The total and the gradient norm only follow from the single losses.
+    """
     return [name for name in names if name not in ("loss/total", "grad_norm")] or list(names)
 
 
@@ -50,7 +53,7 @@ class RepeatableStep:
         losses: returns the losses of (batch on the device, step, number of the batch).
         no_sync: context in which a backward pass stays this process's own.
         output_dir: where the file with the batches goes.
-        about: what the file holds beside batches and weights, see :func:`segkit.engine.replay.save_batches`.
+        about: added to the file with batches and weights, see :func:`segkit.engine.replay.save_batches`.
     """
 
     model: nn.Module
@@ -104,7 +107,7 @@ class RepeatableStep:
             try:
                 with self.no_sync():
                     culprit = self._repeat(batch, part)
-            except Exception as error:  # the NaN is what must be reported
+            except Exception as error:  # the NaN is the error to report
                 return f"The step could not be repeated to find the layer ({type(error).__name__}: {error})"
             if culprit is not None:
                 culprit = culprit[0].upper() + culprit[1:]
@@ -122,7 +125,7 @@ class RepeatableStep:
         self.model.zero_grad(set_to_none=True)  # clipping has made all gradients NaN
         torch.stack([loss.float() for loss in losses.values()]).sum().backward()
         bad = [name for name, p in self.model.named_parameters() if p.grad is not None and not all_finite(p.grad)]
-        if bad:  # backward goes from the last layer to the first
+        if bad:  # the backward pass goes from the last layer to the first
             return f"the losses are finite, but {len(bad)} gradients are not, of which {bad[-1]}'s is the last"
         return None
 

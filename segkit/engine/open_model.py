@@ -1,4 +1,4 @@
-"""A checkpoint or a model, opened together with the data that it is evaluated on."""
+"""Opens a checkpoint or a model together with the data set to evaluate it on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from segkit.utils.errors import SegkitError
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A model with what it is evaluated on.
+class EvaluationSetup:
+    """A model, and the data set to evaluate it on.
 
     Attributes:
         model: on ``device``.
-        cfg: None: there is none.
+        cfg: the configuration; None if the model has none.
         data: the ground truth.
         device: where the model is.
     """
@@ -41,15 +41,15 @@ class Opened:
 
     @property
     def precision(self) -> str:
-        """The configuration's; fp32 where there is none, and in place of fp16 on a CPU."""
+        """The configuration's precision; fp32 without one, and in place of fp16 on a CPU."""
         precision = "fp32" if self.cfg is None else self.cfg.train.precision
         return "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
 
 
 def open_checkpoint(
     path: str, data: Any, config: ConfigSource | None, overrides: Overrides, device: str | int | torch.device | None
-) -> Opened:
-    """The model of a checkpoint."""
+) -> EvaluationSetup:
+    """Builds the model of a checkpoint and opens the data set to evaluate it on."""
     if Path(path).suffix.lower() == ".json":
         raise SegkitError(
             f"{path} is no checkpoint; segkit.evaluation.evaluate_predictions takes a COCO results file", value=path
@@ -71,7 +71,7 @@ def open_checkpoint(
         model = build_model(cfg, len(dataset.classes))
     model.classes = list(dataset.classes)  # type: ignore[assignment]
     load_checkpoint(model, path, content=content)
-    return Opened(model.to(run_device), cfg, dataset, run_device)
+    return EvaluationSetup(model.to(run_device), cfg, dataset, run_device)
 
 
 def open_model(
@@ -80,8 +80,8 @@ def open_model(
     config: ConfigSource | None,
     overrides: Overrides,
     device: str | int | torch.device | None,
-) -> Opened:
-    """A model as it is, on ``device``."""
+) -> EvaluationSetup:
+    """Moves a model to ``device`` and opens the data set to evaluate it on."""
     if config is None and overrides:
         raise SegkitError("overrides change a configuration, and none is given", key="overrides")
     cfg = None if config is None else as_config(config, overrides)
@@ -94,11 +94,11 @@ def open_model(
             key="data",
         )
     run_device = device_of(model) if device is None else choose_device(device, key="device")
-    return Opened(model.to(run_device), cfg, dataset, run_device)
+    return EvaluationSetup(model.to(run_device), cfg, dataset, run_device)
 
 
 def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_ids: list[int] | None) -> Dataset:
-    """What to evaluate on: ``data``, or the configuration's ``data.val``; SegkitError unless it has these classes."""
+    """Returns ``data``, or the configuration's ``data.val``; raises SegkitError if it has other classes."""
     if data is None and cfg is not None:
         found = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids).val
         assert found is not None
@@ -114,7 +114,7 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
 
 
 def check_dataset(dataset: Any, key: str) -> None:
-    """SegkitError unless it is a data set of segkit's."""
+    """Raises SegkitError unless ``dataset`` is a :class:`segkit.data.Dataset`."""
     if not isinstance(dataset, Dataset):
         hint = "; segkit.data.from_torchvision(dataset, classes) makes one of (image, target) pairs"
         has_items = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")

@@ -1,4 +1,4 @@
-"""The model's parameters: which train, at which learning rate, and how many there are."""
+"""The model's parameters: freezing, optimizer groups, counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file with the batches of a step whose loss was NaN: written by the run, repeated here.
+"""Saves the batches of a step with a NaN loss, and repeats the step from the file.
 
 >>> from segkit.engine.replay import replay
 >>> replay("output/cells/nonfinite_batch_0000123.pth")
@@ -114,7 +114,7 @@ def replay(
     weights: str | None = None,
     device: str | int | torch.device = "auto",
 ) -> list[dict[str, float]]:
-    """Computes the losses of a step's batches again, in the run's precision, and logs where they stop being finite.
+    """Repeats a step from its saved batches, and logs where values stop being finite.
 
     Args:
         path: a ``nonfinite_batch_NNNNNNN.pth`` of a run.
@@ -138,7 +138,7 @@ def replay(
         )
     chosen = choose_device(device, key="device")
     check_precision(content["precision"], chosen, key="precision")
-    cfg = load_config_dict(content["config"], str(path))  # the path decides about imports: a URL may import nothing
+    cfg = load_config_dict(content["config"], str(path))  # the path decides about imports: a URL may not import modules
     model = _model(cfg, content, weights).to(chosen)
     found = []
     for part, plain in enumerate(content["batches"]):

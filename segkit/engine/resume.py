@@ -1,4 +1,4 @@
-"""Resuming a run: finding the checkpoint, and fitting it to present data and configuration.
+"""Resuming a run: finding the checkpoint, and fitting it to current data and configuration.
 
 ``train_state.restore`` then restores the trainer from the result.
 """
@@ -18,7 +18,7 @@ from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
-_COMPARING_HOOKS = ("BestCheckpoint", "EarlyStopping")  # classes whose state is the best metric so far
+_COMPARING_HOOKS = ("BestCheckpoint", "EarlyStopping")  # hooks whose state is the best metric so far
 
 
 def checkpoint_to_resume(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -72,7 +72,7 @@ def fit_to_config(path: Path, state: Mapping[str, Any], cfg: Config) -> dict[str
     Args:
         path: the checkpoint, for messages.
         state: its content.
-        cfg: the present configuration, with ``data.classes`` set.
+        cfg: the current configuration, with ``data.classes`` set.
     Raises:
         SegkitError: the checkpoint was trained on other classes.
     """
@@ -121,7 +121,7 @@ def epoch_shift(state: Mapping[str, Any] | None, iterations_per_epoch: int, *, i
 
     Args:
         state: the checkpoint that the run resumes from; None: a new run.
-        iterations_per_epoch: of the present run.
+        iterations_per_epoch: of the current run.
         in_epochs: whether the run's length is given in epochs. If it is given in iterations, those count and the shift
             is 0.
     Returns:

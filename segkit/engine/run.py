@@ -112,7 +112,7 @@ def _train(
         model = prepare_model(cfg, data, device, initialize=state is None)
     if distributed.is_main():
         if state is None:
-            set_aside_earlier_run(run_dir, earlier_log)  # not earlier: the initial weights may be among its files
+            set_aside_earlier_run(run_dir, earlier_log)  # after the initial weights were read: they may be in it
         with atomic_write(run_dir / "config.yaml") as temporary:
             temporary.write_text(cfg.to_yaml(), encoding="utf-8")
     if cfg.train.compile:
@@ -132,7 +132,7 @@ def _train(
         trainer.train()
 
     if distributed.is_main():
-        if data.val is not None:  # also if nothing was left to train: a run may be killed while it draws
+        if data.val is not None:  # also without steps to train: an earlier run may have been killed while it drew
             with trainer.ema_weights():
                 draw_pictures(
                     model,

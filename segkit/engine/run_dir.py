@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segkit.engine.checkpoint import METRICS, find_last_checkpoint, last_good
+from segkit.engine.checkpoint import METRICS, find_last_checkpoint, resume_hint
 from segkit.utils.atomic import remove_leftovers
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import output_folder
@@ -106,7 +106,7 @@ def full_disk_errors(run_dir: Path) -> Iterator[None]:
             raise
         file = error.filename or run_dir
         raise SegkitError(
-            f"'{file}' cannot be written: {error.strerror}{last_good(run_dir)}", key="output_dir"
+            f"'{file}' cannot be written: {error.strerror}{resume_hint(run_dir)}", key="output_dir"
         ) from error
 
 

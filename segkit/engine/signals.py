@@ -1,4 +1,4 @@
-"""Signals that end a run: they wait for the end of operations that must not be interrupted."""
+"""SIGINT and SIGTERM: how they end a run, and in which blocks they are delayed."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DELAYED = (*_STOPPING, *([signal.SIGCHLD] if hasattr(signal, "SIGCHLD") else []
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], None]]:
-    """SIGINT and SIGTERM raise :class:`RunInterrupted` in the block, once; a second one ends the process at once.
+    """Makes SIGINT and SIGTERM raise :class:`RunInterrupted` in the block.
 
-    Signals that are ignored or that the program handles itself stay as they are. Outside the main thread, where Python
-    delivers no signals, this does nothing.
+    A second signal ends the process at once. Signals that are ignored or that the program handles itself stay as they
+    are. Outside the main thread, where Python delivers no signals, this does nothing.
 
     Yields a function that raises again what Python could only ignore, as in a ``__del__``.
     """
@@ -50,7 +50,7 @@ class _Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.arrived = number
-        for other in self.signals:  # the system's handling needs no Python, which may be waiting for a kernel or a disk
+        for other in self.signals:  # the system's default handler works even while Python waits for a kernel or a disk
             signal.signal(other, signal.SIG_DFL)
         raise RunInterrupted(number)
 
@@ -72,7 +72,7 @@ class _Delay:
             if any(earlier in self.ending for earlier in self.seen):
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
-            elif self.outer:  # os.write, for a handler may be called in the middle of a print
+            elif self.outer:  # os.write, because a handler may be called in the middle of a print
                 os.write(2, b"finishing this step first; once more to stop at once, without saving\n")
         if number not in self.seen:
             self.seen.append(number)
@@ -90,7 +90,7 @@ def _is_ending(number: int, handler: Any) -> bool:
 
 @contextmanager
 def delayed_interrupt() -> Iterator[Callable[[], bool]]:
-    """Delays signals to the end of the block, then handles them: Ctrl-C raises its KeyboardInterrupt.
+    """Delays signals to the end of the block; Ctrl-C then raises its KeyboardInterrupt.
 
     For a step, or a checkpoint and the file that names it: short operations that leave a state that cannot be resumed
     if only half of them happens. Outside the main thread, where Python delivers no signals, this does nothing.
@@ -119,10 +119,10 @@ def delayed_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def signals_between_steps() -> Iterator[Callable[[], bool]]:
-    """Delays signals in each of several processes but the first: all processes end after the same step.
+    """Delays signals in all processes except the first.
 
-    The first process, which saves the run, leaves an evaluation at once. If the signal came to another process too, the
-    loss of the first one is no error there.
+    All processes end after the same step. The first process, which saves the run, leaves an evaluation at once. If the
+    signal came to another process too, the loss of the first one is no error there.
 
     Yields a function that returns whether a signal has come that will end the run.
     """

@@ -23,7 +23,7 @@ class StepBatches:
             training with the same loader.
         start: the iteration that the first batch belongs to.
     Attributes:
-        seconds: how long the present step has waited for its batches.
+        seconds: how long the current step has waited for its batches.
     """
 
     def __init__(self, loader: Iterable[Any], accumulate: int, *, start: int) -> None:
@@ -84,7 +84,7 @@ def data_counts(batches: Iterable[Any]) -> dict[str, int]:
 
 
 def count_objects(batches: Iterable[Any]) -> int:
-    """Returns the number of objects that are not crowd regions; 1 for a batch without ``Targets``."""
+    """Returns the number of objects except crowd regions; 1 for a batch without ``Targets``."""
     total = 0
     for batch in batches:
         targets = getattr(batch, "targets", None)

@@ -106,7 +106,7 @@ class TrainerBase(RenamedAttributes, ABC):
         output_dir: the run's folder.
         data_time: seconds that the last step waited for its batches.
         evaluation, evaluated_at: the last evaluation's metrics, and the iteration after which it was made (or None).
-        about: what checkpoints hold beside the training state: config, classes, category_ids.
+        about: added to checkpoints: config, classes, category_ids.
     """
 
     model: Any  # an nn.Module with ``losses`` and ``predict``
@@ -146,19 +146,19 @@ class TrainerBase(RenamedAttributes, ABC):
         self.iteration = 0
         self.start_iteration = 0
         self.batch: Any = None
-        self.batches: list[Any] = []  # those of the present step so far, on the device that the loader has put them
+        self.batches: list[Any] = []  # the current step's batches so far, on the loader's device
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
-        self.consistent = True  # False while a step changes weights and counters: a state that must not be saved
-        self.line_read = False  # whether the present hook has read the metrics
+        self.consistent = True  # False while a step changes weights and counters; such a state must not be saved
+        self.line_read = False  # whether the current hook has read the metrics
         self.stopped_together = False  # whether all processes end after the same step
         self._step_batches = StepBatches(loader, accumulate, start=0)
         self._signals: Sequence[Callable[[], bool]] = ()  # whether a signal waits for the end of the step
         self._stopping = False
 
     def train(self) -> None:
-        """Trains from ``iteration`` to ``max_iterations``; on an exception it notifies the hooks, then raises it.
+        """Trains up to ``max_iterations``; notifies the hooks of an exception and raises it.
 
         Raises:
             RunInterrupted: SIGINT or SIGTERM came. It interrupts hooks and the wait for a batch, but no step.
@@ -174,7 +174,7 @@ class TrainerBase(RenamedAttributes, ABC):
             except BaseException as error:
                 self.notify_exception(error)
                 if self.stopped_together:
-                    distributed.barrier()  # else a launcher ends the process that saves when the first one ends
+                    distributed.barrier()  # else the launcher would kill the saving process once another one has ended
                 raise
             finally:
                 self._step_batches.close()
@@ -183,7 +183,7 @@ class TrainerBase(RenamedAttributes, ABC):
     def _run(self, raise_missed_signal: Callable[[], None], signal_held: Callable[[], bool]) -> None:
         for hook in self.hooks:
             hook.before_train(self)
-        self._after_step()  # of a run that was interrupted between two steps
+        self._after_step()  # the pending hooks of a run that was interrupted between two steps
         self._step_batches = StepBatches(self.loader, self.accumulate, start=self.iteration + self.epoch_shift)
         while not self.done:
             batches = self._step_batches.of_next_step(f"iteration {self.iteration + 1} of {self.max_iterations}")
@@ -198,7 +198,7 @@ class TrainerBase(RenamedAttributes, ABC):
             self._after_step()
             self.batch, self.batches = None, []
             raise_missed_signal()
-        self.check_metrics()  # of the steps since the last line, which no hook may have read
+        self.check_metrics()  # the losses since the last line, which no hook may have read
         for hook in self.hooks:
             hook.after_train(self)
 
@@ -217,7 +217,7 @@ class TrainerBase(RenamedAttributes, ABC):
                 self.metrics.clear()
 
     def notify_exception(self, error: BaseException) -> None:
-        """Calls ``on_exception`` of all hooks in reverse order: the checkpoint is written before another hook can fail."""
+        """Calls the hooks' ``on_exception`` in reverse order: the checkpoint is written first."""
         for hook in reversed(self.hooks):
             try:
                 hook.on_exception(self, error)
@@ -236,7 +236,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     @abstractmethod
     def run_step(self, batches: Iterable[Any]) -> None:
-        """Takes one optimizer step: losses, gradients, update; counts it and makes all hooks pending."""
+        """Takes one optimizer step: losses, gradients, update. Makes all hooks pending."""
 
     @abstractmethod
     def autocast(self) -> AbstractContextManager[Any]:
@@ -244,7 +244,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     @abstractmethod
     def ema_weights(self) -> AbstractContextManager[None]:
-        """Returns the context in which the model has the EMA weights, if there are any: to evaluate in."""
+        """Returns the context to evaluate in: the model has the EMA weights, if there are any."""
 
     def explain_divergence(self, error: DivergedError) -> SegkitError:
         """Returns the error to raise for losses that were found to be NaN after their steps."""
@@ -264,7 +264,7 @@ class TrainerBase(RenamedAttributes, ABC):
         return self._stopping or self.iteration >= self.max_iterations
 
     def stop(self) -> None:
-        """Makes the present step the last one: hooks later in the order do what they do at the end."""
+        """Makes the current step the last one: hooks later in the order do what they do at the end."""
         self._stopping = True
 
     def named_hooks(self) -> dict[str, Hook]:
@@ -289,7 +289,7 @@ class TrainerBase(RenamedAttributes, ABC):
         return record
 
     def check_metrics(self) -> dict[str, float]:
-        """Returns the means of the losses so far and keeps them; raises SegkitError if a loss was NaN or infinite."""
+        """Returns the means of the losses so far; raises SegkitError if one is not finite."""
         return self._explained(self.metrics.check)
 
     def _explained(self, look: Callable[[int], dict[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A training's state between two steps: taken for a checkpoint, restored from one."""
+"""Collects the trainer's state for a checkpoint, and restores it from one."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def training_state(trainer: TrainerBase, pending: Sequence[str] = (), *, rescue:
 def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     """Restores the trainer from a checkpoint: its next step is the one that would have followed.
 
-    The optimizer's hyperparameters stay those of the present configuration. Moments are restored by parameter name, the
+    The optimizer's hyperparameters stay those of the current configuration. Moments are restored by parameter name, the
     hooks' states by hook name; the log names what has no counterpart.
 
     Raises:
@@ -119,7 +119,7 @@ def _restore_hooks(trainer: TrainerBase, state: Mapping[str, Any]) -> list[str]:
     """Restores the hooks' states by name, where the class is the same.
 
     Returns:
-        The names of the present hooks that have not yet run for the checkpoint's iteration.
+        The names of the current hooks that have not yet run for the checkpoint's iteration.
     """
     hooks = trainer.named_hooks()
     classes: Mapping[str, str] | None = state.get("hook_classes")  # missing in older checkpoints

@@ -18,7 +18,9 @@ from segkit.utils.seeding import seeds
 
 
 def seed_step(seed: int, step: int, part: int, device: torch.device | str, rank: int = 0) -> torch.Generator:
-    """Seeds the global generators for batch number ``part`` of step number ``step`` (both from 0) in process ``rank``.
+    """Seeds the global generators for one batch of one step in one process.
+
+    ``step`` and ``part`` (the batch within the step) count from 0.
 
     Returns:
         the generator for the model's sampling, on ``device``.
@@ -43,7 +45,7 @@ def batch_losses(
     precision: str,
     rank: int = 0,
 ) -> dict[str, Tensor]:
-    """Returns the losses of a batch that is on ``device``, with the random seeds of its position in the run.
+    """Returns a batch's losses, with the random seeds of its position in the run.
 
     Args:
         losses: ``losses(images, targets, generator)`` of a model, or of a model that several processes train.
@@ -71,7 +73,7 @@ def backward(losses: Mapping[str, Tensor], scaler: torch.amp.GradScaler, batches
 
 
 def add_losses(sums: dict[str, Tensor], losses: Mapping[str, Tensor]) -> None:
-    """Adds a batch's losses to those of the step's earlier batches, in place; batches may have different losses."""
+    """Adds a batch's losses to the step's sums, in place; the names of losses may differ."""
     for name, loss in losses.items():
         sums[name] = sums[name] + loss if name in sums else loss
 
@@ -86,7 +88,7 @@ def digest(names: Iterable[str]) -> tuple[int, int]:
 
 
 def equal_digests(x: int, x_squared: int) -> bool:
-    """Whether a digest is equal in all processes, from its sums: n times the sum of squares is the square of the sum.
+    """Whether a digest is equal in all processes: n times the sum of squares is the sum squared.
 
     All processes return the same, as they have the same sums.
     """
@@ -94,7 +96,7 @@ def equal_digests(x: int, x_squared: int) -> bool:
 
 
 def with_losses_of_all(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the losses that some process has, in the same order in each; one that this process lacks is 0."""
+    """Returns all processes' losses in one order; a loss that this process lacks is 0."""
     names = distributed.broadcast(distributed.gather(list(losses)))
     zero = torch.zeros_like(losses["total"])
     return {name: losses.get(name, zero) for own in names for name in own}

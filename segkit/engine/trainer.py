@@ -168,10 +168,10 @@ class Trainer(TrainerBase):
         An exception before the update leaves weights, buffers and counters as they were. One in the update leaves
         ``consistent`` False, and the state is not saved.
         """
-        if self._rates_for != self.iteration:  # called without the loop; in the loop a hook may have changed them since
+        if self._rates_for != self.iteration:  # without the loop; in it they are set already
             self.set_learning_rates()
         self._rate_watch.step(self.optimizer)
-        self.optimizer.zero_grad(set_to_none=True)  # here and not after the step: hooks may read the gradients
+        self.optimizer.zero_grad(set_to_none=True)  # not after the step, because hooks may read the gradients
         self.buffers.save()
         try:
             losses = self.compute_gradients(batches)
@@ -179,7 +179,7 @@ class Trainer(TrainerBase):
             scalars = mean_over_processes({f"loss/{name}": loss for name, loss in losses.items()})
             self.scaler.unscale_(self.optimizer)
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            # The norm is measured without clipping, too: a finite loss may have a gradient of NaN.
+            # The norm is measured even without clipping, since a finite loss may have a NaN gradient.
             scalars["grad_norm"] = clip_gradients(parameters, max_norm=self.clip_norm, max_value=self.clip_value)
             skip = self._is_checked() and not are_finite(scalars)
             if skip:
@@ -190,7 +190,7 @@ class Trainer(TrainerBase):
         with delayed_interrupt():
             self.consistent = False
             if skip:
-                self.buffers.restore()  # once more: the forward pass was repeated to find the layer
+                self.buffers.restore()  # again, because the forward pass was repeated to find the layer
                 self.skipped += 1
             else:
                 self._update()
@@ -204,7 +204,7 @@ class Trainer(TrainerBase):
                 self.metrics.count(name, count)
 
     def compute_gradients(self, batches: Iterable[Any]) -> dict[str, Tensor]:
-        """Runs forward and backward pass of the step's batches; returns their mean losses and ``total``.
+        """Runs forward and backward pass of the batches; returns mean losses and ``total``.
 
         With several processes the gradients are the means over all of them, the losses this process's own.
         """
@@ -212,7 +212,7 @@ class Trainer(TrainerBase):
         losses: dict[str, Tensor] = {}
         for part, batch in enumerate(batches):
             self.batches.append(batch)
-            # Pinned batches are copied while the host goes on; for others the flag has no effect.
+            # Pinned batches are copied asynchronously; for others the flag has no effect.
             self.batch = batch = batch.to(self.device, non_blocking=self.device.type == "cuda")
             with self.parallel.batch(last=part == self.accumulate - 1):
                 found = self.batch_losses(batch, self.iteration, part)
@@ -221,7 +221,7 @@ class Trainer(TrainerBase):
         return losses
 
     def batch_losses(self, batch: Any, step: int, part: int) -> dict[str, Tensor]:
-        """Returns the losses of batch number ``part`` of step number ``step`` (both from 0), which is on the device."""
+        """Returns the losses of batch ``part`` of step ``step``, both counted from 0."""
         position = {"seed": self.seed, "step": step, "part": part, "rank": distributed.rank()}
         return batch_losses(self.parallel.losses, batch, **position, device=self.device, precision=self.precision)
 
@@ -264,15 +264,15 @@ class Trainer(TrainerBase):
         if self.skipped < self.max_skipped and weights_finite:
             logger.warning("step skipped (%d of at most %d): %s", self.skipped + 1, self.max_skipped, message)
             return
-        self.metrics.add(scalars)  # so that this state is not saved
+        self.metrics.add(scalars)  # marks the state as not finite, so that it is not saved
         before = f" after {self.skipped} steps were skipped" if self.skipped else ""
         raise SegkitError(f"training diverged{before}: {message}; {ADVICE}")
 
     def explain_divergence(self, error: DivergedError) -> SegkitError:
-        if self.scaler.is_enabled():  # it has skipped the bad steps, of which this is one: the weights are finite
+        if self.scaler.is_enabled():  # the scaler has skipped the bad steps, so the weights are finite
             step = self._repeatable(self.iteration - 1, self.batches)
             return step.overflow_error(error)
-        first = self.iteration - error.count  # number of the first bad step, from 0: all after it are bad, too
+        first = self.iteration - error.count  # index of the first bad step; all steps after it are bad, too
         return late_error(error, self._repeatable(first, self._load_again(first)))
 
     def _repeatable(self, step: int, batches: Sequence[Any]) -> RepeatableStep:
@@ -287,7 +287,7 @@ class Trainer(TrainerBase):
         try:
             return load(step + self.epoch_shift) if load is not None and step >= 0 else []
         except (SegkitError, OSError):
-            return []  # the message does without
+            return []  # the message then names no images
 
     def autocast(self) -> AbstractContextManager[Any]:
         return autocast(self.precision, self.device)

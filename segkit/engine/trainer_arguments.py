@@ -51,7 +51,7 @@ def check_schedule(schedule: Any) -> None:
 
 
 def check_model_and_optimizer(model: Any, optimizer: Any) -> None:
-    """Raises SegkitError for a model without ``losses``, and for an optimizer without parameters of the model."""
+    """Raises SegkitError for a model without ``losses``, and for another model's optimizer."""
     if not isinstance(model, nn.Module) or not callable(getattr(model, "losses", None)):
         raise SegkitError(
             f"model: expected a torch.nn.Module with losses(images, targets, generator), not {_described(model)}",
@@ -143,7 +143,7 @@ RENAMED = {"averaged": "ema", "averaged_weights": "ema_weights", "sound": "consi
 
 
 class RenamedAttributes:
-    """Former names of a trainer's attributes are errors that name the present one."""
+    """Former names of a trainer's attributes are errors that name the current one."""
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 

@@ -1,4 +1,4 @@
-"""A background thread that makes calls in order while the caller goes on."""
+"""Runs calls in order in a background thread."""
 
 from __future__ import annotations
 

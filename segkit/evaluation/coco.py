@@ -50,7 +50,7 @@ class CocoEvaluator(Evaluator):
     COCO's crowd regions are.
 
     For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
-    are found, whatever their class, and ``bbox/AR@100`` that among the best 100 detections.
+    are found, of any class, and ``bbox/AR@100`` the fraction among the best 100 detections.
 
     Args:
         classes: name of each label.
@@ -148,12 +148,12 @@ class CocoEvaluator(Evaluator):
                 raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
             self._images.update(share)
 
-    @gc_paused()  # collections among 50,000 objects' dicts would add two thirds to the time
+    @gc_paused()  # garbage collection over 50,000 objects' dicts would add two thirds to the time
     def evaluate(self) -> dict[str, float]:
         if self.results_dir is not None:
             self.write_results(Path(self.results_dir) / RESULTS_NAME)
         self._warn_of_limit()
-        images = [self._images[i] for i in sorted(self._images)]  # as COCO's tools, where the order decides ties
+        images = [self._images[i] for i in sorted(self._images)]  # in the order of COCO's tools, which decides ties
         if all(t["iscrowd"] for image in images for t in image.truth):
             logger.warning("no ground truth in the %d images evaluated, so there are no metrics", len(images))
             return {}
@@ -164,8 +164,8 @@ class CocoEvaluator(Evaluator):
             ]
         metrics: dict[str, float] = {}
         for iou_type, truth in self._ground_truths(images).items():
-            limits = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(self.backend.match(truth, images, iou_type, limits))
+            max_dets = sorted({STANDARD_LIMIT, self.max_detections})
+            values = self._summary(self.backend.match(truth, images, iou_type, max_dets))
             for threshold in self.score_thresholds:
                 curves = self.backend.match(truth, images, iou_type, [self.max_detections], threshold)
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)

@@ -22,27 +22,27 @@ class Curves:
     """The arrays of COCO's accumulation; -1 where there is no ground truth.
 
     Attributes:
-        precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, limits].
-        recall: [10 IoU thresholds, K classes, 4 areas, limits], the highest that is reached.
-        limits: numbers of detections per image and class, ascending.
+        precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, max_dets].
+        recall: [10 IoU thresholds, K classes, 4 areas, max_dets], the highest that is reached.
+        max_dets: numbers of detections per image and class, ascending.
     """
 
     precision: np.ndarray
     recall: np.ndarray
-    limits: tuple[int, ...]
+    max_dets: tuple[int, ...]
 
     def ap(self, limit: int, *, iou: int | None = None, label: int | None = None, area: str = "all") -> float | None:
         """Returns mean precision over thresholds, recalls, classes; None without ground truth.
 
-        pycocotools' own summary reports -1 for AP unless 100 is among the limits; here every limit has its AP.
+        pycocotools' own summary reports -1 for AP unless 100 is among the max_dets; here every limit has its AP.
         """
-        values = self.precision[..., AREAS.index(area), self.limits.index(limit)]
+        values = self.precision[..., AREAS.index(area), self.max_dets.index(limit)]
         values = values if iou is None else values[iou : iou + 1]
         return _mean(values if label is None else values[:, :, label])
 
     def ar(self, limit: int, *, label: int | None = None, area: str = "all") -> float | None:
         """Returns mean highest recall over thresholds, classes; None without ground truth."""
-        values = self.recall[..., AREAS.index(area), self.limits.index(limit)]
+        values = self.recall[..., AREAS.index(area), self.max_dets.index(limit)]
         return _mean(values if label is None else values[:, label])
 
 
@@ -110,7 +110,7 @@ class CocoBackend(ABC):
         truth: Any,
         images: Sequence[EvaluatedImage],
         iou_type: IouType,
-        limits: Sequence[int],
+        max_dets: Sequence[int],
         score_threshold: float = 0.0,
     ) -> Curves:
         """Matches detections with ground truth, and accumulates precision and recall.
@@ -122,7 +122,7 @@ class CocoBackend(ABC):
             truth: the result of :meth:`ground_truth` for these images.
             images: with the detections.
             iou_type: whether boxes or masks overlap.
-            limits: numbers of detections per image and class, ascending.
+            max_dets: numbers of detections per image and class, ascending.
             score_threshold: detections that score less are ignored.
         """
 

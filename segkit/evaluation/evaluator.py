@@ -84,7 +84,7 @@ def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
     for i, evaluator in enumerate(evaluators):
         names: Sequence[str] = getattr(evaluator, "metric_names", tuple)()
         if twice := [name for name in names if name in known]:
-            raise SegkitError(same_metrics(type(evaluator).__name__, i, twice), key="evaluators")
+            raise SegkitError(duplicate_metrics_message(type(evaluator).__name__, i, twice), key="evaluators")
         known.update(names)
     for evaluator in evaluators if distributed.world_size() > 1 else ():
         missing = [name for name in ("results", "merge") if getattr(type(evaluator), name) is getattr(Evaluator, name)]
@@ -92,7 +92,7 @@ def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
             raise SegkitError(_cannot_be_shared(evaluator, missing), key="evaluators")
 
 
-def same_metrics(evaluator: str, number: int, names: Sequence[str]) -> str:
+def duplicate_metrics_message(evaluator: str, number: int, names: Sequence[str]) -> str:
     """Returns the message for a metric that two evaluators compute."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
@@ -182,7 +182,9 @@ def evaluate(
                 evaluator.merge([share[2][i] for share in shares])
             found = evaluator.evaluate()
             if twice := metrics.keys() & found.keys():
-                raise SegkitError(same_metrics(type(evaluator).__name__, i, sorted(twice)), key="evaluators")
+                raise SegkitError(
+                    duplicate_metrics_message(type(evaluator).__name__, i, sorted(twice)), key="evaluators"
+                )
             metrics.update(found)
     metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start

@@ -14,7 +14,7 @@ SCORE = 5  # column of an array of results: image, x, y, width, height, score, c
 
 
 class HotcocoBackend(CocoBackend):
-    """hotcoco from version 1.2, the first with ``COCO.from_arrays``."""
+    """Back end with hotcoco 1.2 or newer, which has ``COCO.from_arrays``."""
 
     name = "hotcoco"
 
@@ -46,12 +46,12 @@ class HotcocoBackend(CocoBackend):
         truth: Any,
         images: Sequence[EvaluatedImage],
         iou_type: IouType,
-        limits: Sequence[int],
+        max_dets: Sequence[int],
         score_threshold: float = 0.0,
     ) -> Curves:
         from hotcoco import COCOeval, mask
 
-        # One array is COCO's other form of results: a dict a detection takes longer to make than to match.
+        # Results as one array: making a dict for each detection would take longer than matching.
         rows = np.column_stack(
             [
                 _image_ids([len(image.scores) for image in images]),
@@ -66,15 +66,15 @@ class HotcocoBackend(CocoBackend):
         else:
             rles = list(compress((rle for image in images for rle in image.rles()), high.tolist()))
             found = truth.load_res(rows[high], segmentation=rles)
-            # Given a box, COCO's tools take the box's area; it is to be the mask's.
+            # With a box, COCO's tools use the box's area; the mask's area is correct.
             found.update_anns(ids=np.arange(1, len(rles) + 1), area=mask.area(rles))
         evaluation = COCOeval(truth, found, iou_type)
-        evaluation.params.max_dets = list(limits)
+        evaluation.params.max_dets = list(max_dets)
         evaluation.evaluate()
         evaluation.accumulate()
         curves = evaluation.eval
         assert curves is not None  # accumulate() fills it
-        return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(limits))
+        return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(max_dets))
 
 
 def _image_ids(counts: Sequence[int]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Evaluating predictions that are made already, whoever made them: COCO results, torchvision's dictionaries, detections."""
+"""Evaluates finished predictions: Detections, torchvision's dictionaries, COCO results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.evaluation.coco import CocoEvaluator
-from segkit.evaluation.evaluator import Evaluator, check_evaluators, same_metrics
+from segkit.evaluation.evaluator import Evaluator, check_evaluators, duplicate_metrics_message
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Batch
@@ -30,7 +30,7 @@ def evaluate_predictions(
     *,
     max_detections: int = 100,
 ) -> dict[str, float]:
-    """The metrics of predictions that are made already, by any framework.
+    """Returns the metrics of finished predictions, made by any framework.
 
     Args:
         predictions: a COCO results file or its content, a list of dictionaries with ``image_id``, ``category_id``,
@@ -38,12 +38,12 @@ def evaluate_predictions(
             image, in the data set's order. These are :class:`Detections`, or the dictionaries of torchvision's models
             (labels are the data set's category ids), in pixels of the file. Images without predictions have no detections.
         dataset: the ground truth.
-        evaluators: None: COCO's metrics of boxes, and of masks where the predictions have some.
-        max_detections: the most that COCO's metrics take of an image, the best first.
+        evaluators: None: COCO's metrics of boxes, and of masks if any prediction has one.
+        max_detections: COCO's metrics use this many detections of an image, those with the highest scores.
     Returns:
         metrics by name, in 0..1, as ``segm/AP``.
     Raises:
-        SegkitError: predictions for an image, a category or a size that the data set has not, or malformed ones.
+        SegkitError: predictions that are malformed, or for an image, category or size that is not in the data set.
     """
     found = _by_image(predictions, dataset)
     if evaluators is None:
@@ -72,13 +72,13 @@ def evaluate_predictions(
     for i, evaluator in enumerate(evaluators):
         measured = evaluator.evaluate()
         if twice := sorted(metrics.keys() & measured.keys()):
-            raise SegkitError(same_metrics(type(evaluator).__name__, i, twice), key="evaluators")
+            raise SegkitError(duplicate_metrics_message(type(evaluator).__name__, i, twice), key="evaluators")
         metrics.update(measured)
     return metrics
 
 
 def as_detections(found: Any, size: tuple[int, int], category_ids: Sequence[int]) -> Detections:
-    """One image's predictions in any of the forms of :func:`evaluate_predictions`.
+    """Converts one image's predictions, in any form of :func:`evaluate_predictions`.
 
     Args:
         found: Detections, a dictionary of torchvision's models, or a list of COCO results.

@@ -13,7 +13,7 @@ from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage,
 
 
 class PycocotoolsBackend(CocoBackend):
-    """pycocotools, of which any version will do."""
+    """Back end with pycocotools, any version."""
 
     name = "pycocotools"
 
@@ -36,7 +36,7 @@ class PycocotoolsBackend(CocoBackend):
         truth: Any,
         images: Sequence[EvaluatedImage],
         iou_type: IouType,
-        limits: Sequence[int],
+        max_dets: Sequence[int],
         score_threshold: float = 0.0,
     ) -> Curves:
         from pycocotools.cocoeval import COCOeval
@@ -50,10 +50,10 @@ class PycocotoolsBackend(CocoBackend):
         found = _data_set(images, len(truth.dataset["categories"]), annotations)
         with _silent():
             evaluation = COCOeval(truth, found, iou_type)
-            evaluation.params.maxDets = list(limits)
+            evaluation.params.maxDets = list(max_dets)
             evaluation.evaluate()
             evaluation.accumulate()
-        return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(limits))
+        return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(max_dets))
 
 
 def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Detections as COCO results, and the files that hold them."""
+"""Converts detections to COCO results, and writes results files."""
 
 from __future__ import annotations
 

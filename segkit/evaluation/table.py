@@ -1,4 +1,4 @@
-"""Metrics as tables to print."""
+"""Formats metrics as tables for the log."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Predictor:
         from segkit.modeling.weights.reading import checkpoint_content
 
         _check_source(source, weights, model, overrides)
-        # Before a large file is read.
+        # Checked before a large file is read.
         target = choose_device(device, key="device") if device is not None or model is None else None
         if isinstance(source, (str, os.PathLike)):
             weights = source
@@ -134,7 +134,7 @@ class Predictor:
         if is_single_image(images):
             return self._predict([images])[0]
         if not isinstance(images, Iterable):
-            return self._predict([images])[0]  # raises, with what was expected
+            return self._predict([images])[0]  # raises an error that says what is expected
         size = self.batch_size if batch_size is None else _at_least_one(batch_size)
         stream = self._stream(iter(images), size)
         return list(stream) if isinstance(images, Sequence) else stream
@@ -145,7 +145,7 @@ class Predictor:
 
     def _predict(self, sources: Sequence[Any]) -> list[Detections]:
         batch = Batch([self._sample(source) for source in sources])
-        # Not inference_mode: its tensors could not be changed in place by whoever gets them.
+        # Not inference_mode: callers could not change its tensors in place.
         names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with torch.no_grad(), self._precision(), naming_images(names):
             found = self.model.predict(batch.images, batch.output_sizes)
@@ -157,7 +157,7 @@ class Predictor:
         size = (int(image.shape[1]), int(image.shape[2]))
         name = str(source) if isinstance(source, (str, os.PathLike)) else ""
         sample = Sample(image, Targets.empty(size), 0, name, size, None)
-        # Test transforms draw nothing; a generator of its own keeps one that does from moving the global one.
+        # An own generator: a test transform that draws must not change the global one.
         return self.transforms(sample, torch.Generator().manual_seed(0))
 
     def _precision(self) -> torch.autocast:
@@ -227,7 +227,7 @@ def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any
     from segkit.modeling.build import build_model
     from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 
-    with skip_pretrained():  # the checkpoint overwrites whatever the backbone would fetch
+    with skip_pretrained():  # the checkpoint overwrites all weights that the backbone would fetch
         model = build_model(cfg, len(classes))
     model.classes = classes  # type: ignore[assignment]  # load_checkpoint compares them with the checkpoint's
     load_checkpoint(model, weights, content=content)

@@ -1,4 +1,18 @@
-"""Models, and the components of which they are made.
+"""Models and their components.
+
+===================  ===================================================================================
+``meta_arch``        whole models: GeneralizedRCNN, ProposalNetwork, ``mask_rcnn()``
+``backbones``        ResNet, ConvNeXt, EfficientNetV2, any torchvision network
+``necks``            FPN
+``proposals``        RPN: anchors, head, losses, NMS of proposals
+``roi_heads``        box and mask heads with their losses; NMS of detections in ``postprocess``
+``layers``           shared functions: NMS, RoIAlign, matching, sampling, box losses
+``weights``          loading of checkpoints, also torchvision's and Detectron2's
+``interfaces``       what each kind of component has to implement
+===================  ===================================================================================
+
+A head computes its losses in its method ``losses``; ``layers/box_loss.py`` has the box losses. Mask targets are made in
+:mod:`segkit.structures.mask_targets`.
 
 Names are imported when they are first used: torchvision's networks are not loaded for a function of ``layers``.
 """

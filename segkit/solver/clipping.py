@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 def clip_gradients(
     parameters: Sequence[nn.Parameter], *, max_norm: float | None = None, max_value: float | None = None
 ) -> Tensor:
-    """Clips the gradients in place with torch's functions: each component to ``max_value``, then their norm to ``max_norm``.
+    """Clips the gradients in place: first to ``max_value``, then their norm to ``max_norm``.
 
     In this order both bounds hold for the gradients that the optimizer gets.
 
@@ -25,7 +25,7 @@ def clip_gradients(
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = get_total_norm(gradients)
-    if not gradients:  # of which clip_grad_value_ makes an error
+    if not gradients:  # clip_grad_value_ raises an error for none
         return norm
     if max_value is not None:
         clip_grad_value_(parameters, max_value)

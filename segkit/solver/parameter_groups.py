@@ -107,7 +107,7 @@ def regroup(optimizer: torch.optim.Optimizer, model: nn.Module, settings: Mappin
     """
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     own = (p for group in optimizer.param_groups for p in group["params"] if id(p) not in name_of)
-    name_of |= {id(parameter): f"optimizer's own {i}" for i, parameter in enumerate(own)}  # a name that no rule matches
+    name_of |= {id(parameter): f"optimizer's own {i}" for i, parameter in enumerate(own)}  # no rule matches it
     groups: list[dict[str, Any]] = []
     for group in optimizer.param_groups:
         parts: dict[Setting, list[tuple[str, nn.Parameter]]] = {}

@@ -1,4 +1,4 @@
-"""Any subclass of ``torch.optim.Optimizer``, of torch or another library, as a component."""
+"""Makes a component of any ``torch.optim.Optimizer``, from torch or another library."""
 
 from __future__ import annotations
 

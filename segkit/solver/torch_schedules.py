@@ -1,4 +1,4 @@
-"""Any learning rate scheduler of torch as a schedule, a function of the iteration."""
+"""Makes a schedule, a function of the iteration, of any torch learning rate scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts a label map (an integer for each object) into masks in their boxes, in one pass."""
+"""Converts a label map (an integer for each object) to masks in their boxes, in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thresholds interpolated values to masks, and rescues masks that would become empty.
+"""Thresholds interpolated masks; keeps one pixel of a mask that would become empty.
 
 Resizing and affine maps differ only in how they interpolate. Both work on tiles of the objects' new windows: small
 objects are one tile each and are stacked with others of similar size; a large object is cut into tiles, so that memory

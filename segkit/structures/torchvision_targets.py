@@ -21,14 +21,14 @@ from segkit.utils.errors import SegkitError, nearest
 
 REQUIRED = ("boxes", "labels")
 OPTIONAL = ("masks", "iscrowd", "has_mask", "area", "image_id")
-MISTYPED = ("masks", "iscrowd", "has_mask")  # without these training would be another one, and say nothing
+MISTYPED = ("masks", "iscrowd", "has_mask")  # a mistyped one would silently change the training
 BOX_FORMATS = ("XYXY", "XYWH", "CXCYWH")
 
 
 def targets_from_torchvision(
     target: Mapping[str, Any], size: tuple[int, int], category_ids: Sequence[int] | None = None
 ) -> Targets:
-    """The targets of one image from torchvision's dictionary, boxes and masks as they are.
+    """Converts torchvision's target dictionary of one image; boxes and masks stay unchanged.
 
     What the keys hold are tensors, tv_tensors, numpy arrays or lists. Other keys than these are not read. A dictionary of
     ``image_id`` alone is that of an image without objects, as torchvision's ``wrap_dataset_for_transforms_v2`` makes it.
@@ -55,7 +55,7 @@ def targets_from_torchvision(
 
 
 def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """torchvision's dictionary of one image's targets, on their device.
+    """Converts one image's targets to torchvision's dictionary, on their device.
 
     :func:`targets_from_torchvision` inverts it.
 
@@ -63,9 +63,9 @@ def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None 
         targets: of one image.
         category_ids: the label of each class; None: 1, 2, ...
     Returns:
-        ``boxes`` float32 [N, 4] XYXY, ``labels`` int64 [N], ``iscrowd`` int64 [N], ``area`` float32 [N] (of the mask; of
-        the box where there is none). With masks also ``masks`` uint8 [N, H, W], and ``has_mask`` bool [N] where some
-        objects have none.
+        ``boxes`` float32 [N, 4] XYXY, ``labels`` int64 [N], ``iscrowd`` int64 [N], ``area`` float32 [N] (of the mask,
+        else of the box). If there are masks, also ``masks`` uint8 [N, H, W]; and ``has_mask`` bool [N] if some
+        objects have no mask.
     """
     boxes, masks = targets.boxes, targets.masks
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
@@ -83,7 +83,7 @@ def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None 
 
 
 def detections_to_torchvision(detections: Detections, category_ids: Sequence[int] | None = None) -> dict[str, Tensor]:
-    """torchvision's dictionary of one image's detections, on their device.
+    """Converts one image's detections to torchvision's dictionary, on their device.
 
     Args:
         detections: of one image.
@@ -109,7 +109,7 @@ def detections_from_torchvision(
     *,
     mask_threshold: float = 0.5,
 ) -> Detections:
-    """The detections of one image from the dictionary that torchvision's models return.
+    """Converts the dictionary that a torchvision model returns for one image to detections.
 
     Args:
         found: ``boxes`` [N, 4] XYXY in pixels, ``labels`` [N] from 1, ``scores`` [N], optional ``masks`` [N, 1, H, W] or
@@ -136,7 +136,7 @@ def detections_from_torchvision(
 
 
 def _check_keys(target: Any, required: Sequence[str] = REQUIRED, what: str = "target") -> None:
-    """SegkitError where a required key is missing, or an optional one is there under a mistyped name."""
+    """Raises SegkitError if a required key is missing, or an optional one is there under a mistyped name."""
     if not isinstance(target, Mapping):
         raise SegkitError(
             f"the {what} is a {type(target).__name__}; expected a dictionary with {', '.join(required)}", key="target"
@@ -159,7 +159,7 @@ def _check_keys(target: Any, required: Sequence[str] = REQUIRED, what: str = "ta
 
 
 def _tensor(value: Any, key: str) -> Tensor:
-    """A plain tensor of what a key holds."""
+    """Converts a key's value to a plain tensor."""
     if isinstance(value, Tensor):
         return value.detach().as_subclass(Tensor)
     if isinstance(value, (np.ndarray, list, tuple)):
@@ -282,7 +282,7 @@ def _masks(value: Any, count: int, size: tuple[int, int]) -> InstanceMasks:
 
 
 def _flags(value: Any, default: Tensor, key: str) -> Tensor:
-    """bool [N]; ``default`` where the key is missing."""
+    """bool [N]; ``default`` if the key is missing."""
     if value is None:
         return default
     flags = _tensor(value, key)

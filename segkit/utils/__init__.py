@@ -1,4 +1,4 @@
-"""Helpers that know nothing of segmentation.
+"""Helpers that do not depend on the rest of segkit: files, images, devices, errors.
 
 ======================  =====================================================================
 ``errors``              SegkitError, and suggestions for its messages

@@ -1,4 +1,4 @@
-"""How a command ends (one message for a user's mistake), and how it was typed."""
+"""Runs a command's main function: one message for a user's mistake, exit status."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
         sys.exit(1)
     except RunInterrupted as interruption:
         _flush_quietly()
-        if os.environ.get("RANK", "0") == "0":  # all processes of a run end so; the first one says it
+        if os.environ.get("RANK", "0") == "0":  # of several processes only the first prints the error
             print(f"interrupted by {interruption}; --resume goes on (exit status {RESUMABLE})", file=sys.stderr)
         sys.exit(RESUMABLE)
     except KeyboardInterrupt as interruption:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from segkit.utils.errors import PeerLost, SegkitError
 
-# Hosts wait at least so many seconds, for example while the first process computes metrics.
+# Hosts wait at least this many seconds, for example while the first process computes metrics.
 HOST_TIMEOUT = 7200.0
 BUCKET_BYTES = 64 * 2**20
 _CONNECTION = re.compile(r"gloo|NCCL|[Cc]onnection (closed|reset)|Broken pipe")
@@ -117,7 +117,7 @@ def _collective() -> Iterator[None]:
 
 @contextmanager
 def connection_watched() -> Iterator[None]:
-    """Raises PeerLost for an error of a connection in the block, where other errors may occur too.
+    """Raises PeerLost for a connection error in the block; other errors pass unchanged.
 
     For forward and backward passes, in which gradients and statistics are reduced.
     """
@@ -149,7 +149,7 @@ def barrier() -> None:
 
 @contextmanager
 def leader_first() -> Iterator[None]:
-    """The block runs in one process of each machine, then in the others, which find its downloads and caches."""
+    """Runs the block in one process of each machine, then in the others, which use its caches."""
     if local_rank() != 0:
         barrier()
     yield
@@ -178,7 +178,7 @@ def broadcast(value: Any) -> Any:
 
 
 def gather(value: Any) -> list[Any]:
-    """Returns every process's ``value`` by rank, in the first process; an empty list in the others."""
+    """Returns every process's ``value`` by rank in the first process, else an empty list."""
     if world_size() == 1:
         return [value]
     found: list[Any] | None = [None] * world_size() if is_main() else None
@@ -189,7 +189,7 @@ def gather(value: Any) -> list[Any]:
 
 @torch.no_grad()
 def mean(tensor: Tensor) -> Tensor:
-    """Returns the mean of every process's ``tensor``, equal in each process to the bit. Changes ``tensor``."""
+    """Returns the mean of all processes' ``tensor``, bitwise equal in each; changes ``tensor``."""
     if world_size() == 1:
         return tensor
     with _collective():

@@ -1,4 +1,4 @@
-"""The descriptions of arguments in Google style docstrings.
+"""Reads the descriptions of arguments from Google style docstrings.
 
 griffe and docstring_parser read more styles; a reader of the one style that segkit writes needs no dependency.
 """

@@ -1,4 +1,4 @@
-"""Pauses Python's garbage collector where it costs time and finds nothing."""
+"""Pauses Python's garbage collector during large allocations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pauses the collector while a block allocates many dicts and lists without reference cycles.
+    """Pauses the collector while a block allocates many objects without reference cycles.
 
     CPython's generational collector would rescan all live objects every few thousand allocations.
     """

@@ -25,7 +25,7 @@ TRIES = 20  # an import statement in another thread does not take the lock, and 
 def lazy_exports(
     package: str, homes: Mapping[str, str], subpackages: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """``__getattr__`` and ``__dir__`` of a package whose public names are imported at their first use.
+    """``__getattr__`` and ``__dir__`` of a package that imports public names at first use.
 
     The package lists the same names in ``__all__`` and imports them under ``if TYPE_CHECKING``, for readers, type checkers
     and editors; ``tests/test_public_api.py`` compares the three.

@@ -20,7 +20,7 @@ RENAMED_ARGUMENTS = {
 
 
 def new_name(key: str, options: Container[str]) -> str | None:
-    """The present name of a renamed argument; None if ``key`` is valid or was never a name."""
+    """The current name of a renamed argument; None if ``key`` is valid or was never a name."""
     new = RENAMED_ARGUMENTS.get(key)
     return new if new is not None and key not in options and new in options else None
 

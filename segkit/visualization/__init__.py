@@ -1,4 +1,4 @@
-"""Pictures: objects drawn on images, and the curves of a run.
+"""Draws objects on images, and the curves of a run.
 
 Matplotlib and Pillow are imported when they are used.
 """

@@ -18,7 +18,7 @@ FONT_SIZE = 14
 LEGEND_BACKGROUND = (32, 32, 32)
 LEGEND_TEXT = (235, 235, 235)
 LEGEND_ENTRIES = 12
-LONGEST = 50  # characters of a class name that are shown
+LONGEST = 50  # characters of a class name that are shown at most
 
 
 @lru_cache(maxsize=16)

@@ -118,8 +118,8 @@ def test_the_reference_of_pasting_by_brute_force():
     other = dense.roll((3, -2), dims=(1, 2))
     other[0] = True
     other[1] = False
-    wanted = 100 * (other ^ dense).sum().item() / dense.sum().item()
-    assert postprocess.differing_pixels(found, InstanceMasks.from_dense(other).to_rle()) == pytest.approx(wanted)
+    expected = 100 * (other ^ dense).sum().item() / dense.sum().item()
+    assert postprocess.differing_pixels(found, InstanceMasks.from_dense(other).to_rle()) == pytest.approx(expected)
 
 
 def test_evaluate(tmp_path):
@@ -189,7 +189,7 @@ def test_annotations(tmp_path, monkeypatch):
     """What its processes do, in this one."""
     monkeypatch.setattr(array_cache, "MIN_CACHED_BYTES", 100_000)
 
-    def numbers(module, side, file, environment):
+    def fake_figures(module, side, file, environment):
         assert module == "segkit.benchmark.annotations"
         monkeypatch.setenv("SEGKIT_CACHE", environment["SEGKIT_CACHE"])
         cached = len(list(array_cache.cache_folder().glob("*")))
@@ -198,7 +198,7 @@ def test_annotations(tmp_path, monkeypatch):
         return list(map(float, figures))
 
     opened = []
-    monkeypatch.setattr(annotations, "figures_of", numbers)
+    monkeypatch.setattr(annotations, "figures_of", fake_figures)
     rows, report, _ = measured("annotations", tmp_path, annotations=321)
     # Each turn begins with an empty cache.
     assert [(side, cached) for side, cached, _ in opened] == [(OWN, 0), (OWN, 1), ("pycocotools", 1)] * 2

@@ -1,4 +1,4 @@
-"""The quickstart's validation set measures masks: whoever predicts boxes only, however well, fails it."""
+"""The quickstart's validation set measures masks: perfect boxes with poor masks fail it."""
 
 import torch
 

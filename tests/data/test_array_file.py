@@ -17,7 +17,7 @@ from segkit.data.array_file import MAGIC, ArrayFile, ArrayWriter
 from segkit.utils.errors import SegkitError
 
 DTYPES = {"grown": "|u1", "numbers": "<i8", "none": "<f8"}
-NUMBERS = np.arange(-3, 50)
+INTEGERS = np.arange(-3, 50)
 
 
 def write(stream, origin=None):
@@ -25,14 +25,14 @@ def write(stream, origin=None):
     append = writer.begin("grown", "|u1")
     append(b"one")
     append(b"two")
-    writer.add("numbers", NUMBERS, "<i8")
+    writer.add("numbers", INTEGERS, "<i8")
     writer.add("none", np.zeros(0), "<f8")
     writer.finish({"origin": origin, "words": ["é"]})
 
 
 def check(arrays):
     assert arrays["grown"].tobytes() == b"onetwo"
-    assert np.array_equal(arrays["numbers"], NUMBERS) and len(arrays["none"]) == 0
+    assert np.array_equal(arrays["numbers"], INTEGERS) and len(arrays["none"]) == 0
     assert arrays.facts["words"] == ["é"]
     with pytest.raises(ValueError, match="read-only"):
         arrays["numbers"][0] = 1

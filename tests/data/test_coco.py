@@ -72,7 +72,7 @@ def test_masks_that_come_out_empty_are_dropped_but_evaluated(coco_files):
     assert len(dataset.ground_truth(2, sample)) == 1
 
 
-def test_classes_given(coco_files):
+def test_classes_of_the_configuration(coco_files):
     write, _ = coco_files
     dataset = Coco(**write(), classes=["cell", "fibre", "dust"])
     assert dataset.category_ids == [9, 10, 2] and dataset.load(0).targets.labels.tolist() == [0, 2, 0]
@@ -105,7 +105,7 @@ def _with(change, key="annotations"):
         (lambda c: {"annotations": {}}, "not in the COCO format: there is no list 'annotations'"),
         (lambda c: {"images": []}, "annotations.0.: there is no image with the id 10|lists no images"),
         (lambda c: {"images": [3]}, r"images\[0\] is 3"),
-        (_with({"category_id": 3}), r"annotations\[0\]: category_id 3 is none of the file's categories, 2, 9"),
+        (_with({"category_id": 3}), r"annotations\[0\]: category_id 3 is not one of the file's categories, 2, 9"),
         (_with({"category_id": [3]}), r"annotations\[0\]: 'category_id' is \[3\]; expected a whole number$"),
         (_with({"image_id": 99}), r"annotations\[0\]: there is no image with the id 99"),
         (_with({"bbox": [1, 2, 3]}), r"annotations\[0\]: 'bbox' is \[1, 2, 3\]"),
@@ -230,7 +230,7 @@ def test_errors_name_the_annotation(coco_files):
             r"annotations\[3\]: 'image_id' is the text '4'; expected a whole number, without quotes$",
         ),
         (4, {"category_id": 10**30}, r"annotations\[4\]: 'category_id' is 1000000"),
-        (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is none of"),  # although its box is skipped
+        (5, {"category_id": 5}, r"annotations\[5\]: category_id 5 is not one of"),  # although its box is skipped
         (2, {"segmentation": {"size": [30, 20], "counts": [600]}}, r"annotations\[2\]: the RLE's size is \[30, 20\]"),
         (2, {"segmentation": {"size": "x", "counts": [600]}}, r"annotations\[2\]: the RLE's size is the text 'x'"),
         (2, {"segmentation": {"size": [20, 30], "counts": "é"}}, r"annotations\[2\]: the RLE's counts are invalid"),

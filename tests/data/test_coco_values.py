@@ -155,7 +155,11 @@ def test_whole_floats_and_nulls_are_valid(coco_files):
         ("annotations", {"image_id": "x.png"}, r"annotations\[0\]: 'image_id' is the text 'x.png'; .* whole number$"),
         ("annotations", {"category_id": None}, r"annotations\[0\]: 'category_id' is null; expected a whole number$"),
         ("annotations", {"category_id": True}, r"annotations\[0\]: 'category_id' is true; expected a whole number$"),
-        ("annotations", {"category_id": 0}, r"annotations\[0\]: category_id 0 is none of the file's categories, 2, 9$"),
+        (
+            "annotations",
+            {"category_id": 0},
+            r"annotations\[0\]: category_id 0 is not one of the file's categories, 2, 9$",
+        ),
         ("annotations", {"iscrowd": "0"}, r"annotations\[0\]: 'iscrowd' is the text '0'; expected the number 0 or 1$"),
         ("annotations", {"area": "12"}, r"annotations\[0\]: 'area' is the text '12'; expected a number"),
         ("annotations", {"bbox": "1 2 3 4"}, r"annotations\[0\]: 'bbox' is the text '1 2 3 4'; expected \[x"),

@@ -18,7 +18,8 @@ from PIL import Image
 from segkit.data import Coco, LabelMap, Synthetic, array_cache, build_test_loader, build_transforms
 from segkit.data.array_file import ArrayFile, ArrayWriter
 from segkit.data.formats import coco_table, json_stream
-from segkit.data.formats.coco_annotations import HEAD, POLYGONS
+from segkit.data.formats.coco_annotations import HEAD
+from segkit.data.formats.coco_segmentation_errors import POLYGONS
 from segkit.data.formats.coco_table import DTYPES, CocoTable
 from segkit.structures import InstanceMasks
 from segkit.utils.seeding import generator_for
@@ -65,7 +66,7 @@ def table_of(images, per_image, place, monkeypatch):
     """A table of triangles, made without a JSON, in memory or, with a path, in a file."""
     count = images * per_image
     record = HEAD.pack(1, 2, 30, 40, 600) + np.array([60.0, *range(60)]).tobytes()
-    numbers = np.arange(1, count + 1)
+    ids = np.arange(1, count + 1)
     columns = {
         "image_id": np.arange(images),
         "height": np.full(images, 100),
@@ -73,11 +74,11 @@ def table_of(images, per_image, place, monkeypatch):
         "name_end": np.arange(1, images + 1),
         "last": np.arange(1, images + 1) * per_image,
         "names": np.full(images, ord("x")),
-        "category": numbers % 3,
+        "category": ids % 3,
         "kind": np.full(count, POLYGONS),
         "crowd": np.zeros(count),
-        "start": (numbers - 1) * len(record),
-        "end": numbers * len(record),
+        "start": (ids - 1) * len(record),
+        "end": ids * len(record),
         "records": np.frombuffer(record * count, np.uint8),
     }
     stream = io.BytesIO()

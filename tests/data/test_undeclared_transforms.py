@@ -202,7 +202,7 @@ def noisy(image, noise):
     ],
     ids=["python", "numpy", "torch", "held", "counted", "equalized", "noisy"],
 )
-def test_a_flip_is_found_whatever_is_random_in_it(dataset, transform):
+def test_a_flip_is_found_in_a_transform_with_other_random_steps(dataset, transform):
     sample, refused = dataset.load(0), 0
     for _ in range(8):
         try:

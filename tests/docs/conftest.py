@@ -41,7 +41,7 @@ class Runner:
     done: set[tuple[str, ...]] = field(default_factory=set)
 
     def is_first(self, words: list[str]) -> bool:
-        """Whether no training of this config and these weights ran yet, whatever the values that were overridden."""
+        """Whether no training of this config and these weights ran yet, with any overrides."""
         flags = [word for i, word in enumerate(words) if word[:2] == "--" or words[i - 1][:2] == "--"]
         key = tuple(word for word in flags if word != "--dry-run" and "=" not in word)
         if key in self.done:

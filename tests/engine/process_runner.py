@@ -16,7 +16,7 @@ CONTEXT.set_forkserver_preload(["torch", "numpy", "segkit.engine.run", "processe
 
 
 def free_port():
-    """A port of this machine that nobody listens at."""
+    """A free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]

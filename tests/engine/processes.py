@@ -177,7 +177,7 @@ class NeverMerging(FakeEvaluator):
 
 
 def use_evaluator(folder, evaluator, where):
-    """``evaluator`` in a run, or in an evaluation without one; gives the error."""
+    """``evaluator`` in a run, or in an evaluation without one; returns the error."""
     model = FakeModel()
     try:
         if where == "run":
@@ -208,7 +208,7 @@ def evaluate_real(cfg):
 
 
 def gradients_of_step(cfg, shares=None):
-    """The gradients of the first step; with ``shares`` the mean of what so many processes would have each."""
+    """The gradients of the first step; with ``shares`` the mean over that many processes."""
     from segkit.data import build_train_loader, build_transforms
     from segkit.engine.build import build_trainer
     from segkit.engine.datasets import train_loader

@@ -182,7 +182,7 @@ def test_a_part_of_the_data_without_objects(coco):
 
 
 class Boxes(Dataset):
-    """A format of one's own, which knows nothing of its objects before it reads them."""
+    """A user's format that does not know its objects before it reads them."""
 
     classes, category_ids, image_ids = ["cell"], [1], [1, 2]
 
@@ -216,7 +216,7 @@ def test_an_unreadable_image_is_skipped_only_on_request(label_maps, tmp_path):
 
 
 class Spoil:
-    """A transform of one's own after which nothing can be trained on: crowd regions, or boxes without area."""
+    """A user's transform that leaves nothing to train on: crowd regions, or boxes without area."""
 
     def __init__(self, kind):
         self.kind = kind

@@ -45,7 +45,7 @@ def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
 
 
 def test_opening_data_checks_them(tmp_path):
-    """Whoever calls it: no other call is needed before a training."""
+    """No other call is needed before a training."""
     empty = "data.train={format: synthetic, num_images: 2, image_size: [64, 64], min_objects: 0, max_objects: 0}"
     with pytest.raises(SegkitError, match="no object to train on") as caught:
         build_data(config(tmp_path, empty))

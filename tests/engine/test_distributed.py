@@ -62,7 +62,7 @@ def test_exchange_between_processes():
 
 
 @pytest.mark.parametrize(("count", "settings"), [(2, {}), (2, {"accumulate": 2}), (3, {})])
-def test_equal_counts_give_the_gradients_of_one_process(tmp_path, count, settings):
+def test_equal_counts_yield_the_gradients_of_one_process(tmp_path, count, settings):
     """The loss is the mean over as many images in each."""
     one = processes.weights_after(tmp_path / "one", 3, settings)
     many = run_in_processes(processes.weights_after, count, tmp_path / "many", 3, settings)
@@ -190,7 +190,7 @@ def test_each_process_has_the_gpu_of_its_number(monkeypatch):
         ((2, 2, 0, "a:b"), r"expected HOST or HOST:PORT, got 'a:b'"),
     ],
 )
-def test_numbers_that_do_not_fit(arguments, message):
+def test_invalid_process_counts(arguments, message):
     with pytest.raises(SegkitError, match=message):
         torchrun_arguments(*arguments)
 

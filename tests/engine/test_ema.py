@@ -38,7 +38,7 @@ def test_a_decay_that_cannot_be(decay):
         EMA(FakeModel(), decay)
 
 
-def test_a_step_that_the_scaler_left_out_changes_nothing():
+def test_a_step_that_the_scaler_skipped_changes_nothing():
     model = FakeModel()
     ema, certain = EMA(model, 0.8), EMA(model, 0.8)
     before = ema.model_state()["layers.0.weight"].clone()

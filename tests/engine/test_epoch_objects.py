@@ -1,4 +1,4 @@
-"""Epochs without objects to train on are a warning, whatever the loader."""
+"""Epochs without objects to train on are a warning, with any loader."""
 
 import pytest
 import torch

@@ -43,7 +43,7 @@ def run(folder, hooks, *, iterations=3, state=None):
 
 
 @pytest.mark.parametrize("order", [["a", "b"], ["b", "a"], ["new", "b", "a"], ["b"], ["a", "other", "b"]])
-def test_states_follow_the_names_whatever_the_order(tmp_path, order):
+def test_states_follow_the_names_in_any_order(tmp_path, order):
     state = run(tmp_path, [Count(0, "a"), Count(100, "b")])
     assert state["hooks"]["a"] == {"n": 3} and state["hooks"]["b"] == {"n": 103}
     again = {name: Count(-50, name) for name in order}
@@ -82,7 +82,7 @@ def test_a_state_never_goes_to_a_hook_of_another_class(tmp_path, caplog):
         lambda: [Silent(), named(Silent(), "Count"), Count()],
     ],
 )
-def test_two_hooks_that_a_checkpoint_could_not_tell_apart(tmp_path, hooks):
+def test_two_hooks_that_a_checkpoint_could_not_distinguish(tmp_path, hooks):
     with pytest.raises(SegkitError, match=r"two hooks are called '\w+'.*hook_name: .*hook.name = "):
         make_trainer(tmp_path, extra=hooks())
 
@@ -143,7 +143,7 @@ def test_hooks_that_had_still_to_run_are_known_by_name(tmp_path):
 
 
 def test_a_writers_hook_of_another_name_loses_and_repeats_no_line(tmp_path):
-    """metrics.json is cut where its hook had still to run, whatever that is called."""
+    """metrics.json is cut at the iteration for which its hook has not run, under any hook name."""
 
     class Stop(Writer):
         def write(self, trainer, record):

@@ -12,7 +12,7 @@ from segkit.data.samplers import ShuffleSampler
 from segkit.engine.hooks import Hook
 
 ATEN = torch.ops.aten
-# What gives Python a value, or a tensor whose shape is one.
+# Operations that return a Python value, or a tensor whose shape depends on values.
 WAITING = {ATEN._local_scalar_dense, ATEN.is_nonzero, ATEN.equal, ATEN.nonzero, ATEN.masked_select, ATEN._unique2}
 COPYING = ("tolist", "numpy", "cpu", "__array__")  # these do not come by the dispatcher on a CPU
 

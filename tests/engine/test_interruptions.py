@@ -104,7 +104,7 @@ def test_the_best_is_never_a_model_of_nan(tmp_path):
     assert not (tmp_path / "model_best.pth").exists()
 
 
-def test_nan_loss_with_finite_weights_is_told_once(tmp_path, caplog):
+def test_nan_loss_with_finite_weights_is_reported_once(tmp_path, caplog):
     class Detached(FakeModel):
         def losses(self, images, targets, generator):
             extra = {"odd": torch.tensor(float("nan"))} if self.calls >= 6 else {}

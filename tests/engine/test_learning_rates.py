@@ -1,4 +1,4 @@
-"""The rates of the schedule, in every step, whatever hooks there are and however often one trains."""
+"""Every step uses the schedule's rates, with any hooks and in repeated trainings."""
 
 import logging
 
@@ -246,7 +246,7 @@ def test_training_on_after_a_stop(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("batches", [0, 3])
-def test_a_loader_that_ends_is_told(tmp_path, batches):
+def test_a_loader_that_ends_is_an_error(tmp_path, batches):
     images = torch.randn(4, 3)
     loader = [FakeBatch(images, images.sum(1, keepdim=True))] * batches
     with pytest.raises(SegkitError, match=rf"ended before iteration {batches + 1} of 6 had its 1 batches; .* endless"):

@@ -100,7 +100,7 @@ def test_pairs_train_and_evaluate_as_the_same_data_in_coco_json(run, tmp_path):
     assert json.loads((folder / name).read_text()) == json.loads((tmp_path / "coco" / name).read_text())
 
 
-def test_a_run_goes_on_with_the_data_given_again(run):
+def test_a_run_resumes_with_the_same_data_objects(run):
     folder, _ = run
     overrides = {**SMALL, "output_dir": str(folder), "train.iterations": 3}
     arguments = {"train_data": pairs(), "val_data": pairs(9)}
@@ -164,7 +164,7 @@ def test_evaluate_a_function():
 
 
 def test_evaluate_predictions_of_a_results_file(run, tmp_path):
-    """The results file of a run gives the metrics of the run."""
+    """The results file of a run has the metrics of the run."""
     folder, _ = run
     metrics = segkit.evaluate(folder / "model_final.pth", pairs(9), output_dir=tmp_path)
     file = tmp_path / "coco_instances_results.json"

@@ -84,7 +84,7 @@ class Oracle(nn.Module):
 
 
 class Window(Transform):
-    """A crop and padding of one's own, of segkit's functions."""
+    """A user's crop and padding, made of segkit's functions."""
 
     inversion = "recorded"
 
@@ -233,7 +233,7 @@ def _turned(picture, seed):
 
 
 def test_the_network_is_asked_at_the_files_size_for_whole_files():
-    """A model of one's own gets what it always got, unless the image shows something else than the whole file."""
+    """A user's model gets the same arguments as before, unless the image is cropped or padded."""
     asked = []
 
     class Asked(Oracle):

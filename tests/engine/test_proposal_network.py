@@ -36,7 +36,7 @@ evaluators: [{name: COCO, iou_types: [bbox]}]
 """
 
 
-def test_masks_to_evaluate_that_the_model_does_not_predict_are_told_before_training(tmp_path):
+def test_evaluating_masks_that_the_model_does_not_predict_is_an_error_before_training(tmp_path):
     (tmp_path / "rpn.yaml").write_text(CONFIG)
     overrides = [f"output_dir={tmp_path / 'run'}", "evaluators=[{name: COCO}]"]
     with pytest.raises(SegkitError, match=r"evaluators\[0\].*predicts no masks.*iou_types: \[bbox\]"):

@@ -39,7 +39,7 @@ def test_a_batch_that_cannot_be_written(tmp_path, caplog):
 
 
 def test_the_file_repeats_the_loss(tmp_path):
-    """A whole model on a drawn image: the run ends, and the file alone gives the same NaN, and the layer."""
+    """A whole model on a drawn image: the run ends, and the file alone reproduces the NaN and names the layer."""
     cfg = load_config("segkit://quickstart.yaml", [*SMALL, f"output_dir={tmp_path}", "train.accumulate=2"])
     data = build_data(cfg)
     device = torch.device("cpu")

@@ -165,7 +165,7 @@ def whole_with_more(tmp_path_factory):
 
 
 @pytest.mark.parametrize("call, error", [(15, RuntimeError), (16, KeyboardInterrupt)])
-def test_accumulated_and_averaged(tmp_path, whole_with_more, call, error):
+def test_resume_with_accumulation_and_ema(tmp_path, whole_with_more, call, error):
     """Interrupted in the first and in the second batch of a step, after the batch norms have learnt from it."""
 
     class Failing(FakeModel):

@@ -79,7 +79,7 @@ def test_the_earlier_log_goes_with_its_run(tmp_path):
 
 
 def test_the_log_file_says_why_a_run_ended(tmp_path, monkeypatch, capsys):
-    """The terminal gets it from whoever catches the error, and once."""
+    """The code that catches the error prints it once."""
     with pytest.raises(SegkitError, match=r"no/such.pth"):
         run_module.train(config(tmp_path, "train.init_weights=/no/such.pth"))
     text = (tmp_path / "log.txt").read_text()

@@ -78,7 +78,7 @@ def test_a_plain_dataloader(tmp_path):
         trainer(tmp_path, loader=loader).train()
 
 
-def test_a_scheduler_in_a_hook_is_told_that_it_has_no_effect(tmp_path, caplog):
+def test_a_scheduler_in_a_hook_is_warned_about(tmp_path, caplog):
     model = FakeModel()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = StepLR(optimizer, 1, gamma=0.5)
@@ -91,7 +91,7 @@ def test_a_scheduler_in_a_hook_is_told_that_it_has_no_effect(tmp_path, caplog):
     assert caplog.text.count("a learning rate was changed from 0.1 to 0.05 between two steps") == 1
 
 
-def test_a_rate_changed_for_a_step_and_put_back_is_no_false_alarm(tmp_path, caplog):
+def test_a_rate_changed_for_a_step_and_restored_is_no_false_alarm(tmp_path, caplog):
     class Doubles(Hook):
         def before_step(self, trainer):
             (group,) = trainer.optimizer.param_groups

@@ -43,7 +43,7 @@ def run(folder, *overrides):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_training_is_the_same_whatever_the_evaluation_period(tmp_path, backbone):
+def test_the_evaluation_period_does_not_change_the_training(tmp_path, backbone):
     runs = {
         period: run(tmp_path / str(period), f"model.backbone={BACKBONES[backbone]}", f"train.eval_period={period}")
         for period in (1, 0)

@@ -53,7 +53,7 @@ def without_masks(pairs, share, seed):
         (5, 50, {"most_detections": 120}, {"class_agnostic": True}),
     ],
 )
-def test_both_give_the_same_metrics(seed, limit, world, options):
+def test_both_return_the_same_metrics(seed, limit, world, options):
     metrics = both(problem(seed, **world), limit, **options)
     assert any(value > 0 for value in metrics.values())
     assert any(key.endswith("-a") for key in metrics) == (not options.keys() & {"per_class", "class_agnostic"})

@@ -104,7 +104,7 @@ def test_order_of_images_changes_nothing():
     assert forward == backward
 
 
-def test_no_detections_give_zero():
+def test_metrics_are_zero_without_detections():
     batch = Batch([sample(1, (20, 20), [([2, 2, 9, 9], 0, False)])])
     metrics = run(
         CocoEvaluator(["a", "b"], [1, 2], 100, score_thresholds=[0.5]), [(batch, [detections([], [], [], (20, 20))])]

@@ -112,7 +112,7 @@ def specs(tree):
 
 
 def swap_component(tree, draw):
-    """Replaces a spec by another component, adds one to a list, or gives a spec odd arguments."""
+    """Replaces a spec by another component, adds one to a list, or adds odd arguments to a spec."""
     way, found = draw.randrange(3), list(specs(tree))
     if way == 0 and found:
         spec, other = draw.choice(found), any_spec(draw)

@@ -13,7 +13,7 @@ from segkit.utils.cli import run_cli
 
 
 def start(function):
-    """Runs ``function`` in a fork; gives its process id."""
+    """Runs ``function`` in a fork; returns its process id."""
     pid = os.fork()
     if pid:
         return pid

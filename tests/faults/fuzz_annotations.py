@@ -14,7 +14,7 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 
 H, W = 48, 64
-NUMBERS = [
+ODD_VALUES = [
     0, -0.0, -1, 1, 2, 5, 48, 48.0, 48.5, 63.999, 1e6, -1e6, 1e6 + 1, 1e9, 2**31 - 1, 2**31, -(2**31), 2**32, 2**62,
     2**63 - 1, 2**63, -(2**63),
     10**30, 10**400, 1e308, 1e-320, float("nan"), float("inf"), float("-inf"), True, None, "1", [1], {},
@@ -74,11 +74,11 @@ def polygons(draw):
     """Polygons with odd coordinates: few, many, nested, of odd length."""
     far = draw.choice([10, 100, 1e4, 1e6])
     ways = [
-        lambda: [[draw.choice(NUMBERS) for _ in range(draw.choice([0, 1, 2, 5, 6, 8,
+        lambda: [[draw.choice(ODD_VALUES) for _ in range(draw.choice([0, 1, 2, 5, 6, 8,
         9]))] for _ in range(draw.choice([1, 1, 3]))],
         lambda: [[draw.uniform(-far, far) for _ in range(draw.choice([6, 8, 60,
         2000]))] for _ in range(draw.choice([1, 3, 30]))],
-        lambda: [[1, 1, 5, 5, 5, draw.choice(NUMBERS)]],
+        lambda: [[1, 1, 5, 5, 5, draw.choice(ODD_VALUES)]],
         lambda: [[far, -far] * draw.choice([3, 50, 500])],
         lambda: [[far, -far, -far, far] * draw.choice([3, 50, 500])],
         lambda: [[3, 3] * draw.choice([1, 2, 3, 20_000])],
@@ -98,7 +98,7 @@ def rle(draw, size):
         area + 5],
         lambda: [2**62, 2**62, 2**63, area], lambda: [2**64 - 5, 5, area], lambda: [1.0, area - 1], lambda: [True,
         area - 1], lambda: [[area]],
-        lambda: [draw.choice(NUMBERS) for _ in range(draw.choice([1, 2, 5]))], lambda: draw.choice(STRINGS),
+        lambda: [draw.choice(ODD_VALUES) for _ in range(draw.choice([1, 2, 5]))], lambda: draw.choice(STRINGS),
         lambda: draw.choice(STRINGS),
         lambda: "".join(chr(draw.randint(48, 111)) for _ in range(draw.choice([1, 5, 30]))),
         lambda: mutated_text(annotations()["annotations"][3]["segmentation"]["counts"], draw, STRINGS),
@@ -115,7 +115,7 @@ def rle(draw, size):
         [0, 0],
         [-H, -W],
         [1, area],
-        [draw.choice(NUMBERS), draw.choice(NUMBERS)],
+        [draw.choice(ODD_VALUES), draw.choice(ODD_VALUES)],
     ]
     if draw.random() < 0.1:
         return {"size": [side := draw.choice([1000, 46340, 2**31 - 1]), side], "counts": [side * side]}
@@ -130,22 +130,22 @@ def change_knowingly(content, draw):
         return
     if kind == "images":
         key = draw.choice(["id", "file_name", "height", "width"])
-        item[key] = draw.choice(NAMES if key == "file_name" else NUMBERS)
+        item[key] = draw.choice(NAMES if key == "file_name" else ODD_VALUES)
         if draw.random() < 0.2:  # another size than the image's, with an RLE of that size
             item["height"] = item["width"] = side = draw.choice([1000, 46340, 2**31 - 1])
             for one in content.get("annotations") or []:
                 if isinstance(one, dict) and one.get("image_id") == item.get("id"):
                     one["segmentation"] = {"size": [side, side], "counts": [side, side * side - side]}
     elif kind == "categories":
-        item[draw.choice(["id", "name"])] = draw.choice([*NUMBERS, *STRINGS])
+        item[draw.choice(["id", "name"])] = draw.choice([*ODD_VALUES, *STRINGS])
     else:
         key = draw.choice(["segmentation"] * 6 + ["bbox", "area", "iscrowd", "image_id", "category_id", "id"])
         if key == "segmentation":
             item[key] = rle(draw, [H, W]) if draw.random() < 0.5 else polygons(draw)
         elif key == "bbox":
-            item[key] = [draw.choice(NUMBERS) for _ in range(draw.choice([4, 4, 4, 3, 5, 0]))]
+            item[key] = [draw.choice(ODD_VALUES) for _ in range(draw.choice([4, 4, 4, 3, 5, 0]))]
         else:
-            item[key] = draw.choice(NUMBERS)
+            item[key] = draw.choice(ODD_VALUES)
 
 
 def doubled_key(text, draw):

@@ -3,7 +3,7 @@
 
 python tests/faults/kill9.py --kills 20
 
-The run is the quickstart made small, with evaluations, periodic and best checkpoints, averaged weights, accumulation and
+The run is the quickstart made small, with evaluations, periodic and best checkpoints, EMA weights, accumulation and
 two loader processes. The kills fall evenly over its iterations: most of them at any moment, every fourth in an evaluation,
 every fifth while a checkpoint is being written. Each attempt is a fork, which has torch imported already.
 """

@@ -239,7 +239,7 @@ def test_a_hook_that_raises_before_a_resumed_run_begins(tmp_path, whole, method)
 
 
 def test_a_worker_that_is_killed_does_not_tear_a_step(tmp_path, whole):
-    """torch tells of it by an error out of a signal handler, which is held back until the step is taken."""
+    """torch reports it by an error in a signal handler, which is delayed until the step is done."""
 
     def died(number, frame):
         raise RuntimeError("DataLoader worker is killed")

@@ -131,7 +131,7 @@ def test_what_is_kept(tmp_path):
 
 
 class Limit(Hook):
-    """From an iteration on no file can be longer than ``size``: what a full disk is to whoever writes."""
+    """From an iteration on no file can be longer than ``size``, as on a full disk."""
 
     def __init__(self, at, size):
         self.at, self.size = at, size
@@ -172,7 +172,7 @@ def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
 
 @pytest.fixture
 def locked_folder():
-    """A folder that can be made read-only, also where root runs the tests: it then becomes somebody else."""
+    """A folder that can be made read-only, also where root runs the tests: it then becomes another user."""
     folder = Path(tempfile.mkdtemp(dir="/tmp"))
     user = os.geteuid()
     if user == 0:

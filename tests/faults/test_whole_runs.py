@@ -76,7 +76,7 @@ def test_a_loader_process_is_killed(tmp_path, whole, before_step):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of its own of 100 MB."""
+    """A separate file system of 100 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(

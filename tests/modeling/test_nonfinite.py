@@ -123,7 +123,7 @@ def test_nested_values():
         require_finite("boxes", torch.ones(3), torch.tensor([float("inf")]))
 
 
-def test_training_leaves_out_such_proposals(model):
+def test_training_skips_such_proposals(model):
     """Its losses show it; with fp16 a step that overflows is skipped, and the run continues."""
     with torch.no_grad():
         model.proposal_generator.head.deltas.bias[0] = NAN

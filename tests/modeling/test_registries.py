@@ -115,9 +115,9 @@ def test_rpn_heads(spec):
     head = RPN_HEAD_REGISTRY.build(spec, **runtime)
     inputs = list(maps(size=(75, 69)).values())
     objectness, deltas = head(inputs)
-    places = [m.shape[-2] * m.shape[-1] * 3 for m in inputs]
-    assert [o.shape for o in objectness] == [(2, n) for n in places]
-    assert [o.shape for o in deltas] == [(2, n, 4) for n in places]
+    anchor_counts = [m.shape[-2] * m.shape[-1] * 3 for m in inputs]
+    assert [o.shape for o in objectness] == [(2, n) for n in anchor_counts]
+    assert [o.shape for o in deltas] == [(2, n, 4) for n in anchor_counts]
     check_gradients(head, [*objectness, *deltas])
     other = check_state(RPN_HEAD_REGISTRY, spec, runtime, head)
     assert torch.equal(head(inputs)[1][0], other(inputs)[1][0])

@@ -11,8 +11,8 @@ FILE = (37, 53)
 
 def numbered_file(size=FILE):
     """An image whose first two channels are the number of each pixel in the file; the third is 1, and 0 in padding."""
-    numbers = torch.arange(size[0] * size[1]).reshape(size)
-    image = torch.stack([numbers % 256, numbers // 256, torch.ones_like(numbers)]).to(torch.uint8)
+    pixel_indices = torch.arange(size[0] * size[1]).reshape(size)
+    image = torch.stack([pixel_indices % 256, pixel_indices // 256, torch.ones_like(pixel_indices)]).to(torch.uint8)
     return Sample(image, Targets.empty(size), 1, "a.png", size)
 
 

@@ -106,11 +106,11 @@ def test_masks_go_where_their_pixels_came_from(operations, seed):
     sample, _, _ = run(numbered_file(), operations)
     found = some_detections(tuple(sample.image.shape[1:]), seed)
     shown = sample.image[2].bool().numpy()
-    numbers = (sample.image[0].long() + 256 * sample.image[1].long()).numpy()[shown]
+    pixel_indices = (sample.image[0].long() + 256 * sample.image[1].long()).numpy()[shown]
     expected = {}
     for label, mask in enumerate(paste_masks(found.mask_probs, found.boxes, found.size).to_dense().numpy()):
         expected[label] = np.zeros(FILE, bool)
-        expected[label].flat[numbers] = mask[shown]
+        expected[label].flat[pixel_indices] = mask[shown]
     mapped = sample.map_to_file(found)
     assert mapped.size == FILE
     for label, mask, rle in zip(mapped.labels.tolist(), mapped.masks.to_dense().numpy(), mapped.to_rle(), strict=True):
@@ -144,11 +144,11 @@ def test_any_composition_is_inverted(operations, seed):
     for label, box in zip(mapped.labels.tolist(), mapped.boxes.double().numpy(), strict=True):
         x0, y0, x1, y1 = found.boxes[label].double().tolist()
         (ax, bx), (ay, by) = to_file(np.array([x0, x1]), np.array([y0, y1]))
-        wanted = [min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)]
-        wanted = np.clip(wanted, [low_x, low_y] * 2, [high_x, high_y] * 2)
-        assert np.allclose(box, wanted, atol=0.05)  # the limits are found on a grid of 4,001 places
-        inside = (wanted > np.array([low_x, low_y] * 2) + 0.1) & (wanted < np.array([high_x, high_y] * 2) - 0.1)
-        assert np.allclose(box[inside], wanted[inside], atol=1e-4)
+        expected = [min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)]
+        expected = np.clip(expected, [low_x, low_y] * 2, [high_x, high_y] * 2)
+        assert np.allclose(box, expected, atol=0.05)  # the limits are found on a grid of 4,001 places
+        inside = (expected > np.array([low_x, low_y] * 2) + 0.1) & (expected < np.array([high_x, high_y] * 2) - 0.1)
+        assert np.allclose(box[inside], expected[inside], atol=1e-4)
 
 
 def _seen_point(from_file):
@@ -190,7 +190,7 @@ def test_masks_of_zeros_and_ones_have_no_ties_of_their_own(flip, numpy_flip):
 
 
 def test_public_probabilities_are_in_the_files_orientation():
-    """Whoever pastes ``mask_probs`` in ``boxes`` gets the masks."""
+    """Pasting ``mask_probs`` in ``boxes`` returns the masks."""
     for operations in ([("hflip",)], [("vflip",), ("rot90", 1)], [("rot90", 3), ("resize", 60, 70)]):
         sample, _, _ = run(numbered_file(), operations)
         mapped = sample.map_to_file(some_detections(tuple(sample.image.shape[1:]), 1))

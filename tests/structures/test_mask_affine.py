@@ -19,9 +19,9 @@ sizes = st.tuples(st.integers(1, 30), st.integers(1, 30))
 def sampled(dense, matrix, size):
     """fp64 [N, H, W]: for each new pixel's centre the bilinear mean of the four old pixels around, 0 outside."""
     y, x = torch.meshgrid(torch.arange(size[0]) + 0.5, torch.arange(size[1]) + 0.5, indexing="ij")
-    places = move_points(torch.stack([x, y], -1), inverse(matrix)) - 0.5
-    low = places.floor().long()
-    share = places - low
+    points = move_points(torch.stack([x, y], -1), inverse(matrix)) - 0.5
+    low = points.floor().long()
+    share = points - low
     padded = torch.nn.functional.pad(dense.double(), (1, 1, 1, 1))
     total = torch.zeros(len(dense), *size, dtype=torch.float64)
     for right in (0, 1):
@@ -114,7 +114,7 @@ def test_whole_shifts_are_exact_and_nothing_outside_is_kept(draw_objects, shift)
 
 
 @pytest.mark.parametrize(("rest", "seen"), [(1e-5, False), (0.01, True)])
-def test_an_object_beside_the_canvas_is_not_in_view_but_for_rounding(rest, seen):
+def test_an_object_outside_the_image_is_visible_only_by_rounding(rest, seen):
     """Its pixel's centre lies a whole pixel, less the rest, from that of the image's first column."""
     dense = torch.zeros(1, 9, 9, dtype=torch.bool)
     dense[0, 4, 0] = True

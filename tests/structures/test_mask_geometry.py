@@ -60,7 +60,7 @@ def test_occlusion_by_other_masks(draw_objects, counts, size, seed):
     assert torch.equal(changed, (below & region).flatten(1).any(1))
 
 
-def test_crop_of_two_parts_keeps_the_extents_tight():
+def test_crop_of_two_parts_keeps_the_crop_box_tight():
     dense = torch.zeros(1, 9, 9, dtype=torch.bool)
     dense[0, 1, 1] = dense[0, 7, 7] = True
     masks = InstanceMasks.from_dense(dense)

@@ -53,7 +53,7 @@ def test_far_from_the_origin():
     assert torch.equal(InstanceMasks.from_polygons(objects, (800, 900)).to_dense(), reference(objects, (800, 900)))
 
 
-def test_outside_the_canvas():
+def test_outside_the_image():
     square = [0, 0, 8, 0, 8, 8, 0, 8]
     moved = [[[v + (dx, dy)[i % 2] for i, v in enumerate(square)]] for dx in (-9, -4, 6, 20) for dy in (-9, -4, 6, 20)]
     assert torch.equal(InstanceMasks.from_polygons(moved, (10, 10)).to_dense(), reference(moved, (10, 10)))

@@ -36,7 +36,7 @@ def test_targets_without_objects():
     assert Targets.empty((3, 4)).masks.image_size == (3, 4)
 
 
-def test_which_targets_are_solid():
+def test_not_crowd():
     targets = some_targets()
     assert not targets.has_crowd and targets.not_crowd == slice(None)
     moved = targets.to("meta")  # where nothing can be looked at

@@ -52,7 +52,7 @@ def test_every_small_corner(size):
     assert torch.equal(InstanceMasks.from_rle(reference(dense)).to_dense(), dense)
 
 
-def test_large_canvas(draw_cells):
+def test_large_image_size(draw_cells):
     masks = draw_cells(20, (1, 90), (700, 900))
     assert masks.to_rle() == reference(masks.to_dense())
 

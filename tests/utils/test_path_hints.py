@@ -47,7 +47,7 @@ def folder(tmp_path, monkeypatch):
         ("images/a.png/x", "'images/a.png' is a file, not a folder"),
         ("broken.png", "is a link to 'gone.png', which does not exist"),
         ("loop.png", "is a link that leads back to itself"),
-        ("s3://bucket/a.png", "'s3://' is none of http://"),
+        ("s3://bucket/a.png", "'s3://' is not one of http://"),
         ("x" * 300, "longer than"),
         ("a\0b", "has a null character"),
         ("  ", "is empty"),

@@ -80,9 +80,9 @@ def test_all_streams_of_runs_with_equal_integers_differ(monkeypatch):
         for epoch in SMALL:
             sampler = ShuffleSampler(12, seed)
             found["sampler", seed, epoch] = seed_used(monkeypatch, sampler_module, lambda: sampler.epoch_indices(epoch))  # noqa: B023
-    for numbers in itertools.product(SMALL, repeat=4):
-        found[("augmentation", *numbers)] = augmentation(*numbers)
-        found[("dropout", *numbers)], found[("sampling", *numbers)] = step(*numbers)
+    for integers in itertools.product(SMALL, repeat=4):
+        found[("augmentation", *integers)] = augmentation(*integers)
+        found[("dropout", *integers)], found[("sampling", *integers)] = step(*integers)
     assert len(found) == 1 + 3 + 3 + 3 + 9 + 3 * 81
     low = [seed % 2**32 for seed in found.values()]
     assert len(set(low)) == len(low)

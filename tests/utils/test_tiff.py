@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 SIZE = (19, 37)
 
 
-def numbers(dtype, shape=SIZE, bits=None):
+def sample_ramp(dtype, shape=SIZE, bits=None):
     """Random samples over the whole range of a type, or of ``bits`` bits."""
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
@@ -53,7 +53,7 @@ def test_every_type_is_read_as_stored(tmp_path, dtype, order, compression):
         {"tile": 16},
         {"rows": 4, "predictor": (3 if dtype[0] == "f" else 2) if compression in (5, 8) else 1},
     ):
-        values = numbers(dtype)
+        values = sample_ramp(dtype)
         found = read_pixels(save(tmp_path, values, order, compression=compression, **kind))
         assert found.dtype == values.dtype and found.shape == SIZE and (found == values).all(), kind
 
@@ -65,7 +65,7 @@ def test_every_type_is_read_as_stored(tmp_path, dtype, order, compression):
 def test_channels_are_read_as_stored(tmp_path, dtype, kind):
     if dtype == "f4" and "predictor" in kind:
         kind = {**kind, "predictor": 3}
-    values = numbers(dtype, (*SIZE, 3))
+    values = sample_ramp(dtype, (*SIZE, 3))
     for big in (False, True):
         path = save(tmp_path, values, ">", big, **kind)
         assert (read_pixels(path) == values).all()
@@ -78,7 +78,7 @@ def test_channels_are_read_as_stored(tmp_path, dtype, kind):
 )
 def test_bits_that_numpy_lacks(tmp_path, bits, kind):
     dtype = np.dtype(f"u{1 if bits <= 8 else 2 if bits <= 16 else 4}")
-    values = numbers(dtype, bits=bits)
+    values = sample_ramp(dtype, bits=bits)
     path = save(tmp_path, values, bits=bits, **kind)
     found = read_pixels(path)
     assert found.dtype == dtype and (found == values).all()
@@ -88,7 +88,7 @@ def test_bits_that_numpy_lacks(tmp_path, bits, kind):
 
 
 def test_a_low_limit_of_pixels_holds_for_pixels(tmp_path, monkeypatch):
-    values = numbers("u8")
+    values = sample_ramp("u8")
     path = save(tmp_path, values, compression=5, rows=1)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", values.size)  # of 8 bytes each
     assert (read_pixels(path) == values).all()
@@ -101,7 +101,7 @@ def test_signed_samples_of_12_bits(tmp_path):
 
 
 def test_bits_in_reverse_order(tmp_path):
-    for values, bits in ((numbers("u1"), 8), (numbers("u1", bits=4), 4), (numbers("u2"), 16)):
+    for values, bits in ((sample_ramp("u1"), 8), (sample_ramp("u1", bits=4), 4), (sample_ramp("u2"), 16)):
         tags, (data,) = page(values, bits=bits)
         flipped = np.packbits(np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 8)[:, ::-1]).tobytes()
         path = write_tiff(tmp_path / "x.tif", [({**tags, 266: 2}, [flipped])])
@@ -110,7 +110,7 @@ def test_bits_in_reverse_order(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "f4"])
 def test_white_is_zero(tmp_path, dtype):
-    values = numbers(dtype)
+    values = sample_ramp(dtype)
     path = save(tmp_path, values, photometric=0)
     assert (read_pixels(path) == values).all()
     light = 255 - values if dtype == "u1" else 255 - scaled(values)
@@ -135,7 +135,7 @@ def test_fax_of_a_mask_keeps_its_samples(tmp_path):
 @pytest.mark.parametrize("writer_uses_8_bits", [False, True])
 def test_palettes(tmp_path, bits, writer_uses_8_bits):
     colors = RNG.integers(0, 256, (2**bits, 3))
-    indices = numbers("u2" if bits == 16 else "u1", bits=bits)
+    indices = sample_ramp("u2" if bits == 16 else "u1", bits=bits)
     stored = colors.T.ravel() * (1 if writer_uses_8_bits else 257)
     path = save(tmp_path, indices, bits=bits, photometric=3, t320=stored.tolist())
     assert (read_pixels(path) == indices).all()
@@ -146,7 +146,7 @@ def test_palettes(tmp_path, bits, writer_uses_8_bits):
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("mark", [2, 1, 0, None])
 def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
-    values = numbers(dtype, (*SIZE, channels))
+    values = sample_ramp(dtype, (*SIZE, channels))
     full = np.iinfo(dtype).max
     if mark == 1:  # colours multiplied by alpha
         values[..., -1] = np.maximum(values[..., -1], full // 2)
@@ -175,20 +175,20 @@ def test_the_channel_after_the_colours(tmp_path, dtype, channels, mark):
     [(5, 2, [2, 0]), (5, 1, [0] * 4), (4, 1, [0] * 3), (3, 0, [0, 0]), (20, 1, [0] * 19)],
 )
 def test_channels_of_unknown_meaning(tmp_path, channels, photometric, marks):
-    path = save(tmp_path, numbers("u2", (*SIZE, channels)), photometric=photometric, t338=marks)
+    path = save(tmp_path, sample_ramp("u2", (*SIZE, channels)), photometric=photometric, t338=marks)
     with pytest.raises(SegkitError, match=rf"x.tif: has {channels} channels"):
         read_image(path)
 
 
 def test_three_channels_without_a_colour_space_are_rgb(tmp_path):
-    values = numbers("u1", (*SIZE, 3))
+    values = sample_ramp("u1", (*SIZE, 3))
     path = save(tmp_path, values, photometric=1, t338=[0, 0], planar=2)
     assert (read_image(path).permute(1, 2, 0).numpy() == values).all()
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_cmyk(tmp_path, dtype):
-    values = numbers(dtype, (*SIZE, 4))
+    values = sample_ramp(dtype, (*SIZE, 4))
     full = np.iinfo(dtype).max
     ink = values.astype(float) / full
     light = (1 - ink[..., :3]) * (1 - ink[..., 3:])
@@ -229,7 +229,7 @@ def test_unsupported_files_are_errors(tmp_path, kind, message):
     dtype = {16: "u2", 24: "u4", 32: "u4"}.get(kind.get("bits"), "u1")
     tags = {k: v for k, v in kind.items() if k in ("t258", "t339")}
     rest = {k: v for k, v in kind.items() if k not in tags}
-    pixels = numbers(dtype, (*SIZE, 3), bits=24 if kind.get("bits") == 24 else None)
+    pixels = sample_ramp(dtype, (*SIZE, 3), bits=24 if kind.get("bits") == 24 else None)
     path = save(tmp_path, pixels, **{"photometric": 2, **rest}, **tags)
     with pytest.raises(SegkitError, match=f"x.tif: .*{message}") as caught:
         read_image(path)
@@ -237,7 +237,7 @@ def test_unsupported_files_are_errors(tmp_path, kind, message):
 
 
 def test_samples_without_a_format_are_unsigned(tmp_path):
-    values = numbers("u2")
+    values = sample_ramp("u2")
     tags, segments = page(values)
     for change in ({339: 4}, {339: None}, {262: None}):  # void; no SampleFormat; no PhotometricInterpretation
         path = write_tiff(tmp_path / "x.tif", [({k: v for k, v in (tags | change).items() if v is not None}, segments)])
@@ -246,14 +246,14 @@ def test_samples_without_a_format_are_unsigned(tmp_path):
 
 @pytest.mark.parametrize("kind", [{}, {"compression": 5}, {"compression": 8}, {"tile": 16}, {"bits": 4}])
 def test_damaged_files(tmp_path, kind):
-    pixels = numbers("u1", bits=kind.get("bits"))
+    pixels = sample_ramp("u1", bits=kind.get("bits"))
     tags, segments = page(pixels, rows=None if "tile" in kind else 5, **kind)
     path = write_tiff(tmp_path / "x.tif", [(tags, segments[:-1])])  # a strip or tile is missing
     for read in (read_image, read_pixels):
         with pytest.raises(SegkitError, match=r"x.tif: cannot be read as an image"):
             read(path)
     whole = tmp_path / "y.tif"
-    tifffile.imwrite(whole, numbers("u2", (90, 90, 3)), photometric="rgb")
+    tifffile.imwrite(whole, sample_ramp("u2", (90, 90, 3)), photometric="rgb")
     whole.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(SegkitError, match=r"y.tif: cannot be read as an image"):
         read_image(whole)
@@ -273,7 +273,7 @@ def test_scaling_keeps_small_differences_of_large_samples(tmp_path, dtype, offse
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_of_size_pixels_and_picture(tmp_path, kind, orientation):
     shape = (*SIZE, 3) if "planar" in kind else SIZE
-    values = numbers("u2", shape, bits=kind.get("bits"))
+    values = sample_ramp("u2", shape, bits=kind.get("bits"))
     ways = {
         1: values, 2: values[:, ::-1], 3: values[::-1, ::-1], 4: values[::-1], 5: values.swapaxes(0, 1),
         6: np.rot90(values, -1), 7: np.rot90(values, 2).swapaxes(0, 1), 8: np.rot90(values),

@@ -1,4 +1,4 @@
-"""Data sets registered by name in Python: ``{format: catalog, name: NAME}``."""
+"""Data sets that a program registers by name: ``{format: catalog, name: NAME}``."""
 
 from __future__ import annotations
 

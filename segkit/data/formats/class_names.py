@@ -1,4 +1,4 @@
-"""Names of classes: checks, and the category ids that belong to names without ids."""
+"""Class names: checks, and default category ids."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
     """Checks the class names of a data set and their category ids.
 
     A name is text on one line, because tables, pictures, file formats and logs show it. Spaces at its ends are kept, and
-    :meth:`Dataset.summary` mentions them.
+    :meth:`segkit.data.Dataset.summary` mentions them.
 
     Args:
         classes: names in the order of the labels.
@@ -43,7 +43,7 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
     for label, name in enumerate(classes):
         if problem := name_problem(name):
             raise SegkitError(f"{source}: the name of class {label}, {name!r}, {problem}", key="classes", value=name)
-    if pair := look_alike(classes):
+    if pair := first_duplicate(classes):
         first, second = (classes[i] for i in pair)
         if first == second:
             raise SegkitError(f"{source}: {first} occurs more than once", key="classes", value=list(classes))
@@ -60,7 +60,7 @@ def check_classes(classes: Sequence[str], category_ids: Sequence[int] | None, so
         )
 
 
-def look_alike(names: Sequence[str]) -> tuple[int, int] | None:
+def first_duplicate(names: Sequence[str]) -> tuple[int, int] | None:
     """Indices of the first two names that are equal or differ only in spaces or Unicode form.
 
     Returns None if all differ.
@@ -73,7 +73,7 @@ def look_alike(names: Sequence[str]) -> tuple[int, int] | None:
     return None
 
 
-def differ_in_case(names: Sequence[str]) -> list[tuple[str, str]]:
+def names_differing_in_case(names: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of names that differ only in upper and lower case: two classes, or a misspelt one."""
     seen: dict[str, str] = {}
     pairs = [(seen.setdefault(name.casefold(), name), name) for name in names]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, ground_truth_from_targets, training_objects
-from segkit.data.formats.class_names import check_classes, differ_in_case
+from segkit.data.formats.class_names import check_classes, names_differing_in_case
 from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
 from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_categories import match_classes
@@ -165,7 +165,7 @@ class Coco(Dataset):
             if names:
                 notes.append(f"{title} without any object: {first_few(names)}")
         notes += self._table.category_notes
-        for first, second in differ_in_case(list(self._table.category_ids)):
+        for first, second in names_differing_in_case(list(self._table.category_ids)):
             notes.append(f"the classes '{first}' and '{second}' differ only in upper and lower case")
         notes += [f"skipped: {count:,} {reason}" for reason, count in sorted(self._table.skipped.items())]
         return notes

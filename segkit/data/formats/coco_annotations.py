@@ -31,7 +31,7 @@ from segkit.data.formats.coco_segmentation_errors import (
     size_problem,
     string_problem,
 )
-from segkit.data.formats.json_values import all_finite, mappings, not_whole, shown, whole
+from segkit.data.formats.json_values import all_finite, as_integer, mappings, not_integer_message, shown
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
@@ -109,7 +109,9 @@ class Annotations:
         ids = [category.id for category in categories]
         category, known = _indices_of(self._category_ids, ids)
         expected_ids = (
-            f"none of the file's categories, {_ranges(sorted(ids))}" if ids else "unknown: the file has no categories"
+            f"not one of the file's categories, {_ranges(sorted(ids))}"
+            if ids
+            else "unknown: the file has no categories"
         )
         self._check_ids(
             "category_id", known, self._category_ids, lambda value: f"category_id {value} is {expected_ids}"
@@ -149,10 +151,10 @@ class Annotations:
 
         An invalid id is 0 here, and is reported by ``_check_ids``, after the whole file is read.
         """
-        found = whole(annotation.get(key))
+        found = as_integer(annotation.get(key))
         if found is None:
             self.other_task = self.other_task or _other_task(annotation)
-            self._invalid_ids.setdefault(key, (index, not_whole(annotation, key) + _other_task(annotation)))
+            self._invalid_ids.setdefault(key, (index, not_integer_message(annotation, key) + _other_task(annotation)))
         return found or 0
 
     def _check_ids(self, key: str, known: np.ndarray, ids: array[int], unknown: Callable[[int], str]) -> None:
@@ -237,7 +239,7 @@ class Annotations:
     def _rle(self, index: int, rle: dict) -> tuple[int, bytes]:
         """Kind of an RLE, and its bytes in the record."""
         counts, size = rle.get("counts"), rle.get("size")
-        sides = [whole(side, 2**31) for side in size] if isinstance(size, list) else []
+        sides = [as_integer(side, 2**31) for side in size] if isinstance(size, list) else []
         if len(sides) != 2 or sides[0] is None or sides[1] is None:
             self._fail(index, size_problem(rle))
         height, width = sides[0], sides[1]

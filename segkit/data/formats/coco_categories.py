@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.data.formats.class_names import look_alike
-from segkit.data.formats.json_values import mappings, not_whole, shown, whole
+from segkit.data.formats.class_names import first_duplicate
+from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 
 
@@ -31,14 +31,14 @@ def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
     index_of_id: dict[int, int] = {}
     for index, category in enumerate(mappings(file, "categories", items)):
         where = f"{file}: categories[{index}]"
-        name, category_id = category.get("name"), whole(category.get("id"))
+        name, category_id = category.get("name"), as_integer(category.get("id"))
         if not isinstance(name, str):
             problem = f"'name' is {shown(name)}; expected text" if "name" in category else "has no 'name'"
             raise SegkitError(f"{where}: {problem}; each category needs a 'name' and an 'id', a whole number")
         if not name.strip():
             raise SegkitError(f"{where}: 'name' is empty; expected the name of a class")
         if category_id is None:
-            raise SegkitError(f"{where} ('{name}'): {not_whole(category, 'id')}")
+            raise SegkitError(f"{where} ('{name}'): {not_integer_message(category, 'id')}")
         if category_id in index_of_id:
             first = index_of_id[category_id]
             raise SegkitError(
@@ -99,7 +99,7 @@ def _check_alike(file: Path, categories: list[Category]) -> None:
 
     Its message has the ids of the categories, unlike that of ``check_classes``.
     """
-    if pair := look_alike([category.name for category in categories]):
+    if pair := first_duplicate([category.name for category in categories]):
         first, second = (categories[i] for i in pair)
         raise SegkitError(
             f"{file}: the categories {first.name!a} (id {first.id}) and {second.name!a} (id {second.id}) differ only in "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.formats.json_values import mappings, not_whole, shown, whole
+from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths.missing_files import leads_out
 
@@ -42,7 +42,7 @@ class Images:
         self.names, self.name_ends = bytearray(), array("q")
         for index, image in enumerate(mappings(file, "images", items)):
             where = f"{file}: images[{index}]"
-            name, image_id = image.get("file_name"), whole(image.get("id"))
+            name, image_id = image.get("file_name"), as_integer(image.get("id"))
             if not isinstance(name, str):
                 problem = (
                     f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
@@ -51,8 +51,8 @@ class Images:
                     f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number{_url_hint(image)}"
                 )
             if image_id is None:
-                raise SegkitError(f"{where} ('{name}'): {not_whole(image, 'id')}")
-            height, width = (whole(image.get(key), 2**31) for key in ("height", "width"))
+                raise SegkitError(f"{where} ('{name}'): {not_integer_message(image, 'id')}")
+            height, width = (as_integer(image.get(key), 2**31) for key in ("height", "width"))
             if height is None or width is None or height <= 0 or width <= 0:
                 key = "height" if height is None or height <= 0 else "width"
                 found = f"'{key}' is {shown(image[key])}" if key in image else f"there is no '{key}'"

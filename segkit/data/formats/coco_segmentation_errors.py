@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segkit.data.formats.json_values import all_finite, shown, whole
+from segkit.data.formats.json_values import all_finite, as_integer, shown
 
 POLYGONS = "expected a list of polygons, each a flat list: [[x, y, x, y, ...], ...]"
 
@@ -69,7 +69,7 @@ def counts_problem(counts: Any, height: int, width: int) -> str | None:
     if all(isinstance(count, list) for count in counts) and counts:
         return f"the RLE's counts are a list of lists, {shown(counts)}; expected one flat list of whole numbers"
     for i, count in enumerate(counts):
-        length = whole(count)
+        length = as_integer(count)
         if length is None:
             return f"the RLE's counts[{i}] is {shown(count)}; expected a whole number"
         if length < 0:

@@ -9,7 +9,7 @@ from typing import Any
 
 from segkit.data.formats.coco_categories import read_categories
 from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import not_whole, shown, whole
+from segkit.data.formats.json_values import as_integer, not_integer_message, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
 from segkit.utils.paths.spellings import name_key
@@ -40,14 +40,14 @@ def load_id_map(path: str) -> list[ImageEntry]:
     for index, item in enumerate(_items(file)):
         if not isinstance(item, dict):
             raise SegkitError(f"{file}: entry {index} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
-        name, image_id = item.get("file_name"), whole(item.get("id"))
+        name, image_id = item.get("file_name"), as_integer(item.get("id"))
         if not isinstance(name, str):
             problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
             raise SegkitError(f"{file}: entry {index}: {problem}; each entry needs a 'file_name' and an 'id'")
         if not name.strip() or "\0" in name:
             raise SegkitError(f"{file}: entry {index}: 'file_name' is {shown(name)}; expected the name of an image")
         if image_id is None:
-            raise SegkitError(f"{file}: entry {index} ('{name}'): {not_whole(item, 'id')}")
+            raise SegkitError(f"{file}: entry {index} ('{name}'): {not_integer_message(item, 'id')}")
         if name_key(name) in names or image_id in ids:
             what = f"the file name '{name}'" if name_key(name) in names else f"the id {image_id}"
             raise SegkitError(f"{file}: entry {index} ('{name}', id {image_id}) repeats {what} of an earlier entry")
@@ -104,7 +104,7 @@ def _size(where: str, item: dict[str, Any]) -> tuple[int, int] | None:
     """
     if item.get("height") is None and item.get("width") is None:
         return None
-    height, width = whole(item.get("height")), whole(item.get("width"))
+    height, width = as_integer(item.get("height")), as_integer(item.get("width"))
     if height is None or width is None or height < 1 or width < 1:
         raise SegkitError(
             f"{where}: 'height' is {shown(item.get('height'))} and 'width' is {shown(item.get('width'))}; expected two "

@@ -24,7 +24,7 @@ def is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def whole(value: Any, limit: int = 2**63) -> int | None:
+def as_integer(value: Any, limit: int = 2**63) -> int | None:
     """The value as an integer, if it is one (3.0 too) whose magnitude is below the limit.
 
     Returns None otherwise.
@@ -60,7 +60,7 @@ def shown(value: Any) -> str:
     return f"the text {text}" if isinstance(value, str) else text
 
 
-def not_whole(item: dict, key: str) -> str:
+def not_integer_message(item: dict, key: str) -> str:
     """Why the value of a key is not a whole number; the end of a message."""
     if key not in item:
         return f"has no '{key}', a whole number"

@@ -1,4 +1,4 @@
-"""Transforms of samples.
+"""Augmentation: transforms of a sample's image, boxes and masks together.
 
 Importing this package registers them (see :class:`segkit.data.transforms.base.Transform`).
 """

@@ -1,4 +1,4 @@
-"""Normalises exposure and polarity of images.
+"""Normalises the contrast of images: percentile stretch, dark background.
 
 Used in the training transforms *and* the test transforms.
 """

@@ -1,4 +1,4 @@
-"""Lossless flips and quarter turns."""
+"""Random flips and quarter turns, which lose no pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test transforms: only those through which detections can be mapped back."""
+"""Test transforms, which have to be invertible: detections are mapped back to the file."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def is_geometric(cls: type) -> bool:
     return cls.__module__ == v2.Resize.__module__
 
 
-def moves_pixels(name: str) -> str:
+def moves_pixels_message(name: str) -> str:
     """The error message for a v2 transform that moves pixels, with segkit's counterpart."""
     counterpart = f"; segkit's counterpart is {COUNTERPARTS[name]}" if name in COUNTERPARTS else ""
     return f"{name} moves pixels, but boxes and masks would not move with the image{counterpart}"
@@ -130,7 +130,7 @@ def moves_pixels(name: str) -> str:
 def check_photometric(inner: Any) -> None:
     """Raises a SegkitError for torchvision's geometric transforms, alone or in a container."""
     if is_geometric(type(inner)):
-        raise SegkitError(moves_pixels(type(inner).__name__))
+        raise SegkitError(moves_pixels_message(type(inner).__name__))
     for part in getattr(inner, "transforms", ()):
         check_photometric(part)
 

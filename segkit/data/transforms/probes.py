@@ -108,7 +108,7 @@ def boxes_agree(geometry: ImageGeometry, probe: Sample, probed: Sample) -> bool:
 
 
 def pixels_agree(geometry: ImageGeometry, probe: Sample, after: Sample, probed: Sample) -> bool:
-    """Whether the probes changed the image where the geometry maps them, and not beside that.
+    """Whether the probes changed the image where the geometry maps them, and only there.
 
     The two runs differ only in the probes' pixels. A colour transform may hide a probe (a threshold), blur it, or change
     other pixels as well, but less (a stretch to the image's range).

@@ -1,4 +1,4 @@
-"""Makes components of photometric subclasses of torchvision's ``v2.Transform``."""
+"""torchvision's v2 transforms as components, if they do not move pixels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from segkit.data.transforms.base import Transform
-from segkit.data.transforms.photometric import Photometric, global_random, is_geometric, moves_pixels
+from segkit.data.transforms.photometric import Photometric, global_random, is_geometric, moves_pixels_message
 from segkit.registry import TRANSFORM_REGISTRY
 from segkit.utils.components.adapter import component_like
 from segkit.utils.errors import SegkitError
@@ -47,7 +47,7 @@ class TorchvisionTransform(Photometric):
         if not isinstance(changed, torch.Tensor) or not isinstance(moved, torch.Tensor):
             raise SegkitError(f"{name} turns an image into a {type(changed).__name__}; expected a tensor")
         if moved.shape != box.shape or not torch.equal(moved.as_subclass(torch.Tensor), box):
-            raise SegkitError(moves_pixels(name))
+            raise SegkitError(moves_pixels_message(name))
         return changed.as_subclass(torch.Tensor)
 
 
@@ -63,7 +63,7 @@ def adapt_transform(cls: Any) -> Any:
     if issubclass(cls, Transform):
         return cls
     if is_geometric(cls):
-        raise SegkitError(moves_pixels(cls.__name__))
+        raise SegkitError(moves_pixels_message(cls.__name__))
     if cls.__name__ in ("MixUp", "CutMix"):
         raise SegkitError(f"{cls.__name__} mixes labels of whole images, not objects; use Mosaic or CopyPaste")
 

@@ -1,4 +1,4 @@
-"""Base classes of hooks and writers."""
+"""Base classes of hooks and of writers, which the ``Writers`` hook calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ class Writer:
         """Called before the first step."""
 
     def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
-        """Writes one line of metrics: ``iteration``, ``epoch``, ``loss/total``, ``loss/...``, ``lr``, ...; may hold NaN."""
+        """Writes one line of metrics; values may be NaN.
+
+        Keys: ``iteration``, ``epoch``, ``loss/total``, ``loss/...``, ``lr``, ...
+        """
 
     def close(self, trainer: TrainerBase) -> None:
         """Called after the last step, or when the run ends with an exception."""

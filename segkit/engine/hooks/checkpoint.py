@@ -12,13 +12,13 @@ import torch
 from segkit.engine.checkpoint import (
     BackgroundWriter,
     host_copy,
-    last_good,
     name_last_checkpoint,
     periodic_name,
+    resume_hint,
     save_checkpoint,
     superseded,
 )
-from segkit.engine.hooks.evaluation import find_value, rank, value_text
+from segkit.engine.hooks.evaluation import find_value, to_score, value_text
 from segkit.engine.metrics import DivergedError
 from segkit.engine.signals import delayed_interrupt
 from segkit.engine.train_loop import Hook, TrainerBase
@@ -41,7 +41,7 @@ class PeriodicCheckpoint(Hook):
     Args:
         period: in iterations; 0: only at the end.
         keep: number of periodic checkpoints that stay, the latest ones; None: all.
-        keep_every: checkpoints after each multiple of so many iterations stay beside them; 0: none.
+        keep_every: checkpoints after each multiple of this many iterations stay as well; 0: none.
         resume_command: the command that resumes the run, shown to the user after an interruption.
         writer: writes in the background. All hooks that save share one, so that files appear in the order of saving.
     """
@@ -70,7 +70,7 @@ class PeriodicCheckpoint(Hook):
         self._saved_at: int | None = None  # iteration of the last checkpoint that is on the disk
 
     def before_train(self, trainer: TrainerBase) -> None:
-        self._saved_at = trainer.iteration or None  # a resumed run has been read from a file
+        self._saved_at = trainer.iteration or None  # a resumed run starts from a checkpoint on the disk
 
     def before_step(self, trainer: TrainerBase) -> None:
         self.writer.check()
@@ -109,13 +109,13 @@ class PeriodicCheckpoint(Hook):
         if self._finish_writing():
             logger.warning("%s; saved %s", where, trainer.output_dir / name)
         else:
-            logger.warning("%s; its state could not be saved%s", where, last_good(trainer.output_dir))
+            logger.warning("%s; its state could not be saved%s", where, resume_hint(trainer.output_dir))
 
     def _finish_writing(self) -> bool:
         """Waits for the background writer, and returns whether it succeeded."""
         try:
             self.writer.wait()
-        except SegkitError as error:  # the run is ending already, with another error or with this one
+        except SegkitError as error:  # the run ends anyway, with another error or with this one
             logger.warning("%s", error)
             return False
         return True
@@ -123,7 +123,7 @@ class PeriodicCheckpoint(Hook):
     def _save(self, trainer: TrainerBase, name: str, *, rescue: bool = False) -> None:
         trainer.check_metrics()  # a model of NaN never replaces a good one
         path, iteration = trainer.output_dir / name, trainer.iteration
-        # In a rescue, the hook that was interrupted runs once more; otherwise this one is done with this call.
+        # After an exception the interrupted hook is still pending; otherwise this hook is done with this call.
         pending = [n for n in trainer.pending if rescue or trainer.named_hooks().get(n) is not self]
 
         def write() -> None:
@@ -132,10 +132,10 @@ class PeriodicCheckpoint(Hook):
             self._saved_at = iteration
             logger.info("saved %s", path)
             for old in superseded(path.parent, iteration, self.keep, self.keep_every):
-                old.unlink(missing_ok=True)  # only now that the newer one is on the disk
+                old.unlink(missing_ok=True)  # after the newer one is on the disk
 
         with delayed_interrupt():
-            self.writer.wait()  # one copy in memory at a time; and the state may say that the best model was saved
+            self.writer.wait()  # one copy in memory at a time; the state may also refer to the best model's file
             state = host_copy(training_state(trainer, pending, rescue=rescue))
             self.writer.submit(write)
 
@@ -166,8 +166,8 @@ class BestCheckpoint(Hook):
         value = find_value(trainer.evaluation, self.metric, "train.best_metric")
         if value is not None and math.isnan(value):
             logger.warning("%s is NaN after iteration %d: no model is saved for it", self.metric, trainer.iteration)
-        elif value is not None and rank(self.metric, value) > self.best + self.min_gain:
-            self._save(trainer, rank(self.metric, value))
+        elif value is not None and to_score(self.metric, value) > self.best + self.min_gain:
+            self._save(trainer, to_score(self.metric, value))
             logger.info("best %s so far: %s; saved model_best.pth", self.metric, value_text(self.metric, value))
 
     def _save(self, trainer: TrainerBase, value: float) -> None:
@@ -182,13 +182,13 @@ class BestCheckpoint(Hook):
         def write() -> None:
             try:
                 save_checkpoint(path, state)
-            except BaseException:  # so that the resumed run finds it better once more, and saves it
+            except BaseException:  # restored, so that the resumed run saves the best model again
                 self.best, self.best_iteration = before
                 raise
 
         with delayed_interrupt():
             self.writer.wait()
-            self.best, self.best_iteration = value, trainer.iteration  # first, because the file holds them
+            self.best, self.best_iteration = value, trainer.iteration  # before saving, because the file holds them
             state = host_copy(training_state(trainer, trainer.pending))
             self.writer.submit(write)
 
@@ -210,7 +210,10 @@ class BestCheckpoint(Hook):
 
 
 def losses_are_finite(trainer: TrainerBase) -> bool:
-    """Whether no loss since the last line was NaN or infinite: the weights may be finite and about to diverge."""
+    """Whether all losses since the last line of metrics are finite.
+
+    If one is not, the weights may still be finite, but about to diverge.
+    """
     try:
         trainer.metrics.check(trainer.iteration)
     except DivergedError:
@@ -219,7 +222,7 @@ def losses_are_finite(trainer: TrainerBase) -> bool:
 
 
 def state_is_finite(trainer: TrainerBase) -> bool:
-    """Whether no parameter and no buffer is NaN or infinite, except buffers that were so from the start."""
+    """Whether all parameters and buffers are finite, except buffers that never were."""
     bad = set(not_finite_buffers(trainer.model)) - set(trainer.infinite_buffers)
     return parameters_are_finite(trainer.model) and not bad
 

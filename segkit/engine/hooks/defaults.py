@@ -36,7 +36,7 @@ def build_default_hooks(
     """
     writer = BackgroundWriter()
     hooks: list[Hook] = [
-        Timer(log_period),  # first: a step's time ends before anything else begins
+        Timer(log_period),  # first, so that the step's time excludes the other hooks
     ]
     if val_loader is not None:
         hooks += [
@@ -51,8 +51,8 @@ def build_default_hooks(
     # One hook for all writers: reading the metrics clears their means.
     own_writers = [writer for hook in extra if isinstance(hook, Writers) for writer in hook.writers]
     hooks += [
-        Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all that logs
-        # Last: all that a checkpoint counts as done is done and written, so that a resumed run neither repeats nor misses it.
+        Writers(log_period, writers=[*default_writers(), *own_writers]),  # after all hooks that log
+        # Last: the other hooks are done and their output is written, so a resumed run neither repeats nor misses it.
         PeriodicCheckpoint(
             checkpoint_period,
             keep=keep_checkpoints,
@@ -65,5 +65,8 @@ def build_default_hooks(
 
 
 def default_writers() -> list[Writer]:
-    """Returns those of the log, metrics.json, TensorBoard, and curves.png, which is drawn from metrics.json."""
+    """Returns the writers of the log, metrics.json, TensorBoard and curves.png.
+
+    curves.png is drawn from metrics.json, so its writer comes last.
+    """
     return [ConsoleWriter(), JsonWriter(), TensorBoardWriter(), CurvesWriter()]

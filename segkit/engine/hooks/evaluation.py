@@ -53,7 +53,7 @@ class Evaluation(Hook):
     def after_step(self, trainer: TrainerBase) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
             return
-        trainer.check_metrics()  # for weights of NaN this error names the iteration, which an evaluation could not
+        trainer.check_metrics()  # if weights are NaN, this error names the iteration; an evaluation's error could not
         # Running statistics are each process's own: those of the first process are saved, so all evaluate with them.
         distributed.broadcast_tensors(list(trainer.model.buffers()))
         with trainer.ema_weights():
@@ -73,7 +73,7 @@ def without_classes(metrics: dict[str, float], classes: Sequence[str]) -> dict[s
     return {name: value for name, value in metrics.items() if not any(name.endswith(f"-{c}") for c in classes)}
 
 
-def rank(metric: str, value: float) -> float:
+def to_score(metric: str, value: float) -> float:
     """Returns ``value`` with the sign for which higher is better: ``val/loss/...`` is negated."""
     return -value if metric.startswith(LOSS_PREFIX) else value
 
@@ -114,7 +114,7 @@ def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float 
 def choose_metric(
     metric: str, evaluators: Sequence[Any], *, losses: bool = True, key: str = "train.best_metric"
 ) -> str:
-    """Returns ``metric``; the AP of boxes if it is the default, the AP of masks, and masks are not evaluated.
+    """Returns ``metric``, or the AP of boxes for the default (AP of masks) without masks.
 
     Args:
         losses: whether the validation losses are measured.
@@ -170,15 +170,15 @@ class EarlyStopping(Hook):
             return
         value = find_value(trainer.evaluation, self.metric, "train.early_stopping.metric")
         self._seen_at = trainer.iteration
-        if value is not None and rank(self.metric, value) > self.best + self.min_gain:
-            self.best, self.waited = rank(self.metric, value), 0
+        if value is not None and to_score(self.metric, value) > self.best + self.min_gain:
+            self.best, self.waited = to_score(self.metric, value), 0
         else:
             self.waited += 1
         self._stop_if_due(trainer)
 
     def _stop_if_due(self, trainer: TrainerBase) -> None:
         if self.waited >= self.patience and not trainer.done:
-            best = value_text(self.metric, rank(self.metric, self.best))  # rank is its own inverse
+            best = value_text(self.metric, to_score(self.metric, self.best))  # to_score is its own inverse
             logger.info(
                 "early stopping after iteration %d: %d evaluations have not improved on %s %s "
                 "(to train on, resume with a larger train.early_stopping.patience, or null)",

@@ -1,4 +1,4 @@
-"""Writers of metrics: the log, metrics.json, TensorBoard, curves.png."""
+"""The hook that writes metrics, and its writers: log, metrics.json, TensorBoard, curves.png."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Writers(Hook):
 
 
 def is_pending(writer: Writer, trainer: TrainerBase) -> bool:
-    """Whether a resumed run will call the writer's hook once more for the present iteration."""
+    """Whether a resumed run will call the writer's hook once more for the current iteration."""
     return any(
         isinstance(hook, Writers) and any(own is writer for own in hook.writers)
         for name, hook in trainer.named_hooks().items()
@@ -81,7 +81,7 @@ class ConsoleWriter(Writer):
 
 
 def console_line(record: Mapping[str, float], max_iterations: int) -> str:
-    """Returns ``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 (cls 0.21 box 0.30)  lr 1.0e-04  data 0.01 s ...``"""
+    """Formats metrics for the log: ``iter 120/500  epoch 2.4  eta 0:03:12  loss 1.234 ...``"""
     width = len(str(max_iterations))
     parts = [f"iter {int(record['iteration']):{width}d}/{max_iterations}", f"epoch {record['epoch']:.1f}"]
     if "eta_seconds" in record:
@@ -111,7 +111,7 @@ class JsonWriter(Writer):
         path = trainer.output_dir / METRICS
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            # If the writers will run once more for this iteration, its line may be there already.
+            # If the writers will run again for this iteration, its line may exist already.
             cut_lines(path, trainer.iteration - is_pending(self, trainer))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed in close()
 

@@ -1,4 +1,4 @@
-"""A profile of some training steps."""
+"""The hook that profiles some training steps with ``torch.profiler``."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Profiler(Hook):
     def after_train(self, trainer: TrainerBase) -> None:
         if self._profile is None:
             return
-        self._profile.stop()  # a run that ends while steps are recorded has those that were
+        self._profile.stop()  # if the run ends early, the steps recorded so far are written
         self._profile = None
         if not self._written:
             logger.warning(

@@ -1,4 +1,4 @@
-"""Times of steps and data, the remaining time of a run, and its peak memory."""
+"""The hook that logs step time, data time, remaining time and peak memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Timer(Hook):
     def before_step(self, trainer: TrainerBase) -> None:
         now = time.perf_counter()
         if self._last_end is None:
-            self._window_began = now - trainer.data_time  # without the start of the loader
+            self._window_began = now - trainer.data_time  # excludes the start of the loader
         else:
             between = now - self._last_end - trainer.data_time
             self._other += between
@@ -46,8 +46,8 @@ class Timer(Hook):
 
     def after_step(self, trainer: TrainerBase) -> None:
         if not self._steps:
-            return  # called once more in a resumed run, before its first step
-        self._data += trainer.data_time  # here: a step that accumulates waits for further batches
+            return  # called again in a resumed run, before its first step
+        self._data += trainer.data_time  # after the step, which waits for further batches if it accumulates gradients
         if trainer.iteration % self.period == 0 or trainer.done or trainer.iteration == 1:
             self._log(trainer)
         self._last_end = time.perf_counter()
@@ -68,7 +68,10 @@ class Timer(Hook):
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Returns the peak memory so far in MiB: torch's on the GPU, else this process's; 0 if the system does not say."""
+    """Returns the peak memory so far in MiB; 0 if it is unknown.
+
+    On a GPU it is the memory that torch has allocated, on a CPU that of this process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -1,4 +1,4 @@
-"""Backbone made of any torchvision classification network."""
+"""Makes a backbone of any torchvision classification network."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def subsample_labels(
     Background fills up what positives leave free.
 
     Args:
-        match_labels: [N]: 1 positive, 0 background, -1 ignored; see :class:`Matches`.
+        match_labels: [N]: 1 positive, 0 background, -1 ignored; see :class:`~segkit.modeling.layers.matching.Matches`.
         num_samples: how many boxes are drawn at most.
         positive_fraction: largest share of positives, in 0..1.
         generator: source of randomness, on the device of ``match_labels``; None: that device's global one.

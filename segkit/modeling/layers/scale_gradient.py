@@ -10,15 +10,15 @@ from torch import Tensor
 
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, factor: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
         ctx.factor = factor
-        return values.view_as(values)
+        return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient * ctx.factor, None
 
 
-def scale_gradient(values: Tensor, factor: float) -> Tensor:
-    """Returns ``values`` unchanged; their gradient is multiplied by ``factor``."""
-    return _ScaleGradient.apply(values, factor)
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Returns ``x`` unchanged; its gradient is multiplied by ``factor``."""
+    return _ScaleGradient.apply(x, factor)

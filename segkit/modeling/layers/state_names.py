@@ -1,4 +1,4 @@
-"""Renamed layers: state dicts that were saved under a layer's former name."""
+"""Renames layers in state dicts that were saved under a former name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rename_layer(module: nn.Module, state_dict: dict[str, Any], prefix: str, old
         state_dict: by full names.
         prefix: of the module, "" or ending in a dot.
         old: former name of its layer.
-        new: present name.
+        new: current name.
     """
     if hasattr(module, old):
         return

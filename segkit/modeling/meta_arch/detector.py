@@ -156,7 +156,7 @@ class Detector(nn.Module, ABC):
     ) -> tuple[list[Detections], dict[str, Tensor]]:
         """:meth:`predict` and :meth:`losses` with one pass through backbone, neck and RPN head.
 
-        Each result is that of its own method in the model's present mode; the losses have no gradients.
+        Each result is that of its own method in the model's current mode; the losses have no gradients.
 
         Args:
             images, targets, generator: as in :meth:`losses`.

@@ -1,4 +1,4 @@
-"""A Mask R-CNN in one call, with the arithmetic of segkit, torchvision or Detectron2."""
+"""Builds a Mask R-CNN without a configuration, as segkit's, torchvision's or Detectron2's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARTS: dict[str, type[nn.Module]] = {
     "mask_head": FCNMaskHead,
     "roi_heads": StandardROIHeads,
 }
-# In what the parts differ from segkit's defaults; configs/coco/{torchvision,detectron2}_mask_rcnn_*.yaml say the same.
+# Arguments other than segkit's defaults, as in configs/coco/{torchvision,detectron2}_mask_rcnn_*.yaml.
 TORCHVISION: Arguments = {
     "anchor_generator": {"rounded": True, "whole_strides": True},
     "rpn": {
@@ -81,7 +81,7 @@ def mask_rcnn(
     pixel_std: Sequence[float] = IMAGENET_STD,
     parts: Arguments | None = None,
 ) -> GeneralizedRCNN:
-    """Mask R-CNN with a feature pyramid on any backbone with maps of strides 4, 8, 16 and 32.
+    """Builds a Mask R-CNN with FPN on any backbone with maps of strides 4, 8, 16 and 32.
 
     The backbone's own arithmetic is chosen where it is built. With these, the others' weights yield their detections (for
     training, both of them have ``trainable_stages=3``):
@@ -167,7 +167,7 @@ def _check_inputs(backbone: object, num_classes: object, anchor_sizes: object) -
 
 
 def _merged(layers: Sequence[Arguments]) -> dict[str, dict[str, Any]]:
-    """The arguments of each part, later layers over earlier ones; SegkitError for a part or an argument that is none."""
+    """Merges the arguments of each part, later layers over earlier ones; SegkitError for an unknown name."""
     merged: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for layer in layers:
         if not isinstance(layer, Mapping) or not all(isinstance(arguments, Mapping) for arguments in layer.values()):

@@ -232,7 +232,7 @@ class RPN(ProposalGenerator):
 
 
 def check_head(head: nn.Module) -> None:
-    """Raises a SegkitError if a head has ``forward_at_anchors`` under its former name ``at`` only."""
+    """Raises a SegkitError if a head has ``forward_at_anchors`` only as ``at``, its old name."""
     definer = next((kind for kind in type(head).__mro__ if callable(vars(kind).get("at"))), None)
     if definer is not None and "forward_at_anchors" not in vars(definer):
         name = definer.__name__

@@ -1,4 +1,4 @@
-"""Checks of the arguments that all RoI heads have in common."""
+"""Checks the arguments that all RoI heads share."""
 
 from __future__ import annotations
 

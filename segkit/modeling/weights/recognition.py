@@ -47,7 +47,7 @@ def read_weights(
 
 
 def _with_present_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of a segkit checkpoint by present names; see ``layers/state_names.py``."""
+    """Tensors of a segkit checkpoint by current names; see ``layers/state_names.py``."""
     present = {name: name.replace(".offsets.", ".deltas.") for name in state}
     return {present[name] if name not in own and present[name] in own else name: state[name] for name in state}
 

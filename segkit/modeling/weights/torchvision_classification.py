@@ -1,4 +1,4 @@
-"""Loads backbone weights: torchvision's by name, or from a file."""
+"""Loads pretrained backbone weights: torchvision's by name, or from a file."""
 
 from __future__ import annotations
 

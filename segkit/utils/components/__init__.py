@@ -1,4 +1,4 @@
-"""How a registry reads a component's constructor, and calls it.
+"""Reads and calls components' constructors, for the registries.
 
 ================  =============================================================================
 ``signature``     a constructor as a schema: options, run-time arguments, slots for components

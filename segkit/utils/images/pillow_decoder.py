@@ -111,7 +111,7 @@ def _metadata_after_pixels(image: Image.Image) -> bool:
 
 
 def opened_tiff(image: Image.Image) -> np.ndarray | None:
-    """Reads a TIFF that Pillow has opened but not decoded, as :func:`read_image` reads the file.
+    """Reads a TIFF that Pillow has opened but not decoded, as ``read_image`` reads the file.
 
     Returns:
         uint8 ``[H, W, 3]``. None if the image is not such a TIFF; None for a file of several pages, where the caller

@@ -1,4 +1,4 @@
-"""Paths of the user: resolved, checked, and explained where they do not exist.
+"""Paths of the user: resolved, checked, with hints in errors if they do not exist.
 
 =================  ==================================================================================
 ``resolve``        local paths and URLs to local files; folders and files to be written

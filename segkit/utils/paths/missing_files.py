@@ -14,7 +14,7 @@ from pathlib import Path
 from segkit.utils.errors import SegkitError, first_few, nearest
 from segkit.utils.paths.spellings import common_end, differences, folded_parts, shown_name, suggestion
 
-MIN_NAMES_TO_LIST = 20  # from so many names in one folder on, listing it is faster than a look-up of each file
+MIN_NAMES_TO_LIST = 20  # from this many names in one folder on, listing it is faster than a look-up of each file
 MAX_FILES = 200_000  # existing files that are considered as suggestions
 MAX_EXPLAINED = 1000  # missing names for which another spelling is searched
 MAX_COMPARED = 5000  # file names that a missing name is compared with for similarity

@@ -111,7 +111,7 @@ def local_path(path: str | os.PathLike[str], what: str = "file", *, kind: Kind |
         scheme = SCHEME.match(text)
         if scheme and not text.startswith(KNOWN_PREFIXES):
             raise SegkitError(
-                f"the {what} '{path}' cannot be fetched: '{scheme[0]}' is none of {', '.join(KNOWN_PREFIXES)}; "
+                f"the {what} '{path}' cannot be fetched: '{scheme[0]}' is not one of {', '.join(KNOWN_PREFIXES)}; "
                 "or give a local path",
                 value=str(path),
                 choices=KNOWN_PREFIXES,

@@ -118,7 +118,7 @@ def test_boxes_of_the_first_pixel_are_not_taken_for_normalized_ones():
 
 
 def test_objects_of_one_pixel_and_of_the_whole_image():
-    """torchvision's masks_to_boxes gives one pixel a box without area: its mask's takes its place."""
+    """torchvision's masks_to_boxes returns a box without area for one pixel; the mask's box replaces it."""
     masks = masks_of((7, 8, 8, 9), (0, 0, 56, 40))
     image, _ = pair()
     target = {"boxes": torch.tensor([[7.0, 8, 7, 8], [0, 0, 55, 39]]), "labels": torch.tensor([1, 1]), "masks": masks}
@@ -238,7 +238,7 @@ def test_parts_of_a_concatenation_count_their_images_by_themselves():
     whole = from_torchvision(joined, ["a"])
     assert [whole.load(i).image_id for i in range(4)] == [0, 1, 2, 3]
     assert from_torchvision(Subset(joined, [3, 1]), ["a"]).load(0).image_id == 3
-    with pytest.raises(SegkitError, match="image_id"):  # ids of one's own have to be the targets'
+    with pytest.raises(SegkitError, match="image_id"):  # ids of a user have to be the targets'
         from_torchvision(joined, ["a"], image_ids=[0, 1, 2, 3]).load(2)
 
 
@@ -258,7 +258,7 @@ def test_parts_of_a_random_split_keep_their_ids():
     ],
     ids=["class", "segkit", "loader"],
 )
-def test_what_to_give_in_place_of_what_is_no_map_style_data_set(dataset, facts):
+def test_the_hint_for_what_is_no_map_style_data_set(dataset, facts):
     with pytest.raises(SegkitError) as caught:
         from_torchvision(dataset, ["a"])
     assert all(fact in str(caught.value) for fact in facts)

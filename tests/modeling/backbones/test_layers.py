@@ -86,7 +86,7 @@ def test_freeze_parameters_names_the_parts_when_nothing_is_near():
 
 
 def test_sync_batch_norm_is_batch_norm_in_one_process():
-    """With and without a process group; torch's own wants CUDA where there is one."""
+    """With and without a process group; torch's layer requires CUDA in a process group."""
     x = torch.randn(2, 6, 5, 5)
     norm = trained_batch_norm().train()
     synced = make_norm("sync_bn", 6, eps=1e-3)

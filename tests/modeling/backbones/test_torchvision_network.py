@@ -54,8 +54,8 @@ def test_same_maps_as_the_network_with_its_weights(arch, tmp_path):
     with torch.no_grad():
         maps, features = extractor(image), backbone(image)
     for i, (node, feature) in enumerate(zip(expected.nodes, features.values(), strict=True)):
-        wanted = maps[node].permute(0, 3, 1, 2) if i < expected.channels_last else maps[node]
-        torch.testing.assert_close(feature, wanted, atol=1e-4, rtol=1e-4)
+        expected_map = maps[node].permute(0, 3, 1, 2) if i < expected.channels_last else maps[node]
+        torch.testing.assert_close(feature, expected_map, atol=1e-4, rtol=1e-4)
 
 
 def test_copies_and_pickles():

@@ -114,11 +114,11 @@ def test_validation_losses_amid_training(backbone):
     model = make_model(backbone).train()
     model.neck.eval()  # as something frozen would be
     losses_of(model)  # the statistics are no longer those of a new layer
-    wanted, modes = state_of(model), [module.training for module in model.modules()]
+    expected, modes = state_of(model), [module.training for module in model.modules()]
     with evaluation_mode(model):
         amid = losses_of(model)
     assert [module.training for module in model.modules()] == modes
-    assert equal(state_of(model), wanted)
+    assert equal(state_of(model), expected)
     assert equal(amid, losses_of(model.eval()))
 
 

@@ -96,7 +96,7 @@ def test_detections_and_losses_are_those_of_the_configuration(arithmetic):
 @pytest.mark.parametrize(
     ("arithmetic", "build"), [("torchvision", maskrcnn_resnet50_fpn), ("torchvision_v2", maskrcnn_resnet50_fpn_v2)]
 )
-def test_torchvisions_weights_give_torchvisions_detections(arithmetic, build, tmp_path):
+def test_torchvisions_weights_yield_torchvisions_detections(arithmetic, build, tmp_path):
     limits = {"rpn_post_nms_top_n_test": 24, "box_detections_per_img": 12, "box_score_thresh": 0.0}
     theirs = build(weights=None, weights_backbone=None, num_classes=5, **limits).eval()
     theirs.transform.resize = lambda image, target=None: (image, target)

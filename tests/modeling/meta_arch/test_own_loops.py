@@ -1,4 +1,4 @@
-"""Losses without a generator, as in a training loop of one's own: torch's global random state draws all that is random."""
+"""Losses without a generator, as in a user's training loop: torch's global generator draws all random numbers."""
 
 import numpy as np
 import pytest

@@ -147,7 +147,7 @@ def test_a_later_stage_sees_the_moved_boxes_matched_at_its_own_overlap():
     losses_of(make_fixed(first, second), proposals=[torch.cat([p, between]) for p in make_proposals()], targets=targets)
     boxes, labels, objects = second.seen
     count = len(second.boxes[0])
-    assert len(boxes) == len(first.seen[0])  # nothing is sampled anew
+    assert len(boxes) == len(first.seen[0])  # nothing is sampled again
     for image, part in enumerate((slice(0, count), slice(count, None))):
         size = SIZES[image]
         expected = first.boxes[image] + 0.1 * (first.boxes[image][:, [2]] - first.boxes[image][:, [0]]) * torch.tensor(

@@ -33,9 +33,9 @@ def test_masks_and_their_loss_are_of_the_boxes_class(classes, class_agnostic):
         torch.testing.assert_close(
             logits[i], torch.einsum("chw,c->hw", hidden[0][i], weight[label, :, 0, 0]) + bias[label]
         )
-    wanted = torch.rand(3, head.resolution, head.resolution) > 0.5
-    loss = head.losses(logits, wanted)["mask"]
-    torch.testing.assert_close(loss, torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted.float()))
+    mask_targets = torch.rand(3, head.resolution, head.resolution) > 0.5
+    loss = head.losses(logits, mask_targets)["mask"]
+    torch.testing.assert_close(loss, torch.nn.functional.binary_cross_entropy_with_logits(logits, mask_targets.float()))
     loss.backward()
 
 
@@ -63,7 +63,7 @@ def test_losses_without_any_proposal_are_zero():
 
 
 def brute_force_selection(boxes, scores, size, threshold, nms, limit):
-    """Greedy suppression, one detection at a time."""
+    """Greedy NMS, one detection at a time."""
     candidates = []
     for p in range(boxes.shape[0]):
         for k in range(boxes.shape[1]):
@@ -123,11 +123,11 @@ def test_sampled_losses_use_the_right_object_for_each_mask():
         batch_size_per_image=count * 4,
     )
     seen = {}
-    heads.mask_head.losses = lambda logits, wanted: seen.update(wanted=wanted) or {}
+    heads.mask_head.losses = lambda logits, mask_targets: seen.update(mask_targets=mask_targets) or {}
     heads.losses(make_features(1), [torch.zeros(0, 4)], targets, torch.Generator().manual_seed(0))
     # Each object's box is filled by its own mask, but for the corners, where the bilinear samples fall under a half.
-    assert len(seen["wanted"]) == count
-    assert (seen["wanted"].float().mean(dim=(1, 2)) > 0.9).all()
+    assert len(seen["mask_targets"]) == count
+    assert (seen["mask_targets"].float().mean(dim=(1, 2)) > 0.9).all()
 
 
 @pytest.fixture

@@ -40,12 +40,12 @@ def make_targets(kept=range(4)):
     """Two images of two objects; of the four those of ``kept`` have a mask."""
     dense = dense_masks()
     targets = []
-    for numbers, (height, _) in zip(([0, 1], [2, 3]), SIZES, strict=True):
-        whole = InstanceMasks.from_dense(dense[numbers, :height])
-        has_mask = torch.tensor([n in kept for n in numbers])
-        masks = InstanceMasks.from_dense(dense[numbers, :height] & has_mask[:, None, None])
+    for indices, (height, _) in zip(([0, 1], [2, 3]), SIZES, strict=True):
+        whole = InstanceMasks.from_dense(dense[indices, :height])
+        has_mask = torch.tensor([n in kept for n in indices])
+        masks = InstanceMasks.from_dense(dense[indices, :height] & has_mask[:, None, None])
         targets.append(
-            Targets(whole.boxes(), torch.tensor(numbers) % 3, masks if has_mask.any() else None, has_mask=has_mask)
+            Targets(whole.boxes(), torch.tensor(indices) % 3, masks if has_mask.any() else None, has_mask=has_mask)
         )
     return targets
 

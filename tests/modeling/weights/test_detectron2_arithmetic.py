@@ -270,13 +270,13 @@ def test_box_losses_are_l1(model):
     total = 0.0
     for i in (0, 2):
         (x1, y1, x2, y2), (a1, b1, a2, b2) = proposals[i].tolist(), objects[i].tolist()
-        wanted = [
+        target_deltas = [
             10 * ((a1 + a2) / 2 - (x1 + x2) / 2) / (x2 - x1),
             10 * ((b1 + b2) / 2 - (y1 + y2) / 2) / (y2 - y1),
             5 * math.log((a2 - a1) / (x2 - x1)),
             5 * math.log((b2 - b1) / (y2 - y1)),
         ]
-        total += sum(abs(deltas[i, labels[i], k].item() - wanted[k]) for k in range(4))
+        total += sum(abs(deltas[i, labels[i], k].item() - target_deltas[k]) for k in range(4))
     losses = head.losses(torch.zeros(3, K + 1), deltas, proposals, labels, objects)
     assert losses["box"].item() == pytest.approx(total / 3, abs=1e-4)
     assert losses["cls"].item() == pytest.approx(math.log(K + 1), abs=1e-5)

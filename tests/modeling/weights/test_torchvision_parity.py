@@ -110,15 +110,15 @@ def test_same_detections(pair, sizes):
     images = images_of(sizes, seed=1)
     with torch.no_grad():
         expected = theirs(images)
-    for found, wanted, size in zip(ours.predict(images), expected, sizes, strict=True):
+    for found, reference, size in zip(ours.predict(images), expected, sizes, strict=True):
         assert found.size == size
-        assert len(found) == len(wanted["boxes"]) >= 10
+        assert len(found) == len(reference["boxes"]) >= 10
         assert len(found.labels.unique()) >= 2
-        assert torch.equal(found.labels, wanted["labels"] - 1)
-        torch.testing.assert_close(found.scores, wanted["scores"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(found.boxes, wanted["boxes"], atol=1e-4, rtol=1e-5)
+        assert torch.equal(found.labels, reference["labels"] - 1)
+        torch.testing.assert_close(found.scores, reference["scores"], atol=1e-4, rtol=0)
+        torch.testing.assert_close(found.boxes, reference["boxes"], atol=1e-4, rtol=1e-5)
         if theirs.roi_heads.has_mask():
-            torch.testing.assert_close(found.mask_probs, wanted["masks"][:, 0], atol=1e-4, rtol=0)
+            torch.testing.assert_close(found.mask_probs, reference["masks"][:, 0], atol=1e-4, rtol=0)
             assert found.mask_probs.shape[1:] == (28, 28) and found.mask_probs.std() > 0.02
         else:
             assert found.mask_probs is None
