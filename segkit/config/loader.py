@@ -56,7 +56,7 @@ def load_config_dict(
         overrides, allow_imports: as for :func:`load_config`.
         saved: the mapping is a checkpoint's: its keys by earlier names are renamed (see
             :func:`segkit.config.renamed_keys.upgrade_saved_config`), and ``_BASE_`` is an unknown key, as the checkpoint may
-            come from somebody else. False: it is a user's: earlier names are errors, and the files that ``_BASE_`` names are
+            come from a stranger. False: it is a user's: earlier names are errors, and the files that ``_BASE_`` names are
             read, relative to the working directory.
     """
     tree = Node.of(to_plain(mapping), source)

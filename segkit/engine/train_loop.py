@@ -94,7 +94,7 @@ class TrainerBase(RenamedAttributes, ABC):
         start_iteration: number of steps done when this process began; above 0 in a resumed run.
         iterations_per_epoch, epoch: steps in a pass over the training data, and number of complete passes.
         epoch_shift: added to ``iteration`` for epochs, schedule and loader. Not 0 in a run that was resumed with larger
-            or smaller steps, see :func:`segkit.engine.epoch_shift.epoch_shift`.
+            or smaller steps, see :func:`segkit.engine.resume.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
         optimizer: torch's; ``before_step`` finds its groups' ``lr`` set to the schedule's.
         batch: the step's batch on the device, only during a step; with accumulation the latest one.

@@ -195,7 +195,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, state
 
 
 def rng_state() -> dict[str, Any]:
-    """Returns the states of torch's, CUDA's, NumPy's and Python's generators as tensors and plain values."""
+    """Returns the states of torch's, CUDA's, NumPy's and Python's random generators."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),

@@ -26,7 +26,7 @@ def new_name(key: str, options: Container[str]) -> str | None:
 
 
 def removed_arguments(**replacements: str) -> Callable[[Function], Function]:
-    """Decorator: the removed keyword arguments of a function raise SegkitError with what replaces each."""
+    """Decorator: removed keyword arguments raise SegkitError that names the replacement."""
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)

@@ -16,7 +16,7 @@ from segkit.benchmark.peers import NoPeer, make_peer, state_to_load
 from segkit.benchmark.report import Report, Row
 from segkit.benchmark.run import run_parts
 from segkit.benchmark.scene import jittered, make_batch
-from segkit.benchmark.syncs import END, waits
+from segkit.benchmark.syncs import END, count_waits
 from segkit.config.loader import load_config
 from segkit.modeling.layers.matching import pairwise_iou
 from segkit.modeling.weights import torchvision_detection
@@ -212,7 +212,7 @@ def test_waits_are_named_by_their_operations():
         event("cudaLaunchKernel", index),
         event("cudaDeviceSynchronize", event("cudaDeviceSynchronize", end)),
     ]
-    assert waits(events) == {"aten::nonzero in aten::index": 1, "aten::_local_scalar_dense": 1}
+    assert count_waits(events) == {"aten::nonzero in aten::index": 1, "aten::_local_scalar_dense": 1}
 
 
 @pytest.mark.gpu
