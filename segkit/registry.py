@@ -13,9 +13,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from segkit.utils.components.adapter import Foreign
 from segkit.utils.components.construction import check_arguments, check_component, construct, option_values
 from segkit.utils.components.dotted_path import dotted_hint, locate_class
 from segkit.utils.components.signature import (
@@ -41,21 +41,6 @@ __all__ = [
     "signature_of",
     "unknown_argument",
 ]
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """Classes of another library that a registry accepts unchanged.
-
-    Attributes:
-        kind: their base class.
-        modules: where they are usually defined, for suggestions.
-        adapt: returns the component of such a class: a function with the class's arguments as keyword-only parameters.
-    """
-
-    kind: type
-    modules: tuple[str, ...]
-    adapt: Callable[[Any], Any]
 
 
 class Registry:

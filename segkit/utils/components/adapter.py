@@ -9,9 +9,25 @@ import operator
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from segkit.utils.components.signature import KINDS, signature_of
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Classes of another library that a registry accepts unchanged.
+
+    Attributes:
+        kind: their base class.
+        modules: where they are usually defined, for suggestions.
+        adapt: returns the component of such a class: a function with the class's arguments as keyword-only parameters.
+    """
+
+    kind: type
+    modules: tuple[str, ...]
+    adapt: Callable[[Any], Any]
 
 
 def component_like(

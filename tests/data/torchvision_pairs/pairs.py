@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from segkit.data import from_torchvision
+
 SIZE = (40, 56)
 
 
@@ -41,3 +43,12 @@ def pair(*boxes, labels=None, seed=0, **more):
 
 
 BOXES = ((2, 3, 20, 30), (10, 10, 40, 22))
+
+
+def loaded(image, target, classes=("a", "b")):
+    return from_torchvision(Pairs([(image, target)]), classes).load(0)
+
+
+def with_key(key, value):
+    image, target = pair(*BOXES)
+    return image, {**target, key: value}
