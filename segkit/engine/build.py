@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -185,12 +186,31 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
     Their files have the category ids of the evaluated data.
     """
     evaluated = data.category_ids if data.val is None else list(data.val.category_ids)
+    results_dir = str(Path(cfg.output_dir).expanduser() / "inference")
+    return evaluators_from_specs(cfg.evaluators, model, data.classes, evaluated, results_dir)
+
+
+def evaluators_from_specs(
+    specs: Sequence[Mapping[str, Any]],
+    model: nn.Module,
+    classes: Sequence[str],
+    category_ids: Sequence[int],
+    results_dir: str | None,
+) -> list[Any]:
+    """Builds evaluators for a model.
+
+    Args:
+        specs: of ``EVALUATOR_REGISTRY``.
+        model: its attributes say the detection limit and whether it predicts classes and masks.
+        classes, category_ids: of the evaluated data.
+        results_dir: the folder of the evaluators' files; None: none are written.
+    """
     runtime = {
-        "classes": data.classes,
-        "category_ids": evaluated,
-        "max_detections": model.detections_per_image,
-        "results_dir": str(Path(cfg.output_dir).expanduser() / "inference"),
+        "classes": classes,
+        "category_ids": category_ids,
+        "max_detections": getattr(model, "detections_per_image", 100),
+        "results_dir": results_dir,
         "class_agnostic": getattr(model, "class_agnostic", False),
         "predicts_masks": getattr(model, "predicts_masks", True),
     }
-    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(cfg.evaluators)]
+    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]

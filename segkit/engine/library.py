@@ -17,12 +17,12 @@ from segkit.data.formats.catalog import register_dataset
 from segkit.data.loader import build_test_loader
 from segkit.data.transforms.base import Compose, Transform, build_transforms
 from segkit.engine.amp import autocast
+from segkit.engine.build import evaluators_from_specs
 from segkit.engine.open_model import EvaluationSetup, check_dataset, open_checkpoint, open_model
 from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
 from segkit.evaluation.predictions import as_detections, evaluate_predictions
-from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.renamed_arguments import removed_arguments
@@ -155,18 +155,10 @@ def _evaluators(opened: EvaluationSetup, results_dir: str | None) -> list[Evalua
     """Returns the configuration's evaluators; without a configuration, COCO's."""
     model, data = opened.model, opened.data
     masks = getattr(model, "predicts_masks", True)
-    runtime = {
-        "classes": data.classes,
-        "category_ids": list(data.category_ids),
-        "max_detections": getattr(model, "detections_per_image", 100),
-        "results_dir": results_dir,
-        "class_agnostic": getattr(model, "class_agnostic", False),
-        "predicts_masks": masks,
-    }
     specs: Sequence[Mapping[str, Any]] = [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
     if opened.cfg is not None:
         specs = opened.cfg.evaluators
-    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
+    return evaluators_from_specs(specs, model, data.classes, list(data.category_ids), results_dir)
 
 
 def _registered(name: str, dataset: Dataset) -> dict[str, str]:
