@@ -271,6 +271,13 @@ TRANSFORM_REGISTRY = Registry("TRANSFORM", "segkit.data.transforms", runtime=[],
 DATASET_FORMAT_REGISTRY = Registry(
     "DATASET_FORMAT", "segkit.data.formats", key="format", runtime=[], makes=["load", "classes", "image_ids"]
 )
+DATASET_WRITER_REGISTRY = Registry(
+    "DATASET_WRITER",
+    "segkit.data.writers",
+    key="format",
+    runtime=["output", "classes", "category_ids"],
+    makes=["write", "close"],
+)
 SAMPLER_REGISTRY = Registry(
     "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
 )

@@ -18,7 +18,7 @@ LAYERS = (
     ("data", "modeling", "solver"),
     ("inference", "evaluation", "visualization"),
     ("engine",),
-    ("benchmark",),
+    ("benchmark", "dataset_tools"),
     ("cli",),
     ("tools", "__main__"),
     ("scripts",),

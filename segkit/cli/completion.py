@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 
 from segkit.cli import config
+from segkit.cli.dataset import main as dataset
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -52,8 +53,13 @@ def completion_script(modules: Mapping[str, str]) -> str:
     from segkit.cli.shipped import shipped_configs
 
     cases = {"1:*": " ".join(modules), "2:config:*": " ".join(config.COMMANDS)}
+    cases["2:dataset:*"] = " ".join(dataset.COMMANDS)
     cases |= {f"*:config:{name}": words(make("segkit")) for name, make in config.PARSERS.items()}
-    leaves = {name: module for name, module in modules.items() if name != "config"}
+    cases |= {
+        f"*:dataset:{name}": words(importlib.import_module(module).make_parser())
+        for name, module in dataset.MODULES.items()
+    }
+    leaves = {name: module for name, module in modules.items() if name not in ("config", "dataset")}
     cases |= {f"*:{name}:*": words(importlib.import_module(module).make_parser()) for name, module in leaves.items()}
     lines = [f'        {pattern}) words="{text}" ;;' for pattern, text in cases.items()]
     return SCRIPT.format(configs=" ".join(shipped_configs()), cases="\n".join(lines))

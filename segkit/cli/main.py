@@ -19,6 +19,8 @@ MODULES = {
     "train": "segkit.cli.train",
     "eval": "segkit.cli.evaluate",
     "predict": "segkit.cli.predict",
+    "dataset": "segkit.cli.dataset.main",
+    "fit": "segkit.cli.fit",
     "config": "segkit.cli.config",
     "analyze": "segkit.cli.analyze",
     "benchmark": "segkit.cli.benchmark",
@@ -29,6 +31,8 @@ COMMANDS = {
     "train": "train a model from a configuration file, or continue a run",
     "eval": "evaluate a run's best model, or a checkpoint",
     "predict": "predict images with a checkpoint: pictures, a COCO file, a submission",
+    "dataset": "check, convert, measure, show, split and tile data sets of any format",
+    "fit": "train on a folder: derive the configuration from the data, write it, train",
     "config": "list and show configurations, their keys, the components, the JSON schema",
     "analyze": "parameters, FLOPs, time and memory of a model",
     "benchmark": "time and memory beside other libraries",
@@ -38,7 +42,6 @@ COMMANDS = {
 # What people type who come from other tools; the error suggests the command.
 OTHER_NAMES = {
     "train_net": "train",
-    "fit": "train",
     "segment": "train",
     "evaluate": "eval",
     "test": "eval",
@@ -50,6 +53,9 @@ OTHER_NAMES = {
     "analyze_model": "analyze",
     "analyse": "analyze",
     "bench": "benchmark",
+    "data": "dataset",
+    "datasets": "dataset",
+    "auto": "fit",
     "checks": "doctor",
     "collect_env": "doctor",
 }

@@ -11,6 +11,8 @@ from torch import Tensor
 from segkit.structures.masks import InstanceMasks
 from segkit.utils.errors import SegkitError
 
+ALL_CLASSES = -1  # label of an ignore region, in which no class is learnt or evaluated; such a region is a crowd
+
 
 @dataclass
 class Targets:
@@ -18,7 +20,7 @@ class Targets:
 
     Attributes:
         boxes: float32 [N, 4], XYXY in the image's pixels; pixel i covers [i, i + 1).
-        labels: int64 [N], 0-based classes.
+        labels: int64 [N], 0-based classes; ``ALL_CLASSES`` for a crowd region of every class (an ignore region).
         masks: N masks on the image's pixels, empty for objects without a mask; None: no object has a mask.
         crowd: bool [N], True for regions of many objects (COCO's ``iscrowd``). Default: all False.
         has_mask: bool [N], False if only the object's box is known. Default: all True; without ``masks`` all False.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from segkit.cli import config
+from segkit.cli.dataset import main as dataset
 from segkit.cli.main import COMMANDS, MODULES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,12 @@ HEAVY = (
     "yaml",
     "iopath",
 )
-ALL = [[], *([name] for name in COMMANDS), *(["config", name] for name in config.COMMANDS)]
+ALL = [
+    [],
+    *([name] for name in COMMANDS),
+    *(["config", name] for name in config.COMMANDS),
+    *(["dataset", name] for name in dataset.COMMANDS),
+]
 CODE = """
 import contextlib, io, json, sys
 from segkit.cli.main import main
@@ -92,9 +98,8 @@ def test_examples_parse(helps):
 
 def test_options_are_explained(helps):
     """Every option has a text, and defaults are said where they are not nothing."""
-    for name, module in MODULES.items():
-        if name == "config":
-            continue
+    leaves = {name: module for name, module in MODULES.items() if name not in ("config", "dataset")}
+    for name, module in {**leaves, **dataset.MODULES}.items():
         for action in importlib.import_module(module).make_parser("segkit")._actions:
             assert action.help, (name, action.dest)
             if action.option_strings and action.default not in (None, False, [], "==SUPPRESS=="):

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
+from segkit.data.formats.recognition import Recognition
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
+from segkit.utils.images import ImageReader
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,26 @@ class Dataset(ABC):
         classes: name of each label; label ``i`` is ``classes[i]``.
         category_ids: the id of each label in the files, possibly with gaps.
         image_ids: the id of each image in results files.
+        reader: reads the image files; ``build_dataset`` replaces it by that of the configuration.
+        exclusive: whether the format cannot hold overlapping objects of one class.
     """
 
     classes: list[str]
     category_ids: list[int]
     image_ids: list[int]
+    reader: ImageReader = ImageReader()
+    exclusive: ClassVar[bool] = False
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        """Recognises data of this format by their content, for ``format: auto``.
+
+        Args:
+            path: an existing folder or file. Few files are opened: this is called for each format.
+        Returns:
+            The spec that opens the data, and the reason; None if they are of another format.
+        """
+        return None
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -68,6 +86,13 @@ class Dataset(ABC):
 
         ``annotations`` is None.
         """
+
+    def targets(self, index: int) -> Targets:
+        """The objects of ``load(index)``, in the file's pixels.
+
+        Formats that need no image for it override this method.
+        """
+        return self.load(index).targets
 
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
@@ -163,9 +188,13 @@ class SubsetDataset(Dataset):
         self.classes = dataset.classes
         self.category_ids = dataset.category_ids
         self.image_ids = [dataset.image_ids[i] for i in self.indices]
+        self.reader = dataset.reader
 
     def load(self, index: int) -> Sample:
         return self.dataset.load(self.indices[index])
+
+    def targets(self, index: int) -> Targets:
+        return self.dataset.targets(self.indices[index])
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])

@@ -9,6 +9,7 @@ from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader
 
 
 def build_dataset(
@@ -16,6 +17,7 @@ def build_dataset(
     classes: Sequence[str] | None = None,
     category_ids: Sequence[int] | None = None,
     *,
+    reader: ImageReader | None = None,
     path: str = "data set",
 ) -> Dataset:
     """Builds the data set of a spec, as ``{format: label_map, root: data/train}``.
@@ -24,6 +26,7 @@ def build_dataset(
         spec: the format and its arguments.
         classes: the model's class names, in the order of the labels; None: read from the data.
         category_ids: the id of each of these classes in the training files.
+        reader: reads the image files; None: the data set's own.
         path: the spec's key path, for messages.
     Raises:
         SegkitError: the data cannot be read, or the classes differ from ``classes``.
@@ -37,6 +40,8 @@ def build_dataset(
         if value is not None and key in known and arguments.get(key) is None:
             arguments[key] = list(value)
     dataset = DATASET_FORMAT_REGISTRY.build(arguments, path=path)
+    if reader is not None:
+        dataset.reader = reader
     check_classes(dataset.classes, None, f"{path}: classes")  # formats outside of segkit may not check them
     if classes is not None and list(dataset.classes) != list(classes):
         raise SegkitError(f"{path}: {class_difference(dataset.classes, classes)}", key=path, value=dataset.classes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,12 +16,11 @@ from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_B
 from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
+from segkit.data.formats.masks import decode_masks
 from segkit.registry import DATASET_FORMAT_REGISTRY
-from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, first_few
-from segkit.utils.images import read_image
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import check_files
 
@@ -79,7 +77,7 @@ class Coco(Dataset):
 
     def load(self, index: int) -> Sample:
         objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
-        image = read_image(self.folder / name)
+        image = self.reader.read(self.folder / name)
         check_size(self.folder / name, (image.shape[1], image.shape[2]), size, str(self.file))
         targets = self._targets(objects, size, name)
         # A polygon thinner than a pixel has an empty mask, and a box may lie outside of the image: drop these objects.
@@ -88,6 +86,10 @@ class Coco(Dataset):
         if dropped:
             targets = targets[kept]
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
+
+    def targets(self, index: int) -> Targets:
+        targets = self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
+        return targets[~targets.degenerate()]
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
@@ -188,29 +190,3 @@ class Coco(Dataset):
         boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
         return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
-
-
-def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
-    """Converts polygon lists, RLE dicts and None (an empty mask), mixed, to masks.
-
-    Args:
-        segmentations: one an object.
-        size: (H, W) of the image.
-    Raises:
-        SegkitError: an invalid segmentation, named as ``objects[i]``.
-    """
-    rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
-    missing = [i for i, s in enumerate(segmentations) if s is None]
-    polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
-    parts = [InstanceMasks.empty(size, len(missing))]
-    for indices, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
-        try:
-            parts.append(decode([segmentations[i] for i in indices], size))
-        except SegkitError as error:
-            raise SegkitError(_with_indices(str(error), indices)) from error
-    return InstanceMasks.cat(parts)[torch.tensor(missing + rles + polygons).argsort()]
-
-
-def _with_indices(message: str, indices: list[int]) -> str:
-    """Replaces ``objects[i]`` in a message about some of the objects by ``objects[indices[i]]``."""
-    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{indices[int(found[1])]}]", message)

@@ -14,7 +14,6 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import image_size, read_image
 from segkit.utils.images.listing import ImageFiles
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import check_files, leads_out
@@ -68,7 +67,7 @@ class ImageFolder(Dataset):
 
     def load(self, index: int) -> Sample:
         entry = self.entries[index]
-        image = read_image(self.root / entry.file_name)
+        image = self.reader.read(self.root / entry.file_name)
         size = (image.shape[1], image.shape[2])
         check_size(self.root / entry.file_name, size, entry.size, str(self.id_map))
         return Sample(image, Targets.empty(size), entry.image_id, entry.file_name, size, None)
@@ -85,7 +84,7 @@ class ImageFolder(Dataset):
 
     def size(self, index: int) -> tuple[int, int]:
         entry = self.entries[index]
-        return entry.size or image_size(self.root / entry.file_name)
+        return entry.size or self.reader.size(self.root / entry.file_name)
 
     def describe(self) -> str:
         return f"images in {self.root}"

@@ -20,7 +20,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import image_size, is_image_name, read_image, read_pixels
+from segkit.utils.images import is_image_name, read_pixels
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
@@ -91,8 +91,15 @@ class LabelMap(Dataset):
 
     def load(self, index: int) -> Sample:
         folder = self.folders[index]
-        image = read_image(folder.folder / folder.image)
+        image = self.reader.read(folder.folder / folder.image)
         size = (image.shape[1], image.shape[2])
+        name = f"{folder.folder.name}/{folder.image}"
+        return Sample(image, self._targets(folder, size), self.image_ids[index], name, size, None)
+
+    def targets(self, index: int) -> Targets:
+        return self._targets(self.folders[index], self.size(index))
+
+    def _targets(self, folder: LabelMapFolder, size: tuple[int, int]) -> Targets:
         masks: list[InstanceMasks] = []
         labels: list[int] = []
         for k, name in folder.class_files.items():
@@ -100,8 +107,7 @@ class LabelMap(Dataset):
             masks.append(found)
             labels += [self._label_of[k]] * len(found)
         together = InstanceMasks.cat(masks) if masks else InstanceMasks.empty(size)
-        targets = Targets(together.boxes(), torch.tensor(labels, dtype=torch.int64), together)
-        return Sample(image, targets, self.image_ids[index], f"{folder.folder.name}/{folder.image}", size, None)
+        return Targets(together.boxes(), torch.tensor(labels, dtype=torch.int64), together)
 
     def label_counts(self, index: int) -> dict[int, int]:
         if self.classes and self._counts[index, 0] == UNKNOWN:
@@ -126,7 +132,7 @@ class LabelMap(Dataset):
 
     def size(self, index: int) -> tuple[int, int]:
         folder = self.folders[index]
-        return image_size(folder.folder / folder.image)
+        return self.reader.size(folder.folder / folder.image)
 
     def describe(self) -> str:
         return f"label maps in {self.root}"

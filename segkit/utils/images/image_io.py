@@ -35,7 +35,7 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
         SegkitError: the file is missing or not a readable image, holds several images (a stack, an animation), or has a
             channel that is neither colour nor alpha. The message names the file and the reason.
     """
-    pixels = to_uint8(_read_stored(path), str(path))
+    pixels = to_uint8(read_stored(path), str(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
@@ -51,7 +51,7 @@ def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         SegkitError: as :func:`read_image`, or the samples cannot be read exactly as stored.
     """
-    image = _read_stored(path)
+    image = read_stored(path)
     return np.ascontiguousarray(upright(image.pixels, image.orientation))
 
 
@@ -88,7 +88,7 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     Image.fromarray(np.ascontiguousarray(pixels)).save(path)
 
 
-def _read_stored(path: str | os.PathLike[str]) -> StoredImage:
+def read_stored(path: str | os.PathLike[str]) -> StoredImage:
     """Chooses the decoder by the file's first bytes.
 
     Every failure becomes a SegkitError that names the file.

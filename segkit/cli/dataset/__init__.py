@@ -1,0 +1,1 @@
+"""``segkit dataset``: one module for each subcommand."""

@@ -1,0 +1,24 @@
+"""``segkit fit``: not built yet."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from segkit.cli.parser import Parser
+
+
+def make_parser(prog: str | None = None) -> Parser:
+    """The parser of ``segkit fit``."""
+    parser = Parser("To be written.", "segkit fit my_data", prog)
+    parser.add_argument("data", help="folder or file of a data set")
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
+    """The arguments; None: those of the process."""
+    return make_parser(prog).parse(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Runs the command."""

@@ -1,0 +1,61 @@
+"""Masks of annotations: polygons with holes, RLE, and objects without a mask, mixed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+from segkit.structures.masks import InstanceMasks
+from segkit.utils.errors import SegkitError
+
+
+def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
+    """Converts polygon lists, RLE dicts and None (an empty mask), mixed, to masks.
+
+    Args:
+        segmentations: one an object.
+        size: (H, W) of the image.
+    Raises:
+        SegkitError: an invalid segmentation, named as ``objects[i]``.
+    """
+    rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
+    missing = [i for i, s in enumerate(segmentations) if s is None]
+    polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
+    parts = [InstanceMasks.empty(size, len(missing))]
+    for indices, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
+        try:
+            parts.append(decode([segmentations[i] for i in indices], size))
+        except SegkitError as error:
+            raise SegkitError(_with_indices(str(error), indices)) from error
+    return InstanceMasks.cat(parts)[torch.tensor(missing + rles + polygons).argsort()]
+
+
+def _with_indices(message: str, indices: list[int]) -> str:
+    """Replaces ``objects[i]`` in a message about some of the objects by ``objects[indices[i]]``."""
+    return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{indices[int(found[1])]}]", message)
+
+
+def subtract_holes(masks: InstanceMasks, holes: Sequence[Sequence[Sequence[float]]]) -> InstanceMasks:
+    """Masks without the pixels of their holes.
+
+    Args:
+        masks: of N objects.
+        holes: the polygons of each object's holes, rasterised as those of the objects are.
+    """
+    with_holes = [i for i, polygons in enumerate(holes) if polygons]
+    if not with_holes:
+        return masks
+    cut = InstanceMasks.from_polygons([holes[i] for i in with_holes], masks.image_size)
+    crops, crop_boxes = masks.crops(), masks.crop_boxes.tolist()
+    for i, hole, (hx0, hy0, hx1, hy1) in zip(with_holes, cut.crops(), cut.crop_boxes.tolist(), strict=True):
+        x0, y0, x1, y1 = crop_boxes[i]
+        left, top, right, bottom = max(x0, hx0), max(y0, hy0), min(x1, hx1), min(y1, hy1)
+        if right > left and bottom > top:
+            crop = crops[i].clone()
+            part = hole[top - hy0 : bottom - hy0, left - hx0 : right - hx0]
+            crop[top - y0 : bottom - y0, left - x0 : right - x0] &= ~part if part.dtype == torch.bool else 1 - part
+            crops[i] = crop
+    bits = torch.cat([crop.reshape(-1) for crop in crops]) if crops else masks.bits
+    return InstanceMasks(bits, masks.crop_boxes, masks.image_size)

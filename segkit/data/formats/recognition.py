@@ -1,0 +1,26 @@
+"""What a data format recognised in a folder or file, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A data set that a format recognised by its content.
+
+    Attributes:
+        spec: the data set as in a configuration, ``{"format": "yolo", "data": "/abs/data.yaml", "split": "train"}``: the
+            training split if there are several, else all images.
+        reason: the evidence, as ``data.yaml with names, and 120 label files of polygons``.
+        splits: the spec of each split that the data name, by its own name (``train``, ``val``, ``test``, ...); empty if
+            there are none.
+        certainty: 0 to 1. ``auto`` takes the highest; two equal ones are an error that names both.
+    """
+
+    spec: Mapping[str, Any]
+    reason: str
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    certainty: float = 1.0

@@ -1,0 +1,1 @@
+"""Checks, conversion, statistics and pictures of data sets, and configurations for them."""
