@@ -19,6 +19,7 @@ from segkit.structures.runs import ragged_arange
 
 Part = tuple[np.ndarray, list[np.ndarray]]
 MAX_PAIRS = 1 << 16  # of vertices that are compared to find the shortest bridge between two rings
+MAX_RINGS = 256  # of an object; the bridges of more rings all begin at its first vertex
 
 # For each code of four pixels (1 top left, 2 top right, 4 bottom left, 8 bottom right): the pixels, by the same bits, that
 # have a corner of the outline where the four meet.
@@ -44,7 +45,7 @@ class _Corners(NamedTuple):
 
 
 def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
-    """The outlines of masks: for each object its parts, each an outer ring and the rings of its holes.
+    """The outlines of masks: for each object its parts, each an outer ring and its holes.
 
     Parts are 4-connected: pixels that touch at a corner belong to two parts, and a hole may pass between such pixels. A
     ring is int64 [K, 2]: X and Y of its corners in the image's pixels, without collinear corners and without a repeated
@@ -74,17 +75,21 @@ def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
 
 
 def even_odd_polygon(parts: list[Part]) -> np.ndarray:
-    """One polygon, int64 [K, 2], with all parts and holes of an object, joined by bridges of no width.
+    """One polygon of all parts and holes of an object, joined by bridges of no width.
 
     A bridge runs there and back along the same line. The rule of even and odd crossings, which pycocotools uses, fills
     exactly the object's pixels.
 
     Args:
         parts: of one object, at least one; see :func:`mask_outlines`.
+    Returns:
+        int64 [K, 2].
     """
-    rings = [ring for outer, holes in parts for ring in (outer, *holes)]
-    polygon = rings[0]
-    for ring in rings[1:]:
+    polygon, *rings = [ring for outer, holes in parts for ring in (outer, *holes)]
+    if len(rings) > MAX_RINGS:
+        spokes = [np.concatenate([polygon[:1], ring, ring[:1]]) for ring in rings]
+        polygon, rings = np.concatenate([polygon, *spokes, polygon[:1]]), []
+    for ring in rings:
         here, there = _nearest_vertices(polygon, ring)
         turned = np.roll(ring, -there, 0)
         polygon = np.concatenate([polygon[: here + 1], turned, turned[:1], polygon[here:]])

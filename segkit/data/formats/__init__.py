@@ -9,23 +9,31 @@ from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.formats.catalog import catalog_names, register_dataset
 from segkit.data.formats.coco import Coco
+from segkit.data.formats.cvat import Cvat
 from segkit.data.formats.image_folder import ImageFolder
 from segkit.data.formats.label_map import LabelMap
+from segkit.data.formats.labelme import LabelMe
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.synthetic import Synthetic
+from segkit.data.formats.voc import Voc
+from segkit.data.formats.yolo import Yolo
 
 __all__ = [
     "Coco",
+    "Cvat",
     "Dataset",
     "ImageAnnotation",
     "ImageFolder",
     "LabelMap",
+    "LabelMe",
     "ObjectAnnotation",
     "ParsedDataset",
     "Recognition",
     "SubsetDataset",
     "Synthetic",
+    "Voc",
+    "Yolo",
     "build_dataset",
     "catalog_names",
     "class_difference",

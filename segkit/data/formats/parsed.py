@@ -100,7 +100,7 @@ class ParsedDataset(Dataset):
 
     def load(self, index: int) -> Sample:
         annotation = self._images[index]
-        image = self.reader.read(annotation.file)
+        image = self._read_image(annotation)
         size = (image.shape[1], image.shape[2])
         if annotation.size is not None:
             check_size(annotation.file, size, annotation.size, annotation.source)
@@ -138,10 +138,18 @@ class ParsedDataset(Dataset):
 
     def size(self, index: int) -> tuple[int, int]:
         annotation = self._images[index]
-        return annotation.size or self.reader.size(annotation.file)
+        return annotation.size or self._image_size(annotation)
 
     def describe(self) -> str:
         return self.where
+
+    def _read_image(self, annotation: ImageAnnotation) -> torch.Tensor:
+        """The pixels of an image; a format whose images are no files of their own overrides this and the size."""
+        return self.reader.read(annotation.file)
+
+    def _image_size(self, annotation: ImageAnnotation) -> tuple[int, int]:
+        """(H, W) of an image's file."""
+        return self.reader.size(annotation.file)
 
     def _all_targets(self, index: int) -> Targets:
         return self._targets(self._images[index], self.size(index))

@@ -1,0 +1,254 @@
+"""The PASCAL VOC format: an XML file of boxes for each image, and masks as palette images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+from segkit.data.formats.id_map import check_size
+from segkit.data.formats.lost_counter import LostCounter
+from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.voc_annotation import NO_AREA, VocFile, read_voc_file
+from segkit.data.formats.voc_layout import (
+    VOC_CLASSES,
+    VocLayout,
+    files_by_stem,
+    find_layout,
+    find_lists,
+    listed_stems,
+    read_labelmap,
+)
+from segkit.data.formats.voc_masks import VOC_PALETTE, match_segments, read_segments
+from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import suggest_files
+
+THREADS = 4  # that decode masks; zlib works outside of Python's lock
+
+
+@DATASET_FORMAT_REGISTRY.register(name="voc")
+class Voc(ParsedDataset):
+    """A PASCAL VOC data set: boxes of ``Annotations``, masks of ``SegmentationObject``.
+
+    Images are in ``JPEGImages``, or beside the XML files. A box of VOC counts pixels from 1 and holds both of its corners,
+    so that ``xmin`` 1 and ``xmax`` 10 are the box from 0 to 10 here. A segment belongs to the box of its class that
+    overlaps its own box most (IoU of at least 0.5); its class is that of its pixels in ``SegmentationClass``. A segment
+    without a box is an object, and a box without a segment is an object without a mask. Parts of persons are not objects.
+
+    hotcoco's ``from_voc`` is not used: it reads no masks and no lists, and takes difficult objects for usual ones.
+
+    Args:
+        root: the folder with ``Annotations``, ``JPEGImages``, ..., or one that holds it.
+        split: a list of ``ImageSets``: ``train``, as ``Segmentation/train`` if there is one, else ``Main/train``. By
+            default all images with an annotation file or a mask.
+        classes: class names in the order of the labels. By default those of ``labelmap.txt``, VOC's 20 if there are no
+            others, or all names of the files, sorted. The indices of ``SegmentationClass`` follow the same order from 1.
+        difficult: what ``difficult`` objects are: ``crowd``, neither learnt nor counted as in VOC's evaluation, or
+            ``object``.
+        void: what the void pixels (255) of ``SegmentationObject`` are: ``background``, or an ``ignore`` region. The void
+            surrounds every object of VOC, and the box of the region is often the whole image.
+        first_pixel: the coordinate of the first pixel in boxes: 1 as VOC, 0 as files of some tools.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        split: str | None = None,
+        classes: Sequence[str] | None = None,
+        difficult: Literal["crowd", "object"] = "crowd",
+        void: Literal["background", "ignore"] = "background",
+        first_pixel: Literal[0, 1] = 1,
+    ) -> None:
+        for key, value, valid in (
+            ("difficult", difficult, ("crowd", "object")),
+            ("void", void, ("background", "ignore")),
+            ("first_pixel", first_pixel, (0, 1)),
+        ):
+            if value not in valid:
+                choices = " or ".join(map(str, valid))
+                raise SegkitError(f"voc: '{key}' is {value!r}; expected {choices}", key=key, value=value)
+        path = local_path(root, "VOC data set", kind="folder").absolute()
+        layout = find_layout(path)
+        self._difficult, self._void, self._first_pixel = difficult, void, first_pixel
+        lost = LostCounter({NO_AREA: "a box needs xmin <= xmax and ymin <= ymax"})
+        files = find_files(layout, listed_stems(layout, split))
+        self._unannotated = [
+            relative_name(f.image, layout.root) for f in files if f.annotation is None and f.masks is None
+        ]
+        parsed = [
+            (f, None if f.annotation is None else read_voc_file(f.annotation, f.source, first_pixel, lost))
+            for f in files
+        ]
+        names = _order_names(layout, parsed, classes)
+        palette = _palette(layout)
+        with ThreadPoolExecutor(THREADS) as pool:
+            images = list(pool.map(lambda item: self._image(item[0], item[1], layout, names, palette), parsed))
+        used = class_names(o for image in images for o in image.objects)
+        found = names if classes is None and (read_labelmap(layout.root) or _is_voc(used)) else used
+        where = f"VOC data set {layout.root}" + (f", split '{split}'" if split else "")
+        super().__init__(images, found, classes, where=where, lost=lost.lost_objects())
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        if not path.is_dir():
+            return None
+        try:
+            layout = find_layout(path)
+            lists = [name for name in find_lists(layout.root) if "/" not in name]
+        except (SegkitError, OSError):
+            return _recognize_folders(path)
+        spec: dict[str, Any] = {"format": "voc", "root": str(path.absolute())}
+        kinds = [folder.name for folder in (layout.annotations, layout.objects) if folder is not None]
+        reason = f"VOC's XML files and masks in {' and '.join(kinds)}"
+        splits = {name: {**spec, "split": name} for name in lists if name in ("train", "val", "test", "trainval")}
+        if "train" in splits and "val" in splits:
+            splits.pop("trainval", None)
+        return Recognition(splits.get("train", spec), reason, splits)
+
+    def notes(self) -> list[str]:
+        if not self._unannotated:
+            return []
+        return [
+            f"{len(self._unannotated)} listed images have no annotation file and no mask and count as images without "
+            f"objects: {first_few(self._unannotated, 3)}"
+        ]
+
+    def _image(
+        self,
+        files: ImageFiles,
+        parsed: VocFile | None,
+        layout: VocLayout,
+        names: Sequence[str],
+        palette: dict[tuple[int, int, int], int],
+    ) -> ImageAnnotation:
+        boxes = parsed.objects if parsed is not None else []
+        size, void = parsed.size if parsed is not None else None, None
+        objects = [ObjectAnnotation(b.name, box=b.box) for b in boxes]
+        if files.masks is not None:
+            name = relative_name(files.masks, layout.root)
+            segments, void = read_segments(files.masks, files.classes, name, names, palette)
+            objects = match_segments(boxes, segments, name)
+            if segments:
+                height, width = segments[0][2]["size"]
+                check_size(name, (height, width), size, files.source)
+                size = (height, width)
+        if self._difficult == "crowd":
+            for annotation, box in zip(objects, boxes, strict=False):
+                annotation.crowd = box.difficult
+        if void is not None and self._void == "ignore":
+            objects.append(ObjectAnnotation(None, segmentation=void, crowd=True))
+        return ImageAnnotation(str(files.image), relative_name(files.image, layout.root), size, objects, files.source)
+
+
+def _recognize_folders(path: Path) -> Recognition | None:
+    """Recognises folders called train, val, ... that hold images and XML files, as some tools export them."""
+    splits = {}
+    for name in ("train", "val", "valid", "test"):
+        if (path / name).is_dir():
+            found = Voc.recognize(path / name)
+            if found is not None:
+                splits[name] = found.spec
+    if not splits:
+        return None
+    return Recognition(next(iter(splits.values())), f"VOC's XML files in {', '.join(splits)}", splits)
+
+
+class ImageFiles:
+    """The files of one image: ``image``, ``annotation``, ``masks`` and ``classes``; the last three may be None."""
+
+    def __init__(
+        self, image: Path, annotation: Path | None, masks: Path | None, classes: Path | None, source: str
+    ) -> None:
+        self.image, self.annotation, self.masks, self.classes, self.source = image, annotation, masks, classes, source
+
+
+def find_files(layout: VocLayout, stems: Sequence[str] | None) -> list[ImageFiles]:
+    """The files of each image.
+
+    Args:
+        layout: of the data set.
+        stems: names without suffix, in order; None: all that have an annotation file or a mask.
+    Raises:
+        SegkitError: an image is missing, or there are none.
+    """
+    images = files_by_stem(layout.images)
+    annotations = files_by_stem(layout.annotations, [".xml"])
+    masks, classes = (files_by_stem(folder, [".png"]) for folder in (layout.objects, layout.classes))
+    if stems is None:
+        stems = sorted({*annotations, *masks})
+    missing = [stem for stem in stems if stem not in images and not _nested(layout.images, stem)]
+    if missing:
+        raise SegkitError(
+            f"{layout.images}: {len(missing)} of the {len(stems)} images are missing: {first_few(missing)}"
+            f"{suggest_files(missing, [name for names in images.values() for name in names])}"
+        )
+    if not stems:
+        raise SegkitError(f"{layout.root}: holds no images with annotations", value=str(layout.root))
+    found = []
+    for stem in stems:
+        image = layout.images / images[stem][0] if stem in images else _nested(layout.images, stem)
+        assert image is not None
+        parts = [
+            _one(folder, files, stem, suffix)
+            for folder, files, suffix in (
+                (layout.annotations, annotations, ".xml"),
+                (layout.objects, masks, ".png"),
+                (layout.classes, classes, ".png"),
+            )
+        ]
+        source = relative_name(parts[0] or parts[1] or image, layout.root)
+        found.append(ImageFiles(image, *parts, source))
+    return found
+
+
+def _one(folder: Path | None, files: dict[str, list[str]], stem: str, suffix: str) -> Path | None:
+    """The file of an image in a folder; None if there is none."""
+    if folder is None:
+        return None
+    if stem in files:
+        return folder / files[stem][0]
+    nested = folder / f"{stem}{suffix}"
+    return nested if "/" in stem and nested.is_file() else None
+
+
+def _nested(folder: Path, stem: str) -> Path | None:
+    """The image of a name with subfolders, which listing the folder does not find."""
+    if "/" not in stem:
+        return None
+    parent = folder / os.path.dirname(stem)
+    names = files_by_stem(parent).get(os.path.basename(stem)) if parent.is_dir() else None
+    return parent / names[0] if names else None
+
+
+def _is_voc(names: Sequence[str]) -> bool:
+    return bool(names) and set(names) <= set(VOC_CLASSES)
+
+
+def _order_names(
+    layout: VocLayout, parsed: Sequence[tuple[ImageFiles, VocFile | None]], classes: Sequence[str] | None
+) -> list[str]:
+    """The names of the indices in SegmentationClass, from 1 on."""
+    if classes is not None:
+        return list(classes)
+    labelmap = read_labelmap(layout.root)
+    if labelmap is not None:
+        return [name for name in labelmap if name != "background"]
+    used = sorted({o.name for _, file in parsed if file is not None for o in file.objects})
+    return list(VOC_CLASSES) if _is_voc(used) or not used else used
+
+
+def _palette(layout: VocLayout) -> dict[tuple[int, int, int], int]:
+    """The index of each colour in SegmentationClass."""
+    labelmap = read_labelmap(layout.root)
+    if labelmap is None or None in labelmap.values():
+        return VOC_PALETTE
+    names = [name for name in labelmap if name != "background"]
+    colors: dict[tuple[int, int, int], int] = {(0, 0, 0): 0, (224, 224, 192): 255}
+    colors |= {color: names.index(name) + 1 for name, color in labelmap.items() if color and name != "background"}
+    return colors

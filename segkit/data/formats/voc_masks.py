@@ -1,0 +1,141 @@
+"""Masks of PASCAL VOC: SegmentationObject and SegmentationClass, matched with the boxes of the annotation file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segkit.data.formats.parsed import ObjectAnnotation
+from segkit.data.formats.voc_annotation import VocObject
+from segkit.structures.masks import InstanceMasks
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import read_pixels
+
+VOID = 255  # border of objects, and objects that are not annotated
+SAME_IOU = 0.5  # of a mask's box and a box of the annotation file that belong together
+
+Color = tuple[int, int, int]
+Segment = tuple[int, str | None, dict[str, Any], tuple[int, ...]]  # number, class, RLE, XYXY box
+
+
+def voc_color(index: int) -> Color:
+    """The colour of an index in VOC's palette: its bits, three at a time, from the most significant bit down."""
+    color = [0, 0, 0]
+    for shift in range(7, -1, -1):
+        for channel in range(3):
+            color[channel] |= ((index >> channel) & 1) << shift
+        index >>= 3
+    return color[0], color[1], color[2]
+
+
+VOC_PALETTE = {voc_color(index): index for index in range(256)}
+
+
+def read_indices(path: Path, name: str, palette: Mapping[Color, int] = VOC_PALETTE) -> np.ndarray:
+    """The palette indices of a segmentation image, integers [H, W].
+
+    Images that a tool has saved in colour are looked up in ``palette``.
+
+    Raises:
+        SegkitError: the file cannot be read, or has colours that are not in the palette.
+    """
+    pixels = read_pixels(path)
+    if pixels.ndim == 2:
+        if pixels.dtype.kind not in "iu":
+            raise SegkitError(f"{name}: holds {pixels.dtype} numbers; expected palette indices")
+        return pixels
+    codes = (pixels[..., :3].astype(np.int64) << np.array([16, 8, 0])).sum(-1)
+    known = {(r << 16) | (g << 8) | b: index for (r, g, b), index in palette.items()}
+    values, inverse = np.unique(codes, return_inverse=True)
+    unknown = [value for value in values.tolist() if value not in known]
+    if unknown:
+        color = ", ".join(str(unknown[0] >> shift & 255) for shift in (16, 8, 0))
+        raise SegkitError(f"{name}: has the colour ({color}), which is not in the palette; save it with a palette")
+    return np.array([known[value] for value in values.tolist()])[inverse].reshape(codes.shape)
+
+
+def read_segments(
+    object_file: Path, class_file: Path | None, name: str, index_names: Sequence[str], palette: Mapping[Color, int]
+) -> tuple[list[Segment], dict[str, Any] | None]:
+    """The segments of an image, and the RLE of the void pixels if there are any.
+
+    Args:
+        object_file: the image of SegmentationObject.
+        class_file: that of SegmentationClass; None: the classes are unknown.
+        name: of the image in messages.
+        index_names: the class names of the indices from 1 on; the class of other indices is unknown.
+        palette: the index of each colour in ``class_file``.
+
+    Raises:
+        SegkitError: a file cannot be read, or the two differ in size.
+    """
+    labels = read_indices(object_file, name)
+    void = labels == VOID
+    objects = np.where(void, 0, labels)
+    numbers = np.unique(objects)
+    numbers = numbers[numbers != 0]
+    masks = InstanceMasks.from_label_map(objects)
+    classes: list[str | None] = [None] * len(numbers)
+    if class_file is not None:
+        indices = read_indices(class_file, class_file.name, palette)
+        if indices.shape != labels.shape:
+            raise SegkitError(f"{name}: is {labels.shape[1]} x {labels.shape[0]} pixels, but {class_file.name} differs")
+        for k, (crop, (x0, y0, x1, y1)) in enumerate(zip(masks.crops(), masks.crop_boxes.tolist(), strict=True)):
+            values, counts = np.unique(indices[y0:y1, x0:x1][crop.numpy() > 0], return_counts=True)
+            index = int(values[counts.argmax()])
+            classes[k] = index_names[index - 1] if 0 < index <= len(index_names) else None
+    segments = zip(numbers.tolist(), classes, masks.to_rle(), map(tuple, masks.crop_boxes.tolist()), strict=True)
+    border = InstanceMasks.from_label_map(void.astype(np.uint8)).to_rle()
+    return list(segments), border[0] if border else None
+
+
+def match_segments(
+    boxes: Sequence[VocObject],
+    segments: Sequence[Segment],
+    name: str,
+) -> list[ObjectAnnotation]:
+    """The objects of an image: all boxes, with their segments if they have one; then segments without a box.
+
+    A segment takes the box of the same class that overlaps its own box most, by at least an IoU of 0.5.
+
+    Raises:
+        SegkitError: a segment without a box whose class is unknown.
+    """
+    found: list[ObjectAnnotation] = [ObjectAnnotation(b.name, box=b.box) for b in boxes]
+    pairs = sorted(
+        (
+            (-_iou(box.box, segment[3]), i, k)
+            for i, box in enumerate(boxes)
+            for k, segment in enumerate(segments)
+            if segment[1] in (None, box.name)
+        ),
+    )
+    taken: set[int] = set()
+    for iou, i, k in pairs:
+        if -iou < SAME_IOU:
+            break
+        if k not in taken and found[i].segmentation is None:
+            taken.add(k)
+            found[i].segmentation = segments[k][2]
+    for k, (number, category, rle, _) in enumerate(segments):
+        if k in taken:
+            continue
+        if category is None:
+            raise SegkitError(
+                f"{name}: the segment {number} has no box in the annotation file and no class in SegmentationClass; give "
+                "'classes' in the order of the indices in SegmentationClass",
+                key="classes",
+            )
+        found.append(ObjectAnnotation(category, segmentation=rle))
+    return found
+
+
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = width * height
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
