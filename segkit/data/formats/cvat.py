@@ -27,7 +27,7 @@ MAX_SIDE = 10**6
 
 @dataclass
 class CvatMeta:
-    """What the ``<meta>`` of a file states: the labels in their order, and the subset of each task."""
+    """The labels that a ``<meta>`` states, in their order, and the subset of each task."""
 
     labels: list[str] = field(default_factory=list)
     subsets: dict[str, str] = field(default_factory=dict)
@@ -157,12 +157,12 @@ class Cvat(ParsedDataset):
         listings: dict[Path, dict[str, str]] = {}
         missing = []
         for image in found:
-            places = [
+            candidates = [
                 f / part
                 for f in folders
                 for part in filter(None, (image.name, image.file and f"{image.file}/{image.name}"))
             ]
-            file = next((hit for place in places if (hit := _existing(place, listings)) is not None), None)
+            file = next((hit for place in candidates if (hit := _existing(place, listings)) is not None), None)
             if file is None:
                 missing.append(image.name)
             else:
@@ -172,7 +172,7 @@ class Cvat(ParsedDataset):
 
 
 def read_meta(element: Element, meta: CvatMeta) -> None:
-    """Adds the labels and subsets of a ``<meta>``; labels that are parts of a skeleton are skipped."""
+    """Adds the labels and subsets of a ``<meta>``, without the parts of skeletons."""
     for kind in element.children:
         for label in (kind.find("labels") or kind).all("label"):
             name = label.find_text("name")
@@ -203,7 +203,10 @@ def _side(text: str | None, key: str, place: str) -> int:
 
 
 def _existing(path: Path, listings: dict[Path, dict[str, str]]) -> Path | None:
-    """The file of an image; of a video's frame, which CVAT names without the suffix, with the suffix of an image."""
+    """The file of an image; None if there is none.
+
+    CVAT names the frames of a video without a suffix.
+    """
     if path.parent not in listings:
         try:
             names = sorted(p.name for p in path.parent.iterdir())

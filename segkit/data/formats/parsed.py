@@ -144,7 +144,7 @@ class ParsedDataset(Dataset):
         return self.where
 
     def _read_image(self, annotation: ImageAnnotation) -> torch.Tensor:
-        """The pixels of an image; a format whose images are no files of their own overrides this and the size."""
+        """The pixels of an image; overridden by formats whose images are not files of their own."""
         return self.reader.read(annotation.file)
 
     def _image_size(self, annotation: ImageAnnotation) -> tuple[int, int]:

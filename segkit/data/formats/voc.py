@@ -19,6 +19,7 @@ from segkit.data.formats.voc_layout import (
     files_by_stem,
     find_layout,
     find_lists,
+    is_voc,
     listed_stems,
     read_labelmap,
 )
@@ -103,6 +104,8 @@ class Voc(ParsedDataset):
             lists = [name for name in find_lists(layout.root) if "/" not in name]
         except (SegkitError, OSError):
             return _recognize_folders(path)
+        if not is_voc(layout):
+            return None
         spec: dict[str, Any] = {"format": "voc", "root": str(path.absolute())}
         kinds = [folder.name for folder in (layout.annotations, layout.objects) if folder is not None]
         reason = f"VOC's XML files and masks in {' and '.join(kinds)}"
@@ -132,12 +135,10 @@ class Voc(ParsedDataset):
         objects = [ObjectAnnotation(b.name, box=b.box) for b in boxes]
         if files.masks is not None:
             name = relative_name(files.masks, layout.root)
-            segments, void = read_segments(files.masks, files.classes, name, names, palette)
+            segments, void, found_size = read_segments(files.masks, files.classes, name, names, palette)
             objects = match_segments(boxes, segments, name)
-            if segments:
-                height, width = segments[0][2]["size"]
-                check_size(name, (height, width), size, files.source)
-                size = (height, width)
+            check_size(name, found_size, size, files.source)
+            size = found_size
         if self._difficult == "crowd":
             for annotation, box in zip(objects, boxes, strict=False):
                 annotation.crowd = box.difficult
@@ -147,7 +148,7 @@ class Voc(ParsedDataset):
 
 
 def _recognize_folders(path: Path) -> Recognition | None:
-    """Recognises folders called train, val, ... that hold images and XML files, as some tools export them."""
+    """Recognises folders called train, val, ... that hold images and XML files."""
     splits = {}
     for name in ("train", "val", "valid", "test"):
         if (path / name).is_dir():
@@ -160,7 +161,7 @@ def _recognize_folders(path: Path) -> Recognition | None:
 
 
 class ImageFiles:
-    """The files of one image: ``image``, ``annotation``, ``masks`` and ``classes``; the last three may be None."""
+    """The files of one image; those of its annotations may be None."""
 
     def __init__(
         self, image: Path, annotation: Path | None, masks: Path | None, classes: Path | None, source: str

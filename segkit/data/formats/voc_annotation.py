@@ -18,7 +18,7 @@ MAX_SIDE = 10**6
 
 @dataclass
 class VocObject:
-    """An object of an annotation file: its class, XYXY box in pixels, and whether it is difficult."""
+    """An object: its class, its XYXY box in pixels, and whether it is difficult."""
 
     name: str
     box: tuple[float, float, float, float]

@@ -68,9 +68,9 @@ def find_layout(root: Path) -> VocLayout:
 
 
 def find_lists(root: Path) -> dict[str, Path]:
-    """The lists of ``ImageSets``: ``train`` is that of the first of Segmentation and Main which has it.
+    """The lists of ``ImageSets`` by their names.
 
-    ``Main/train`` and ``Segmentation/train`` name each by itself. Lists of one class, as ``cat_train``, are not splits.
+    ``train`` is that of Segmentation if there is one, else that of Main. ``Main/train`` and ``Segmentation/train`` name each by itself. Lists of one class, as ``cat_train``, are not splits.
     """
     found: dict[str, Path] = {}
     for kind in LISTS:
@@ -126,7 +126,9 @@ def files_by_stem(folder: Path | None, suffixes: Iterable[str] | None = None) ->
 
 
 def read_labelmap(root: Path) -> dict[str, Color | None] | None:
-    """The classes and colours of ``labelmap.txt``, which CVAT and Datumaro write; None if there is no such file.
+    """The classes and colours of ``labelmap.txt``; None if there is no such file.
+
+    CVAT and Datumaro write it.
 
     Raises:
         SegkitError: a line is not ``name:r,g,b:parts:actions``.
@@ -161,9 +163,19 @@ def _folders(root: Path) -> bool:
 
 
 def _has_xml(folder: Path) -> bool:
-    """Whether a folder has annotation files; opens the first XML file."""
-    if not folder.is_dir():
-        return False
+    """Whether a folder has XML files."""
+    return first_xml(folder) is not None
+
+
+def first_xml(folder: Path | None) -> Path | None:
+    """An XML file of a folder; None if it has none."""
+    if folder is None or not folder.is_dir():
+        return None
     with os.scandir(folder) as entries:
-        first = next((entry.path for entry in entries if entry.name.lower().endswith(".xml")), None)
-    return first is not None and root_tag(first) == "annotation"
+        return next((Path(entry.path) for entry in entries if entry.name.lower().endswith(".xml")), None)
+
+
+def is_voc(layout: VocLayout) -> bool:
+    """Whether the first XML file is one of VOC; without XML files, whether there are masks."""
+    file = first_xml(layout.annotations)
+    return layout.objects is not None if file is None else root_tag(file) == "annotation"

@@ -1,4 +1,4 @@
-"""Masks of PASCAL VOC: SegmentationObject and SegmentationClass, matched with the boxes of the annotation file."""
+"""Masks of PASCAL VOC, matched with the boxes of the annotation files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Segment = tuple[int, str | None, dict[str, Any], tuple[int, ...]]  # number, cla
 
 
 def voc_color(index: int) -> Color:
-    """The colour of an index in VOC's palette: its bits, three at a time, from the most significant bit down."""
+    """The colour of an index in VOC's palette.
+
+    Every third bit of the index belongs to one channel, whose most significant bit comes first.
+    """
     color = [0, 0, 0]
     for shift in range(7, -1, -1):
         for channel in range(3):
@@ -45,7 +48,7 @@ def read_indices(path: Path, name: str, palette: Mapping[Color, int] = VOC_PALET
     pixels = read_pixels(path)
     if pixels.ndim == 2:
         if pixels.dtype.kind not in "iu":
-            raise SegkitError(f"{name}: holds {pixels.dtype} numbers; expected palette indices")
+            raise SegkitError(f"{name}: holds {pixels.dtype} values; expected palette indices")
         return pixels
     codes = (pixels[..., :3].astype(np.int64) << np.array([16, 8, 0])).sum(-1)
     known = {(r << 16) | (g << 8) | b: index for (r, g, b), index in palette.items()}
@@ -59,8 +62,8 @@ def read_indices(path: Path, name: str, palette: Mapping[Color, int] = VOC_PALET
 
 def read_segments(
     object_file: Path, class_file: Path | None, name: str, index_names: Sequence[str], palette: Mapping[Color, int]
-) -> tuple[list[Segment], dict[str, Any] | None]:
-    """The segments of an image, and the RLE of the void pixels if there are any.
+) -> tuple[list[Segment], dict[str, Any] | None, tuple[int, int]]:
+    """The segments of an image, the RLE of the void pixels if there are any, and (H, W).
 
     Args:
         object_file: the image of SegmentationObject.
@@ -75,10 +78,10 @@ def read_segments(
     labels = read_indices(object_file, name)
     void = labels == VOID
     objects = np.where(void, 0, labels)
-    numbers = np.unique(objects)
-    numbers = numbers[numbers != 0]
+    values = np.unique(objects)
+    values = values[values != 0]
     masks = InstanceMasks.from_label_map(objects)
-    classes: list[str | None] = [None] * len(numbers)
+    classes: list[str | None] = [None] * len(values)
     if class_file is not None:
         indices = read_indices(class_file, class_file.name, palette)
         if indices.shape != labels.shape:
@@ -87,9 +90,9 @@ def read_segments(
             values, counts = np.unique(indices[y0:y1, x0:x1][crop.numpy() > 0], return_counts=True)
             index = int(values[counts.argmax()])
             classes[k] = index_names[index - 1] if 0 < index <= len(index_names) else None
-    segments = zip(numbers.tolist(), classes, masks.to_rle(), map(tuple, masks.crop_boxes.tolist()), strict=True)
+    segments = zip(values.tolist(), classes, masks.to_rle(), map(tuple, masks.crop_boxes.tolist()), strict=True)
     border = InstanceMasks.from_label_map(void.astype(np.uint8)).to_rle()
-    return list(segments), border[0] if border else None
+    return list(segments), border[0] if border else None, (labels.shape[0], labels.shape[1])
 
 
 def match_segments(
@@ -97,7 +100,7 @@ def match_segments(
     segments: Sequence[Segment],
     name: str,
 ) -> list[ObjectAnnotation]:
-    """The objects of an image: all boxes, with their segments if they have one; then segments without a box.
+    """The objects of an image: all boxes, then the segments without a box.
 
     A segment takes the box of the same class that overlaps its own box most, by at least an IoU of 0.5.
 

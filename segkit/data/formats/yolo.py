@@ -124,7 +124,7 @@ class Yolo(ParsedDataset):
     def _parse(
         self, files: list[Path], layout: Layout, names: dict[int, str], lost: LostCounter
     ) -> Iterator[ImageAnnotation]:
-        """Reads the label file of each image, and counts those that are missing and those without an image."""
+        """Reads the label file of each image, and counts those that are missing or have no image."""
         listings: dict[Path, set[str]] = {}
         used: Counter[Path] = Counter()
         for file in files:

@@ -69,7 +69,8 @@ def find_data_file(folder: Path) -> Path | None:
     found = []
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         text = file.read_bytes()[: 1 << 16] if file.is_file() else b""
-        if b"names" in text and any(key.encode() + b":" in text for key in SPLITS):
+        is_named = file.stem in ("data", "dataset")
+        if b"names" in text and (is_named or any(key.encode() + b":" in text for key in SPLITS)):
             found.append(file)
     named = [file for file in found if file.stem in ("data", "dataset")]
     if len(named or found) > 1:
@@ -79,9 +80,9 @@ def find_data_file(folder: Path) -> Path | None:
 
 
 def image_folders(root: Path) -> dict[str, Path]:
-    """The folders of images of a folder without a YAML file, by split; ``all`` if there are none.
+    """The folders of images of a data set without a YAML file, by split.
 
-    Known are ``images/train``, ``train/images``, ``images``, and images with label files beside them.
+    The split is ``all`` if there are no others. Known are ``images/train``, ``train/images``, ``images``, and images with label files beside them.
     """
     found: dict[str, Path] = {}
     for name, split in SPLITS.items():
@@ -177,7 +178,10 @@ def _find_entry(file: Path, root: Path, key: str, entry: Any) -> Path:
 
 
 def _normal(path: Path) -> Path:
-    """An absolute path without ``..``; links stay, because YOLO's rule for labels looks at the names of folders."""
+    """An absolute path without ``..``.
+
+    Links stay, because YOLO's rule for labels looks at the names of folders.
+    """
     plain = Path(os.path.normpath(path.absolute()))
     return plain if plain.exists() else path.resolve()
 
