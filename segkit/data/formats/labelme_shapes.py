@@ -106,7 +106,8 @@ def _group(shape: Mapping[str, Any], place: str) -> int | None:
 def _decode_crop(text: Any, place: str, size: tuple[float, float]) -> np.ndarray:
     """The mask of a shape, bool [h, w], from an image in base64.
 
-    It fills the box of its two corners, both inclusive. Tools round the corners of masks, so that the box may be larger or smaller by one pixel.
+    It fills the box of its two corners, both inclusive.
+    Tools round the corners of masks, so that the box may be larger or smaller by one pixel.
     """
     from PIL import Image
 

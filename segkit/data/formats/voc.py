@@ -37,8 +37,9 @@ class Voc(ParsedDataset):
     """A PASCAL VOC data set: boxes of ``Annotations``, masks of ``SegmentationObject``.
 
     Images are in ``JPEGImages``, or beside the XML files. A box of VOC counts pixels from 1 and holds both of its corners,
-    so that ``xmin`` 1 and ``xmax`` 10 are the box from 0 to 10 here. A segment belongs to the box of its class that
-    overlaps its own box most (IoU of at least 0.5); its class is that of its pixels in ``SegmentationClass``. A segment
+    so that ``xmin`` 1 and ``xmax`` 10 are the box from 0 to 10 here. A segment belongs to the box of its
+    number, or, if the numbers do not follow the boxes, to the box of its class that overlaps its own most (IoU of at least
+    0.5); its class is that of its pixels in ``SegmentationClass``. A segment
     without a box is an object, and a box without a segment is an object without a mask. Parts of persons are not objects.
 
     hotcoco's ``from_voc`` is not used: it reads no masks and no lists, and takes difficult objects for usual ones.

@@ -70,7 +70,8 @@ def find_layout(root: Path) -> VocLayout:
 def find_lists(root: Path) -> dict[str, Path]:
     """The lists of ``ImageSets`` by their names.
 
-    ``train`` is that of Segmentation if there is one, else that of Main. ``Main/train`` and ``Segmentation/train`` name each by itself. Lists of one class, as ``cat_train``, are not splits.
+    ``train`` is that of Segmentation if there is one, else that of Main.
+    ``Main/train`` and ``Segmentation/train`` name each by itself. Lists of one class, as ``cat_train``, are not splits.
     """
     found: dict[str, Path] = {}
     for kind in LISTS:

@@ -15,6 +15,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images import read_pixels
 
 VOID = 255  # border of objects, and objects that are not annotated
+SLACK = 2  # pixels by which a segment may leave the box of its number
 SAME_IOU = 0.5  # of a mask's box and a box of the annotation file that belong together
 
 Color = tuple[int, int, int]
@@ -78,10 +79,10 @@ def read_segments(
     labels = read_indices(object_file, name)
     void = labels == VOID
     objects = np.where(void, 0, labels)
-    values = np.unique(objects)
-    values = values[values != 0]
+    ids = np.unique(objects)
+    ids = ids[ids != 0]
     masks = InstanceMasks.from_label_map(objects)
-    classes: list[str | None] = [None] * len(values)
+    classes: list[str | None] = [None] * len(ids)
     if class_file is not None:
         indices = read_indices(class_file, class_file.name, palette)
         if indices.shape != labels.shape:
@@ -90,7 +91,7 @@ def read_segments(
             values, counts = np.unique(indices[y0:y1, x0:x1][crop.numpy() > 0], return_counts=True)
             index = int(values[counts.argmax()])
             classes[k] = index_names[index - 1] if 0 < index <= len(index_names) else None
-    segments = zip(values.tolist(), classes, masks.to_rle(), map(tuple, masks.crop_boxes.tolist()), strict=True)
+    segments = zip(ids.tolist(), classes, masks.to_rle(), map(tuple, masks.crop_boxes.tolist()), strict=True)
     border = InstanceMasks.from_label_map(void.astype(np.uint8)).to_rle()
     return list(segments), border[0] if border else None, (labels.shape[0], labels.shape[1])
 
@@ -102,27 +103,17 @@ def match_segments(
 ) -> list[ObjectAnnotation]:
     """The objects of an image: all boxes, then the segments without a box.
 
-    A segment takes the box of the same class that overlaps its own box most, by at least an IoU of 0.5.
+    VOC numbers the segments of an image in the order of its boxes. If the classes and boxes of an image contradict that, a
+    segment belongs to the box of its class that overlaps its own box most, by at least an IoU of 0.5.
 
     Raises:
         SegkitError: a segment without a box whose class is unknown.
     """
     found: list[ObjectAnnotation] = [ObjectAnnotation(b.name, box=b.box) for b in boxes]
-    pairs = sorted(
-        (
-            (-_iou(box.box, segment[3]), i, k)
-            for i, box in enumerate(boxes)
-            for k, segment in enumerate(segments)
-            if segment[1] in (None, box.name)
-        ),
-    )
-    taken: set[int] = set()
-    for iou, i, k in pairs:
-        if -iou < SAME_IOU:
-            break
-        if k not in taken and found[i].segmentation is None:
-            taken.add(k)
-            found[i].segmentation = segments[k][2]
+    pairs = _by_number(boxes, segments) or _by_overlap(boxes, segments)
+    for i, k in pairs:
+        found[i].segmentation = segments[k][2]
+    taken = {k for _, k in pairs}
     for k, (number, category, rle, _) in enumerate(segments):
         if k in taken:
             continue
@@ -134,6 +125,34 @@ def match_segments(
             )
         found.append(ObjectAnnotation(category, segmentation=rle))
     return found
+
+
+def _by_number(boxes: Sequence[VocObject], segments: Sequence[Segment]) -> list[tuple[int, int]] | None:
+    """Pairs of box and segment by the segments' numbers; None if these do not follow the order of the boxes."""
+    pairs = [(number - 1, k) for k, (number, *_) in enumerate(segments)]
+    for i, k in pairs:
+        if i >= len(boxes) or segments[k][1] not in (None, boxes[i].name):
+            return None
+        outer, inner = boxes[i].box, segments[k][3]
+        low, high = (outer[0] - SLACK, outer[1] - SLACK), (outer[2] + SLACK, outer[3] + SLACK)
+        if inner[0] < low[0] or inner[1] < low[1] or inner[2] > high[0] or inner[3] > high[1]:
+            return None
+    return pairs
+
+
+def _by_overlap(boxes: Sequence[VocObject], segments: Sequence[Segment]) -> list[tuple[int, int]]:
+    """Pairs of box and segment of one class with an IoU of at least 0.5, the highest first."""
+    candidates = sorted(
+        (-_iou(box.box, segment[3]), i, k)
+        for i, box in enumerate(boxes)
+        for k, segment in enumerate(segments)
+        if segment[1] in (None, box.name)
+    )
+    pairs: dict[int, int] = {}
+    for iou, i, k in candidates:
+        if -iou >= SAME_IOU and i not in pairs and k not in pairs.values():
+            pairs[i] = k
+    return list(pairs.items())
 
 
 def _iou(a: Sequence[float], b: Sequence[float]) -> float:

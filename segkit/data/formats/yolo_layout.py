@@ -82,7 +82,8 @@ def find_data_file(folder: Path) -> Path | None:
 def image_folders(root: Path) -> dict[str, Path]:
     """The folders of images of a data set without a YAML file, by split.
 
-    The split is ``all`` if there are no others. Known are ``images/train``, ``train/images``, ``images``, and images with label files beside them.
+    The split is ``all`` if there are no others.
+    Known are ``images/train``, ``train/images``, ``images``, and images with label files beside them.
     """
     found: dict[str, Path] = {}
     for name, split in SPLITS.items():

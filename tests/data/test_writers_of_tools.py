@@ -1,0 +1,168 @@
+"""Round trips through YOLO, LabelMe and VOC: masks bit for bit where the format can hold them, losses counted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segkit.data.formats import build_dataset
+from segkit.data.writers import WritableImage
+from segkit.registry import DATASET_WRITER_REGISTRY
+from segkit.structures import InstanceMasks, Sample, Targets
+from segkit.structures.targets import ALL_CLASSES
+from segkit.utils.errors import SegkitError
+
+CLASSES = ["cell", "two words"]
+READ = {"yolo": "data", "labelme": "root", "voc": "root"}
+
+
+def scene(seed, overlap=True):
+    """An image of random objects: touching, with holes, in several parts, at borders, of one pixel; one with a box only."""
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(8, 40)), int(rng.integers(8, 40)))
+    count = int(rng.integers(0, 7))
+    dense = np.zeros((count, *size), bool)
+    for mask in dense:
+        for value in (True, True, False):
+            y, x = rng.integers(size[0]), rng.integers(size[1])
+            mask[y : y + rng.integers(1, 12), x : x + rng.integers(1, 12)] = value
+        mask ^= rng.random(size) < rng.choice([0, 0, 0.02])
+        mask[rng.integers(size[0]), rng.integers(size[1])] = True
+    if not overlap:
+        for k in range(count):
+            dense[k] &= ~dense[k + 1 :].any(0)
+        dense = dense[dense.any((1, 2))]
+    masks = InstanceMasks.from_dense(torch.from_numpy(dense))
+    labels = torch.from_numpy(rng.integers(0, 2, len(dense)))
+    image = torch.from_numpy(rng.integers(0, 256, (3, *size), np.uint8))
+    return Sample(image, Targets(masks.boxes(), labels, masks), 1, "a.png", size, None)
+
+
+def with_box(sample, box=(2.0, 1.0, 7.0, 6.0), label=1, crowd=False):
+    """The sample with one more object that has a box and no mask."""
+    targets, one = sample.targets, InstanceMasks.empty(sample.size, 1)
+    more = Targets(
+        torch.cat([targets.boxes, torch.tensor([box])]),
+        torch.cat([targets.labels, torch.tensor([label])]),
+        InstanceMasks.cat([targets.masks, one]),
+        torch.cat([targets.crowd, torch.tensor([crowd])]),
+        torch.cat([targets.has_mask, torch.tensor([False])]),
+    )
+    return Sample(sample.image, more, 1, sample.file_name, sample.size, None)
+
+
+def write(folder, format, samples, split="train", **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = {"format": format, **options}
+    with DATASET_WRITER_REGISTRY.build(spec, output=folder, classes=CLASSES, category_ids=[1, 2]) as writer:
+        for index, sample in enumerate(samples):
+            writer.write(
+                WritableImage(f"sub/{index}.png", index + 1, sample.size, sample.targets, split, sample=sample)
+            )
+    return writer.losses
+
+
+def read(folder, format, **options):
+    return build_dataset({"format": format, READ[format]: str(folder), "classes": CLASSES, **options})
+
+
+def assert_equal(found, expected):
+    """Equal objects, in any order."""
+
+    def keys(targets):
+        rles = targets.masks.to_rle() if targets.masks is not None else [{}] * len(targets)
+        columns = (targets.labels.tolist(), targets.has_mask.tolist(), rles, targets.boxes.tolist())
+        return sorted(
+            (label, rle["counts"] if has else "", np.round(box, 3).tolist())
+            for label, has, rle, box in zip(*columns, strict=True)
+        )
+
+    assert keys(found) == keys(expected)
+
+
+@pytest.mark.parametrize("format", READ)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_round_trip(format, seed, tmp_path_factory):
+    """All masks survive, those with holes and several parts too; VOC's as far as they do not overlap."""
+    samples = [scene(seed, overlap=format != "voc"), with_box(scene(seed + 1, overlap=format != "voc"))]
+    folder = tmp_path_factory.mktemp("x")
+    losses = write(folder, format, samples)
+    data = read(folder, format)
+    found = {data.load(i).file_name.split("/")[-1][-5:]: data.load(i) for i in range(len(data))}
+    for index, sample in enumerate(samples):
+        assert torch.equal(found[f"{index}.png"].image, sample.image)
+        assert_equal(found[f"{index}.png"].targets, sample.targets)
+    assert not {reason for reason in losses if "Ultralytics" not in reason}
+
+
+def test_yolo_without_bridges_counts_what_is_lost(tmp_path):
+    dense = torch.zeros(2, 10, 10, dtype=torch.bool)
+    dense[0, 1:6, 1:6], dense[0, 3, 3], dense[0, 8, 8] = True, False, True
+    dense[1, 7:9, 1:3] = True
+    masks = InstanceMasks.from_dense(dense)
+    targets = Targets(masks.boxes(), torch.tensor([0, 1]), masks)
+    sample = Sample(torch.zeros(3, 10, 10, dtype=torch.uint8), targets, 1, "a.png", (10, 10), None)
+    losses = write(tmp_path, "yolo", [sample], bridges=False)
+    assert losses == {"objects reduced to their largest part": 1, "objects whose holes are filled": 1}
+    dense[0, 3, 3], dense[0, 8, 8] = True, False
+    assert torch.equal(read(tmp_path, "yolo").targets(0).masks.to_dense(), dense)
+
+
+@pytest.mark.parametrize("format", READ)
+def test_crowds_and_ignore_regions(format, tmp_path):
+    sample = with_box(with_box(scene(3), crowd=True), (0, 0, 9, 9), ALL_CLASSES, crowd=True)
+    losses = write(tmp_path, format, [sample])
+    kept = {"yolo": 0, "labelme": 0, "voc": 1}[format]
+    assert sum(count for reason, count in losses.items() if "region" in reason) == 2 - kept
+    assert int(read(tmp_path, format).targets(0).crowd.sum()) == kept
+
+
+def test_voc_counts_overlaps_and_refuses_too_many_objects(tmp_path):
+    dense = torch.zeros(3, 10, 10, dtype=torch.bool)
+    dense[0, :5, :5] = dense[1, 3:8, 3:8] = dense[2, 4:7, 4:7] = True
+    masks = InstanceMasks.from_dense(dense[[0, 2, 1]])
+    targets = Targets(masks.boxes(), torch.tensor([0, 0, 1]), masks)
+    sample = Sample(torch.zeros(3, 10, 10, dtype=torch.uint8), targets, 1, "a.png", (10, 10), None)
+    losses = write(tmp_path / "a", "voc", [sample])
+    assert losses == {
+        "objects whose pixels are covered by another one": 1,
+        "objects without a visible pixel, which keep their box": 1,
+    }
+    data = read(tmp_path / "a", "voc")
+    assert data.targets(0).has_mask.tolist() == [True, False, True]
+    many = Targets(masks.boxes()[:1].repeat(255, 1), torch.zeros(255, dtype=torch.long))
+    with pytest.raises(SegkitError, match="255 objects"):
+        write(tmp_path / "b", "voc", [Sample(sample.image, many, 1, "a.png", (10, 10), None)])
+
+
+@pytest.mark.parametrize("format", READ)
+def test_files_are_copied(format, tmp_path):
+    """A JPEG is copied byte for byte, a GIF is written as PNG where the tool does not read it."""
+    for name in ("a.jpg", "a.gif"):
+        Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save(tmp_path / name)
+    sample = scene(0)
+    targets = Targets.empty((10, 10))
+    sample = Sample(torch.zeros(3, 10, 10, dtype=torch.uint8), targets, 1, "a", (10, 10), None)
+    (tmp_path / "out").mkdir()
+    with DATASET_WRITER_REGISTRY.build(
+        {"format": format}, output=tmp_path / "out", classes=CLASSES, category_ids=[1, 2]
+    ) as writer:
+        for name in ("a.jpg", "a.gif"):
+            writer.write(WritableImage(name, 1, (10, 10), targets, "val", file=tmp_path / name, sample=sample))
+    files = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".jpg", ".png", ".gif")]
+    assert sorted(path.name for path in files if "Segmentation" not in path.parent.name) == (
+        ["a-2.gif", "a.jpg"] if format == "voc" else ["a-2.png", "a.jpg"]
+    )
+    assert next(path for path in files if path.suffix == ".jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+
+
+def test_labelme_files_have_all_keys(tmp_path):
+    write(tmp_path, "labelme", [with_box(scene(1))])
+    content = json.loads((tmp_path / "train/sub/0.json").read_text())
+    assert {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"} <= set(content)
+    assert (tmp_path / "train/sub" / content["imagePath"]).is_file() and content["imageData"] is None
