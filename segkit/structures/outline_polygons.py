@@ -52,8 +52,8 @@ def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
     last one. Outer rings run clockwise on the screen (Y down), holes counter-clockwise. Parts are sorted by their first
     row. An empty mask has no parts.
 
-    The union of the outer rings without the holes, rasterised by
-    :meth:`~segkit.structures.InstanceMasks.from_polygons`, is the mask.
+    Rasterised by :meth:`~segkit.structures.InstanceMasks.from_polygons`, the mask is the union of its parts, each of them
+    the outer ring without its holes. A part may lie in a hole of another one, so holes have to be cut out part by part.
     """
     objects: list[list[Part]] = [[] for _ in range(len(masks))]
     corners = _find_corners(masks)
@@ -64,7 +64,8 @@ def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
     is_part = corners.is_set[first]
     part_of = _enclosing_parts(corners, first, is_part, ring_of)
     points = np.stack([corners.xs, corners.ys], 1)
-    owners, parts = corners.owners[first].tolist(), {}
+    owners = corners.owners[first].tolist()
+    parts: dict[int, Part] = {}
     for ring, (indices, part) in enumerate(zip(rings, part_of, strict=True)):
         if part == ring:
             parts[ring] = (points[indices], [])
@@ -136,7 +137,8 @@ def _follow(vertical: list[int]) -> tuple[list[list[int]], np.ndarray]:
     for start in range(0, len(vertical), 2):
         if ring_of[start] >= 0:
             continue
-        ring, corner = [], start
+        ring: list[int] = []
+        corner = start
         while ring_of[corner] < 0:
             end = corner ^ 1
             ring += (corner, end)

@@ -217,5 +217,5 @@ def _existing(path: Path, listings: dict[Path, dict[str, str]]) -> Path | None:
             if name.lower().endswith(IMAGE_SUFFIXES):
                 listing.setdefault(name.rpartition(".")[0], name)
         listings[path.parent] = listing
-    name = listings[path.parent].get(path.name)
-    return path.with_name(name) if name is not None else None
+    found = listings[path.parent].get(path.name)
+    return path.with_name(found) if found is not None else None

@@ -68,7 +68,8 @@ def _area(
         radius = math.dist(*points.tolist())
         if radius == 0:
             return NO_AREA
-        return Shape("", segmentation=ellipse_polygon(*points[0].tolist(), radius, radius))
+        x, y = points[0].tolist()
+        return Shape("", segmentation=ellipse_polygon(x, y, radius, radius))
     if len(points) < 2:
         raise SegkitError(f"{place}: a {kind} has {len(points)} points; expected two corners")
     (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()

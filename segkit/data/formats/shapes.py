@@ -63,8 +63,9 @@ def _unite(group: Sequence[Shape], size: tuple[int, int] | None, boxes: Boxes) -
         low, high = np.array(corners)[:, :2].min(0).tolist(), np.array(corners)[:, 2:].max(0).tolist()
         return ObjectAnnotation(label, box=(low[0], low[1], high[0], high[1]))
     parts = [box_polygon(shape.box) if shape.box is not None else shape.segmentation for shape in group]
-    if all(isinstance(part, list) for part in parts):
-        return ObjectAnnotation(label, segmentation=[polygon for part in parts for polygon in part])  # type: ignore[union-attr]
+    lists = [part for part in parts if isinstance(part, list)]
+    if len(lists) == len(parts):
+        return ObjectAnnotation(label, segmentation=[polygon for part in lists for polygon in part])
     if len(parts) == 1:
         return ObjectAnnotation(label, segmentation=parts[0])
     if size is None:

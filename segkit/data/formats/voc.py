@@ -25,7 +25,7 @@ from segkit.data.formats.voc_layout import (
 )
 from segkit.data.formats.voc_masks import VOC_PALETTE, match_segments, read_segments
 from segkit.registry import DATASET_FORMAT_REGISTRY
-from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
 
@@ -92,7 +92,17 @@ class Voc(ParsedDataset):
         with ThreadPoolExecutor(THREADS) as pool:
             images = list(pool.map(lambda item: self._image(item[0], item[1], layout, names, palette), parsed))
         used = class_names(o for image in images for o in image.objects)
-        found = names if classes is None and (read_labelmap(layout.root) or _is_voc(used)) else used
+        found = used
+        if classes is None and (read_labelmap(layout.root) is not None or _is_voc(used)):
+            found = names
+            unknown = next((name for name in used if name not in names), None)
+            if unknown is not None:
+                raise SegkitError(
+                    f"{layout.root}: has objects of the class '{unknown}', which is not in labelmap.txt"
+                    f"{did_you_mean(unknown, names)}",
+                    key="classes",
+                    value=unknown,
+                )
         where = f"VOC data set {layout.root}" + (f", split '{split}'" if split else "")
         super().__init__(images, found, classes, where=where, lost=lost.lost_objects())
 
@@ -196,16 +206,10 @@ def find_files(layout: VocLayout, stems: Sequence[str] | None) -> list[ImageFile
     for stem in stems:
         image = layout.images / images[stem][0] if stem in images else _nested(layout.images, stem)
         assert image is not None
-        parts = [
-            _one(folder, files, stem, suffix)
-            for folder, files, suffix in (
-                (layout.annotations, annotations, ".xml"),
-                (layout.objects, masks, ".png"),
-                (layout.classes, classes, ".png"),
-            )
-        ]
-        source = relative_name(parts[0] or parts[1] or image, layout.root)
-        found.append(ImageFiles(image, *parts, source))
+        annotation = _one(layout.annotations, annotations, stem, ".xml")
+        mask, mask_classes = _one(layout.objects, masks, stem, ".png"), _one(layout.classes, classes, stem, ".png")
+        source = relative_name(annotation or mask or image, layout.root)
+        found.append(ImageFiles(image, annotation, mask, mask_classes, source))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from segkit.data.formats.annotation_text import read_text
 from segkit.data.formats.lost_counter import LostCounter
-from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, relative_name
+from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.yolo_labels import HINTS, MISTAKES, in_pixels, parse_labels
 from segkit.data.formats.yolo_layout import Layout, find_data_file, find_images, find_layout, label_file
@@ -132,7 +132,7 @@ class Yolo(ParsedDataset):
             name = relative_name(file, layout.root)
             if labels.parent not in listings:
                 listings[labels.parent] = _label_names(labels.parent)
-            objects = []
+            objects: list[ObjectAnnotation] = []
             if labels.name in listings[labels.parent]:
                 used[labels.parent] += 1
                 source = relative_name(labels, layout.root)

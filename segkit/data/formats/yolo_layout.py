@@ -76,7 +76,7 @@ def find_data_file(folder: Path) -> Path | None:
     if len(named or found) > 1:
         names = ", ".join(file.name for file in named or found)
         raise SegkitError(f"{folder}: holds {names}; give the one to use", value=str(folder))
-    return (named or found or [None])[0]
+    return next(iter(named or found), None)
 
 
 def image_folders(root: Path) -> dict[str, Path]:

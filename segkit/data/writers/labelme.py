@@ -49,7 +49,7 @@ class LabelMeWriter(DatasetWriter):
     def write(self, image: WritableImage) -> None:
         stem = self.output / image.split / self._names.stem(image.name, image.split)
         file = write_image_file(image, stem, self.suffixes)
-        content = {
+        content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
             "shapes": list(self._shapes(image)),
@@ -65,7 +65,7 @@ class LabelMeWriter(DatasetWriter):
         targets, groups = image.targets, 0
         masks = targets.masks
         outlines = mask_outlines(masks) if masks is not None else [[] for _ in range(len(targets))]
-        crops = masks.crops() if masks is not None else [None] * len(targets)
+        crops = masks.crops() if masks is not None else []
         for index, (label, crowd, parts) in enumerate(
             zip(targets.labels.tolist(), targets.crowd.tolist(), outlines, strict=True)
         ):
@@ -93,7 +93,7 @@ class LabelMeWriter(DatasetWriter):
 
 def _shape(label: str, kind: str, points: list, group: int | None = None, mask: str | None = None) -> dict[str, Any]:
     """A shape in the form of LabelMe."""
-    content = {"label": label, "points": [[float(x), float(y)] for x, y in points], "group_id": group}
+    content: dict[str, Any] = {"label": label, "points": [[float(x), float(y)] for x, y in points], "group_id": group}
     return {**content, "description": "", "shape_type": kind, "flags": {}, "mask": mask}
 
 
