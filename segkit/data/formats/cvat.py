@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.shapes import group_shapes
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images.image_io import IMAGE_SUFFIXES
@@ -23,6 +25,7 @@ from segkit.utils.xml_reader import Element, root_tag, stream_xml
 FILE = "annotations.xml"
 RIGHT_EXPORT = 'export the task again as "CVAT for images 1.1"'
 MAX_SIDE = 10**6
+MAX_SEARCHED = 1000  # images whose subsets are looked at to recognise a file
 
 
 @dataclass
@@ -68,13 +71,14 @@ class Cvat(ParsedDataset):
         self._boxes: Literal["box", "mask"] = boxes
         self._unlabelled = 0
         lost, meta, subsets = LostCounter(), CvatMeta(), Counter[str]()
-        found = list(self._parse(meta, subsets, split, lost))
+        finder = ImageFinder(self.file, self.folder)
+        found = PackedList(self._parse(meta, subsets, split, lost, finder))
         if split is not None and split not in subsets:
             hint = did_you_mean(split, subsets) if subsets else "; the file has no subsets"
             raise SegkitError(f"{self.file}: there is no subset '{split}'{hint}", key="split", value=split)
-        if not found:
+        if not len(found):
             raise SegkitError(f"{self.file}: lists no images", value=xml)
-        self._find_images(found)
+        finder.check()
         used = class_names(o for image in found for o in image.objects)
         names = meta.labels + [name for name in used if name not in meta.labels] if classes is None else used
         where = f"CVAT export {self.file}" + (f", subset '{split}'" if split else "")
@@ -87,12 +91,12 @@ class Cvat(ParsedDataset):
             return None
         meta, subsets = CvatMeta(), set()
         try:
-            for element in stream_xml(file, "annotations"):
+            for count, element in enumerate(stream_xml(file, "annotations")):
                 if element.tag == "meta":
                     read_meta(element, meta)
                     subsets |= set(meta.subsets.values())
                 elif element.tag == "image":
-                    if "subset" not in element.attributes:
+                    if "subset" not in element.attributes or count > MAX_SEARCHED:
                         break
                     subsets.add(element.attributes["subset"])
         except SegkitError:
@@ -107,9 +111,9 @@ class Cvat(ParsedDataset):
         return [f"{self._unlabelled} images have no shapes"] if self._unlabelled else []
 
     def _parse(
-        self, meta: CvatMeta, subsets: Counter[str], split: str | None, lost: LostCounter
+        self, meta: CvatMeta, subsets: Counter[str], split: str | None, lost: LostCounter, finder: ImageFinder
     ) -> Iterator[ImageAnnotation]:
-        """Reads the file; ``file`` of an image is the subset until :meth:`_find_images`."""
+        """Reads the file; adds its labels and subsets to ``meta`` and ``subsets``."""
         name, version = self.file.name, None
         for element in stream_xml(self.file, "annotations", name):
             if element.tag == "version":
@@ -125,11 +129,13 @@ class Cvat(ParsedDataset):
                 if subset:
                     subsets[subset] += 1
                 if split is None or subset == split:
-                    yield self._image(element, name, meta, subset, lost)
+                    yield self._image(element, name, meta, subset, lost, finder)
         if version is not None and not version.startswith("1."):
             raise SegkitError(f"{name}: is of version {version[:20]}; expected 1.1; {RIGHT_EXPORT}")
 
-    def _image(self, element: Element, name: str, meta: CvatMeta, subset: str, lost: LostCounter) -> ImageAnnotation:
+    def _image(
+        self, element: Element, name: str, meta: CvatMeta, subset: str, lost: LostCounter, finder: ImageFinder
+    ) -> ImageAnnotation:
         place, attributes = f"{name}:{element.line}", element.attributes
         file = attributes.get("name", "").replace("\\", "/")
         if not file.strip() or "\0" in file:
@@ -148,27 +154,58 @@ class Cvat(ParsedDataset):
         except SegkitError as error:
             raise SegkitError(f"{place}: {error}") from error
         self._unlabelled += not objects
-        return ImageAnnotation(subset, file, (height, width), objects, place)
+        path, shown = finder.find(file, subset)
+        return ImageAnnotation(path, shown, (height, width), objects, place)
 
-    def _find_images(self, found: list[ImageAnnotation]) -> None:
-        """Sets the file of each image; raises a SegkitError if images are missing."""
-        folders = [self.folder] if self.folder else [self.file.parent / "images", self.file.parent]
-        folders = [folder for folder in folders if folder.is_dir()]
-        listings: dict[Path, dict[str, str]] = {}
-        missing = []
-        for image in found:
-            candidates = [
-                f / part
-                for f in folders
-                for part in filter(None, (image.name, image.file and f"{image.file}/{image.name}"))
-            ]
-            file = next((hit for place in candidates if (hit := _existing(place, listings)) is not None), None)
-            if file is None:
-                missing.append(image.name)
-            else:
-                image.file, image.name = str(file), relative_name(file, folders[0])
-        if missing:
-            check_files(folders[0], missing, f"images of {self.file.name}")
+
+class ImageFinder:
+    """Finds the images of a file in ``images``, its subsets, and beside the file.
+
+    Args:
+        file: the XML file.
+        folder: of the images; None: looked for.
+    Attributes:
+        missing: names that were not found.
+    """
+
+    def __init__(self, file: Path, folder: Path | None) -> None:
+        self.file, self.missing = file, list[str]()
+        folders = [folder] if folder else [file.parent / "images", file.parent]
+        self._folders = [path for path in folders if path.is_dir()]
+        self._listings: dict[Path, dict[str, str]] = {}
+
+    def find(self, name: str, subset: str) -> tuple[str, str]:
+        """The path of an image and its name in messages; an empty path if it is missing."""
+        names = [name, f"{subset}/{name}"] if subset else [name]
+        for path in (folder / part for folder in self._folders for part in names):
+            file = self._existing(path)
+            if file is not None:
+                return str(file), relative_name(file, self._folders[0])
+        self.missing.append(name)
+        return "", name
+
+    def check(self) -> None:
+        """Raises a SegkitError if images are missing."""
+        if self.missing:
+            check_files(self._folders[0], self.missing, f"missing images of {self.file.name}")
+
+    def _existing(self, path: Path) -> Path | None:
+        """The file of an image; None if there is none.
+
+        CVAT names the frames of a video without a suffix.
+        """
+        if path.parent not in self._listings:
+            try:
+                names = sorted(os.listdir(path.parent))
+            except OSError:
+                names = []
+            listing = {name: name for name in names}
+            for name in names:
+                if name.lower().endswith(IMAGE_SUFFIXES):
+                    listing.setdefault(name.rpartition(".")[0], name)
+            self._listings[path.parent] = listing
+        found = self._listings[path.parent].get(path.name)
+        return path.with_name(found) if found is not None else None
 
 
 def read_meta(element: Element, meta: CvatMeta) -> None:
@@ -200,22 +237,3 @@ def _side(text: str | None, key: str, place: str) -> int:
     if not 0 < value <= MAX_SIDE:
         raise SegkitError(f"{place}: '{key}' of the image is {text[:40] if text else 'missing'}; expected its pixels")
     return value
-
-
-def _existing(path: Path, listings: dict[Path, dict[str, str]]) -> Path | None:
-    """The file of an image; None if there is none.
-
-    CVAT names the frames of a video without a suffix.
-    """
-    if path.parent not in listings:
-        try:
-            names = sorted(p.name for p in path.parent.iterdir())
-        except OSError:
-            names = []
-        listing = {name: name for name in names}
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                listing.setdefault(name.rpartition(".")[0], name)
-        listings[path.parent] = listing
-    found = listings[path.parent].get(path.name)
-    return path.with_name(found) if found is not None else None

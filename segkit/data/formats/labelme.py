@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.shapes import Shape, group_shapes
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import is_image_name
@@ -73,8 +74,8 @@ class LabelMe(ParsedDataset):
         self._embedded = 0
         lost = LostCounter()
         files = [path] if path.is_file() else list(_json_files(path))
-        found = [image for file in files if (image := self._read(file, lost)) is not None]
-        if not found:
+        found = PackedList(image for file in files if (image := self._read(file, lost)) is not None)
+        if not len(found):
             raise SegkitError(f"{path}: holds no JSON files of LabelMe", value=root)
         self._others = len(files) - len(found)
         self._unlabelled = _unlabelled(self.folder or self.root, found) if path.is_dir() else []
@@ -233,7 +234,7 @@ def _is_labelme(file: Path) -> bool:
     )
 
 
-def _unlabelled(folder: Path, found: Sequence[ImageAnnotation]) -> list[str]:
+def _unlabelled(folder: Path, found: Iterable[ImageAnnotation]) -> list[str]:
     """The images of a folder that no JSON file is about."""
     used = {os.path.normpath(image.file) for image in found}
     images = (name for name in files_in(folder) if is_image_name(name) and not is_system_file(os.path.basename(name)))

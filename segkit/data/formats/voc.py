@@ -24,6 +24,7 @@ from segkit.data.formats.voc_layout import (
     read_labelmap,
 )
 from segkit.data.formats.voc_masks import VOC_PALETTE, match_segments, read_segments
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.paths import local_path
@@ -90,7 +91,7 @@ class Voc(ParsedDataset):
         names = _order_names(layout, parsed, classes)
         palette = _palette(layout)
         with ThreadPoolExecutor(THREADS) as pool:
-            images = list(pool.map(lambda item: self._image(item[0], item[1], layout, names, palette), parsed))
+            images = PackedList(pool.map(lambda item: self._image(item[0], item[1], layout, names, palette), parsed))
         used = class_names(o for image in images for o in image.objects)
         found = used
         if classes is None and (read_labelmap(layout.root) is not None or _is_voc(used)):

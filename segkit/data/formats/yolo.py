@@ -15,6 +15,7 @@ from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, Parsed
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.yolo_labels import HINTS, MISTAKES, in_pixels, parse_labels
 from segkit.data.formats.yolo_layout import Layout, find_data_file, find_images, find_layout, label_file
+from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
@@ -67,8 +68,8 @@ class Yolo(ParsedDataset):
         self._unlabelled: list[str] = []
         self._scores = 0
         self._label_folders: Counter[str] = Counter()
-        images = list(self._parse(files, layout, names, lost))
-        used = {o.category for image in images for o in image.objects}
+        used: set[str | None] = set()
+        images = PackedList(self._parse(files, layout, names, lost, used))
         found = list(names.values()) if classes is None else [n for n in names.values() if n in used or n in classes]
         ids = {name: index for index, name in names.items()}
         spare = iter(i for i in range(len(ids) + len(classes or ())) if i not in names)
@@ -122,11 +123,14 @@ class Yolo(ParsedDataset):
         return super()._targets(replace(annotation, objects=objects), size)
 
     def _parse(
-        self, files: list[Path], layout: Layout, names: dict[int, str], lost: LostCounter
+        self, files: list[Path], layout: Layout, names: dict[int, str], lost: LostCounter, used: set[str | None]
     ) -> Iterator[ImageAnnotation]:
-        """Reads the label file of each image, and counts those that are missing or have no image."""
+        """Reads the label file of each image; adds the classes that occur to ``used``.
+
+        Label files that are missing and those without an image are counted.
+        """
         listings: dict[Path, set[str]] = {}
-        used: Counter[Path] = Counter()
+        matched: Counter[Path] = Counter()
         for file in files:
             labels = label_file(file)
             name = relative_name(file, layout.root)
@@ -134,16 +138,17 @@ class Yolo(ParsedDataset):
                 listings[labels.parent] = _label_names(labels.parent)
             objects: list[ObjectAnnotation] = []
             if labels.name in listings[labels.parent]:
-                used[labels.parent] += 1
+                matched[labels.parent] += 1
                 source = relative_name(labels, layout.root)
                 objects, scores = parse_labels(read_text(labels, source), source, names, lost)
                 self._scores += scores
+                used.update(o.category for o in objects)
             else:
                 self._unlabelled.append(name)
             yield ImageAnnotation(str(file), name, None, objects, source=relative_name(labels, layout.root))
         if not any(entry.is_file() for entry in layout.splits[self.split]):
             for folder, listed in listings.items():
-                self._label_folders[relative_name(folder, layout.root)] = max(0, len(listed) - used[folder])
+                self._label_folders[relative_name(folder, layout.root)] = max(0, len(listed) - matched[folder])
 
 
 def choose_split(layout: Layout, path: Path, split: str | None) -> tuple[str, list[Path]]:
