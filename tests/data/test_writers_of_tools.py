@@ -14,7 +14,6 @@ from segkit.data.writers import WritableImage
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.structures.targets import ALL_CLASSES
-from segkit.utils.errors import SegkitError
 
 CLASSES = ["cell", "two words"]
 READ = {"yolo": "data", "labelme": "root", "voc": "root"}
@@ -122,7 +121,7 @@ def test_crowds_and_ignore_regions(format, tmp_path):
     assert int(read(tmp_path, format).targets(0).crowd.sum()) == kept
 
 
-def test_voc_counts_overlaps_and_refuses_too_many_objects(tmp_path):
+def test_voc_counts_overlaps(tmp_path):
     dense = torch.zeros(3, 10, 10, dtype=torch.bool)
     dense[0, :5, :5] = dense[1, 3:8, 3:8] = dense[2, 4:7, 4:7] = True
     masks = InstanceMasks.from_dense(dense[[0, 2, 1]])
@@ -135,9 +134,17 @@ def test_voc_counts_overlaps_and_refuses_too_many_objects(tmp_path):
     }
     data = read(tmp_path / "a", "voc")
     assert data.targets(0).has_mask.tolist() == [True, False, True]
-    many = Targets(masks.boxes()[:1].repeat(255, 1), torch.zeros(255, dtype=torch.long))
-    with pytest.raises(SegkitError, match="255 objects"):
-        write(tmp_path / "b", "voc", [Sample(sample.image, many, 1, "a.png", (10, 10), None)])
+
+
+def test_voc_has_masks_for_254_objects(tmp_path):
+    dense = torch.zeros(300, 20, 20, dtype=torch.bool)
+    dense[torch.arange(300), torch.arange(300) // 20, torch.arange(300) % 20] = True
+    masks = InstanceMasks.from_dense(dense)
+    targets = Targets(masks.boxes(), torch.zeros(300, dtype=torch.long), masks)
+    sample = Sample(torch.zeros(3, 20, 20, dtype=torch.uint8), targets, 1, "a.png", (20, 20), None)
+    assert write(tmp_path, "voc", [sample]) == {"objects after the first 254 of an image, which keep their box": 46}
+    found = read(tmp_path, "voc").targets(0)
+    assert found.has_mask.tolist() == [True] * 254 + [False] * 46 and torch.equal(found.boxes, targets.boxes)
 
 
 @pytest.mark.parametrize("format", READ)

@@ -22,17 +22,18 @@ OVERLAPS = "objects whose pixels are covered by another one"
 HIDDEN = "objects without a visible pixel, which keep their box"
 EMPTY = "objects without a pixel"
 ROUNDED = "boxes rounded to whole pixels"
-MAX_OBJECTS = VOID - 1  # of an image: the values of SegmentationObject
+BEYOND = "objects after the first 254 of an image, which keep their box"
+MAX_OBJECTS = VOID - 1  # with a mask in one image, the values of SegmentationObject
 
 
 @DATASET_WRITER_REGISTRY.register(name="voc")
 class VocWriter(DatasetWriter):
     """Writes ``JPEGImages``, ``Annotations``, ``SegmentationObject``, ``SegmentationClass`` and ``ImageSets``.
 
-    Masks of one image share a map: where two overlap, the later object keeps the pixels. There are at most 254 objects in
-    an image and 254 classes. Boxes are whole pixels, from 1. Crowds are ``difficult`` objects, and ignore regions void.
-    ``labelmap.txt`` has the names of the classes in the order of their indices. Lists of all images are in
-    ``ImageSets/Main``, and of those with masks in ``ImageSets/Segmentation``.
+    Masks of one image share a map: where two overlap, the later object keeps the pixels. The first 254 objects of an image
+    have masks, the others only boxes; there are at most 254 classes. Boxes are whole pixels, from 1. Crowds are
+    ``difficult`` objects, and ignore regions void. ``labelmap.txt`` has the names of the classes in the order of their
+    indices. Lists of all images are in ``ImageSets/Main``, and of those with masks in ``ImageSets/Segmentation``.
     """
 
     suffixes: ClassVar[Sequence[str]] = ()
@@ -46,10 +47,6 @@ class VocWriter(DatasetWriter):
         self._palette = [value for color in VOC_PALETTE for value in color]
 
     def write(self, image: WritableImage) -> None:
-        if len(_kept(image.targets)) > MAX_OBJECTS:
-            raise SegkitError(
-                f"{image.name}: has {len(_kept(image.targets))} objects; a VOC mask holds {MAX_OBJECTS}; cut the image in tiles"
-            )
         stem = self._names.stem(image.name.replace("/", "_"))
         file = write_image_file(image, self.output / "JPEGImages" / stem, self.suffixes)
         self._lists["Main"].setdefault(image.split, []).append(stem)
@@ -76,10 +73,14 @@ class VocWriter(DatasetWriter):
         assert masks is not None
         objects, classes = np.zeros(image.size, np.uint8), np.zeros(image.size, np.uint8)
         ids = np.zeros(len(targets), np.int64)
-        ids[_kept(targets)] = np.arange(1, len(_kept(targets)) + 1)
+        kept = _kept(targets)
+        ids[kept[:MAX_OBJECTS]] = np.arange(1, min(len(kept), MAX_OBJECTS) + 1)
+        self._count(BEYOND, int(targets.has_mask[kept[MAX_OBJECTS:]].sum()))
         ids[(targets.labels == ALL_CLASSES).numpy()] = VOID
         columns = (masks.crops(), masks.crop_boxes.tolist(), ids.tolist(), targets.labels.tolist())
         for crop, (x0, y0, x1, y1), number, label in zip(*columns, strict=True):
+            if number == 0:
+                continue
             inside = crop.numpy() > 0
             objects[y0:y1, x0:x1][inside] = number
             classes[y0:y1, x0:x1][inside] = VOID if number == VOID else label + 1
