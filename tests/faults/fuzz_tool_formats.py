@@ -4,13 +4,9 @@
 """
 
 import base64
-import functools
-import io
 import json
 import random
-import re
 import resource
-import shutil
 import signal
 import sys
 import tempfile
@@ -19,79 +15,14 @@ from pathlib import Path
 
 import numpy as np
 from fuzz_annotations import NAMES, NASTY, ODD_VALUES
+from fuzz_helpers import FILE_NAMES, WORDS, H, W, damaged, fresh, image_bytes, one_word, png, write
+from fuzz_xml_formats import cvat, voc
 from mutations import change, deep, mutated_bytes, mutated_text
-from PIL import Image
 
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError
 
-H, W = 24, 32
 SECONDS, BYTES = 5, 1 << 30
-FILE_NAMES = [name for name in NAMES if isinstance(name, str) and "\ud800" not in name]
-WORDS = [
-    "nan", "inf", "-inf", "1e400", "1e308", "-1", "0", "1", "0.5", "1.0000001", "1_0", "0x10", "１", "99999999999999999999",
-    "9" * 5000, "", " ", "\0", "é", "a", "-0", "+1", "1.", ".5", "2147483648", "1,2", "1;2", "true", "../../x", "/etc/passwd",
-    "900000", "30000", "1000000",
-]  # fmt: skip
-XML_NASTY = [
-    "<!DOCTYPE a>", '<!DOCTYPE a [<!ENTITY b "cccc"><!ENTITY d "&b;&b;">]>', '<!ENTITY x SYSTEM "file:///etc/passwd">',
-    "&b;", "&#0;", "&#x110000;", "&amp;", "<![CDATA[", "]]>", "<a>" * 50_000, "<" * 100, "<!--", "-->", "<?x?>", "\0",
-    "</object>", "<object>", "<image>", "</image>", '<image id="1">', "<track/>", "<track id='0'/>", "<part>", "</annotation>",
-    "<x:y/>", "xmlns:x='y'", "\ufffe", "<a b='c' b='d'/>", "x" * 100_000, "<a " + "b" * 5000 + "='1'/>",
-    '<?xml version="1.0" encoding="utf-16"?>', '<?xml version="1.0" encoding="shift_jis"?>',
-]  # fmt: skip
-
-
-def png(pixels):
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
-@functools.lru_cache
-def image_bytes():
-    return png(np.zeros((H, W, 3), np.uint8))
-
-
-def fresh(folder):
-    """An empty folder for one try."""
-    path = Path(folder, "x")
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
-    return path
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-
-
-def one_word(text, draw, pattern=r"[-\w.]+"):
-    """Replaces a word of a text by an odd one."""
-    found = list(re.finditer(pattern, text))
-    if not found:
-        return text
-    for match in sorted(draw.sample(found, min(len(found), draw.choice([1, 1, 1, 3]))), key=lambda m: -m.start()):
-        text = text[: match.start()] + draw.choice(WORDS) + text[match.end() :]
-    return text
-
-
-def damaged(content, draw):
-    """Bytes with a few changed, cut off or repeated."""
-    content = bytearray(content)
-    for _ in range(draw.choice([1, 1, 4])):
-        at = draw.randrange(len(content))
-        way = draw.randrange(4)
-        if way == 0:
-            content[at] = draw.randrange(256)
-        elif way == 1:
-            del content[at:]
-            content += b"\0"
-        elif way == 2:
-            content[at:at] = draw.randbytes(draw.choice([1, 4, 100]))
-        else:
-            content[at : at + 4] = draw.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\x75\x30"])
-    return bytes(content)
 
 
 def yolo(draw, root):
@@ -146,12 +77,13 @@ def labelme(draw, root):
         {"label": "b", "points": [[3, 4], [9, 8]], "shape_type": "rectangle", "group_id": None},
         {"label": "b", "points": [[3, 4], [6, 6]], "shape_type": "mask", "mask": mask, "group_id": 1},
     ]
+    originals = list(shapes)
     content = {
         "version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": "a.png", "imageHeight": H, "imageWidth": W,
         "imageData": base64.b64encode(image_bytes()).decode(),
     }  # fmt: skip
     for _ in range(draw.choice([1, 1, 2])):
-        way, shape = draw.randrange(6), draw.choice(shapes)
+        way, shape = draw.randrange(6), draw.choice(originals)
         if way == 0:
             change(content, draw)
         elif way == 1:
@@ -159,7 +91,7 @@ def labelme(draw, root):
                 [[[draw.choice(ODD_VALUES), draw.choice(ODD_VALUES)] for _ in range(3)], deep(100), []]
             )
         elif way == 2:
-            shapes[3]["mask"] = base64.b64encode(damaged(png(np.ones((3, 4), bool)), draw)).decode()
+            originals[3]["mask"] = base64.b64encode(damaged(png(np.ones((3, 4), bool)), draw)).decode()
         elif way == 3:
             key = draw.choice(["imagePath", "imageHeight", "imageWidth", "imageData"])
             content[key] = draw.choice(NAMES if key == "imagePath" else ODD_VALUES)
@@ -176,78 +108,6 @@ def labelme(draw, root):
     if draw.random() < 0.6:
         write(root / "a.png", image_bytes())
     return {"root": str(root), "rectangles": draw.choice(["box", "mask"])}
-
-
-CVAT = f"""<?xml version="1.0" encoding="utf-8"?>
-<annotations><version>1.1</version><meta><task><id>1</id><subset>train</subset><labels><label><name>a</name></label>
-<label><name>b</name></label></labels></task></meta>
-<image id="0" name="a.png" width="{W}" height="{H}" task_id="1">
-<polygon label="a" points="1.0,2.0;10.0,2.0;10.0,12.5" group_id="1" z_order="0"></polygon>
-<box label="b" xtl="1.0" ytl="2.0" xbr="12.0" ybr="15.0" rotation="30.0"/>
-<mask label="a" rle="1, 2, 4, 1" left="10" top="3" width="4" height="2" group_id="1"/>
-<ellipse label="b" cx="10" cy="11" rx="5" ry="4" rotation="10"/><polyline label="a" points="1,2;3,4"/></image>
-</annotations>"""
-
-
-def cvat(draw, root):
-    way = draw.randrange(4)
-    text = CVAT
-    if way == 0:
-        text = mutated_text(text, draw, XML_NASTY)
-    elif way == 1:
-        text = one_word(text, draw, r'(?<==")[^"]*(?=")')
-    elif way == 2:
-        text = text.replace("a.png", draw.choice(FILE_NAMES).replace("<", "").replace("\0", "&#0;"))
-    else:
-        numbers = [str(value) for value in ODD_VALUES if isinstance(value, (int, float))]
-        text = re.sub(r'(?<==")[\d.]+(?=")', lambda m: draw.choice(numbers) if draw.random() < 0.1 else m[0], text)
-    write(root / "annotations.xml", mutated_bytes(text, draw))
-    write(root / "images/a.png", image_bytes())
-    return {"xml": str(root), "boxes": draw.choice(["box", "mask"])}
-
-
-VOC = f"""<annotation><folder>x</folder><filename>a.png</filename><size><width>{W}</width><height>{H}</height><depth>3</depth>
-</size><segmented>1</segmented>
-<object><name>cat</name><difficult>0</difficult><bndbox><xmin>3</xmin><ymin>4</ymin><xmax>12</xmax><ymax>15</ymax></bndbox>
-<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part></object>
-<object><name>dog</name><difficult>1</difficult><bndbox><xmin>15</xmin><ymin>4</ymin><xmax>20</xmax><ymax>9</ymax></bndbox></object>
-</annotation>"""
-
-
-@functools.lru_cache
-def voc_masks():
-    objects = np.zeros((H, W), np.uint8)
-    objects[3:15, 2:12], objects[3:9, 14:20], objects[20:] = 1, 2, 255
-    classes = np.select([objects == 1, objects == 2, objects == 255], [8, 12, 255]).astype(np.uint8)
-    return png(objects), png(classes)
-
-
-def voc(draw, root):
-    objects, classes = voc_masks()
-    text, listed = VOC, "a\n"
-    way = draw.randrange(6)
-    if way == 0:
-        text = mutated_text(text, draw, XML_NASTY)
-    elif way == 1:
-        text = one_word(text, draw, r"(?<=>)[^<\n]+(?=<)")
-    elif way == 2:
-        listed = draw.choice(FILE_NAMES) + "\n" if draw.random() < 0.5 else mutated_text("a\na 1\n\n", draw, FILE_NAMES)
-    elif way == 3:
-        objects = damaged(objects, draw)
-    elif way == 4:
-        classes = damaged(classes, draw)
-    else:
-        write(
-            root / "labelmap.txt",
-            mutated_text("background:0,0,0::\ncat:1,2,3::\ndog:4,5,6::\n", draw, [*WORDS, ":", ","]),
-        )
-    write(root / "Annotations/a.xml", mutated_bytes(text, draw) if way < 2 else text)
-    write(root / "ImageSets/Main/train.txt", listed)
-    write(root / "JPEGImages/a.png", image_bytes())
-    write(root / "SegmentationObject/a.png", objects)
-    write(root / "SegmentationClass/a.png", classes)
-    arguments = {"void": draw.choice(["ignore", "background"]), "difficult": draw.choice(["crowd", "object"])}
-    return {"root": str(root), **({"split": "train"} if draw.random() < 0.7 else {}), **arguments}
 
 
 MAKERS = {"yolo": yolo, "labelme": labelme, "cvat": cvat, "voc": voc}
