@@ -37,8 +37,8 @@ def cvat(draw, root):
     elif way == 2:
         text = text.replace("a.png", draw.choice(FILE_NAMES).replace("<", "").replace("\0", "&#0;"))
     else:
-        numbers = [str(value) for value in ODD_VALUES if isinstance(value, (int, float))]
-        text = re.sub(r'(?<==")[\d.]+(?=")', lambda m: draw.choice(numbers) if draw.random() < 0.1 else m[0], text)
+        odd = [str(value) for value in ODD_VALUES if isinstance(value, (int, float))]
+        text = re.sub(r'(?<==")[\d.]+(?=")', lambda m: draw.choice(odd) if draw.random() < 0.1 else m[0], text)
     write(root / "annotations.xml", mutated_bytes(text, draw))
     write(root / "images/a.png", image_bytes())
     return {"xml": str(root), "boxes": draw.choice(["box", "mask"])}

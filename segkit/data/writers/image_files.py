@@ -1,4 +1,4 @@
-"""Writes the image files of a data set: copies where another tool reads them, PNG or TIFF else."""
+"""Writes the images of a data set: copies what other tools read, else PNG or TIFF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from segkit.utils.paths.file_names import name_fold
 
 
 class ImageNames:
-    """Chooses the path of each written image, so that no two images share a path or a path without suffix.
+    """Chooses the paths of written images, which differ without their suffixes too.
 
     YOLO, LabelMe and VOC find the annotation of an image by its name without suffix.
     """

@@ -28,7 +28,7 @@ MAX_OBJECTS = VOID - 1  # with a mask in one image, the values of SegmentationOb
 
 @DATASET_WRITER_REGISTRY.register(name="voc")
 class VocWriter(DatasetWriter):
-    """Writes ``JPEGImages``, ``Annotations``, ``SegmentationObject``, ``SegmentationClass`` and ``ImageSets``.
+    """Writes images, XML files, palette images of masks, and lists, in the folders of VOC.
 
     Masks of one image share a map: where two overlap, the later object keeps the pixels. The first 254 objects of an image
     have masks, the others only boxes; there are at most 254 classes. Boxes are whole pixels, from 1. Crowds are
