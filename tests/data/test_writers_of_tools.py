@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segkit.data.formats import build_dataset
+from segkit.data.formats import build_dataset, recognize
 from segkit.data.writers import WritableImage
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Sample, Targets
@@ -166,6 +166,24 @@ def test_files_are_copied(format, tmp_path):
         ["a-2.gif", "a.jpg"] if format == "voc" else ["a-2.png", "a.jpg"]
     )
     assert next(path for path in files if path.suffix == ".jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("format", READ)
+def test_names_of_other_data_sets(format, tmp_path):
+    """Folders called images, and spaces, do not keep the reader from finding the annotations."""
+    sample = scene(5, overlap=False)
+    folder = tmp_path / "x"
+    folder.mkdir()
+    runtime = {"output": folder, "classes": CLASSES, "category_ids": [1, 2]}
+    with DATASET_WRITER_REGISTRY.build({"format": format}, **runtime) as writer:
+        for name in ("images/val/a b.png", "val/images/a b.tif", "images/c/a b.png"):
+            writer.write(WritableImage(name, 1, sample.size, sample.targets, "val", sample=sample))
+    found = recognize(folder)
+    split = found.splits.get("val", found.spec)
+    data = build_dataset({**split, "classes": CLASSES})
+    assert len(data) == 3 and all(torch.equal(data.load(i).image, sample.image) for i in range(3))
+    for index in range(3):
+        assert_equal(data.targets(index), sample.targets)
 
 
 def test_labelme_files_have_all_keys(tmp_path):

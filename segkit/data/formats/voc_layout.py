@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.missing_files import leads_out
 from segkit.utils.xml_reader import root_tag
 
+OF_CLASS = re.compile(r"\s+-?[01]$")  # in lists of one class: whether the image has an object of it
 LISTS = ("Segmentation", "Main")  # of ImageSets: the first that has a split is used
 # In the order of their indices in SegmentationClass.
 VOC_CLASSES = (
@@ -78,8 +80,8 @@ def find_lists(root: Path) -> dict[str, Path]:
         folder = root / "ImageSets" / kind
         for file in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
             with open(file, "rb") as stream:
-                is_of_class = len(stream.read(1024).split(b"\n")[0].split()) > 1
-            if not is_of_class:
+                is_of_class = OF_CLASS.search(stream.read(1024).decode("utf-8", "replace").split("\n")[0].rstrip())
+            if is_of_class is None:
                 found.setdefault(file.stem, file)
                 found[f"{kind}/{file.stem}"] = file
     return found
@@ -105,12 +107,12 @@ def listed_stems(layout: VocLayout, split: str | None) -> list[str] | None:
     file = lists[split]
     stems: dict[str, None] = {}
     for number, line in enumerate(read_text(file, file.name).splitlines(), start=1):
-        words = line.split()
-        if not words:
+        name = OF_CLASS.sub("", line.strip())
+        if not name:
             continue
-        if leads_out(words[0]) or "\0" in words[0]:
-            raise SegkitError(f"{file.name}:{number}: the name '{words[0][:200]}' leads out of the folder of images")
-        stems[words[0]] = None
+        if leads_out(name) or "\0" in name:
+            raise SegkitError(f"{file.name}:{number}: the name '{name[:200]}' leads out of the folder of images")
+        stems[name] = None
     if not stems:
         raise SegkitError(f"{file}: lists no images", key="split", value=split)
     return list(stems)

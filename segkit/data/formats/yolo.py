@@ -102,6 +102,11 @@ class Yolo(ParsedDataset):
         reason = f"{what} {len(named)} class names" + (f", splits {', '.join(layout.splits)}" if layout.file else "")
         if set(layout.splits) == {"all"}:
             return Recognition(spec, reason, certainty=0.9)
+        seen: list[list[Path]] = []  # Ultralytics needs a val: data sets without one repeat train
+        for name, entries in list(layout.splits.items()):
+            if entries in seen:
+                del layout.splits[name]
+            seen.append(entries)
         splits = {name: {**spec, "split": name} for name in layout.splits}
         first = "train" if "train" in splits else next(iter(splits))
         return Recognition(splits[first], reason, splits, 1.0 if layout.file else 0.9)

@@ -12,6 +12,8 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images import write_image
 from segkit.utils.paths.file_names import name_fold
 
+IMAGE_FOLDERS = ("images", "labels", "JPEGImages")
+
 
 class ImageNames:
     """Chooses the paths of written images, which differ without their suffixes too.
@@ -22,14 +24,20 @@ class ImageNames:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def stem(self, name: str, split: str = "") -> str:
-        """A free path without suffix for an image; ``name`` keeps its folders.
+    def stem(self, name: str, split: str, *, flat: bool = False) -> str:
+        """A free path without suffix for an image, relative to the folder of its split.
+
+        Folders called as the split or as folders of images are dropped: YOLO looks for labels by such names.
 
         Args:
             name: of the image, relative, with forward slashes.
-            split: images of different splits may share a name.
+            split: images of different splits may share a name, unless ``flat``.
+            flat: whether all images lie in one folder; then the name has no folders and no spaces.
         """
-        stem = PurePosixPath(name).with_suffix("").as_posix()
+        *folders, last = PurePosixPath(name).with_suffix("").parts
+        stem = "/".join([folder for folder in folders if folder not in (split, *IMAGE_FOLDERS)] + [last])
+        if flat:
+            stem, split = "_".join(stem.replace("/", " ").split()), ""
         chosen, number = stem, 1
         while name_fold(f"{split}/{chosen}") in self._taken:
             number += 1

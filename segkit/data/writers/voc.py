@@ -47,7 +47,7 @@ class VocWriter(DatasetWriter):
         self._palette = [value for color in VOC_PALETTE for value in color]
 
     def write(self, image: WritableImage) -> None:
-        stem = self._names.stem(image.name.replace("/", "_"))
+        stem = self._names.stem(image.name, image.split, flat=True)
         file = write_image_file(image, self.output / "JPEGImages" / stem, self.suffixes)
         self._lists["Main"].setdefault(image.split, []).append(stem)
         if image.targets.masks is not None and bool(image.targets.has_mask.any()):

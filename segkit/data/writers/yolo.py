@@ -48,19 +48,19 @@ class YoloWriter(DatasetWriter):
         self._splits: dict[str, None] = {}
 
     def write(self, image: WritableImage) -> None:
-        self._splits[image.split] = None
-        stem = self._names.stem(image.name, image.split)
-        write_image_file(image, self.output / "images" / image.split / stem, self.suffixes)
-        labels = self.output / "labels" / image.split / f"{stem}.txt"
+        split = "train" if image.split == "all" else image.split
+        self._splits[split] = None
+        stem = self._names.stem(image.name, split)
+        write_image_file(image, self.output / "images" / split / stem, self.suffixes)
+        labels = self.output / "labels" / split / f"{stem}.txt"
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text("".join(f"{line}\n" for line in self._lines(image)), encoding="utf-8")
 
     def close(self) -> None:
-        content = {"path": ".", **{split: f"images/{split}" for split in sorted(self._splits)}}
-        # Ultralytics needs both: a set without a split of that name is validated on the other.
-        if self._splits:
-            only = next(iter(self._splits))
-            content = {**content, **{key: f"images/{only}" for key in ("train", "val") if key not in self._splits}}
+        content = {split: f"images/{split}" for split in sorted(self._splits)}
+        # Ultralytics needs both keys; a missing one repeats the other.
+        for key, other in (("train", "val"), ("val", "train")):
+            content.setdefault(key, content.get(other, "images/train"))
         names = dict(enumerate(self.classes))
         (self.output / "data.yaml").write_text(write_yaml({**content, "names": names}), encoding="utf-8")
 
