@@ -41,7 +41,7 @@ class LabelMe(ParsedDataset):
 
     Polygons, oriented rectangles, circles and masks are objects with masks. Shapes of one label and one ``group_id`` in an
     image are one object. Lines, points and line strips are no objects and are counted. ``imagePath`` is relative to the
-    JSON file, or to ``images``, with ``/`` or ``\\\\``; the file of the same name beside the JSON file is used if there is no
+    JSON file, or to ``images``, with ``/`` or ``\\``; the file of the same name beside the JSON file is used if there is no
     such file, then ``imageData``, the image inside of the JSON file. Images without a JSON file are not used, since they
     may not have been looked at.
 
