@@ -4,7 +4,7 @@ A COCO JSON is read by several modules: ``coco`` (the data set), ``coco_table`` 
 ``coco_categories``, ``coco_images`` (checks of its three lists), ``coco_box_checks``, ``coco_segmentation_errors``.
 """
 
-from segkit.data.formats.auto import open_recognized, recognize
+from segkit.data.formats.auto import open_dataset, open_recognized, recognize
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.formats.catalog import catalog_names, register_dataset
@@ -29,6 +29,7 @@ __all__ = [
     "build_dataset",
     "catalog_names",
     "class_difference",
+    "open_dataset",
     "open_recognized",
     "recognize",
     "register_dataset",
