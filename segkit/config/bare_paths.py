@@ -1,4 +1,7 @@
-"""A path in place of a data set's spec: ``data.train: my_data`` is ``{format: auto, path: my_data}``."""
+"""A path in place of a data set's spec.
+
+``data.train: my_data`` is ``data.train: {format: auto, path: my_data}``.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def is_bare(node: Node | None) -> bool:
 
 
 def expand(node: Node, path: str) -> Node:
-    """The spec that a path at ``data.train`` or ``data.val`` stands for; other values as they are."""
+    """The spec of a path at ``data.train`` or ``data.val``; other values as they are."""
     return spec_of_path(node) if path in SLOTS and is_bare(node) else node
 
 
@@ -26,7 +29,7 @@ def spec_of_path(node: Node) -> Node:
 
 
 def dropped_validation(layer: Mapping[Any, Node], path: str) -> dict[str, Node]:
-    """``val`` as unset, if a layer sets ``data.train`` to a path and says nothing of ``data.val``.
+    """``val`` as unset, if a layer sets ``data.train`` to a path and not ``data.val``.
 
     A path names a data set with all its splits, so the validation data that lower layers set for other training data do
     not belong to it.

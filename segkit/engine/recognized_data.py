@@ -19,7 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def with_recognized_data(cfg: Config) -> Config:
-    """The configuration with explicit specs of all data, so that later runs do not depend on recognition.
+    """The configuration with explicit specs in place of ``{format: auto}``.
+
+    Later runs of the saved configuration do not depend on recognition.
 
     If ``data.val`` was never set, the validation split of recognised training data becomes ``data.val``; the log says so.
 

@@ -82,7 +82,7 @@ def open_dataset(
 
 
 def choose_split(found: Recognition, split: str, where: object) -> str:
-    """The name of a split that the user calls ``split``: the same name, or one of the same meaning.
+    """The split that the user calls ``split``: of that name, or of the same meaning.
 
     Raises:
         SegkitError: there is none; ``where`` names the data.
@@ -99,7 +99,9 @@ def choose_split(found: Recognition, split: str, where: object) -> str:
 
 
 def recognize(path: Path) -> Recognition:
-    """The format of a folder or file; of a folder in which there is but one folder, the inner one's.
+    """The format of a folder or file.
+
+    A folder that holds one folder and nothing else may have the format of the inner one.
 
     Raises:
         SegkitError: no format recognises it, or several do with equal certainty.

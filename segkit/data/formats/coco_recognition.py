@@ -27,7 +27,7 @@ _KIND = re.compile(r"^(instances|person_keypoints|captions|panoptic|image_info|s
 
 
 def recognize_coco(path: Path) -> Recognition | None:
-    """Recognises a COCO file, or a folder of them; see :meth:`segkit.data.formats.base.Dataset.recognize`."""
+    """Recognises a COCO file, or a folder with such files."""
     if not path.is_dir():
         names = _coco_names(path)
         if names is None:

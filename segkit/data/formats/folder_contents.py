@@ -31,7 +31,7 @@ class FolderContents:
 
     @classmethod
     def of(cls, root: Path) -> FolderContents:
-        """Counts what is below a folder; of a file, the file alone. Folders that cannot be read are skipped."""
+        """Counts what is below a folder, or the file itself; unreadable folders are skipped."""
         found = cls()
         if not root.is_dir():
             found.suffixes[root.suffix.lower()] += 1
@@ -72,7 +72,7 @@ class FolderContents:
 
 
 def sub_folders(folder: Path, limit: int = 1000) -> list[Path]:
-    """The folders directly in a folder, sorted, without those of the operating system; at most ``limit``."""
+    """At most ``limit`` folders directly in a folder, sorted, without system folders."""
     found: list[Path] = []
     try:
         with os.scandir(folder) as entries:
@@ -87,7 +87,7 @@ def sub_folders(folder: Path, limit: int = 1000) -> list[Path]:
 
 
 def files_in(folder: Path, suffix: str | None = None, limit: int = 1000) -> list[Path]:
-    """The files directly in a folder, sorted, without those of the operating system; at most ``limit``.
+    """At most ``limit`` files directly in a folder, sorted, without system files.
 
     Args:
         folder: that is listed; one that cannot be read has no files.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import torch
 
 from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
-from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.split_names import find_split, split_kind
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
@@ -28,7 +26,6 @@ from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
 
-CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
 UNKNOWN = -1  # number of objects that was not counted yet
 MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 
@@ -96,17 +93,7 @@ class LabelMap(Dataset):
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
-        count = count_image_folders(path)
-        if count:
-            reason = f"{count} folders with image.* and classK.*" if count > 1 else "a folder with image.* and classK.*"
-            return Recognition({"format": "label_map", "root": str(path.absolute())}, reason)
-        splits = {child.name: child for child in sub_folders(path, 20) if split_kind(child.name)}
-        counts = {name: count_image_folders(folder) for name, folder in splits.items()}
-        specs = {n: {"format": "label_map", "root": str(splits[n].absolute())} for n, count in counts.items() if count}
-        if not specs:
-            return None
-        first = find_split(specs, "train") or next(iter(specs))
-        return Recognition(specs[first], f"{', '.join(specs)}: folders with image.* and classK.*", specs)
+        return recognize_label_maps(path)
 
     def load(self, index: int) -> Sample:
         folder = self.folders[index]
@@ -199,23 +186,6 @@ class LabelMap(Dataset):
                 value=id_map,
             )
         return [ids[name] for name in names]
-
-
-def count_image_folders(root: Path, sampled: int = 50) -> int:
-    """Number of folders of one image each in a folder; 0 if it is not a data set of label maps.
-
-    Of the first ``sampled`` folders each must hold an image and nothing unknown, and one of them a label map.
-    """
-    folders = sub_folders(root, 1_000_000) if root.is_dir() else []
-    has_labels = False
-    for folder in folders[:sampled]:
-        names = [file.name for file in files_in(folder, limit=100)]
-        images = [name for name in names if Path(name).stem == "image" and is_image_name(name)]
-        maps = [name for name in names if CLASS_FILE.fullmatch(name)]
-        if len(images) != 1 or len(images) + len(maps) != len(names):
-            return 0
-        has_labels = has_labels or bool(maps)
-    return len(folders) if has_labels else 0
 
 
 def scan_folder(folder: Path) -> LabelMapFolder:

@@ -18,7 +18,7 @@ _WORD = re.compile(
 
 
 def split_word(name: str) -> str | None:
-    """The word in a file's or folder's name that names a split, in lower case; None if there is none.
+    """The word in a name that names a split, in lower case; None if there is none.
 
     >>> split_word("instances_train2017"), split_word("valid"), split_word("strain")
     ('train', 'valid', None)
@@ -28,16 +28,19 @@ def split_word(name: str) -> str | None:
 
 
 def split_kind(name: str) -> Kind | None:
-    """Whether a split holds training, validation or test images; None if its name does not say so."""
+    """Training, validation or test images; None if the split's name does not say so."""
     word = split_word(name)
     return None if word is None else KINDS[word]
 
 
-def find_split(names: Iterable[str], wanted: str) -> str | None:
-    """The split called ``wanted``, else the only one of the same kind (``valid`` for ``val``); None if there is none."""
+def find_split(names: Iterable[str], name: str) -> str | None:
+    """The split called ``name``, else the only one of the same kind, as ``valid`` for ``val``.
+
+    Returns None if there is none.
+    """
     names = list(names)
-    if wanted in names:
-        return wanted
-    kind = KINDS.get(wanted.lower())
-    alike = [name for name in names if kind is not None and split_kind(name) == kind]
+    if name in names:
+        return name
+    kind = KINDS.get(name.lower())
+    alike = [other for other in names if kind is not None and split_kind(other) == kind]
     return alike[0] if len(alike) == 1 else None
