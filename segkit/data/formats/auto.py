@@ -98,14 +98,27 @@ def choose_split(found: Recognition, split: str, where: object) -> str:
     return name
 
 
-def recognize(path: Path) -> Recognition:
+def recognize(path: Path, format: str | None = None) -> Recognition:
     """The format of a folder or file.
 
     A folder that holds one folder and nothing else may have the format of the inner one.
 
+    Args:
+        path: that exists.
+        format: the only format to ask, if the user names it; None: all of them.
     Raises:
-        SegkitError: no format recognises it, or several do with equal certainty.
+        SegkitError: no format recognises it, or several do with equal certainty; or there is no format of that name that
+            recognises data.
     """
+    asked = _recognizers()
+    if format is not None:
+        if format not in asked:
+            raise SegkitError(
+                f"--format: '{format}' is not a format that recognises data{did_you_mean(format, asked)}",
+                value=format,
+                choices=list(asked),
+            )
+        asked = {format: asked[format]}
     uncertain: Recognition | None = None
     failures: dict[str, Exception] = {}
     for folder in _nested(path):
@@ -114,7 +127,7 @@ def recognize(path: Path) -> Recognition:
                 f"{folder}: is unfinished, as its file {INCOMPLETE} says: delete the folder and write it again",
                 value=str(path),
             )
-        found = sorted(_recognitions(folder, failures), key=lambda recognition: -recognition.certainty)
+        found = sorted(_recognitions(folder, asked, failures), key=lambda recognition: -recognition.certainty)
         if len(found) > 1 and found[0].certainty == found[1].certainty:
             equal = [r for r in found if r.certainty == found[0].certainty]
             both = ", or for ".join(f"{r.spec['format']} ({r.reason})" for r in equal)
@@ -129,7 +142,7 @@ def recognize(path: Path) -> Recognition:
             uncertain = found[0]
     if uncertain is not None:
         return uncertain
-    raise SegkitError(_nothing_fits(path, failures), value=str(path), choices=DATASET_FORMAT_REGISTRY.names())
+    raise SegkitError(_nothing_fits(path, asked, failures), value=str(path), choices=DATASET_FORMAT_REGISTRY.names())
 
 
 def _nested(path: Path) -> Iterator[Path]:
@@ -145,16 +158,21 @@ def _nested(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _recognizers() -> Iterator[tuple[str, type[Dataset]]]:
+def _recognizers() -> dict[str, type[Dataset]]:
     """The formats that recognise their data, by name."""
+    found = {}
     for name, component in DATASET_FORMAT_REGISTRY:
-        if inspect.isclass(component) and issubclass(component, Dataset):
-            yield name, component
+        is_format = inspect.isclass(component) and issubclass(component, Dataset)
+        if is_format and component.recognize.__func__ is not Dataset.recognize.__func__:  # type: ignore[attr-defined]
+            found[name] = component
+    return found
 
 
-def _recognitions(path: Path, failures: dict[str, Exception]) -> Iterator[Recognition]:
-    """The answers of all formats; the errors of those that fail are collected."""
-    for name, component in _recognizers():
+def _recognitions(
+    path: Path, asked: Mapping[str, type[Dataset]], failures: dict[str, Exception]
+) -> Iterator[Recognition]:
+    """The answers of the formats; the errors of those that fail are collected."""
+    for name, component in asked.items():
         started = time.monotonic()
         try:
             recognition = component.recognize(path)
@@ -168,25 +186,23 @@ def _recognitions(path: Path, failures: dict[str, Exception]) -> Iterator[Recogn
             yield recognition
 
 
-def _nothing_fits(path: Path, failures: Mapping[str, Exception]) -> str:
+def _nothing_fits(path: Path, asked: Mapping[str, type[Dataset]], failures: Mapping[str, Exception]) -> str:
     """The message when no format fits: what was seen, and what the formats that come near expect."""
     seen = FolderContents.of(path)
     words = {suffix.lstrip(".") for suffix in seen.suffixes} | {name.lower() for name in seen.folders}
-    expected = {
-        name: cls.expected or first_line(cls).rstrip(".") for name, cls in _recognizers() if _can_recognize(cls)
-    }
+    expected = {name: cls.expected or first_line(cls).rstrip(".") for name, cls in asked.items()}
     near = [name for name, text in expected.items() if words & set(_words(text))]
-    lines = [f"{path}: no data format fits; seen: {seen.describe()}"]
-    if near:
-        lines += ["formats that come near expect:", *(f"  {name}: {expected[name]}" for name in near)]
+    if len(asked) == 1:
+        lines = [f"{path}: is no data set of the format {next(iter(asked))}; seen: {seen.describe()}; expected:"]
+        lines += list(expected.values())
     else:
-        lines.append(f"recognised are {', '.join(sorted(expected))}; segkit's own_dataset page says what each expects")
+        lines = [f"{path}: no data format fits; seen: {seen.describe()}"]
+        if near:
+            lines += ["formats that come near expect:", *(f"  {name}: {expected[name]}" for name in near)]
+        else:
+            lines.append(f"formats: {', '.join(sorted(expected))}")
     lines += [f"  {name} failed to look at it: {error}" for name, error in failures.items()]
     return "\n".join(lines)
-
-
-def _can_recognize(component: type[Dataset]) -> bool:
-    return component.recognize.__func__ is not Dataset.recognize.__func__  # type: ignore[attr-defined]
 
 
 def _words(text: str) -> list[str]:
