@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from segkit.data.formats.recognition import INCOMPLETE
 from segkit.data.writers import DatasetWriter, WritableImage, written_names
 from segkit.dataset_tools.progress import progress
 from segkit.registry import DATASET_WRITER_REGISTRY
-from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import output_folder, prepare_folder
 
@@ -144,8 +143,9 @@ def _images(
         repeated = Counter(files or ())
         of_label = torch.tensor([*(labels[name] for name in dataset.classes), -1])  # the last one is ALL_CLASSES
         for i, (name, image_id) in enumerate(zip(chosen, dataset.image_ids, strict=True)):
-            size, found = dataset.size(i), dataset.targets(i)
-            targets = Targets(found.boxes, of_label[found.labels], found.masks, found.crowd, found.has_mask)
+            size, targets = dataset.size(i), dataset.targets(i)
+            if list(dataset.classes) != list(classes):
+                targets = replace(targets, labels=of_label[targets.labels])
             file = None if files is None else Path(files[i])
             if file is not None and repeated[str(files[i])] > 1 and dataset.reader.size(file) != size:
                 file = None  # a part of the file

@@ -13,6 +13,7 @@ from segkit.data.formats.image_folder import ImageFolder
 from segkit.data.formats.label_map import LabelMap
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.subset import NamedSubset
 from segkit.data.formats.synthetic import Synthetic
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ImageAnnotation",
     "ImageFolder",
     "LabelMap",
+    "NamedSubset",
     "ObjectAnnotation",
     "ParsedDataset",
     "Recognition",
