@@ -24,7 +24,7 @@ SMALL_SIDE = 300  # smaller images stay lossless, and are shown with square pixe
 
 @dataclass(frozen=True)
 class Shape:
-    """One object on a thumbnail, in the thumbnail's pixels.
+    """One object on an image of the page, in the units of its SVG.
 
     Attributes:
         label: of its class; ``x`` for an ignore region.
@@ -41,6 +41,14 @@ class Shape:
     path: str
     box: tuple[float, float, float, float]
     hue: int
+
+
+def enlargement(size: tuple[int, int]) -> int:
+    """Units of the SVG for a pixel of a thumbnail of ``size``: more than 1 for small ones.
+
+    Hatching and outlines are then as fine on them as on others.
+    """
+    return max(1, SMALL_SIDE // max(size))
 
 
 def thumbnail_size(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -71,15 +79,16 @@ def shapes(targets: Targets, classes: Sequence[str], size: tuple[int, int], scal
         targets: of the image.
         classes: name of each label.
         size: (H, W) of the image.
-        scaled: (H, W) of the thumbnail.
+        scaled: (H, W) of the thumbnail; a pixel is :func:`enlargement` units.
     """
-    factor = scaled[0] / size[0], scaled[1] / size[1]
+    unit = enlargement(scaled)
+    factor = unit * scaled[0] / size[0], unit * scaled[1] / size[1]
     paths = [""] * len(targets)
     areas = [0] * len(targets)
     if targets.masks is not None:
         areas = targets.masks.areas().tolist()
         small = targets.masks if scaled == size else targets.masks.resize(scaled)
-        paths = [svg_path(parts) for parts in mask_outlines(small)]
+        paths = [svg_path(parts, unit) for parts in mask_outlines(small)]
     found = []
     boxes = targets.boxes * torch.tensor([factor[1], factor[0]] * 2)
     rows = zip(boxes.tolist(), targets.labels.tolist(), targets.crowd.tolist(), targets.has_mask.tolist(), strict=True)
@@ -94,12 +103,12 @@ def shapes(targets: Targets, classes: Sequence[str], size: tuple[int, int], scal
     return sorted(found, key=lambda shape: -shape.box[2] * shape.box[3])
 
 
-def svg_path(parts: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]) -> str:
-    """The rings of a mask's parts and holes as an SVG path, simplified."""
+def svg_path(parts: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], unit: int = 1) -> str:
+    """The simplified rings of a mask as an SVG path; a pixel is ``unit`` units."""
     texts = []
     for outer, holes in parts:
         for ring in (outer, *holes):
-            points = simplify(np.asarray(ring, np.float64), TOLERANCE).astype(int).tolist()
+            points = simplify(np.asarray(ring, np.float64) * unit, TOLERANCE).astype(int).tolist()
             texts.append("M" + "L".join(f"{x} {y}" for x, y in points) + "Z")
     return "".join(texts)
 

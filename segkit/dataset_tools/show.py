@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
-from segkit.dataset_tools.gallery_shapes import Shape, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery_shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
@@ -74,7 +74,7 @@ class Entry:
 
 def show(
     source: str,
-    output: str,
+    output: str | None = None,
     *,
     format: str | None = None,
     limit: int = 200,
@@ -86,7 +86,7 @@ def show(
 
     Args:
         source: folder or file of the data.
-        output: the HTML file.
+        output: the HTML file; None: ``NAME.html`` in the current folder.
         format: of the source; None: recognised by its content.
         limit: largest number of images.
         sort: ``check``: images with the worst faults first; ``objects``: those with the most objects first; ``name``.
@@ -94,7 +94,8 @@ def show(
         check: JSON of ``segkit dataset check --json``.
         side: longer side of an image on the page, in pixels.
     """
-    file = output_file(output, "--output")
+    name = Path(source).resolve().stem
+    file = output_file(output or f"{name}.html", "--output")
     if sort == "check" and check is None:
         raise SegkitError(
             "--sort check needs the faults: --check FILE, as written by segkit dataset check --json", key="sort"
@@ -152,7 +153,8 @@ def assign_faults(entries: Sequence[Entry], faults: Sequence[Fault]) -> list[Fau
     """Adds each fault to its image's entry; returns those of no image here."""
     by_name: dict[str, list[Entry]] = {}
     for entry in entries:
-        for name in {entry.name, Path(entry.name).name}:
+        path = Path(entry.name)
+        for name in {entry.name, path.name, path.stem, path.parent.name}:
             by_name.setdefault(name, []).append(entry)
     others: list[Fault] = []
     for fault in faults:
@@ -188,18 +190,19 @@ def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
         )
         return Card(entry.name, entry.split, 4, 3, "unreadable", "no objects", faults=faults)
     height, width = thumbnail_size(sample.size, side)
+    unit = enlargement((height, width))
     objects = int((~sample.targets.crowd).sum())
     regions = len(sample.targets) - objects
     count = f"{objects:,} object{'s' * (objects != 1)}" + (f", {regions:,} crowd or ignored" if regions else "")
     return Card(
         entry.name,
         entry.split,
-        width,
-        height,
+        width * unit,
+        height * unit,
         f"{sample.size[1]} x {sample.size[0]}",
         count,
         picture_uri(sample.image, (height, width)),
-        max(height, width) < 300,
+        max(height, width) < SMALL_SIDE,
         shapes(sample.targets, dataset.classes, sample.size, (height, width)),
         entry.faults,
     )
@@ -220,13 +223,12 @@ def render(
     Every text from the data is escaped, and a policy in the page allows no script but its own.
     """
     from jinja2 import Environment, FileSystemLoader
-    from markupsafe import Markup
 
     script = (GALLERY / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = Environment(loader=FileSystemLoader(GALLERY), autoescape=True).get_template("page.html")
     return template.render(
-        title=Path(source).name or source,
+        title=Path(source).resolve().name,
         source=format_reason,
         shown=shown,
         reason=reason,
@@ -235,8 +237,8 @@ def render(
         cards=cards,
         faults=sorted(general, key=lambda fault: _rank(fault.severity)),
         has_faults=has_faults,
-        style=Markup((GALLERY / "page.css").read_text(encoding="utf-8")),  # segkit's own file
-        script=Markup(script),  # segkit's own file
+        style=(GALLERY / "page.css").read_text(encoding="utf-8"),
+        script=script,
         script_hash=digest,
     )
 

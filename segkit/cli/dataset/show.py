@@ -11,7 +11,7 @@ from segkit.cli.parser import Parser
 EXAMPLES = """
 segkit dataset show my_data --output my_data.html
 segkit dataset show my_data --output crowded.html --sort objects --limit 50
-segkit dataset check my_data --json faults.json; segkit dataset show my_data --output faults.html --check faults.json
+segkit dataset show my_data --output faults.html --check faults.json
 """
 
 
@@ -25,7 +25,7 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     add_source(parser)
     add = parser.add_argument
-    add("--output", required=True, metavar="FILE", help="the HTML file to write")
+    add("--output", metavar="FILE", help="the HTML file to write (default: DATA.html in the current folder)")
     add("--limit", type=int, default=200, metavar="N", help="largest number of images (default: 200)")
     sorts = ("check", "objects", "name")
     add(

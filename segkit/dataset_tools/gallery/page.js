@@ -53,7 +53,6 @@ function open(index) {
   current = index;
   const copy = cards[index].cloneNode(true);
   const picture = copy.querySelector(".picture");
-  picture.querySelector("svg").setAttribute("preserveAspectRatio", "xMidYMid meet");
   const parts = [picture, ...copy.querySelectorAll(".name, ul.faults")];
   zoom.firstElementChild.replaceChildren(...parts);
   if (!zoom.open) zoom.showModal();
