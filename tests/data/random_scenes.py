@@ -104,29 +104,41 @@ def box_within(random: np.random.Generator, size: tuple[int, int]) -> list[float
     return [round(value * 16) / 16 for value in (x0, y0, x1, y1)]
 
 
-def equal_objects(first: Targets, second: Targets, keys: tuple[Sequence[object], Sequence[object]]) -> int:
-    """Number of objects that two sets share: masks bit for bit, boxes without masks to 0.02 pixels.
+def object_differences(
+    written: Targets, found: Targets, keys: tuple[Sequence[object], Sequence[object]]
+) -> tuple[int, int]:
+    """Numbers of objects that were written and not found, and that were found and not written.
+
+    Masks are equal bit for bit, boxes without masks to 0.02 pixels. Ignore regions count as the area that they cover.
 
     Args:
-        first, second: on images of one size.
-        keys: for each set, what a label stands for; the last entry is that of ``ALL_CLASSES``.
+        written, found: on images of one size.
+        keys: for each of them, what a label stands for; the last entry is that of ``ALL_CLASSES``.
     """
-    left = [*_objects(first, keys[0])]
-    count = 0
-    for key, rle, box in _objects(second, keys[1]):
+    left = _objects(written, keys[0])
+    added = 0
+    for key, rle, box in _objects(found, keys[1]):
         for i, (other_key, other_rle, other_box) in enumerate(left):
             same_place = rle == other_rle if rle or other_rle else bool((box - other_box).abs().max() < 0.02)
             if key == other_key and same_place:
                 del left[i]
-                count += 1
                 break
-    return count
+        else:
+            added += 1
+    return len(left), added
 
 
 def _objects(targets: Targets, names: Sequence[object]) -> list[tuple[object, str, Tensor]]:
     rles = [""] * len(targets)
     if targets.masks is not None:
-        found = targets.masks.to_rle()
-        rles = [rle["counts"] if known else "" for rle, known in zip(found, targets.has_mask.tolist(), strict=True)]
+        ignored = (targets.labels == ALL_CLASSES) & targets.has_mask
+        if ignored.any():
+            region = targets.masks[ignored].union()[None]
+            rest = targets[~ignored]
+            area = InstanceMasks.from_dense(region)
+            item = (("all", True), area.to_rle()[0]["counts"], area.boxes()[0])
+            return [*_objects(rest, names), item]
+        rles = [rle["counts"] for rle in targets.masks.to_rle()]
+        rles = [rle if known else "" for rle, known in zip(rles, targets.has_mask.tolist(), strict=True)]
     keys = [(names[label], crowd) for label, crowd in zip(targets.labels.tolist(), targets.crowd.tolist(), strict=True)]
     return list(zip(keys, rles, targets.boxes, strict=True))
