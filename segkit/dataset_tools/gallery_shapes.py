@@ -17,7 +17,7 @@ from segkit.structures.outline_polygons import mask_outlines
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.images import scale_to_uint8
 
-TOLERANCE = 0.6  # pixels of the thumbnail by which a simplified outline may differ
+TOLERANCE = 0.8  # units by which a simplified outline may differ: more than the steps of a slanted edge
 QUALITY = 85  # of JPEG
 SMALL_SIDE = 300  # smaller images stay lossless, and are shown with square pixels
 

@@ -84,3 +84,4 @@ document.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
+document.body.dataset.ready = ""; // every line above has run
