@@ -19,6 +19,7 @@ from segkit.structures.runs import ragged_arange
 
 Part = tuple[np.ndarray, list[np.ndarray]]
 MAX_PAIRS = 1 << 16  # of vertices that are compared to find the shortest bridge between two rings
+MAX_RINGS = 256  # of an object; the bridges of more rings all begin at its first vertex
 
 # For each code of four pixels (1 top left, 2 top right, 4 bottom left, 8 bottom right): the pixels, by the same bits, that
 # have a corner of the outline where the four meet.
@@ -44,15 +45,15 @@ class _Corners(NamedTuple):
 
 
 def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
-    """The outlines of masks: for each object its parts, each an outer ring and the rings of its holes.
+    """The outlines of masks: for each object its parts, each an outer ring and its holes.
 
     Parts are 4-connected: pixels that touch at a corner belong to two parts, and a hole may pass between such pixels. A
     ring is int64 [K, 2]: X and Y of its corners in the image's pixels, without collinear corners and without a repeated
     last one. Outer rings run clockwise on the screen (Y down), holes counter-clockwise. Parts are sorted by their first
     row. An empty mask has no parts.
 
-    The union of the outer rings without the holes, rasterised by
-    :meth:`~segkit.structures.InstanceMasks.from_polygons`, is the mask.
+    Rasterised by :meth:`~segkit.structures.InstanceMasks.from_polygons`, the mask is the union of its parts, each of them
+    the outer ring without its holes. A part may lie in a hole of another one, so holes have to be cut out part by part.
     """
     objects: list[list[Part]] = [[] for _ in range(len(masks))]
     corners = _find_corners(masks)
@@ -63,7 +64,8 @@ def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
     is_part = corners.is_set[first]
     part_of = _enclosing_parts(corners, first, is_part, ring_of)
     points = np.stack([corners.xs, corners.ys], 1)
-    owners, parts = corners.owners[first].tolist(), {}
+    owners = corners.owners[first].tolist()
+    parts: dict[int, Part] = {}
     for ring, (indices, part) in enumerate(zip(rings, part_of, strict=True)):
         if part == ring:
             parts[ring] = (points[indices], [])
@@ -74,17 +76,21 @@ def mask_outlines(masks: InstanceMasks) -> list[list[Part]]:
 
 
 def even_odd_polygon(parts: list[Part]) -> np.ndarray:
-    """One polygon, int64 [K, 2], with all parts and holes of an object, joined by bridges of no width.
+    """One polygon of all parts and holes of an object, joined by bridges of no width.
 
     A bridge runs there and back along the same line. The rule of even and odd crossings, which pycocotools uses, fills
     exactly the object's pixels.
 
     Args:
         parts: of one object, at least one; see :func:`mask_outlines`.
+    Returns:
+        int64 [K, 2].
     """
-    rings = [ring for outer, holes in parts for ring in (outer, *holes)]
-    polygon = rings[0]
-    for ring in rings[1:]:
+    polygon, *rings = [ring for outer, holes in parts for ring in (outer, *holes)]
+    if len(rings) > MAX_RINGS:
+        spokes = [np.concatenate([polygon[:1], ring, ring[:1]]) for ring in rings]
+        polygon, rings = np.concatenate([polygon, *spokes, polygon[:1]]), []
+    for ring in rings:
         here, there = _nearest_vertices(polygon, ring)
         turned = np.roll(ring, -there, 0)
         polygon = np.concatenate([polygon[: here + 1], turned, turned[:1], polygon[here:]])
@@ -131,7 +137,8 @@ def _follow(vertical: list[int]) -> tuple[list[list[int]], np.ndarray]:
     for start in range(0, len(vertical), 2):
         if ring_of[start] >= 0:
             continue
-        ring, corner = [], start
+        ring: list[int] = []
+        corner = start
         while ring_of[corner] < 0:
             end = corner ^ 1
             ring += (corner, end)

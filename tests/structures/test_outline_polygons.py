@@ -16,11 +16,13 @@ def flat(ring):
 
 
 def redrawn(masks):
-    """The masks that the outlines describe: outer rings without holes."""
+    """The masks that the outlines describe: the union of the parts, each an outer ring without its holes."""
     outlines = mask_outlines(masks)
-    outer = [[flat(ring) for ring, _ in parts] for parts in outlines]
-    drawn = InstanceMasks.from_polygons(outer, masks.image_size)
-    return subtract_holes(drawn, [[flat(hole) for _, holes in parts for hole in holes] for parts in outlines])
+    parts = [part for parts in outlines for part in parts]
+    drawn = InstanceMasks.from_polygons([[flat(ring)] for ring, _ in parts], masks.image_size)
+    drawn = subtract_holes(drawn, [[flat(hole) for hole in holes] for _, holes in parts]).to_dense()
+    owners = torch.tensor([i for i, parts in enumerate(outlines) for _ in parts])
+    return torch.stack([drawn[owners == i].any(0) for i in range(len(masks))])
 
 
 def bridged(masks):
@@ -51,7 +53,7 @@ def dense_masks(draw):
 @given(dense_masks())
 def test_outlines_restore_the_mask(dense):
     masks = InstanceMasks.from_dense(dense)
-    assert torch.equal(redrawn(masks).to_dense(), dense)
+    assert torch.equal(redrawn(masks), dense)
     assert torch.equal(bridged(masks).to_dense(), dense)
 
 
@@ -81,6 +83,15 @@ def test_a_square_with_a_hole():
     assert nothing == []
     assert outer.tolist() == [[3, 2], [8, 2], [8, 7], [3, 7]]
     assert sorted(hole.tolist()) == [[5, 4], [5, 5], [6, 4], [6, 5]]
+
+
+def test_a_part_in_a_hole_of_another():
+    dense = torch.ones(1, 7, 7, dtype=torch.bool)
+    dense[0, 1:6, 1:6], dense[0, 2:5, 2:5], dense[0, 3, 3] = False, True, False
+    masks = InstanceMasks.from_dense(dense)
+    [[(_, [hole]), (inner, [small])]] = mask_outlines(masks)
+    assert [len(ring) for ring in (hole, inner, small)] == [4, 4, 4] and inner[0].tolist() == [2, 2]
+    assert torch.equal(redrawn(masks), dense) and torch.equal(bridged(masks).to_dense(), dense)
 
 
 def test_pixels_that_touch_at_a_corner_are_two_parts():
