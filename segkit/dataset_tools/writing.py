@@ -146,8 +146,8 @@ def _images(
             size, targets = dataset.size(i), dataset.targets(i)
             if list(dataset.classes) != list(classes):
                 targets = replace(targets, labels=of_label[targets.labels])
-            file = None if files is None else Path(files[i])
-            if file is not None and repeated[str(files[i])] > 1 and dataset.reader.size(file) != size:
+            file = Path(files[i]) if files else None
+            if file is not None and repeated[str(file)] > 1 and dataset.reader.size(file) != size:
                 file = None  # a part of the file
             load = partial(dataset.load, i)
             yield WritableImage(name, image_id, size, targets, split, file, load=load, link=link)

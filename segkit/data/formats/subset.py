@@ -73,7 +73,8 @@ class NamedSubset(SubsetDataset):
         return Recognition(specs[first], f"{SPLITS_FILE} with lists of image names", specs)
 
     @property
-    def reader(self) -> ImageReader:  # type: ignore[override]  # the whole data set's
+    def reader(self) -> ImageReader:
+        """That of the whole data set."""
         return self.dataset.reader
 
     @reader.setter

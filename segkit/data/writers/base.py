@@ -127,7 +127,8 @@ class WritableImage:
         Returns:
             The path written. Pixels are written as PNG, or TIFF if PNG cannot hold them.
         """
-        if self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
+        is_file = self.file is not None and not self.file.is_dir()  # a Zarr store is a folder
+        if is_file and self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
             target = path.with_name(path.stem + self.file.suffix)
             self.copy_to(target)
             return target
