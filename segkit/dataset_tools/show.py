@@ -18,7 +18,7 @@ from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
-from segkit.utils.paths import local_path, output_file
+from segkit.utils.paths import local_path, output_file, prepare_folder
 
 GALLERY = Path(__file__).with_name("gallery")
 MAX_BYTES = 100 << 20  # of the page
@@ -96,6 +96,7 @@ def show(
     """
     name = Path(source).resolve().stem
     file = output_file(output or f"{name}.html", "--output")
+    prepare_folder(file.parent, "--output")
     if sort == "check" and check is None:
         raise SegkitError(
             "--sort check needs the faults: --check FILE, as written by segkit dataset check --json", key="sort"

@@ -99,6 +99,10 @@ def write_splits(
         raise SegkitError(
             f"interrupted after {done:,} of {total:,} images: '{output}' is incomplete; delete it and start again"
         ) from None
+    except SegkitError as error:
+        raise SegkitError(
+            f"{error}; '{output}' is incomplete after {done:,} of {total:,} images", key=error.key, value=error.value
+        ) from error
     except OSError as error:
         raise SegkitError(
             f"'{error.filename or output}' cannot be written: {error.strerror or error}; '{output}' is incomplete after "

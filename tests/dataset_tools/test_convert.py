@@ -76,6 +76,12 @@ def test_an_interruption_leaves_a_mark(maps, tmp_path, monkeypatch):
         convert(str(maps), "coco", str(tmp_path / "out"))
 
 
+def test_an_unreadable_image_ends_the_conversion(maps, tmp_path):
+    (maps / "val/two/image.png").write_bytes(b"no image")
+    with pytest.raises(SegkitError, match=r"two/image\.png: .*out' is incomplete after 3 of 4 images"):
+        convert(str(maps), "coco", str(tmp_path / "out"))
+
+
 def test_classes_of_several_splits():
     first, second = (Synthetic(num_images=1, seed=seed) for seed in (0, 1))
     first.classes, first.category_ids = ["a", "b"], [1, 5]
