@@ -77,8 +77,8 @@ def test_instances_are_chosen_among_files_of_several_tasks(tmp_path):
 )
 def test_other_json_is_not_coco(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(SegkitError, match=r"1 \.json.*\n.*\n  coco: "):
-        recognize(tmp_path)
+    with pytest.raises(SegkitError, match=r"no data set of the format coco; seen: 1 \.json; expected:\na \.json"):
+        recognize(tmp_path, "coco")
 
 
 def test_label_maps_by_split_and_nested(tmp_path):

@@ -52,7 +52,7 @@ def check(tmp_path, name: str, options: dict, count: int, kinds: Sequence[str] =
     """Writes two splits and reads them back; what is not equal has to be counted."""
     splits: dict[str, Dataset] = {
         "train": RandomScenes(count, kinds, seed=seed),
-        "val": RandomScenes(max(1, count // 10), kinds, first_id=1001, seed=seed),
+        "val": RandomScenes(max(2, count // 10), kinds, first_id=1001, seed=seed),
     }
     report = written(tmp_path, name, options, splits)
     counted = sum(report.losses.values())
