@@ -273,4 +273,4 @@ def _by_end(entries: Sequence[Entry], name: str) -> list[Entry]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return str(value) if value else None

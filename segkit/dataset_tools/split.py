@@ -105,8 +105,9 @@ def split_data(
     indices = divide(groups, strata(objects, by), fractions, order)
     empty = [split for split, found in indices.items() if not found]
     if empty:
+        count = f"{len(groups)} group{'s' * (len(groups) != 1)}"
         raise SegkitError(
-            f"the split '{empty[0]}' would have no images: the {len(dataset)} images form {len(groups)} groups that stay "
+            f"the split '{empty[0]}' would have no images: the {len(dataset)} images form {count} that stay "
             "together; give it a larger fraction, or a --group of fewer images"
         )
     folder = make_output(output)

@@ -117,8 +117,8 @@ def test_faults_are_under_their_images(data, tmp_path):
             "image": "image_2.png",
             "object": 1,
         },
-        {"kind": "empty", "severity": "error", "message": EVIL, "split": None, "image": "images/val/image_9.png"},
-        {"kind": "classes", "severity": "warning", "message": "few of b", "split": None, "image": None},
+        {"kind": "empty", "severity": "error", "message": EVIL, "split": "", "image": "images/val/image_9.png"},
+        {"kind": "classes", "severity": "warning", "message": "few of b", "split": "", "image": ""},
     ]
     (tmp_path / "faults.json").write_text(json.dumps(faults))
     page = made(data, tmp_path, check=str(tmp_path / "faults.json"))
