@@ -14,7 +14,11 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["segkit", "segkit.*"]), "segkit.configs"],
     package_dir={"segkit.configs": "configs"},
-    package_data={"segkit": ["py.typed"], "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"]},
+    package_data={
+        "segkit": ["py.typed"],
+        "segkit.dataset_tools": ["gallery/*"],
+        "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
+    },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},
     install_requires=[
         "torch>=2.11",
@@ -30,6 +34,7 @@ setup(
         "matplotlib",
         "tensorboard",
         "hotcoco>=1.2",
+        "jinja2>=3",
         "tifffile>=2024.8.10",
     ],
     extras_require={

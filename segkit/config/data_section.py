@@ -29,12 +29,19 @@ class DataConfig:
     """``data``: the data sets, their transforms and batches."""
 
     train: Annotated[
-        Spec, Slot(DATASET_FORMAT_REGISTRY), Help("training data set: {format: label_map, root: DIR}, ...")
+        Spec,
+        Slot(DATASET_FORMAT_REGISTRY),
+        Help(
+            "training data set: {format: label_map, root: DIR}, ..., or the path of a folder or file of any format, whose "
+            "validation split is data.val unless that is set"
+        ),
     ]
     val: Annotated[
         Spec | SplitConfig | None,
         Slot(DATASET_FORMAT_REGISTRY),
-        Help("validation data set, or {from_train: 0.1}; null: train on all data, no evaluation, no best checkpoint"),
+        Help(
+            "validation data set or its path, or {from_train: 0.1}; null: train on all data, no evaluation, no best checkpoint"
+        ),
     ] = None
     classes: Annotated[
         tuple[str, ...] | None,

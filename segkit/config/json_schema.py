@@ -28,7 +28,7 @@ from segkit.config.schema import Config
 from segkit.config.spec import is_plain, to_plain
 from segkit.config.specs import section_fields, section_of
 from segkit.config.typecheck import accepts_none
-from segkit.registry import Registry, Slot, SlotList, find_slot
+from segkit.registry import DATASET_FORMAT_REGISTRY, Registry, Slot, SlotList, find_slot
 from segkit.utils.docstrings import argument_texts, first_line
 
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -93,6 +93,8 @@ class _Writer:
         if isinstance(slot, SlotList):
             return {"type": "array", "items": self._item(slot.registry)}
         members = [self._spec(slot.registry)] if isinstance(slot, Slot) else []
+        if isinstance(slot, Slot) and slot.registry is DATASET_FORMAT_REGISTRY:
+            members.append({"type": "string"})  # a path, whose format is recognised
         members += [self._section(section)] if section is not None else []
         if not members:
             return type_schema(annotation)

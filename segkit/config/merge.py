@@ -6,6 +6,7 @@ another ``name`` would inherit the old component's arguments.
 
 from __future__ import annotations
 
+from segkit.config.bare_paths import dropped_validation, expand
 from segkit.config.nodes import Node, join, where
 from segkit.utils.errors import SegkitError
 
@@ -31,10 +32,11 @@ def merge(base: Node, overlay: Node, path: str = "") -> Node:
     if path in ACCUMULATED and isinstance(base.value, list) and isinstance(overlay.value, list):
         known = [child.value for child in base.value]
         return Node(base.value + [child for child in overlay.value if child.value not in known], overlay.origin)
+    base = expand(base, path)
     if not isinstance(base.value, dict) or not isinstance(overlay.value, dict) or _other_component(base, overlay, path):
         return overlay
     children = dict(base.value)
-    children.update(overruled(overlay, path))
+    children.update(overruled(overlay, path) | dropped_validation(overlay.value, path))
     for key, child in overlay.items():
         children[key] = merge(children[key], child, join(path, key)) if key in children else child
     return Node(children, overlay.origin)

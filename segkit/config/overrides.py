@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from segkit.config.bare_paths import dropped_validation, expand
 from segkit.config.merge import ALTERNATIVES, merge, overruled, spec_key
 from segkit.config.nodes import COMMAND_LINE, Node, join, where
 from segkit.config.yaml_reader import read_yaml
@@ -54,7 +55,7 @@ def set_value(tree: Node, key: str, value: Node, *, keep: Iterable[str] = ()) ->
 
 def _set(node: Node, keys: list[str], value: Node, path: str, keep: tuple[str, ...]) -> Node:
     key, rest = keys[0], keys[1:]
-    here = join(path, key)
+    here, node = join(path, key), expand(node, path)
     if isinstance(node.value, list):
         if not key.isdigit() or int(key) >= len(node.value):
             size = f"0 to {len(node.value) - 1}" if node.value else "none, it is empty"
@@ -74,6 +75,8 @@ def _set(node: Node, keys: list[str], value: Node, path: str, keep: tuple[str, .
         children[key] = _set(old if old is not None else Node({}, value.origin), rest, value, here, keep)
         return Node(children, node.origin)
     children.update(overruled(Node({key: value}, value.origin), path))
+    if not any(name.split(".")[:2] == ["data", "val"] for name in keep):
+        children.update(dropped_validation({key: value}, path))
     whole = isinstance(value.value, dict) and spec_key(here) in value.value
     children[key] = value if old is None or whole else merge(old, value, here)
     return Node(children, node.origin)

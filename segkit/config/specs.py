@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from segkit.config.bare_paths import is_bare, spec_of_path
 from segkit.config.merge import merge
 from segkit.config.nodes import DEFAULT, Node, join, where
 from segkit.config.spec import Spec, is_plain, to_plain
 from segkit.config.suggestions import known_keys, suggest_foreign_key, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
-from segkit.registry import Registry, Signature, Slot, SlotList, find_slot, unknown_argument
+from segkit.registry import DATASET_FORMAT_REGISTRY, Registry, Signature, Slot, SlotList, find_slot, unknown_argument
 from segkit.utils.errors import SegkitError
 from segkit.utils.renamed_arguments import new_name
 
@@ -105,6 +107,8 @@ class Resolver:
 
     def spec(self, registry: Registry, node: Node, path: str) -> Spec:
         """Checks a component's name and its arguments, and fills in their defaults."""
+        if registry is DATASET_FORMAT_REGISTRY and is_bare(node) and _is_path(node.value):
+            node = spec_of_path(node)
         if not isinstance(node.value, dict):
             hint = f" such as {{{registry.key}: {node.value}}}" if isinstance(node.value, str) else ""
             raise SegkitError(
@@ -202,3 +206,8 @@ class Resolver:
         raise SegkitError(
             f"{where(path, node.origin)}: there is no such key{hint}", key=path, value=node.plain(), choices=fields
         )
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text in place of a data set's spec is a path, and not the name of a format."""
+    return text not in DATASET_FORMAT_REGISTRY or os.path.exists(text)

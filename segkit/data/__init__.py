@@ -26,6 +26,7 @@ from segkit.data.formats import (
     build_dataset,
     catalog_names,
     class_difference,
+    open_dataset,
     register_dataset,
 )
 from segkit.data.formats.id_map import ImageEntry, load_id_map
@@ -118,6 +119,7 @@ __all__ = [
     "class_difference",
     "from_torchvision",
     "load_id_map",
+    "open_dataset",
     "register_dataset",
     "split_dataset",
 ]

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from segkit.config.loader import load_config
+from segkit.config.schema import Config, SplitConfig
+from segkit.config.spec import to_plain
+from segkit.data import split_dataset
 from segkit.data.formats import Dataset, build_dataset, recognize
+from segkit.engine.recognized_data import with_recognized_data
+from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
 
 
@@ -25,16 +32,49 @@ class OpenedData:
     reason: str
 
 
-def open_data(source: str, format: str | None = None) -> OpenedData:
+def open_data(source: str, format: str | None = None, *, reader: ImageReader | None = None) -> OpenedData:
     """Opens a folder or file of any format, with all its splits.
 
     Args:
-        source: the path.
+        source: the path; that of a configuration stands for its ``data.train`` and ``data.val``.
         format: name of the format; None: recognised by content.
+        reader: reads the image files; None: the data sets' own.
     Raises:
         SegkitError: the data cannot be recognised or read.
     """
-    found = recognize(local_path(source, "data set"))
+    path = local_path(source, "data set")
+    cfg = None if format is not None else _configuration(path)
+    if cfg is not None:
+        return _of_configuration(cfg, source, reader)
+    found = recognize(path, format)
     specs = dict(found.splits) or {"all": found.spec}
-    splits = {name: build_dataset(spec, path=source) for name, spec in specs.items()}
+    splits = {name: build_dataset(spec, reader=reader, path=f"{source}, {name}") for name, spec in specs.items()}
     return OpenedData(splits, specs, f"{found.spec['format']}: {found.reason}")
+
+
+def _configuration(path: Path) -> Config | None:
+    """The configuration in a YAML file; None if the file is another, as the ``data.yaml`` of YOLO."""
+    if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
+        return None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    if not any(line.startswith(("_BASE_:", "data:")) for line in lines):
+        return None
+    return load_config(path)
+
+
+def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> OpenedData:
+    cfg = with_recognized_data(cfg)
+    classes, val = cfg.data.classes, cfg.data.val
+    train = build_dataset(cfg.data.train, classes, reader=reader, path="data.train")
+    splits: dict[str, Dataset] = {"train": train}
+    specs = {"train": to_plain(cfg.data.train)}
+    if isinstance(val, SplitConfig):
+        splits["train"], splits["val"] = split_dataset(train, val.from_train, val.seed, val.stratify)
+        specs["val"] = specs["train"]
+    elif val is not None:
+        splits["val"] = build_dataset(val, train.classes, train.category_ids, reader=reader, path="data.val")
+        specs["val"] = to_plain(val)
+    return OpenedData(splits, specs, f"data.train and data.val of the configuration {source}")

@@ -23,6 +23,7 @@ from segkit.engine.datasets import RunData, build_data, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.pictures import draw_pictures
+from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.train_state import restore
 from segkit.utils import distributed
 from segkit.utils.device import check_precision, choose_device
@@ -59,6 +60,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         cfg = cfg.with_values(overrides, "--dry-run")
         seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
         with _timed(seconds, "data: opened"):
+            cfg = with_recognized_data(cfg)
             data = with_one_val_batch(build_data(cfg), cfg)
         cfg = cfg.with_values({"data.classes": data.classes})
         with _timed(seconds, "model: built"):

@@ -19,6 +19,7 @@ from segkit.data.transforms.base import Compose, Transform, build_transforms
 from segkit.engine.amp import autocast
 from segkit.engine.build import evaluators_from_specs
 from segkit.engine.open_model import EvaluationSetup, check_dataset, open_checkpoint, open_model
+from segkit.engine.recognized_data import recognized_spec
 from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
@@ -78,7 +79,7 @@ def train(
 
 def evaluate(
     model: str | os.PathLike[str] | nn.Module | Callable[[list[torch.Tensor]], Sequence[Any]],
-    data: Dataset | Mapping[str, Any] | None = None,
+    data: Dataset | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     *,
     config: ConfigSource | None = None,
     overrides: Overrides = (),
@@ -102,7 +103,7 @@ def evaluate(
 
     Args:
         model: one of the three.
-        data: a data set, or a spec as ``{"format": "coco", ...}``; None: the configuration's ``data.val``.
+        data: a data set, its path, or a spec as ``{"format": "coco", ...}``; None: the configuration's ``data.val``.
         config: replaces the configuration that a checkpoint holds; a model takes from it what ``data``, ``transforms``
             and ``evaluators`` do not say.
         overrides: of the configuration, as for :func:`train`.
@@ -197,6 +198,8 @@ def _evaluate_function(
             type(function).__name__,
             threshold,
         )
+    if isinstance(data, (str, os.PathLike)):
+        data = recognized_spec({"path": os.fspath(data)}, "val", "data")
     if isinstance(data, Mapping):
         data = build_dataset(data, path="data")
     check_dataset(data, "data")

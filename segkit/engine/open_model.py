@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.engine.datasets import build_data, checkpoint_labels
+from segkit.engine.recognized_data import recognized_spec, with_recognized_data
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import checkpoint_content
@@ -100,11 +102,13 @@ def open_model(
 def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_ids: list[int] | None) -> Dataset:
     """Returns ``data``, or the configuration's ``data.val``; raises SegkitError if it has other classes."""
     if data is None and cfg is not None:
-        found = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids).val
+        found = build_data(with_recognized_data(cfg), eval_only=True, classes=classes, category_ids=category_ids).val
         assert found is not None
         return found
     if data is None:
         raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
+    if isinstance(data, (str, os.PathLike)):
+        data = recognized_spec({"path": os.fspath(data)}, "val", "data")
     if isinstance(data, Mapping):
         return build_dataset(data, classes, category_ids, path="data")
     check_dataset(data, "data")

@@ -23,6 +23,7 @@ from segkit.engine.datasets import build_data, check_something_to_evaluate_on, c
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.pictures import draw_pictures
+from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
     full_disk_errors,
@@ -99,6 +100,7 @@ def _train(
 ) -> dict[str, float]:
     """The steps of a training, in order."""
     started = time.perf_counter()
+    cfg = with_recognized_data(cfg)
     with distributed.leader_first():
         data = build_data(cfg)
     cfg = cfg.with_values({"data.classes": data.classes})
@@ -165,6 +167,7 @@ def evaluate_only(cfg: Config, *, weights: str | None = None) -> dict[str, float
 
 def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | None) -> dict[str, float]:
     """The steps of an evaluation, in order."""
+    cfg = with_recognized_data(cfg)
     check_something_to_evaluate_on(cfg)
     path = weights or _weights_to_evaluate(cfg, run_dir)
     with distributed.leader_first():

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+
+from segkit.cli.parser import Parser
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a data set."""
     parser.add_argument("data", metavar="DATA", help="folder or file of a data set, of any format")
     parser.add_argument("--format", metavar="F", help="format of the data (default: recognised by content)")
+
+
+def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:
+    """The values of words ``KEY=VALUE``, as text; exits with status 2 if a word is none."""
+    for word in words:
+        if not re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL):
+            parser.error(f"unexpected argument '{word}'; options of the format are KEY=VALUE")
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}

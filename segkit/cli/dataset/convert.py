@@ -1,25 +1,65 @@
-"""``segkit dataset convert``: not built yet."""
+"""``segkit dataset convert``: writes a data set in another format."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_source
+from segkit.cli.dataset.arguments import add_source, take_assignments
 from segkit.cli.parser import Parser
+
+EXAMPLES = """
+segkit dataset convert my_data --to coco --output my_coco
+segkit dataset convert my_data --to coco --output my_coco segmentation=polygon
+segkit dataset convert my_data --to yolo --output my_yolo --split val --link
+"""
 
 
 def make_parser(prog: str | None = None) -> Parser:
     """The parser of ``segkit dataset convert``."""
-    parser = Parser("To be written.", "segkit dataset convert my_data", prog)
+    parser = Parser(
+        "Write a data set in another format, with all its splits. The original is not changed; what the other format "
+        "cannot hold is counted.",
+        EXAMPLES,
+        prog,
+    )
     add_source(parser)
+    add = parser.add_argument
+    add("options", nargs="*", metavar="KEY=VALUE", help="options of the format, as segmentation=polygon for coco")
+    add("--to", required=True, metavar="F", help="the format to write")
+    add("--output", required=True, metavar="DIR", help="a new or empty folder")
+    add(
+        "--split", action="append", default=[], metavar="NAME", help="write this split only; may be given several times"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--copy", action="store_true", help="copy the images, byte for byte if the format allows (default)"
+    )
+    how.add_argument("--link", action="store_true", help="make symbolic links to the images")
     return parser
 
 
 def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
     """The arguments; None: those of the process."""
-    return make_parser(prog).parse(arguments)
+    parser = make_parser(prog)
+    options = parser.parse(arguments)
+    options.options = take_assignments(options.options, parser)
+    return options
 
 
 def main(options: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Converts, and prints what was written."""
+    from segkit.config.yaml_reader import read_yaml
+    from segkit.dataset_tools.convert import convert, describe
+
+    values = {key: read_yaml(text, f"{key}={text}", lines=False).plain() for key, text in options.options.items()}
+    written = convert(
+        options.data,
+        options.to,
+        options.output,
+        format=options.format,
+        splits=options.split,
+        link=options.link,
+        options=values,
+    )
+    print(describe(written))

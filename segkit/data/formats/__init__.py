@@ -4,7 +4,7 @@ A COCO JSON is read by several modules: ``coco`` (the data set), ``coco_table`` 
 ``coco_categories``, ``coco_images`` (checks of its three lists), ``coco_box_checks``, ``coco_segmentation_errors``.
 """
 
-from segkit.data.formats.auto import open_recognized, recognize
+from segkit.data.formats.auto import open_dataset, open_recognized, recognize
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.formats.catalog import catalog_names, register_dataset
@@ -15,6 +15,7 @@ from segkit.data.formats.label_map import LabelMap
 from segkit.data.formats.labelme import LabelMe
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.subset import NamedSubset
 from segkit.data.formats.synthetic import Synthetic
 from segkit.data.formats.voc import Voc
 from segkit.data.formats.yolo import Yolo
@@ -27,6 +28,7 @@ __all__ = [
     "ImageFolder",
     "LabelMap",
     "LabelMe",
+    "NamedSubset",
     "ObjectAnnotation",
     "ParsedDataset",
     "Recognition",
@@ -37,6 +39,7 @@ __all__ = [
     "build_dataset",
     "catalog_names",
     "class_difference",
+    "open_dataset",
     "open_recognized",
     "recognize",
     "register_dataset",

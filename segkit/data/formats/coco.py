@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from segkit.data.formats.class_names import check_classes, names_differing_in_ca
 from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
 from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_categories import match_classes
+from segkit.data.formats.coco_recognition import recognize_coco
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.masks import decode_masks
+from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -54,6 +57,8 @@ class Coco(Dataset):
         classes: names in the order of the labels; by default the file's categories by ascending id.
     """
 
+    expected = "a .json with the lists images, annotations and categories, beside or above its images"
+
     def __init__(self, *, json: str, images: str, classes: Sequence[str] | None = None) -> None:
         self.file = local_path(json, "COCO annotation file")
         self.folder = local_path(images, "folder of images")
@@ -74,6 +79,10 @@ class Coco(Dataset):
         labels = {name: label for label, name in enumerate(self.classes)}
         self._labels = np.array([labels.get(name, -1) for name in file_ids], np.int64)  # by index of the category
         self.image_ids = self._table.arrays["image_id"].tolist()
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        return recognize_coco(path)
 
     def load(self, index: int) -> Sample:
         objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)

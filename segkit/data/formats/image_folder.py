@@ -8,12 +8,16 @@ from pathlib import Path
 
 from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import check_classes, default_category_ids
+from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
+from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.split_names import find_split, split_kind
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import ImageFiles
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import check_files, leads_out
@@ -35,6 +39,8 @@ class ImageFolder(Dataset):
         classes: names of the labels that predictions will have.
         category_ids: the id of each class in results; by default K for a class called ``classK``, else 1, 2, ...
     """
+
+    expected = "images directly in the folder, or in folders train, val, test"
 
     def __init__(
         self,
@@ -65,6 +71,17 @@ class ImageFolder(Dataset):
         self.unlisted = len(set(images) - {entry.file_name for entry in entries})
         self.id_map = id_map
 
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        if holds_images(path):
+            return Recognition({"format": "image_folder", "root": str(path.absolute())}, "only images", certainty=0.05)
+        folders = [child for child in sub_folders(path, 20) if split_kind(child.name) and holds_images(child)]
+        specs = {child.name: {"format": "image_folder", "root": str(child.absolute())} for child in folders}
+        if not specs:
+            return None
+        first = find_split(specs, "train") or next(iter(specs))
+        return Recognition(specs[first], f"{', '.join(specs)}: only images", specs, certainty=0.05)
+
     def load(self, index: int) -> Sample:
         entry = self.entries[index]
         image = self.reader.read(self.root / entry.file_name)
@@ -92,6 +109,11 @@ class ImageFolder(Dataset):
     def notes(self) -> list[str]:
         notes = [f"{self.unlisted} images of the folder are not in {self.id_map}"] if self.unlisted else []
         return [*notes, f"skipped in the folder: {self._skipped_files}"] if self._skipped_files else notes
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether one of the first files in a folder is an image."""
+    return folder.is_dir() and any(is_image_name(file.name) for file in files_in(folder, limit=200))
 
 
 def find_listed(entries: Sequence[ImageEntry], folder: Path, names: Sequence[str], id_map: str) -> list[ImageEntry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ import torch
 from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
+from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
@@ -25,7 +26,6 @@ from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
 
-CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
 UNKNOWN = -1  # number of objects that was not counted yet
 MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 
@@ -61,6 +61,8 @@ class LabelMap(Dataset):
             ``abc`` or ``abc.<suffix>``. By default ids count from 1 over the sorted folder names.
     """
 
+    expected = "a folder an image, with image.tif (or .png, ...) and class1.tif, class2.tif, ..."
+
     def __init__(
         self,
         *,
@@ -88,6 +90,10 @@ class LabelMap(Dataset):
         self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
         # Number of objects by image and label, counted on request because it needs the label maps.
         self._counts = np.full((len(self.folders), len(self.classes)), UNKNOWN, np.int32)
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        return recognize_label_maps(path)
 
     def load(self, index: int) -> Sample:
         folder = self.folders[index]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+INCOMPLETE = "INCOMPLETE.txt"  # in a folder that segkit has begun to write; removed when all of it is written
+
 
 @dataclass(frozen=True)
 class Recognition:

@@ -1,8 +1,19 @@
 """Writers of data sets, one module a format; importing this package registers them."""
 
-from segkit.data.writers.base import DatasetWriter, WritableImage
+from segkit.data.writers.base import DatasetWriter, WritableImage, write_pixels
+from segkit.data.writers.coco import CocoWriter
 from segkit.data.writers.labelme import LabelMeWriter
+from segkit.data.writers.names import written_names
 from segkit.data.writers.voc import VocWriter
 from segkit.data.writers.yolo import YoloWriter
 
-__all__ = ["DatasetWriter", "LabelMeWriter", "VocWriter", "WritableImage", "YoloWriter"]
+__all__ = [
+    "CocoWriter",
+    "DatasetWriter",
+    "LabelMeWriter",
+    "VocWriter",
+    "WritableImage",
+    "YoloWriter",
+    "write_pixels",
+    "written_names",
+]

@@ -1,0 +1,39 @@
+"""A path in place of a data set's spec.
+
+``data.train: my_data`` is ``data.train: {format: auto, path: my_data}``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from segkit.config.nodes import DEFAULT, Node
+
+SLOTS = ("data.train", "data.val")
+
+
+def is_bare(node: Node | None) -> bool:
+    """Whether a value is a path in place of a spec."""
+    return node is not None and isinstance(node.value, str)
+
+
+def expand(node: Node, path: str) -> Node:
+    """The spec of a path at ``data.train`` or ``data.val``; other values as they are."""
+    return spec_of_path(node) if path in SLOTS and is_bare(node) else node
+
+
+def spec_of_path(node: Node) -> Node:
+    """The spec ``{format: auto, path: ...}`` of a path; its keys have the path's origin."""
+    return Node({"format": Node("auto", node.origin), "path": node}, node.origin)
+
+
+def dropped_validation(layer: Mapping[Any, Node], path: str) -> dict[str, Node]:
+    """``val`` as unset, if a layer sets ``data.train`` to a path and not ``data.val``.
+
+    A path names a data set with all its splits, so the validation data that lower layers set for other training data do
+    not belong to it.
+    """
+    if path == "data" and is_bare(layer.get("train")) and "val" not in layer:
+        return {"val": Node(None, DEFAULT)}
+    return {}

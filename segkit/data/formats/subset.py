@@ -1,0 +1,96 @@
+"""Some images of another data set, named by a text file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from segkit.data.formats.base import Dataset, SubsetDataset
+from segkit.data.formats.image_names import image_names
+from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.split_names import find_split
+from segkit.registry import DATASET_FORMAT_REGISTRY, Slot
+from segkit.utils.errors import SegkitError, did_you_mean, first_few
+from segkit.utils.images import ImageReader
+from segkit.utils.paths import local_path
+from segkit.utils.paths.missing_files import leads_out
+
+SPLITS_FILE = "splits.json"  # {"dataset": SPEC, "splits": {"train": "train.txt", ...}}
+
+
+@DATASET_FORMAT_REGISTRY.register(name="subset")
+class NamedSubset(SubsetDataset):
+    """The images of another data set that a text file lists, one name a line.
+
+    A name is an image's path below the folder that all images of the data set share, as ``segkit dataset split`` writes
+    it. Empty lines are skipped.
+
+    Args:
+        dataset: the whole data set.
+        names: the text file.
+    """
+
+    expected = f"{SPLITS_FILE} and the lists that it names, as written by segkit dataset split"
+
+    def __init__(self, *, dataset: Annotated[Dataset, Slot(DATASET_FORMAT_REGISTRY)], names: str) -> None:
+        file = local_path(names, "list of image names", kind="file")
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise SegkitError(f"{file}: is not a text file of image names: {error}", value=names) from error
+        listed = [line for line in lines if line]
+        if not listed:
+            raise SegkitError(f"{file}: lists no images", value=names)
+        repeated = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
+        if repeated:
+            raise SegkitError(f"{file}: names {len(repeated)} images twice: {first_few(repeated)}", value=names)
+        index_of = {name: i for i, name in enumerate(image_names(dataset))}
+        unknown = [name for name in listed if name not in index_of]
+        if unknown:
+            raise SegkitError(
+                f"{file}: {len(unknown)} of {len(listed)} names are no images of {dataset.describe()}: "
+                f"{first_few(unknown)}{did_you_mean(unknown[0], index_of, limit=3)}",
+                value=names,
+            )
+        super().__init__(dataset, [index_of[name] for name in listed])
+        self.file = file
+
+    @classmethod
+    def recognize(cls, path: Path) -> Recognition | None:
+        file = path / SPLITS_FILE if path.is_dir() else path
+        content = _read(file) if file.name == SPLITS_FILE and file.is_file() else None
+        if content is None:
+            return None
+        names = {split: name for split, name in content["splits"].items() if not leads_out(str(name))}
+        specs = {
+            split: {"format": "subset", "dataset": content["dataset"], "names": str((file.parent / name).absolute())}
+            for split, name in names.items()
+        }
+        if not specs:
+            return None
+        first = find_split(specs, "train") or next(iter(specs))
+        return Recognition(specs[first], f"{SPLITS_FILE} with lists of image names", specs)
+
+    @property
+    def reader(self) -> ImageReader:
+        """That of the whole data set."""
+        return self.dataset.reader
+
+    @reader.setter
+    def reader(self, reader: ImageReader) -> None:
+        self.dataset.reader = reader
+
+    def describe(self) -> str:
+        return f"{len(self)} of {len(self.dataset)} images, listed in {self.file}, of {self.dataset.describe()}"
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """The content of a splits file; None if it is another file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), dict) for key in ("dataset", "splits")):
+        return None
+    return content if all(isinstance(name, str) for name in content["splits"].values()) else None

@@ -1,0 +1,276 @@
+"""Writes a data set as one HTML page: images with their objects, for a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from segkit.data.formats import Dataset
+from segkit.data.formats.image_names import image_names
+from segkit.dataset_tools.gallery_shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.progress import progress
+from segkit.dataset_tools.source import open_data
+from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError
+from segkit.utils.paths import local_path, output_file, prepare_folder
+
+GALLERY = Path(__file__).with_name("gallery")
+MAX_BYTES = 100 << 20  # of the page
+SEVERITIES = ("error", "warning")  # the worst first; all others come after these
+Sort = Literal["check", "objects", "name"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One entry of the JSON of ``segkit dataset check``."""
+
+    severity: str
+    message: str
+    split: str | None
+    image: str | None
+
+    @property
+    def level(self) -> str:
+        """The severity if it has a colour of its own; else ``note``."""
+        return self.severity if self.severity in SEVERITIES else "note"
+
+
+@dataclass
+class Card:
+    """One image on the page."""
+
+    name: str
+    split: str
+    width: int
+    height: int
+    size: str
+    count: str
+    picture: str = ""
+    small: bool = False
+    shapes: list[Shape] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """About what the card adds to the page."""
+        return len(self.picture) + sum(len(shape.path) + 300 for shape in self.shapes) + 600
+
+
+@dataclass
+class Entry:
+    """One image of the data: its split, its index there, its name, its faults."""
+
+    split: str
+    index: int
+    name: str
+    faults: list[Fault] = field(default_factory=list)
+
+
+def show(
+    source: str,
+    output: str | None = None,
+    *,
+    format: str | None = None,
+    limit: int = 200,
+    sort: Sort | None = None,
+    check: str | None = None,
+    side: int = 640,
+) -> str:
+    """Writes the page; returns a line that says what is on it.
+
+    Args:
+        source: folder or file of the data.
+        output: the HTML file; None: ``NAME.html`` in the current folder.
+        format: of the source; None: recognised by its content.
+        limit: largest number of images.
+        sort: ``check``: images with the worst faults first; ``objects``: those with the most objects first; ``name``.
+            None: ``check`` if there is a file of faults, else ``name``.
+        check: JSON of ``segkit dataset check --json``.
+        side: longer side of an image on the page, in pixels.
+    """
+    name = Path(source).resolve().stem
+    file = output_file(output or f"{name}.html", "--output")
+    prepare_folder(file.parent, "--output")
+    if sort == "check" and check is None:
+        raise SegkitError(
+            "--sort check needs the faults: --check FILE, as written by segkit dataset check --json", key="sort"
+        )
+    found_faults = [] if check is None else read_faults(check)
+    opened = open_data(source, format)
+    entries = [
+        Entry(split, i, name) for split, data in opened.splits.items() for i, name in enumerate(image_names(data))
+    ]
+    general = assign_faults(entries, found_faults)
+    ordered = sort_entries(entries, opened.splits, sort or ("check" if check is not None else "name"))
+    cards, total = [], 0
+    for entry in progress(ordered[:limit], min(limit, len(ordered)), "images drawn"):
+        card = make_card(opened.splits[entry.split], entry, side)
+        total += card.bytes
+        if total > MAX_BYTES:
+            break
+        cards.append(card)
+    shown = f"{len(cards):,} of {len(entries):,} images"
+    reason = ""
+    if len(cards) < len(entries):
+        reason = f"({'the page would be too large with more' if total > MAX_BYTES else '--limit shows more'})"
+    page = render(source, opened.reason, shown, reason, opened.splits, cards, general, bool(found_faults))
+    with atomic_write(file) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return f"{file}: {shown}{' ' + reason if reason else ''}, {len(page.encode()) / 2**20:.1f} MB"
+
+
+def read_faults(path: str) -> list[Fault]:
+    """The faults in the JSON of ``segkit dataset check``: a list, or the key ``faults``.
+
+    Raises:
+        SegkitError: it is another file.
+    """
+    file = local_path(path, "file of faults", kind="file")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SegkitError(f"--check: {file} is not JSON: {error}", value=path) from error
+    listed = content.get("faults") if isinstance(content, dict) else content
+    if not isinstance(listed, list) or not all(isinstance(item, dict) and "message" in item for item in listed):
+        raise SegkitError(
+            f"--check: {file} has no list of faults, each with a message; expected the file of segkit dataset check --json",
+            value=path,
+        )
+    return [
+        Fault(
+            str(item.get("severity", "note")), str(item["message"]), _text(item.get("split")), _text(item.get("image"))
+        )
+        for item in listed
+    ]
+
+
+def assign_faults(entries: Sequence[Entry], faults: Sequence[Fault]) -> list[Fault]:
+    """Adds each fault to its image's entry; returns those of no image here."""
+    by_name: dict[str, list[Entry]] = {}
+    for entry in entries:
+        path = Path(entry.name)
+        for name in {entry.name, path.name, path.stem, path.parent.name}:
+            by_name.setdefault(name, []).append(entry)
+    others: list[Fault] = []
+    for fault in faults:
+        name = (fault.image or "").replace("\\", "/")
+        found = by_name.get(name) or _by_end(entries, name) or by_name.get(name.rpartition("/")[2], [])
+        found = [entry for entry in found if fault.split in (None, entry.split)]
+        if len(found) == 1:
+            found[0].faults.append(fault)
+        else:
+            place = ", ".join(text for text in (fault.split, fault.image) if text)
+            others.append(Fault(fault.severity, f"{place}: {fault.message}" if place else fault.message, None, None))
+    return others
+
+
+def sort_entries(entries: Sequence[Entry], splits: Mapping[str, Dataset], by: Sort) -> list[Entry]:
+    """The entries in the order of the page; equal ones stay as they are."""
+    if by == "objects":
+        counts = {id(entry): sum(splits[entry.split].label_counts(entry.index).values()) for entry in entries}
+        return sorted(entries, key=lambda entry: -counts[id(entry)])
+    if by == "check":
+        return sorted(entries, key=lambda entry: [-n for n in _severities(entry)])
+    return sorted(entries, key=lambda entry: (entry.split != "train", entry.split, entry.name))
+
+
+def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
+    """Draws one image; an image that cannot be read has the error as a fault."""
+    try:
+        sample = dataset.load(entry.index)
+    except (SegkitError, OSError) as error:
+        fault = Fault("error", str(error), None, None)
+        faults = (
+            entry.faults if any(fault.message in known.message for known in entry.faults) else [fault, *entry.faults]
+        )
+        return Card(entry.name, entry.split, 4, 3, "unreadable", "no objects", faults=faults)
+    height, width = thumbnail_size(sample.size, side)
+    unit = enlargement((height, width))
+    objects = int((~sample.targets.crowd).sum())
+    regions = len(sample.targets) - objects
+    count = f"{objects:,} object{'s' * (objects != 1)}" + (f", {regions:,} crowd or ignored" if regions else "")
+    return Card(
+        entry.name,
+        entry.split,
+        width * unit,
+        height * unit,
+        f"{sample.size[1]} x {sample.size[0]}",
+        count,
+        picture_uri(sample.image, (height, width)),
+        max(height, width) < SMALL_SIDE,
+        shapes(sample.targets, dataset.classes, sample.size, (height, width)),
+        entry.faults,
+    )
+
+
+def render(
+    source: str,
+    format_reason: str,
+    shown: str,
+    reason: str,
+    splits: Mapping[str, Dataset],
+    cards: Sequence[Card],
+    general: Sequence[Fault],
+    has_faults: bool,
+) -> str:
+    """The page.
+
+    Every text from the data is escaped, and a policy in the page allows no script but its own.
+    """
+    from jinja2 import Environment, FileSystemLoader
+
+    script = (GALLERY / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template = Environment(loader=FileSystemLoader(GALLERY), autoescape=True).get_template("page.html")
+    return template.render(
+        title=Path(source).resolve().name,
+        source=format_reason,
+        shown=shown,
+        reason=reason,
+        classes=list(_classes(splits, cards)),
+        splits=list(splits),
+        cards=cards,
+        faults=sorted(general, key=lambda fault: _rank(fault.severity)),
+        has_faults=has_faults,
+        style=(GALLERY / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=digest,
+    )
+
+
+def _classes(splits: Mapping[str, Dataset], cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
+    """Name, colour and number of objects on the page of each class, and of the ignore regions if there are any."""
+    counts = Counter(shape.label for card in cards for shape in card.shapes)
+    for label, name in enumerate(next(iter(splits.values())).classes):
+        yield {"label": label, "name": name, "hue": round(label * 137.508 + 200) % 360, "count": counts[str(label)]}
+    if counts["x"]:
+        yield {"label": "x", "name": "ignored regions", "hue": 348, "count": counts["x"]}
+
+
+def _severities(entry: Entry) -> list[int]:
+    """Numbers of faults by severity, the worst first."""
+    counts = Counter(fault.level for fault in entry.faults)
+    return [counts[level] for level in (*SEVERITIES, "note")]
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
+
+
+def _by_end(entries: Sequence[Entry], name: str) -> list[Entry]:
+    """The entries whose name is the end of a longer path, or the other way round."""
+    if not name:
+        return []
+    return [
+        entry for entry in entries if f"/{name}".endswith(f"/{entry.name}") or f"/{entry.name}".endswith(f"/{name}")
+    ]
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if value else None
