@@ -1,0 +1,109 @@
+"""Reads label maps: image files, or NumPy arrays, with one number for each object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import read_pixels
+
+MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
+MAX_ARRAY_PIXELS = 1 << 28  # of a NumPy file, whose header may claim any size
+COLOURS = (
+    "the colours do not say which pixels of one colour are one object: save one number for each object, as 16-bit TIFF"
+)
+
+
+def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads one label map, upright.
+
+    Args:
+        path: image file with one channel.
+        size: expected (H, W); None: any.
+    Returns:
+        Integers ``[H, W]``: 0 is background, each other value is one object.
+    Raises:
+        SegkitError: the file is unreadable, a stack, in colour or of another size, or has values that are negative,
+            fractional or not finite.
+    """
+    label_map = read_pixels(path)
+    return check_label_map(label_map, path, size)
+
+
+def read_label_array(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Reads a label map from an image file, or from an ``.npy`` file without Python objects.
+
+    Args:
+        path: of the file.
+        size: expected (H, W); None: any.
+    Raises:
+        SegkitError: as :func:`read_label_map`; an ``.npy`` file holds a pickle, such as Cellpose's ``_seg.npy``.
+    """
+    if path.suffix.lower() != ".npy":
+        pixels = read_pixels(path)
+        if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+            raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLOURS}")
+        return check_label_map(pixels, path, size)
+    if path.name.endswith("_seg.npy"):
+        raise SegkitError(f"{path}: {pickle_hint()}")
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(values, np.ndarray):
+            raise ValueError("it is an archive of several arrays")
+        if values.size > MAX_ARRAY_PIXELS:
+            raise ValueError(f"it holds {values.size} values")
+        values = np.array(values)
+    except Exception as error:  # NumPy raises many types for damaged headers
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise SegkitError(f"{path}: {pickle_hint()}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SegkitError(f"{path}: cannot be read as an array ({reason})") from error
+    if values.dtype.kind not in "iufb" or values.dtype.itemsize > 8:
+        raise SegkitError(f"{path}: holds values of type {values.dtype}; a label map holds whole numbers")
+    return check_label_map(values.astype(np.uint8) if values.dtype.kind == "b" else values, path, size)
+
+
+def pickle_hint() -> str:
+    """Why Cellpose's ``_seg.npy`` is not read, and how to save its masks; the end of a message."""
+    return (
+        "is a pickle (Cellpose's _seg.npy), which may run any code when it is opened, so segkit does not; save the masks "
+        "as TIFF: in Cellpose's window 'File > Save masks as TIF', on its command line --save_tif"
+    )
+
+
+def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
+    """The pixels of a label map as integers; the errors of :func:`read_label_map` if they are not one."""
+    if label_map.ndim != 2:
+        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
+    if size is not None and label_map.shape != tuple(size):
+        height, width = label_map.shape
+        turned = (width, height) == tuple(size)
+        raise SegkitError(
+            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
+            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
+        )
+    if label_map.dtype.kind == "f":
+        is_whole = np.isfinite(label_map) & (label_map == np.rint(label_map))
+        if not is_whole.all():
+            wrong = label_map[~is_whole][0]
+            raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
+    if label_map.size and label_map.min() < 0:
+        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
+    return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)
+
+
+def count_objects(path: Path) -> int:
+    """Number of objects in a label map: its different non-zero values."""
+    return count_values(read_label_map(path))
+
+
+def count_values(label_map: np.ndarray) -> int:
+    """Number of different non-zero values of a label map."""
+    ids = label_map.ravel()
+    if ids.size == 0:
+        return 0
+    if ids.max() < MAX_COUNTED_ID:
+        return int(np.count_nonzero(np.bincount(ids.astype(np.int64))[1:]))
+    return int(np.count_nonzero(np.unique(ids)))
