@@ -32,19 +32,22 @@ def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarra
     return check_label_map(label_map, path, size)
 
 
-def read_label_array(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+def read_label_array(path: Path, size: tuple[int, int] | None = None, colors: bool = False) -> np.ndarray:
     """Reads a label map from an image file, or from an ``.npy`` file without Python objects.
 
     Args:
         path: of the file.
         size: expected (H, W); None: any.
+        colors: whether each colour of an RGB file is one number, R + 256 G + 65536 B; black and transparent pixels are 0.
     Raises:
         SegkitError: as :func:`read_label_map`; an ``.npy`` file holds a pickle, such as Cellpose's ``_seg.npy``.
     """
     if path.suffix.lower() != ".npy":
         pixels = read_pixels(path)
         if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-            raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLOURS}")
+            if not colors:
+                raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLOURS}")
+            pixels = color_codes(pixels, path)
         return check_label_map(pixels, path, size)
     if path.name.endswith("_seg.npy"):
         raise SegkitError(f"{path}: {pickle_hint()}")
@@ -63,6 +66,25 @@ def read_label_array(path: Path, size: tuple[int, int] | None = None) -> np.ndar
     if values.dtype.kind not in "iufb" or values.dtype.itemsize > 8:
         raise SegkitError(f"{path}: holds values of type {values.dtype}; a label map holds whole numbers")
     return check_label_map(values.astype(np.uint8) if values.dtype.kind == "b" else values, path, size)
+
+
+def color_codes(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """The number of each colour, R + 256 G + 65536 B as int32 [H, W]; 0 where an alpha channel is 0.
+
+    Args:
+        pixels: uint8 [H, W, 3 or 4].
+        path: for messages.
+    Raises:
+        SegkitError: another shape or type.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise SegkitError(f"{path}: expected RGB of 8 bits; this file has the shape {pixels.shape} of {pixels.dtype}")
+    codes = pixels[:, :, 0].astype(np.int32)
+    codes += pixels[:, :, 1].astype(np.int32) << 8
+    codes += pixels[:, :, 2].astype(np.int32) << 16
+    if pixels.shape[2] == 4:
+        codes[pixels[:, :, 3] == 0] = 0
+    return codes
 
 
 def pickle_hint() -> str:
