@@ -34,7 +34,8 @@ def unite_parts(masks: InstanceMasks, owners: Sequence[int], count: int) -> Inst
             united_boxes.append(boxes[own[0]] if own else [0, 0, 0, 0])
             continue
         corners = np.array([boxes[part] for part in own])
-        left, top, right, bottom = (*corners[:, :2].min(0).tolist(), *corners[:, 2:].max(0).tolist())
+        left, top = corners[:, :2].min(0).tolist()
+        right, bottom = corners[:, 2:].max(0).tolist()
         together = np.zeros((bottom - top, right - left), np.uint8)
         for part in own:
             x0, y0, x1, y1 = boxes[part]

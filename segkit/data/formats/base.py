@@ -58,6 +58,8 @@ class Dataset(ABC):
         image_ids: the id of each image in results files.
         reader: reads the image files; ``build_dataset`` replaces it by that of the configuration.
         exclusive: whether the format cannot hold overlapping objects of one class.
+        expected: the files of the format, for the message when no format recognises the data; empty: the docstring's
+            first line.
     """
 
     classes: list[str]
@@ -65,6 +67,7 @@ class Dataset(ABC):
     image_ids: list[int]
     reader: ImageReader = ImageReader()
     exclusive: ClassVar[bool] = False
+    expected: ClassVar[str] = ""
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:

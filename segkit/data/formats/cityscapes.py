@@ -52,6 +52,9 @@ class Cityscapes(PixelDataset):
     """
 
     exclusive = True
+    expected = (
+        "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_instanceIds.png or *_polygons.json"
+    )
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class Cityscapes(PixelDataset):
         annotations = next((name for name in ("gtFine", "gtCoarse") if (path / name).is_dir()), None)
         if annotations is None:
             return None
-        spec = {"format": "cityscapes", "root": str(path)} | (
+        spec = {"format": "cityscapes", "root": str(path.absolute())} | (
             {} if annotations == "gtFine" else {"annotations": annotations}
         )
         splits = {

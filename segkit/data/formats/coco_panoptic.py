@@ -67,6 +67,7 @@ class CocoPanoptic(PixelDataset):
     """
 
     exclusive = True
+    expected = "a JSON with segments_info, and beside it a folder of its name with PNGs"
 
     def __init__(
         self,
@@ -117,7 +118,11 @@ class CocoPanoptic(PixelDataset):
                 None,
             )
             if folder is not None:
-                splits[name] = {"format": "coco_panoptic", "json": str(file), "images": str(folder)}
+                splits[name] = {
+                    "format": "coco_panoptic",
+                    "json": str(file.absolute()),
+                    "images": str(folder.absolute()),
+                }
         if not splits:
             return None
         ordered = dict(sorted(splits.items(), key=lambda item: not item[0].startswith("train")))

@@ -72,6 +72,7 @@ class LabelPairs(PixelDataset):
     """
 
     exclusive = True
+    expected = "images/ and masks/ (labels/, GT/, CLASS_masks/) of equal names, or NAME_masks.tif beside NAME.tif"
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class LabelPairs(PixelDataset):
         layout = next(iter(splits.values()), None) or find_layout(path)
         if layout is None:
             return None
-        spec: dict[str, Any] = {"format": "label_pairs", "root": str(path)}
+        spec: dict[str, Any] = {"format": "label_pairs", "root": str(path.absolute())}
         try:
             found = cls(root=str(path), split=next(iter(splits), None), colors=True)
             values = found._first_values()
@@ -171,8 +172,7 @@ class LabelPairs(PixelDataset):
     def _layout(self, images: str | None, masks: str | Mapping[str, str] | None, split: str | None) -> PairLayout:
         """The patterns of the configuration; those that it lacks are found by looking."""
         if images is not None and masks is not None:
-            named: dict[str | None, str] = dict(masks) if isinstance(masks, Mapping) else {None: masks}
-            layout = PairLayout(images, named, 0)
+            layout = PairLayout(images, _by_class(masks), 0)
             return layout if split is None else layout.below(split)
         splits = find_splits(self.root)
         if split is not None and split not in splits:
@@ -188,11 +188,9 @@ class LabelPairs(PixelDataset):
             return found
         base = "" if split is None else f"{split}/"
         chosen = images if images is not None else (found.images if found else f"{base}images/{STEM}.*")
-        if isinstance(masks, Mapping):
-            named = dict(masks)
-        else:
-            named = {None: masks} if masks is not None else (found.masks if found else {None: f"{base}masks/{STEM}.*"})
-        return PairLayout(chosen, named, 0)
+        if masks is not None:
+            return PairLayout(chosen, _by_class(masks), 0)
+        return PairLayout(chosen, found.masks if found else {None: f"{base}masks/{STEM}.*"}, 0)
 
     def _why_no_pairs(self) -> str:
         """What is missing in a folder without pairs; the predicate of a message."""
@@ -263,3 +261,8 @@ class LabelPairs(PixelDataset):
                     continue
                 values.update(found[found > 0].tolist())
         return values
+
+
+def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:
+    """The patterns of the configuration by class; None: the only one."""
+    return {name: text for name, text in masks.items()} if isinstance(masks, Mapping) else {None: masks}

@@ -55,6 +55,8 @@ class MaskFolder(PixelDataset):
         SegkitError: no image has a folder of masks, or there are files of an unknown class.
     """
 
+    expected = "ID/images/ID.png and ID/masks/*.png, or images/NAME.png and masks/NAME/*.png, one mask file an object"
+
     def __init__(
         self,
         *,
@@ -106,7 +108,7 @@ class MaskFolder(PixelDataset):
     def recognize(cls, path: Path) -> Recognition | None:
         if not path.is_dir():
             return None
-        spec = {"format": "mask_folder", "root": str(path)}
+        spec = {"format": "mask_folder", "root": str(path.absolute())}
         parts = {name: {**spec, "split": name} for name in _subfolders(path)[:MAX_SPLITS] if _holds_masks(path / name)}
         if _holds_masks(path):
             count = len(scan_mask_folders(path, list_masks=False))
@@ -161,7 +163,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> InstanceMasks:
     pixels = read_pixels(path)
     if pixels.ndim == 3:
         colors = pixels[:, :, :-1] if pixels.shape[2] in (2, 4) else pixels
-        pixels = colors.any(2)
+        pixels = np.asarray(colors.any(2))
     if pixels.shape != tuple(size):
         raise SegkitError(
             f"{path}: the mask is {pixels.shape[1]} x {pixels.shape[0]} pixels, but its image is {size[1]} x {size[0]} pixels"

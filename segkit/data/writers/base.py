@@ -5,13 +5,19 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import ClassVar
 
+import numpy as np
+import tifffile
+
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
+from segkit.utils.atomic import atomic_write
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader, write_image
 
 
 class DatasetWriter(ABC):
@@ -44,11 +50,16 @@ class DatasetWriter(ABC):
     def __enter__(self) -> DatasetWriter:
         return self
 
+    def abort(self) -> None:  # noqa: B027 - most formats have nothing open
+        """Removes temporary files after an error."""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
             self.close()
+        else:
+            self.abort()
 
 
 class WritableImage:
@@ -62,6 +73,8 @@ class WritableImage:
         split: the part that it belongs to, as ``train``.
         file: the image's file; None: ``sample`` has the pixels.
         sample: the loaded image, where there is no file or it is encoded again.
+        load: loads ``sample`` when it is first needed.
+        link: make symbolic links in place of copies.
     """
 
     def __init__(
@@ -73,14 +86,75 @@ class WritableImage:
         split: str,
         file: Path | None = None,
         sample: Sample | None = None,
+        *,
+        load: Callable[[], Sample] | None = None,
+        link: bool = False,
     ) -> None:
         assert not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts, name
-        assert file is not None or sample is not None
+        assert file is not None or sample is not None or load is not None
         self.name, self.image_id, self.size, self.targets = name, image_id, size, targets
-        self.split, self.file, self.sample = split, file, sample
+        self.split, self.file, self.link = split, file, link
+        self._sample, self._load = sample, load
+
+    @property
+    def sample(self) -> Sample | None:
+        """The loaded image; None if it is neither given nor can be loaded."""
+        if self._sample is None and self._load is not None:
+            self._sample = self._load()
+        return self._sample
 
     def copy_to(self, path: Path) -> None:
-        """Copies the image's file to ``path``, folders included."""
+        """Copies the image's file to ``path``, folders included; makes a link if ``link`` is set."""
         assert self.file is not None
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.file, path)
+        try:
+            if self.link:
+                path.symlink_to(self.file.absolute())
+            else:
+                shutil.copyfile(self.file, path)
+        except OSError as error:
+            how = "linked" if self.link else "copied"
+            raise SegkitError(
+                f"{self.file} cannot be {how} to {path}: {error.strerror}", value=str(self.file)
+            ) from error
+
+    def save_to(self, path: Path, suffixes: Sequence[str] = ()) -> Path:
+        """Writes the image: a copy of its file where the format allows that, else its pixels.
+
+        Args:
+            path: the file to write; its suffix is replaced by that of what is written.
+            suffixes: image formats that may be copied, in lower case with the dot; empty: all.
+        Returns:
+            The path written. Pixels are written as PNG, or TIFF if PNG cannot hold them.
+        """
+        if self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
+            target = path.with_name(path.stem + self.file.suffix)
+            self.copy_to(target)
+            return target
+        sample = self.sample
+        if sample is None:
+            assert self.file is not None
+            return write_pixels(path, ImageReader().read(self.file).numpy())
+        return write_pixels(path, sample.image.numpy())
+
+
+def write_pixels(path: Path, image: np.ndarray) -> Path:
+    """Writes [C, H, W] as PNG, or as TIFF if it is not uint8 of one or three channels.
+
+    The suffix of ``path`` is replaced. Returns the path written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if image.dtype == np.uint8 and len(image) in (1, 3):
+        target = path.with_name(path.stem + ".png")
+        with atomic_write(target) as temporary:
+            write_image(temporary, image[0] if len(image) == 1 else image.transpose(1, 2, 0))
+        return target
+    target = path.with_name(path.stem + ".tif")
+    with atomic_write(target) as temporary:
+        if len(image) == 3 and image.dtype == np.uint16:
+            tifffile.imwrite(temporary, image.transpose(1, 2, 0), photometric="rgb")
+        else:
+            tifffile.imwrite(
+                temporary, image, photometric="minisblack", planarconfig="separate", metadata={"axes": "CYX"}
+            )
+    return target
