@@ -228,12 +228,8 @@ class CocoPanoptic(PixelDataset):
             at = f"{where}: segments_info[{position}]"
             segment_id, category = as_integer(segment.get("id")), as_integer(segment.get("category_id"))
             if segment_id is None or not 0 < segment_id < MAX_ID:
-                problem = (
-                    not_integer_message(segment, "id")
-                    if segment_id is None
-                    else f"the id {segment_id} is not one of a PNG"
-                )
-                raise SegkitError(f"{at}: {problem}; expected 1 to {MAX_ID - 1}")
+                problem = not_integer_message(segment, "id") if segment_id is None else f"'id' is {segment_id}"
+                raise SegkitError(f"{at}: {problem}; the ids of a PNG are 1 to {MAX_ID - 1}")
             if segment_id in ids:
                 raise SegkitError(f"{at}: repeats the id {segment_id}")
             ids.add(segment_id)

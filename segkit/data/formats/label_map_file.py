@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from segkit.utils.images import read_pixels
 
 MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 MAX_ARRAY_PIXELS = 1 << 28  # of a NumPy file, whose header may claim any size
-COLOURS = (
-    "the colours do not say which pixels of one colour are one object: save one number for each object, as 16-bit TIFF"
+COLORS = (
+    "colours usually say classes, not objects: save one number for each object, as 16-bit TIFF; if each colour is one "
+    "object, set colors: true"
 )
 
 
@@ -46,7 +48,7 @@ def read_label_array(path: Path, size: tuple[int, int] | None = None, colors: bo
         pixels = read_pixels(path)
         if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
             if not colors:
-                raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLOURS}")
+                raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLORS}")
             pixels = color_codes(pixels, path)
         return check_label_map(pixels, path, size)
     if path.name.endswith("_seg.npy"):
@@ -59,7 +61,7 @@ def read_label_array(path: Path, size: tuple[int, int] | None = None, colors: bo
             raise ValueError(f"it holds {values.size} values")
         values = np.array(values)
     except Exception as error:  # NumPy raises many types for damaged headers
-        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+        if re.search("allow_pickle|[Oo]bject", str(error)):
             raise SegkitError(f"{path}: {pickle_hint()}") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SegkitError(f"{path}: cannot be read as an array ({reason})") from error

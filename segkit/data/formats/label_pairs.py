@@ -216,7 +216,7 @@ class LabelPairs(PixelDataset):
                 both = " and ".join(path.name for path in doubles[0][:2])
                 raise SegkitError(
                     f"{self.root}: {len(doubles)} {what} have two files of one name, as {both}; name the suffix in the "
-                    f"pattern, as {what}: {images.rpartition('/')[0] or '.'}/{STEM}{doubles[0][0].suffix}",
+                    f"pattern, as {what}: {relative_name(doubles[0][0].with_name(STEM + doubles[0][0].suffix), self.root)}",
                     key=what,
                 )
         with_mask = {key for files in maps.values() for key in files}
@@ -265,4 +265,4 @@ class LabelPairs(PixelDataset):
 
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:
     """The patterns of the configuration by class; None: the only one."""
-    return {name: text for name, text in masks.items()} if isinstance(masks, Mapping) else {None: masks}
+    return {**masks} if isinstance(masks, Mapping) else {None: masks}

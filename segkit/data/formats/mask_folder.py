@@ -216,9 +216,15 @@ def _entry(image: Path, folder: Path, list_masks: bool) -> MaskFiles:
 
 
 def _holds_masks(root: Path) -> bool:
-    """Whether one of the first images of a folder has a folder with mask files."""
-    entries = [entry for entry in scan_mask_folders(root, list_masks=False)[:5] if entry.folder.is_dir()]
-    return any(_entry(entry.image, entry.folder, True).masks for entry in entries)
+    """Whether one of the first images of a folder has a folder with mask files.
+
+    A mask file of the image's own name is a label map: then it is the folder of a split, not of an image.
+    """
+    found = [
+        _entry(e.image, e.folder, True) for e in scan_mask_folders(root, list_masks=False)[:5] if e.folder.is_dir()
+    ]
+    named_alike = any(Path(name).stem == e.image.stem for e in found for name in e.masks.get(UNNAMED, ()))
+    return any(e.masks for e in found) and not named_alike
 
 
 def _of_kind(folders: Sequence[str], kinds: Sequence[str]) -> str | None:
