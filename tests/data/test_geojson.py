@@ -22,7 +22,7 @@ def feature(coordinates, kind="Polygon", name="Tumor"):
         "id": "0",
         "geometry": {"type": kind, "coordinates": coordinates},
         "properties": properties,
-    } | more
+    }
 
 
 def write(root, features, name="a.geojson", image="a.png"):

@@ -75,12 +75,14 @@ class Cityscapes(PixelDataset):
                     key="classes",
                     value=name,
                 )
-        for key, folder in (("split", self.root / IMAGES / split), ("annotations", self.root / annotations / split)):
-            if "/" in split or "/" in annotations or not folder.is_dir():
-                value = split if key == "split" else annotations
-                choices = _folders(folder.parent if key == "split" else self.root)
+        for key, name, parent in (
+            ("annotations", annotations, self.root),
+            ("split", split, self.root / IMAGES),
+            ("split", split, self.root / annotations),
+        ):
+            if name not in _folders(parent):
                 raise SegkitError(
-                    f"{folder}: there is no such folder{did_you_mean(value, choices)}", key=key, value=value
+                    f"{parent}: there is no folder '{name}'{did_you_mean(name, _folders(parent))}", key=key, value=name
                 )
         pairs, self._missing = find_pairs(self.root, split, annotations, source)
         if not pairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import read_pixels
 from segkit.utils.paths import local_path
 
-LOOKED_AT = 3  # label maps that are opened to see whether they are binary
+LOOKED_AT = 3  # images whose label maps are opened to see whether they are binary
+MAX_PIECES = 4  # that a single object may have
 MIN_COLORS = 8  # from this many colours in the first masks on, colours are taken for objects
 CONNECTIVITIES = (4, 8)
 
@@ -108,7 +109,7 @@ class LabelPairs(PixelDataset):
         ids = default_category_ids(names) if category_ids is None else category_ids
         where = f"images with label maps in {self.root}" + (f" ({split})" if split else "")
         super().__init__(len(self._pairs), names, ids, where)
-        if not components and len(self._first_values()) == 1:
+        if not components and self._looks_binary():
             self._notes.append(
                 "the label maps hold only 0 and one value, so that all objects of an image are one; if they are binary "
                 "masks, components: true makes each connected region an object"
@@ -125,16 +126,16 @@ class LabelPairs(PixelDataset):
         spec: dict[str, Any] = {"format": "label_pairs", "root": str(path.absolute())}
         try:
             found = cls(root=str(path), split=next(iter(splits), None), colors=True)
-            values = found._first_values()
+            in_color = found.in_color()
         except SegkitError:
             return None
         reason = f"{layout.pairs} images with a label map, {layout}"
-        if found.in_color():
-            if len(values) < MIN_COLORS:  # classes, probably
+        if in_color:
+            if (count := found._count_colors()) < MIN_COLORS:  # classes, probably
                 return None
             spec |= {"colors": True, "components": True}
-            reason += f", in {len(values)} colours: regions of one colour are the objects"
-        elif len(values) == 1:
+            reason += f", in {count} colours: regions of one colour are the objects"
+        elif found._looks_binary():
             spec["components"] = True
             reason += ", binary: connected regions are the objects"
         specs = {name: {**spec, "split": name} for name in splits}
@@ -246,21 +247,37 @@ class LabelPairs(PixelDataset):
         return pairs
 
     def in_color(self) -> bool:
-        """Whether the first mask is an RGB image."""
+        """Whether the first mask is an RGB image; SegkitError if it cannot be read."""
         path = next(iter(self._pairs[0].masks.values()))
         return path.suffix.lower() != ".npy" and read_pixels(path).ndim == 3
 
-    def _first_values(self) -> set[int]:
-        """The non-zero values of the first label maps; load raises the errors of those that cannot be read."""
-        values: set[int] = set()
+    def _first_maps(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Label and pixels of the first label maps; load raises the errors of those that cannot be read."""
         for index in range(min(LOOKED_AT, len(self._pairs))):
-            for path in self._pairs[index].masks.values():
+            for label, path in self._pairs[index].masks.items():
                 try:
-                    found = np.unique(read_label_array(path, None, self.colors))
+                    yield label, read_label_array(path, None, self.colors)
                 except SegkitError:
                     continue
-                values.update(found[found > 0].tolist())
-        return values
+
+    def _count_colors(self) -> int:
+        """Number of different non-zero values of the first label maps."""
+        return len({value for _, pixels in self._first_maps() for value in np.unique(pixels).tolist()} - {0})
+
+    def _looks_binary(self) -> bool:
+        """Whether the first label maps of each class hold only 0 and one value, which is not the number of one object.
+
+        A single object has the number 1 and rarely more than a few pieces.
+        """
+        values: dict[int, set[int]] = {}
+        most = 0
+        for label, pixels in self._first_maps():
+            values.setdefault(label, set()).update(np.unique(pixels).tolist())
+            if len(values[label] - {0}) > 1:
+                return False
+            most = max(most, count_components(pixels, self.connectivity))
+        found = {value for own in values.values() for value in own if value}
+        return bool(found) and (found != {1} or most > MAX_PIECES)
 
 
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:
