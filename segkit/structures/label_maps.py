@@ -45,7 +45,7 @@ def label_runs(labels: np.ndarray) -> LabelRuns:
 
 
 def cut_label_map(labels: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Crops (bits, crop_boxes) of the objects in a label map, in ascending order of their labels.
+    """Crops (bits, crop_boxes) of the objects in a label map, by ascending label.
 
     The map is not compared with each value. It is split into runs of equal labels within rows, of which there are few,
     and the runs are grouped by label.

@@ -1,4 +1,4 @@
-"""Rasterises closed outlines by pixel centres, with ImageJ's rule for centres that lie on the outline.
+"""Rasterises closed outlines and ellipses by pixel centres, as ImageJ does.
 
 A pixel is set if its centre lies inside the outlines, by the even-odd rule: an outline within another one is a hole. A
 centre exactly on a left boundary is outside, one exactly on a right boundary inside; on an upper boundary it is inside, on

@@ -71,7 +71,7 @@ def try_geojson(seed, folder):
         spec["cell_outline"] = "nucleus"
     if draw.random() < 0.1:
         spec["files"] = draw.choice([{"a.png": "a.geojson"}, {"a.png": "../a"}, {"": ""}, {"b.png": "a.geojson"}, {}])
-    return read_all(spec, folder)
+    return read_all(spec, folder, seed % 8 == 0)
 
 
 @functools.lru_cache
@@ -113,4 +113,4 @@ def try_imagej_rois(seed, folder):
         data = stream.getvalue()
         put(folder / draw.choice(["a.zip", "RoiSet.zip"]), damaged(data, draw) if draw.random() < 0.5 else data)
     spec = {"format": "imagej_rois", "root": str(folder), "class_from": draw.choice(["none", "name", "group"])}
-    return read_all(spec, folder)
+    return read_all(spec, folder, seed % 8 == 0)

@@ -38,7 +38,8 @@ def test_fuzz(kind):
     with tempfile.TemporaryDirectory() as folder:
 
         @settings(
-            max_examples=60 if kind in ("configs", "annotations") else 12, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=60 if kind in ("configs", "annotations") else 12, derandomize=True, database=None, deadline=None,
+            suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         )  # fmt: skip
         @given(st.integers(0, 2**40))

@@ -37,7 +37,11 @@ def read_rois(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def class_prefix(name: str) -> str:
-    """A ROI's name without its number: ``nucleus`` for ``nucleus_12`` and ``nucleus (3)``; empty for ``0012-0345``."""
+    """A ROI's name without its number.
+
+    >>> class_prefix("nucleus_12"), class_prefix("nucleus (3)"), class_prefix("0012-0345")
+    ('nucleus', 'nucleus', '')
+    """
     previous, name = None, name.removesuffix(".roi").strip()
     while name != previous:
         previous, name = name, NUMBER_AT_END.sub("", name)

@@ -35,19 +35,22 @@ SHOWN = 3
 
 @dataclass
 class RoiAnnotation(ObjectAnnotation):
-    """An object whose mask is drawn from a ROI; ``segmentation`` is an empty list, which marks that there is one."""
+    """An object whose mask is drawn from a ROI.
+
+    ``segmentation`` is an empty list, so that the object counts as one with a mask.
+    """
 
     shape: RoiShape = field(default_factory=RoiShape)
 
 
 @DATASET_FORMAT_REGISTRY.register(name="imagej_rois")
 class ImageJRois(ParsedDataset):
-    """Regions of interest that ImageJ or Fiji saved, one ``.roi`` or ``.zip`` file an image; needs roifile.
+    """Regions of interest of ImageJ or Fiji, one ``.roi`` or ``.zip`` file an image.
 
     A file belongs to the image of its name: ``cells.zip``, ``cells_RoiSet.zip`` or ``cells.tif.roi`` to ``cells.tif``;
     ``RoiSet.zip`` to the only image of its folder. Polygons, freehand and traced regions, rectangles, ovals, ellipses and
     composites are drawn by ImageJ's rules, parts beyond the image are cut off. Lines and points have no area: they are
-    skipped and counted.
+    skipped and counted. The package roifile reads the files.
 
     Args:
         root: the folder of the ROI files (or of ``rois`` and ``images``), or one file.

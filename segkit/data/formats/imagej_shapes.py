@@ -48,7 +48,10 @@ class RoiShape:
     rectangle: tuple[int, int, int, int, float] | None = None
 
     def runs(self, size: tuple[int, int]) -> Runs | None:
-        """Row, first column and end column of its runs on an image of ``size``; None: too many to draw."""
+        """Row, first column and end column of its runs on an image of ``size``.
+
+        Returns None if there are too many to draw.
+        """
         if self.rectangle is not None:
             return _rectangle_runs(self.rectangle, size)
         if self.ellipse is not None:
@@ -57,7 +60,9 @@ class RoiShape:
 
 
 def shape_of(roi: Any, where: str) -> RoiShape | None:
-    """The area of a ROI that roifile read; None for lines, points, texts and others without area.
+    """The area of a ROI that roifile read.
+
+    Returns None for lines, points, texts and others without area.
 
     Args:
         roi: an ``ImagejRoi``.
@@ -92,7 +97,9 @@ def shape_of(roi: Any, where: str) -> RoiShape | None:
 
 
 def path_outlines(values: Sequence[float], where: str) -> Iterator[np.ndarray]:
-    """The closed outlines of a Java path, as ImageJ stores composite ROIs; curves become straight parts.
+    """The closed outlines of a Java path, as ImageJ stores composite ROIs.
+
+    Curves become straight parts.
 
     Args:
         values: the kind of each segment, followed by its points.

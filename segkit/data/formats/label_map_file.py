@@ -71,11 +71,13 @@ def read_label_array(path: Path, size: tuple[int, int] | None = None, colors: bo
 
 
 def color_codes(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """The number of each colour, R + 256 G + 65536 B as int32 [H, W]; 0 where an alpha channel is 0.
+    """The number of each pixel's colour, R + 256 G + 65536 B.
 
     Args:
         pixels: uint8 [H, W, 3 or 4].
         path: for messages.
+    Returns:
+        int32 [H, W]; 0 where an alpha channel is 0.
     Raises:
         SegkitError: another shape or type.
     """
@@ -98,7 +100,7 @@ def pickle_hint() -> str:
 
 
 def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    """The pixels of a label map as integers; the errors of :func:`read_label_map` if they are not one."""
+    """The pixels of a label map as integers; raises the errors of :func:`read_label_map`."""
     if label_map.ndim != 2:
         raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
     if size is not None and label_map.shape != tuple(size):
@@ -113,6 +115,8 @@ def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | N
         if not is_whole.all():
             wrong = label_map[~is_whole][0]
             raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
+        if label_map.size and label_map.max() >= 2**63:
+            raise SegkitError(f"{path}: holds {label_map.max():g}; the numbers of a label map have at most 63 bits")
     if label_map.size and label_map.min() < 0:
         raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
     return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)

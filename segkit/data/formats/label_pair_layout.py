@@ -1,4 +1,4 @@
-"""Finds how a folder's images and label maps are named: in sister folders, or beside each other."""
+"""Finds how images and label maps are named: in sister folders, or beside each other."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def find_flat_layout(root: Path) -> PairLayout | None:
 
 
 def find_splits(root: Path) -> dict[str, PairLayout]:
-    """The layout of each split of a folder, relative to it: ``train/images`` or ``images/train``."""
+    """The layout of each split of a folder: ``train/images`` or ``images/train``."""
     splits: dict[str, PairLayout] = {}
     for name in sorted(_folders(root), key=_split_order):
         if name.lower() in SPLITS and (layout := find_layout(root / name)) is not None:

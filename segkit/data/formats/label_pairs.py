@@ -34,7 +34,7 @@ from segkit.utils.images import read_pixels
 from segkit.utils.paths import local_path
 
 LOOKED_AT = 3  # images whose label maps are opened to see whether they are binary
-MAX_PIECES = 4  # that a single object may have
+MAX_COMPONENTS = 4  # that a single object may have
 MIN_COLORS = 8  # from this many colours in the first masks on, colours are taken for objects
 CONNECTIVITIES = (4, 8)
 
@@ -277,7 +277,7 @@ class LabelPairs(PixelDataset):
                 return False
             most = max(most, count_components(pixels, self.connectivity))
         found = {value for own in values.values() for value in own if value}
-        return bool(found) and (found != {1} or most > MAX_PIECES)
+        return bool(found) and (found != {1} or most > MAX_COMPONENTS)
 
 
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:

@@ -39,11 +39,11 @@ class MaskFiles:
 
 @DATASET_FORMAT_REGISTRY.register(name="mask_folder")
 class MaskFolder(PixelDataset):
-    """Images with a folder of masks each, one file an object (Data Science Bowl 2018); masks may overlap.
+    """Images with a folder of masks each, one file an object; masks may overlap.
 
-    The files are ``ROOT/ID/images/ID.png`` and ``ROOT/ID/masks/*.png``, or ``ROOT/images/NAME.png`` and
-    ``ROOT/masks/NAME/*.png``. Subfolders of the folder of masks are classes. A pixel of any value but 0 belongs to the
-    object. Masks are read with the image; empty ones are dropped there and counted.
+    This is the layout of the Data Science Bowl 2018: ``ROOT/ID/images/ID.png`` and ``ROOT/ID/masks/*.png``, or
+    ``ROOT/images/NAME.png`` and ``ROOT/masks/NAME/*.png``. Subfolders of the folder of masks are classes. A pixel of any
+    value but 0 belongs to the object. Masks are read with the image; empty ones are dropped there and counted.
 
     Args:
         root: the data set's folder.
@@ -172,7 +172,9 @@ def read_mask(path: Path, size: tuple[int, int]) -> InstanceMasks:
 
 
 def scan_mask_folders(root: Path, list_masks: bool = True) -> list[MaskFiles]:
-    """The images of a folder with their mask files, sorted by name; those without a folder of masks included.
+    """The images of a folder with their mask files, sorted by name.
+
+    Images without a folder of masks are included.
 
     Args:
         root: the folder.

@@ -1,4 +1,4 @@
-"""Patterns of file names with a ``{stem}``, which say which files of two folders belong together."""
+"""Patterns of file names with a ``{stem}``, which pair the files of two folders."""
 
 from __future__ import annotations
 

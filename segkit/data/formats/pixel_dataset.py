@@ -1,4 +1,4 @@
-"""Data sets whose objects are pixels of other files: label maps, mask files, colour-coded PNGs."""
+"""Data sets whose objects are pixels of other files: label maps, masks, PNGs of ids."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ UNKNOWN = -1  # number of objects that was not counted yet
 
 
 class PixelDataset(Dataset):
-    """Images whose masks are read from mask files together with the image, and not when the data set is opened.
+    """Images whose masks are read together with the image.
 
-    A subclass calls the constructor when it knows its images, and defines the abstract methods.
+    Opening the data set reads no pixels. A subclass calls the constructor when it knows its images, and defines the
+    abstract methods.
 
     Args:
         count: number of images.

@@ -12,7 +12,7 @@ MAX_UNPACKED = 512 << 20  # bytes
 
 
 def open_text(file: Path) -> TextIO:
-    """Opens a UTF-8 text, with or without a byte order mark; a name that ends with ``.gz`` is unpacked.
+    """Opens a UTF-8 text, with or without a byte order mark; unpacks a ``.gz`` file.
 
     Reading raises OSError for a damaged archive, and for one of more than 512 MB.
     """

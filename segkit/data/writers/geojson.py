@@ -28,7 +28,7 @@ GOLDEN = 0.618033988749895  # turns hues so that neighbouring classes differ
 
 @DATASET_WRITER_REGISTRY.register(name="geojson")
 class GeoJsonWriter(DatasetWriter):
-    """Writes ``images/NAME.*``, ``annotations/NAME.geojson`` and QuPath's ``classes.json``; the format ``geojson`` reads them.
+    """Writes ``images/NAME.*``, ``annotations/NAME.geojson`` and QuPath's ``classes.json``.
 
     The outlines follow the pixels' edges, with their holes and parts, so that they hold each mask exactly. Crowd regions,
     ignore regions and boxes without a mask are marked in the objects' metadata. Ids are UUIDs that depend on the image's

@@ -11,13 +11,19 @@ ALL = "all"  # the split of data without splits, which gets no folder of its own
 
 
 class ImageNames:
-    """Stems of the written images, different from each other in each split, without case and Unicode form."""
+    """Stems of the written images, different from each other in each split.
+
+    They are compared without case and Unicode form.
+    """
 
     def __init__(self) -> None:
         self._taken: set[tuple[str, str]] = set()
 
     def stem(self, image: WritableImage) -> str:
-        """The image's name without folders and suffix; folders, and then a number, are added if it is taken."""
+        """The image's name without folders and suffix.
+
+        If it is taken, the folders are added, and then a number.
+        """
         path = PurePosixPath(image.name)
         candidates = [path.stem, "__".join(path.with_suffix("").parts)]
         number = 1

@@ -65,7 +65,7 @@ def write_label_map(path: Path, label_map: np.ndarray) -> None:
 
 @DATASET_WRITER_REGISTRY.register(name="label_map")
 class LabelMapWriter(DatasetWriter):
-    """Writes ``NAME/image.*`` and ``NAME/classK.tif`` for each class K that occurs, read by the format ``label_map``.
+    """Writes ``NAME/image.*`` and ``NAME/classK.tif`` for each class K that occurs.
 
     K is the category id if all ids are above 0, else 1, 2, ... The layout holds no class names, no crowd regions, no
     objects without a mask, and no overlaps within a class; ``losses`` counts them.
@@ -75,10 +75,10 @@ class LabelMapWriter(DatasetWriter):
         super().__init__(output, classes, category_ids)
         self._names = ImageNames()
         usable = all(k > 0 for k in self.category_ids)
-        self._numbers = self.category_ids if usable else list(range(1, len(self.classes) + 1))
+        self._file_ids = self.category_ids if usable else list(range(1, len(self.classes) + 1))
         if not usable:
             self.losses[RENUMBERED] += len(self.classes)
-        if renamed := sum(name != f"class{k}" for name, k in zip(self.classes, self._numbers, strict=True)):
+        if renamed := sum(name != f"class{k}" for name, k in zip(self.classes, self._file_ids, strict=True)):
             self.losses[RENAMED] += renamed
 
     def write(self, image: WritableImage) -> None:
@@ -88,14 +88,14 @@ class LabelMapWriter(DatasetWriter):
         for label in sorted(set(targets.labels.tolist())):
             own = targets[targets.labels == label]
             assert own.masks is not None
-            write_label_map(folder / f"class{self._numbers[label]}.tif", paint_label_map(own.masks, self.losses))
+            write_label_map(folder / f"class{self._file_ids[label]}.tif", paint_label_map(own.masks, self.losses))
 
 
 @DATASET_WRITER_REGISTRY.register(name="label_pairs")
 class LabelPairsWriter(DatasetWriter):
-    """Writes ``images/NAME.*`` and ``masks/NAME.tif``, or ``masks/CLASS/NAME.tif`` for several classes.
+    """Writes ``images/NAME.*`` and ``masks/NAME.tif``, one label map an image.
 
-    The format ``label_pairs`` reads them, and so do Cellpose and StarDist. The layout holds no crowd regions, no objects
+    Several classes are ``masks/CLASS/NAME.tif``. The format ``label_pairs`` reads them, and so do Cellpose and StarDist. The layout holds no crowd regions, no objects
     without a mask, and no overlaps within a class; ``losses`` counts them.
     """
 

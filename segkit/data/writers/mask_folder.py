@@ -18,9 +18,9 @@ from segkit.utils.images import write_image
 
 @DATASET_WRITER_REGISTRY.register(name="mask_folder")
 class MaskFolderWriter(DatasetWriter):
-    """Writes ``NAME/images/NAME.*`` and ``NAME/masks/0001.png`` (``masks/CLASS/0001.png`` for several classes).
+    """Writes ``NAME/images/NAME.*`` and ``NAME/masks/0001.png``, one mask an object.
 
-    The format ``mask_folder`` reads them. Masks may overlap. The layout holds no crowd regions and no objects without a
+    Several classes are ``NAME/masks/CLASS/0001.png``. The format ``mask_folder`` reads them. Masks may overlap. The layout holds no crowd regions and no objects without a
     mask; ``losses`` counts them.
     """
 
