@@ -95,8 +95,8 @@ class LabelMapWriter(DatasetWriter):
 class LabelPairsWriter(DatasetWriter):
     """Writes ``images/NAME.*`` and ``masks/NAME.tif``, one label map an image.
 
-    Several classes are ``masks/CLASS/NAME.tif``. The format ``label_pairs`` reads them, and so do Cellpose and StarDist. The layout holds no crowd regions, no objects
-    without a mask, and no overlaps within a class; ``losses`` counts them.
+    Several classes are ``masks/CLASS/NAME.tif``. The format ``label_pairs`` reads them, and so do Cellpose and StarDist.
+    The layout holds no crowd regions, no objects without a mask, and no overlaps within a class; ``losses`` counts them.
     """
 
     def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:

@@ -20,8 +20,8 @@ from segkit.utils.images import write_image
 class MaskFolderWriter(DatasetWriter):
     """Writes ``NAME/images/NAME.*`` and ``NAME/masks/0001.png``, one mask an object.
 
-    Several classes are ``NAME/masks/CLASS/0001.png``. The format ``mask_folder`` reads them. Masks may overlap. The layout holds no crowd regions and no objects without a
-    mask; ``losses`` counts them.
+    Several classes are ``NAME/masks/CLASS/0001.png``. The format ``mask_folder`` reads them. Masks may overlap. The layout
+    holds no crowd regions and no objects without a mask; ``losses`` counts them.
     """
 
     def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
