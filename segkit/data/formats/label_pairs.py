@@ -283,5 +283,6 @@ class LabelPairs(PixelDataset):
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:
     """The patterns of the configuration by class; None: the only one."""
     named: dict[str | None, str] = {}
-    named.update(masks.items() if isinstance(masks, Mapping) else {None: masks})
+    for name, text in masks.items() if isinstance(masks, Mapping) else [(None, masks)]:
+        named[name] = text
     return named
