@@ -71,6 +71,14 @@ def test_polygons_are_the_instance_png(root):
     assert (pixels.masks.to_dense() == drawn.masks.to_dense()).all() and pixels.labels.equal(drawn.labels)
 
 
+def test_maps_of_eight_bits(root):
+    """An image without instances may be saved with 8 bits: only groups and stuff."""
+    path = root / "gtFine" / "train" / "aachen" / "aachen_0_0_gtFine_instanceIds.png"
+    save(path, np.where(instance_ids() == 26, 26, 7).astype(np.uint8))
+    targets = Cityscapes(root=str(root)).load(0).targets
+    assert targets.labels.tolist() == [2] and targets.crowd.tolist() == [True]
+
+
 def test_chosen_classes_splits_and_recognition(root):
     found = recognize(root)
     assert list(found.splits) == ["train", "val"] and found.spec["format"] == "cityscapes"

@@ -128,7 +128,7 @@ class Cityscapes(PixelDataset):
         ids = draw_instance_ids(path, size) if path.suffix == ".json" else read_label_map(path, size)
         kinds_kept = [*self._label_of_id, *self._ignored]
         # Group regions have the number of the class, objects that times 1000 and their own number added.
-        present = np.unique(ids)
+        present = np.unique(ids).astype(np.int64)
         kept_ids = present[np.isin(np.where(present >= PER_CLASS, present // PER_CLASS, present), kinds_kept)]
         values, bits, crop_boxes = cut_labels(ids, kept_ids)
         masks = InstanceMasks(bits, crop_boxes, size)

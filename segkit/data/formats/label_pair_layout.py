@@ -131,13 +131,13 @@ def _beside(root: Path) -> PairLayout | None:
 
 
 def _best_names(root: Path, image: str, mask: str, label: str | None) -> PairLayout | None:
-    """The naming of masks in a folder that fits most images: equal names, or one of the usual endings."""
+    """The naming of masks in a folder that fits an image: equal names, else one of the usual endings."""
     prefix = f"{image}/" if image else ""
-    tried = [
-        _counted(root, PairLayout(f"{prefix}{STEM}.*", {label: f"{mask}/{STEM}{ending}.*"}, 0))
-        for ending in ("", *BESIDE)
-    ]
-    return max((layout for layout in tried if layout is not None), key=lambda layout: layout.pairs, default=None)
+    for ending in ("", *BESIDE):
+        layout = _counted(root, PairLayout(f"{prefix}{STEM}.*", {label: f"{mask}/{STEM}{ending}.*"}, 0))
+        if layout is not None:
+            return layout
+    return None
 
 
 def _joined(parts: Sequence[PairLayout]) -> PairLayout | None:

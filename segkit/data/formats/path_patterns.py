@@ -69,17 +69,17 @@ class PathPattern:
         pattern = _regex(part, captured=bool(rest))
         try:
             with os.scandir(folder) as entries:
-                names = sorted(entry.name for entry in entries if not is_system_file(entry.name))
+                names = sorted((e.name, e.is_file()) for e in entries if not is_system_file(e.name))
         except OSError:  # no such folder, or a file
             return
-        for name in names:
+        for name, is_file in names:
             match = pattern.fullmatch(name)
             if match is None:
                 continue
             own = (*key, *match.groups())
             if rest:
                 yield from self._matches(folder / name, rest, own)
-            elif (folder / name).is_file():
+            elif is_file:
                 yield own, folder / name
 
 
