@@ -76,6 +76,14 @@ def test_traced_masks_come_back(tmp_path):
     assert loaded_set(GeoJson(root=write(tmp_path, features)).load(0).targets) == mask_set(dense)
 
 
+def test_holes_that_reach_the_border_or_cover_all(tmp_path):
+    half = [[2, 2], [7, 2], [7, 12], [2, 12]]
+    dataset = GeoJson(root=write(tmp_path, [feature([SQUARE, half]), feature([SQUARE, SQUARE])]))
+    sample = dataset.load(0)
+    assert sample.targets.boxes.tolist() == [[7, 2, 12, 12]] and sample.dropped == 1
+    assert loaded_set(sample.targets) == mask_set([rectangle(7, 2, 12, 12)])
+
+
 def test_objects_without_area_are_counted(tmp_path):
     features = [
         feature([SQUARE]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import io
@@ -149,9 +150,11 @@ def mutated_json(content, draw, knowingly):
     content = copy.deepcopy(content)
     for _ in range(draw.choice([1, 1, 1, 2, 5])):
         if draw.random() < 0.7:
-            knowingly(content, draw)
+            with contextlib.suppress(OverflowError):
+                knowingly(content, draw)
         else:
-            change(content, draw)
+            with contextlib.suppress(OverflowError):  # half of an integer that is too large for a float
+                change(content, draw)
     text = json.dumps(content, ensure_ascii=draw.random() < 0.5)
     if draw.random() < 0.2:
         text = mutated_text(text, draw, NASTY)

@@ -121,7 +121,7 @@ def change_panoptic(content, draw):
         item = draw.choice(items)
         key = draw.choice([*item, "iscrowd"])
         item[key] = draw.choice(NAMES if key in ("file_name", "name") else [*ODD_VALUES, 2, 3, 300, 2**24, 2**24 - 1])
-    except (KeyError, TypeError, IndexError):
+    except (KeyError, TypeError, IndexError, ValueError):
         change(content, draw)
 
 

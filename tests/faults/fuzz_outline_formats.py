@@ -48,7 +48,7 @@ def change_features(content, draw):
         else:
             odd = [None, {"names": ["a", 3]}, {"name": ""}, "c", {"name": 3}, {"names": []}, {"name": "a\nb"}]
             item["properties"][draw.choice(["classification", "objectType", "metadata"])] = draw.choice(odd)
-    except (KeyError, TypeError, IndexError):
+    except (KeyError, TypeError, IndexError, ValueError):
         change(content, draw)
 
 

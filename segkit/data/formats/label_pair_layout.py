@@ -48,20 +48,18 @@ class PairLayout:
 def find_layout(root: Path) -> PairLayout | None:
     """The layout of a folder without splits; None if it holds no such pairs."""
     folders = _folders(root)
-    found = [_in_sister_folders(root, folders), _in_class_folders(root, folders), _beside(root)]
-    best = max((layout for layout in found if layout is not None), key=lambda layout: layout.pairs, default=None)
-    if best is None and (inner := [name for name in folders if name.lower() not in SPLITS]):
-        # Folders of experiments, each with the same layout: a * in place of their names.
-        first = next((layout for name in inner[:20] if (layout := find_flat_layout(root / name)) is not None), None)
-        return None if first is None else _counted(root, first.below("*"))
-    return best
+    if (layout := find_flat_layout(root)) is not None:
+        return layout
+    inner = [name for name in folders if name.lower() not in SPLITS]
+    # Folders of experiments, each with the same layout: a * in place of their names.
+    first = next((found for name in inner[:20] if (found := find_flat_layout(root / name)) is not None), None)
+    return None if first is None else _counted(root, first.below("*"))
 
 
 def find_flat_layout(root: Path) -> PairLayout | None:
     """The layout of a folder, folders of experiments not tried."""
     folders = _folders(root)
-    found = [_in_sister_folders(root, folders), _in_class_folders(root, folders), _beside(root)]
-    return max((layout for layout in found if layout is not None), key=lambda layout: layout.pairs, default=None)
+    return _in_sister_folders(root, folders) or _in_class_folders(root, folders) or _beside(root)
 
 
 def find_splits(root: Path) -> dict[str, PairLayout]:
@@ -119,7 +117,8 @@ def _beside(root: Path) -> PairLayout | None:
     """``NAME_masks.tif`` in the folder of ``NAME.tif``, or ``maskNAME.tif`` in that of ``imgNAME.tif``."""
     best: PairLayout | None = None
     for folder in ("", *(f"{name}/" for name in _folders(root) if name.lower() in IMAGE_FOLDERS)):
-        for ending in BESIDE:
+        names = [path.stem for path in (root / folder).iterdir()]
+        for ending in (e for e in BESIDE if any(name.endswith(e) for name in names)):
             layout = _counted(root, PairLayout(f"{folder}{STEM}.*", {None: f"{folder}{STEM}{ending}.*"}, 0))
             if layout is not None and (best is None or layout.pairs > best.pairs):
                 best = layout
