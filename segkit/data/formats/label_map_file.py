@@ -115,7 +115,7 @@ def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | N
         if not is_whole.all():
             wrong = label_map[~is_whole][0]
             raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
-        if label_map.size and label_map.max() >= 2**63:
+        if label_map.size and float(label_map.max()) >= 2.0**63:
             raise SegkitError(f"{path}: holds {label_map.max():g}; the numbers of a label map have at most 63 bits")
     if label_map.size and label_map.min() < 0:
         raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
