@@ -39,7 +39,8 @@ setup(
     ],
     extras_require={
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4", "timm>=1"],
+        "imagej": ["roifile"],  # regions of interest that ImageJ and Fiji save
+        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4", "timm>=1", "roifile", "scikit-image"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],
     },

@@ -63,6 +63,7 @@ REQUIREMENTS = (
     Requirement("tifffile", "2024.8.10"),
 )
 OPTIONAL = (
+    Requirement("roifile", without="ImageJ's regions of interest (.roi, RoiSet.zip) cannot be read"),
     Requirement(
         "imagecodecs", without="TIFF files of rare compressions cannot be read: JPEG XL, LERC, JPEG of 12 bits"
     ),

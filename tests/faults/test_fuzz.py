@@ -14,11 +14,22 @@ from pathlib import Path
 import pytest
 from fuzz_annotations import try_annotations
 from fuzz_configs import try_config
+from fuzz_mask_formats import try_cityscapes, try_coco_panoptic, try_label_pairs, try_mask_folder
+from fuzz_outline_formats import try_geojson, try_imagej_rois
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 SECONDS, BYTES = 5, 1 << 30
-TRIES = {"configs": try_config, "annotations": try_annotations}
+TRIES = {
+    "configs": try_config,
+    "annotations": try_annotations,
+    "label_pairs": try_label_pairs,
+    "mask_folder": try_mask_folder,
+    "cityscapes": try_cityscapes,
+    "coco_panoptic": try_coco_panoptic,
+    "geojson": try_geojson,
+    "imagej_rois": try_imagej_rois,
+}
 
 
 @pytest.mark.parametrize("kind", TRIES)
@@ -27,7 +38,8 @@ def test_fuzz(kind):
     with tempfile.TemporaryDirectory() as folder:
 
         @settings(
-            max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=60 if kind in ("configs", "annotations") else 12, derandomize=True, database=None, deadline=None,
+            suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
         )  # fmt: skip
         @given(st.integers(0, 2**40))

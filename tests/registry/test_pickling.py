@@ -41,7 +41,7 @@ def runtime(folder):
         "num_classes": 3, "num_anchors": 3, "num_samples": 5, "seed": 0, "period": 5, "classes": ["a", "b", "c"],
         "category_ids": [1, 2, 3], "max_detections": 10, "results_dir": str(folder), "class_agnostic": False,
         "predicts_masks": True, "model": model, "params": list(model.parameters()), "dataset": Synthetic(num_images=5),
-        "in_features": {f"p{i + 2}": FeatureSpec(8, 4 << i) for i in range(5)},
+        "in_features": {f"p{i + 2}": FeatureSpec(8, 4 << i) for i in range(5)}, "output": folder,
     }  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def components():
             continue  # below, with data; and tests/modeling/backbones
         for name, component in registry:
             for i, example in enumerate(getattr(component, "examples", ({},))):
-                yield pytest.param(registry, {"name": name, **example}, id=f"{registry.title}-{name}-{i}")
+                yield pytest.param(registry, {registry.key: name, **example}, id=f"{registry.title}-{name}-{i}")
 
 
 @pytest.mark.parametrize(("registry", "spec"), list(components()))

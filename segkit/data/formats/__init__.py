@@ -8,12 +8,19 @@ from segkit.data.formats.auto import open_dataset, open_recognized, recognize
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.formats.catalog import catalog_names, register_dataset
+from segkit.data.formats.cityscapes import Cityscapes
 from segkit.data.formats.coco import Coco
+from segkit.data.formats.coco_panoptic import CocoPanoptic
 from segkit.data.formats.cvat import Cvat
+from segkit.data.formats.geojson import GeoJson
 from segkit.data.formats.image_folder import ImageFolder
+from segkit.data.formats.imagej_rois import ImageJRois
 from segkit.data.formats.label_map import LabelMap
+from segkit.data.formats.label_pairs import LabelPairs
 from segkit.data.formats.labelme import LabelMe
+from segkit.data.formats.mask_folder import MaskFolder
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
+from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.subset import NamedSubset
 from segkit.data.formats.synthetic import Synthetic
@@ -21,16 +28,23 @@ from segkit.data.formats.voc import Voc
 from segkit.data.formats.yolo import Yolo
 
 __all__ = [
+    "Cityscapes",
     "Coco",
+    "CocoPanoptic",
     "Cvat",
     "Dataset",
+    "GeoJson",
     "ImageAnnotation",
     "ImageFolder",
+    "ImageJRois",
     "LabelMap",
     "LabelMe",
+    "LabelPairs",
+    "MaskFolder",
     "NamedSubset",
     "ObjectAnnotation",
     "ParsedDataset",
+    "PixelDataset",
     "Recognition",
     "SubsetDataset",
     "Synthetic",

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from segkit.data.formats.text_file import open_text
 from segkit.utils.errors import SegkitError
 
 CHUNK = 1 << 20  # characters read at a time
@@ -76,7 +77,7 @@ def stream_list(file: Path, key: str, *, named: bool = False) -> Iterator[Any]:
 def _scanning(file: Path) -> Iterator[_Scanner]:
     """Opens a file for scanning; SegkitError if it cannot be read."""
     try:
-        with open(file, encoding="utf-8-sig") as stream:
+        with open_text(file) as stream:
             yield _Scanner(stream, file)
     except OSError as error:
         raise SegkitError(f"{file}: cannot be read ({error})", value=str(file)) from error

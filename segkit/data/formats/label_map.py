@@ -8,26 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from segkit.data.formats.base import Dataset, TrainingObjects
+from segkit.data.formats.base import TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.label_map_file import count_objects, read_label_map
 from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
+from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import is_image_name, read_pixels
+from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
-
-UNKNOWN = -1  # number of objects that was not counted yet
-MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class LabelMapFolder:
 
 
 @DATASET_FORMAT_REGISTRY.register(name="label_map")
-class LabelMap(Dataset):
+class LabelMap(PixelDataset):
     """Folders with an image and one label map for each class.
 
     Each non-zero value of a label map is one object.
@@ -61,6 +58,7 @@ class LabelMap(Dataset):
             ``abc`` or ``abc.<suffix>``. By default ids count from 1 over the sorted folder names.
     """
 
+    exclusive = True
     expected = "a folder an image, with image.tif (or .png, ...) and class1.tif, class2.tif, ..."
 
     def __init__(
@@ -83,51 +81,37 @@ class LabelMap(Dataset):
         files = [folder.class_files for folder in self.folders]
         self._images_with = Counter(k for class_files in files for k in class_files)
         self._without = sum(not class_files for class_files in files)
-        self.classes, self.category_ids = name_categories(
-            sorted(self._images_with), classes, category_ids, str(self.root)
-        )
-        self._label_of = {k: label for label, k in enumerate(self.category_ids)}
-        self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
-        # Number of objects by image and label, counted on request because it needs the label maps.
-        self._counts = np.full((len(self.folders), len(self.classes)), UNKNOWN, np.int32)
+        names, ids = name_categories(sorted(self._images_with), classes, category_ids, str(self.root))
+        self._label_of = {k: label for label, k in enumerate(ids)}
+        image_ids = None if id_map is None else self._mapped_ids(id_map)
+        super().__init__(len(self.folders), names, ids, f"label maps in {self.root}", image_ids)
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
         return recognize_label_maps(path)
 
-    def load(self, index: int) -> Sample:
+    def image_file(self, index: int) -> Path:
         folder = self.folders[index]
-        image = self.reader.read(folder.folder / folder.image)
-        size = (image.shape[1], image.shape[2])
-        name = f"{folder.folder.name}/{folder.image}"
-        return Sample(image, self._targets(folder, size), self.image_ids[index], name, size, None)
+        return folder.folder / folder.image
 
-    def targets(self, index: int) -> Targets:
-        return self._targets(self.folders[index], self.size(index))
+    def name(self, index: int) -> str:
+        folder = self.folders[index]
+        return f"{folder.folder.name}/{folder.image}"
 
-    def _targets(self, folder: LabelMapFolder, size: tuple[int, int]) -> Targets:
-        masks: list[InstanceMasks] = []
-        labels: list[int] = []
+    def read_targets(self, index: int, size: tuple[int, int]) -> Targets:
+        folder = self.folders[index]
+        parts: list[tuple[InstanceMasks, list[int]]] = []
         for k, name in folder.class_files.items():
             found = InstanceMasks.from_label_map(read_label_map(folder.folder / name, size))
-            masks.append(found)
-            labels += [self._label_of[k]] * len(found)
-        together = InstanceMasks.cat(masks) if masks else InstanceMasks.empty(size)
-        return Targets(together.boxes(), torch.tensor(labels, dtype=torch.int64), together)
+            parts.append((found, [self._label_of[k]] * len(found)))
+        return targets_of(parts, size)
 
-    def label_counts(self, index: int) -> dict[int, int]:
-        if self.classes and self._counts[index, 0] == UNKNOWN:
-            folder = self.folders[index]
-            counts = np.zeros(len(self.classes), np.int32)
-            for k, name in folder.class_files.items():
-                counts[self._label_of[k]] = count_objects(folder.folder / name)
-            # The count of label 0 is set last, because other threads take it as a sign that all are set.
-            self._counts[index, 1:] = counts[1:]
-            self._counts[index, 0] = counts[0]
-        return {label: count for label, count in enumerate(self._counts[index].tolist()) if count}
-
-    def unmasked_counts(self) -> np.ndarray:
-        return np.zeros(len(self), np.int64)  # every object has a mask
+    def count_labels(self, index: int) -> np.ndarray:
+        folder = self.folders[index]
+        counts = np.zeros(len(self.classes), np.int32)
+        for k, name in folder.class_files.items():
+            counts[self._label_of[k]] = count_objects(folder.folder / name)
+        return counts
 
     def training_objects(self, index: int) -> TrainingObjects:
         return TrainingObjects(sum(self.label_counts(index).values()))
@@ -135,13 +119,6 @@ class LabelMap(Dataset):
     def image_files(self) -> list[str]:
         root = self.root.resolve()
         return [str(root / folder.folder.name / folder.image) for folder in self.folders]
-
-    def size(self, index: int) -> tuple[int, int]:
-        folder = self.folders[index]
-        return self.reader.size(folder.folder / folder.image)
-
-    def describe(self) -> str:
-        return f"label maps in {self.root}"
 
     def notes(self) -> list[str]:
         notes = []
@@ -211,48 +188,6 @@ def scan_folder(folder: Path) -> LabelMapFolder:
     if len(images) != 1:
         raise SegkitError(f"{folder}: expected one image.tif (or .png, ...); found {', '.join(images) or 'none'}")
     return LabelMapFolder(folder, images[0], dict(sorted(class_files.items())))
-
-
-def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads one label map, upright.
-
-    Args:
-        path: image file with one channel.
-        size: expected (H, W); None: any.
-    Returns:
-        Integers ``[H, W]``: 0 is background, each other value is one object.
-    Raises:
-        SegkitError: the file is unreadable, a stack, in colour or of another size, or has values that are negative,
-            fractional or not finite.
-    """
-    label_map = read_pixels(path)
-    if label_map.ndim != 2:
-        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
-    if size is not None and label_map.shape != tuple(size):
-        height, width = label_map.shape
-        turned = (width, height) == tuple(size)
-        raise SegkitError(
-            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
-            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
-        )
-    if label_map.dtype.kind == "f":
-        is_whole = np.isfinite(label_map) & (label_map == np.rint(label_map))
-        if not is_whole.all():
-            wrong = label_map[~is_whole][0]
-            raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
-    if label_map.size and label_map.min() < 0:
-        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
-    return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)
-
-
-def count_objects(path: Path) -> int:
-    """Number of objects in a label map: its different non-zero values."""
-    ids = read_label_map(path).ravel()
-    if ids.size == 0:
-        return 0
-    if ids.max() < MAX_COUNTED_ID:
-        return int(np.count_nonzero(np.bincount(ids.astype(np.int64))[1:]))
-    return int(np.count_nonzero(np.unique(ids)))
 
 
 def name_categories(

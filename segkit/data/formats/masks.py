@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from segkit.structures.masks import InstanceMasks
+from segkit.structures.ragged import arrays, pack, tighten
 from segkit.utils.errors import SegkitError
 
 
@@ -48,14 +49,18 @@ def subtract_holes(masks: InstanceMasks, holes: Sequence[Sequence[Sequence[float
     if not with_holes:
         return masks
     cut = InstanceMasks.from_polygons([holes[i] for i in with_holes], masks.image_size)
-    crops, crop_boxes = masks.crops(), masks.crop_boxes.tolist()
-    for i, hole, (hx0, hy0, hx1, hy1) in zip(with_holes, cut.crops(), cut.crop_boxes.tolist(), strict=True):
+    crops, crop_boxes = arrays(masks.bits, masks.crop_boxes), masks.crop_boxes.tolist()
+    for i, hole, (hx0, hy0, hx1, hy1) in zip(
+        with_holes, arrays(cut.bits, cut.crop_boxes), cut.crop_boxes.tolist(), strict=True
+    ):
         x0, y0, x1, y1 = crop_boxes[i]
         left, top, right, bottom = max(x0, hx0), max(y0, hy0), min(x1, hx1), min(y1, hy1)
         if right > left and bottom > top:
-            crop = crops[i].clone()
-            part = hole[top - hy0 : bottom - hy0, left - hx0 : right - hx0]
-            crop[top - y0 : bottom - y0, left - x0 : right - x0] &= ~part if part.dtype == torch.bool else 1 - part
+            crop = crops[i].copy()
+            crop[top - y0 : bottom - y0, left - x0 : right - x0] &= (
+                1 - hole[top - hy0 : bottom - hy0, left - hx0 : right - hx0]
+            )
             crops[i] = crop
-    bits = torch.cat([crop.reshape(-1) for crop in crops]) if crops else masks.bits
-    return InstanceMasks(bits, masks.crop_boxes, masks.image_size)
+    # A hole that reaches the border of its object, or covers it, shrinks the crop.
+    crops, tight_boxes = tighten(crops, masks.crop_boxes, with_holes)
+    return InstanceMasks(pack(crops), tight_boxes, masks.image_size)

@@ -10,7 +10,11 @@ from segkit.data.writers.yolo import YoloWriter
 __all__ = [
     "CocoWriter",
     "DatasetWriter",
+    "GeoJsonWriter",
+    "LabelMapWriter",
     "LabelMeWriter",
+    "LabelPairsWriter",
+    "MaskFolderWriter",
     "VocWriter",
     "WritableImage",
     "YoloWriter",
