@@ -1,0 +1,49 @@
+"""An image that is read by window: it stands in a sample for a file that is too large to load."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from segkit.utils.images.image_source import Window
+
+if TYPE_CHECKING:
+    from segkit.utils.images.image_reader import ImageReader
+
+
+@dataclass(frozen=True)
+class LazyImage:
+    """An image of a large file, read by window.
+
+    Attributes:
+        reader: reads the windows, with the planes, channels and intensities of the configuration.
+        path: of the file.
+        size: (H, W).
+        channels: C.
+    """
+
+    reader: ImageReader
+    path: str | os.PathLike[str]
+    size: tuple[int, int]
+    channels: int
+
+    @property
+    def shape(self) -> torch.Size:
+        """[C, H, W]."""
+        return torch.Size((self.channels, *self.size))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the pixels that are read."""
+        return torch.uint8
+
+    def read(self, window: Window | None = None) -> torch.Tensor:
+        """The pixels [C, H, W] of a window; None: of the whole image.
+
+        Raises:
+            SegkitError: the file cannot be read.
+        """
+        return self.reader.read(self.path) if window is None else self.reader.read_window(self.path, window)
