@@ -3,6 +3,7 @@
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.image_geometry import ImageGeometry
+from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
@@ -21,6 +22,7 @@ __all__ = [
     "ImageBatch",
     "ImageGeometry",
     "InstanceMasks",
+    "LazyTargets",
     "Sample",
     "Targets",
     "batch_mask_targets",

@@ -16,8 +16,10 @@ from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_B
 from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
+from segkit.data.formats.lazy_samples import ExtentCache, object_extents, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks
 from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, first_few
@@ -74,6 +76,7 @@ class Coco(Dataset):
         labels = {name: label for label, name in enumerate(self.classes)}
         self._labels = np.array([labels.get(name, -1) for name in file_ids], np.int64)  # by index of the category
         self.image_ids = self._table.arrays["image_id"].tolist()
+        self._extents = ExtentCache()
 
     def load(self, index: int) -> Sample:
         objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
@@ -87,9 +90,29 @@ class Coco(Dataset):
             targets = targets[kept]
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
-    def targets(self, index: int) -> Targets:
-        targets = self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
-        return targets[~targets.degenerate()]
+    def open(self, index: int) -> Sample:
+        size, name = self._table.size(index), self._table.name(index)
+        return open_lazily(self, index, self.folder / name, name, size, str(self.file))
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.window_targets(index, window)[0]
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
+        known = objects.segmentations
+        touching = objects
+        try:
+            if window is not None:
+                indices = self._extents.touching(index, window, lambda: object_extents(known, _corners(objects), size))
+                touching = objects.select(indices)
+            targets = self._targets(touching, size, name)
+        except SegkitError:
+            self._targets(objects, size, name)  # raises the same error with the object's index in the file
+            raise
+        targets = with_masks(targets, not known or any(one is not None for one in known), size)
+        kept = ~targets.degenerate()
+        targets = targets if bool(kept.all()) else targets[kept]
+        return targets, len(known) - len(targets)
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
@@ -183,10 +206,13 @@ class Coco(Dataset):
             raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
         has_mask = torch.tensor([segmentation is not None for segmentation in objects.segmentations], dtype=torch.bool)
         height, width = size
-        corners = torch.from_numpy(
-            np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)
-        )
+        corners = torch.from_numpy(_corners(objects))
         inside = corners.clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
         boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
         return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
+
+
+def _corners(objects: ImageObjects) -> np.ndarray:
+    """The file's boxes as XYXY [N, 4]."""
+    return np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)

@@ -63,6 +63,11 @@ class ImageObjects:
     areas: np.ndarray
     segmentations: list[Any]
 
+    def select(self, indices: np.ndarray) -> ImageObjects:
+        """The annotations at some indices."""
+        chosen = (self.categories[indices], self.crowds[indices], self.boxes[indices], self.areas[indices])
+        return ImageObjects(*chosen, [self.segmentations[i] for i in indices.tolist()])
+
 
 class CocoTable:
     """The checked content of a COCO JSON in arrays, without Python objects for annotations.

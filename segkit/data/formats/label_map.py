@@ -14,20 +14,22 @@ import torch
 from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.label_map_files import MapObjects, count_objects, find_objects, read_label_map, read_objects
+from segkit.data.formats.lazy_samples import open_lazily
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import is_image_name, read_pixels
+from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
 
 CLASS_FILE = re.compile(r"class([1-9]\d*)\.(tif|tiff|png)", re.IGNORECASE)
 UNKNOWN = -1  # number of objects that was not counted yet
-MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class LabelMap(Dataset):
         )
         self._label_of = {k: label for label, k in enumerate(self.category_ids)}
         self.image_ids = list(range(1, len(self.folders) + 1)) if id_map is None else self._mapped_ids(id_map)
+        self._objects: dict[Path, MapObjects] = {}  # of the label maps of large images, each scanned once a process
         # Number of objects by image and label, counted on request because it needs the label maps.
         self._counts = np.full((len(self.folders), len(self.classes)), UNKNOWN, np.int32)
 
@@ -96,8 +99,29 @@ class LabelMap(Dataset):
         name = f"{folder.folder.name}/{folder.image}"
         return Sample(image, self._targets(folder, size), self.image_ids[index], name, size, None)
 
-    def targets(self, index: int) -> Targets:
-        return self._targets(self.folders[index], self.size(index))
+    def open(self, index: int) -> Sample:
+        folder = self.folders[index]
+        name = f"{folder.folder.name}/{folder.image}"
+        return open_lazily(self, index, folder.folder / folder.image, name, None, str(self.root))
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.window_targets(index, window)[0]
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        folder, size = self.folders[index], self.size(index)
+        if window is None:
+            return self._targets(folder, size), 0
+        masks, labels, total = [InstanceMasks.empty(size)], [], 0
+        for k, name in folder.class_files.items():
+            path = folder.folder / name
+            objects = self._objects.get(path)
+            if objects is None:
+                objects = self._objects[path] = find_objects(path, size)
+            masks.append(read_objects(path, size, objects, window))
+            labels += [self._label_of[k]] * len(masks[-1])
+            total += len(objects.ids)
+        together = InstanceMasks.cat(masks)
+        return Targets(together.boxes(), torch.tensor(labels, dtype=torch.int64), together), total - len(labels)
 
     def _targets(self, folder: LabelMapFolder, size: tuple[int, int]) -> Targets:
         masks: list[InstanceMasks] = []
@@ -205,48 +229,6 @@ def scan_folder(folder: Path) -> LabelMapFolder:
     if len(images) != 1:
         raise SegkitError(f"{folder}: expected one image.tif (or .png, ...); found {', '.join(images) or 'none'}")
     return LabelMapFolder(folder, images[0], dict(sorted(class_files.items())))
-
-
-def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Reads one label map, upright.
-
-    Args:
-        path: image file with one channel.
-        size: expected (H, W); None: any.
-    Returns:
-        Integers ``[H, W]``: 0 is background, each other value is one object.
-    Raises:
-        SegkitError: the file is unreadable, a stack, in colour or of another size, or has values that are negative,
-            fractional or not finite.
-    """
-    label_map = read_pixels(path)
-    if label_map.ndim != 2:
-        raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
-    if size is not None and label_map.shape != tuple(size):
-        height, width = label_map.shape
-        turned = (width, height) == tuple(size)
-        raise SegkitError(
-            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
-            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
-        )
-    if label_map.dtype.kind == "f":
-        is_whole = np.isfinite(label_map) & (label_map == np.rint(label_map))
-        if not is_whole.all():
-            wrong = label_map[~is_whole][0]
-            raise SegkitError(f"{path}: a label map holds whole numbers, 0 for background; this one holds {wrong:g}")
-    if label_map.size and label_map.min() < 0:
-        raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
-    return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)
-
-
-def count_objects(path: Path) -> int:
-    """Number of objects in a label map: its different non-zero values."""
-    ids = read_label_map(path).ravel()
-    if ids.size == 0:
-        return 0
-    if ids.max() < MAX_COUNTED_ID:
-        return int(np.count_nonzero(np.bincount(ids.astype(np.int64))[1:]))
-    return int(np.count_nonzero(np.unique(ids)))
 
 
 def name_categories(

@@ -19,10 +19,12 @@ from torchvision.transforms.v2 import functional as F
 
 from segkit.structures.affine import inverse, move_hulls, sampling_grid
 from segkit.structures.image_geometry import ImageGeometry, turn_boxes
+from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import LazyImage
 
 # A colour, 0 to 255: one value for all channels, or one value a channel.
 Fill = int | Sequence[int]
@@ -90,12 +92,14 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
     An object that the window cuts gets the box of its remaining mask, or its clipped box if it has no mask. Objects that
     keep nothing, or less than ``min_visibility`` of their area, are removed: they are dropped, and ``sample.dropped``
-    counts them.
+    counts them. Of an image that is not read yet only the window is read, and only the objects that may be in it.
     """
     x0, y0, x1, y1 = window
     height, width = y1 - y0, x1 - x0
     assert 0 <= x0 < x1 <= sample.image.shape[2] and 0 <= y0 < y1 <= sample.image.shape[1], (window, sample.image.shape)
-    targets = sample.targets
+    targets, others = sample.targets, 0
+    if isinstance(targets, LazyTargets):
+        targets, others = targets.read(window)
     shifted = targets.boxes - torch.tensor([x0, y0, x0, y0])
     limit = torch.tensor([width, height, width, height])
     boxes = torch.minimum(shifted.clamp(min=0), limit)
@@ -109,9 +113,10 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
         boxes = torch.where((cut & has_mask)[:, None], masks.boxes(), boxes)
     # This removes objects without an area before the crop too: nothing can be learnt from them.
     kept = (remaining > 0) & (remaining >= min_visibility * before)
-    image = sample.image[:, y0:y1, x0:x1].contiguous()
+    image = sample.image.read(window) if isinstance(sample.image, LazyImage) else sample.image[:, y0:y1, x0:x1]
+    image = image.contiguous()
     cropped = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
-    dropped = sample.dropped + int((~kept).sum())
+    dropped = sample.dropped + others + int((~kept).sum())
     geometry = sample.known_geometry.crop(window)
     return dataclasses.replace(sample, image=image, targets=cropped, dropped=dropped, geometry=geometry)
 

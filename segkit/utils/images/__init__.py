@@ -11,7 +11,8 @@
 ``tiff_pages``      TIFF: which pages are images, and their axes
 ``tiff_samples``    TIFF: the samples of a page, of any type, packing and compression
 ``tiff_segments``   TIFF: strips and tiles, and those of a window
-``containers``      ND2, CZI, Zarr and slides, through optional packages
+``containers``      microscopy and slides, through optional packages: ``nd2_image``, ``czi_image``, ``zarr_image`` and
+                    ``slide_image``, which share ``container_parts``
 ``pillow_decoder``  all other formats, with what Pillow would change undone or refused
 ``png16``           PNG of 16-bit colour
 ``stored_image``    an image as its file stores it, and its conversion to 8 bits

@@ -27,6 +27,7 @@ from segkit.utils.paths.hints import why_unusable
 LAZY_PIXELS = 4096 * 4096  # images with more are read by window, if their format allows it
 SAMPLED_WINDOWS, SAMPLED_SIDE = 8, 256  # of a large image's intensities: 8 x 8 windows of this side
 MAX_OPEN = 16  # large files that a process keeps open
+MAX_KNOWN = 1 << 16  # files of which a process remembers that they are not large
 
 
 class ImageFile:
@@ -53,6 +54,8 @@ class ImageFile:
     @property
     def is_large(self) -> bool:
         """Whether data sets read it by window: it has more than ``LAZY_PIXELS``, or is a slide or Zarr."""
+        if _OPEN_FILES.is_small(self.path, self.planes):
+            return False
         with self._source() as opened:
             return opened.is_large
 
@@ -89,7 +92,9 @@ class ImageFile:
             height, width = upright_size(*source.size, source.orientation)
             x0, y0, x1, y1 = window
             if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-                raise SegkitError(f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels")
+                raise SegkitError(
+                    f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels"
+                )
             stored = _stored_window(window, (height, width), source.orientation)
         image = source.read(stored)
         return replace(image, pixels=upright(image.pixels, image.orientation), orientation=1)
@@ -179,7 +184,13 @@ class _OpenFiles:
 
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[str, Planes], _Opened] = OrderedDict()
+        self._small: dict[tuple[str, Planes], tuple[int, ...]] = {}  # stamps of files that are not large
         self._lock = threading.Lock()
+
+    def is_small(self, path: str | os.PathLike[str], planes: Planes) -> bool:
+        """Whether a file is known not to be large, without opening it again."""
+        stamp = self._small.get((os.path.abspath(path), planes))
+        return stamp is not None and stamp == _stamp(path)
 
     @contextmanager
     def borrow(self, path: str | os.PathLike[str], planes: Planes) -> Iterator[_Opened]:
@@ -192,6 +203,9 @@ class _OpenFiles:
         if found is None or found.stamp != stamp:
             found = _Opened(_open_source(path, planes), stamp)
             if not found.is_large:
+                if len(self._small) >= MAX_KNOWN:
+                    self._small.clear()
+                self._small[key] = stamp
                 try:
                     yield found
                 finally:

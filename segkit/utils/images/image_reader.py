@@ -47,12 +47,11 @@ class ImageReader:
             return self.read(path)[:, y0:y1, x0:x1]
         return self._convert(file, file.read(window), True)
 
-    def open(self, path: str | os.PathLike[str]) -> torch.Tensor | LazyImage:
-        """``read(path)``, or for a large file an image that is read by window."""
+    def open_if_large(self, path: str | os.PathLike[str]) -> LazyImage | None:
+        """A large image (:attr:`ImageFile.is_large`), to be read by window; None for any other, to be read whole."""
         file = ImageFile(path, self.planes)
-        image = file.read_unless_large()
-        if image is not None:
-            return self._convert(file, image, False)
+        if not file.is_large:
+            return None
         channels = file.remember(f"channels {self}", lambda: len(self.read_window(path, (0, 0, 1, 1))))
         return LazyImage(self, path, file.size, channels)
 

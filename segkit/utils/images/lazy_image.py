@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 from segkit.utils.images.image_source import Window
 
-if TYPE_CHECKING:
-    from segkit.utils.images.image_reader import ImageReader
+
+class WindowReader(Protocol):
+    """Reads image files, as :class:`segkit.utils.images.ImageReader` does."""
+
+    def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
+        """The image [C, H, W]."""
+
+    def read_window(self, path: str | os.PathLike[str], window: Window) -> torch.Tensor:
+        """The pixels of a window of ``read(path)``."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class LazyImage:
         channels: C.
     """
 
-    reader: ImageReader
+    reader: WindowReader
     path: str | os.PathLike[str]
     size: tuple[int, int]
     channels: int

@@ -55,7 +55,13 @@ class Selection:
 
 
 def select(
-    planes: Planes, axes: Mapping[str, int], name: str, *, count: int, what: str = "planes", channels: Sequence[str] = ()
+    planes: Planes,
+    axes: Mapping[str, int],
+    name: str,
+    *,
+    count: int,
+    what: str = "planes",
+    channels: Sequence[str] = (),
 ) -> Selection:
     """The planes of a file that the configuration asks for.
 

@@ -92,7 +92,9 @@ class TiffSource(ImageSource):
         if page.imagewidth == 0 or page.imagelength == 0:
             raise ValueError(f"its size is {page.imagewidth} x {page.imagelength}")
         if page.samplesperpixel * channels > MAX_CHANNELS:
-            raise SegkitError(f"{name}: has {page.samplesperpixel * channels} channels, at most {MAX_CHANNELS} are read")
+            raise SegkitError(
+                f"{name}: has {page.samplesperpixel * channels} channels, at most {MAX_CHANNELS} are read"
+            )
         kinds = {
             (other.imagelength, other.imagewidth, other.samplesperpixel, str(other.bitspersample), str(other.dtype))
             for row in self._pages

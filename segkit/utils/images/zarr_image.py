@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images.containers import assemble, import_package, plane_axes
+from segkit.utils.images.container_parts import assemble, import_package, plane_axes
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import Planes, select, select_scene
 from segkit.utils.images.stored_image import StoredImage
@@ -48,7 +48,9 @@ class ZarrSource(ImageSource):
             raise SegkitError(f"{path}: its array is of type {node.dtype}, or pickled; expected numbers")
         self._axes = axes or _array_axes(node)
         if len(self._axes) != node.ndim or not {"Y", "X"} <= set(self._axes) or len(set(self._axes)) != node.ndim:
-            raise SegkitError(f"{path}: its axes are {self._axes or 'unknown'} for the shape {node.shape}; expected y and x")
+            raise SegkitError(
+                f"{path}: its axes are {self._axes or 'unknown'} for the shape {node.shape}; expected y and x"
+            )
         self._sizes = dict(zip(self._axes, (int(n) for n in node.shape), strict=True))
         plane = plane_axes(self._sizes)
         count = int(np.prod(list(plane.values()))) if plane else 1

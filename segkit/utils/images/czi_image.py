@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images.containers import assemble, import_package, plane_axes
+from segkit.utils.images.container_parts import assemble, import_package, plane_axes
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import Planes, select, select_scene
 from segkit.utils.images.stored_image import StoredImage
@@ -73,8 +73,6 @@ class CziSource(ImageSource):
             plane = np.zeros((y1 - y0, x1 - x0, channels, samples), self._file.dtype)
             for entry in self._blocks:
                 self._place(entry, z, box, plane)
-            if samples == 3:  # CZI stores blue, green, red
-                plane = plane[..., ::-1]
             planes.append(plane.reshape(y1 - y0, x1 - x0, channels * samples))
         return assemble(planes, self._selection, self._names, planes[0].dtype.itemsize * 8)
 
@@ -102,7 +100,12 @@ class CziSource(ImageSource):
                 "uncompressed, or as OME-TIFF"
             ) from error
         ranges: dict[str, Any] = {axis: k - at.get(axis, 0) for axis, k in selected.items()}
-        ranges |= {"Y": slice(top - y0, bottom - y0), "X": slice(left - x0, right - x0), "C": slice(None), SAMPLES: slice(None)}
+        ranges |= {
+            "Y": slice(top - y0, bottom - y0),
+            "X": slice(left - x0, right - x0),
+            "C": slice(None),
+            SAMPLES: slice(None),
+        }
         part = data[tuple(ranges.get(axis, 0) for axis in self._axes)]
         kept = [axis for axis in self._axes if axis in "YXC" + SAMPLES]
         for axis in "C" + SAMPLES:
