@@ -9,6 +9,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
+from segkit.structures.tiling import tile_windows
 from segkit.structures.torchvision_targets import (
     detections_from_torchvision,
     detections_to_torchvision,
@@ -33,4 +34,5 @@ __all__ = [
     "paste_rle",
     "targets_from_torchvision",
     "targets_to_torchvision",
+    "tile_windows",
 ]

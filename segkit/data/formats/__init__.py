@@ -14,6 +14,7 @@ from segkit.data.formats.label_map import LabelMap
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.synthetic import Synthetic
+from segkit.data.formats.tiles import Tiles
 
 __all__ = [
     "Coco",
@@ -26,6 +27,7 @@ __all__ = [
     "Recognition",
     "SubsetDataset",
     "Synthetic",
+    "Tiles",
     "build_dataset",
     "catalog_names",
     "class_difference",

@@ -52,8 +52,8 @@ class ImageReader:
         file = ImageFile(path, self.planes)
         if not file.is_large:
             return None
-        channels = file.remember(f"channels {self}", lambda: len(self.read_window(path, (0, 0, 1, 1))))
-        return LazyImage(self, path, file.size, channels)
+        pixel = file.remember(f"pixel {self}", lambda: self.read_window(path, (0, 0, 1, 1)))
+        return LazyImage(self, path, file.size, len(pixel), pixel.dtype)
 
     def size(self, path: str | os.PathLike[str]) -> tuple[int, int]:
         """(H, W) of the image; reads the header only where possible."""

@@ -30,22 +30,19 @@ class LazyImage:
         path: of the file.
         size: (H, W).
         channels: C.
+        dtype: the type of the pixels that are read.
     """
 
     reader: WindowReader
     path: str | os.PathLike[str]
     size: tuple[int, int]
     channels: int
+    dtype: torch.dtype = torch.uint8
 
     @property
     def shape(self) -> torch.Size:
         """[C, H, W]."""
         return torch.Size((self.channels, *self.size))
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of the pixels that are read."""
-        return torch.uint8
 
     def read(self, window: Window | None = None) -> torch.Tensor:
         """The pixels [C, H, W] of a window; None: of the whole image.
