@@ -12,7 +12,9 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 @dataclass(frozen=True)
 class LazyTargets:
-    """The objects of an image that are decoded by window. It stands for :class:`Targets` in a sample.
+    """The objects of an image that are decoded by window.
+
+    It stands for :class:`Targets` in a sample.
 
     Attributes:
         read_objects: returns the objects that may have a pixel in a window (None: all objects), whole and in the image's

@@ -55,7 +55,10 @@ class Sample:
         return isinstance(self.image, LazyImage) or isinstance(self.targets, LazyTargets)
 
     def materialised(self) -> Sample:
-        """The sample with image and targets read, as ``Dataset.load`` returns it; itself if they are."""
+        """The sample with image and targets read, as ``Dataset.load`` returns it.
+
+        Itself if they are.
+        """
         sample = self.with_targets()
         return replace(sample, image=sample.image.read()) if isinstance(sample.image, LazyImage) else sample
 

@@ -46,7 +46,7 @@ def check_tiles(size: tuple[int, int], overlap: int) -> None:
 
 
 def windows_at(windows: Tensor, point: tuple[float, float]) -> Tensor:
-    """Indices of the windows [T, 4] that contain a point (x, y), int64 [N]: the inverse of the grid."""
+    """Indices int64 [N] of the windows [T, 4] that contain a point (x, y)."""
     x, y = point
     x0, y0, x1, y1 = windows.unbind(1)
     return ((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)).nonzero().squeeze(1)

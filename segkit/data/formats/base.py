@@ -107,7 +107,10 @@ class Dataset(ABC):
         return self.load(index).targets
 
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
-        """``targets(index, window)``, and the number of the image's other objects, those without an area included."""
+        """``targets(index, window)``, and the number of the image's other objects.
+
+        Objects without an area count as others.
+        """
         sample = self.load(index)
         return sample.targets, sample.dropped
 

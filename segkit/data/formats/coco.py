@@ -16,7 +16,7 @@ from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_B
 from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lazy_samples import ExtentCache, object_extents, open_lazily, with_masks
+from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window
@@ -76,7 +76,7 @@ class Coco(Dataset):
         labels = {name: label for label, name in enumerate(self.classes)}
         self._labels = np.array([labels.get(name, -1) for name in file_ids], np.int64)  # by index of the category
         self.image_ids = self._table.arrays["image_id"].tolist()
-        self._extents = ExtentCache()
+        self._regions = RegionCache()
 
     def load(self, index: int) -> Sample:
         objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
@@ -103,7 +103,7 @@ class Coco(Dataset):
         touching = objects
         try:
             if window is not None:
-                indices = self._extents.touching(index, window, lambda: object_extents(known, _corners(objects), size))
+                indices = self._regions.touching(index, window, lambda: object_regions(known, _corners(objects), size))
                 touching = objects.select(indices)
             targets = self._targets(touching, size, name)
         except SegkitError:

@@ -18,8 +18,8 @@ from segkit.data.formats.label_map_files import MapObjects, count_objects, find_
 from segkit.data.formats.lazy_samples import open_lazily
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
-from segkit.structures.masks import InstanceMasks
 from segkit.structures.lazy_targets import Window
+from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few

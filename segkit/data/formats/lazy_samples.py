@@ -22,15 +22,16 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
-REMEMBERED_IMAGES = 64  # images whose objects' extents a process keeps
+REMEMBERED_IMAGES = 64  # images whose objects' regions a process keeps
 EVERYWHERE = (-np.inf, -np.inf, np.inf, np.inf)
 
 
 def open_lazily(
     dataset: Dataset, index: int, file: str | Path, file_name: str, stated: tuple[int, int] | None, source: str
 ) -> Sample:
-    """The lazy sample of an image if it is large, else ``dataset.load(index)``: for a format's ``open``.
+    """The lazy sample of a large image; ``dataset.load(index)`` for any other.
 
+    A format's ``open`` calls it.
     A subclass that changes ``load`` alone is always loaded.
 
     Args:
@@ -51,7 +52,7 @@ def open_lazily(
     return Sample(cast(Any, image), cast(Any, targets), dataset.image_ids[index], file_name, image.size, None)
 
 
-class ExtentCache:
+class RegionCache:
     """The regions that the objects of an image may cover, of the images used last.
 
     Each process fills its own.
@@ -77,7 +78,7 @@ class ExtentCache:
         return np.flatnonzero((boxes[:, 0] < x1) & (boxes[:, 1] < y1) & (boxes[:, 2] > x0) & (boxes[:, 3] > y0))
 
 
-def object_extents(segmentations: Sequence[Any], boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def object_regions(segmentations: Sequence[Any], boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Regions XYXY [N, 4] that the objects cannot leave.
 
     Polygons cover their corners' box, with a pixel of margin for rounding. RLE is decoded. Objects whose region is not

@@ -14,7 +14,7 @@ import torch
 from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, training_objects
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lazy_samples import ExtentCache, object_extents, open_lazily, with_masks
+from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks, subtract_holes
 from segkit.data.packed_list import PackedList
 from segkit.structures.lazy_targets import Window
@@ -98,7 +98,7 @@ class ParsedDataset(Dataset):
         self._label_of = {name: label for label, name in enumerate(self.classes)}
         self._images = PackedList(images)
         self._lost = list(lost)
-        self._extents = ExtentCache()
+        self._regions = RegionCache()
         self.image_ids = list(range(1, len(self._images) + 1))
 
     def load(self, index: int) -> Sample:
@@ -125,7 +125,7 @@ class ParsedDataset(Dataset):
         objects, touching = annotation.objects, annotation
         try:
             if window is not None:
-                indices = self._extents.touching(index, window, lambda: _extents(objects, size))
+                indices = self._regions.touching(index, window, lambda: _regions(objects, size))
                 touching = replace(annotation, objects=[objects[i] for i in indices])
             targets = self._targets(touching, size)
         except SegkitError:
@@ -185,10 +185,10 @@ class ParsedDataset(Dataset):
         return Targets(boxes, torch.tensor(labels, dtype=torch.int64), known, crowd, has_mask)
 
 
-def _extents(objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
+def _regions(objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
     """Regions XYXY [N, 4] that the objects of an image of ``size`` cannot leave."""
     boxes = np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
-    return object_extents([o.segmentation for o in objects], boxes, size)
+    return object_regions([o.segmentation for o in objects], boxes, size)
 
 
 def is_object(annotation: ObjectAnnotation) -> bool:

@@ -61,7 +61,7 @@ class Tiles(Dataset):
         self._empty = 0
 
     @property
-    def reader(self) -> ImageReader:  # type: ignore[override]  # an attribute of other data sets
+    def reader(self) -> ImageReader:  # an attribute of other data sets
         """Reads the image files of the other data set."""
         return self.dataset.reader
 
@@ -148,7 +148,7 @@ class Tiles(Dataset):
             images = np.repeat(np.arange(len(grids), dtype=np.int32), [len(grid) for grid in grids])
             windows = np.concatenate([*grids, np.zeros((0, 4), np.int64)]).astype(np.int32)
             if not self.keep_empty:
-                kept = np.array([self._has_objects(*pair) for pair in zip(images, windows, strict=True)], bool)
+                kept = np.array([self._has_objects(int(i), w) for i, w in zip(images, windows, strict=True)], np.bool_)
                 self._empty = int((~kept).sum())
                 images, windows = images[kept], windows[kept]
             self._grid = images, windows
@@ -156,7 +156,7 @@ class Tiles(Dataset):
 
     def _has_objects(self, image: int, window: np.ndarray) -> bool:
         x0, y0, x1, y1 = window.tolist()
-        return len(self._cut(self.dataset.targets(int(image), (x0, y0, x1, y1)), (x0, y0, x1, y1))[0]) > 0
+        return len(self._cut(self.dataset.targets(image, (x0, y0, x1, y1)), (x0, y0, x1, y1))[0]) > 0
 
 
 def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:

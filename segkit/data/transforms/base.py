@@ -130,7 +130,7 @@ class Compose(Transform):
 
 
 def ready_for(transform: Any, sample: Sample) -> Sample:
-    """The sample with image and targets read, unless the transform declares that it reads windows."""
+    """The sample with image and targets read, unless the transform reads windows."""
     for cls in type(transform).__mro__:
         if "reads_windows" in vars(cls) and vars(cls)["reads_windows"]:
             return sample

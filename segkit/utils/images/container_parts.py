@@ -1,4 +1,4 @@
-"""What the readers of microscopy and slide formats share: optional packages, axes, and assembling an image."""
+"""Shared by the readers of microscopy and slide formats: packages, axes, assembly."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plane_axes(sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def assemble(planes: list[np.ndarray], selection: Selection, names: tuple[str, ...], bits: int) -> StoredImage:
-    """An image of its z planes, each ``[H, W, C]``, with the colours that the number of channels implies."""
+    """An image of its z planes, each ``[H, W, C]``; the number of channels implies the colours."""
     pixels = project(planes, selection.projection)
     channels = pixels.shape[2]
     names = names if len(names) == channels else ()

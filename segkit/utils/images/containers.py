@@ -1,4 +1,4 @@
-"""Microscopy and slide formats, through optional packages: ND2, CZI, Zarr and OME-Zarr, whole slides.
+"""Microscopy and slides, through optional packages: ND2, CZI, Zarr, OME-Zarr, SVS.
 
 The suffix chooses the format. Each package is imported when the first such file is opened.
 """
@@ -13,7 +13,7 @@ from segkit.utils.images.image_source import ImageSource
 from segkit.utils.images.nd2_image import Nd2Source
 from segkit.utils.images.planes import Planes
 from segkit.utils.images.slide_image import SlideSource
-from segkit.utils.images.suffixes import SLIDE_SUFFIXES
+from segkit.utils.images.suffixes import FOLDER_SUFFIX, SLIDE_SUFFIXES
 from segkit.utils.images.zarr_image import ZarrSource
 
 
@@ -26,5 +26,8 @@ def open_container(path: str | os.PathLike[str], planes: Planes) -> ImageSource 
     suffix = Path(path).suffix.lower()
     if suffix in SLIDE_SUFFIXES:
         return SlideSource(path)
-    sources = {".nd2": Nd2Source, ".czi": CziSource, ".zarr": ZarrSource}
-    return sources[suffix](path, planes) if suffix in sources else None
+    if suffix == ".nd2":
+        return Nd2Source(path, planes)
+    if suffix == ".czi":
+        return CziSource(path, planes)
+    return ZarrSource(path, planes) if suffix == FOLDER_SUFFIX else None

@@ -17,7 +17,7 @@ SAMPLES = "0"  # czifile's letter for the samples of a pixel
 
 
 class CziSource(ImageSource):
-    """An image of a CZI file: the subblocks of the selected planes that touch the window are decoded.
+    """An image of a CZI file; the subblocks that touch a window are decoded.
 
     The tiles of a mosaic lie side by side; parts without a tile are 0. Subblocks of a pyramid are not used.
 

@@ -18,7 +18,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images.containers import open_container
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.pillow_decoder import PillowSource
-from segkit.utils.images.planes import Planes
+from segkit.utils.images.planes import ONE_PLANE, Planes
 from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, upright, upright_size
 from segkit.utils.images.suffixes import is_image_folder
 from segkit.utils.images.tiff import TiffSource, is_tiff
@@ -41,7 +41,7 @@ class ImageFile:
         planes: which image of a file with several.
     """
 
-    def __init__(self, path: str | os.PathLike[str], planes: Planes = Planes()) -> None:
+    def __init__(self, path: str | os.PathLike[str], planes: Planes = ONE_PLANE) -> None:
         self.path = path
         self.planes = planes
 
@@ -53,7 +53,10 @@ class ImageFile:
 
     @property
     def is_large(self) -> bool:
-        """Whether data sets read it by window: it has more than ``LAZY_PIXELS``, or is a slide or Zarr."""
+        """Whether data sets read it by window.
+
+        It has more than ``LAZY_PIXELS``, or is a slide or Zarr.
+        """
         if _OPEN_FILES.is_small(self.path, self.planes):
             return False
         with self._source() as opened:
@@ -116,7 +119,7 @@ class ImageFile:
 
 
 def intensity_sample(file: ImageFile) -> StoredImage:
-    """The samples by which a file's intensities are judged: the whole image, or a part of bounded size of a large one.
+    """The samples by which a file's intensities are judged: all, or some of a large image.
 
     Of a large image these are the same 8 x 8 windows of 256 x 256 pixels on a regular grid, whether the image is then read
     whole or by window.

@@ -48,7 +48,10 @@ class ImageReader:
         return self._convert(file, file.read(window), True)
 
     def open_if_large(self, path: str | os.PathLike[str]) -> LazyImage | None:
-        """A large image (:attr:`ImageFile.is_large`), to be read by window; None for any other, to be read whole."""
+        """A large image, to be read by window; None for any other, to be read whole.
+
+        :attr:`ImageFile.is_large` defines which are large.
+        """
         file = ImageFile(path, self.planes)
         if not file.is_large:
             return None

@@ -1,4 +1,4 @@
-"""The interface of an open image: its size, and its samples by window, as the file stores them."""
+"""The interface of an open image: its size, and its stored samples by window."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
 
 class ImageSource(ABC):
-    """One image of an open file. Coordinates are those of the stored samples, before its orientation is applied.
+    """One image of an open file.
+
+    Coordinates are those of the stored samples, before its orientation is applied.
 
     Attributes:
         windowed: whether a window is decoded without the whole image.

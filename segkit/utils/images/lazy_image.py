@@ -1,4 +1,4 @@
-"""An image that is read by window: it stands in a sample for a file that is too large to load."""
+"""An image that is read by window, in a sample of a file that is too large to load."""
 
 from __future__ import annotations
 

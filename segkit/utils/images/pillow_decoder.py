@@ -78,7 +78,9 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
 
 
 class PillowSource(ImageSource):
-    """An image of any format that Pillow decodes, except TIFF; a window is cut out of the decoded image.
+    """An image of any format that Pillow decodes, except TIFF.
+
+    A window is cut out of the decoded image.
 
     Args:
         path: of the file.

@@ -1,4 +1,4 @@
-"""Which plane of a file with several: time points, z planes, pages and scenes, and what a file says about them."""
+"""Which plane of a file with several: time points, z planes, pages and scenes."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ class Planes:
     time: int | None = None
     z: int | Literal["max", "mean"] | None = None
     scene: int | None = None
+
+
+ONE_PLANE = Planes()  # of files that hold one
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def select_scene(planes: Planes, scenes: Sequence[str], name: str) -> int:
 
 
 def describe_axes(axes: Mapping[str, int], channels: Sequence[str] = ()) -> str:
-    """The axes of several positions with their lengths, as ``time (5), channels (2: DAPI, GFP)``."""
+    """Axes with their lengths, as ``time (5), channels (2: DAPI, GFP)``."""
     parts = []
     for axis, length in axes.items():
         if length > 1:

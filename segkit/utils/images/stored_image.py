@@ -85,7 +85,9 @@ def to_uint8(image: StoredImage, name: str, bounds: tuple[float, float] | None =
 
 
 def intensity_bounds(image: StoredImage, name: str) -> tuple[float, float] | None:
-    """The samples that :func:`to_uint8` maps to 0 and 255; None for at most 8 bits, which are not scaled.
+    """The samples that :func:`to_uint8` maps to 0 and 255.
+
+    None for at most 8 bits, which are not scaled.
 
     Raises as :func:`to_uint8`.
     """

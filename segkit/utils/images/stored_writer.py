@@ -62,10 +62,8 @@ def _write_tiff(path: Path, pixels: np.ndarray, image: StoredImage) -> None:
         }
         tifffile.imwrite(path, np.moveaxis(pixels, 2, 0), **options)
         return
-    if image.color not in PHOTOMETRIC:  # a colour space that segkit cannot convert: its numbers
-        options["photometric"] = "minisblack"
-    else:
-        options["photometric"] = PHOTOMETRIC[image.color]
+    # A colour space that segkit cannot convert is written as its numbers.
+    options["photometric"] = PHOTOMETRIC.get(image.color, "minisblack")
     if image.extra:
         options["extrasamples"] = [EXTRA_SAMPLES[meaning] for meaning in image.extra]
     if pixels.ndim == 3:

@@ -1,4 +1,7 @@
-"""TIFF files: an image of one or several planes, and what its channels mean. tifffile parses the tags."""
+"""TIFF files: an image of one or several planes, and what its channels mean.
+
+tifffile parses the tags.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.image_source import ImageSource, Window
-from segkit.utils.images.planes import Planes, color_of, project, select
+from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, project, select
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage
 from segkit.utils.images.tiff_pages import find_planes
 from segkit.utils.images.tiff_samples import FAX, SAMPLE_CODECS, read_window
@@ -65,7 +68,7 @@ class TiffSource(ImageSource):
         Exception: the file is damaged.
     """
 
-    def __init__(self, file: str | os.PathLike[str] | BinaryIO, name: str, planes: Planes = Planes()) -> None:
+    def __init__(self, file: str | os.PathLike[str] | BinaryIO, name: str, planes: Planes = ONE_PLANE) -> None:
         import tifffile
 
         logging.getLogger("tifffile").addHandler(_QUIET)  # tifffile's log lines about damage repeat the error
@@ -123,11 +126,10 @@ class TiffSource(ImageSource):
         ]
         pixels = project(planes, self._projection)
         channels = pixels.shape[2]
+        color, extra = _channel_meaning(page)
         if len(self._pages[0]) > 1:
-            color, extra, palette = color_of(channels), (), None
-        else:
-            color, extra = _channel_meaning(page)
-            palette = _palette(page) if color == "palette" else None
+            color, extra = color_of(channels), ()
+        palette = _palette(page) if color == "palette" else None
         names = self._names if len(self._names) == channels else ()
         pixels = pixels[:, :, 0] if channels == 1 else pixels
         return StoredImage(pixels, color, int(page.bitspersample), palette, extra, self.orientation, names)

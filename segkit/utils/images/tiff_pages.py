@@ -18,7 +18,7 @@ import numpy as np
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.planes import Planes, select_scene
-from segkit.utils.images.tiff_segments import PagePart, segment_grid
+from segkit.utils.images.tiff_segments import PagePart
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -66,11 +66,11 @@ def find_planes(file: TiffFile, name: str, planes: Planes) -> TiffStack:
         return TiffStack(1, {}, lambda _: main, names)
     if series is None:
         return TiffStack(count, {"P": count}, _page_getter(file, images, main, slices))
-    axes, numbers = _page_axes(series)
+    axes, order = _page_axes(series)
     get = _page_getter(file, images, main, slices)
-    if len(images) > 1 and len(series.pages) == numbers.size:  # OME files may store their planes in any order
-        return TiffStack(count, axes, lambda k: _existing(series.pages[int(numbers[k])], name), names)
-    return TiffStack(count, axes, lambda k: get(int(numbers[k])), names)
+    if len(images) > 1 and len(series.pages) == order.size:  # OME files may store their planes in any order
+        return TiffStack(count, axes, lambda k: _existing(series.pages[int(order[k])], name), names)
+    return TiffStack(count, axes, lambda k: get(int(order[k])), names)
 
 
 def _main_pages(file: TiffFile) -> list[int]:
@@ -115,7 +115,6 @@ class PageSlice(PagePart):
         if self.is_volume:
             return
         bits = page.bitspersample
-        down, across, _, _ = segment_grid(page)
         if int(page.compression) != 1 or page.is_tiled or not isinstance(bits, int) or page.planarconfig == 2:
             raise SegkitError(f"{page.parent.filename}: holds {count} images in one page, compressed; save it as pages")
         row = math.ceil(page.imagewidth * page.samplesperpixel * bits / 8)
@@ -138,12 +137,12 @@ class PageSlice(PagePart):
 def _page_axes(series: TiffPageSeries) -> tuple[dict[str, int], np.ndarray]:
     """Axes of a series' pages, unknown ones joined to P, and the index of the page at each of their positions."""
     leading = [(axis, length) for axis, length in zip(series.axes, series.shape, strict=True) if axis not in IN_PAGE]
-    numbers = np.arange(math.prod(length for _, length in leading)).reshape([length for _, length in leading])
+    indices = np.arange(math.prod(length for _, length in leading)).reshape([length for _, length in leading])
     unknown = [i for i, (axis, _) in enumerate(leading) if axis not in "TZC"]
     known = [i for i, (axis, _) in enumerate(leading) if axis in "TZC"]
     axes = {"P": math.prod(leading[i][1] for i in unknown)} if unknown else {}
     axes |= {leading[i][0]: leading[i][1] for i in known}
-    return axes, numbers.transpose([*unknown, *known]).reshape(-1)
+    return axes, indices.transpose([*unknown, *known]).reshape(-1)
 
 
 def _described_series(file: TiffFile, count: int, name: str, planes: Planes) -> TiffPageSeries | None:

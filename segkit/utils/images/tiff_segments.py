@@ -1,4 +1,4 @@
-"""The strips or tiles of a TIFF page: where they are, their bytes, and those of a window as a page of their own."""
+"""The strips or tiles of a TIFF page, and those of a window as a page of their own."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def can_read_parts(page: TiffPage) -> bool:
 
 
 def part_of(page: TiffPage, window: Window) -> tuple[PagePart, tuple[slice, slice]]:
-    """The strips or tiles that a window touches, and the rows and columns of the window among them.
+    """The strips or tiles that a window touches, and the window among them.
 
     Args:
         page: one that :func:`can_read_parts` accepts.
@@ -116,7 +116,7 @@ class PagePart:
         return getattr(self._page, name)
 
     def asarray(self, squeeze: bool = False, maxworkers: int = 1) -> np.ndarray:
-        """The samples by tifffile, ``[planes, 1, rows, columns, samples]``, as those of a whole page."""
+        """The samples by tifffile, ``[planes, 1, rows, columns, samples]``."""
         assert not squeeze
         page, file = self._page, self._page.parent.filehandle
         planes = page.samplesperpixel if page.planarconfig == 2 else 1
