@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_B
 from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
+from segkit.data.formats.lazy_samples import EVERYWHERE, RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window
@@ -98,21 +99,26 @@ class Coco(Dataset):
         return self.window_targets(index, window)[0]
 
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
-        objects, size, name = self._table.objects(index), self._table.size(index), self._table.name(index)
-        known = objects.segmentations
-        touching = objects
+        size, name = self._table.size(index), self._table.name(index)
+        total = len(self._table.categories(index))
+        chosen = None if window is None else self._regions.touching(index, window, partial(self._find_regions, index))
         try:
-            if window is not None:
-                indices = self._regions.touching(index, window, lambda: object_regions(known, _corners(objects), size))
-                touching = objects.select(indices)
-            targets = self._targets(touching, size, name)
+            targets = self._targets(self._table.objects(index, chosen), size, name)
         except SegkitError:
-            self._targets(objects, size, name)  # raises the same error with the object's index in the file
+            self._targets(self._table.objects(index), size, name)  # the error with the object's index in the file
             raise
-        targets = with_masks(targets, not known or any(one is not None for one in known), size)
+        targets = with_masks(targets, not total or self._table.has_masks(index), size)
         kept = ~targets.degenerate()
         targets = targets if bool(kept.all()) else targets[kept]
-        return targets, len(known) - len(targets)
+        return targets, total - len(targets)
+
+    def _find_regions(self, index: int) -> np.ndarray:
+        """Regions XYXY [N, 4] that the objects of an image cannot leave."""
+        objects = self._table.objects(index)
+        try:
+            return object_regions(objects.segmentations, _corners(objects), self._table.size(index))
+        except SegkitError:
+            return np.tile(EVERYWHERE, (len(objects.segmentations), 1))  # the targets' error says what is wrong
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
