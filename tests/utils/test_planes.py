@@ -45,7 +45,9 @@ def test_projections_work_by_channel(stack):
 
 
 def test_one_message_lists_the_axes_and_the_keys(stack):
-    expected = r"holds 24 pages; expected one image: .*time \(3\), z \(4\), channels \(2.*planes\.time and data\.planes\.z"
+    expected = (
+        r"holds 24 pages; expected one image: .*time \(3\), z \(4\), channels \(2.*planes\.time and data\.planes\.z"
+    )
     for read in (read_image, ImageReader().size):
         with pytest.raises(SegkitError, match=expected) as raised:
             read(stack)
