@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from segkit.data import ImageFolder
+from segkit.inference.find_inputs import find_inputs
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageFile, ImageFiles, ImageReader, LazyImage, Planes, is_image_name, read_image
+from segkit.utils.paths.missing_files import missing_files
 
 A = np.random.default_rng(0).integers(0, 60000, (2, 3, 2, 40, 50)).astype(np.uint16)  # TZCYX
 
@@ -57,6 +60,20 @@ def test_a_plain_array_is_an_image_of_a_folder(tmp_path):
     assert (
         isinstance(lazy, LazyImage) and (lazy.read((1, 2, 9, 9)) == read_image(tmp_path / "x.zarr")[:, 2:9, 1:9]).all()
     )
+
+
+def test_zarr_folders_are_inputs_and_images_of_annotations(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    for name in ("x.zarr", "y.zarr"):
+        zarr.create_array(str(tmp_path / name), shape=(40, 50), chunks=(16, 16), dtype="u1")[:] = 7
+    assert [path.name for path in find_inputs([str(tmp_path / "x.zarr")]).files] == ["x.zarr"]
+    assert [path.name for path in find_inputs([str(tmp_path)]).files] == ["x.zarr", "y.zarr"]
+    assert [path.name for path in find_inputs([str(tmp_path / "**")]).files] == ["x.zarr", "y.zarr"]
+    assert missing_files(tmp_path, ["x.zarr", "z.zarr"]) == ["z.zarr"]
+    folder = ImageFolder(root=str(tmp_path))
+    sample = folder.open(0)
+    assert len(folder) == 2 and sample.is_lazy and folder.size(0) == (40, 50)
+    assert (sample.materialised().image == folder.load(0).image).all()
 
 
 def test_zarr_that_would_run_code_or_leave_the_folder(tmp_path):
