@@ -86,6 +86,9 @@ def test_pages_without_a_meaning(tmp_path):
     with pytest.raises(SegkitError, match=r"holds 5 pages.*page \(5\); set data\.planes\.page"):
         read_image(tmp_path / "x.tif")
     assert ImageFile(tmp_path / "x.tif", Planes(page=4)).size == (7, 8)
+    write_tiff(tmp_path / "y.tif", [page(one) for one in rgb])
+    assert (ImageFile(tmp_path / "y.tif", Planes(z="max")).read().pixels == rgb.max(0)).all()
+    assert (ImageFile(tmp_path / "y.tif", Planes(z=3)).read().pixels == rgb[3]).all()
 
 
 def test_keys_of_axes_that_a_file_lacks(tmp_path):

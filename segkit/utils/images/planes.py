@@ -84,6 +84,8 @@ def select(
     if missing:
         keys = " and ".join(f"data.planes.{key}" for key in missing)
         hint = " (an index from 0, max or mean)" if missing == ["z"] else " (an index from 0)"
+        if missing == ["page"] and axes.get("Z", 1) == 1:
+            hint += ", or data.planes.z to take the pages for z planes"
         raise SegkitError(
             f"{name}: holds {count} {what}; expected one image: its axes are {described}; set {keys}{hint}",
             key=f"data.planes.{missing[0]}",
@@ -108,6 +110,13 @@ def select(
         else:
             index[axis] = position
     return Selection(index, z, projection)
+
+
+def pages_as_z(axes: Mapping[str, int], planes: Planes) -> dict[str, int]:
+    """The axes, with pages of unknown meaning as z planes if the configuration selects z and not a page."""
+    if planes.z is None or planes.page is not None or axes.get("Z", 1) > 1:
+        return dict(axes)
+    return {"Z" if axis == "P" else axis: length for axis, length in axes.items() if axis != "Z"}
 
 
 def select_scene(planes: Planes, scenes: Sequence[str], name: str) -> int:

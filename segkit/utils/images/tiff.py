@@ -14,7 +14,7 @@ import numpy as np
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.image_source import ImageSource, Window
-from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, project, select
+from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, pages_as_z, project, select
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage
 from segkit.utils.images.tiff_pages import find_planes
 from segkit.utils.images.tiff_samples import FAX, SAMPLE_CODECS, read_window
@@ -84,10 +84,10 @@ class TiffSource(ImageSource):
     def _open(self, planes: Planes) -> None:
         name = self._name
         stack = find_planes(self._file, name, planes)
-        channels = stack.axes.get("C", 1)
-        chosen = select(planes, stack.axes, name, count=stack.count, what="pages", channels=stack.channel_names)
+        axes, channels = pages_as_z(stack.axes, planes), stack.axes.get("C", 1)
+        chosen = select(planes, axes, name, count=stack.count, what="pages", channels=stack.channel_names)
         self._pages = [
-            [stack.page(chosen.position(stack.axes, z, channel)) for channel in range(channels)] for z in chosen.z
+            [stack.page(chosen.position(axes, z, channel)) for channel in range(channels)] for z in chosen.z
         ]
         self._projection, self._names = chosen.projection, stack.channel_names
         page = self._first = self._pages[0][0]
