@@ -86,9 +86,7 @@ class TiffSource(ImageSource):
         stack = find_planes(self._file, name, planes)
         axes, channels = pages_as_z(stack.axes, planes), stack.axes.get("C", 1)
         chosen = select(planes, axes, name, count=stack.count, what="pages", channels=stack.channel_names)
-        self._pages = [
-            [stack.page(chosen.position(axes, z, channel)) for channel in range(channels)] for z in chosen.z
-        ]
+        self._pages = [[stack.page(chosen.position(axes, z, channel)) for channel in range(channels)] for z in chosen.z]
         self._projection, self._names = chosen.projection, stack.channel_names
         page = self._first = self._pages[0][0]
         self._orientation = _orientation(page)
