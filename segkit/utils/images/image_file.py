@@ -169,12 +169,14 @@ class _Opened:
 
     Attributes:
         memory: what was computed from the file.
+        closed: whether another thread has closed it, to keep the number of open files.
     """
 
     source: ImageSource
     stamp: tuple[int, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock)
     memory: dict[str, Any] = field(default_factory=dict)
+    closed: bool = False
 
     @property
     def is_large(self) -> bool:
@@ -216,16 +218,23 @@ class _OpenFiles:
                 return
             self._keep(key, found)
         with found.lock:
+            if found.closed:
+                found.source, found.closed = _open_source(path, planes), False
+                self._keep(key, found)
             yield found
 
     def _keep(self, key: tuple[str, Planes], opened: _Opened) -> None:
         with self._lock:
+            replaced = self._files.get(key)
             self._files[key] = opened
             self._files.move_to_end(key)
             excess = [self._files.popitem(last=False)[1] for _ in range(len(self._files) - MAX_OPEN)]
+        excess += [replaced] if replaced is not None and replaced is not opened else []
         for old in excess:
-            with old.lock:  # another thread may be reading
+            if old.lock.acquire(timeout=60):  # another thread may be reading
                 old.source.close()
+                old.closed = True
+                old.lock.release()
 
     def forget(self) -> None:
         """In a forked process: the parent's handles share their position in the file, so they are not used."""

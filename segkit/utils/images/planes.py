@@ -113,7 +113,7 @@ def select(
 
 
 def pages_as_z(axes: Mapping[str, int], planes: Planes) -> dict[str, int]:
-    """The axes, with pages of unknown meaning as z planes if the configuration selects z and not a page."""
+    """The axes, with pages of unknown meaning as z planes if z is selected and no page."""
     if planes.z is None or planes.page is not None or axes.get("Z", 1) > 1:
         return dict(axes)
     return {"Z" if axis == "P" else axis: length for axis, length in axes.items() if axis != "Z"}
