@@ -40,7 +40,19 @@ setup(
     extras_require={
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
         "imagej": ["roifile"],  # regions of interest that ImageJ and Fiji save
-        "test": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "jsonschema>=4", "timm>=1", "roifile", "scikit-image"],
+        "microscopy": ["nd2>=0.8", "czifile", "zarr>=2.16"],  # ND2; CZI; Zarr and OME-Zarr
+        "slides": ["tiffslide>=2", "openslide-python", "openslide-bin"],  # SVS and NDPI; the last two: MRXS
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "hypothesis>=6",
+            "jsonschema>=4",
+            "timm>=1",
+            "roifile",
+            "scikit-image",
+            "zarr>=2.16",
+            "tiffslide>=2",
+        ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segkit.config.loader import load_config, load_config_dict
 from segkit.config.period import Period
-from segkit.config.schema import Config, DataConfig, PredictConfig, SolverConfig, SplitConfig, TrainConfig
+from segkit.config.schema import Config, DataConfig, PlanesConfig, PredictConfig, SolverConfig, SplitConfig, TrainConfig
 from segkit.config.spec import Spec
 from segkit.config.typecheck import Bounds
 
@@ -13,6 +13,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "Period",
+    "PlanesConfig",
     "PredictConfig",
     "SolverConfig",
     "Spec",

@@ -25,6 +25,22 @@ class SplitConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanesConfig:
+    """``data.planes``: the plane of image files that hold several."""
+
+    page: Annotated[
+        int | None, Bounds(0), Help("index of the page where pages have no known meaning; null: files have one")
+    ] = None
+    time: Annotated[int | None, Bounds(0), Help("index of the time point; null: files have one")] = None
+    z: Annotated[
+        int | Literal["max", "mean"] | None,
+        Bounds(0),
+        Help("index of the z plane, or max or mean over all of them; null: files have one"),
+    ] = None
+    scene: Annotated[int | None, Bounds(0), Help("index of the scene (position, series); null: files have one")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """``data``: the data sets, their transforms and batches."""
 
@@ -47,6 +63,9 @@ class DataConfig:
         tuple[str, ...] | None,
         Help("class names in label order; null: read from the data, and written into the saved config"),
     ] = None
+    planes: Annotated[PlanesConfig, Help("the plane of image files that hold several")] = field(
+        default_factory=PlanesConfig
+    )
     train_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
     ] = _specs(

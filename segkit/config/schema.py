@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from segkit.config.data_section import DataConfig, SplitConfig
+from segkit.config.data_section import DataConfig, PlanesConfig, SplitConfig
 from segkit.config.help import Help
 from segkit.config.nodes import Node
 from segkit.config.overrides import apply_overrides, apply_values
@@ -24,6 +24,7 @@ __all__ = [
     "DataConfig",
     "EarlyStoppingConfig",
     "Help",
+    "PlanesConfig",
     "PredictConfig",
     "SolverConfig",
     "SplitConfig",
@@ -108,4 +109,6 @@ def section_to_dict(section: Any) -> dict[str, Any]:
 
 
 def _is_section(value: Any) -> bool:
-    return isinstance(value, (DataConfig, SplitConfig, SolverConfig, EarlyStoppingConfig, TrainConfig, PredictConfig))
+    return isinstance(
+        value, (DataConfig, PlanesConfig, SplitConfig, SolverConfig, EarlyStoppingConfig, TrainConfig, PredictConfig)
+    )

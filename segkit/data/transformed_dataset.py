@@ -72,7 +72,7 @@ class TransformedTrainDataset(TorchDataset):
         problems: list[str] = []
         for step in range(min(MAX_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
             try:
-                sample = self.dataset.load((index + step) % len(self.dataset))
+                sample = self.dataset.open((index + step) % len(self.dataset))
                 skipped += problems
                 return sample
             except SegkitError as error:
@@ -100,8 +100,9 @@ class TransformedTestDataset(TorchDataset):
 
     def __getitem__(self, index: int) -> Sample | Failure:
         try:
-            sample = self.dataset.load(index)
-            sample = dataclasses.replace(sample, annotations=self.dataset.ground_truth(index, sample))
+            sample = self.dataset.open(index)
+            truth = self.dataset.ground_truth(index, sample.with_targets())
+            sample = dataclasses.replace(sample, annotations=truth)
             return without_degenerate(self.transforms(sample, generator_for("test transforms", index)))
         except SegkitError as error:
             return Failure(str(error), error.key)

@@ -19,12 +19,14 @@ from segkit.data import (
     split_dataset,
 )
 from segkit.data.loader import TestLoader, TrainLoader
+from segkit.data.reader import build_reader
 from segkit.data.transforms import Compose, InvertibleCompose
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def build_data(
     split = spec if isinstance(spec, SplitConfig) else None
     if eval_only:
         check_something_to_evaluate_on(cfg)
+    reader = build_reader(cfg.data)
     train: Dataset | None = None
     val: Dataset | None = None
     if cfg.data.classes is not None:
@@ -78,14 +81,14 @@ def build_data(
             category_ids = None  # they belong to other names
         classes = list(cfg.data.classes)
     if split is not None or not eval_only or classes is None or category_ids is None:
-        train = _open(cfg.data.train, classes, category_ids, "data.train")
+        train = _open(cfg.data.train, classes, category_ids, reader, "data.train")
         classes, category_ids = list(train.classes), list(train.category_ids)
     if split is not None:
         assert train is not None
         train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
     elif spec is not None:
         assert not isinstance(spec, SplitConfig)
-        val = _open(spec, classes, category_ids, "data.val")
+        val = _open(spec, classes, category_ids, reader, "data.val")
     assert classes is not None and category_ids is not None
     if not classes:
         raise SegkitError("the training data has no classes", key="data.train")
@@ -173,9 +176,13 @@ def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool 
 
 
 def _open(
-    spec: Mapping[str, Any], classes: Sequence[str] | None, category_ids: Sequence[int] | None, path: str
+    spec: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    category_ids: Sequence[int] | None,
+    reader: ImageReader,
+    path: str,
 ) -> Dataset:
-    dataset = build_dataset(spec, classes, category_ids, path=path)
+    dataset = build_dataset(spec, classes, category_ids, reader=reader, path=path)
     if len(dataset) == 0:
         raise SegkitError(f"{path}: the data set has no images ({dataset.describe()})", key=path)
     return dataset

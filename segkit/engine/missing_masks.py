@@ -108,7 +108,7 @@ def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
     unmasked = objects = 0
     for index in range(images):
         try:
-            targets = dataset.load(index).targets
+            targets = dataset.targets(index)
         except SegkitError:
             continue  # the loader decides whether an unreadable image ends the run
         unmasked += int((~targets.has_mask & ~targets.crowd).sum())

@@ -16,6 +16,7 @@ from segkit.config.schema import Config
 from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
+from segkit.data.reader import build_reader
 from segkit.engine.datasets import build_data, checkpoint_labels
 from segkit.engine.recognized_data import recognized_spec, with_recognized_data
 from segkit.modeling.build import build_model
@@ -110,7 +111,8 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
     if isinstance(data, (str, os.PathLike)):
         data = recognized_spec({"path": os.fspath(data)}, "val", "data")
     if isinstance(data, Mapping):
-        return build_dataset(data, classes, category_ids, path="data")
+        reader = None if cfg is None else build_reader(cfg.data)
+        return build_dataset(data, classes, category_ids, reader=reader, path="data")
     check_dataset(data, "data")
     if classes is not None and list(data.classes) != list(classes):
         raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)

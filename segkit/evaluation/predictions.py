@@ -60,7 +60,7 @@ def evaluate_predictions(
     for evaluator in evaluators:
         evaluator.reset()
     for index, image_id in enumerate(dataset.image_ids):
-        sample = dataset.load(index)
+        sample = dataset.open(index).with_targets()
         sample = dataclasses.replace(sample, annotations=dataset.ground_truth(index, sample))
         try:
             detections = as_detections(found.get(image_id, []), sample.size, dataset.category_ids)

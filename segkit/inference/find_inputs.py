@@ -12,6 +12,7 @@ from pathlib import Path
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import IMAGE_SUFFIXES
 from segkit.utils.images.listing import HIDDEN, OTHER, ImageFiles, Reason, describe_skipped, is_system_file
+from segkit.utils.images.suffixes import is_image_folder
 from segkit.utils.paths import local_path, why_unusable
 
 logger = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def _expand(given: str, own_output: str | os.PathLike[str] | None) -> ImageFiles
         found = _matches(text)
     else:
         path = local_path(given, "input")
-        if not path.is_dir():
+        if not path.is_dir() or is_image_folder(path):
             return ImageFiles([path])
         if not os.access(path, os.R_OK | os.X_OK):
             raise SegkitError(f"the folder '{given}' cannot be read: permission denied", value=given)
@@ -122,7 +123,7 @@ def _folders_below(
     for child in children:
         if is_system_file(child.name) and not child.name.startswith("."):
             skipped.setdefault(SYSTEM, []).append(child)
-        elif not is_system_file(child.name):
+        elif not is_system_file(child.name) and not is_image_folder(child):
             yield from _folders_below(child, skipped, above)
 
 

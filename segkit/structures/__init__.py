@@ -3,11 +3,13 @@
 from segkit.structures.detections import Detections
 from segkit.structures.image_batch import ImageBatch
 from segkit.structures.image_geometry import ImageGeometry
+from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
+from segkit.structures.tiling import tile_windows
 from segkit.structures.torchvision_targets import (
     detections_from_torchvision,
     detections_to_torchvision,
@@ -21,6 +23,7 @@ __all__ = [
     "ImageBatch",
     "ImageGeometry",
     "InstanceMasks",
+    "LazyTargets",
     "Sample",
     "Targets",
     "batch_mask_targets",
@@ -31,4 +34,5 @@ __all__ = [
     "paste_rle",
     "targets_from_torchvision",
     "targets_to_torchvision",
+    "tile_windows",
 ]

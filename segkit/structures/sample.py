@@ -11,8 +11,10 @@ from torch import Tensor
 
 from segkit.structures.detections import Detections
 from segkit.structures.image_geometry import ImageGeometry
+from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.lazy_image import LazyImage
 
 
 @dataclass
@@ -20,7 +22,9 @@ class Sample:
     """One image with its targets and the file that it was made from.
 
     Attributes:
-        image: uint8 [C, H, W], RGB.
+        image: uint8 [C, H, W], RGB. Between ``Dataset.open`` and the first transform that needs pixels, a
+            :class:`LazyImage` stands for the image of a large file, and a :class:`LazyTargets` for its targets;
+            :meth:`materialised` reads both.
         targets: in the image's pixels; every transform changes them with the image.
         image_id: id of the file in the data set.
         file_name: for messages and results.
@@ -44,6 +48,26 @@ class Sample:
     rescued: int = 0
     skipped: tuple[str, ...] = ()
     geometry: ImageGeometry | None = field(default=None, repr=False)
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether the image or the targets are not read yet."""
+        return isinstance(self.image, LazyImage) or isinstance(self.targets, LazyTargets)
+
+    def materialised(self) -> Sample:
+        """The sample with image and targets read, as ``Dataset.load`` returns it.
+
+        Itself if they are.
+        """
+        sample = self.with_targets()
+        return replace(sample, image=sample.image.read()) if isinstance(sample.image, LazyImage) else sample
+
+    def with_targets(self) -> Sample:
+        """The sample with its targets read; its image stays as it is."""
+        if not isinstance(self.targets, LazyTargets):
+            return self
+        targets, dropped = self.targets.read()
+        return replace(self, targets=targets, dropped=self.dropped + dropped)
 
     @property
     def known_geometry(self) -> ImageGeometry:

@@ -224,6 +224,12 @@ def test_orientation_of_image_and_label_map(tmp_path, orientation, suffix):
 
 @pytest.mark.parametrize("shape", [(3, 20, 30), (2, 20, 30)])
 def test_stacks_of_label_maps(tmp_path, shape):
-    _tiff(tmp_path / "class1.tif", np.zeros(shape, np.uint16), photometric="minisblack", imagej=True)
+    _tiff(
+        tmp_path / "class1.tif",
+        np.zeros(shape, np.uint16),
+        photometric="minisblack",
+        imagej=True,
+        metadata={"axes": "ZYX"},
+    )
     with pytest.raises(SegkitError, match=rf"class1.tif: holds {shape[0]} pages"):
         read_label_map(tmp_path / "class1.tif")

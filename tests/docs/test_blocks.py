@@ -40,6 +40,7 @@ NOT_RUN = {
     "--config-file finetune.yaml": "downloads the weights of a ResNet-50 and trains it",
     "segkit benchmark": "measures for minutes: tests/benchmark",
     "--device cuda": "needs a GPU",
+    "segkit dataset tile": "writes many files: tests/dataset_tools/test_tile.py",
     "scontrol": "needs Slurm",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }

@@ -47,7 +47,7 @@ def test_pages(tmp_path, pixels):
 @pytest.mark.parametrize(
     "kind",
     [
-        {"imagej": True},
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
         {"ome": True, "metadata": {"axes": "ZYX"}},
         {"photometric": "minisblack"},
         {"photometric": "minisblack", "metadata": {"axes": "TYX"}, "compression": "zlib"},

@@ -24,6 +24,7 @@ from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.subset import NamedSubset
 from segkit.data.formats.synthetic import Synthetic
+from segkit.data.formats.tiles import Tiles
 from segkit.data.formats.voc import Voc
 from segkit.data.formats.yolo import Yolo
 
@@ -48,6 +49,7 @@ __all__ = [
     "Recognition",
     "SubsetDataset",
     "Synthetic",
+    "Tiles",
     "Voc",
     "Yolo",
     "build_dataset",

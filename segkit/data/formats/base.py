@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.recognition import Recognition
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.images import ImageReader
@@ -90,12 +91,31 @@ class Dataset(ABC):
         ``annotations`` is None.
         """
 
-    def targets(self, index: int) -> Targets:
+    def open(self, index: int) -> Sample:
+        """``load(index)``; a large image and its objects are not read yet (:attr:`Sample.is_lazy`).
+
+        Formats that read images by window override this method (:mod:`segkit.data.formats.lazy_samples`).
+        """
+        return self.load(index)
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
         """The objects of ``load(index)``, in the file's pixels.
 
         Formats that need no image for it override this method.
+
+        Args:
+            index: of the image.
+            window: (x0, y0, x1, y1): only the objects that may have a pixel in it are needed. They are returned whole.
         """
         return self.load(index).targets
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        """``targets(index, window)``, and the number of the image's other objects.
+
+        Objects without an area count as others.
+        """
+        sample = self.load(index)
+        return sample.targets, sample.dropped
 
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
@@ -196,8 +216,14 @@ class SubsetDataset(Dataset):
     def load(self, index: int) -> Sample:
         return self.dataset.load(self.indices[index])
 
-    def targets(self, index: int) -> Targets:
-        return self.dataset.targets(self.indices[index])
+    def open(self, index: int) -> Sample:
+        return self.dataset.open(self.indices[index])
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.dataset.targets(self.indices[index], window)
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        return self.dataset.window_targets(self.indices[index], window)
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])

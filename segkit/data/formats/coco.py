@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from segkit.data.formats.coco_categories import match_classes
 from segkit.data.formats.coco_recognition import recognize_coco
 from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
+from segkit.data.formats.lazy_samples import EVERYWHERE, RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, first_few
@@ -79,6 +82,7 @@ class Coco(Dataset):
         labels = {name: label for label, name in enumerate(self.classes)}
         self._labels = np.array([labels.get(name, -1) for name in file_ids], np.int64)  # by index of the category
         self.image_ids = self._table.arrays["image_id"].tolist()
+        self._regions = RegionCache()
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
@@ -96,9 +100,34 @@ class Coco(Dataset):
             targets = targets[kept]
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
-    def targets(self, index: int) -> Targets:
-        targets = self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
-        return targets[~targets.degenerate()]
+    def open(self, index: int) -> Sample:
+        size, name = self._table.size(index), self._table.name(index)
+        return open_lazily(self, index, self.folder / name, name, size, str(self.file))
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.window_targets(index, window)[0]
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        size, name = self._table.size(index), self._table.name(index)
+        total = len(self._table.categories(index))
+        chosen = None if window is None else self._regions.touching(index, window, partial(self._find_regions, index))
+        try:
+            targets = self._targets(self._table.objects(index, chosen), size, name)
+        except SegkitError:
+            self._targets(self._table.objects(index), size, name)  # the error with the object's index in the file
+            raise
+        targets = with_masks(targets, not total or self._table.has_masks(index), size)
+        kept = ~targets.degenerate()
+        targets = targets if bool(kept.all()) else targets[kept]
+        return targets, total - len(targets)
+
+    def _find_regions(self, index: int) -> np.ndarray:
+        """Regions XYXY [N, 4] that the objects of an image cannot leave."""
+        objects = self._table.objects(index)
+        try:
+            return object_regions(objects.segmentations, _corners(objects), self._table.size(index))
+        except SegkitError:
+            return np.tile(EVERYWHERE, (len(objects.segmentations), 1))  # the targets' error says what is wrong
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
@@ -192,10 +221,13 @@ class Coco(Dataset):
             raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
         has_mask = torch.tensor([segmentation is not None for segmentation in objects.segmentations], dtype=torch.bool)
         height, width = size
-        corners = torch.from_numpy(
-            np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)
-        )
+        corners = torch.from_numpy(_corners(objects))
         inside = corners.clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
         boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
         return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
+
+
+def _corners(objects: ImageObjects) -> np.ndarray:
+    """The file's boxes as XYXY [N, 4]."""
+    return np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)

@@ -126,9 +126,19 @@ class CocoTable:
         start, end = _span(self.arrays["last"], index)
         return self.arrays["category"][start:end]
 
-    def objects(self, index: int) -> ImageObjects:
-        """All annotations of an image, in the file's order."""
-        rows = slice(*_span(self.arrays["last"], index))
+    def has_masks(self, index: int) -> bool:
+        """Whether an annotation of an image has a segmentation."""
+        return bool((self.arrays["kind"][slice(*_span(self.arrays["last"], index))] != BOX_ONLY).any())
+
+    def objects(self, index: int, chosen: np.ndarray | None = None) -> ImageObjects:
+        """The annotations of an image, in the file's order.
+
+        Args:
+            index: of the image.
+            chosen: indices of the annotations among those of the image; None: all.
+        """
+        first, last = _span(self.arrays["last"], index)
+        rows = slice(first, last) if chosen is None else first + chosen
         records, size = self.arrays["records"], list(self.size(index))
         heads, segmentations = [], []
         spans = zip(self.arrays["start"][rows].tolist(), self.arrays["end"][rows].tolist(), strict=True)
@@ -139,7 +149,7 @@ class CocoTable:
         boxes_and_areas = np.array(heads).reshape(-1, 5)
         crowds = self.arrays["crowd"][rows] != 0
         return ImageObjects(
-            self.categories(index), crowds, boxes_and_areas[:, :4], boxes_and_areas[:, 4], segmentations
+            self.arrays["category"][rows], crowds, boxes_and_areas[:, :4], boxes_and_areas[:, 4], segmentations
         )
 
 

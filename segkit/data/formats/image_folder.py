@@ -10,10 +10,12 @@ from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
+from segkit.data.formats.lazy_samples import open_lazily
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.split_names import find_split, split_kind
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
@@ -88,6 +90,16 @@ class ImageFolder(Dataset):
         size = (image.shape[1], image.shape[2])
         check_size(self.root / entry.file_name, size, entry.size, str(self.id_map))
         return Sample(image, Targets.empty(size), entry.image_id, entry.file_name, size, None)
+
+    def open(self, index: int) -> Sample:
+        entry = self.entries[index]
+        return open_lazily(self, index, self.root / entry.file_name, entry.file_name, entry.size, str(self.id_map))
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return Targets.empty(self.size(index))
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        return self.targets(index), 0
 
     def label_counts(self, index: int) -> dict[int, int]:
         return {}

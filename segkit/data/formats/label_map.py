@@ -14,14 +14,16 @@ from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.formats.label_map_file import count_objects, read_label_map
 from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
+from segkit.data.formats.label_map_windows import MapObjects, find_objects, read_objects
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import is_image_name
+from segkit.utils.images import ImageFile, is_image_name
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
@@ -83,6 +85,7 @@ class LabelMap(PixelDataset):
         self._without = sum(not class_files for class_files in files)
         names, ids = name_categories(sorted(self._images_with), classes, category_ids, str(self.root))
         self._label_of = {k: label for label, k in enumerate(ids)}
+        self._objects: dict[Path, MapObjects] = {}  # of the label maps of large images, each scanned once a process
         image_ids = None if id_map is None else self._mapped_ids(id_map)
         super().__init__(len(self.folders), names, ids, f"label maps in {self.root}", image_ids)
 
@@ -106,11 +109,31 @@ class LabelMap(PixelDataset):
             parts.append((found, [self._label_of[k]] * len(found)))
         return targets_of(parts, size)
 
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        if window is None:
+            return super().window_targets(index, None)
+        folder, size = self.folders[index], self.size(index)
+        parts: list[tuple[InstanceMasks, list[int]]] = []
+        total = 0
+        for k, name in folder.class_files.items():
+            path = folder.folder / name
+            objects = self._objects.get(path)
+            if objects is None:
+                objects = self._objects[path] = find_objects(path, size)
+            found = read_objects(path, size, objects, window)
+            parts.append((found, [self._label_of[k]] * len(found)))
+            total += len(objects.ids)
+        targets = targets_of(parts, size)
+        return targets, total - len(targets)
+
     def count_labels(self, index: int) -> np.ndarray:
         folder = self.folders[index]
         counts = np.zeros(len(self.classes), np.int32)
         for k, name in folder.class_files.items():
-            counts[self._label_of[k]] = count_objects(folder.folder / name)
+            path = folder.folder / name
+            file = ImageFile(path)
+            count = len(find_objects(path, file.size).ids) if file.is_large else count_objects(path)
+            counts[self._label_of[k]] = count
         return counts
 
     def training_objects(self, index: int) -> TrainingObjects:

@@ -103,13 +103,7 @@ def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | N
     """The pixels of a label map as integers; raises the errors of :func:`read_label_map`."""
     if label_map.ndim != 2:
         raise SegkitError(f"{path}: a label map has one channel; this file has the shape {label_map.shape}")
-    if size is not None and label_map.shape != tuple(size):
-        height, width = label_map.shape
-        turned = (width, height) == tuple(size)
-        raise SegkitError(
-            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
-            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
-        )
+    check_shape(label_map.shape, path, size)
     if label_map.dtype.kind == "f":
         is_whole = np.isfinite(label_map) & (label_map == np.rint(label_map))
         if not is_whole.all():
@@ -120,6 +114,17 @@ def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | N
     if label_map.size and label_map.min() < 0:
         raise SegkitError(f"{path}: a label map holds no negative numbers; this one holds {label_map.min():g}")
     return label_map if label_map.dtype.kind in "iu" else label_map.astype(np.int64)
+
+
+def check_shape(found: tuple[int, ...], path: Path, size: tuple[int, int] | None) -> None:
+    """Raises a SegkitError if a label map has another (H, W) than its image; ``size`` None: any."""
+    if size is not None and tuple(found) != tuple(size):
+        height, width = found
+        turned = (width, height) == tuple(size)
+        raise SegkitError(
+            f"{path}: the label map is {width} x {height} pixels, but its image is {size[1]} x {size[0]} pixels"
+            + ("; images are read upright: one of the two may have an orientation tag that the other lacks" * turned)
+        )
 
 
 def count_objects(path: Path) -> int:

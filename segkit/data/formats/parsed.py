@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, training_objects
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import check_size
+from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.masks import decode_masks, subtract_holes
 from segkit.data.packed_list import PackedList
+from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -96,6 +98,7 @@ class ParsedDataset(Dataset):
         self._label_of = {name: label for label, name in enumerate(self.classes)}
         self._images = PackedList(images)
         self._lost = list(lost)
+        self._regions = RegionCache()
         self.image_ids = list(range(1, len(self._images) + 1))
 
     def load(self, index: int) -> Sample:
@@ -110,9 +113,27 @@ class ParsedDataset(Dataset):
         targets = targets[kept] if dropped else targets
         return Sample(image, targets, self.image_ids[index], annotation.name, size, None, dropped=dropped)
 
-    def targets(self, index: int) -> Targets:
-        targets = self._all_targets(index)
-        return targets[~targets.degenerate()]
+    def open(self, index: int) -> Sample:
+        annotation = self._images[index]
+        return open_lazily(self, index, annotation.file, annotation.name, annotation.size, annotation.source)
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.window_targets(index, window)[0]
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
+        annotation, size = self._images[index], self.size(index)
+        objects, touching = annotation.objects, annotation
+        try:
+            if window is not None:
+                indices = self._regions.touching(index, window, lambda: _regions(objects, size))
+                touching = replace(annotation, objects=[objects[i] for i in indices])
+            targets = self._targets(touching, size)
+        except SegkitError:
+            self._targets(annotation, size)  # raises the same error with the object's index in the file
+            raise
+        targets = with_masks(targets, not objects or any(o.segmentation is not None for o in objects), size)
+        targets = targets[~targets.degenerate()]
+        return targets, len(objects) - len(targets)
 
     def label_counts(self, index: int) -> dict[int, int]:
         counts = Counter(o.category for o in self._images[index].objects if o.category is not None)
@@ -170,6 +191,12 @@ class ParsedDataset(Dataset):
         crowd = torch.tensor([o.crowd or o.category is None for o in objects], dtype=torch.bool)
         known = masks if has_mask.any() or not objects else None
         return Targets(boxes, torch.tensor(labels, dtype=torch.int64), known, crowd, has_mask)
+
+
+def _regions(objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
+    """Regions XYXY [N, 4] that the objects of an image of ``size`` cannot leave."""
+    boxes = np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
+    return object_regions([o.segmentation for o in objects], boxes, size)
 
 
 def is_object(annotation: ObjectAnnotation) -> bool:

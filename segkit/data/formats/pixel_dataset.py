@@ -11,6 +11,8 @@ import torch
 
 from segkit.data.formats.base import Dataset, TrainingObjects, training_objects
 from segkit.data.formats.class_names import check_classes
+from segkit.data.formats.lazy_samples import open_lazily
+from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -72,9 +74,16 @@ class PixelDataset(Dataset):
         targets = targets[kept] if dropped else targets
         return Sample(image, targets, self.image_ids[index], self.name(index), size, None, dropped=dropped)
 
-    def targets(self, index: int) -> Targets:
+    def open(self, index: int) -> Sample:
+        return open_lazily(self, index, self.image_file(index), self.name(index), None, self.where)
+
+    def targets(self, index: int, window: Window | None = None) -> Targets:
+        return self.window_targets(index, window)[0]
+
+    def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
         targets = self.read_targets(index, self.size(index))
-        return targets[~targets.degenerate()]
+        kept = targets[~targets.degenerate()]
+        return kept, len(targets) - len(kept)
 
     def label_counts(self, index: int) -> dict[int, int]:
         if self.classes and self._counts[index, 0] == UNKNOWN:

@@ -38,11 +38,15 @@ class Transform(ABC):
             with known objects, at the cost of a second run.
         examples: arguments with which the tests run the transform; required if an argument has no default.
         needs_masks: whether the transform does nothing without masks; then data without any mask are an error.
+        reads_windows: whether the transform takes a sample whose image is not read yet (``sample.is_lazy``): it crops with
+            ``geometry.crop``, which reads the window alone. For any other transform the whole image is read first. The
+            declaration applies to the ``__call__`` of the same class, as that of ``inversion``.
     """
 
     examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     inversion: ClassVar[str] = "undeclared"
     needs_masks: ClassVar[bool] = False
+    reads_windows: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
@@ -107,6 +111,7 @@ class Compose(Transform):
             SegkitError: there is a mixing transform but no ``load_other``.
         """
         for i, transform in enumerate(self.transforms):
+            sample = ready_for(transform, sample)
             if load_other is not None and isinstance(transform, MixingTransform):
                 sample = transform.mix(sample, self._drawing(i, generator, load_other), generator)
             else:
@@ -116,12 +121,22 @@ class Compose(Transform):
                     f"the transform {type(transform).__name__} returns a {type(sample).__name__}; expected a Sample, "
                     "as by `return dataclasses.replace(sample, image=...)`"
                 )
-        return sample
+        return sample.materialised()
 
     def _drawing(self, count: int, generator: torch.Generator, load_other: LoadOther) -> Callable[[], Sample]:
         """A function that loads a random sample and applies the first ``count`` transforms."""
         before = Compose(self.transforms[:count])
         return lambda: before(load_other(generator), generator, load_other)
+
+
+def ready_for(transform: Any, sample: Sample) -> Sample:
+    """The sample with image and targets read, unless the transform reads windows."""
+    for cls in type(transform).__mro__:
+        if "reads_windows" in vars(cls) and vars(cls)["reads_windows"]:
+            return sample
+        if "__call__" in vars(cls):
+            break
+    return sample.materialised()
 
 
 def build_transforms(specs: Sequence[Mapping[str, Any]], *, path: str = "data.transforms") -> Compose:

@@ -32,6 +32,7 @@ class RandomCrop(Transform):
 
     examples = ({"size": 20}, {"size": [30, 1000], "min_visibility": 0.3}, {"size": 1})
     inversion = "recorded"
+    reads_windows = True
 
     def __init__(self, *, size: int | Sequence[int], min_visibility: float = 0.0) -> None:
         check_probability(min_visibility)
@@ -66,6 +67,7 @@ class RandomScaledCrop(Transform):
         {"size": 200, "antialias": False},
     )
     inversion = "recorded"
+    reads_windows = True
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ def scaled_crop(
         target if cut < side else max(1, min(target, round(side * factor)))
         for target, cut, side in zip(size, window, full, strict=True)
     )
-    return geometry.resize(sample, (height, width), antialias)
+    return geometry.resize(sample.materialised(), (height, width), antialias)
 
 
 def random_crop(sample: Sample, size: tuple[int, int], min_visibility: float, generator: torch.Generator) -> Sample:

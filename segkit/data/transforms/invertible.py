@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from segkit.data.transforms.base import INVERSIONS, Compose, LoadOther, MixingTransform, Transform
+from segkit.data.transforms.base import INVERSIONS, Compose, LoadOther, MixingTransform, Transform, ready_for
 from segkit.data.transforms.probes import MIN_PROBED_SIDE, Replay, boxes_agree, pixels_agree, textured, with_probes
 from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.sample import Sample
@@ -47,8 +47,8 @@ class InvertibleCompose(Compose):
         """
         sample = dataclasses.replace(sample, geometry=sample.known_geometry)
         for transform in self.transforms:
-            sample = _apply(transform, sample, generator)
-        return sample
+            sample = _apply(transform, ready_for(transform, sample), generator)
+        return sample.materialised()
 
 
 def declared_inversion(transform: Any) -> str:

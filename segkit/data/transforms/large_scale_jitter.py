@@ -37,6 +37,7 @@ class LargeScaleJitter(Transform):
         {"size": 50, "min_scale": 3.0, "max_scale": 3.0, "antialias": False},
     )
     inversion = "recorded"
+    reads_windows = True
 
     def __init__(
         self,

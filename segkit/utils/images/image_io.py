@@ -8,18 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.utils.errors import SegkitError
-from segkit.utils.images.pillow_decoder import orientation_of, read_with_pillow, refuse_frames
-from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, to_uint8, upright, upright_size
-from segkit.utils.images.tiff import is_tiff, read_tiff, tiff_size
-from segkit.utils.paths.hints import why_unusable
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
-
-
-def is_image_name(name: str | os.PathLike[str]) -> bool:
-    """Whether a file name has the suffix of an image format."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES
+from segkit.utils.images.image_file import ImageFile
+from segkit.utils.images.stored_image import to_uint8
 
 
 def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
@@ -35,7 +25,7 @@ def read_image(path: str | os.PathLike[str]) -> torch.Tensor:
         SegkitError: the file is missing or not a readable image, holds several images (a stack, an animation), or has a
             channel that is neither colour nor alpha. The message names the file and the reason.
     """
-    pixels = to_uint8(read_stored(path), str(path))
+    pixels = to_uint8(ImageFile(path).read(), str(path))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
@@ -51,8 +41,7 @@ def read_pixels(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         SegkitError: as :func:`read_image`, or the samples cannot be read exactly as stored.
     """
-    image = read_stored(path)
-    return np.ascontiguousarray(upright(image.pixels, image.orientation))
+    return np.ascontiguousarray(ImageFile(path).read().pixels)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -63,17 +52,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         SegkitError: the file cannot be opened as an image, or holds several images.
     """
-    from PIL import Image
-
-    try:
-        if is_tiff(path):
-            return tiff_size(path)
-        with Image.open(path) as image:
-            refuse_frames(image, str(path))
-            width, height = image.size
-            return upright_size(height, width, orientation_of(image))
-    except Exception:  # the full reader succeeds, or raises the error that explains the file's problem
-        return tuple(read_image(path).shape[1:])  # type: ignore[return-value]
+    return ImageFile(path).size
 
 
 def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
@@ -86,44 +65,3 @@ def write_image(path: str | os.PathLike[str], pixels: np.ndarray) -> None:
     assert pixels.dtype == np.uint8, pixels.dtype
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.ascontiguousarray(pixels)).save(path)
-
-
-def read_stored(path: str | os.PathLike[str]) -> StoredImage:
-    """Chooses the decoder by the file's first bytes.
-
-    Every failure becomes a SegkitError that names the file.
-    """
-    from PIL import Image
-
-    if problem := _path_problem(path):
-        raise SegkitError(f"{path}: {problem}", value=str(path))
-    try:
-        return read_tiff(path, str(path)) if is_tiff(path) else read_with_pillow(path)
-    except SegkitError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise SegkitError(f"{path}: {_one_line(error)}{LIMIT_HINT}", value=str(path)) from error
-    except Exception as error:  # decoders raise errors of many types; each means that the file cannot be read
-        raise SegkitError(f"{path}: cannot be read as an image ({_one_line(error)})", value=str(path)) from error
-
-
-def _path_problem(path: str | os.PathLike[str]) -> str | None:
-    """Why a path cannot be an image: missing, a folder, or empty.
-
-    Returns None if it may be one; content is not read.
-    """
-    if os.path.isdir(path):
-        return "is a folder, not an image"
-    if not os.path.isfile(path):
-        problem = why_unusable(path)
-        return (
-            problem.replace("does not exist", "there is no such image file", 1)
-            if problem.startswith("does")
-            else problem
-        )
-    return None if os.path.getsize(path) else "cannot be read as an image (it is empty, 0 bytes)"
-
-
-def _one_line(error: Exception) -> str:
-    """An exception's text on one line; its type if it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__

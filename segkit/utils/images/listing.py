@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.utils.errors import first_few
-from segkit.utils.images.image_io import is_image_name
+from segkit.utils.images.suffixes import is_image_folder, is_image_name
 
 # In lower case. Files and folders that Windows, macOS, Synology and ext file systems create.
 SYSTEM_NAMES = {
@@ -51,7 +51,7 @@ class ImageFiles:
         """Sorts paths into images and skipped files, by their names and sizes; the order is kept."""
         found = cls()
         for path in paths:
-            if path.is_dir():
+            if path.is_dir() and not is_image_folder(path):
                 found.folders += not is_system_file(path.name)
                 continue
             reason = _skip_reason(path)

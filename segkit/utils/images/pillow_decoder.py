@@ -6,12 +6,14 @@ means that the image is decoded already; then nothing can be checked.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.image_source import ImageSource, Window, cropped
 from segkit.utils.images.png16 import LAYOUTS, MORE_THAN_8_BITS, read_png16
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, to_uint8
 from segkit.utils.images.tiff import read_tiff
@@ -73,6 +75,43 @@ def read_with_pillow(path: str | os.PathLike[str]) -> StoredImage:
         elif image.mode.startswith("I;16") or (image.mode == "I" and (depth == 16 or layout == "I;16B")):
             pixels, color, bits = pixels.astype(np.uint16), "grey", 16
         return StoredImage(pixels, color, bits, _palette(image), (), orientation)
+
+
+class PillowSource(ImageSource):
+    """An image of any format that Pillow decodes, except TIFF.
+
+    A window is cut out of the decoded image.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+
+    @functools.cached_property
+    def _header(self) -> tuple[int, int, int]:
+        """Height, width and orientation."""
+        from PIL import Image
+
+        try:
+            with Image.open(self._path) as image:
+                refuse_frames(image, str(self._path))
+                return image.height, image.width, orientation_of(image)
+        except Exception:  # the full reader succeeds, or raises the error that explains the file's problem
+            stored = read_with_pillow(self._path)
+            return stored.pixels.shape[0], stored.pixels.shape[1], stored.orientation
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._header[:2]
+
+    @property
+    def orientation(self) -> int:
+        return self._header[2]
+
+    def read(self, window: Window | None) -> StoredImage:
+        return cropped(read_with_pillow(self._path), window)
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -14,6 +14,7 @@ PERCENTILES = (0.1, 99.9)  # mapped to 0 and 255 where a file has more than 8 bi
 LIMIT_HINT = "; the limit is twice PIL.Image.MAX_IMAGE_PIXELS: cut the image into tiles, or raise MAX_IMAGE_PIXELS"
 COLOR_CHANNELS = {"grey": 1, "white_is_zero": 1, "palette": 1, "rgb": 3, "cmyk": 4}
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
+HUGE = 2.0**500  # samples beyond it are divided by it before differences are taken
 Extra = Literal["alpha", "premultiplied", "unknown"]
 
 
@@ -23,12 +24,13 @@ class StoredImage:
 
     Attributes:
         pixels: ``[H, W]`` or ``[H, W, C]``, as stored: not scaled, not inverted, not upright.
-        color: colour space of the first channels: a key of ``COLOR_CHANNELS``, or the name of one that segkit cannot
-            convert.
+        color: colour space of the first channels: a key of ``COLOR_CHANNELS``; ``channels`` for channels without a colour
+            meaning; or the name of one that segkit cannot convert.
         bits: bits of a sample, at most those of the array's type.
         palette: uint8 ``[N, 3]`` RGB, if ``color`` is ``palette``.
         extra: meaning of each channel after the colour channels.
         orientation: 1 to 8, as in EXIF.
+        channel_names: of all channels, where the file states them; else empty.
     """
 
     pixels: np.ndarray
@@ -37,6 +39,7 @@ class StoredImage:
     palette: np.ndarray | None = None
     extra: tuple[Extra, ...] = ()
     orientation: int = 1
+    channel_names: tuple[str, ...] = ()
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -56,7 +59,7 @@ def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def to_uint8(image: StoredImage, name: str) -> np.ndarray:
+def to_uint8(image: StoredImage, name: str, bounds: tuple[float, float] | None = None) -> np.ndarray:
     """Converts a stored image to 8-bit grey or RGB, upright.
 
     Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed samples and floats are scaled by
@@ -66,11 +69,41 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
     Args:
         image: the file's content.
         name: the file, for messages.
+        bounds: samples of more than 8 bits that become 0 and 255 (:func:`intensity_bounds`); None: those of ``image``.
     Returns:
         uint8, upright: ``[H, W]`` grey or ``[H, W, 3]`` RGB.
     Raises:
         SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
     """
+    color, bits = _colors(image, name)
+    if color.dtype.kind != "u" or bits > 8:
+        color = scale_to_uint8(color, name, bounds)
+    elif bits < 8:
+        color = np.rint(color * np.float32(255 / _full_scale(color.dtype, bits))).astype(np.uint8)
+    color = upright(color, image.orientation)
+    return color[:, :, 0] if color.shape[2] == 1 else color
+
+
+def intensity_bounds(image: StoredImage, name: str) -> tuple[float, float] | None:
+    """The samples that :func:`to_uint8` maps to 0 and 255.
+
+    None for at most 8 bits, which are not scaled.
+
+    Raises as :func:`to_uint8`.
+    """
+    color, bits = _colors(image, name)
+    return _bounds(_floats(color, name)) if color.dtype.kind != "u" or bits > 8 else None
+
+
+def _colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
+    """Grey or RGB samples ``[H, W, 1 or 3]`` as stored, and their bits."""
+    if image.color == "channels":
+        names = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
+        raise SegkitError(
+            f"{name}: has {image.pixels.shape[2]} channels{names}; expected one (grey) or three (RGB): choose them with "
+            "data.channels",
+            key="data.channels",
+        )
     if image.color not in COLOR_CHANNELS:
         raise SegkitError(
             f"{name}: its colours are {image.color}, which segkit does not convert; save it as RGB or grey"
@@ -87,15 +120,10 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
         color = _invert(color, bits)
     if image.color == "cmyk":
         color = _cmyk_to_rgb(color, _full_scale(color.dtype, bits))
-    if color.dtype.kind != "u" or bits > 8:
-        color = scale_to_uint8(color, name)
-    elif bits < 8:
-        color = np.rint(color * np.float32(255 / _full_scale(color.dtype, bits))).astype(np.uint8)
-    color = upright(color, image.orientation)
-    return color[:, :, 0] if color.shape[2] == 1 else color
+    return color, bits
 
 
-def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
+def scale_to_uint8(pixels: np.ndarray, name: str, bounds: tuple[float, float] | None = None) -> np.ndarray:
     """Scales the 0.1 and 99.9 percentiles to 0 and 255 and clips the rest.
 
     A constant image becomes 0.
@@ -103,20 +131,36 @@ def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
     Args:
         pixels: of any shape, integers or floats of any range.
         name: the file, for messages.
+        bounds: used instead of the percentiles.
     """
-    scaled = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
-    if not np.isfinite(scaled).all():
-        raise SegkitError(f"{name}: the image holds NaN or infinite samples")
-    if scaled.dtype == np.float64 and scaled.size and (peak := np.abs(scaled).max()) > 1e150:
-        scaled /= peak  # so that differences do not overflow
-    low, high = (float(v) for v in np.percentile(scaled, PERCENTILES))
-    if high <= low:  # fewer than 0.1 % of the pixels differ from the rest: use the full range
-        low, high = float(scaled.min()), float(scaled.max())
+    scaled = _floats(pixels, name)
+    low, high = _bounds(scaled) if bounds is None else bounds
     if high <= low:
         return np.zeros(scaled.shape, np.uint8)
+    if max(abs(low), abs(high)) > HUGE:  # so that differences do not overflow
+        scaled /= HUGE
+        low, high = low / HUGE, high / HUGE
     scaled -= low
     scaled *= 255.0 / (high - low)
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def _floats(pixels: np.ndarray, name: str) -> np.ndarray:
+    """A copy as float32 or float64; raises a SegkitError for samples that are not finite."""
+    scaled = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
+    if not np.isfinite(scaled).all():
+        raise SegkitError(f"{name}: the image holds NaN or infinite samples")
+    return scaled
+
+
+def _bounds(pixels: np.ndarray) -> tuple[float, float]:
+    """The percentiles of floats; their full range if fewer than 0.1 % of them differ from the rest."""
+    peak = np.abs(pixels).max() if pixels.dtype == np.float64 and pixels.size else 0.0
+    scale = HUGE if peak > HUGE else 1.0  # percentiles interpolate: differences must not overflow
+    low, high = (float(v) for v in np.percentile(pixels / scale if scale > 1 else pixels, PERCENTILES))
+    if high <= low:
+        return float(pixels.min()), float(pixels.max())
+    return low * scale, high * scale
 
 
 def check_pixels(path: str | Path, pixels: int) -> None:

@@ -1,31 +1,33 @@
-"""TIFF files: which page is the image, and what its channels mean. tifffile parses the tags."""
+"""TIFF files: an image of one or several planes, and what its channels mean.
+
+tifffile parses the tags.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from segkit.utils.errors import SegkitError
-from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, upright_size
-from segkit.utils.images.tiff_samples import FAX, SAMPLE_CODECS, read_samples
+from segkit.utils.images.image_source import ImageSource, Window
+from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, pages_as_z, project, select
+from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage
+from segkit.utils.images.tiff_pages import find_planes
+from segkit.utils.images.tiff_samples import FAX, SAMPLE_CODECS, read_window
+from segkit.utils.images.tiff_segments import can_read_parts
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
+    from tifffile import TiffPage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; BigTIFF
-REDUCED, MASK = 1, 4  # bits of NewSubfileType
 COLORS = {0: "white_is_zero", 1: "grey", 2: "rgb", 3: "palette", 5: "cmyk", 6: "rgb"}  # by PhotometricInterpretation
 CHANNELS = {"white_is_zero": 1, "grey": 1, "palette": 1, "cmyk": 4}  # all others: 3
 EXTRAS: dict[int, Extra] = {1: "premultiplied", 2: "alpha"}  # by ExtraSamples; all others: unknown
-MAX_CHANNELS = 16
+MAX_CHANNELS = 1024  # more are a damaged file
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 
 
@@ -36,7 +38,7 @@ def is_tiff(path: str | os.PathLike[str]) -> bool:
 
 
 def read_tiff(file: str | os.PathLike[str] | BinaryIO, name: str) -> StoredImage:
-    """Reads the image of a TIFF file.
+    """Reads the image of a TIFF file that holds one.
 
     Pages marked as a thumbnail or a mask (NewSubfileType) are ignored.
 
@@ -47,93 +49,91 @@ def read_tiff(file: str | os.PathLike[str] | BinaryIO, name: str) -> StoredImage
         SegkitError: several images; a sample type or a compression that cannot be read.
         Exception: the file is damaged.
     """
-    with _main_page(file, name) as page:
-        pixels = read_samples(page, name)
-        color, extra = _channel_meaning(page)
-        palette = _palette(page) if color == "palette" else None
-        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
-        return StoredImage(pixels, color, int(page.bitspersample), palette, extra, _orientation(page))
+    source = TiffSource(file, name)
+    try:
+        return source.read(None)
+    finally:
+        source.close()
 
 
-def tiff_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width of a TIFF's image, upright; reads no pixels. Raises as :func:`read_tiff`."""
-    with _main_page(path, str(path)) as page:
-        return upright_size(page.imagelength, page.imagewidth, _orientation(page))
+class TiffSource(ImageSource):
+    """An image of a TIFF file: one of its planes, or a projection, with all channels.
 
+    Args:
+        file: path, or an open file, which stays open.
+        name: the file, for messages.
+        planes: the plane of a file with several.
+    Raises:
+        SegkitError: several images, none selected; more than ``MAX_CHANNELS`` channels.
+        Exception: the file is damaged.
+    """
 
-@contextmanager
-def _main_page(file: str | os.PathLike[str] | BinaryIO, name: str) -> Iterator[TiffPage]:
-    """Opens a TIFF file and yields the page of its image, with size and channels checked."""
-    import tifffile
+    def __init__(self, file: str | os.PathLike[str] | BinaryIO, name: str, planes: Planes = ONE_PLANE) -> None:
+        import tifffile
 
-    logging.getLogger("tifffile").addHandler(_QUIET)  # tifffile's log lines about damage repeat the error
-    with tifffile.TiffFile(os.fspath(file) if isinstance(file, (str, os.PathLike)) else file) as opened:
-        page = _find_page(opened, name)
-        check_pixels(name, page.imagewidth * page.imagelength)
+        logging.getLogger("tifffile").addHandler(_QUIET)  # tifffile's log lines about damage repeat the error
+        path = os.fspath(file) if isinstance(file, (str, os.PathLike)) else file
+        self._name = name
+        self._file = tifffile.TiffFile(path, _multifile=False)  # OME files may name others, which could lie anywhere
+        try:
+            self._open(planes)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, planes: Planes) -> None:
+        name = self._name
+        stack = find_planes(self._file, name, planes)
+        axes, channels = pages_as_z(stack.axes, planes), stack.axes.get("C", 1)
+        chosen = select(planes, axes, name, count=stack.count, what="pages", channels=stack.channel_names)
+        self._pages = [[stack.page(chosen.position(axes, z, channel)) for channel in range(channels)] for z in chosen.z]
+        self._projection, self._names = chosen.projection, stack.channel_names
+        page = self._first = self._pages[0][0]
+        self._orientation = _orientation(page)
         if page.imagewidth == 0 or page.imagelength == 0:
             raise ValueError(f"its size is {page.imagewidth} x {page.imagelength}")
-        if page.samplesperpixel > MAX_CHANNELS:
-            raise SegkitError(f"{name}: has {page.samplesperpixel} channels; expected one grey or colour image")
-        yield page
+        if page.samplesperpixel * channels > MAX_CHANNELS:
+            raise SegkitError(
+                f"{name}: has {page.samplesperpixel * channels} channels, at most {MAX_CHANNELS} are read"
+            )
+        kinds = {
+            (other.imagelength, other.imagewidth, other.samplesperpixel, str(other.bitspersample), str(other.dtype))
+            for row in self._pages
+            for other in row
+        }
+        if len(kinds) > 1:
+            raise SegkitError(f"{name}: its planes have different sizes or sample types; save them as one stack")
+        self.windowed = all(can_read_parts(other) for row in self._pages for other in row)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._first.imagelength, self._first.imagewidth
 
-def _find_page(file: TiffFile, name: str) -> TiffPage:
-    """The only page that is neither a thumbnail nor a mask.
+    @property
+    def orientation(self) -> int:
+        return self._orientation
 
-    Raises a SegkitError if there are several images.
-    """
-    subfile_types: dict[int, int] = {}  # by the directory's offset: in damaged files the directories form a circle
-    for page in file.pages:
-        if page.offset in subfile_types:
-            break
-        subfile_types[page.offset] = getattr(page, "subfiletype", 0)
-    images = [k for k, kind in enumerate(subfile_types.values()) if not kind & (REDUCED | MASK)]
-    images = images or list(range(len(subfile_types)))
-    if not images:
-        raise ValueError("it has no page")
-    main = file.pages[images[0]].aspage()
-    count = len(images) if len(images) > 1 else _count_slices(main)
-    if count > 1:
-        raise SegkitError(f"{name}: holds {count} pages; expected one image")
-    if main.subfiletype & REDUCED and 330 in main.tags:
-        raise SegkitError(f"{name}: its page is a thumbnail, the image is in a sub-directory; save it as a plain TIFF")
-    return main
+    def read(self, window: Window | None) -> StoredImage:
+        self.check_limit(window, self._name)
+        page = self._first
+        planes = [
+            np.concatenate([read_window(one, self._name, window) for one in row], axis=2)
+            if len(row) > 1
+            else read_window(row[0], self._name, window)
+            for row in self._pages
+        ]
+        pixels = project(planes, self._projection)
+        channels = pixels.shape[2]
+        color, extra = _channel_meaning(page)
+        if len(self._pages[0]) > 1:
+            color, extra = color_of(channels), ()
+        palette = _palette(page) if color == "palette" else None
+        names = self._names if len(self._names) == channels else ()
+        pixels = pixels[:, :, 0] if channels == 1 else pixels
+        return StoredImage(pixels, color, int(page.bitspersample), palette, extra, self.orientation, names)
 
-
-def _count_slices(page: TiffPage) -> int:
-    """Number of images in one directory: volumes, stacks of ImageJ, tifffile and MetaMorph."""
-    if page.imagedepth > 1:
-        return int(page.imagedepth)
-    planes = page.tags.get(33629)  # UIC2tag: one entry a plane
-    if planes is not None and planes.count > 1:
-        return int(planes.count)
-    if int(page.compression) != 1 or page.is_tiled or not page.dataoffsets or not isinstance(page.bitspersample, int):
-        return 1
-    row = math.ceil(page.imagewidth * page.samplesperpixel * page.bitspersample / 8)
-    size = row * page.imagelength
-    start = page.dataoffsets[0]
-    end = page.offset if page.offset > start else page.parent.filehandle.size
-    fitting = (end - start) // size if size else 0
-    stored = page.databytecounts[0] // size if size and len(page.databytecounts) == 1 else 0
-    # A slice that was saved on its own keeps the description of its stack: believe it only if a second slice fits.
-    return max(_described_slices(page) if fitting > 1 else 1, stored)
-
-
-def _described_slices(page: TiffPage) -> int:
-    """The number of images that the ImageDescription of ImageJ or tifffile states.
-
-    1 if it states none.
-    """
-    text = page.description
-    if text.startswith("ImageJ=") and (images := re.search(r"^images=(\d+)", text, re.MULTILINE)):
-        return int(images[1])
-    if text.startswith("{"):  # tifffile's keys have no order
-        try:
-            shape = json.loads(text)["shape"]
-            return int(math.prod(shape)) // math.prod(page.shape)
-        except (ValueError, KeyError, TypeError):
-            return 1
-    return 1
+    def close(self) -> None:
+        self._file.close()
 
 
 def _channel_meaning(page: TiffPage) -> tuple[str, tuple[Extra, ...]]:

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.image_source import Window
+from segkit.utils.images.tiff_segments import PagePart, can_read_parts, part_of, read_segments, segment_grid
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -36,11 +38,25 @@ _GREY = {258: 8, 262: 1, 277: 1, 284: 1}  # tags of 8-bit grey
 CHUNK = 1 << 26  # bytes decompressed at once
 
 
-def read_samples(page: TiffPage, name: str) -> np.ndarray:
+def read_window(page: TiffPage, name: str, window: Window | None) -> np.ndarray:
+    """Reads the samples of a window of a page, from the strips or tiles that it touches.
+
+    The result is that of :func:`read_samples`, cropped; None: all of it.
+    """
+    if window is None or window == (0, 0, page.imagewidth, page.imagelength):
+        return read_samples(page, name)
+    x0, y0, x1, y1 = window
+    if not can_read_parts(page):
+        return read_samples(page, name)[y0:y1, x0:x1]
+    part, inner = part_of(page, window)
+    return read_samples(part, name)[inner]
+
+
+def read_samples(page: TiffPage | PagePart, name: str) -> np.ndarray:
     """Reads all samples of a page; YCbCr is converted to RGB.
 
     Args:
-        page: a page of an open file.
+        page: a page of an open file, or a part of one.
         name: the file, for messages.
     Returns:
         ``[H, W, C]`` in the smallest integer or float type that holds a sample's bits.
@@ -48,6 +64,8 @@ def read_samples(page: TiffPage, name: str) -> np.ndarray:
         SegkitError: the sample type or the compression cannot be read.
         Exception: the data are damaged.
     """
+    if page.imagedepth > 1:
+        return _read_with_tifffile(page, name)
     bits, codec, samples = page.bitspersample, int(page.compression), page.samplesperpixel
     if not isinstance(bits, int):
         raise SegkitError(f"{name}: its channels have different numbers of bits ({', '.join(map(str, bits))})")
@@ -78,9 +96,9 @@ def read_samples(page: TiffPage, name: str) -> np.ndarray:
     return _read_with_tifffile(page, name)
 
 
-def _read_with_tifffile(page: TiffPage, name: str) -> np.ndarray:
+def _read_with_tifffile(page: TiffPage | PagePart, name: str) -> np.ndarray:
     """Reads a page by tifffile; SegkitError if that needs imagecodecs, which is not installed."""
-    _segments(page, check_only=True)
+    read_segments(page, check_only=True)
     try:
         found = page.asarray(squeeze=False, maxworkers=1)  # [planes, depth, H, W, samples]
     except (ValueError, NotImplementedError, ImportError) as error:
@@ -94,7 +112,7 @@ def _read_with_tifffile(page: TiffPage, name: str) -> np.ndarray:
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 
 
-def _codec_name(page: TiffPage) -> str:
+def _codec_name(page: TiffPage | PagePart) -> str:
     return str(getattr(page.compression, "name", page.compression))
 
 
@@ -108,49 +126,15 @@ def _libtiff_decodes_zstd() -> bool:
         return False
 
 
-def _segments(page: TiffPage, check_only: bool = False) -> list[bytes]:
-    """The compressed strips or tiles in the file's order.
-
-    Raises a ValueError if some are missing or cut off.
-
-    Args:
-        check_only: read none of them, return an empty list.
-    """
-    down, across, _, _ = _grid(page)
-    expected = down * across * (page.samplesperpixel if page.planarconfig == 2 else 1)
-    offsets, counts = page.dataoffsets[:expected], page.databytecounts[:expected]
-    if min(len(offsets), len(counts)) < expected:
-        raise ValueError(f"it holds {min(len(offsets), len(counts))} of {expected} strips or tiles")
-    file = page.parent.filehandle
-    if any(offset + count > file.size for offset, count in zip(offsets, counts, strict=True)):
-        raise ValueError("the file is cut off")
-    if check_only:
-        return []
-    segments = []
-    for offset, count in zip(offsets, counts, strict=True):
-        file.seek(offset)
-        segments.append(file.read(count))
-    return segments
-
-
-def _grid(page: TiffPage) -> tuple[int, int, int, int]:
-    """Rows and columns of strips or tiles, and the height and width of one."""
-    if page.is_tiled:
-        height, width = page.tilelength, page.tilewidth
-    else:
-        height, width = page.rowsperstrip or page.imagelength, page.imagewidth
-    return math.ceil(page.imagelength / height), math.ceil(page.imagewidth / width), height, width
-
-
-def _read_with_libtiff(page: TiffPage, ycbcr: bool) -> np.ndarray:
+def _read_with_libtiff(page: TiffPage | PagePart, ycbcr: bool) -> np.ndarray:
     """Reads a page of 8 bits (fax: 1 bit) by libtiff, under tags that Pillow does not convert."""
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     samples = page.samplesperpixel // planes
     photometric = YCBCR if ycbcr else {1: 1, 2: 1, 3: 2, 4: 5}.get(samples)
     if photometric is None or (ycbcr and planes > 1):
         raise ValueError(f"{page.samplesperpixel} samples of compression {int(page.compression)} in {planes} planes")
-    _, _, height, width = _grid(page)
-    segments, codec = _segments(page), int(page.compression)
+    _, _, height, width = segment_grid(page)
+    segments, codec = read_segments(page), int(page.compression)
     if ycbcr and codec == NONE:  # Pillow reads these without libtiff, and ignores chroma subsampling
         segments, codec = [zlib.compress(segment) for segment in segments], ADOBE_DEFLATE
     tags: dict[int, Any] = {
@@ -170,7 +154,7 @@ def _read_with_libtiff(page: TiffPage, ycbcr: bool) -> np.ndarray:
     return np.concatenate([part[:, :, None] if part.ndim == 2 else part for part in parts], axis=2)
 
 
-def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
+def _decompress_and_unpack(page: TiffPage | PagePart, kind: str, name: str) -> np.ndarray:
     """Reads a page of any number of bits: libtiff decompresses it, NumPy unpacks it."""
     from PIL import Image
 
@@ -179,8 +163,8 @@ def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
     predictor = int(page.predictor)
     if predictor not in (1, 2, 3) or (predictor == 2 and bits % 8) or (predictor == 3 and kind != "f"):
         raise SegkitError(f"{name}: predictor {predictor} does not exist for samples of {bits} bits; save it again")
-    down, across, height, width = _grid(page)
-    segments = _segments(page)
+    down, across, height, width = segment_grid(page)
+    segments = read_segments(page)
     row_bytes = math.ceil(width * samples * bits / 8)
     chunk = min(CHUNK, Image.MAX_IMAGE_PIXELS or CHUNK)  # each byte is a pixel to Pillow, and counts towards its limit
     group = max(1, chunk // (height * across * row_bytes))  # rows of segments decompressed at once
@@ -201,7 +185,7 @@ def _decompress_and_unpack(page: TiffPage, kind: str, name: str) -> np.ndarray:
     return found
 
 
-def _unpack(data: np.ndarray, width: int, samples: int, bits: int, kind: str, page: TiffPage) -> np.ndarray:
+def _unpack(data: np.ndarray, width: int, samples: int, bits: int, kind: str, page: TiffPage | PagePart) -> np.ndarray:
     """Unpacks bytes ``[rows, segments, bytes]`` to samples ``[rows, segments, width, samples]``.
 
     Predictors are undone.

@@ -52,9 +52,14 @@ def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         parent, _, base = name.rpartition("/")
         # Some file systems find a file by other spellings than the listed one: look up each name that is not listed.
-        if base not in listings.get(parent, ()) and not os.path.isfile(folder / name):
+        if base not in listings.get(parent, ()) and not _is_image(folder / name):
             missing.append(name)
     return missing
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a path is a file, or a folder that is one image (Zarr)."""
+    return os.path.isfile(path) or (path.suffix.lower() == ".zarr" and os.path.isdir(path))
 
 
 def files_in(folder: Path) -> list[str]:
