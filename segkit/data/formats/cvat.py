@@ -17,7 +17,7 @@ from segkit.data.formats.shapes import group_shapes
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.images.image_io import IMAGE_SUFFIXES
+from segkit.utils.images import IMAGE_SUFFIXES
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import check_files, leads_out
 from segkit.utils.xml_reader import Element, root_tag, stream_xml
