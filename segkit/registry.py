@@ -278,6 +278,7 @@ DATASET_WRITER_REGISTRY = Registry(
     runtime=["output", "classes", "category_ids"],
     makes=["write", "close"],
 )
+INTENSITY_REGISTRY = Registry("INTENSITY", "segkit.data.intensity", runtime=[], makes=["limits"])
 SAMPLER_REGISTRY = Registry(
     "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
 )

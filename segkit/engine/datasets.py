@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,12 +19,16 @@ from segkit.data import (
     split_dataset,
 )
 from segkit.data.loader import TestLoader, TrainLoader
+from segkit.data.measuring import measured_values
+from segkit.data.reader import build_reader
 from segkit.data.transforms import Compose, InvertibleCompose
+from segkit.engine.channel_checks import check_channels
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,7 @@ class RunData:
         classes: name of each label, the same in both.
         category_ids: the training files' id of each label.
         train_transforms: those of ``data.train_transforms``; None in an evaluation.
+        measured: values of the configuration that were measured on the training data, by key path.
     """
 
     train: Dataset | None
@@ -46,6 +51,7 @@ class RunData:
     classes: list[str]
     category_ids: list[int]
     train_transforms: Compose | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 def build_data(
@@ -73,27 +79,35 @@ def build_data(
         check_something_to_evaluate_on(cfg)
     train: Dataset | None = None
     val: Dataset | None = None
+    reader = build_reader(cfg.data)
     if cfg.data.classes is not None:
         if list(cfg.data.classes) != list(classes or ()):
             category_ids = None  # they belong to other names
         classes = list(cfg.data.classes)
     if split is not None or not eval_only or classes is None or category_ids is None:
-        train = _open(cfg.data.train, classes, category_ids, "data.train")
+        train = _open(cfg.data.train, classes, category_ids, reader, "data.train")
         classes, category_ids = list(train.classes), list(train.category_ids)
     if split is not None:
         assert train is not None
         train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
     elif spec is not None:
         assert not isinstance(spec, SplitConfig)
-        val = _open(spec, classes, category_ids, "data.val")
+        val = _open(spec, classes, category_ids, reader, "data.val")
     assert classes is not None and category_ids is not None
     if not classes:
         raise SegkitError("the training data has no classes", key="data.train")
     if eval_only:
         data = RunData(None, val, list(classes), list(category_ids))
     else:
+        assert train is not None
         transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
-        data = RunData(train, val, list(classes), list(category_ids), transforms)
+        measured = measured_values(cfg, train)
+        cfg = cfg.with_values(measured, "measured on the training data")
+        data = RunData(train, val, list(classes), list(category_ids), transforms, measured)
+    final_reader = build_reader(cfg.data, cache=True)
+    for dataset in (data.train, data.val):
+        if dataset is not None:
+            dataset.reader = final_reader
     for title, dataset in (("training data", data.train), ("validation data", data.val)):
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
@@ -108,11 +122,17 @@ def check_data(cfg: Config, data: RunData) -> None:
     validation images.
 
     Raises:
-        SegkitError: no object is left to train on; a transform or an evaluator needs masks and no object has one; or
+        SegkitError: model or transforms do not take the images' channels; no object is left to train on; a transform or an evaluator needs masks and no object has one; or
             ``data.test_transforms`` cannot be inverted.
     """
     if not distributed.is_main():
         return
+    first = data.train if data.train is not None else data.val
+    assert first is not None
+    transforms = {"data.test_transforms": build_transforms(cfg.data.test_transforms, path="data.test_transforms")}
+    if data.train_transforms is not None:
+        transforms = {"data.train_transforms": data.train_transforms, **transforms}
+    check_channels(cfg, first, transforms)
     if data.train is not None:
         assert data.train_transforms is not None
         skip = cfg.data.unreadable == "skip"
@@ -173,9 +193,13 @@ def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool 
 
 
 def _open(
-    spec: Mapping[str, Any], classes: Sequence[str] | None, category_ids: Sequence[int] | None, path: str
+    spec: Mapping[str, Any],
+    classes: Sequence[str] | None,
+    category_ids: Sequence[int] | None,
+    reader: ImageReader,
+    path: str,
 ) -> Dataset:
-    dataset = build_dataset(spec, classes, category_ids, path=path)
+    dataset = build_dataset(spec, classes, category_ids, reader=reader, path=path)
     if len(dataset) == 0:
         raise SegkitError(f"{path}: the data set has no images ({dataset.describe()})", key=path)
     return dataset

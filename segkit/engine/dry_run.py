@@ -60,7 +60,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         seed_everything(cfg.train.seed, deterministic=cfg.train.deterministic)
         with _timed(seconds, "data: opened"):
             data = with_one_val_batch(build_data(cfg), cfg)
-        cfg = cfg.with_values({"data.classes": data.classes})
+        cfg = cfg.with_values({"data.classes": data.classes, **data.measured})
         with _timed(seconds, "model: built"):
             model = prepare_model(cfg, data, device)
             if cfg.train.compile:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
-from segkit.utils.images.image_file import Planes
-from segkit.utils.images.image_io import image_size, read_image
+from segkit.utils.images.channels import ChannelChoice, ChannelImage, choose_channels
+from segkit.utils.images.image_cache import ImageCache
+from segkit.utils.images.image_file import ImageFile, Planes, intensity_sample
+from segkit.utils.images.image_io import image_size
+from segkit.utils.images.intensity import IntensityRule, Limits, percentile_limits, to_unit_range
+from segkit.utils.images.stored_image import StoredImage, spread_to_uint8
 
 
 @dataclass(frozen=True)
@@ -17,18 +22,67 @@ class ImageReader:
 
     Attributes:
         planes: the plane of files that hold several.
+        channels: ``data.channels``: numbers or names of channels, ``all``, or None: grey and colours as RGB.
+        intensity: how samples become intensities; None: the default of ``data.intensity``.
+        cache: of decoded images; None: each is decoded whenever it is read.
     """
 
     planes: Planes = field(default_factory=Planes)
+    channels: ChannelChoice = None
+    intensity: IntensityRule | None = None
+    cache: ImageCache | None = None
 
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
-        """The image as uint8 [C, H, W], upright.
+        """The image as [C, H, W], upright: uint8, or float32 in 0..1 for more than 8 bits, signed samples and floats.
+
+        It is a channels-last view, because resizing is twice as fast in that layout.
 
         Raises:
-            SegkitError: the file cannot be read.
+            SegkitError: the file cannot be read, or lacks one of the channels.
         """
-        return read_image(path)
+        if self.cache is None:
+            return self._decode(path)
+        return self.cache.read(path, self._decode)
+
+    def _decode(self, path: str | os.PathLike[str]) -> torch.Tensor:
+        return self.convert(ImageFile(path, self.planes).read(), str(path))
+
+    def convert(self, image: StoredImage, name: str) -> torch.Tensor:
+        """A whole image that is read already, as :meth:`read` returns it.
+
+        Args:
+            image: the file's content.
+            name: the file, for messages.
+        """
+        chosen = choose_channels(image, self.channels, name)
+        return self._tensor(chosen, self._limits(chosen, name), name)
+
+    def limits(self, file: ImageFile) -> Limits | None:
+        """The limits of a file's intensities, from a sample of its pixels; None: it stays uint8.
+
+        :meth:`read` measures the whole image; a window of a large image needs the limits of the image.
+        """
+        return self._limits(self.sample(file), str(file.path))
+
+    def sample(self, file: ImageFile) -> ChannelImage:
+        """The chosen channels of a bounded sample of a file's pixels, for measuring intensities."""
+        return choose_channels(intensity_sample(file), self.channels, str(file.path))
 
     def size(self, path: str | os.PathLike[str]) -> tuple[int, int]:
         """(H, W) of the image; reads the header only where possible."""
         return image_size(path)
+
+    def _limits(self, image: ChannelImage, name: str) -> Limits | None:
+        if self.intensity is not None:
+            return self.intensity.limits(image, name)
+        return None if image.is_8_bit else percentile_limits(image, name)
+
+    def _tensor(self, image: ChannelImage, limits: Limits | None, name: str) -> torch.Tensor:
+        """Scales the samples; grey becomes RGB unless channels are chosen."""
+        if limits is None:
+            pixels = spread_to_uint8(image.pixels, image.bits)
+        else:
+            pixels = to_unit_range(image.pixels, limits, name)
+        if self.channels is None and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, axis=2)
+        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

@@ -29,6 +29,7 @@ class StoredImage:
         palette: uint8 ``[N, 3]`` RGB, if ``color`` is ``palette``.
         extra: meaning of each channel after the colour channels.
         orientation: 1 to 8, as in EXIF.
+        channel_names: name of each channel, if the file states them.
     """
 
     pixels: np.ndarray
@@ -37,6 +38,7 @@ class StoredImage:
     palette: np.ndarray | None = None
     extra: tuple[Extra, ...] = ()
     orientation: int = 1
+    channel_names: tuple[str, ...] = ()
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -59,9 +61,8 @@ def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
 def to_uint8(image: StoredImage, name: str) -> np.ndarray:
     """Converts a stored image to 8-bit grey or RGB, upright.
 
-    Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed samples and floats are scaled by
-    :func:`scale_to_uint8`, all colour channels by the same factor. Palettes are looked up, "white is zero" is inverted,
-    alpha is dropped (premultiplied colours are divided by it first), CMYK is converted without a colour profile.
+    Colours are those of :func:`grey_or_rgb`. Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits,
+    signed samples and floats are scaled by :func:`scale_to_uint8`, all colour channels by the same factor.
 
     Args:
         image: the file's content.
@@ -71,13 +72,38 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
     Raises:
         SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
     """
+    color, bits = grey_or_rgb(image, name)
+    if color.dtype.kind != "u" or bits > 8:
+        color = scale_to_uint8(color, name)
+    else:
+        color = spread_to_uint8(color, bits)
+    color = upright(color, image.orientation)
+    return color[:, :, 0] if color.shape[2] == 1 else color
+
+
+def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
+    """The colour channels as stored, without alpha: ``[H, W, 1]`` grey or ``[H, W, 3]`` RGB, and their bits.
+
+    Raises:
+        SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
+    """
     if image.color not in COLOR_CHANNELS:
         raise SegkitError(
             f"{name}: its colours are {image.color}, which segkit does not convert; save it as RGB or grey"
         )
     pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
+    _check_unknown_channels(pixels, COLOR_CHANNELS[image.color], image.extra, name)
+    return convert_colors(image, name)
+
+
+def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
+    """:func:`grey_or_rgb` of a colour space of ``COLOR_CHANNELS``, whatever the further channels are.
+
+    Palettes are looked up, "white is zero" is inverted, premultiplied colours are divided by their alpha, CMYK is converted
+    without a colour profile.
+    """
+    pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
     channels, bits = COLOR_CHANNELS[image.color], image.bits
-    _check_unknown_channels(pixels, channels, image.extra, name)
     color = pixels[:, :, :channels]
     if image.palette is not None:
         color, bits = _apply_palette(color[:, :, 0], image.palette, name), 8
@@ -87,12 +113,14 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
         color = _invert(color, bits)
     if image.color == "cmyk":
         color = _cmyk_to_rgb(color, _full_scale(color.dtype, bits))
-    if color.dtype.kind != "u" or bits > 8:
-        color = scale_to_uint8(color, name)
-    elif bits < 8:
-        color = np.rint(color * np.float32(255 / _full_scale(color.dtype, bits))).astype(np.uint8)
-    color = upright(color, image.orientation)
-    return color[:, :, 0] if color.shape[2] == 1 else color
+    return color, bits
+
+
+def spread_to_uint8(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Spreads unsigned samples of fewer than 8 bits over 0..255; samples of 8 bits stay unchanged."""
+    if bits == 8:
+        return pixels
+    return np.rint(pixels * np.float32(255 / _full_scale(pixels.dtype, bits))).astype(np.uint8)
 
 
 def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
@@ -137,7 +165,8 @@ def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extr
         if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
             raise SegkitError(
                 f"{name}: has {pixels.shape[2]} channels, and channel {index + 1} is marked neither as colour nor as "
-                "alpha; expected grey or RGB, with or without alpha: save the channels to use as RGB"
+                "alpha; expected grey or RGB, with or without alpha: choose channels (data.channels: [0, 1], or all)",
+                key="data.channels",
             )
 
 

@@ -1,0 +1,118 @@
+"""From the numbers of an image file to uint8 or float 0..1: limits, and the scale between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from segkit.utils.errors import SegkitError
+from segkit.utils.images.channels import ChannelImage
+from segkit.utils.images.stored_image import PERCENTILES
+
+
+class Limits(NamedTuple):
+    """The samples that become 0 and 1: float64 [C] each."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+class IntensityRule(Protocol):
+    """What maps the samples of an image to intensities; :mod:`segkit.data.intensity` has segkit's."""
+
+    def limits(self, image: ChannelImage, name: str) -> Limits | None:
+        """The limits of each channel of an image.
+
+        Args:
+            image: the whole image, or a sample of its pixels.
+            name: the file, for messages.
+        Returns:
+            None: the image has at most 8 bits and is spread over the whole of uint8.
+        Raises:
+            SegkitError: the image does not suit the rule.
+        """
+
+
+def percentile_limits(
+    image: ChannelImage, name: str, percents: Sequence[float] = PERCENTILES, *, joint: bool | None = None
+) -> Limits:
+    """The percentiles of an image's samples, or its range if these are equal.
+
+    Args:
+        image: of any integer or float type.
+        name: the file, for messages.
+        percents: two, from 0 to 100.
+        joint: one pair of limits for all channels; None: ``image.joint``.
+    Raises:
+        SegkitError: the image holds NaN or infinite samples.
+    """
+    pixels = image.pixels
+    check_finite(pixels, name)
+    together = image.joint if joint is None else joint
+    groups = [pixels] if together else [pixels[:, :, k] for k in range(pixels.shape[2])]
+    found = []
+    for samples in groups:
+        low, high = percentiles(samples, percents)
+        if high <= low:  # fewer samples than the percentiles leave out differ from the rest: use the full range
+            low, high = float(samples.min()), float(samples.max())
+        found.append((low, high))
+    low, high = np.array(found * (pixels.shape[2] if together else 1), np.float64).T
+    return Limits(low, high)
+
+
+def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
+    """Percentiles with linear interpolation, as ``numpy.percentile`` of float64 samples; exact for any type.
+
+    Integers of at most 16 bits are counted, which takes a fifth of the time of a partition.
+    """
+    if samples.size == 0:
+        return [0.0 for _ in percents]
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
+        return [float(v) for v in np.percentile(samples.astype(np.float64), percents)]
+    lowest = int(np.iinfo(samples.dtype).min)
+    flat = samples.reshape(-1)
+    counts = np.bincount(flat if lowest == 0 else flat.astype(np.int32) - lowest)
+    ranks = np.cumsum(counts)
+    last = samples.size - 1
+    result = []
+    for percent in percents:
+        position = percent / 100 * last
+        below = int(position)
+        a, b = (np.searchsorted(ranks, min(k, last), side="right") + lowest for k in (below, below + 1))
+        share = position - below
+        result.append(float(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share)))
+    return result
+
+
+def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> np.ndarray:
+    """Scales samples ``[H, W, C]`` to float32 0..1 between the limits, and clips the rest.
+
+    A channel whose limits are equal becomes 0.
+
+    Raises:
+        SegkitError: the samples are NaN or infinite.
+    """
+    check_finite(pixels, name)
+    low, high = (np.asarray(v, np.float64) for v in limits)
+    wide = pixels.dtype.itemsize >= 4
+    dtype = np.float64 if wide else np.float32
+    scaled = pixels.astype(dtype)
+    peak = max(float(np.abs(low).max(initial=0)), float(np.abs(high).max(initial=0)))
+    if wide and peak > 1e150:  # so that differences do not overflow
+        scaled, low, high = scaled / peak, low / peak, high / peak
+    span = high - low
+    factor = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
+    if len(set(low.tolist())) == 1 and len(set(factor.tolist())) == 1:  # one number is faster than one a channel
+        low, factor = low[:1], factor[:1]
+    scaled -= low.astype(dtype)
+    scaled *= factor.astype(dtype)
+    np.clip(scaled, 0, 1, out=scaled)
+    return scaled.astype(np.float32, copy=False)
+
+
+def check_finite(pixels: np.ndarray, name: str) -> None:
+    """Raises a SegkitError if samples are NaN or infinite."""
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise SegkitError(f"{name}: the image holds NaN or infinite samples")
