@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segkit.config.schema import Config
-from segkit.data import Dataset
+from segkit.data import Dataset, build_transforms
 from segkit.data.transforms import Compose
 from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Registry
 from segkit.utils.errors import SegkitError
@@ -13,13 +13,13 @@ from segkit.utils.errors import SegkitError
 MAX_TRIED = 10  # unreadable images, before the check gives up
 
 
-def check_channels(cfg: Config, dataset: Dataset, transforms: dict[str, Compose]) -> None:
+def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | None) -> None:
     """Raises one SegkitError with all settings that do not fit the images' channels.
 
     Args:
         cfg: sections ``model`` and ``data`` are used.
         dataset: its first readable image is read, unless all is as for grey and RGB files.
-        transforms: by key path.
+        train_transforms: None in an evaluation.
     """
     expected = model_channels(cfg)
     if cfg.data.channels is None and (expected is None or set(expected.values()) == {3}):
@@ -31,7 +31,13 @@ def check_channels(cfg: Config, dataset: Dataset, transforms: dict[str, Compose]
     wrong = {key: n for key, n in (expected or {}).items() if n != count}
     if wrong:
         problems.append(_model_problem(cfg, count, wrong))
-    for key, compose in transforms.items():
+    lists = {
+        "data.train_transforms": train_transforms,
+        "data.test_transforms": build_transforms(cfg.data.test_transforms, path="data.test_transforms"),
+    }
+    for key, compose in lists.items():
+        if compose is None:
+            continue
         for transform in compose.transforms:
             try:
                 transform.check_channels(count)

@@ -122,17 +122,14 @@ def check_data(cfg: Config, data: RunData) -> None:
     validation images.
 
     Raises:
-        SegkitError: model or transforms do not take the images' channels; no object is left to train on; a transform or an evaluator needs masks and no object has one; or
-            ``data.test_transforms`` cannot be inverted.
+        SegkitError: model or transforms do not take the images' channels; no object is left to train on; a transform or
+            an evaluator needs masks and no object has one; or ``data.test_transforms`` cannot be inverted.
     """
     if not distributed.is_main():
         return
     first = data.train if data.train is not None else data.val
     assert first is not None
-    transforms = {"data.test_transforms": build_transforms(cfg.data.test_transforms, path="data.test_transforms")}
-    if data.train_transforms is not None:
-        transforms = {"data.train_transforms": data.train_transforms, **transforms}
-    check_channels(cfg, first, transforms)
+    check_channels(cfg, first, data.train_transforms)
     if data.train is not None:
         assert data.train_transforms is not None
         skip = cfg.data.unreadable == "skip"

@@ -54,8 +54,11 @@ class ImageReader:
             image: the file's content.
             name: the file, for messages.
         """
-        chosen = choose_channels(image, self.channels, name)
-        return self._tensor(chosen, self._limits(chosen, name), name)
+        return self.scale(choose_channels(image, self.channels, name), name)
+
+    def scale(self, image: ChannelImage, name: str) -> torch.Tensor:
+        """A whole image whose channels are chosen already, as :meth:`read` returns it."""
+        return self._tensor(image, self._limits(image, name), name)
 
     def limits(self, file: ImageFile) -> Limits | None:
         """The limits of a file's intensities, from a sample of its pixels; None: it stays uint8.
@@ -85,4 +88,4 @@ class ImageReader:
             pixels = to_unit_range(image.pixels, limits, name)
         if self.channels is None and pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, axis=2)
-        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)
