@@ -15,13 +15,15 @@ from segkit.utils.images import ChannelImage, ImageReader
 if TYPE_CHECKING:
     from PIL import Image
 
+RGB_READER = ImageReader()
+
 
 def is_single_image(source: Any) -> bool:
     """Whether an argument is one image, not an iterable of images."""
     return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source)
 
 
-def to_image_tensor(source: Any, reader: ImageReader = ImageReader(), channels: int = 3) -> Tensor:
+def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int = 3) -> Tensor:
     """Converts one image to the tensor [C, H, W] that ``reader`` makes of a file with the same samples.
 
     Args:
