@@ -148,7 +148,7 @@ class Window(Intensity):
                 + (" (grey)" if image.joint and count == 1 else ""),
                 key="data.intensity",
             )
-        return Limits(*(np.broadcast_to(v, (count,)) for v in (self._low, self._high)))
+        return Limits(*(np.resize(v, count) for v in (self._low, self._high)))
 
 
 @INTENSITY_REGISTRY.register(name="dataset_percentile")

@@ -112,6 +112,8 @@ def build_data(
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
     check_data(cfg, data)
+    if final_reader.cache is not None and data.train is not None and distributed.is_main():
+        logger.info("data.cache: %s", final_reader.cache.capacity(len(data.train) + len(data.val or ())))
     return data
 
 

@@ -88,13 +88,23 @@ class ImageCache:
         sizes = [size for _, size, _ in self._entries()]
         return len(sizes), sum(sizes)
 
+    def capacity(self, images: int) -> str:
+        """How many of ``images`` images fit, estimated from the entries there are, in a sentence for the log."""
+        entries, size = self.size_on_disk()
+        if not entries:
+            return "no image is in it yet"
+        fitting = self.budget * entries // max(size, 1)
+        share = f"all {images:,}" if fitting >= images else f"about {fitting:,} of the {images:,}"
+        return f"{share} images fit, at {size / entries / 1e6:.1f} MB each"
+
     def _store(self, entry: Path, image: torch.Tensor) -> None:
         """Writes an entry if there is room; a full or failing disk ends the filling of the cache with one warning."""
-        rows = np.ascontiguousarray(image.permute(1, 2, 0).numpy())  # no copy of a channels-last view
+        planar = image.is_contiguous()  # the layout is kept: the last bit of a resized image may depend on it
+        rows = np.ascontiguousarray((image if planar else image.permute(1, 2, 0)).numpy())
         if rows.dtype.name not in DTYPES:
             return
         data = memoryview(rows).cast("B") if rows.size else memoryview(b"")
-        facts = {"dtype": rows.dtype.name, "shape": rows.shape, "crc": zlib.crc32(data)}
+        facts = {"dtype": rows.dtype.name, "shape": rows.shape, "planar": planar, "crc": zlib.crc32(data)}
         size = HEADER + len(data)
         try:
             if not self._reserve(size):
@@ -179,7 +189,7 @@ class _Counter:
 
 
 def _load(entry: Path) -> torch.Tensor | None:
-    """The image of an entry as a channels-last view; None if there is none, or it is damaged."""
+    """The image of an entry, laid out as it was stored; None if there is none, or it is damaged."""
     try:
         with open(entry, "rb") as file:
             facts = json.loads(file.read(HEADER))
@@ -194,4 +204,5 @@ def _load(entry: Path) -> torch.Tensor | None:
             os.utime(entry)
     except (OSError, ValueError, KeyError, TypeError, MemoryError):
         return None
-    return torch.from_numpy(rows).permute(2, 0, 1)
+    image = torch.from_numpy(rows)
+    return image if facts.get("planar") else image.permute(2, 0, 1)

@@ -35,7 +35,7 @@ class ImageReader:
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
         """The image as [C, H, W], upright: uint8, or float32 in 0..1 for more than 8 bits, signed samples and floats.
 
-        It is a channels-last view, because resizing is twice as fast in that layout.
+        uint8 is a channels-last view, because resizing is twice as fast in that layout; floats are contiguous.
 
         Raises:
             SegkitError: the file cannot be read, or lacks one of the channels.
@@ -82,10 +82,10 @@ class ImageReader:
 
     def _tensor(self, image: ChannelImage, limits: Limits | None, name: str) -> torch.Tensor:
         """Scales the samples; grey becomes RGB unless channels are chosen."""
-        if limits is None:
-            pixels = spread_to_uint8(image.pixels, image.bits)
-        else:
-            pixels = to_unit_range(image.pixels, limits, name)
-        if self.channels is None and pixels.shape[2] == 1:
-            pixels = np.repeat(pixels, 3, axis=2)
+        grey = self.channels is None and image.pixels.shape[2] == 1
+        if limits is not None:
+            unit = to_unit_range(image.pixels, limits, name)
+            return unit.repeat(3, 1, 1) if grey else unit
+        pixels = spread_to_uint8(image.pixels, image.bits)
+        pixels = np.repeat(pixels, 3, axis=2) if grey else pixels
         return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(2, 0, 1)

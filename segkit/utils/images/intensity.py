@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.channels import ChannelImage
@@ -72,9 +73,10 @@ def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
         return [float(v) for v in np.percentile(samples.astype(np.float64), percents)]
     lowest = int(np.iinfo(samples.dtype).min)
-    flat = samples.reshape(-1)
-    counts = np.bincount(flat if lowest == 0 else flat.astype(np.int32) - lowest)
-    ranks = np.cumsum(counts)
+    flat = samples.ravel(order="K")
+    # torch counts int32, for which NumPy would make a copy of int64.
+    counts = torch.bincount(torch.from_numpy(flat.astype(np.int32) - lowest))
+    ranks = counts.cumsum(0).numpy()
     last = samples.size - 1
     result = []
     for percent in percents:
@@ -86,8 +88,8 @@ def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
     return result
 
 
-def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> np.ndarray:
-    """Scales samples ``[H, W, C]`` to float32 0..1 between the limits, and clips the rest.
+def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> torch.Tensor:
+    """Scales samples ``[H, W, C]`` to float32 ``[C, H, W]`` in 0..1 between the limits, and clips the rest.
 
     A channel whose limits are equal becomes 0.
 
@@ -97,19 +99,16 @@ def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> np.ndarray:
     check_finite(pixels, name)
     low, high = (np.asarray(v, np.float64) for v in limits)
     wide = pixels.dtype.itemsize >= 4
-    dtype = np.float64 if wide else np.float32
-    scaled = pixels.astype(dtype)
+    planes = np.moveaxis(pixels, 2, 0)
+    scaled = np.ascontiguousarray(planes.astype(np.float64 if wide else np.float32))
     peak = max(float(np.abs(low).max(initial=0)), float(np.abs(high).max(initial=0)))
     if wide and peak > 1e150:  # so that differences do not overflow
         scaled, low, high = scaled / peak, low / peak, high / peak
     span = high - low
     factor = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
-    if len(set(low.tolist())) == 1 and len(set(factor.tolist())) == 1:  # one number is faster than one a channel
-        low, factor = low[:1], factor[:1]
-    scaled -= low.astype(dtype)
-    scaled *= factor.astype(dtype)
-    np.clip(scaled, 0, 1, out=scaled)
-    return scaled.astype(np.float32, copy=False)
+    unit = torch.from_numpy(scaled)
+    start, scale = (torch.from_numpy(v).to(unit.dtype)[:, None, None] for v in (low, factor))
+    return unit.sub_(start).mul_(scale).clamp_(0, 1).float()
 
 
 def check_finite(pixels: np.ndarray, name: str) -> None:
