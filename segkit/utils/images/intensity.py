@@ -71,7 +71,10 @@ def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
     if samples.size == 0:
         return [0.0 for _ in percents]
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
-        return [float(v) for v in np.percentile(samples.astype(np.float64), percents)]
+        values = samples.astype(np.float64)
+        peak = float(np.abs(values).max())
+        scale = peak if peak > 1e150 else 1.0  # so that differences do not overflow
+        return [float(v) * scale for v in np.percentile(values / scale if scale > 1 else values, percents)]
     lowest = int(np.iinfo(samples.dtype).min)
     flat = samples.ravel(order="K")
     # torch counts int32, for which NumPy would make a copy of int64.
