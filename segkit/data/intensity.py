@@ -1,4 +1,4 @@
-"""Intensity rules: how the numbers of an image file become uint8 or float 0..1 (``data.intensity``)."""
+"""Intensity rules: how the samples of an image file become uint8 or float 0..1."""
 
 from __future__ import annotations
 
@@ -81,9 +81,10 @@ class Percentile(Intensity):
 
 @INTENSITY_REGISTRY.register(name="dtype_range")
 class DtypeRange(Intensity):
-    """Maps the range of the file's data type to 0..1: 0..65535 for 16 bits, -32768..32767 for signed ones.
+    """Maps the range of the file's data type to 0..1.
 
-    Floats are taken as they are and have to be in 0..1. Images of 8 bits stay as they are.
+    It is 0..65535 for 16 bits, -32768..32767 for signed ones. Floats are taken as they are and have to be in 0..1. Images
+    of 8 bits stay as they are.
 
     Args:
         bits: how many bits of a sample are used, such as 12 for a camera of 12 bits whose files have 16; null: all. It
@@ -121,7 +122,9 @@ class DtypeRange(Intensity):
 
 @INTENSITY_REGISTRY.register(name="window")
 class Window(Intensity):
-    """Maps a fixed window of the file's numbers to 0..1, and clips the rest; images of 8 bits too.
+    """Maps a fixed window of the file's numbers to 0..1, and clips the rest.
+
+    Images of 8 bits are mapped too.
 
     Args:
         low: the number that becomes 0: one for all channels, or a list of one a channel.

@@ -1,4 +1,4 @@
-"""Values of a configuration that are measured on the training data: intensities, pixel mean and deviation."""
+"""Measures intensities, pixel mean and deviation on the training data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATS_KEYS = ("model.pixel_mean", "model.pixel_std")
 
 
 def measured_values(cfg: Config, dataset: Dataset) -> dict[str, Any]:
-    """Measures what ``cfg`` asks for; returns values by key path, which replace those of ``cfg``.
+    """Measures what ``cfg`` asks for: values by key path, which replace those of ``cfg``.
 
     The images measured are evenly spaced in the data set, so that the values depend on data and configuration only.
 
@@ -81,12 +81,12 @@ def with_measured_values(cfg: Config, saved: Mapping[str, Any] | None) -> Config
 def pixel_stats(
     dataset: Dataset, test_transforms: Any = (), *, skip_unreadable: bool = False
 ) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, for values in 0..1, after the test transforms.
+    """Mean and deviation of each channel, for values in 0..1, after the test transforms.
 
     Args:
         dataset: ``STATS_IMAGES`` of its images, evenly spaced, are read.
         test_transforms: specs; those that change colours change the result.
-        skip_unreadable: leave out images that cannot be read.
+        skip_unreadable: ignore images that cannot be read.
     Raises:
         SegkitError: an image cannot be read, or the images differ in their number of channels.
     """

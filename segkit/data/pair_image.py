@@ -1,4 +1,4 @@
-"""Converts the image of a torchvision-style ``(image, target)`` pair to the tensor that a model gets."""
+"""Converts the image of a torchvision-style ``(image, target)`` pair to a model's tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reader of image files that a configuration describes: planes, channels, intensity, cache."""
+"""Builds the reader of image files: channels, intensity, cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks that model and transforms take the channels of the images, before anything is trained."""
+"""Checks before training that model and transforms take the channels of the images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from segkit.data.transforms import Compose
 from segkit.registry import BACKBONE_REGISTRY, META_ARCH_REGISTRY, Registry
 from segkit.utils.errors import SegkitError
 
-MAX_TRIED = 10  # unreadable images, before the check gives up
+MAX_TRIED = 10  # unreadable images, before the check ends
 
 
 def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | None) -> None:
@@ -23,7 +23,7 @@ def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | No
     """
     expected = model_channels(cfg)
     if cfg.data.channels is None and (expected is None or set(expected.values()) == {3}):
-        return  # segkit's formats give three channels; other data sets are checked at the first batch
+        return  # segkit's formats return three channels; other data sets are checked at the first batch
     count = image_channels(dataset)
     if count is None:
         return
@@ -50,7 +50,10 @@ def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | No
 
 
 def model_channels(cfg: Config) -> dict[str, int] | None:
-    """Number of image channels by each key of ``model`` that states it; None if the model has no ``pixel_mean``."""
+    """Number of image channels by each key of ``model`` that states it.
+
+    None if the model has no ``pixel_mean``.
+    """
     found = {}
     for key in ("pixel_mean", "pixel_std"):
         values = _argument(META_ARCH_REGISTRY, cfg.model, key)

@@ -24,7 +24,7 @@ def is_single_image(source: Any) -> bool:
 
 
 def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int = 3) -> Tensor:
-    """Converts one image to the tensor [C, H, W] that ``reader`` makes of a file with the same samples.
+    """Converts an image to the tensor [C, H, W] that a file with the same samples becomes.
 
     Args:
         source: a path; a PIL image of 8 bits, whose current frame is turned upright by its orientation tag; an array

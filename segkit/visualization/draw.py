@@ -87,9 +87,9 @@ def draw_detections(
 
 
 def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
-    is_image = isinstance(image, Tensor) and image.dim() == 3 and len(image) > 0
-    drawable = is_image and (image.dtype == torch.uint8 or image.is_floating_point())
-    pixels: Any = composite(image) if drawable else image
+    pixels: Any = image
+    if isinstance(image, Tensor) and image.dim() == 3 and len(image) > 0:
+        pixels = composite(image) if image.dtype == torch.uint8 or image.is_floating_point() else image
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         what = f"{getattr(image, 'dtype', type(image).__name__)} of shape {list(getattr(image, 'shape', []))}"
         raise SegkitError(

@@ -190,7 +190,7 @@ class SubsetDataset(Dataset):
         self.image_ids = [dataset.image_ids[i] for i in self.indices]
 
     @property
-    def reader(self) -> ImageReader:  # type: ignore[override]  # the whole data set reads the images
+    def reader(self) -> ImageReader:
         return self.dataset.reader
 
     @reader.setter

@@ -16,7 +16,7 @@ from segkit.registry import TRANSFORM_REGISTRY
 
 @TRANSFORM_REGISTRY.register
 class PercentileContrast(Photometric):
-    """Stretches the range between two percentiles of the image to 0..255 (0..1 for floats) and clips the rest.
+    """Stretches the range between two percentiles to black and white and clips the rest.
 
     Made for microscopy, where the exposure of images differs by factors. Use it in the training *and* the test
     transforms, before any crop, because the percentiles of a crop differ from those of its image. The channels of a grey
@@ -70,7 +70,10 @@ class DarkBackground(Photometric):
 
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
-    """Stretches an image [C, H, W], uint8 or float in 0..1: percentiles ``low`` and ``high`` become black and white."""
+    """Stretches an image: percentiles ``low`` and ``high`` become black and white.
+
+    [C, H, W], uint8 or float in 0..1.
+    """
     if len(image) not in (1, 3):
         return torch.cat([stretch(channel, low, high, min_range) for channel in image[:, None]])
     black, white = percentiles(image, low, high)
@@ -82,7 +85,10 @@ def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> t
 
 
 def darken(image: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Inverts an image [C, H, W], uint8 or float in 0..1, if its median is above ``threshold`` (1 is white)."""
+    """Inverts an image whose median is above ``threshold`` (1 is white).
+
+    [C, H, W], uint8 or float in 0..1.
+    """
     if len(image) not in (1, 3):
         return torch.cat([darken(channel, threshold) for channel in image[:, None]])
     white = 1 if image.is_floating_point() else 255
@@ -94,6 +100,6 @@ def percentiles(image: torch.Tensor, *percents: float) -> list[float]:
     samples = image.numpy().reshape(-1)
     ranks = np.maximum(1, np.ceil(np.array(percents) / 100 * samples.size))
     if image.is_floating_point():
-        places = ranks.astype(np.int64) - 1
-        return [float(v) for v in np.partition(samples, np.unique(places))[places]]
+        indices = ranks.astype(np.int64) - 1
+        return [float(v) for v in np.partition(samples, np.unique(indices))[indices]]
     return np.searchsorted(np.cumsum(np.bincount(samples, minlength=256)), ranks).tolist()

@@ -229,9 +229,9 @@ def check_fill(fill: Fill) -> None:
 
 
 def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
-    """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type; 255 is 1 in a float image.
+    """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type.
 
-    Raises a SegkitError if C is not the image's.
+    255 is 1 in a float image. Raises a SegkitError if C is not the image's.
     """
     values = [fill] if isinstance(fill, int) else list(fill)
     color = torch.tensor([v / 255 for v in values] if image.is_floating_point() else values, dtype=image.dtype)
@@ -248,9 +248,9 @@ def blank(size: tuple[int, int], fill: Fill, like: torch.Tensor) -> torch.Tensor
 
 
 def of_one_type(images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Images [C, H_i, W_i] that are to be combined: float in 0..1 if one of them is, else uint8 as they are.
+    """Images [C, H_i, W_i] that are to be combined, of one type.
 
-    Raises a SegkitError if their numbers of channels differ.
+    All are float in 0..1 if one of them is. Raises a SegkitError if their numbers of channels differ.
     """
     if len({len(image) for image in images}) > 1:
         counts = " and ".join(map(str, sorted({len(image) for image in images})))

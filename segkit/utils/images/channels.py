@@ -73,7 +73,7 @@ def _laid_out(image: ChannelImage) -> ChannelImage:
 
 
 def channel_names(image: StoredImage, count: int) -> list[str]:
-    """Name of each channel: those of the file, else of its colours; empty for those without a name."""
+    """Name of each channel: the file's own, else that of its colour; empty if it has none."""
     if len(image.channel_names) == count:
         return list(image.channel_names)
     color = [*RGB] if image.color in ("rgb", "palette", "cmyk") else ["grey"] if count == 1 else []
@@ -103,9 +103,9 @@ def _find(choice: int | str, names: Sequence[str], name: str) -> int:
         hint = f"; the last one is {len(names) - 1}" if choice >= len(names) else "; they are numbered from 0"
     else:
         for found in (names, [n.casefold() for n in names]):
-            wanted = choice if found is names else choice.casefold()
-            if found.count(wanted) == 1:
-                return found.index(wanted)
+            spelling = choice if found is names else choice.casefold()
+            if found.count(spelling) == 1:
+                return found.index(spelling)
         hint = did_you_mean(choice, [n for n in names if n])
         if choice in names:
             hint = "; several have this name: give the number"

@@ -35,7 +35,7 @@ USED = "used"  # the file that counts the bytes of all entries
 
 
 class ImageCache:
-    """Decoded images in a folder, up to a number of bytes; picklable, and usable by many processes.
+    """Decoded images in a folder, up to a number of bytes, for many processes.
 
     When the budget is spent, entries that no run has read since this cache was opened are deleted. If there are none, further
     images are decoded each time: to replace entries of the same run would save nothing, since each epoch reads all of them.
@@ -89,7 +89,7 @@ class ImageCache:
         return len(sizes), sum(sizes)
 
     def capacity(self, images: int) -> str:
-        """How many of ``images`` images fit, estimated from the entries there are, in a sentence for the log."""
+        """How many of ``images`` images fit, estimated from the entries: a clause for the log."""
         entries, size = self.size_on_disk()
         if not entries:
             return "no image is in it yet"
@@ -103,7 +103,7 @@ class ImageCache:
         rows = np.ascontiguousarray((image if planar else image.permute(1, 2, 0)).numpy())
         if rows.dtype.name not in DTYPES:
             return
-        data = memoryview(rows).cast("B") if rows.size else memoryview(b"")
+        data = _bytes_of(rows)
         facts = {"dtype": rows.dtype.name, "shape": rows.shape, "planar": planar, "crc": zlib.crc32(data)}
         size = HEADER + len(data)
         try:
@@ -197,8 +197,8 @@ def _load(entry: Path) -> torch.Tensor | None:
             rows = np.empty(shape, dtype)
             if os.fstat(file.fileno()).st_size != HEADER + rows.nbytes or len(shape) != 3:
                 return None
-            file.readinto(memoryview(rows).cast("B") if rows.size else bytearray())
-        if zlib.crc32(memoryview(rows).cast("B") if rows.size else b"") != facts["crc"]:
+            file.readinto(_bytes_of(rows))
+        if zlib.crc32(_bytes_of(rows)) != facts["crc"]:
             return None
         with contextlib.suppress(OSError):  # another user's entry
             os.utime(entry)
@@ -206,3 +206,8 @@ def _load(entry: Path) -> torch.Tensor | None:
         return None
     image = torch.from_numpy(rows)
     return image if facts.get("planar") else image.permute(2, 0, 1)
+
+
+def _bytes_of(rows: np.ndarray) -> memoryview:
+    """The memory of a contiguous array, which may be empty."""
+    return memoryview(rows.reshape(-1).view(np.uint8).data)

@@ -52,5 +52,5 @@ class ImageFile:
 
 
 def intensity_sample(file: ImageFile) -> StoredImage:
-    """A deterministic sample of a file's pixels, from which its intensities are measured; here all of them."""
+    """A sample of a file's pixels, always the same, to measure intensities; here all of them."""
     return file.read()

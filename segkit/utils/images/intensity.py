@@ -1,4 +1,4 @@
-"""From the numbers of an image file to uint8 or float 0..1: limits, and the scale between them."""
+"""Limits of the samples of an image, and their scale to 0..1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Limits(NamedTuple):
 
 
 class IntensityRule(Protocol):
-    """What maps the samples of an image to intensities; :mod:`segkit.data.intensity` has segkit's."""
+    """Maps the samples of an image to intensities; :class:`segkit.data.Intensity` is its base."""
 
     def limits(self, image: ChannelImage, name: str) -> Limits | None:
         """The limits of each channel of an image.
@@ -56,7 +56,7 @@ def percentile_limits(
     found = []
     for samples in groups:
         low, high = percentiles(samples, percents)
-        if high <= low:  # fewer samples than the percentiles leave out differ from the rest: use the full range
+        if high <= low:  # fewer samples than the percentiles ignore differ from the rest: use the full range
             low, high = float(samples.min()), float(samples.max())
         found.append((low, high))
     low, high = np.array(found * (pixels.shape[2] if together else 1), np.float64).T
@@ -64,7 +64,7 @@ def percentile_limits(
 
 
 def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
-    """Percentiles with linear interpolation, as ``numpy.percentile`` of float64 samples; exact for any type.
+    """Percentiles with linear interpolation: ``numpy.percentile`` of float64 samples.
 
     Integers of at most 16 bits are counted, which takes a fifth of the time of a partition.
     """
@@ -92,9 +92,9 @@ def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
 
 
 def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> torch.Tensor:
-    """Scales samples ``[H, W, C]`` to float32 ``[C, H, W]`` in 0..1 between the limits, and clips the rest.
+    """Scales samples to 0..1 between the limits, and clips the rest.
 
-    A channel whose limits are equal becomes 0.
+    From ``[H, W, C]`` to float32 ``[C, H, W]``. A channel whose limits are equal becomes 0.
 
     Raises:
         SegkitError: the samples are NaN or infinite.

@@ -82,7 +82,9 @@ def to_uint8(image: StoredImage, name: str) -> np.ndarray:
 
 
 def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
-    """The colour channels as stored, without alpha: ``[H, W, 1]`` grey or ``[H, W, 3]`` RGB, and their bits.
+    """The colours as stored, ``[H, W, 1]`` grey or ``[H, W, 3]`` RGB, and their bits.
+
+    Alpha is dropped.
 
     Raises:
         SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
@@ -97,9 +99,9 @@ def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
 
 
 def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
-    """:func:`grey_or_rgb` of a colour space of ``COLOR_CHANNELS``, whatever the further channels are.
+    """The colours of :func:`grey_or_rgb`, without a check of the further channels.
 
-    Palettes are looked up, "white is zero" is inverted, premultiplied colours are divided by their alpha, CMYK is converted
+    The colour space is one of ``COLOR_CHANNELS``. Palettes are looked up, "white is zero" is inverted, premultiplied colours are divided by their alpha, CMYK is converted
     without a colour profile.
     """
     pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
@@ -117,7 +119,7 @@ def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
 
 
 def spread_to_uint8(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """Spreads unsigned samples of fewer than 8 bits over 0..255; samples of 8 bits stay unchanged."""
+    """Spreads unsigned samples of at most 8 bits over 0..255."""
     if bits == 8:
         return pixels
     return np.rint(pixels * np.float32(255 / _full_scale(pixels.dtype, bits))).astype(np.uint8)
