@@ -279,9 +279,8 @@ DATASET_WRITER_REGISTRY = Registry(
     makes=["write", "close"],
 )
 INTENSITY_REGISTRY = Registry("INTENSITY", "segkit.data.intensity", runtime=[], makes=["limits"])
-SAMPLER_REGISTRY = Registry(
-    "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
-)
+_SAMPLING = ["dataset", "num_samples", "seed"]
+SAMPLER_REGISTRY = Registry("SAMPLER", "segkit.data.samplers", runtime=_SAMPLING, makes=["epoch_indices"])
 OPTIMIZER_REGISTRY = Registry(
     "OPTIMIZER",
     "segkit.solver",

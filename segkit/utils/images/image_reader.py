@@ -35,7 +35,8 @@ class ImageReader:
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
         """The image as [C, H, W], upright: uint8, or float32 in 0..1.
 
-        Samples of more than 8 bits, signed samples and floats become float32. uint8 is a channels-last view, because resizing is twice as fast in that layout; floats are contiguous.
+        Samples of more than 8 bits, signed samples and floats become float32, which is contiguous. uint8 is a channels-last
+        view, because resizing is twice as fast in that layout.
 
         Raises:
             SegkitError: the file cannot be read, or lacks one of the channels.
