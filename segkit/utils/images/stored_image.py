@@ -102,8 +102,7 @@ def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
     """The colours of :func:`grey_or_rgb`, without a check of the further channels.
 
     The colour space is one of ``COLOR_CHANNELS``. Palettes are looked up, "white is zero" is inverted, premultiplied
-    colours are divided by their alpha, CMYK is converted
-    without a colour profile.
+    colours are divided by their alpha, CMYK is converted without a colour profile.
     """
     pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
     channels, bits = COLOR_CHANNELS[image.color], image.bits
