@@ -60,12 +60,15 @@ def measures_intensity(cfg: Config) -> bool:
     return bool(getattr(INTENSITY_REGISTRY.get(cfg.data.intensity["name"]), "measured_on_data", False))
 
 
-def with_measured_values(cfg: Config, saved: Mapping[str, Any] | None) -> Config:
+def with_measured_values(cfg: Config, saved: Mapping[str, Any] | None, *, required: bool = False) -> Config:
     """The configuration with the values that a run has measured already.
 
     Args:
         cfg: may ask for values to be measured.
         saved: the configuration in a checkpoint of that run, as a dictionary; None: there is none.
+        required: whether nothing is measured later, as in an evaluation.
+    Raises:
+        SegkitError: ``required``, and the checkpoint lacks a value.
     """
     data, model = (dict((saved or {}).get(section) or {}) for section in ("data", "model"))
     values: dict[str, Any] = {}
@@ -75,6 +78,13 @@ def with_measured_values(cfg: Config, saved: Mapping[str, Any] | None) -> Config
     if cfg.data.measure_pixel_stats and data.get("measure_pixel_stats") is False and "pixel_mean" in model:
         values = {**values, "data.measure_pixel_stats": False}
         values.update({key: model[key.removeprefix("model.")] for key in STATS_KEYS})
+    asked = {"data.intensity": measures_intensity(cfg), "data.measure_pixel_stats": cfg.data.measure_pixel_stats}
+    if required and (missing := [key for key, is_asked in asked.items() if is_asked and key not in values]):
+        raise SegkitError(
+            f"{missing[0]}: it is measured at the start of a training run, and the checkpoint has no result; set the numbers "
+            "({name: window, low: ..., high: ...}; model.pixel_mean, model.pixel_std and data.measure_pixel_stats: false)",
+            key=missing[0],
+        )
     return cfg.with_values(values, "the checkpoint") if values else cfg
 
 

@@ -13,13 +13,14 @@ from segkit.utils.errors import SegkitError
 MAX_TRIED = 10  # unreadable images, before the check ends
 
 
-def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | None) -> None:
+def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | None, *, path: str) -> None:
     """Raises one SegkitError with all settings that do not fit the images' channels.
 
     Args:
         cfg: sections ``model`` and ``data`` are used.
         dataset: its first readable image is read, unless all is as for grey and RGB files.
-        train_transforms: None in an evaluation.
+        train_transforms: those of the data set; None for validation data.
+        path: the data set's key path, for messages.
     """
     expected = model_channels(cfg)
     if cfg.data.channels is None and (expected is None or set(expected.values()) == {3}):
@@ -30,7 +31,7 @@ def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | No
     problems = []
     wrong = {key: n for key, n in (expected or {}).items() if n != count}
     if wrong:
-        problems.append(_model_problem(cfg, count, wrong))
+        problems.append(_model_problem(cfg, count, wrong, path))
     lists = {
         "data.train_transforms": train_transforms,
         "data.test_transforms": build_transforms(cfg.data.test_transforms, path="data.test_transforms"),
@@ -39,10 +40,10 @@ def check_channels(cfg: Config, dataset: Dataset, train_transforms: Compose | No
         if compose is None:
             continue
         for transform in compose.transforms:
+            check = getattr(transform, "check_channels", None)  # not every callable is a Transform
             try:
-                transform.check_channels(count)
-            except AttributeError:  # a class of its own that is called like a transform
-                continue
+                if check is not None:
+                    check(count)
             except SegkitError as error:
                 problems.append(f"{key}: {error}")
     if problems:
@@ -77,7 +78,7 @@ def image_channels(dataset: Dataset) -> int | None:
     return None
 
 
-def _model_problem(cfg: Config, count: int, wrong: dict[str, int]) -> str:
+def _model_problem(cfg: Config, count: int, wrong: dict[str, int], path: str) -> str:
     chosen = f"data.channels: {_text(cfg.data.channels)}"
     lines = []
     if any(key.startswith("model.pixel") for key in wrong):
@@ -88,7 +89,10 @@ def _model_problem(cfg: Config, count: int, wrong: dict[str, int]) -> str:
     if "model.backbone.in_channels" in wrong:
         lines.append(f"model.backbone.in_channels: {count}")
     stated = ", ".join(f"{key} {'of ' if 'pixel' in key else ''}{n}" for key, n in wrong.items())
-    problem = f"{chosen}: the images have {count} channel{'s' * (count != 1)}, and the model takes another number ({stated}); "
+    problem = (
+        f"{chosen}: the images of {path} have {count} channel{'s' * (count != 1)}, and the model takes another number "
+    )
+    problem += f"({stated}); "
     problem += "set " + " and ".join(lines)
     other = set(wrong.values())
     if cfg.data.channels is None and len(other) == 1 and (n := other.pop()) < count:

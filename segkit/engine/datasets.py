@@ -129,9 +129,9 @@ def check_data(cfg: Config, data: RunData) -> None:
     """
     if not distributed.is_main():
         return
-    first = data.train if data.train is not None else data.val
-    assert first is not None
-    check_channels(cfg, first, data.train_transforms)
+    for dataset, path in ((data.train, "data.train"), (data.val, "data.val")):
+        if dataset is not None:
+            check_channels(cfg, dataset, data.train_transforms if path == "data.train" else None, path=path)
     if data.train is not None:
         assert data.train_transforms is not None
         skip = cfg.data.unreadable == "skip"

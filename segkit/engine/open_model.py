@@ -58,7 +58,7 @@ def open_checkpoint(
         )
     content = checkpoint_content(path)
     if config is not None:
-        cfg = with_measured_values(as_config(config, overrides), content.get("config"))
+        cfg = with_measured_values(as_config(config, overrides), content.get("config"), required=True)
     elif "config" in content:
         cfg = load_config_dict(content["config"], path, as_texts(overrides))
     else:

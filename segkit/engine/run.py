@@ -172,7 +172,7 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
     with distributed.leader_first():
         content = checkpoint_content(path)
         classes, category_ids = checkpoint_labels(content)
-        cfg = with_measured_values(cfg, content.get("config"))
+        cfg = with_measured_values(cfg, content.get("config"), required=True)
         data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)

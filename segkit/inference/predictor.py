@@ -77,7 +77,7 @@ class Predictor:
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
         cfg: Any = _config_of(content, str(weights), overrides) if weights is source else source
-        self.cfg: Config = with_measured_values(cfg, content.get("config"))
+        self.cfg: Config = with_measured_values(cfg, content.get("config"), required=model is None)
         self.classes = _classes(content, self.cfg, model, weights)
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)

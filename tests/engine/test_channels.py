@@ -72,11 +72,17 @@ def config(root, tmp_path, *overrides):
     [
         (
             ["model.pixel_mean=[0.5,0.5,0.5]", "model.pixel_std=[0.2,0.2,0.2]", "model.backbone.in_channels=3"],
-            ["[1, 0]", "images have 2 channels", "list of 2 numbers", "measure_pixel_stats", "in_channels: 2"],
+            [
+                "[1, 0]",
+                "images of data.train have 2 channels",
+                "list of 2 numbers",
+                "measure_pixel_stats",
+                "in_channels: 2",
+            ],
         ),
         (["data.measure_pixel_stats=true", "model.backbone.in_channels=3"], ["model.backbone.in_channels: 2"]),
         (["data.channels=null"], ["data.channels: null", "have 3 channels", "data.channels: [0, 1]"]),
-        (["data.channels=all"], ["data.channels: all", "images have 3 channels"]),
+        (["data.channels=all"], ["data.channels: all", "have 3 channels"]),
         (["data.channels=[0, 7]"], ["image.tif", "no channel 7", "the last one is 2"]),
         (["data.channels=[]"], ["data.channels is empty"]),
         (
@@ -163,3 +169,15 @@ def test_batches_with_a_cache_equal_those_without(root, tmp_path, monkeypatch, k
     for start in (1, 2):
         for found, expected in zip(batches[kind, start], batches[None, 1][start - 1 :], strict=False):
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_values_that_no_run_has_measured(measured_run, root, tmp_path):
+    _, run_dir = measured_run
+    state = read_checkpoint(run_dir / "model_final.pth")
+    for key in ("data.measure_pixel_stats=true", "data.intensity={name: dataset_percentile}"):
+        cfg = config(root, tmp_path, key)
+        torch.save({"model": state["model"], "classes": ["class1"]}, tmp_path / "bare.pth")
+        for start in (lambda c=cfg: Predictor(c, weights=str(tmp_path / "bare.pth")),
+                      lambda c=cfg: evaluate_only(c, weights=str(tmp_path / "bare.pth"))):  # fmt: skip
+            with pytest.raises(SegkitError, match=f"{key.split('=')[0]}.*the checkpoint has no result"):
+                start()

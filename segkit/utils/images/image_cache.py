@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ LAYOUT = 1  # of the files, and of the meaning of their pixels
 SUFFIX = ".pixels"
 TEMPORARY = ".part"
 DTYPES = {"uint8": np.uint8, "float32": np.float32}
+OLDEST_TEMPORARY = 3600  # seconds; no image takes as long to write
 HEADER = 512  # bytes of JSON, padded with spaces
 USED = "used"  # the file that counts the bytes of all entries
 
@@ -56,6 +58,7 @@ class ImageCache:
         with self._counter() as counter:
             entries = self._entries()
             counter.used = sum(size for _, size, _ in entries)
+        self._remove_leftovers()
         self._opened = max((mtime for *_, mtime in entries), default=0.0)
 
     def read(self, path: str | os.PathLike[str], decode: Callable[[Any], torch.Tensor]) -> torch.Tensor:
@@ -154,6 +157,13 @@ class ImageCache:
                 path.unlink()
                 used -= size
         return used
+
+    def _remove_leftovers(self) -> None:
+        """Removes the temporary files of processes that were killed while writing."""
+        for path in self.folder.glob(f"*{TEMPORARY}"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > OLDEST_TEMPORARY:
+                    path.unlink()
 
     def _entries(self) -> list[tuple[Path, int, float]]:
         """Path, bytes and time of last use of each entry."""
