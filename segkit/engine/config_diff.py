@@ -25,6 +25,7 @@ MEANINGS = (
     (r"data\.(test_transforms|channels|intensity)", NEW_COMPARISON),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.(num_workers|cache|cache_gb)", NO_EFFECT),
+    (r"data\.measure_pixel_stats", "no effect: mean and deviation are the checkpoint's"),
     (r"model\.", "the weights continue in a model with this setting"),
     (r"solver\.optimizer\.lr", "the schedule scales this rate from the next step on"),
     (r"solver\.optimizer\.name", "another optimizer starts without moments"),
