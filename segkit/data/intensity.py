@@ -48,6 +48,10 @@ class Intensity(ABC):
         """
         raise NotImplementedError(type(self).__name__)
 
+    def __repr__(self) -> str:
+        options = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if not k.startswith("_"))
+        return f"{type(self).__name__}({options})"
+
 
 @INTENSITY_REGISTRY.register(name="percentile")
 class Percentile(Intensity):

@@ -30,7 +30,7 @@ class ImageReader:
     planes: Planes = field(default_factory=Planes)
     channels: ChannelChoice = None
     intensity: IntensityRule | None = None
-    cache: ImageCache | None = None
+    cache: ImageCache | None = field(default=None, repr=False, compare=False)
 
     def read(self, path: str | os.PathLike[str]) -> torch.Tensor:
         """The image as [C, H, W], upright: uint8, or float32 in 0..1.
@@ -59,7 +59,7 @@ class ImageReader:
 
     def scale(self, image: ChannelImage, name: str) -> torch.Tensor:
         """A whole image whose channels are chosen already, as :meth:`read` returns it."""
-        return self._tensor(image, self._limits(image, name), name)
+        return self.to_tensor(image, self._limits(image, name), name)
 
     def limits(self, file: ImageFile) -> Limits | None:
         """The limits of a file's intensities, from a sample of its pixels; None: it stays uint8.
@@ -81,8 +81,14 @@ class ImageReader:
             return self.intensity.limits(image, name)
         return None if image.is_8_bit else percentile_limits(image, name)
 
-    def _tensor(self, image: ChannelImage, limits: Limits | None, name: str) -> torch.Tensor:
-        """Scales the samples; grey becomes RGB unless channels are chosen."""
+    def to_tensor(self, image: ChannelImage, limits: Limits | None, name: str) -> torch.Tensor:
+        """Chosen channels, of a window too, as :meth:`read` returns them.
+
+        Args:
+            image: its grey becomes RGB unless channels are chosen.
+            limits: of the whole image (:meth:`limits`).
+            name: the file, for messages.
+        """
         grey = self.channels is None and image.pixels.shape[2] == 1
         if limits is not None:
             unit = to_unit_range(image.pixels, limits, name)
