@@ -27,11 +27,20 @@ def convert(pixels, rule=None, channels="all", bits=None):
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "int32", "float32", "float64"])
-@pytest.mark.parametrize("count", [1, 2, 7, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7, 1000, 40000])
 def test_percentiles_equal_numpys(kind, count):
     samples = (RNG.normal(0, 1, count) * 100).astype(kind)
     percents = [0, 0.1, 33.3, 50, 99.9, 100]
     assert percentiles(samples, percents) == np.percentile(samples.astype(np.float64), percents).tolist()
+
+
+@pytest.mark.parametrize(
+    "values", [np.repeat([0, 9], 20000), np.r_[np.zeros(30000), np.arange(9999)], np.full(9000, 3)]
+)
+def test_percentiles_of_samples_that_repeat(values):
+    for kind in ("uint16", "float32"):
+        samples = values.astype(kind)
+        assert percentiles(samples, [0.1, 99.9]) == np.percentile(samples.astype(np.float64), [0.1, 99.9]).tolist()
 
 
 def test_integers_above_8_bits_keep_their_precision():

@@ -66,29 +66,54 @@ def percentile_limits(
 def percentiles(samples: np.ndarray, percents: Sequence[float]) -> list[float]:
     """Percentiles with linear interpolation: ``numpy.percentile`` of float64 samples.
 
-    Integers of at most 16 bits are counted, which takes a fifth of the time of a partition.
+    Percentiles near 0 and 100 need the smallest or largest samples only. They are found in a tenth of the time of a partition
+    of floats.
     """
     if samples.size == 0:
         return [0.0 for _ in percents]
-    if samples.dtype.kind not in "iu" or samples.dtype.itemsize > 2:
-        values = samples.astype(np.float64)
-        peak = float(np.abs(values).max())
-        scale = peak if peak > 1e150 else 1.0  # so that differences do not overflow
-        return [float(v) * scale for v in np.percentile(values / scale if scale > 1 else values, percents)]
-    lowest = int(np.iinfo(samples.dtype).min)
     flat = samples.ravel(order="K")
-    # torch counts int32, for which NumPy would make a copy of int64.
-    counts = torch.bincount(torch.from_numpy(flat.astype(np.int32) - lowest))
-    ranks = counts.cumsum(0).numpy()
-    last = samples.size - 1
+    last = flat.size - 1
     result = []
     for percent in percents:
         position = percent / 100 * last
         below = int(position)
-        a, b = (np.searchsorted(ranks, min(k, last), side="right") + lowest for k in (below, below + 1))
+        a, b = _tail_pair(flat, below) or _pair(flat, below)
         share = position - below
-        result.append(float(a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share)))
+        peak = max(abs(a), abs(b))
+        scale = peak if peak > 1e150 else 1.0  # so that the difference does not overflow
+        a, b = a / scale, b / scale
+        result.append((a + (b - a) * share if share < 0.5 else b - (b - a) * (1 - share)) * scale)
     return result
+
+
+def _pair(flat: np.ndarray, rank: int) -> tuple[float, float]:
+    """The samples of ``rank`` (from 0) and of the next one, in ascending order."""
+    ranks = [rank, min(rank + 1, flat.size - 1)]
+    if flat.dtype.kind not in "iu" or flat.dtype.itemsize > 2:
+        ordered = np.partition(flat, ranks)
+        return float(ordered[ranks[0]]), float(ordered[ranks[1]])
+    lowest = int(np.iinfo(flat.dtype).min)
+    # torch counts int32, for which NumPy would make a copy of int64.
+    counts = torch.bincount(torch.from_numpy(flat.astype(np.int32) - lowest))
+    low, high = (np.searchsorted(counts.cumsum(0).numpy(), ranks, side="right") + lowest).tolist()
+    return float(low), float(high)
+
+
+def _tail_pair(flat: np.ndarray, rank: int) -> tuple[float, float] | None:
+    """:func:`_pair`, from the samples below or above a bound; None if these are too many or too few."""
+    size = flat.size
+    is_low = rank < size // 2
+    needed = rank + 2 if is_low else size - rank
+    thinned = np.sort(flat[:: size >> 14 | 1])  # an odd step: no columns of an image alone
+    index = int(needed / size * len(thinned) * 1.5) + 12
+    if index >= len(thinned) // 8:
+        return None
+    inside = flat <= thinned[index] if is_low else flat >= thinned[-1 - index]
+    count = int(np.count_nonzero(inside))
+    if not needed <= count <= size // 8:
+        return None
+    tail, start = np.sort(flat[inside]), 0 if is_low else size - count
+    return float(tail[rank - start]), float(tail[min(rank + 1, size - 1) - start])
 
 
 def to_unit_range(pixels: np.ndarray, limits: Limits, name: str) -> torch.Tensor:
