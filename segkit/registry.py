@@ -278,9 +278,9 @@ DATASET_WRITER_REGISTRY = Registry(
     runtime=["output", "classes", "category_ids"],
     makes=["write", "close"],
 )
-SAMPLER_REGISTRY = Registry(
-    "SAMPLER", "segkit.data.samplers", runtime=["dataset", "num_samples", "seed"], makes=["epoch_indices"]
-)
+INTENSITY_REGISTRY = Registry("INTENSITY", "segkit.data.intensity", runtime=[], makes=["limits"])
+_SAMPLING = ["dataset", "num_samples", "seed"]
+SAMPLER_REGISTRY = Registry("SAMPLER", "segkit.data.samplers", runtime=_SAMPLING, makes=["epoch_indices"])
 OPTIMIZER_REGISTRY = Registry(
     "OPTIMIZER",
     "segkit.solver",

@@ -8,7 +8,14 @@ from typing import Annotated, Any, Literal
 from segkit.config.help import Help
 from segkit.config.spec import Spec
 from segkit.config.typecheck import Bounds
-from segkit.registry import DATASET_FORMAT_REGISTRY, SAMPLER_REGISTRY, TRANSFORM_REGISTRY, Slot, SlotList
+from segkit.registry import (
+    DATASET_FORMAT_REGISTRY,
+    INTENSITY_REGISTRY,
+    SAMPLER_REGISTRY,
+    TRANSFORM_REGISTRY,
+    Slot,
+    SlotList,
+)
 
 
 def _specs(*specs: Spec) -> Any:
@@ -66,6 +73,18 @@ class DataConfig:
     planes: Annotated[PlanesConfig, Help("the plane of image files that hold several")] = field(
         default_factory=PlanesConfig
     )
+    channels: Annotated[
+        tuple[int | str, ...] | Literal["all"] | None,
+        Help(
+            "channels of the image files by number (from 0) or name, in the model's order; all; null: grey or colours as RGB"
+        ),
+    ] = None
+    intensity: Annotated[
+        Spec, Slot(INTENSITY_REGISTRY), Help("how samples of more than 8 bits become intensities from 0 to 1")
+    ] = field(default_factory=lambda: Spec(name="percentile"))
+    measure_pixel_stats: Annotated[
+        bool, Help("measure model.pixel_mean and pixel_std on the training data; the saved config has the numbers")
+    ] = False
     train_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
     ] = _specs(
@@ -88,6 +107,11 @@ class DataConfig:
             "a training image that cannot be read: stop with an error that names it, or skip it for the next one and count it"
         ),
     ] = "stop"
+    cache: Annotated[
+        Literal["memory", "disk"] | None,
+        Help("keep decoded images in memory for the run, or in the cache folder on disk; null: decode them each time"),
+    ] = None
+    cache_gb: Annotated[float, Bounds(0, open_low=True), Help("size of data.cache at most, in GB")] = 4.0
     sampler: Annotated[
         Spec, Slot(SAMPLER_REGISTRY), Help("which training images make up an epoch, and their order")
     ] = field(default_factory=lambda: Spec(name="ShuffleSampler"))

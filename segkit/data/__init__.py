@@ -2,6 +2,9 @@
 
 =========================  ===========================================================================
 ``formats``                data sets: COCO, label maps, image folders, synthetic images
+``reader``                 builds the reader of image files, with its cache
+``intensity``              from the numbers of files to intensities in 0..1
+``measuring``              intensities, pixel mean and deviation of the training data
 ``transforms``             augmentation, and the transforms of test images
 ``samplers``               the images of an epoch, and their order
 ``batch_sampler``          batches of draws, by iteration
@@ -30,6 +33,7 @@ from segkit.data.formats import (
     register_dataset,
 )
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.intensity import Intensity
 from segkit.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from segkit.data.samplers import RepeatFactorSampler, Sampler, SequentialSampler, ShuffleSampler
 from segkit.data.splits import split_dataset
@@ -78,6 +82,7 @@ __all__ = [
     "GaussianNoise",
     "ImageEntry",
     "ImageFolder",
+    "Intensity",
     "InvertibleCompose",
     "LabelMap",
     "LargeScaleJitter",

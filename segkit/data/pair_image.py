@@ -1,4 +1,4 @@
-"""Converts the image of a torchvision-style ``(image, target)`` pair to a uint8 RGB tensor."""
+"""Converts the image of a torchvision-style ``(image, target)`` pair to a model's tensor."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader
+from segkit.utils.images.stored_image import Extra, StoredImage
 
 EXPECTED = (
     "expected a tensor [3, H, W] or [1, H, W], an array [H, W, 3] or [H, W] (uint8, or float in 0..1), or a PIL image"
@@ -17,8 +19,8 @@ EXPECTED = (
 SCALED = "divide by the largest value a pixel can have, 65535 for 16 bits"
 
 
-def pair_image(image: Any) -> Tensor:
-    """uint8 [3, H, W], RGB, of the image of a pair.
+def pair_image(image: Any, reader: ImageReader | None = None) -> Tensor:
+    """The image of a pair: uint8 [3, H, W], RGB, or the channels that ``reader`` chooses.
 
     A PIL image's orientation tag is not applied: the boxes belong to the pixels as the data set returns them. Grey images
     get three equal channels.
@@ -26,9 +28,13 @@ def pair_image(image: Any) -> Tensor:
     Args:
         image: a tensor or tv_tensor, channels first; a numpy array, channels last; or a PIL image of 8 bits a channel.
             uint8, or float in 0..1, which is multiplied by 255 and rounded.
+        reader: if it has chosen channels (``data.channels``), an array or tensor has any number of channels of any integer or
+            float type. The reader picks channels and scales them as those of a file.
     Raises:
         SegkitError: another type, shape, dtype or range.
     """
+    if reader is not None and reader.channels is not None:
+        return _chosen_channels(image, reader)
     if isinstance(image, Tensor):
         pixels, axis = image.detach().cpu().as_subclass(Tensor), 0
     elif isinstance(image, np.ndarray):
@@ -50,6 +56,27 @@ def pair_image(image: Any) -> Tensor:
     elif axis == 2:
         pixels = pixels.permute(2, 0, 1)
     return (pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels).contiguous()
+
+
+def _chosen_channels(image: Any, reader: ImageReader) -> Tensor:
+    """Picks and scales the channels of an image as of a file's."""
+    if isinstance(image, Tensor):
+        plain = image.detach().cpu().as_subclass(Tensor)
+        pixels = np.moveaxis(plain.numpy(), 0, -1) if plain.dim() == 3 else plain.numpy()
+    else:
+        pixels = np.asarray(image)
+    if pixels.ndim not in (2, 3) or pixels.size == 0 or pixels.dtype.kind not in "iuf":
+        raise SegkitError(
+            f"the image is {pixels.dtype} of the shape {list(pixels.shape)}; expected a tensor [C, H, W] or an array "
+            "[H, W, C] of integers or floats",
+            key="image",
+            value=tuple(pixels.shape),
+        )
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    color = "rgb" if pixels.shape[2] == 3 else "grey"
+    further: tuple[Extra, ...] = () if color == "rgb" else ("unknown",) * (pixels.shape[2] - 1)
+    stored = StoredImage(pixels.copy(), color, pixels.dtype.itemsize * 8, extra=further)
+    return reader.convert(stored, "the image").contiguous()
 
 
 def _from_array(image: np.ndarray) -> Tensor:

@@ -104,7 +104,7 @@ class TorchvisionDataset(Dataset):
             shown = f"{len(pair)} values" if isinstance(pair, (tuple, list)) else f"a {type(pair).__name__}"
             raise SegkitError(f"{where} returns {shown}; expected (image, target)", value=index)
         try:
-            image = pair_image(pair[0])
+            image = pair_image(pair[0], self.reader)
             size = (int(image.shape[1]), int(image.shape[2]))
             given = targets_from_torchvision(pair[1], size, self.category_ids).to("cpu")
             areas = _areas(pair[1], len(given))

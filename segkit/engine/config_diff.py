@@ -22,9 +22,10 @@ MEANINGS = (
     (r"data\.val", NEW_COMPARISON),
     (r"data\.batch_size", STEP_SIZE),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", NEXT_STEP),
-    (r"data\.test_transforms", NEW_COMPARISON),
+    (r"data\.(test_transforms|channels|intensity)", NEW_COMPARISON),
     (r"data\.test_batch_size", NEXT_EVALUATION),
-    (r"data\.num_workers", NO_EFFECT),
+    (r"data\.(num_workers|cache|cache_gb)", NO_EFFECT),
+    (r"data\.measure_pixel_stats", "no effect: mean and deviation are the checkpoint's"),
     (r"model\.", "the weights continue in a model with this setting"),
     (r"solver\.optimizer\.lr", "the schedule scales this rate from the next step on"),
     (r"solver\.optimizer\.name", "another optimizer starts without moments"),
@@ -50,7 +51,7 @@ MEANINGS = (
     (r"imports(_from)?", "other modules are imported"),
 )  # fmt: skip
 OTHERWISE = "applies from now on"
-_EVALUATION_KEYS = re.compile(r"(data\.val|data\.test_transforms|evaluators)(\.|$)")
+_EVALUATION_KEYS = re.compile(r"(data\.(val|test_transforms|channels|intensity)|evaluators)(\.|$)")
 
 
 @dataclass(frozen=True)

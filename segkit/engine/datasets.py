@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,8 +19,10 @@ from segkit.data import (
     split_dataset,
 )
 from segkit.data.loader import TestLoader, TrainLoader
+from segkit.data.measuring import measured_values
 from segkit.data.reader import build_reader
 from segkit.data.transforms import Compose, InvertibleCompose
+from segkit.engine.channel_checks import check_channels
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
 from segkit.registry import SAMPLER_REGISTRY
@@ -41,6 +43,7 @@ class RunData:
         classes: name of each label, the same in both.
         category_ids: the training files' id of each label.
         train_transforms: those of ``data.train_transforms``; None in an evaluation.
+        measured: values of the configuration that were measured on the training data, by key path.
     """
 
     train: Dataset | None
@@ -48,6 +51,7 @@ class RunData:
     classes: list[str]
     category_ids: list[int]
     train_transforms: Compose | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
 
 
 def build_data(
@@ -95,12 +99,21 @@ def build_data(
     if eval_only:
         data = RunData(None, val, list(classes), list(category_ids))
     else:
+        assert train is not None
         transforms = build_transforms(cfg.data.train_transforms, path="data.train_transforms")
-        data = RunData(train, val, list(classes), list(category_ids), transforms)
+        measured = measured_values(cfg, train)
+        cfg = cfg.with_values(measured, "measured on the training data")
+        data = RunData(train, val, list(classes), list(category_ids), transforms, measured)
+    final_reader = build_reader(cfg.data, cache=True)
+    for dataset in (data.train, data.val):
+        if dataset is not None:
+            dataset.reader = final_reader
     for title, dataset in (("training data", data.train), ("validation data", data.val)):
         if dataset is not None:
             logger.info("%s: %s", title, dataset.summary())
     check_data(cfg, data)
+    if final_reader.cache is not None and data.train is not None and distributed.is_main():
+        logger.info("data.cache: %s", final_reader.cache.capacity(len(data.train) + len(data.val or ())))
     return data
 
 
@@ -111,11 +124,14 @@ def check_data(cfg: Config, data: RunData) -> None:
     validation images.
 
     Raises:
-        SegkitError: no object is left to train on; a transform or an evaluator needs masks and no object has one; or
-            ``data.test_transforms`` cannot be inverted.
+        SegkitError: model or transforms do not take the images' channels; no object is left to train on; a transform or
+            an evaluator needs masks and no object has one; or ``data.test_transforms`` cannot be inverted.
     """
     if not distributed.is_main():
         return
+    for dataset, path in ((data.train, "data.train"), (data.val, "data.val")):
+        if dataset is not None:
+            check_channels(cfg, dataset, data.train_transforms if path == "data.train" else None, path=path)
     if data.train is not None:
         assert data.train_transforms is not None
         skip = cfg.data.unreadable == "skip"

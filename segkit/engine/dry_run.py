@@ -62,7 +62,7 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         with _timed(seconds, "data: opened"):
             cfg = with_recognized_data(cfg)
             data = with_one_val_batch(build_data(cfg), cfg)
-        cfg = cfg.with_values({"data.classes": data.classes})
+        cfg = cfg.with_values({"data.classes": data.classes, **data.measured})
         with _timed(seconds, "model: built"):
             model = prepare_model(cfg, data, device)
             if cfg.train.compile:

@@ -16,6 +16,7 @@ from segkit.config.schema import Config
 from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
+from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
 from segkit.engine.datasets import build_data, checkpoint_labels
 from segkit.engine.recognized_data import recognized_spec, with_recognized_data
@@ -59,7 +60,7 @@ def open_checkpoint(
         )
     content = checkpoint_content(path)
     if config is not None:
-        cfg = as_config(config, overrides)
+        cfg = with_measured_values(as_config(config, overrides), content.get("config"), required=True)
     elif "config" in content:
         cfg = load_config_dict(content["config"], path, as_texts(overrides))
     else:
@@ -110,10 +111,12 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
         raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
     if isinstance(data, (str, os.PathLike)):
         data = recognized_spec({"path": os.fspath(data)}, "val", "data")
+    reader = None if cfg is None else build_reader(cfg.data, cache=True)
     if isinstance(data, Mapping):
-        reader = None if cfg is None else build_reader(cfg.data)
         return build_dataset(data, classes, category_ids, reader=reader, path="data")
     check_dataset(data, "data")
+    if reader is not None:  # images are read as in the training
+        data.reader = reader
     if classes is not None and list(data.classes) != list(classes):
         raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
     return data

@@ -16,6 +16,7 @@ import torch
 from tabulate import tabulate
 
 from segkit.config.schema import Config
+from segkit.data.measuring import with_measured_values
 from segkit.engine.amp import autocast
 from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
@@ -101,11 +102,12 @@ def _train(
     """The steps of a training, in order."""
     started = time.perf_counter()
     cfg = with_recognized_data(cfg)
+    checkpoint = checkpoint_to_resume(run_dir) if resume else None
+    if checkpoint is not None:
+        cfg = with_measured_values(cfg, checkpoint[1].get("config"))
     with distributed.leader_first():
         data = build_data(cfg)
-    cfg = cfg.with_values({"data.classes": data.classes})
-
-    checkpoint = checkpoint_to_resume(run_dir) if resume else None
+    cfg = cfg.with_values({"data.classes": data.classes, **data.measured})
     if resume and checkpoint is None:
         logger.warning("--resume: there is no checkpoint in %s yet; starting from the beginning", run_dir)
     state = None if checkpoint is None else fit_to_config(*checkpoint, cfg)
@@ -173,6 +175,7 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
     with distributed.leader_first():
         content = checkpoint_content(path)
         classes, category_ids = checkpoint_labels(content)
+        cfg = with_measured_values(cfg, content.get("config"), required=True)
         data = build_data(cfg, eval_only=True, classes=classes, category_ids=category_ids)
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)

@@ -1,4 +1,4 @@
-"""Conversion of paths, PIL images, arrays and tensors to uint8 RGB tensors."""
+"""Conversion of paths, PIL images, arrays and tensors to the tensors that a model gets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ChannelImage, ImageReader
 
 if TYPE_CHECKING:
     from PIL import Image
+
+RGB_READER = ImageReader()
 
 
 def is_single_image(source: Any) -> bool:
@@ -20,91 +23,107 @@ def is_single_image(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source)
 
 
-def to_rgb_tensor(source: Any) -> Tensor:
-    """Converts one image to uint8 [3, H, W], RGB.
+def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int = 3) -> Tensor:
+    """Converts an image to the tensor [C, H, W] that a file with the same samples becomes.
 
     Args:
-        source: a path; a PIL image, whose current frame is turned upright by its orientation tag; a uint8 array
-            [H, W, 3] RGB, [H, W, 4] (alpha is dropped), [H, W, 1] or [H, W] grey; a uint8 tensor [3, H, W] RGB,
-            [4, H, W], [1, H, W] or [H, W].
+        source: a path; a PIL image of 8 bits, whose current frame is turned upright by its orientation tag; an array
+            [H, W, C] or a tensor [C, H, W] of uint8, uint16 or other numbers. Without chosen channels (``data.channels``) C is
+            3 RGB, 4 (alpha is dropped) or 1 grey, or the image is [H, W] grey. With chosen channels it has these, in that
+            order; [H, W] is an image of one channel.
+        reader: of the configuration.
+        channels: of the model.
+    Returns:
+        uint8, or float32 in 0..1 for all but 8-bit images.
     Raises:
         SegkitError: anything else; the message says what was expected.
     """
     if isinstance(source, (str, os.PathLike)):
-        from segkit.utils.images import read_image
         from segkit.utils.paths import local_path
 
-        return read_image(local_path(os.fspath(source), "image", kind="file"))
+        return reader.read(local_path(os.fspath(source), "image", kind="file"))
     if isinstance(source, Tensor):
-        return _channels_first(_checked(source.detach().cpu(), source, "a tensor", channel_axis=0))
-    if _is_pil(source):
-        source = _pil_pixels(source)
-    if isinstance(source, np.ndarray):
-        # "W" copies read-only arrays (PIL's), for which torch would warn.
-        tensor = torch.from_numpy(np.require(source, requirements=["C", "W"])) if source.dtype == np.uint8 else source
-        tensor = _checked(tensor, source, "an array", channel_axis=2)
-        return _channels_first(tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor)
-    raise SegkitError(
-        f"an image is a path, a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W], "
-        f"not a {type(source).__name__}",
-        value=type(source).__name__,
-    )
+        plain = source.detach().cpu()
+        plain = plain.float() if plain.dtype == torch.bfloat16 else plain  # which NumPy does not have
+        pixels = _checked(plain.numpy(), source, "a tensor", reader, channels, channel_axis=0)
+        pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 else pixels
+    elif _is_pil(source):
+        return _from_pil(source, reader)
+    elif isinstance(source, np.ndarray):
+        pixels = _checked(source, source, "an array", reader, channels, channel_axis=2)
+    else:
+        raise SegkitError(
+            f"an image is a path, a PIL image, an array [H, W, C] or a tensor [C, H, W], not a {type(source).__name__}",
+            value=type(source).__name__,
+        )
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if reader.channels is None and pixels.shape[2] == 4:
+        pixels = pixels[:, :, :3]
+    image = ChannelImage(pixels, pixels.dtype.itemsize * 8, joint=reader.channels is None)
+    found = reader.scale(image, "an image").contiguous()
+    return found.clone() if np.shares_memory(found.numpy(), pixels) else found
 
 
-def _pil_pixels(image: Image.Image) -> np.ndarray:
-    """Converts a PIL image to uint8 [H, W, 3], upright."""
+def _from_pil(image: Image.Image, reader: ImageReader) -> Tensor:
+    """Converts a PIL image as its file is read."""
     from segkit.utils.images.pillow_decoder import load_upright, opened_tiff, orientation_of, what_pillow_loses
-    from segkit.utils.images.stored_image import upright
+    from segkit.utils.images.stored_image import StoredImage
 
-    if (pixels := opened_tiff(image)) is not None:
-        return pixels
+    if (stored := opened_tiff(image)) is not None:
+        return reader.convert(stored, "a PIL image").contiguous()
     # convert("RGB") would clip modes of more than 8 bits, and decoding a file may cut its samples to 8 bits.
     deep = image.mode.startswith(("I", "F"))
     reason = f"mode {image.mode} has more than 8 bits per channel" if deep else what_pillow_loses(image)
     if reason is not None:
         raise SegkitError(
-            f"a PIL image was given as an image: {reason}; convert it to 8-bit RGB, or pass its path: segkit reads files "
-            "itself, and scales by percentiles",
+            f"a PIL image was given as an image: {reason}; pass its path, because segkit reads files itself, or an array of "
+            "its samples",
             value=image.mode,
         )
     try:
         load_upright(image)
-        pixels = np.asarray(image.convert("RGB"))
+        mode = image.mode if reader.channels is not None and image.mode in ("L", "LA", "RGBA") else "RGB"
+        pixels = np.asarray(image.convert(mode))
     except Exception as error:  # decoders raise many kinds
         raise SegkitError(
             f"a PIL image of mode {image.mode} cannot be read as RGB ({error})", value=image.mode
         ) from error
-    return upright(pixels, orientation_of(image))
+    color = "grey" if mode.startswith("L") else "rgb"
+    stored = StoredImage(pixels, color, 8, None, ("alpha",) if mode.endswith("A") else (), orientation_of(image))
+    return reader.convert(stored, "a PIL image").contiguous()
 
 
-def _checked(pixels: Any, source: Any, what: str, channel_axis: int) -> Tensor:
+def _checked(
+    pixels: np.ndarray, source: Any, what: str, reader: ImageReader, channels: int, channel_axis: int
+) -> np.ndarray:
     """Returns the pixels if their dtype and shape are valid."""
     shape = tuple(source.shape)
-    expected = "[H, W, 3] RGB or [H, W] grey" if channel_axis == 2 else "[3, H, W] RGB or [H, W] grey"
-    if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8:
+    chosen = reader.channels is not None
+    allowed = (channels,) if chosen else (1, 3, 4)
+    last = channel_axis == 2
+    if chosen:
+        expected = f"[H, W, {channels}]" if last else f"[{channels}, H, W]"
+        expected += f", the channels of data.channels ({reader.channels}) in that order"
+    else:
+        expected = "[H, W, 3] RGB or [H, W] grey" if last else "[3, H, W] RGB or [H, W] grey"
+    if pixels.dtype.kind not in "iuf":
         raise SegkitError(
-            f"{what} of {str(source.dtype).removeprefix('torch.')} was given as an image; expected uint8 {expected}, "
-            "0..255 (for floats in 0..1: multiply by 255 and round)",
+            f"{what} of {str(source.dtype).removeprefix('torch.')} was given as an image; expected numbers {expected}: uint8, "
+            "uint16, other integers or floats",
             value=str(source.dtype),
         )
     if len(shape) == 4:
         raise SegkitError(f"{what} of shape {list(shape)} is several images; pass a list: list(images)")
-    if len(shape) not in (2, 3) or 0 in shape:
+    if len(shape) not in (2, 3) or 0 in shape or (len(shape) == 2 and chosen and channels != 1):
         raise SegkitError(f"{what} of shape {list(shape)} is not an image; expected {expected}", value=shape)
-    if len(shape) == 3 and shape[channel_axis] not in (1, 3, 4):
+    if len(shape) == 3 and shape[channel_axis] not in allowed:
         other = 2 - channel_axis
         hint = ""
-        if shape[other] in (1, 3, 4):
+        if shape[other] in allowed:
             order = "(2, 0, 1)" if channel_axis == 0 else "(1, 2, 0)"
             hint = f"; its channels are the other axis: {'permute' if channel_axis == 0 else 'transpose'}{order}"
         raise SegkitError(f"{what} of shape {list(shape)} is not an image; expected {expected}{hint}", value=shape)
     return pixels
-
-
-def _channels_first(pixels: Tensor) -> Tensor:
-    """Converts [H, W] or [C, H, W] with 1, 3 or 4 channels to [3, H, W]."""
-    pixels = pixels[None] if pixels.dim() == 2 else pixels
-    return (pixels.expand(3, -1, -1) if pixels.shape[0] == 1 else pixels[:3]).contiguous()
 
 
 def _is_pil(source: Any) -> bool:

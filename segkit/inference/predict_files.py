@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
-from segkit.inference.predictor import Predictor, image_array
+from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError, first_few
-from segkit.utils.images import image_size, read_image
+from segkit.utils.images import ImageReader, composite, image_size
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
@@ -31,7 +31,7 @@ class Writer(Protocol):
     """Writes predictions; evaluation and visualization have such classes."""
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
-        """Adds an image's detections; ``image`` is uint8 [H, W, 3]."""
+        """Adds an image's detections; ``image`` is a picture of it, uint8 [H, W, 3]."""
 
     def close(self) -> list[Path]:
         """Finishes the files and returns their paths."""
@@ -152,9 +152,10 @@ def predict_files(
     """
     summary, start = PredictionSummary(), time.perf_counter()
     try:
-        for chunk in _batches(inputs, summary, batch_size, skip_unreadable):
+        reader = getattr(predictor, "reader", ImageReader())  # a function from tensors to detections has none
+        for chunk in _batches(inputs, reader, summary, batch_size, skip_unreadable):
             for (name, image), detections in zip(chunk, _predict(predictor, chunk), strict=True):
-                pixels = image_array(image)
+                pixels = composite(image)
                 for writer in writers:
                     writer.add(name, pixels, detections)
                 labels = detections.labels.tolist()
@@ -188,7 +189,8 @@ def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[
     """Predicts one batch; errors name its images."""
     names = ", ".join(name for name, _ in chunk)
     try:
-        return predictor([image for _, image in chunk], batch_size=len(chunk))
+        predict = getattr(predictor, "predict_read", predictor)
+        return predict([image for _, image in chunk], batch_size=len(chunk))
     except SegkitError as error:
         raise SegkitError(f"{names}: {error}", key=error.key, value=error.value) from error
     except (RuntimeError, MemoryError) as error:
@@ -221,13 +223,13 @@ def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
 
 
 def _batches(
-    inputs: Mapping[str, Path], summary: PredictionSummary, size: int, skip: bool
+    inputs: Mapping[str, Path], reader: ImageReader, summary: PredictionSummary, size: int, skip: bool
 ) -> Iterator[list[tuple[str, Tensor]]]:
     """Yields ``size`` names and images at a time; raises for an unreadable one after those."""
     batch: list[tuple[str, Tensor]] = []
     for name, path in inputs.items():
         try:
-            image = read_image(path)
+            image = reader.read(path)
         except SegkitError as error:
             if not skip:
                 if batch:

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from segkit.data.formats.class_names import default_category_ids
+from segkit.data.measuring import with_measured_values
+from segkit.data.reader import build_reader
 from segkit.data.transforms import InvertibleCompose, build_transforms
-from segkit.inference.inputs import is_single_image, to_rgb_tensor
+from segkit.inference.inputs import is_single_image, to_image_tensor
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import Targets
@@ -53,6 +55,7 @@ class Predictor:
         classes: name of each label.
         category_ids: the id of each label in files.
         cfg: the configuration.
+        reader: reads image files with the channels and intensities of the configuration.
     """
 
     def __init__(
@@ -73,7 +76,8 @@ class Predictor:
         if isinstance(source, (str, os.PathLike)):
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
-        self.cfg: Config = _config_of(content, str(weights), overrides) if weights is source else source  # type: ignore[assignment]
+        cfg: Any = _config_of(content, str(weights), overrides) if weights is source else source
+        self.cfg: Config = with_measured_values(cfg, content.get("config"), required=model is None)
         self.classes = _classes(content, self.cfg, model, weights)
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
@@ -95,6 +99,7 @@ class Predictor:
             )  # fmt: skip
         specs = self.cfg.data.test_transforms
         self.transforms = InvertibleCompose(build_transforms(specs, path="data.test_transforms"))
+        self.reader = build_reader(self.cfg.data)
 
     @classmethod
     def load(
@@ -122,8 +127,9 @@ class Predictor:
         """Predicts one image, or each image of an iterable.
 
         Args:
-            images: a path, a PIL image, an array [H, W, 3] or [H, W], a tensor [3, H, W] (all RGB or grey, uint8), or an
-                iterable of these.
+            images: a path, a PIL image, an array [H, W, C] or [H, W], a tensor [C, H, W], or an iterable of these. Arrays
+                and tensors are grey or RGB, or have the channels of ``data.channels``, in that order; uint8, uint16 or any
+                other numbers, which become intensities by ``data.intensity``, as those of a file do.
             batch_size: overrides the predictor's.
         Returns:
             ``Detections`` for one image; a list of them for a list or tuple; for any other iterable an iterator, which
@@ -143,8 +149,21 @@ class Predictor:
         while chunk := list(islice(images, batch_size)):
             yield from self._predict(chunk)
 
+    def predict_read(self, images: Sequence[Tensor], batch_size: int = 1) -> list[Detections]:
+        """Predicts images that ``reader`` has read: [C, H, W] each, uint8 or float in 0..1."""
+        found: list[Detections] = []
+        for start in range(0, len(images), batch_size):
+            found += self._predict_samples([self._sample(image, "") for image in images[start : start + batch_size]])
+        return found
+
     def _predict(self, sources: Sequence[Any]) -> list[Detections]:
-        batch = Batch([self._sample(source) for source in sources])
+        names = [str(source) if isinstance(source, (str, os.PathLike)) else "" for source in sources]
+        channels = getattr(self.model, "pixel_mean", torch.zeros(3)).numel()
+        images = [to_image_tensor(source, self.reader, channels) for source in sources]
+        return self._predict_samples([self._sample(*pair) for pair in zip(images, names, strict=True)])
+
+    def _predict_samples(self, samples: Sequence[Sample]) -> list[Detections]:
+        batch = Batch(samples)
         # Not inference_mode: callers could not change its tensors in place.
         names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with torch.no_grad(), self._precision(), naming_images(names):
@@ -152,10 +171,8 @@ class Predictor:
         found = [detections.to("cpu") for detections in batch.map_to_file(found)]
         return [d if self.score_threshold <= 0 else d[d.scores >= self.score_threshold] for d in found]
 
-    def _sample(self, source: Any) -> Sample:
-        image = to_rgb_tensor(source)
+    def _sample(self, image: Tensor, name: str) -> Sample:
         size = (int(image.shape[1]), int(image.shape[2]))
-        name = str(source) if isinstance(source, (str, os.PathLike)) else ""
         sample = Sample(image, Targets.empty(size), 0, name, size, None)
         # An own generator: a test transform that draws must not change the global one.
         return self.transforms(sample, torch.Generator().manual_seed(0))
@@ -245,8 +262,3 @@ def _at_least_one(batch_size: int) -> int:
 def _is_number(value: Any) -> bool:
     """Whether it is a finite number of Python's or numpy's, and no boolean."""
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def image_array(image: Tensor) -> Any:
-    """Converts uint8 [3, H, W] to an array [H, W, 3]."""
-    return image.permute(1, 2, 0).contiguous().numpy()

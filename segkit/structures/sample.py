@@ -22,9 +22,9 @@ class Sample:
     """One image with its targets and the file that it was made from.
 
     Attributes:
-        image: uint8 [C, H, W], RGB. Between ``Dataset.open`` and the first transform that needs pixels, a
-            :class:`LazyImage` stands for the image of a large file, and a :class:`LazyTargets` for its targets;
-            :meth:`materialised` reads both.
+        image: [C, H, W], uint8 or float in 0..1; RGB unless channels were chosen. Between ``Dataset.open`` and the first
+            transform that needs pixels, a :class:`LazyImage` stands for the image of a large file, and a
+            :class:`LazyTargets` for its targets; :meth:`materialised` reads both.
         targets: in the image's pixels; every transform changes them with the image.
         image_id: id of the file in the data set.
         file_name: for messages and results.
@@ -153,7 +153,7 @@ class Batch:
 
     @property
     def images(self) -> list[Tensor]:
-        """uint8 [C, H, W] each."""
+        """[C, H, W] each, uint8 or float in 0..1."""
         return [sample.image for sample in self.samples]
 
     @property

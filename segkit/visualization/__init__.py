@@ -5,12 +5,14 @@ Matplotlib and Pillow are imported when they are used.
 
 from __future__ import annotations
 
+from segkit.utils.images import composite
 from segkit.visualization.curves import plot_curves
 from segkit.visualization.draw import draw_detections
 from segkit.visualization.overlays import OverlayWriter
 
 __all__ = [
     "OverlayWriter",
+    "composite",
     "draw_detections",
     "plot_curves",
 ]

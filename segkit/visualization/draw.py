@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import composite
 from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors
 from segkit.visualization.outlines import paint_boxes, paint_masks
 from segkit.visualization.text import FONT_SIZE, add_legend, cut, place_labels
@@ -37,7 +39,8 @@ def draw_detections(
     """Draws outlines and a light fill of each object, labels that fit, and a legend.
 
     Args:
-        image: uint8 [H, W, 3] array or [3, H, W] tensor, RGB.
+        image: uint8 [H, W, 3] array, RGB; or a tensor [C, H, W], uint8 or float in 0..1, of which
+            :func:`~segkit.visualization.composite` makes a picture.
         objects: detections at the image's size, or targets; objects without a mask are drawn as boxes.
         classes: name of each label; labels without a name are shown as numbers.
         color_by: ``instance``: colours that differ between neighbours; ``class``: a colour per class, shown in the legend.
@@ -84,12 +87,14 @@ def draw_detections(
 
 
 def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
-    pixels: Any = (
-        image.detach().cpu().permute(1, 2, 0).numpy() if isinstance(image, Tensor) and image.dim() == 3 else image
-    )
+    pixels: Any = image
+    if isinstance(image, Tensor) and image.dim() == 3 and len(image) > 0:
+        pixels = composite(image) if image.dtype == torch.uint8 or image.is_floating_point() else image
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         what = f"{getattr(image, 'dtype', type(image).__name__)} of shape {list(getattr(image, 'shape', []))}"
-        raise SegkitError(f"an image to draw on is a uint8 array [H, W, 3] or tensor [3, H, W], not {what}")
+        raise SegkitError(
+            f"an image to draw on is a uint8 array [H, W, 3] or a tensor [C, H, W] of uint8 or floats, not {what}"
+        )
     return pixels
 
 

@@ -101,6 +101,7 @@ COMPONENTS = {
     R.DATASET_FORMAT_REGISTRY: {"label_map": LabelMap, "coco": Coco, "catalog": Catalog},
     R.TRANSFORM_REGISTRY: {"RandomHorizontalFlip": Flip, "ResizeShortestEdge": Resize},
     R.SAMPLER_REGISTRY: {"ShuffleSampler": Nothing},
+    R.INTENSITY_REGISTRY: {"percentile": Nothing},
     R.OPTIMIZER_REGISTRY: {"AdamW": AdamW, "SGD": SGD},
     R.SCHEDULE_REGISTRY: {"Cosine": Cosine, "Constant": Nothing},
     R.HOOK_REGISTRY: {"Report": Report},

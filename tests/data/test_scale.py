@@ -94,6 +94,7 @@ def table_of(images, per_image, place, monkeypatch):
 
 
 def read_all(table, barrier):
+    gc.freeze()  # as in a loader's worker: else it depends on the number of modules whether a collection writes to all
     for index in range(0, len(table), 10):
         table.objects(index)
     for name in DTYPES:

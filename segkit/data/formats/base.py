@@ -211,7 +211,14 @@ class SubsetDataset(Dataset):
         self.classes = dataset.classes
         self.category_ids = dataset.category_ids
         self.image_ids = [dataset.image_ids[i] for i in self.indices]
-        self.reader = dataset.reader
+
+    @property
+    def reader(self) -> ImageReader:
+        return self.dataset.reader
+
+    @reader.setter
+    def reader(self, reader: ImageReader) -> None:
+        self.dataset.reader = reader
 
     def load(self, index: int) -> Sample:
         return self.dataset.load(self.indices[index])

@@ -50,7 +50,13 @@ class Transform(ABC):
 
     @abstractmethod
     def __call__(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """The transformed sample; ``sample.image`` is uint8 ``[C, H, W]`` before and after."""
+        """The transformed sample; ``sample.image`` is ``[C, H, W]``, uint8 or float in 0..1, before and after."""
+
+    def check_channels(self, count: int) -> None:  # noqa: B027  # most transforms take any number
+        """Raises a SegkitError if the transform cannot be applied to images of ``count`` channels.
+
+        The message says which of its arguments need RGB. It is called before training starts.
+        """
 
     def test_warning(self) -> str:
         """The predicate of a warning if this is used as a test transform; empty for no warning."""

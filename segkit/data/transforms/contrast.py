@@ -16,11 +16,12 @@ from segkit.registry import TRANSFORM_REGISTRY
 
 @TRANSFORM_REGISTRY.register
 class PercentileContrast(Photometric):
-    """Stretches the range between two percentiles of the image to 0..255 and clips the rest.
+    """Stretches the range between two percentiles to black and white and clips the rest.
 
     Made for microscopy, where the exposure of images differs by factors. Use it in the training *and* the test
-    transforms, before any crop, because the percentiles of a crop differ from those of its image. All channels are
-    stretched by the same factor, so that hues stay.
+    transforms, before any crop, because the percentiles of a crop differ from those of its image. The channels of a grey
+    or RGB image are stretched by the same factor, so that hues stay; those of an image of any other number of channels
+    each by its own.
 
     Args:
         low: percentile that becomes 0, from 0 to 100.
@@ -51,7 +52,8 @@ class DarkBackground(Photometric):
     """Inverts images with a light background, so that all images have a dark one.
 
     For data sets that mix fluorescence and brightfield images: the network learns one polarity, and a few images of the
-    rarer kind suffice. The image's median is taken as its background.
+    rarer kind suffice. The image's median is taken as its background; if it has other than one or three channels, each
+    channel has its own median and is inverted by itself.
 
     Args:
         threshold: images with a median above it are inverted; 1 is white.
@@ -68,19 +70,36 @@ class DarkBackground(Photometric):
 
 
 def stretch(image: torch.Tensor, low: float, high: float, min_range: float) -> torch.Tensor:
-    """Stretches a uint8 image [C, H, W]: percentiles ``low`` and ``high`` become 0 and 255."""
+    """Stretches an image: percentiles ``low`` and ``high`` become black and white.
+
+    [C, H, W], uint8 or float in 0..1.
+    """
+    if len(image) not in (1, 3):
+        return torch.cat([stretch(channel, low, high, min_range) for channel in image[:, None]])
     black, white = percentiles(image, low, high)
+    if image.is_floating_point():
+        return ((image - black) / max(white - black, min_range)).clamp_(0, 1)
     width = max(float(white - black), min_range * 255)
     table = np.clip((np.arange(256) - black) * (255 / width), 0, 255).round().astype(np.uint8)
     return torch.from_numpy(table[image.numpy()])
 
 
 def darken(image: torch.Tensor, threshold: float) -> torch.Tensor:
-    """Inverts a uint8 image [C, H, W] if its median is above ``threshold`` (1 is white)."""
-    return 255 - image if percentiles(image, 50)[0] > threshold * 255 else image
+    """Inverts an image whose median is above ``threshold`` (1 is white).
+
+    [C, H, W], uint8 or float in 0..1.
+    """
+    if len(image) not in (1, 3):
+        return torch.cat([darken(channel, threshold) for channel in image[:, None]])
+    white = 1 if image.is_floating_point() else 255
+    return white - image if percentiles(image, 50)[0] > threshold * white else image
 
 
-def percentiles(image: torch.Tensor, *percents: float) -> list[int]:
-    """Percentiles of a uint8 image's samples by nearest rank, from a histogram."""
-    counts = np.cumsum(np.bincount(image.numpy().reshape(-1), minlength=256))
-    return np.searchsorted(counts, np.maximum(1, np.ceil(np.array(percents) / 100 * counts[-1]))).tolist()
+def percentiles(image: torch.Tensor, *percents: float) -> list[float]:
+    """Percentiles of the samples of a uint8 or float image by nearest rank."""
+    samples = image.numpy().reshape(-1)
+    ranks = np.maximum(1, np.ceil(np.array(percents) / 100 * samples.size))
+    if image.is_floating_point():
+        indices = ranks.astype(np.int64) - 1
+        return [float(v) for v in np.partition(samples, np.unique(indices))[indices]]
+    return np.searchsorted(np.cumsum(np.bincount(samples, minlength=256)), ranks).tolist()

@@ -60,7 +60,7 @@ class CopyPaste(MixingTransform):
         count = randint(1, min(len(pastable), self.max_objects or len(pastable)), generator)
         chosen = pastable[torch.randperm(len(pastable), generator=generator)[:count].sort().values]
         objects = geometry.place(other.targets[chosen], (height, width), left, top)
-        image = torch.zeros_like(sample.image)
+        image = other.image.new_zeros((len(other.image), height, width))
         image[:, top : top + rows, left : left + columns] = other.image
         mixed = geometry.paste(sample, image, objects, self.min_visibility)
         return dataclasses.replace(mixed, rescued=sample.rescued + other.rescued)

@@ -172,7 +172,10 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
     # Interpolating the difference from the fill colour, with 0 outside, blends the border with the fill colour.
     color = fill_color(fill, sample.image).float()
     moved = grid_sample((sample.image.float() - color)[None], grid, mode="bilinear", align_corners=False)[0]
-    image = moved.add_(color).round_().clamp_(0, 255).to(sample.image.dtype)
+    if sample.image.is_floating_point():
+        image = moved.add_(color).clamp_(0, 1).to(sample.image.dtype)
+    else:
+        image = moved.add_(color).round_().clamp_(0, 255).to(sample.image.dtype)
     targets, masks, rescued = sample.targets, sample.targets.masks, 0
     limit = torch.tensor([size[1], size[0]] * 2)
     boxes = move_hulls(targets.boxes, matrix).float().clamp(min=0).minimum(limit)
@@ -197,15 +200,16 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
 
     Args:
         sample: the sample below.
-        image: the other image, of the same shape as the sample's.
+        image: the other image, of the same height and width as the sample's.
         objects: objects of that image, each with a mask.
         min_visibility: 0 to 1.
     """
-    assert image.shape == sample.image.shape and objects.masks is not None, (image.shape, sample.image.shape)
+    assert image.shape[1:] == sample.image.shape[1:] and objects.masks is not None, (image.shape, sample.image.shape)
     assert not objects.lacks_masks
+    below_image, image = of_one_type([sample.image, image])
     # One array [H, W] for all pasted objects; each mask below reads it only within its own box.
     region = objects.masks.union()
-    mixed = torch.where(region, image, sample.image)
+    mixed = torch.where(region, image, below_image)
     below = sample.targets
     boxes, masks = below.boxes, below.masks
     kept = below.has_mask.clone()
@@ -244,9 +248,10 @@ def check_fill(fill: Fill) -> None:
 def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
     """A colour as [C, 1, 1], or [1, 1, 1] for one value, of the image's type.
 
-    Raises a SegkitError if C is not the image's.
+    255 is 1 in a float image. Raises a SegkitError if C is not the image's.
     """
-    color = torch.tensor([fill] if isinstance(fill, int) else list(fill), dtype=image.dtype)
+    values = [fill] if isinstance(fill, int) else list(fill)
+    color = torch.tensor([v / 255 for v in values] if image.is_floating_point() else values, dtype=image.dtype)
     if len(color) not in (1, len(image)):
         raise SegkitError(
             f"fill: {len(color)} values for the {len(image)} channels of an image", key="fill", value=fill
@@ -257,6 +262,19 @@ def fill_color(fill: Fill, image: torch.Tensor) -> torch.Tensor:
 def blank(size: tuple[int, int], fill: Fill, like: torch.Tensor) -> torch.Tensor:
     """An image [C, H, W] of one colour, with the channels of ``like``."""
     return fill_color(fill, like).repeat(len(like) if isinstance(fill, int) else 1, *size)
+
+
+def of_one_type(images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Images [C, H_i, W_i] that are to be combined, of one type.
+
+    All are float in 0..1 if one of them is. Raises a SegkitError if their numbers of channels differ.
+    """
+    if len({len(image) for image in images}) > 1:
+        counts = " and ".join(map(str, sorted({len(image) for image in images})))
+        raise SegkitError(f"images of {counts} channels cannot be combined; choose channels (data.channels)")
+    if len({image.dtype for image in images}) == 1:
+        return list(images)
+    return [image if image.is_floating_point() else image.float() / 255 for image in images]
 
 
 def without_degenerate(sample: Sample) -> Sample:

@@ -67,17 +67,20 @@ class Mosaic(MixingTransform):
             return sample
         height, width = self.size
         y, x = (self._meeting_point(side, generator) for side in self.size)
-        image = geometry.blank(self.size, self.fill, sample.image)
         parts: list[Sample] = []
-        targets = []
+        corners, targets = [], []
         for right, below in ((False, False), (True, False), (False, True), (True, True)):
             room = (height - y if below else y, width - x if right else x)
             part = random_crop(draw_other() if parts else sample, room, self.min_visibility, generator)
             rows, columns = part.image.shape[1:]
             top, left = y if below else y - rows, x if right else x - columns
-            image[:, top : top + rows, left : left + columns] = part.image
+            corners.append((top, left))
             targets.append(geometry.place(part.targets, self.size, left, top))
             parts.append(part)
+        images = geometry.of_one_type([part.image for part in parts])
+        image = geometry.blank(self.size, self.fill, images[0])
+        for (top, left), quadrant in zip(corners, images, strict=True):
+            image[:, top : top + quadrant.shape[1], left : left + quadrant.shape[2]] = quadrant
         return dataclasses.replace(
             sample,
             image=image,

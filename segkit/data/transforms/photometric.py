@@ -97,10 +97,13 @@ class Photometric(Transform):
         )
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
-        """The changed image, uint8 [C, H, W].
+        """The changed image [C, H, W], uint8 or float in 0..1.
 
-        It draws from torch's global generator, which the caller has seeded.
+        v2 transforms take one channel or three; of other images, each channel is changed as a grey image, all by the same
+        random amounts. It draws from torch's global generator, which the caller has seeded.
         """
+        if isinstance(self._inner, v2.Transform) and len(image) not in (1, 3):
+            return self._inner(image[:, None])[:, 0]
         return self._inner(image)
 
     def check(self, image: torch.Tensor, changed: torch.Tensor) -> None:
@@ -139,6 +142,8 @@ def check_photometric(inner: Any) -> None:
 class ColorJitter(Photometric):
     """Changes brightness, contrast, saturation and hue by random amounts, in random order.
 
+    Images of other channels than RGB have no saturation and hue: set both to 0. Their channels change by equal factors.
+
     Args:
         brightness: factor from ``max(0, 1 - b)`` to ``1 + b``, or a pair [low, high].
         contrast: a factor, as brightness.
@@ -156,7 +161,17 @@ class ColorJitter(Photometric):
         hue: float | Sequence[float] = 0.0,
         p: float = 1.0,
     ) -> None:
-        super().__init__(v2.ColorJitter(brightness, contrast, saturation, hue), p)
+        jitter = v2.ColorJitter(brightness, contrast, saturation, hue)
+        super().__init__(jitter, p)
+        self._of_rgb = [name for name in ("saturation", "hue") if getattr(jitter, name) is not None]
+
+    def check_channels(self, count: int) -> None:
+        if count != 3 and self._of_rgb:
+            settings = ", ".join(f"{name}: 0" for name in self._of_rgb)
+            raise SegkitError(
+                f"ColorJitter changes {' and '.join(self._of_rgb)}, which RGB images of 3 channels have; the images have "
+                f"{count}: set {settings}"
+            )
 
 
 @TRANSFORM_REGISTRY.register
@@ -201,6 +216,12 @@ class RandomGrayscale(Photometric):
 
     def __init__(self, *, p: float = 0.1) -> None:
         super().__init__(v2.Grayscale(num_output_channels=3), p)
+
+    def check_channels(self, count: int) -> None:
+        if count != 3:
+            raise SegkitError(
+                f"RandomGrayscale converts RGB images of 3 channels; the images have {count}: remove the transform"
+            )
 
 
 @TRANSFORM_REGISTRY.register

@@ -61,10 +61,10 @@ def textured(sample: Sample) -> Sample:
 
     Contrast transforms change an image of one colour arbitrarily.
     """
-    if not sample.image.numel() or int(sample.image.amin()) != int(sample.image.amax()):
+    if not sample.image.numel() or float(sample.image.amin()) != float(sample.image.amax()):
         return sample
     texture = torch.randint(64, 192, sample.image.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return dataclasses.replace(sample, image=texture)
+    return dataclasses.replace(sample, image=texture / 255 if sample.image.is_floating_point() else texture)
 
 
 def with_probes(sample: Sample) -> Sample:
@@ -75,10 +75,11 @@ def with_probes(sample: Sample) -> Sample:
     height, width = sample.image.shape[1:]
     boxes = (torch.tensor(PROBES) * torch.tensor([width, height, width, height])).round()
     image, dense = sample.image.clone(), torch.zeros(len(boxes), height, width, dtype=torch.bool)
+    white = 1 if image.is_floating_point() else 255
     for i, (x0, y0, x1, y1) in enumerate(boxes.long().tolist()):
         dense[i, y0:y1, x0:x1] = True
         patch = image[:, y0:y1, x0:x1]
-        patch[:] = 0 if patch.float().mean() > 127.5 else 255
+        patch[:] = 0 if patch.float().mean() > white / 2 else white
     masks = InstanceMasks.from_dense(dense)
     return dataclasses.replace(sample, image=image, targets=Targets(boxes, torch.arange(len(boxes)), masks))
 
@@ -147,7 +148,8 @@ def _change_at(probed: torch.Tensor, after: torch.Tensor, box: list[float]) -> t
     # A symmetric window: at the image's border, blurring would otherwise count on one side only.
     x, y = min(x0, width - x1, w // 2), min(y0, height - y1, h // 2)
     window = slice(None), slice(y0 - y, y1 + y), slice(x0 - x, x1 + x)
-    change = (probed[window].float() - after[window].float()).abs().mean(0)
+    scale = 255 if after.is_floating_point() else 1
+    change = (probed[window].float() - after[window].float()).abs().mean(0) * scale
     inside = float(change[y : y + h, x : x + w].mean())
     around = (float(change.sum()) - inside * w * h) / max(change.numel() - w * h, 1)
     if min(w, h) < 6:  # too few pixels to locate a centre, or to separate a filter's margin from the probe

@@ -35,6 +35,14 @@ class TorchvisionTransform(Photometric):
             image = torch.arange(3 * 48 * 64).remainder(256).to(torch.uint8).reshape(3, 48, 64)
             self.check(image, self.change(image))
 
+    def check_channels(self, count: int) -> None:
+        image = torch.arange(count * 48 * 64).remainder(256).to(torch.uint8).reshape(count, 48, 64)
+        try:
+            with global_random, torch.random.fork_rng(devices=[]):
+                self.check(image, self.change(image))
+        except SegkitError as error:
+            raise SegkitError(f"{error}; the images have {count} channels") from error
+
     def change(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[-2:]
         box = torch.tensor([[0.1 * width, 0.2 * height, 0.4 * width, 0.7 * height]])

@@ -34,6 +34,7 @@ class Backbone(nn.Module):
         out_features: shapes of the maps that ``forward`` returns, by name, finest first.
         stage_paths: names of the layers of the stem and of each stage.
         in_channels: channels of the images.
+        stem_path: name of the first convolution; empty if it is not known.
         gradient_checkpointing: whether stages are run again in the backward pass.
         examples: arguments with which the tests build the backbone; by default none.
     """
@@ -42,6 +43,7 @@ class Backbone(nn.Module):
     out_features: dict[str, FeatureSpec]
     stage_paths: list[list[str]]
     in_channels: int
+    stem_path: str
     gradient_checkpointing: bool
 
     def complete(
@@ -88,7 +90,7 @@ class Backbone(nn.Module):
         last = max(names.index(name) for name in published) + 1
         self.in_channels = in_channels
         self.gradient_checkpointing = gradient_checkpointing
-        self._stem = stem
+        self.stem_path = stem
         if in_channels != 3:
             replace_stem(self, stem, in_channels)
         removed = [path for paths in stage_paths[last + 1 :] for path in paths]
@@ -129,7 +131,7 @@ class Backbone(nn.Module):
 
     def convert_weights(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A classifier's state dict by this backbone's names and shapes; here only the stem changes."""
-        key = f"{self._stem}.weight"
+        key = f"{self.stem_path}.weight"
         if self.in_channels == 3 or key not in state or state[key].shape[1] != 3:
             return state
         return {**state, key: adapt_stem_weight(state[key], self.in_channels)}

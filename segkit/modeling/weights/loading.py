@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
+from segkit.modeling.layers.preprocessing import IMAGENET_STD
+from segkit.modeling.layers.stem import adapt_stem_weight
 from segkit.modeling.weights.arithmetic import differences
 from segkit.modeling.weights.converted import Converted
 from segkit.modeling.weights.pixels import fold_pixels
@@ -101,6 +104,8 @@ def load_checkpoint(
         )
     _check_arithmetic(model, weights, path, strict)
     _fold_pixels(model, weights)
+    if not strict:
+        _adapt_stem(model, own, weights)
     report, difference = _compare(model, own, weights)
     if difference and strict:
         raise SegkitError(f"checkpoint '{path}' is for other classes: {difference}", value=path)
@@ -145,6 +150,19 @@ def _fold_pixels(model: nn.Module, weights: Converted) -> None:
     if folded is not stem:
         weights.state[STEM] = folded
         weights.changed[STEM] = f"from {weights.pixels} to RGB in 0..1 by the model's pixel_std"
+
+
+def _adapt_stem(model: nn.Module, own: Mapping[str, Tensor], weights: Converted) -> None:
+    """Adapts a stem for RGB to a model of other channels, as for a backbone's own weights."""
+    name = f"backbone.{getattr(getattr(model, 'backbone', None), 'stem_path', '')}.weight"
+    stem = weights.state.get(name)
+    if stem is None or name not in own or stem.dim() != 4 or stem.shape[1] != 3 or own[name].shape[1] == 3:
+        return
+    channels = own[name].shape[1]
+    if weights.pixels is not None:  # the model's own deviations belong to other channels
+        stem = fold_pixels(stem, weights.pixels, torch.tensor(IMAGENET_STD))
+    weights.state[name] = adapt_stem_weight(stem, channels)
+    weights.changed[name] = f"from RGB to {channels} channel{'s' * (channels != 1)}"
 
 
 def _compare(model: nn.Module, own: Mapping[str, Tensor], weights: Converted) -> tuple[LoadReport, str]:

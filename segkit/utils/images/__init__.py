@@ -9,6 +9,10 @@
 ``planes``          which time point, z plane, page and scene of a file with several
 ``tiff``            TIFF: an image of one or several planes, and what its channels mean
 ``tiff_pages``      TIFF: which pages are images, and their axes
+``channels``        the channels of a file by number and name, and the choice among them
+``intensity``       from a file's numbers to uint8 or float 0..1
+``image_cache``     decoded images in memory or on disk, shared by worker processes
+``composite``       pictures of images of any number of channels
 ``tiff_samples``    TIFF: the samples of a page, of any type, packing and compression
 ``tiff_segments``   TIFF: strips and tiles, and those of a window
 ``containers``      microscopy and slides, through optional packages: ``nd2_image``, ``czi_image``, ``zarr_image`` and
@@ -21,9 +25,13 @@
 ==================  =================================================================
 """
 
+from segkit.utils.images.channels import ChannelImage
+from segkit.utils.images.composite import composite
+from segkit.utils.images.image_cache import ImageCache
 from segkit.utils.images.image_file import ImageFile, intensity_sample
 from segkit.utils.images.image_io import image_size, read_image, read_pixels, write_image
 from segkit.utils.images.image_reader import ImageReader
+from segkit.utils.images.intensity import Limits, percentile_limits, percentiles
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.listing import ImageFiles, is_system_file
 from segkit.utils.images.planes import Planes
@@ -32,15 +40,21 @@ from segkit.utils.images.suffixes import IMAGE_SUFFIXES, is_image_name
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "ChannelImage",
+    "ImageCache",
     "ImageFile",
     "ImageFiles",
     "ImageReader",
     "LazyImage",
+    "Limits",
     "Planes",
+    "composite",
     "image_size",
     "intensity_sample",
     "is_image_name",
     "is_system_file",
+    "percentile_limits",
+    "percentiles",
     "read_image",
     "read_pixels",
     "scale_to_uint8",

@@ -15,7 +15,7 @@ import numpy as np
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.image_source import ImageSource, Window, cropped
 from segkit.utils.images.png16 import LAYOUTS, MORE_THAN_8_BITS, read_png16
-from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels, to_uint8
+from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels
 from segkit.utils.images.tiff import read_tiff
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ def _metadata_after_pixels(image: Image.Image) -> bool:
         file.seek(position)
 
 
-def opened_tiff(image: Image.Image) -> np.ndarray | None:
-    """Reads a TIFF that Pillow has opened but not decoded, as ``read_image`` reads the file.
+def opened_tiff(image: Image.Image) -> StoredImage | None:
+    """Reads a TIFF that Pillow has opened but not decoded, as its file is read.
 
     Returns:
-        uint8 ``[H, W, 3]``. None if the image is not such a TIFF; None for a file of several pages, where the caller
-        means Pillow's current page.
+        None if the image is not such a TIFF; None for a file of several pages, where the caller means Pillow's current
+        page.
     """
     opened: Any = image
     file = getattr(image, "fp", None)
@@ -163,14 +163,13 @@ def opened_tiff(image: Image.Image) -> np.ndarray | None:
     position = file.tell()
     try:
         file.seek(0)
-        pixels = to_uint8(read_tiff(file, "a PIL image"), "a PIL image")
+        return read_tiff(file, "a PIL image")
     except SegkitError:
         raise
     except Exception as error:  # decoders raise errors of many types
         raise SegkitError(f"a PIL image cannot be read ({error})") from error
     finally:
         file.seek(position)
-    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
 def load_upright(image: Image.Image) -> None:

@@ -14,7 +14,6 @@ PERCENTILES = (0.1, 99.9)  # mapped to 0 and 255 where a file has more than 8 bi
 LIMIT_HINT = "; the limit is twice PIL.Image.MAX_IMAGE_PIXELS: cut the image into tiles, or raise MAX_IMAGE_PIXELS"
 COLOR_CHANNELS = {"grey": 1, "white_is_zero": 1, "palette": 1, "rgb": 3, "cmyk": 4}
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
-HUGE = 2.0**500  # samples beyond it are divided by it before differences are taken
 Extra = Literal["alpha", "premultiplied", "unknown"]
 
 
@@ -30,7 +29,7 @@ class StoredImage:
         palette: uint8 ``[N, 3]`` RGB, if ``color`` is ``palette``.
         extra: meaning of each channel after the colour channels.
         orientation: 1 to 8, as in EXIF.
-        channel_names: of all channels, where the file states them; else empty.
+        channel_names: name of each channel, if the file states them.
     """
 
     pixels: np.ndarray
@@ -59,44 +58,37 @@ def upright_size(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-def to_uint8(image: StoredImage, name: str, bounds: tuple[float, float] | None = None) -> np.ndarray:
+def to_uint8(image: StoredImage, name: str) -> np.ndarray:
     """Converts a stored image to 8-bit grey or RGB, upright.
 
-    Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits, signed samples and floats are scaled by
-    :func:`scale_to_uint8`, all colour channels by the same factor. Palettes are looked up, "white is zero" is inverted,
-    alpha is dropped (premultiplied colours are divided by it first), CMYK is converted without a colour profile.
+    Colours are those of :func:`grey_or_rgb`. Grey of fewer than 8 bits is spread over 0..255. Samples of more than 8 bits,
+    signed samples and floats are scaled by :func:`scale_to_uint8`, all colour channels by the same factor.
 
     Args:
         image: the file's content.
         name: the file, for messages.
-        bounds: samples of more than 8 bits that become 0 and 255 (:func:`intensity_bounds`); None: those of ``image``.
     Returns:
         uint8, upright: ``[H, W]`` grey or ``[H, W, 3]`` RGB.
     Raises:
         SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
     """
-    color, bits = _colors(image, name)
+    color, bits = grey_or_rgb(image, name)
     if color.dtype.kind != "u" or bits > 8:
-        color = scale_to_uint8(color, name, bounds)
-    elif bits < 8:
-        color = np.rint(color * np.float32(255 / _full_scale(color.dtype, bits))).astype(np.uint8)
+        color = scale_to_uint8(color, name)
+    else:
+        color = spread_to_uint8(color, bits)
     color = upright(color, image.orientation)
     return color[:, :, 0] if color.shape[2] == 1 else color
 
 
-def intensity_bounds(image: StoredImage, name: str) -> tuple[float, float] | None:
-    """The samples that :func:`to_uint8` maps to 0 and 255.
+def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
+    """The colours as stored, ``[H, W, 1]`` grey or ``[H, W, 3]`` RGB, and their bits.
 
-    None for at most 8 bits, which are not scaled.
+    Alpha is dropped.
 
-    Raises as :func:`to_uint8`.
+    Raises:
+        SegkitError: a colour space that segkit cannot convert; a channel of unknown meaning that is not constant.
     """
-    color, bits = _colors(image, name)
-    return _bounds(_floats(color, name)) if color.dtype.kind != "u" or bits > 8 else None
-
-
-def _colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
-    """Grey or RGB samples ``[H, W, 1 or 3]`` as stored, and their bits."""
     if image.color == "channels":
         names = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
         raise SegkitError(
@@ -109,8 +101,18 @@ def _colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
             f"{name}: its colours are {image.color}, which segkit does not convert; save it as RGB or grey"
         )
     pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
+    _check_unknown_channels(pixels, COLOR_CHANNELS[image.color], image.extra, name)
+    return convert_colors(image, name)
+
+
+def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
+    """The colours of :func:`grey_or_rgb`, without a check of the further channels.
+
+    The colour space is one of ``COLOR_CHANNELS``. Palettes are looked up, "white is zero" is inverted, premultiplied
+    colours are divided by their alpha, CMYK is converted without a colour profile.
+    """
+    pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
     channels, bits = COLOR_CHANNELS[image.color], image.bits
-    _check_unknown_channels(pixels, channels, image.extra, name)
     color = pixels[:, :, :channels]
     if image.palette is not None:
         color, bits = _apply_palette(color[:, :, 0], image.palette, name), 8
@@ -123,7 +125,14 @@ def _colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
     return color, bits
 
 
-def scale_to_uint8(pixels: np.ndarray, name: str, bounds: tuple[float, float] | None = None) -> np.ndarray:
+def spread_to_uint8(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """Spreads unsigned samples of at most 8 bits over 0..255."""
+    if bits == 8:
+        return pixels
+    return np.rint(pixels * np.float32(255 / _full_scale(pixels.dtype, bits))).astype(np.uint8)
+
+
+def scale_to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
     """Scales the 0.1 and 99.9 percentiles to 0 and 255 and clips the rest.
 
     A constant image becomes 0.
@@ -131,36 +140,20 @@ def scale_to_uint8(pixels: np.ndarray, name: str, bounds: tuple[float, float] | 
     Args:
         pixels: of any shape, integers or floats of any range.
         name: the file, for messages.
-        bounds: used instead of the percentiles.
     """
-    scaled = _floats(pixels, name)
-    low, high = _bounds(scaled) if bounds is None else bounds
-    if high <= low:
-        return np.zeros(scaled.shape, np.uint8)
-    if max(abs(low), abs(high)) > HUGE:  # so that differences do not overflow
-        scaled /= HUGE
-        low, high = low / HUGE, high / HUGE
-    scaled -= low
-    scaled *= 255.0 / (high - low)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-
-def _floats(pixels: np.ndarray, name: str) -> np.ndarray:
-    """A copy as float32 or float64; raises a SegkitError for samples that are not finite."""
     scaled = pixels.astype(np.float32 if pixels.dtype.itemsize < 4 else np.float64)
     if not np.isfinite(scaled).all():
         raise SegkitError(f"{name}: the image holds NaN or infinite samples")
-    return scaled
-
-
-def _bounds(pixels: np.ndarray) -> tuple[float, float]:
-    """The percentiles of floats; their full range if fewer than 0.1 % of them differ from the rest."""
-    peak = np.abs(pixels).max() if pixels.dtype == np.float64 and pixels.size else 0.0
-    scale = HUGE if peak > HUGE else 1.0  # percentiles interpolate: differences must not overflow
-    low, high = (float(v) for v in np.percentile(pixels / scale if scale > 1 else pixels, PERCENTILES))
+    if scaled.dtype == np.float64 and scaled.size and (peak := np.abs(scaled).max()) > 1e150:
+        scaled /= peak  # so that differences do not overflow
+    low, high = (float(v) for v in np.percentile(scaled, PERCENTILES))
+    if high <= low:  # fewer than 0.1 % of the pixels differ from the rest: use the full range
+        low, high = float(scaled.min()), float(scaled.max())
     if high <= low:
-        return float(pixels.min()), float(pixels.max())
-    return low * scale, high * scale
+        return np.zeros(scaled.shape, np.uint8)
+    scaled -= low
+    scaled *= 255.0 / (high - low)
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def check_pixels(path: str | Path, pixels: int) -> None:
@@ -181,7 +174,8 @@ def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extr
         if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
             raise SegkitError(
                 f"{name}: has {pixels.shape[2]} channels, and channel {index + 1} is marked neither as colour nor as "
-                "alpha; expected grey or RGB, with or without alpha: save the channels to use as RGB"
+                "alpha; expected grey or RGB, with or without alpha: choose channels (data.channels: [0, 1], or all)",
+                key="data.channels",
             )
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import segkit
 from segkit.modeling.backbones import ResNet, TinyNet
 from segkit.modeling.layers.stem import adapt_stem_weight, replace_stem
+from segkit.modeling.weights.loading import load_checkpoint
 from segkit.registry import META_ARCH_REGISTRY
 from segkit.structures import InstanceMasks, Targets
 from segkit.utils.errors import SegkitError
@@ -68,6 +69,25 @@ def test_a_whole_model_for_four_channels_trains_and_predicts():
     assert len(model.eval().predict([image])) == 1
     with pytest.raises(SegkitError, match=r"images\[0\]: expected a tensor \[4, H, W\]"):
         model.predict([image[:3]])
+
+
+def test_a_checkpoint_for_rgb_is_adapted_when_it_starts_a_training(tmp_path):
+    def build(channels):
+        values = [0.5] * channels
+        return segkit.mask_rcnn(
+            TinyNet(width=8, in_channels=channels), 2, fpn_channels=8, mask_conv_dims=(8,), fc_dims=(8,), pixel_mean=values,
+            pixel_std=values,
+        )  # fmt: skip
+
+    rgb, two = build(3), build(2)
+    torch.save({"model": rgb.state_dict()}, tmp_path / "rgb.pth")
+    with pytest.raises(SegkitError, match="another architecture"):
+        load_checkpoint(two, tmp_path / "rgb.pth")
+    report = load_checkpoint(two, tmp_path / "rgb.pth", on_mismatch="reinitialize")
+    stem = f"{two.backbone.stem_path}.weight"
+    expected = adapt_stem_weight(rgb.backbone.get_parameter(stem), 2)
+    assert torch.equal(two.backbone.get_parameter(stem), expected) and not report.reinitialized
+    assert report.changed == {f"backbone.{stem}": "from RGB to 2 channels"}
 
 
 def test_a_mean_for_other_channels_raises():
