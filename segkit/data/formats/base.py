@@ -94,6 +94,13 @@ class Dataset(ABC):
         """
         return self.load(index).targets
 
+    def all_targets(self, index: int) -> Targets:
+        """The objects of ``targets(index)`` and those without area, which ``load`` drops, in the file's order.
+
+        Formats that drop objects override this method.
+        """
+        return self.targets(index)
+
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
         """Number of objects of each label in an image, without labels of 0 objects.
@@ -195,6 +202,9 @@ class SubsetDataset(Dataset):
 
     def targets(self, index: int) -> Targets:
         return self.dataset.targets(self.indices[index])
+
+    def all_targets(self, index: int) -> Targets:
+        return self.dataset.all_targets(self.indices[index])
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])

@@ -88,8 +88,11 @@ class Coco(Dataset):
         return Sample(image, targets, self.image_ids[index], name, size, None, dropped=dropped)
 
     def targets(self, index: int) -> Targets:
-        targets = self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
+        targets = self.all_targets(index)
         return targets[~targets.degenerate()]
+
+    def all_targets(self, index: int) -> Targets:
+        return self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)

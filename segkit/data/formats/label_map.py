@@ -13,6 +13,7 @@ import torch
 
 from segkit.data.formats.base import Dataset, TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -71,7 +72,7 @@ class LabelMap(Dataset):
     ) -> None:
         self.root = local_path(root, "data set folder", kind="folder")
         children = sorted(p for p in self.root.iterdir() if not is_system_file(p.name))
-        self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
+        self.folders = PackedList(parse_each((path for path in children if path.is_dir()), scan_folder))
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
             raise SegkitError(

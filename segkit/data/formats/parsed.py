@@ -111,8 +111,16 @@ class ParsedDataset(Dataset):
         return Sample(image, targets, self.image_ids[index], annotation.name, size, None, dropped=dropped)
 
     def targets(self, index: int) -> Targets:
-        targets = self._all_targets(index)
+        targets = self.all_targets(index)
         return targets[~targets.degenerate()]
+
+    def all_targets(self, index: int) -> Targets:
+        return self._targets(self._images[index], self.size(index))
+
+    def annotation(self, index: int) -> ImageAnnotation:
+        """The image and its objects as they were parsed."""
+        annotation: ImageAnnotation = self._images[index]
+        return annotation
 
     def label_counts(self, index: int) -> dict[int, int]:
         counts = Counter(o.category for o in self._images[index].objects if o.category is not None)
@@ -131,7 +139,7 @@ class ParsedDataset(Dataset):
         return total + sum(lost.count for lost in self._lost if not lost.trained_on), self._lost
 
     def training_objects(self, index: int) -> TrainingObjects:
-        return training_objects(self._all_targets(index))
+        return training_objects(self.all_targets(index))
 
     def image_files(self) -> list[str]:
         return [image.file for image in self._images]
@@ -142,9 +150,6 @@ class ParsedDataset(Dataset):
 
     def describe(self) -> str:
         return self.where
-
-    def _all_targets(self, index: int) -> Targets:
-        return self._targets(self._images[index], self.size(index))
 
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         """Targets of an image of ``size`` (H, W), those without area included."""
