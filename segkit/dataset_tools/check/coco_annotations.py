@@ -9,7 +9,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from segkit.data.formats.coco_annotations import BOX_ONLY, FLAT_BOX, NEITHER, NO_POLYGON, POLYGONS, SKIPPED, Annotations
+from segkit.data.formats.coco_annotations import (
+    BOX_ONLY,
+    FLAT_BOX,
+    HEAD,
+    NEITHER,
+    NO_POLYGON,
+    POLYGONS,
+    SKIPPED,
+    Annotations,
+)
 from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
 from segkit.data.formats.json_values import as_integer
@@ -20,6 +29,7 @@ from segkit.utils.errors import SegkitError
 GEOMETRY = ("bbox", "segmentation", "area", "iscrowd")
 MAX_PENDING_POLYGONS = 4096
 NO_ID = -1
+UNKNOWN_BOX = np.full(4, np.nan, np.float32).tobytes()
 INVALID_ID = 1 - 2**63  # of an image or a category, where the file has no whole number
 OnFault = Callable[[str, int, str], None]  # kind, list index, message
 
@@ -54,8 +64,9 @@ class FaultyAnnotations(Annotations):
         self.image_ids, self.category_ids = self._image_ids, self._category_ids
         self.broken_strings: list[int] = []  # list indices of RLEs whose text is invalid
         self._on_fault = on_fault
-        self._polygons: list[Any] = []
-        self._owners: list[int] = []
+        self._polygons: list[bytes] = []  # of annotations, as in their records
+        self._lengths: list[int] = []  # of each polygon
+        self._owners: list[int] = []  # list index of the annotation of each polygon
 
     def read(self, items: Iterable[Any]) -> None:
         for index, item in enumerate(items):
@@ -67,14 +78,12 @@ class FaultyAnnotations(Annotations):
             found = as_integer(annotation.get("id"))
             self.ids.append(NO_ID if found is None else found)
             kind, crowd, record, loss = self._tolerant_record(index, annotation)
-            if loss is not None:
+            if loss is not None and isinstance(item, dict):
                 self._list_loss(index, loss, annotation)
-            if not isinstance(item, dict):
-                kind = SKIPPED
             if kind != SKIPPED:
                 self._append(record)
                 self._length += len(record)
-            self._describe(index, annotation, kind, loss)
+            self._describe(index, annotation, kind, loss, record)
             self.kinds.append(kind)
             self.crowds.append(crowd)
             self.ends.append(self._length)
@@ -159,7 +168,7 @@ class FaultyAnnotations(Annotations):
         elif loss == FLAT_BOX:
             self._on_fault("flat_box", index, f"the box {annotation['bbox']} has no width or height, and there is no mask")
 
-    def _describe(self, index: int, annotation: dict, kind: int, loss: str | None) -> None:
+    def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
         """Notes the box and area that the file states, and the polygons for later checks."""
         box = annotation.get("bbox")
         is_box = isinstance(box, list) and len(box) == 4 and {*map(type, box)} <= {int, float}
@@ -172,30 +181,43 @@ class FaultyAnnotations(Annotations):
         self.given_boxes.extend(values)
         area = annotation.get("area")
         self.given_areas.append(area if type(area) in (int, float) and 0 <= area < 3e38 else np.nan)
+        self.bounds.frombytes(UNKNOWN_BOX)
         polygons: Any = annotation["segmentation"] if kind == POLYGONS else ()
-        kept = [polygon for polygon in polygons if len(polygon) >= 6]
-        self.several_polygons.append(len(kept) > 1)
-        if len(kept) < len(polygons):
-            self._on_fault("few_corners", index, f"{len(polygons) - len(kept)} of {len(polygons)} polygons")
-        if not kept:
-            self.bounds.extend([np.nan] * 4)
-            return
-        flat = kept[0] if len(kept) == 1 else [value for polygon in kept for value in polygon]
-        xs, ys = flat[::2], flat[1::2]
-        self.bounds.extend([min(xs), min(ys), max(xs), max(ys)])
-        self._polygons += kept
-        self._owners += [index] * len(kept)
-        if len(self._polygons) >= MAX_PENDING_POLYGONS:
-            self._check_polygons()
+        lengths = [len(polygon) for polygon in polygons if len(polygon) >= 6]
+        self.several_polygons.append(len(lengths) > 1)
+        if len(lengths) < len(polygons):
+            self._on_fault("few_corners", index, f"{len(polygons) - len(lengths)} of {len(polygons)} polygons")
+        if lengths:
+            self._polygons.append(record[HEAD.size :])
+            self._lengths += lengths
+            self._owners += [index] * len(lengths)
+            if len(self._lengths) >= MAX_PENDING_POLYGONS:
+                self._check_polygons()
 
     def _check_polygons(self) -> None:
-        """Checks many polygons at once."""
-        for index, problem in zip(self._owners, polygon_problems(self._polygons), strict=True):
+        """Notes the bounds of many polygons at once, and checks them."""
+        if not self._lengths:
+            return
+        lengths, owners = np.array(self._lengths), np.array(self._owners)
+        ends = (lengths + 1).cumsum()  # each polygon follows its length
+        packed = np.frombuffer(b"".join(self._polygons), np.float64)
+        is_coordinate = np.ones(len(packed), bool)
+        is_coordinate[ends - lengths - 1] = False
+        corners = packed[is_coordinate].reshape(-1, 2)
+        chosen, first = np.unique(owners, return_index=True)
+        starts = (lengths.cumsum() - lengths)[first] // 2
+        bounds = np.frombuffer(self.bounds, np.float32).reshape(-1, 4)
+        with np.errstate(over="ignore"):
+            bounds[chosen, :2] = np.minimum.reduceat(corners, starts)
+            bounds[chosen, 2:] = np.maximum.reduceat(corners, starts)
+        del bounds  # an array that is looked at cannot grow
+        polygons = [packed[end - length : end] for end, length in zip(ends.tolist(), self._lengths, strict=True)]
+        for index, problem in zip(self._owners, polygon_problems(polygons), strict=True):
             if problem == "self_intersecting":
                 self._on_fault(problem, index, "a polygon intersects itself")
             elif problem:
                 self._on_fault(problem, index, "a polygon has no area: its corners lie on one line")
-        self._polygons, self._owners = [], []
+        self._polygons, self._lengths, self._owners = [], [], []
 
     def _check_pending(self) -> None:
         totals = covered_pixels([string for _, string, _ in self._pending])

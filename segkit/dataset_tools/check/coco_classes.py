@@ -45,7 +45,7 @@ class FaultyCategories:
                 found = as_integer(item.get("id")) if isinstance(item, dict) else None
                 if found is not None:
                     self.invalid_ids.add(found)
-                text = str(error).removeprefix(f"{self._file}: ").replace("categories[0]", f"categories[{index}]", 1)
+                text = str(error).removeprefix(f"{self._file}: categories[0]").lstrip(": ")
                 self._on_fault("invalid_category", index, text)
                 continue
             if problem := name_problem(category.name):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
-from segkit.data.array_file import ArrayFile
 from segkit.data.formats import Dataset
 from segkit.data.formats.coco_table import CocoTable
 from segkit.data.formats.masks import decode_masks
@@ -18,11 +18,37 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
 
-class Table(CocoTable):
-    """The arrays of a file that was read with faults."""
+class Records:
+    """The bytes of a file, read by slices: mapping them would count as memory of each process.
 
-    def __init__(self, arrays: ArrayFile) -> None:
-        self.arrays = arrays
+    Args:
+        file: its path.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._opened: tuple[int, BinaryIO] | None = None
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        if self._opened is None or self._opened[0] != os.getpid():  # forked processes share the position of a file
+            self._opened = os.getpid(), open(self.file, "rb")  # noqa: SIM115  # closed with the object
+        stream = self._opened[1]
+        stream.seek(part.start)
+        return np.frombuffer(stream.read(part.stop - part.start), np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"file": self.file, "_opened": None}
+
+
+class FaultyTable(CocoTable):
+    """The columns and records of the valid part of a file.
+
+    Args:
+        arrays: as those of ``CocoTable``, by name.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        self.arrays = arrays  # type: ignore[assignment]  # has the method that is used, __getitem__
 
 
 class FaultyCoco(Dataset):
@@ -33,7 +59,7 @@ class FaultyCoco(Dataset):
     Args:
         file: the JSON.
         folder: of the images.
-        arrays: columns and records of the kept images and annotations.
+        table: the kept images and annotations.
         statements: for each kept annotation, sorted by image: ``entries`` (index in the file), ``ids``, ``boxes`` (XYWH),
             ``areas``, ``bounds`` (of the polygons), ``several`` (polygons), ``unit`` and ``corners``.
         classes: id of each class by name, in the order of the labels.
@@ -43,14 +69,14 @@ class FaultyCoco(Dataset):
         self,
         file: Path,
         folder: Path,
-        arrays: ArrayFile,
+        table: FaultyTable,
         statements: Mapping[str, np.ndarray],
         classes: Mapping[str, int],
     ) -> None:
         self.file, self.folder = file, folder
-        self._table, self._statements = Table(arrays), dict(statements)
+        self._table, self._statements = table, dict(statements)
         self.classes, self.category_ids = list(classes), list(classes.values())
-        self.image_ids = arrays["image_id"].tolist()
+        self.image_ids = table.arrays["image_id"].tolist()
 
     def load(self, index: int) -> Sample:
         image = self.reader.read(self.folder / self._table.name(index))

@@ -7,26 +7,22 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from segkit.data.array_file import ArrayFile, ArrayWriter
 from segkit.data.formats.coco_annotations import BOX_ONLY, SKIPPED
 from segkit.data.formats.coco_box_checks import are_corners
 from segkit.data.formats.coco_images import Images
-from segkit.data.formats.coco_table import DTYPES
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.data.formats.json_values import as_integer
-from segkit.dataset_tools.check.coco_annotations import FaultyAnnotations
+from segkit.dataset_tools.check.coco_annotations import INVALID_ID, FaultyAnnotations
 from segkit.dataset_tools.check.coco_classes import FaultyCategories
-from segkit.dataset_tools.check.coco_dataset import FaultyCoco
+from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records
 from segkit.dataset_tools.check.report import Fault
 from segkit.structures.polygons import MAX_COORDINATE
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths.missing_files import files_in, missing_files, suggest_files
-
-COLUMNS = ("image_id", "height", "width", "name_end", "names", "last", "category", "kind", "crowd", "end", "start")
 
 
 @dataclass
@@ -57,10 +53,10 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
         The data set; None if no image is left.
     """
     reading = _Reading(json, images, split)
-    arrays = scratch / f"{split}-{len(os.listdir(scratch))}.arrays"
-    with open(arrays, "wb") as stream:
+    records = scratch / f"{len(os.listdir(scratch))}.records"
+    with open(records, "wb") as stream:
         reading.read(stream)
-    return reading.dataset(arrays), reading.faults
+    return reading.dataset(records), reading.faults
 
 
 class _Reading:
@@ -74,12 +70,9 @@ class _Reading:
         self.listed: list[tuple[str, int, str]] = []  # faults of annotations, before their images are known
         self.present = np.zeros(0, np.int64)
 
-    def read(self, stream: Any) -> None:
-        """Reads the JSON and writes the arrays of what is valid."""
-        writer = ArrayWriter(stream)
-        annotations = FaultyAnnotations(
-            self.json, writer.begin("records", DTYPES["records"]), lambda *fault: self.listed.append(fault)
-        )
+    def read(self, stream: BinaryIO) -> None:
+        """Reads the JSON, and writes the records of its annotations."""
+        annotations = FaultyAnnotations(self.json, stream.write, lambda *fault: self.listed.append(fault))
         lists, keys = set(), []
         try:
             for key, items in stream_mapping(self.json):
@@ -101,13 +94,13 @@ class _Reading:
             found = f"its keys are {', '.join(keys[:8])}" if keys else "it has no keys"
             text = f"is not in the COCO format: there is no list {' and no list '.join(lacking)} ({found})"
             self._add("unreadable_annotations", text + annotations.other_task, place=str(self.json))
-        self._finish(writer, annotations)
+        self._finish(annotations)
 
-    def dataset(self, arrays: Path) -> FaultyCoco | None:
-        """The data set of the arrays; None without images."""
+    def dataset(self, records: Path) -> FaultyCoco | None:
+        """The data set of the records; None without images."""
         if not len(self.present):
             return None
-        table = ArrayFile(arrays, {name: DTYPES[name] for name in ("records", *COLUMNS)})
+        table = FaultyTable({**self.columns, "records": Records(records)})
         return FaultyCoco(self.json, self.folder, table, self.statements, self.categories.classes())
 
     def _read_images(self, items: Iterable[Any]) -> None:
@@ -122,7 +115,7 @@ class _Reading:
                 found = as_integer(item.get("id")) if isinstance(item, dict) else None
                 if found is not None:
                     self.images.known_ids.add(found)
-                text = str(error).removeprefix(f"{self.json}: ").replace("images[0]", f"images[{index}]", 1)
+                text = str(error).removeprefix(f"{self.json}: images[0]").lstrip(": ")
                 self._add("invalid_image_entry", text, image=name if isinstance(name, str) else "", place=place)
                 continue
             image_id, name = one.ids[0], one.names.decode("utf-8", "surrogatepass")
@@ -136,8 +129,8 @@ class _Reading:
             self.images.widths.append(one.widths[0])
             self.images.names.append(name)
 
-    def _finish(self, writer: ArrayWriter, annotations: FaultyAnnotations) -> None:
-        """Matches annotations with images and categories, and writes the columns."""
+    def _finish(self, annotations: FaultyAnnotations) -> None:
+        """Matches annotations with images and categories, and makes the columns of a table of what is valid."""
         count = len(annotations.kinds)
         ids = np.asarray(self.images.ids, np.int64)
         image, known = match(annotations.image_ids, ids)
@@ -159,22 +152,19 @@ class _Reading:
         kept = kept[np.argsort(image_of[kept], kind="stable")]
         names = [self.images.names[i].encode("utf-8", "surrogatepass") for i in self.present]
         ends = np.asarray(annotations.ends)
-        columns = {
+        self.columns = {
             "image_id": ids[self.present],
             "height": sides[self.present, 0],
             "width": sides[self.present, 1],
             "name_end": np.cumsum([len(name) for name in names], dtype=np.int64),
             "names": np.frombuffer(b"".join(names), np.uint8),
             "last": np.bincount(image_of[kept], minlength=len(self.present)).cumsum(),
-            "category": self.categories.labels(category[kept]),
+            "category": self.categories.labels(category[kept]).astype(np.int32),
             "kind": kinds[kept],
             "crowd": np.asarray(annotations.crowds)[kept],
             "end": ends[kept],
             "start": np.append(0, ends[:-1])[kept] if len(kept) else ends[:0],
         }
-        for name in COLUMNS:
-            writer.add(name, columns[name], DTYPES[name])
-        writer.finish({})
         unit = np.zeros(count, bool)
         unit[annotations.unit] = True
         self.statements = {
@@ -190,14 +180,13 @@ class _Reading:
 
     def _list_unknown(self, annotations: FaultyAnnotations, known: np.ndarray, known_category: np.ndarray) -> None:
         """Lists annotations of images and categories that are not in the file, and repeated ids."""
-        already = {(kind, index) for kind, index, _ in self.listed if kind.startswith("unknown_")}
         for index in np.flatnonzero(~known).tolist():
             image_id = annotations.image_ids[index]
-            if image_id not in self.images.known_ids and ("unknown_image", index) not in already:
+            if image_id not in (*self.images.known_ids, INVALID_ID):
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
         for index in np.flatnonzero(~known_category).tolist():
             category_id = annotations.category_ids[index]
-            if category_id not in self.categories.invalid_ids and ("unknown_category", index) not in already:
+            if category_id not in (*self.categories.invalid_ids, INVALID_ID):
                 self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")

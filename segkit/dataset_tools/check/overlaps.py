@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segkit.structures.runs import ragged_arange
 from segkit.structures.targets import Targets
 
 NEAR = 0.95  # IoU above which two objects are near-duplicates
-ROWS = 256  # objects whose boxes are compared with all others at once
+MAX_CANDIDATES = 1 << 20  # pairs of objects whose boxes are compared at once
 
 
 class Pair(NamedTuple):
@@ -29,28 +30,32 @@ def alike_pairs(targets: Targets, threshold: float = NEAR) -> list[Pair]:
         targets: of one image, on the CPU.
         threshold: 0..1.
     """
-    count = len(targets)
-    if count < 2:
+    if len(targets) < 2:
         return []
     boxes, has_mask, areas, crops = _shapes(targets)
+    order = np.argsort(areas, kind="stable")
+    by_area = areas[order]
+    # Objects are compared with those that are larger, up to the factor at which the IoU cannot reach the threshold.
+    ends = np.searchsorted(by_area, by_area / threshold, side="right")
+    counts = np.maximum(ends - np.arange(len(order)) - 1, 0)
+    counts[by_area == 0] = 0
     pairs: list[Pair] = []
-    for start in range(0, count, ROWS):
-        rows = np.arange(start, min(start + ROWS, count))
-        sides = np.minimum(boxes[rows, None, 2:], boxes[None, :, 2:]) - np.maximum(
-            boxes[rows, None, :2], boxes[None, :, :2]
-        )
-        shared = sides.clip(min=0).prod(2)  # of the boxes: an upper bound for that of the masks
-        larger = np.maximum(areas[rows, None], areas[None])
-        possible = (shared > threshold * larger * (1 - 1e-9)) & (has_mask[rows, None] == has_mask[None])
-        possible &= np.minimum(areas[rows, None], areas[None]) > threshold * larger * (1 - 1e-9)
-        possible &= rows[:, None] < np.arange(count)[None]
-        for row, second in zip(*possible.nonzero(), strict=True):
-            first = int(rows[row])
-            both = _mask_overlap(crops, boxes, first, int(second)) if has_mask[first] else float(shared[row, second])
-            iou = both / (areas[first] + areas[second] - both)
+    start = 0
+    while start < len(order):
+        stop = start + max(1, int(np.searchsorted(counts[start:].cumsum(), MAX_CANDIDATES, side="right")))
+        smaller = np.repeat(np.arange(start, stop), counts[start:stop])
+        first, second = order[smaller], order[smaller + 1 + ragged_arange(counts[start:stop])]
+        start = stop
+        sides = np.minimum(boxes[first, 2:], boxes[second, 2:]) - np.maximum(boxes[first, :2], boxes[second, :2])
+        shared = sides.clip(min=0).prod(1)  # of the boxes: an upper bound for that of the masks
+        larger = np.maximum(areas[first], areas[second])
+        near = (shared > threshold * larger * (1 - 1e-9)) & (has_mask[first] == has_mask[second])
+        for a, b, both in zip(first[near].tolist(), second[near].tolist(), shared[near].tolist(), strict=True):
+            both = _mask_overlap(crops, boxes, a, b) if has_mask[a] else both
+            iou = float(both / (areas[a] + areas[b] - both))
             if iou > threshold:
-                pairs.append(Pair(first, int(second), float(iou)))
-    return pairs
+                pairs.append(Pair(min(a, b), max(a, b), iou))
+    return sorted(pairs)
 
 
 def overlapping_pairs(targets: Targets) -> list[tuple[int, int, int]]:

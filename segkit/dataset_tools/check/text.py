@@ -46,8 +46,8 @@ def _table(report: Report, counts: dict[str, int], width: int) -> list[str]:
         row = f"{KINDS[kind].severity:8}  {kind:{column}}  {count:>{digits},}  "
         lines += textwrap.wrap(row + title, width, subsequent_indent=" " * len(row), drop_whitespace=False)
         for fault in [fault for fault in _first(report, kind)]:
-            where = fault.where()
-            place = f" [{fault.place}]" if fault.place and fault.place != where and fault.object is not None else ""
+            where, place = _short(fault.where()), _short(fault.place)
+            place = f" [{place}]" if fault.object is not None and place not in ("", where) else ""
             shown = textwrap.wrap(f"{where}{place}: {fault.message}", width - 16, break_long_words=False)
             lines += [indent + ("  " if number else "") + line for number, line in enumerate(shown[:MAX_LINES])]
         if count > EXAMPLES:
@@ -55,6 +55,12 @@ def _table(report: Report, counts: dict[str, int], width: int) -> list[str]:
         advice = textwrap.wrap("-> " + KINDS[kind].advice, width - 16)
         lines += [indent + ("   " if number else "") + line for number, line in enumerate(advice)]
     return [*lines, "-" * width]
+
+
+def _short(place: str) -> str:
+    """A place without the folders of its file."""
+    file, colon, entry = place.partition(": ")
+    return file.replace("\\", "/").rpartition("/")[2] + colon + entry if colon else place
 
 
 def _first(report: Report, kind: str) -> list:
