@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
+from math import isnan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from segkit.data.formats.coco_annotations import (
     FLAT_BOX,
     HEAD,
     NEITHER,
+    NO_BOX,
     NO_POLYGON,
     POLYGONS,
     SKIPPED,
@@ -21,7 +23,7 @@ from segkit.data.formats.coco_annotations import (
 )
 from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
-from segkit.data.formats.json_values import as_integer
+from segkit.data.formats.json_values import all_finite, as_integer
 from segkit.dataset_tools.check.polygons import polygon_problems
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
@@ -170,17 +172,14 @@ class FaultyAnnotations(Annotations):
 
     def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
         """Notes the box and area that the file states, and the polygons for later checks."""
-        box = annotation.get("bbox")
-        is_box = isinstance(box, list) and len(box) == 4 and {*map(type, box)} <= {int, float}
-        values = [float(min(max(value, -3e38), 3e38)) for value in box] if is_box and box else [np.nan] * 4
-        if kind not in (SKIPPED, BOX_ONLY) and is_box and box and (values[2] <= 0 or values[3] <= 0):
-            self._on_fault("flat_box", index, f"the box {box} has no width or height; the object gets that of its mask")
-            values = [np.nan] * 4
-        if loss in (UNIT_BOX, CORNERS):  # listed already: comparing them with the mask would list them again
-            values = [np.nan] * 4
-        self.given_boxes.extend(values)
-        area = annotation.get("area")
-        self.given_areas.append(area if type(area) in (int, float) and 0 <= area < 3e38 else np.nan)
+        *box, area = HEAD.unpack_from(record)  # NaN for a box without width or height too
+        stated = annotation.get("bbox")
+        if isnan(box[0]) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
+            self._on_fault("flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask")
+        if loss in (UNIT_BOX, CORNERS):  # listed already: comparing it with the mask would list it again
+            box = NO_BOX
+        self.given_boxes.extend(box)
+        self.given_areas.append(area)
         self.bounds.frombytes(UNKNOWN_BOX)
         polygons: Any = annotation["segmentation"] if kind == POLYGONS else ()
         lengths = [len(polygon) for polygon in polygons if len(polygon) >= 6]
@@ -229,3 +228,8 @@ class FaultyAnnotations(Annotations):
 
     def _fail(self, index: int, problem: str, value: Any = None) -> NoReturn:
         raise InvalidValue(problem, value=value)
+
+
+def _is_flat(box: Any) -> bool:
+    """Whether a valid box of the file has no width or no height."""
+    return isinstance(box, list) and len(box) == 4 and all_finite(box) and min(box[2:]) <= 0
