@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -23,11 +24,22 @@ from segkit.utils.errors import SegkitError
 FALLBACK = "coco"  # the format of copies of data whose own format cannot be written
 
 
+@dataclass(frozen=True)
+class SplitImages:
+    """The images of a split: facts in their order, and names and files by index.
+
+    ``files`` has None for an image that is made, or is a part of a file.
+    """
+
+    facts: Sequence[ImageFacts]
+    names: Sequence[str]
+    files: Sequence[str | None]
+
+
 def write_mended(
     output: Path,
     opened: OpenedSplits,
-    facts: Mapping[str, Sequence[ImageFacts]],
-    names: Mapping[str, Sequence[str]],
+    images: Mapping[str, SplitImages],
     faults: Sequence[Fault],
     *,
     merge_classes: bool,
@@ -37,7 +49,7 @@ def write_mended(
     Args:
         output: folder of the copy.
         opened: the splits.
-        facts, names: of the images of each split.
+        images: of each split.
         faults: all that were found.
         merge_classes: merge classes whose names differ only in case, spaces or Unicode form.
     Raises:
@@ -55,21 +67,20 @@ def write_mended(
     used: set[str] = set()
     with writer:
         for split, dataset in opened.datasets.items():
-            files = dataset.image_files()
-            for image in facts[split]:
+            for image in images[split].facts:
                 if not is_kept(image, split, list(opened.datasets)):
                     continue
+                name, file = images[split].names[image.index], images[split].files[image.index]
                 targets = mended_targets(dataset.all_targets(image.index), labels[split])
-                sample = dataset.load(image.index) if files is None else None
                 writer.write(
                     WritableImage(
-                        _unique(_file_name(names[split][image.index], files is None), split, used),
+                        _unique(_file_name(name, file is None), split, used),
                         mending.images + 1,
                         dataset.size(image.index),
                         targets,
                         split,
-                        None if files is None else Path(files[image.index]),
-                        sample,
+                        None if file is None else Path(file),
+                        dataset.load(image.index) if file is None else None,
                     )
                 )
                 mending.images += 1

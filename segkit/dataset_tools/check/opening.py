@@ -70,7 +70,16 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     path = local_path(str(source), "data set")
     if path.is_dir() and not any(path.iterdir()):
         raise SegkitError(f"{path}: the folder is empty", value=str(path))
-    found = recognize(path) if format is None and not _is_coco(path) else _as_format(path, format or "coco")
+    if format is not None or _is_coco(path):
+        found = _as_format(path, format or "coco")
+    else:
+        try:
+            found = recognize(path)
+        except SegkitError:
+            specs = _coco_specs(path)  # files that are too broken to be recognised
+            if not specs:
+                raise
+            found = Recognition(next(iter(specs.values())), "COCO files", specs if len(specs) > 1 else {})
     return dict(found.splits) or {"all": found.spec}
 
 

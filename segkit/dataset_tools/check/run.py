@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from segkit.dataset_tools.check.classes import (
 )
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco
 from segkit.dataset_tools.check.images import ImageFacts, repeated_images, unlike_images
-from segkit.dataset_tools.check.mend import write_mended
+from segkit.dataset_tools.check.mend import SplitImages, write_mended
 from segkit.dataset_tools.check.opening import OpenedSplits, Spec, open_splits
 from segkit.dataset_tools.check.report import Fault, Report, SplitSummary
 from segkit.dataset_tools.check.scan import ImageScan, scan_images
@@ -64,10 +65,10 @@ def check_dataset(
         opened = open_splits(source, format, Path(scratch))
         report = Report("data set" if isinstance(source, dict) else str(source), opened.format, pixels=pixels)
         report.faults += opened.faults
-        facts, names = _check_splits(report, opened, ImageOptions(pixels, stride, detections), workers)
+        images = _check_splits(report, opened, ImageOptions(pixels, stride, detections), workers)
         report.sentence = describe(opened, report)
         if output is not None:
-            report.fix = write_mended(output, opened, facts, names, report.faults, merge_classes=merge_classes)
+            report.fix = write_mended(output, opened, images, report.faults, merge_classes=merge_classes)
     return report
 
 
@@ -80,14 +81,15 @@ class ImageOptions:
 
 def _check_splits(
     report: Report, opened: OpenedSplits, options: ImageOptions, workers: int
-) -> tuple[dict[str, list[ImageFacts]], dict[str, list[str]]]:
-    """Adds the faults of all splits to the report; returns facts and names of their images."""
+) -> dict[str, SplitImages]:
+    """Adds the faults of all splits to the report; returns what is known of their images."""
     facts: dict[str, list[ImageFacts]] = {}
     names: dict[str, list[str]] = {}
     files: dict[str, list[str | None]] = {}
     for split, dataset in opened.datasets.items():
-        files[split] = list(dataset.image_files() or [None] * len(dataset))
-        names[split] = image_names(dataset, files[split])
+        listed = list(dataset.image_files() or [None] * len(dataset))
+        names[split] = image_names(dataset, listed)
+        files[split] = whole_files(dataset, listed)
         scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections)
         found: list[Fault] = []
         facts[split] = []
@@ -108,7 +110,20 @@ def _check_splits(
     # An image of two splits is kept in validation and test data, and removed from the training.
     order = sorted(facts, key=lambda split: is_training(split, list(facts)))
     report.faults += repeated_images({split: facts[split] for split in order}, names, files)
-    return facts, names
+    return {split: SplitImages(facts[split], names[split], files[split]) for split in facts}
+
+
+def whole_files(dataset: Dataset, files: Sequence[str | None]) -> list[str | None]:
+    """The file of each image; None for an image that is a part of its file, as a tile."""
+    if isinstance(dataset, FaultyCoco):
+        return list(files)
+    counts, whole = Counter(files), list(files)
+    for index, file in enumerate(files):
+        if file is not None and counts[file] > 1:
+            with contextlib.suppress(SegkitError):  # an unreadable file is listed when the image is looked at
+                if dataset.size(index) != dataset.reader.size(file):
+                    whole[index] = None
+    return whole
 
 
 def image_names(dataset: Dataset, files: Sequence[str | None]) -> list[str]:

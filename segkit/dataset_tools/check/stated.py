@@ -51,8 +51,8 @@ class StatedObjects:
 
 def nothing_stated(count: int, file: str = "", size: tuple[int, int] | None = None) -> StatedObjects:
     """For ``count`` objects of which only the masks are known."""
-    unknown = np.full((count, 4), np.nan)
-    return StatedObjects(file, None, None, unknown, unknown[:, 0], unknown, np.zeros(count, bool), (), size)
+    boxes, bounds = np.full((2, count, 4), np.nan)
+    return StatedObjects(file, None, None, boxes, np.full(count, np.nan), bounds, np.zeros(count, bool), (), size)
 
 
 def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
