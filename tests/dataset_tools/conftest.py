@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for planted.py
-from planted import World  # noqa: E402
+from planted import World
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,11 @@ class StandInWriter(DatasetWriter):
         content["images"].append({"id": image.image_id, "file_name": name, "height": height, "width": width})
         rles = [None] * len(targets) if targets.masks is None else targets.masks.to_rle()
         for i, (x0, y0, x1, y1) in enumerate(targets.boxes.tolist()):
-            one = {"id": len(content["annotations"]) + 1, "image_id": image.image_id, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            one = {
+                "id": len(content["annotations"]) + 1,
+                "image_id": image.image_id,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+            }
             one |= {"category_id": self.category_ids[targets.labels[i]], "iscrowd": int(targets.crowd[i])}
             if targets.has_mask[i]:
                 one |= {"segmentation": rles[i], "area": int(targets.masks.areas()[i])}

@@ -101,7 +101,9 @@ def intersects(points: np.ndarray) -> bool:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(arrays.arrays(np.int64, st.tuples(st.integers(3, 7), st.just(2)), elements=st.integers(0, 5)), max_size=4))
+@given(
+    st.lists(arrays.arrays(np.int64, st.tuples(st.integers(3, 7), st.just(2)), elements=st.integers(0, 5)), max_size=4)
+)
 def test_polygons(polygons):
     found = polygon_problems([polygon.astype(float).reshape(-1) for polygon in polygons])
     for points, problem in zip(polygons, found, strict=True):

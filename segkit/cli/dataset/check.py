@@ -16,7 +16,7 @@ segkit dataset check my_data --fix my_data_mended
 
 
 def make_parser(prog: str | None = None) -> Parser:
-    """The parser of ``segkit dataset check``; imports no torch, so that ``--help`` answers at once."""
+    """The parser; imports no torch, so that ``--help`` answers at once."""
     parser = Parser(
         "Say what a folder or file of annotated images is, and list every fault by kind: with its count, its first "
         "places, and what to do. The exit status is 1 if there are errors.",
@@ -27,7 +27,11 @@ def make_parser(prog: str | None = None) -> Parser:
     add = parser.add_argument
     add("--json", metavar="FILE", help="also write all faults to this file")
     add("--fix", metavar="OUT", help="write a mended copy to this new folder; the data stay as they are")
-    add("--merge-classes", action="store_true", help="in the copy, merge classes whose names differ only in case or spaces")
+    add(
+        "--merge-classes",
+        action="store_true",
+        help="in the copy, merge classes whose names differ only in case or spaces",
+    )
     add("--no-pixels", action="store_true", help="read only the headers of images: equal images are not found")
     add("--workers", type=int, metavar="N", help="processes (default: one a core, at most 8; 0: none)")
     add("--stride", type=float, default=4, metavar="S", help="the model's finest stride in pixels (default: 4)")

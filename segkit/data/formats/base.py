@@ -95,7 +95,7 @@ class Dataset(ABC):
         return self.load(index).targets
 
     def all_targets(self, index: int) -> Targets:
-        """The objects of ``targets(index)`` and those without area, which ``load`` drops, in the file's order.
+        """All objects in the file's order, those without area included, which ``load`` drops.
 
         Formats that drop objects override this method.
         """

@@ -55,7 +55,7 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> list[Fault]:
     for split in splits:
         if is_training(split, splits):
             training.update(dict(counts[split]))
-            training.update({name: 0 for name in counts[split]})
+            training.update(dict.fromkeys(counts[split], 0))
     total = Counter[str]()
     for split in splits:
         total.update(dict(counts[split]))
@@ -101,7 +101,7 @@ def check_border(split: str, facts: Sequence[ImageFacts]) -> list[Fault]:
 
 
 def merge_parts(split: str, facts: Sequence[ImageFacts], faults: list[Fault], names: Sequence[str]) -> list[Fault]:
-    """Replaces parts of single objects by one fault an image, if most images have a single object of many parts."""
+    """Replaces parts of single objects by one fault an image, if most images are like that."""
     merged = [image.index for image in facts if image.one_of_many_parts]
     if 2 * len(merged) <= sum(image.objects > 0 for image in facts):
         return faults

@@ -1,4 +1,4 @@
-"""Reads the annotations of a COCO JSON that may be full of faults: each is listed, and the rest is kept."""
+"""Reads the annotations of a COCO JSON with faults: each is listed, and the rest is kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class InvalidValue(SegkitError):
 
 
 class FaultyAnnotations(Annotations):
-    """Annotations with their records, as the reader makes them, without ending at the first fault.
+    """Annotations and their records, as the reader makes them, beyond the first fault.
 
     An invalid value is listed and removed; an object is skipped if nothing else says where it is.
 
@@ -96,7 +96,7 @@ class FaultyAnnotations(Annotations):
         self._check_polygons()
 
     def rles_of_other_sizes(self, sizes: np.ndarray) -> list[tuple[int, list[int], list[int]]]:
-        """List index, stated size and image size [height, width] of each RLE that does not fit its image.
+        """The RLEs that do not fit their image: list index, and both sizes [height, width].
 
         Args:
             sizes: int [annotations, 2], height and width of each annotation's image; 0 if it is unknown.
@@ -168,14 +168,18 @@ class FaultyAnnotations(Annotations):
         elif loss == NEITHER:
             self._on_fault("no_geometry", index, "neither a segmentation nor a box")
         elif loss == FLAT_BOX:
-            self._on_fault("flat_box", index, f"the box {annotation['bbox']} has no width or height, and there is no mask")
+            self._on_fault(
+                "flat_box", index, f"the box {annotation['bbox']} has no width or height, and there is no mask"
+            )
 
     def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
         """Notes the box and area that the file states, and the polygons for later checks."""
         *box, area = HEAD.unpack_from(record)  # NaN for a box without width or height too
         stated = annotation.get("bbox")
         if isnan(box[0]) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
-            self._on_fault("flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask")
+            self._on_fault(
+                "flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask"
+            )
         if loss in (UNIT_BOX, CORNERS):  # listed already: comparing it with the mask would list it again
             box = NO_BOX
         self.given_boxes.extend(box)

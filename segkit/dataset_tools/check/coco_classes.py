@@ -33,6 +33,8 @@ class FaultyCategories:
     def __init__(self, file: Path, on_fault: OnFault) -> None:
         self.invalid_ids: set[int] = set()
         self._file, self._on_fault = file, on_fault
+        self._classes: dict[str, int] = {}
+        self._label_of = np.zeros(0, np.int64)
         self._categories: list[tuple[int, Category]] = []  # list index, and the entry
 
     def read(self, items: Iterable[Any]) -> None:
@@ -58,7 +60,10 @@ class FaultyCategories:
             self._categories.append((index, category))
 
     def match(self, ids: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Index of each id among the valid categories, and whether it is among them; lists repeated names."""
+        """Index of each id among the valid categories, and whether it is one of them.
+
+        Lists the names of several categories with annotations.
+        """
         searched = np.asarray(ids, np.int64)
         known = np.array([category.id for _, category in self._categories], np.int64)
         if not len(known):
@@ -97,9 +102,6 @@ class FaultyCategories:
         for label, (_, _, positions) in enumerate(sorted(chosen)):
             self._label_of[positions] = label
         self._classes = {name: number for number, name, _ in sorted(chosen)}
-
-    _classes: dict[str, int] = {}
-    _label_of = np.zeros(0, np.int64)
 
 
 def clean_name(name: str) -> str:

@@ -14,6 +14,7 @@ from segkit.data.formats import Dataset
 from segkit.data.formats.coco_table import CocoTable
 from segkit.data.formats.masks import decode_masks
 from segkit.dataset_tools.check.stated import StatedObjects
+from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
@@ -99,7 +100,9 @@ class FaultyCoco(Dataset):
         corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
         is_corners = self._statements["corners"][rows]
         corners[is_corners] = boxes[is_corners]
-        masks = decode_masks(segmentations, (height, width))
+        drawn = bool(segmentations) and all(isinstance(segmentation, list) for segmentation in segmentations)
+        decode = InstanceMasks.from_polygons if drawn else decode_masks  # the latter sorts mixed ones
+        masks = decode(segmentations, (height, width))
         has_mask = torch.tensor([segmentation is not None for segmentation in segmentations], dtype=torch.bool)
         inside = torch.from_numpy(np.minimum(np.maximum(corners, 0), sides)).float()
         together = torch.where(has_mask[:, None], masks.boxes(), inside)

@@ -1,4 +1,4 @@
-"""Reads a COCO JSON with any number of faults: lists them all, and opens the rest as a data set."""
+"""Reads a COCO JSON with any number of faults, and opens the rest as a data set."""
 
 from __future__ import annotations
 

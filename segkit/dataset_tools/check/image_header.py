@@ -59,7 +59,9 @@ def _tiff_header(path: str | os.PathLike[str]) -> Header:
         if len(tiff.pages) > 1 and tiff.series:
             samples = max(samples, int(dict(tiff.series[0].sizes).get("channel", 1)))
         tag = page.tags.get(ORIENTATION_TAG)
-        return Header(3 if page.photometric == 3 else samples, int(page.bitspersample), 1 if tag is None else int(tag.value))
+        return Header(
+            3 if page.photometric == 3 else samples, int(page.bitspersample), 1 if tag is None else int(tag.value)
+        )
 
 
 def _pillow_header(path: str | os.PathLike[str]) -> Header | None:

@@ -1,4 +1,4 @@
-"""Checks image files: missing, unreadable, of another size than stated, equal pixels, unlike the others."""
+"""Checks image files: missing, unreadable, of another size, equal, unlike the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of faults that ``segkit dataset check`` finds: how severe each is, and what to do about it."""
+"""The kinds of faults of data sets: how severe each is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ KINDS: dict[str, Kind] = {
         "error",
         "entries of the list of images that are invalid",
         "each needs a file name, an id, a height and a width",
-        "left out",
+        "skipped",
     ),
     "invalid_category": Kind(
-        "error", "categories that are invalid", "each needs a name and an id, a whole number", "left out"
+        "error", "categories that are invalid", "each needs a name and an id, a whole number", "skipped"
     ),
     "invalid_annotation": Kind(
         "error",
@@ -46,13 +46,13 @@ KINDS: dict[str, Kind] = {
         "error",
         "segmentations that are neither polygons nor RLE",
         "write [[x, y, x, y, ...], ...] or an RLE",
-        "the box is kept; without one the object is left out",
+        "the box is kept; without one the object is skipped",
     ),
     "rle_size": Kind(
         "error",
         "RLEs of another size than their image",
         "encode the mask at the image's size, [height, width]",
-        "the box is kept; without one the object is left out",
+        "the box is kept; without one the object is skipped",
     ),
     "repeated_image_id": Kind(
         "error", "image ids that repeat", "give each image an id of its own", "the first image keeps the id and objects"
@@ -70,19 +70,19 @@ KINDS: dict[str, Kind] = {
         "merged into one category",
     ),
     "unknown_image": Kind(
-        "error", "annotations of an image that is not listed", "add the image, or remove the annotation", "left out"
+        "error", "annotations of an image that is not listed", "add the image, or remove the annotation", "skipped"
     ),
     "unknown_category": Kind(
-        "error", "annotations of a category that is not listed", "add the category, or correct its id", "left out"
+        "error", "annotations of a category that is not listed", "add the category, or correct its id", "skipped"
     ),
     # image files
-    "missing_image": Kind("error", "images without a file", "copy the files, or correct their names", "left out"),
-    "unreadable_image": Kind("error", "images that cannot be read", "save them again, or remove them", "left out"),
+    "missing_image": Kind("error", "images without a file", "copy the files, or correct their names", "skipped"),
+    "unreadable_image": Kind("error", "images that cannot be read", "save them again, or remove them", "skipped"),
     "wrong_size": Kind(
         "error",
         "images of another size than their annotations state",
         "annotations may belong to a resized or turned copy: find the image that they were drawn on",
-        "left out",
+        "skipped",
     ),
     "image_in_two_splits": Kind(
         "error",
@@ -121,10 +121,10 @@ KINDS: dict[str, Kind] = {
         "width and height are computed",
     ),
     "no_geometry": Kind(
-        "warning", "objects with neither a segmentation nor a box", "annotate or remove them", "left out"
+        "warning", "objects with neither a segmentation nor a box", "annotate or remove them", "skipped"
     ),
     "flat_box": Kind(
-        "warning", "boxes of no width or height", "correct the box, or remove it", "the mask's box, else left out"
+        "warning", "boxes of no width or height", "correct the box, or remove it", "the mask's box, else skipped"
     ),
     "few_corners": Kind(
         "warning",
@@ -133,7 +133,7 @@ KINDS: dict[str, Kind] = {
         "the object keeps its other polygons, or its box",
     ),
     "degenerate_polygon": Kind(
-        "warning", "polygons without area", "draw them again, or remove them", "drawn as pixels; empty ones are left out"
+        "warning", "polygons without area", "draw them again, or remove them", "drawn as pixels; empty ones are skipped"
     ),
     "self_intersecting": Kind(
         "warning",
@@ -144,8 +144,8 @@ KINDS: dict[str, Kind] = {
     "beyond_image": Kind(
         "warning", "objects that reach out of their image", "clip them to the image", "clipped to the image"
     ),
-    "outside_image": Kind("warning", "objects that lie outside of their image", "remove them", "left out"),
-    "empty_mask": Kind("warning", "objects with an empty mask or box", "draw them again, or remove them", "left out"),
+    "outside_image": Kind("warning", "objects that lie outside of their image", "remove them", "skipped"),
+    "empty_mask": Kind("warning", "objects with an empty mask or box", "draw them again, or remove them", "skipped"),
     "one_pixel_mask": Kind("warning", "masks of one pixel", "often a slip of the brush: remove them"),
     "mask_unlike_box": Kind(
         "warning",

@@ -122,7 +122,7 @@ def mended_targets(targets: Targets, labels: torch.Tensor) -> Targets:
 def merged_classes(
     datasets: Mapping[str, Dataset], merge: bool
 ) -> tuple[list[str], list[int], dict[str, torch.Tensor]]:
-    """The classes of all splits together, their ids, and the new label of each class of each split."""
+    """Classes of all splits together, their ids, and the new labels of each split's classes."""
     ids: dict[str, int] = {}
     position: dict[str, int] = {}
     labels: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""Checks the objects of an image: empty, outside, in parts, twice, unlike what the file states."""
+"""Checks the objects of an image: empty, outside, in parts, twice, unlike their boxes."""
 
 from __future__ import annotations
 

@@ -114,7 +114,9 @@ def _as_format(path: Path, format: str) -> Recognition:
             return found
     if format == "coco" and (specs := _coco_specs(path)):
         return Recognition(next(iter(specs.values())), "a COCO file", specs if len(specs) > 1 else {})
-    required = [name for name, option in inspect.signature(component).parameters.items() if option.default is option.empty]
+    required = [
+        name for name, option in inspect.signature(component).parameters.items() if option.default is option.empty
+    ]
     if len(required) != 1:
         raise SegkitError(f"{path}: is not in the format '{format}'", value=str(path))
     return Recognition({"format": format, required[0]: str(path)}, "its only argument")

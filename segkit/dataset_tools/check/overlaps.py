@@ -22,17 +22,17 @@ class Pair(NamedTuple):
 
 
 def alike_pairs(targets: Targets, threshold: float = NEAR) -> list[Pair]:
-    """Pairs of objects whose masks (or boxes, if neither has a mask) have an IoU above a threshold.
+    """Pairs of objects whose masks, or boxes if neither has a mask, have a high IoU.
 
     Crowd regions are compared too. Candidates are found by boxes and areas, so that few masks are compared.
 
     Args:
         targets: of one image, on the CPU.
-        threshold: 0..1.
+        threshold: IoU above which objects are a pair.
     """
     if len(targets) < 2:
         return []
-    boxes, has_mask, areas, crops = _shapes(targets)
+    boxes, has_mask, areas = _shapes(targets)
     order = np.argsort(areas, kind="stable")
     by_area = areas[order]
     # Objects are compared with those that are larger, up to the factor at which the IoU cannot reach the threshold.
@@ -51,7 +51,7 @@ def alike_pairs(targets: Targets, threshold: float = NEAR) -> list[Pair]:
         larger = np.maximum(areas[first], areas[second])
         near = (shared > threshold * larger * (1 - 1e-9)) & (has_mask[first] == has_mask[second])
         for a, b, both in zip(first[near].tolist(), second[near].tolist(), shared[near].tolist(), strict=True):
-            both = _mask_overlap(crops, boxes, a, b) if has_mask[a] else both
+            both = _mask_overlap(targets, boxes, a, b) if has_mask[a] else both
             iou = float(both / (areas[a] + areas[b] - both))
             if iou > threshold:
                 pairs.append(Pair(min(a, b), max(a, b), iou))
@@ -59,11 +59,11 @@ def alike_pairs(targets: Targets, threshold: float = NEAR) -> list[Pair]:
 
 
 def overlapping_pairs(targets: Targets) -> list[tuple[int, int, int]]:
-    """Pairs of objects of one class whose masks share pixels: indices, and the number of shared pixels.
+    """Pairs of objects of one class whose masks share pixels.
 
-    Crowd regions and objects without a mask are not compared.
+    Each pair is two indices and the number of shared pixels. Crowd regions and objects without a mask are not compared.
     """
-    boxes, has_mask, _, crops = _shapes(targets)
+    boxes, has_mask, _ = _shapes(targets)
     usable = np.flatnonzero(has_mask & ~targets.crowd.numpy())
     labels = targets.labels.numpy()
     order = usable[np.argsort(boxes[usable, 0], kind="stable")]
@@ -74,31 +74,35 @@ def overlapping_pairs(targets: Targets) -> list[tuple[int, int, int]]:
         others = order[position + 1 : end]
         near = (boxes[others, 1] < boxes[first, 3]) & (boxes[others, 3] > boxes[first, 1])
         for second in others[near & (labels[others] == labels[first])].tolist():
-            shared = _mask_overlap(crops, boxes, first, second)
+            shared = _mask_overlap(targets, boxes, first, second)
             if shared:
                 pairs.append((min(first, second), max(first, second), int(shared)))
     return sorted(pairs)
 
 
-def _shapes(targets: Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Boxes [N, 4], which objects have a mask [N], areas [N], and the crops of the masks."""
+def _shapes(targets: Targets) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes [N, 4], which objects have a mask [N], and areas [N]."""
     boxes = targets.boxes.numpy().astype(np.float64)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     has_mask = targets.has_mask.numpy()
     if targets.masks is None:
-        return boxes, has_mask, areas, []
+        return boxes, has_mask, areas
     boxes = np.where(has_mask[:, None], targets.masks.crop_boxes.numpy(), boxes)
     areas = np.where(has_mask, targets.masks.areas().numpy(), areas).astype(np.float64)
-    return boxes, has_mask, areas, [crop.numpy() for crop in targets.masks.crops()]
+    return boxes, has_mask, areas
 
 
-def _mask_overlap(crops: list[np.ndarray], boxes: np.ndarray, first: int, second: int) -> float:
+def _mask_overlap(targets: Targets, boxes: np.ndarray, first: int, second: int) -> float:
     """Number of pixels that two masks share."""
-    (ax, ay, _, _), (bx, by, _, _) = boxes[first].astype(int).tolist(), boxes[second].astype(int).tolist()
+    (ax, ay, ar, ab), (bx, by, br, bb) = boxes[[first, second]].astype(int).tolist()
     x0, y0 = max(ax, bx), max(ay, by)
-    x1, y1 = np.minimum(boxes[first, 2:], boxes[second, 2:]).astype(int).tolist()
+    x1, y1 = min(ar, br), min(ab, bb)
     if x1 <= x0 or y1 <= y0:
         return 0.0
-    a = crops[first][y0 - ay : y1 - ay, x0 - ax : x1 - ax]
-    b = crops[second][y0 - by : y1 - by, x0 - bx : x1 - bx]
+    masks = targets.masks
+    assert masks is not None
+    bits = masks.bits.numpy()
+    starts, ends = masks.offsets[[first, second]].tolist(), masks.offsets[[first + 1, second + 1]].tolist()
+    a = bits[starts[0] : ends[0]].reshape(ab - ay, ar - ax)[y0 - ay : y1 - ay, x0 - ax : x1 - ax]
+    b = bits[starts[1] : ends[1]].reshape(bb - by, br - bx)[y0 - by : y1 - by, x0 - bx : x1 - bx]
     return float(np.count_nonzero(a & b))

@@ -79,9 +79,7 @@ class ImageOptions:
         self.pixels, self.stride, self.detections = pixels, stride, detections
 
 
-def _check_splits(
-    report: Report, opened: OpenedSplits, options: ImageOptions, workers: int
-) -> dict[str, SplitImages]:
+def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, workers: int) -> dict[str, SplitImages]:
     """Adds the faults of all splits to the report; returns what is known of their images."""
     facts: dict[str, list[ImageFacts]] = {}
     names: dict[str, list[str]] = {}

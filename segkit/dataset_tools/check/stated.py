@@ -20,7 +20,7 @@ class StatedObjects:
         entries: int64 [N], index in the file's list of annotations; None: the index in the image.
         boxes: float [N, 4] XYXY, NaN where none is stated.
         areas: float [N], NaN where none is stated.
-        bounds: float [N, 4] XYXY of the polygons, NaN where there are none.
+        bounds: float [N, 4] XYXY of the polygons, NaN for other masks.
         several_polygons: bool [N].
         problems: faults of the polygons, as (kind, index of the object, message).
         size: (H, W) that the file states; None: none.

@@ -6,14 +6,14 @@ import shutil
 import textwrap
 
 from segkit.dataset_tools.check.kinds import KINDS
-from segkit.dataset_tools.check.report import Mending, Report
+from segkit.dataset_tools.check.report import Fault, Mending, Report
 
 EXAMPLES = 3  # faults of a kind that the table names
 MAX_LINES = 3  # of the message of a fault
 
 
 def report_text(report: Report) -> str:
-    """The sentence, a table of the faults by kind, what the readers remarked, and what was mended."""
+    """The report in lines: a sentence, faults by kind, notes of the readers, what was mended."""
     width = max(60, min(shutil.get_terminal_size((110, 24)).columns, 130))
     lines = [report.sentence, ""]
     counts = report.counts()
@@ -45,7 +45,7 @@ def _table(report: Report, counts: dict[str, int], width: int) -> list[str]:
         title = KINDS[kind].title
         row = f"{KINDS[kind].severity:8}  {kind:{column}}  {count:>{digits},}  "
         lines += textwrap.wrap(row + title, width, subsequent_indent=" " * len(row), drop_whitespace=False)
-        for fault in [fault for fault in _first(report, kind)]:
+        for fault in _first(report, kind):
             where, place = _short(fault.where()), _short(fault.place)
             place = f" [{place}]" if fault.object is not None and place not in ("", where) else ""
             shown = textwrap.wrap(f"{where}{place}: {fault.message}", width - 16, break_long_words=False)
@@ -63,8 +63,8 @@ def _short(place: str) -> str:
     return file.replace("\\", "/").rpartition("/")[2] + colon + entry if colon else place
 
 
-def _first(report: Report, kind: str) -> list:
-    found = []
+def _first(report: Report, kind: str) -> list[Fault]:
+    found: list[Fault] = []
     for fault in report.faults:
         if fault.kind == kind:
             found.append(fault)
@@ -78,9 +78,7 @@ def _mending(fix: Mending) -> list[str]:
     lines = [f"mended copy: {fix.output} ({fix.format}), {fix.images:,} images, {fix.objects:,} objects"]
     lines += [f"  mended: {number:,} {kind} ({KINDS[kind].mended})" for kind, number in fix.done.items()]
     lines += [
-        f"  not mended: {number:,} {kind}"
-        for kind, number in fix.remaining.items()
-        if KINDS[kind].severity != "note"
+        f"  not mended: {number:,} {kind}" for kind, number in fix.remaining.items() if KINDS[kind].severity != "note"
     ]
     lines += [f"  the format cannot hold: {number:,} {loss}" for loss, number in fix.losses.items()]
     return lines
