@@ -58,7 +58,7 @@ class FaultyAnnotations(Annotations):
         unit: list indices of annotations with all coordinates in 0..1.
     """
 
-    def __init__(self, file: Path, append: Callable[[bytes], None], on_fault: OnFault) -> None:
+    def __init__(self, file: Path, append: Callable[[bytes], Any], on_fault: OnFault) -> None:
         super().__init__(file, append)
         self.ids, self.given_boxes, self.given_areas = array("q"), array("f"), array("f")
         self.bounds, self.several_polygons = array("f"), bytearray()

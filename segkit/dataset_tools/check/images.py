@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +108,9 @@ def digest_of(image: torch.Tensor) -> bytes:
 
 
 def repeated_images(
-    facts: dict[str, list[ImageFacts]], names: dict[str, Sequence[str]], files: dict[str, Sequence[str | None]]
+    facts: Mapping[str, Sequence[ImageFacts]],
+    names: Mapping[str, Sequence[str]],
+    files: Mapping[str, Sequence[str | None]],
 ) -> list[Fault]:
     """Images with equal pixels, or of one file: within a split, and in two splits.
 

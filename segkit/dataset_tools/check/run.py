@@ -85,7 +85,8 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
     names: dict[str, list[str]] = {}
     files: dict[str, list[str | None]] = {}
     for split, dataset in opened.datasets.items():
-        listed = list(dataset.image_files() or [None] * len(dataset))
+        paths = dataset.image_files()
+        listed: list[str | None] = [None] * len(dataset) if paths is None else list(paths)
         names[split] = image_names(dataset, listed)
         files[split] = whole_files(dataset, listed)
         scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections)

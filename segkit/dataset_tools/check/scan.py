@@ -12,7 +12,7 @@ import torch
 from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.images import ImageFacts, LocalFault, check_image
 from segkit.dataset_tools.check.objects import ImageObjects, check_objects, check_parts
-from segkit.dataset_tools.check.stated import stated_objects
+from segkit.dataset_tools.check.stated import stated_objects, whole_dataset
 from segkit.utils.errors import SegkitError
 
 CHUNK = 16  # images that a worker checks at once
@@ -75,9 +75,8 @@ class ImageScan:
             return (facts, faults), None
         size = targets.masks.image_size if targets.masks is not None else dataset.size(index)
         objects = ImageObjects(targets, stated, size)
-        faults += check_objects(
-            objects, facts, stride=self.stride, detections=self.detections, exclusive=dataset.exclusive
-        )
+        exclusive = whole_dataset(dataset, index)[0].exclusive
+        faults += check_objects(objects, facts, stride=self.stride, detections=self.detections, exclusive=exclusive)
         return (facts, faults), objects
 
 

@@ -55,6 +55,14 @@ def nothing_stated(count: int, file: str = "", size: tuple[int, int] | None = No
     return StatedObjects(file, None, None, boxes, np.full(count, np.nan), bounds, np.zeros(count, bool), (), size)
 
 
+def whole_dataset(dataset: Dataset, index: int) -> tuple[Dataset, int]:
+    """The data set that a subset is a part of, and the index of an image there."""
+    while isinstance(dataset, SubsetDataset):
+        index = dataset.indices[index]
+        dataset = dataset.dataset
+    return dataset, index
+
+
 def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
     """The statements about the objects of an image, as far as the format has any.
 
@@ -63,8 +71,7 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
         index: of the image.
         count: number of its objects.
     """
-    while isinstance(dataset, SubsetDataset):
-        dataset, index = dataset.dataset, dataset.indices[index]
+    dataset, index = whole_dataset(dataset, index)
     own = getattr(dataset, "stated_objects", None)
     if own is not None:
         found: StatedObjects = own(index)
