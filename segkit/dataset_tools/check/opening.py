@@ -147,8 +147,9 @@ def _coco_specs(path: Path) -> dict[str, Spec]:
     for file in files:
         if _has_coco_keys(file):
             folders = [file.parent / "images" / file.stem, file.parent / "images", file.parent / file.stem]
-            folders += [file.parent.parent / "images" / file.stem, file.parent.parent / "images"]
-            folders += [file.parent.parent / file.stem.rpartition("_")[2]]
+            split = file.stem.rpartition("_")[2]  # of instances_SPLIT.json
+            above = file.parent.parent
+            folders += [above / "images" / file.stem, above / "images" / split, above / "images", above / split]
             images = next((folder for folder in folders if _has_images(folder)), file.parent)
             specs[file.stem] = {"format": "coco", "json": str(file), "images": str(images)}
     return specs

@@ -28,7 +28,9 @@ def polygon_problems(polygons: Sequence[Sequence[float] | np.ndarray]) -> list[s
         for start in range(0, len(indices), size):
             chunk = indices[start : start + size]
             points = np.array([polygons[i] for i in chunk], np.float64).reshape(len(chunk), -1, 2)
-            for i, problem in zip(chunk, _problems(points), strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):  # of coordinates that are too large to be drawn
+                problems = _problems(points)
+            for i, problem in zip(chunk, problems, strict=True):
                 found[i] = problem
     return found
 

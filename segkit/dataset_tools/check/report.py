@@ -146,7 +146,7 @@ class Report:
 
     def write_json(self, path: str | Path) -> None:
         """Writes the summary and the list ``faults``, one fault a line."""
-        head = json.dumps(self.summary(), indent=1, ensure_ascii=False)
+        head = json.dumps(self.summary(), indent=1)
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as temporary, open(temporary, "w", encoding="utf-8") as stream:
@@ -159,6 +159,4 @@ class Report:
 def _lines(faults: Iterable[Fault]) -> Iterable[str]:
     for fault in faults:
         entry = fault._asdict()
-        yield json.dumps(
-            {"kind": entry.pop("kind"), "severity": fault.severity, **entry}, ensure_ascii=True, default=str
-        )
+        yield json.dumps({"kind": entry.pop("kind"), "severity": fault.severity, **entry})
