@@ -117,6 +117,13 @@ class Dataset(ABC):
         sample = self.load(index)
         return sample.targets, sample.dropped
 
+    def all_targets(self, index: int) -> Targets:
+        """All objects in the file's order, those without area included, which ``load`` drops.
+
+        Formats that drop objects override this method.
+        """
+        return self.targets(index)
+
     @abstractmethod
     def label_counts(self, index: int) -> dict[int, int]:
         """Number of objects of each label in an image, without labels of 0 objects.
@@ -231,6 +238,9 @@ class SubsetDataset(Dataset):
 
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
         return self.dataset.window_targets(self.indices[index], window)
+
+    def all_targets(self, index: int) -> Targets:
+        return self.dataset.all_targets(self.indices[index])
 
     def label_counts(self, index: int) -> dict[int, int]:
         return self.dataset.label_counts(self.indices[index])

@@ -129,6 +129,9 @@ class Coco(Dataset):
         except SegkitError:
             return np.tile(EVERYWHERE, (len(objects.segmentations), 1))  # the targets' error says what is wrong
 
+    def all_targets(self, index: int) -> Targets:
+        return self._targets(self._table.objects(index), self._table.size(index), self._table.name(index))
+
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._labels[self._table.categories(index)], return_counts=True)
         return dict(zip(labels.tolist(), counts.tolist(), strict=True))

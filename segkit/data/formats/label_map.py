@@ -11,6 +11,7 @@ import numpy as np
 
 from segkit.data.formats.base import TrainingObjects
 from segkit.data.formats.class_names import category_of_name, check_classes
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.formats.label_map_file import count_objects, read_label_map
 from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
@@ -73,7 +74,7 @@ class LabelMap(PixelDataset):
     ) -> None:
         self.root = local_path(root, "data set folder", kind="folder")
         children = sorted(p for p in self.root.iterdir() if not is_system_file(p.name))
-        self.folders = PackedList(scan_folder(path) for path in children if path.is_dir())
+        self.folders = PackedList(parse_each((path for path in children if path.is_dir()), scan_folder))
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
             raise SegkitError(

@@ -135,6 +135,14 @@ class ParsedDataset(Dataset):
         targets = targets[~targets.degenerate()]
         return targets, len(objects) - len(targets)
 
+    def all_targets(self, index: int) -> Targets:
+        return self._targets(self._images[index], self.size(index))
+
+    def annotation(self, index: int) -> ImageAnnotation:
+        """The image and its objects as they were parsed."""
+        annotation: ImageAnnotation = self._images[index]
+        return annotation
+
     def label_counts(self, index: int) -> dict[int, int]:
         counts = Counter(o.category for o in self._images[index].objects if o.category is not None)
         return {self._label_of[name]: count for name, count in counts.items()}
@@ -152,7 +160,7 @@ class ParsedDataset(Dataset):
         return total + sum(lost.count for lost in self._lost if not lost.trained_on), self._lost
 
     def training_objects(self, index: int) -> TrainingObjects:
-        return training_objects(self._all_targets(index))
+        return training_objects(self.all_targets(index))
 
     def image_files(self) -> list[str]:
         return [image.file for image in self._images]
@@ -171,9 +179,6 @@ class ParsedDataset(Dataset):
     def _image_size(self, annotation: ImageAnnotation) -> tuple[int, int]:
         """(H, W) of an image's file."""
         return self.reader.size(annotation.file)
-
-    def _all_targets(self, index: int) -> Targets:
-        return self._targets(self._images[index], self.size(index))
 
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         """Targets of an image of ``size`` (H, W), those without area included."""

@@ -80,8 +80,11 @@ class PixelDataset(Dataset):
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.window_targets(index, window)[0]
 
+    def all_targets(self, index: int) -> Targets:
+        return self.read_targets(index, self.size(index))
+
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
-        targets = self.read_targets(index, self.size(index))
+        targets = self.all_targets(index)
         kept = targets[~targets.degenerate()]
         return kept, len(targets) - len(kept)
 
@@ -97,7 +100,7 @@ class PixelDataset(Dataset):
         return np.zeros(len(self), np.int64)  # every object has a mask
 
     def training_objects(self, index: int) -> TrainingObjects:
-        return training_objects(self.read_targets(index, self.size(index)))
+        return training_objects(self.all_targets(index))
 
     def image_files(self) -> list[str]:
         return [str(self.image_file(i).absolute()) for i in range(len(self))]

@@ -1,0 +1,159 @@
+"""Opens the splits of a data set that may be full of faults."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.data.formats import Dataset, Recognition, build_dataset, recognize
+from segkit.data.formats.file_errors import collect_errors
+from segkit.data.formats.json_stream import stream_mapping
+from segkit.dataset_tools.check.coco_file import read_coco
+from segkit.dataset_tools.check.report import Fault
+from segkit.registry import DATASET_FORMAT_REGISTRY
+from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.images import is_image_name
+from segkit.utils.paths import local_path
+
+Spec = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OpenedSplits:
+    """The splits that could be opened.
+
+    Attributes:
+        datasets: by split.
+        specs: of all splits, also those that could not be opened.
+        faults: of the annotation files.
+        format: name of the format.
+    """
+
+    datasets: dict[str, Dataset]
+    specs: dict[str, Spec]
+    faults: list[Fault]
+    format: str
+
+
+def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) -> OpenedSplits:
+    """Opens what can be opened, and lists the faults of the rest.
+
+    Args:
+        source: folder or file; a spec as in a configuration; or specs by split.
+        format: name of the format; None: recognised by content.
+        scratch: a folder that has to exist as long as the data sets.
+    Raises:
+        SegkitError: there is no such file, or no format recognises it.
+    """
+    specs = find_specs(source, format)
+    datasets: dict[str, Dataset] = {}
+    faults: list[Fault] = []
+    for split, spec in specs.items():
+        dataset, found = _open(split, spec, scratch)
+        faults += found
+        if dataset is not None:
+            datasets[split] = dataset
+    return OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")))
+
+
+def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]:
+    """The spec of each split; the only one is called ``all``."""
+    if isinstance(source, Mapping):
+        return {"all": source} if "format" in source else dict(source)
+    if format is not None and format not in DATASET_FORMAT_REGISTRY:
+        hint = did_you_mean(format, DATASET_FORMAT_REGISTRY.names())
+        raise SegkitError(f"there is no data format '{format}'{hint}", key="format", value=format)
+    path = local_path(str(source), "data set")
+    if path.is_dir() and not any(path.iterdir()):
+        raise SegkitError(f"{path}: the folder is empty", value=str(path))
+    if format is not None or _is_coco(path):
+        found = _as_format(path, format or "coco")
+    else:
+        try:
+            found = recognize(path)
+        except SegkitError:
+            specs = _coco_specs(path)  # files that are too broken to be recognised
+            if not specs:
+                raise
+            found = Recognition(next(iter(specs.values())), "COCO files", specs if len(specs) > 1 else {})
+    return dict(found.splits) or {"all": found.spec}
+
+
+def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[Fault]]:
+    """The data set of a spec, and the faults of its annotation files."""
+    if spec.get("format") == "coco" and "json" in spec and "images" in spec:
+        file, folder = local_path(spec["json"], "COCO annotation file"), local_path(spec["images"], "folder of images")
+        if not folder.is_dir():
+            raise SegkitError(f"{folder}: is not a folder", value=str(folder))
+        return read_coco(file, folder, split, scratch)
+    with collect_errors() as errors:
+        try:
+            dataset: Dataset | None = build_dataset(spec)
+            failure = ""
+        except SegkitError as error:
+            dataset, failure = None, str(error)
+    faults = [Fault("unreadable_annotations", error.message, split, place=error.file) for error in errors]
+    if failure:
+        faults.append(Fault("unreadable_annotations", failure, split, place=split))
+    return dataset, faults
+
+
+def _as_format(path: Path, format: str) -> Recognition:
+    """The data read as a given format: as it recognises them, else by its only required argument."""
+    component = DATASET_FORMAT_REGISTRY.get(format)
+    if inspect.isclass(component) and issubclass(component, Dataset):
+        try:
+            found = component.recognize(path)
+        except SegkitError:  # the faults of the file are listed when it is read
+            found = None
+        if found is not None:
+            return found
+    if format == "coco" and (specs := _coco_specs(path)):
+        return Recognition(next(iter(specs.values())), "a COCO file", specs if len(specs) > 1 else {})
+    required = [
+        name for name, option in inspect.signature(component).parameters.items() if option.default is option.empty
+    ]
+    if len(required) != 1:
+        raise SegkitError(f"{path}: is not in the format '{format}'", value=str(path))
+    return Recognition({"format": format, required[0]: str(path)}, "its only argument")
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a path is a JSON of the COCO format, however broken it is behind its first keys."""
+    return path.is_file() and path.suffix.lower() == ".json" and _has_coco_keys(path)
+
+
+def _has_coco_keys(file: Path) -> bool:
+    with open(file, encoding="utf-8-sig", errors="replace") as stream:
+        start = stream.read(1 << 16)
+    if not start.lstrip().startswith("{"):
+        return False
+    if '"annotations"' in start and ('"image_id"' in start or '"images"' in start):
+        return True
+    try:
+        return len({"images", "annotations", "categories"} & {key for key, _ in stream_mapping(file)}) >= 2
+    except (SegkitError, json.JSONDecodeError):
+        return '"images"' in start or '"annotations"' in start
+
+
+def _coco_specs(path: Path) -> dict[str, Spec]:
+    """A spec for each COCO file of a folder, by its name without suffix."""
+    files = [path] if path.is_file() else sorted([*path.glob("*.json"), *path.glob("annotations/*.json")])
+    specs: dict[str, Spec] = {}
+    for file in files:
+        if _has_coco_keys(file):
+            folders = [file.parent / "images" / file.stem, file.parent / "images", file.parent / file.stem]
+            split = file.stem.rpartition("_")[2]  # of instances_SPLIT.json
+            above = file.parent.parent
+            folders += [above / "images" / file.stem, above / "images" / split, above / "images", above / split]
+            images = next((folder for folder in folders if _has_images(folder)), file.parent)
+            specs[file.stem] = {"format": "coco", "json": str(file), "images": str(images)}
+    return specs
+
+
+def _has_images(folder: Path) -> bool:
+    return folder.is_dir() and any(is_image_name(path) for path in folder.rglob("*"))

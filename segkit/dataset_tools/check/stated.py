@@ -1,0 +1,112 @@
+"""What annotation files state about the objects of an image, beside their masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segkit.data.formats import Dataset, ParsedDataset, SubsetDataset
+from segkit.dataset_tools.check.polygons import polygon_problems
+
+
+@dataclass(frozen=True)
+class StatedObjects:
+    """The statements about the N objects of ``Dataset.all_targets``, in its order.
+
+    Attributes:
+        file: the annotation file; empty if it is unknown.
+        ids: int64 [N] of the file, or None: the index in the image is used.
+        entries: int64 [N], index in the file's list of annotations; None: the index in the image.
+        boxes: float [N, 4] XYXY, NaN where none is stated.
+        areas: float [N], NaN where none is stated.
+        bounds: float [N, 4] XYXY of the polygons, NaN for other masks.
+        several_polygons: bool [N].
+        problems: faults of the polygons, as (kind, index of the object, message).
+        size: (H, W) that the file states; None: none.
+    """
+
+    file: str
+    ids: np.ndarray | None
+    entries: np.ndarray | None
+    boxes: np.ndarray
+    areas: np.ndarray
+    bounds: np.ndarray
+    several_polygons: np.ndarray
+    problems: tuple[tuple[str, int, str], ...] = ()
+    size: tuple[int, int] | None = None
+
+    def object_id(self, index: int) -> int:
+        """The object in messages: its id in the file, else its index in the image."""
+        known = self.ids is not None and self.ids[index] >= 0
+        return int(self.ids[index]) if known else index  # type: ignore[index]  # not None
+
+    def place(self, index: int) -> str:
+        """The object's entry in its annotation file."""
+        if not self.file:
+            return ""
+        entry = index if self.entries is None else int(self.entries[index])
+        return f"{self.file}: {'objects' if self.entries is None else 'annotations'}[{entry}]"
+
+
+def nothing_stated(count: int, file: str = "", size: tuple[int, int] | None = None) -> StatedObjects:
+    """For ``count`` objects of which only the masks are known."""
+    boxes, bounds = np.full((2, count, 4), np.nan)
+    return StatedObjects(file, None, None, boxes, np.full(count, np.nan), bounds, np.zeros(count, bool), (), size)
+
+
+def whole_dataset(dataset: Dataset, index: int) -> tuple[Dataset, int]:
+    """The data set that a subset is a part of, and the index of an image there."""
+    while isinstance(dataset, SubsetDataset):
+        index = dataset.indices[index]
+        dataset = dataset.dataset
+    return dataset, index
+
+
+def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
+    """The statements about the objects of an image, as far as the format has any.
+
+    Args:
+        dataset: of any format.
+        index: of the image.
+        count: number of its objects.
+    """
+    dataset, index = whole_dataset(dataset, index)
+    own = getattr(dataset, "stated_objects", None)
+    if own is not None:
+        found: StatedObjects = own(index)
+        return found
+    if not isinstance(dataset, ParsedDataset):
+        return nothing_stated(count)
+    annotation = dataset.annotation(index)
+    stated = nothing_stated(count, annotation.source, annotation.size)
+    if len(annotation.objects) != count:
+        return stated
+    problems: list[tuple[str, int, str]] = []
+    for i, item in enumerate(annotation.objects):
+        if item.box is not None:
+            stated.boxes[i] = item.box
+        if not isinstance(item.segmentation, list):
+            continue
+        polygons = [*item.segmentation, *item.holes]
+        usable = [polygon for polygon in polygons if len(polygon) >= 6]
+        if len(usable) < len(polygons):
+            problems.append(("few_corners", i, f"{len(polygons) - len(usable)} of {len(polygons)} polygons"))
+        for problem in filter(None, polygon_problems(usable)):
+            text = "intersects itself" if problem == "self_intersecting" else "has no area: its corners lie on one line"
+            problems.append((problem, i, f"a polygon {text}"))
+        stated.several_polygons[i] = len(item.segmentation) > 1
+        if usable:
+            corners = np.concatenate([np.asarray(polygon, float) for polygon in usable]).reshape(-1, 2)
+            stated.bounds[i] = [*corners.min(0), *corners.max(0)]
+    return StatedObjects(
+        annotation.source,
+        None,
+        None,
+        stated.boxes,
+        stated.areas,
+        stated.bounds,
+        stated.several_polygons,
+        tuple(problems),
+        annotation.size,
+    )
