@@ -1,0 +1,286 @@
+"""``segkit.suggest_config``: a configuration that follows from the data, the machine and the time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segkit.config.commented_yaml import write_commented_yaml
+from segkit.config.loader import load_config_dict
+from segkit.config.nodes import Node
+from segkit.config.overrides import apply_overrides, parse_overrides
+from segkit.config.schema import Config
+from segkit.config.sources import Overrides, as_texts
+from segkit.dataset_tools.stats.measure import MOST_IMAGES, DatasetStats
+from segkit.dataset_tools.suggest.choices import Choices
+from segkit.dataset_tools.suggest.draft import Draft, choose_all
+from segkit.dataset_tools.suggest.facts import DataSource, Facts, gather, open_source
+from segkit.dataset_tools.suggest.memory import free_memory
+from segkit.dataset_tools.suggest.model import SIZES
+from segkit.dataset_tools.suggest.pretrained import Pretrained, recognize_weights
+from segkit.dataset_tools.suggest.schedule import RunTimes, Schedule, schedule_within, schedule_without_time
+from segkit.dataset_tools.suggest.timing import OutOfMemory, measure_run
+from segkit.utils.atomic import atomic_write
+from segkit.utils.device import choose_device
+from segkit.utils.errors import SegkitError
+
+logger = logging.getLogger(__name__)
+Timer = Callable[[Config, float], RunTimes]
+MEASURED_SHARE = 0.03  # of the time, for each measurement
+ENOUGH_PASSES, ENOUGH_STEPS = 60, 4000  # a larger model is tried if the smaller one has time for more than twice as much
+LENGTH_KEYS = ("train.iterations", "train.epochs")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A suggested configuration and what it follows from.
+
+    Attributes:
+        config: with a comment for each choice.
+        yaml: the file that loads to an equal configuration: the choices alone, each with its reason.
+        choices: key, value and reason of each, overrides included.
+        stats: of the training data.
+        reason: what the data were taken for.
+        times: measured; None if no time was given.
+    """
+
+    config: Config
+    yaml: str
+    choices: list[tuple[str, Any, str]]
+    stats: DatasetStats
+    reason: str
+    times: RunTimes | None
+
+
+def suggest_config(
+    data: DataSource,
+    minutes: float | None = None,
+    device: str | None = None,
+    memory: float | None = None,
+    *,
+    format: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    overrides: Overrides = (),
+    output: str | os.PathLike[str] | None = None,
+) -> Config:
+    """Returns a configuration that suits the data, with a comment for each choice.
+
+    It is plain: ``segkit train`` with the file that ``output`` names does the same run as ``segkit.train`` with the result.
+
+    Args:
+        data: a folder or file of any format, a spec as ``{"format": "coco", ...}``, or a data set.
+        minutes: for the whole run, evaluation included. The speed of this machine is measured with a few steps. None: the
+            length follows from the number of images, and nothing is measured.
+        device: as ``train.device``; None: a GPU if there is one.
+        memory: gigabytes that training may take; None: what is free.
+        format: of a folder or file; None: recognised by content.
+        weights: to start from: a checkpoint of segkit, or of a ResNet or ConvNeXt classifier.
+        overrides: of the suggested values, as for :func:`segkit.train`; the other choices take them into account.
+        output: a YAML file to write, with a comment for each choice.
+    Raises:
+        SegkitError: the data cannot be read, or have no objects; the time is too short.
+
+    >>> config = segkit.suggest_config("my_data", minutes=40, output="suggested.yaml")
+    >>> segkit.train(config)
+    """
+    suggestion = suggest(
+        data, minutes, device, memory, format=format, weights=None if weights is None else os.fspath(weights),
+        overrides=as_texts(overrides),
+    )  # fmt: skip
+    if output is not None:
+        write_suggestion(suggestion, Path(output))
+    return suggestion.config
+
+
+def suggest(
+    data: DataSource,
+    minutes: float | None = None,
+    device: str | None = None,
+    memory: float | None = None,
+    *,
+    format: str | None = None,
+    weights: str | None = None,
+    overrides: list[str] | None = None,
+    output_dir: str | None = None,
+    began: float | None = None,
+    max_images: int = MOST_IMAGES,
+    timer: Timer = measure_run,
+) -> Suggestion:
+    """Suggests a configuration, with all that it follows from.
+
+    Args:
+        data, minutes, device, memory, format, weights: as for :func:`suggest_config`.
+        overrides: texts ``KEY=VALUE``.
+        output_dir: folder of the run; None: ``output/fit/NAME``.
+        began: ``time.perf_counter()`` at which the minutes began; None: at the end of the suggestion.
+        max_images: images whose objects are measured.
+        timer: measures a run, see :func:`~segkit.dataset_tools.suggest.timing.measure_run`.
+    """
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise SegkitError(f"minutes: expected a number above 0; got {minutes}", key="minutes", value=minutes)
+    if memory is not None and not memory > 0:
+        raise SegkitError(f"memory: expected gigabytes above 0; got {memory}", key="memory", value=memory)
+    chosen = choose_device(device, key="device")
+    pretrained = None if weights is None else recognize_weights(weights)
+    facts = gather(
+        open_source(data, format), chosen.type, free_memory(chosen) if memory is None else memory * 1e9, max_images
+    )
+    schedule = schedule_without_time(len(facts.source.train), 4)
+    draft = Draft(
+        SIZES[0], schedule, pretrained=pretrained, output_dir=output_dir or f"output/fit/{facts.source.name}", device=device
+    )
+    texts = list(overrides or [])
+    if minutes is None:
+        cfg, _ = _build(choose_all(facts, draft), texts)
+        batch = cfg.data.batch_size * cfg.train.accumulate
+        draft = replace(draft, schedule=schedule_without_time(_train_images(cfg, facts), batch))
+        return _finish(facts, draft, texts, None)
+    seconds = minutes * 60
+    draft, times = _fitting(facts, draft, texts, seconds, timer)
+    cfg, _ = _build(choose_all(facts, draft), texts)
+    spent = 0.0 if began is None else time.perf_counter() - began
+    draft = replace(draft, schedule=_schedule(cfg, facts, seconds - spent, times))
+    return _finish(facts, draft, texts, times)
+
+
+def write_suggestion(suggestion: Suggestion, path: Path) -> None:
+    """Writes the YAML file, and the folders that it needs."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_text(suggestion.yaml, encoding="utf-8")
+    except OSError as error:
+        raise SegkitError(f"'{path}' cannot be written: {error.strerror}", value=str(path)) from error
+
+
+def _fitting(
+    facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer
+) -> tuple[Draft, RunTimes]:
+    """The draft with the largest model that has time for enough steps, and the model's times."""
+    found: tuple[Draft, RunTimes] | None = None
+    images = len(facts.source.train)
+    for size in SIZES:
+        if found is not None and (draft.pretrained is not None or size.least_images > images):
+            break
+        tried = replace(draft, size=size)
+        try:
+            tried, times = _measured(facts, tried, overrides, seconds, timer)
+            cfg, _ = _build(choose_all(facts, tried), overrides)
+            steps = _schedule(cfg, facts, seconds, times, capped=False).iterations
+        except SegkitError:
+            if found is None:
+                raise
+            break  # the larger model leaves no time
+        batch = cfg.data.batch_size * cfg.train.accumulate
+        enough = max(ENOUGH_STEPS, ENOUGH_PASSES * images / batch)
+        if found is not None and steps < enough:
+            break
+        found = tried, times
+        if steps < 2 * enough:
+            break
+    assert found is not None
+    return found
+
+
+def _measured(
+    facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer
+) -> tuple[Draft, RunTimes]:
+    """Measures a draft; its batch shrinks until it fits into the memory."""
+    while True:
+        cfg, _ = _build(choose_all(facts, draft), overrides)
+        batch = cfg.data.batch_size
+        try:
+            times = timer(cfg, MEASURED_SHARE * seconds)
+        except OutOfMemory as error:
+            if batch == 1 or any(key == "data.batch_size" for key, _ in parse_overrides(overrides)):
+                raise SegkitError(
+                    f"a batch of {batch} does not fit into the memory; reduce the crop of data.train_transforms, or use "
+                    "another device", key="data.batch_size", value=batch,
+                ) from error  # fmt: skip
+            draft = replace(draft, measured=(batch, facts.memory * batch / (batch // 2 + 0.5)))
+            continue
+        draft = replace(draft, measured=(batch, times.memory) if times.memory > 0 else draft.measured)
+        again, _ = _build(choose_all(facts, draft), overrides)
+        if again.data.batch_size >= batch:
+            return draft, times
+
+
+def _schedule(cfg: Config, facts: Facts, seconds: float, times: RunTimes, *, capped: bool = True) -> Schedule:
+    images = _train_images(cfg, facts)
+    return schedule_within(
+        seconds,
+        times,
+        images=images if capped else 10**9,
+        batch=cfg.data.batch_size * cfg.train.accumulate,
+        val_images=_val_images(cfg, facts),
+    )
+
+
+def _val_images(cfg: Config, facts: Facts) -> int:
+    share = getattr(cfg.data.val, "from_train", None)
+    if share is not None:
+        return max(1, round(share * len(facts.source.train)))
+    return 0 if cfg.data.val is None else facts.source.val_images
+
+
+def _train_images(cfg: Config, facts: Facts) -> int:
+    taken = _val_images(cfg, facts) if getattr(cfg.data.val, "from_train", None) is not None else 0
+    return max(1, len(facts.source.train) - taken)
+
+
+def _build(choices: Choices, overrides: list[str]) -> tuple[Config, Mapping[str, Any]]:
+    """The configuration of the choices with overrides, and its keys as plain values."""
+    tree = apply_overrides(Node.of(choices.tree(), "suggestion"), overrides).plain()
+    return load_config_dict(tree, "suggestion", saved=False), tree
+
+
+def _finish(facts: Facts, draft: Draft, overrides: list[str], times: RunTimes | None) -> Suggestion:
+    choices = choose_all(facts, draft)
+    cfg, tree = _build(choices, overrides)
+    given = [key for key, _ in parse_overrides(overrides)]
+    comments = {
+        key: reason for key, reason in choices.comments().items()
+        if _exists(tree, key) and not any(_covers(name, key) for name in given)
+    } | {key: "Set by the user." for key in given}  # fmt: skip
+    listed = [(key, _value(tree, key), reason) for key, reason in comments.items()]
+    return Suggestion(
+        replace(cfg, comments=comments),
+        write_commented_yaml(tree, comments, _head(facts)),
+        listed,
+        facts.stats,
+        facts.source.reason,
+        times,
+    )
+
+
+def _head(facts: Facts) -> str:
+    return (
+        f"Suggested by segkit for {facts.source.train.describe()} ({facts.source.reason}).\n"
+        "It is an ordinary configuration: segkit train with this file does the run. Change what you know better."
+    )
+
+
+def _covers(given: str, key: str) -> bool:
+    """Whether setting ``given`` makes the reason of ``key`` void."""
+    alternative = given in LENGTH_KEYS and key in LENGTH_KEYS
+    return alternative or key == given or key.startswith(f"{given}.")
+
+
+def _exists(tree: Any, key: str) -> bool:
+    try:
+        _value(tree, key)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _value(tree: Any, key: str) -> Any:
+    """The value at a key path."""
+    for name in key.split("."):
+        tree = tree[int(name)] if isinstance(tree, list) else tree[name]
+    return tree

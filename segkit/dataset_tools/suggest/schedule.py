@@ -1,0 +1,116 @@
+"""The length of the training: for the images, and for the time and memory at hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from segkit.utils.errors import SegkitError
+
+RESERVE = 0.06  # of the time, since steps later in the training differ from the measured ones
+PASSES = 40  # over the images, if no time is given
+LEAST_STEPS, MOST_STEPS = 2000, 90_000  # if no time is given
+MOST_PASSES = 300  # over the images, if the time allows more
+FEWEST_STEPS = 20  # below, nothing is learnt
+WARMUP = 100  # iterations
+EVALUATION_SHARE = 0.05  # of the time that evaluations before the last one may take
+MOST_EVALUATIONS = 10
+CHECKPOINTS = 7  # of a run, beside the last
+
+
+@dataclass(frozen=True)
+class RunTimes:
+    """Measured seconds of the parts of a run.
+
+    Attributes:
+        start: opening and checking the data, building the model, starting the loader.
+        step: a step.
+        evaluation: evaluating an image.
+        checkpoint: writing a checkpoint.
+        memory: bytes that training takes beyond what the process had before.
+    """
+
+    start: float
+    step: float
+    evaluation: float
+    checkpoint: float
+    memory: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Length and periods of a training, and the reasons."""
+
+    iterations: int
+    eval_period: int
+    checkpoint_period: int
+    reason: str
+    eval_reason: str
+
+
+def schedule_without_time(images: int, batch: int) -> Schedule:
+    """The schedule for a number of training images, if no time is given."""
+    steps = max(LEAST_STEPS, min(MOST_STEPS, math.ceil(images * PASSES / batch / 100) * 100))
+    return Schedule(
+        steps,
+        steps // 5,
+        max(1, steps // CHECKPOINTS),
+        f"No time was given: {steps * batch / images:.3g} passes over {images:,} images, {LEAST_STEPS:,} steps at least.",
+        "Five evaluations.",
+    )
+
+
+def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int, val_images: int) -> Schedule:
+    """The schedule that ends within ``seconds``, evaluation and checkpoints included.
+
+    Args:
+        seconds: until the end of the run.
+        times: measured.
+        images: training images.
+        batch: images a step.
+        val_images: images of an evaluation.
+    Raises:
+        SegkitError: not even a few steps fit.
+    """
+    evaluation = val_images * times.evaluation
+    usable = seconds * (1 - RESERVE) - times.start - evaluation - (1 + CHECKPOINTS) * times.checkpoint
+    fitting = math.floor(usable / times.step)
+    if fitting < FEWEST_STEPS:
+        needed = seconds + FEWEST_STEPS * times.step - usable
+        raise SegkitError(
+            f"{seconds / 60:.2g} minutes are not enough: a step takes {times.step:.2g} s, the evaluation of {val_images} "
+            f"images {evaluation:.0f} s; give at least {math.ceil(needed / 60 + 0.5)} minutes",
+            key="minutes",
+            value=seconds / 60,
+        )
+    evaluations = 0
+    if evaluation > 0:
+        evaluations = min(MOST_EVALUATIONS, math.floor(EVALUATION_SHARE * seconds / evaluation))
+        evaluations = evaluations if evaluations > 1 else 0  # a single one, halfway, says little
+    fitting -= math.ceil(evaluations * evaluation / times.step)
+    most = max(LEAST_STEPS, math.ceil(images * MOST_PASSES / batch))
+    steps = min(fitting, most)
+    reason = (
+        f"A step takes {times.step:.2g} s here, the evaluation {evaluation:.0f} s: {fitting:,} steps fit into the "
+        f"{seconds / 60:.3g} minutes that are left ({100 * RESERVE:.0f} % in reserve)."
+    )
+    if steps < fitting:
+        reason += f" {MOST_PASSES} passes over the images, or {LEAST_STEPS:,} steps, are enough."
+    else:
+        reason += f" That is {steps * batch / images:.3g} passes over {images:,} images."
+    period = steps // (evaluations + 1) if evaluations else 0
+    return Schedule(
+        steps,
+        period,
+        max(1, math.ceil(steps / CHECKPOINTS)),
+        reason,
+        f"{evaluations} evaluations before the last one take under {100 * EVALUATION_SHARE:.0f} % of the time."
+        if evaluations
+        else "Only at the end: more evaluations would take over "
+        f"{100 * EVALUATION_SHARE:.0f} % of the time from the training.",
+    )
+
+
+def warmup_of(iterations: int) -> int:
+    """Steps of the warm-up: a tenth of short trainings."""
+    return min(WARMUP, iterations // 10)
