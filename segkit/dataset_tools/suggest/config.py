@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +33,12 @@ from segkit.utils.errors import SegkitError
 logger = logging.getLogger(__name__)
 Timer = Callable[[Config, float], RunTimes]
 MEASURED_SHARE = 0.03  # of the time, for each measurement
-ENOUGH_PASSES, ENOUGH_STEPS = 60, 4000  # a larger model is tried if the smaller one has time for more than twice as much
+ENOUGH_PASSES, ENOUGH_STEPS = (
+    60,
+    4000,
+)  # a larger model is tried if the smaller one has time for more than twice as much
+LEAST_DETECTIONS, DETECTIONS_PER_OBJECT = 20, 2  # of a trained model
+MOST_EVALUATION = 0.2  # of the time; beyond, a part of the training images for validation is smaller
 LENGTH_KEYS = ("train.iterations", "train.epochs")
 
 
@@ -132,7 +138,11 @@ def suggest(
     )
     schedule = schedule_without_time(len(facts.source.train), 4)
     draft = Draft(
-        SIZES[0], schedule, pretrained=pretrained, output_dir=output_dir or f"output/fit/{facts.source.name}", device=device
+        SIZES[0],
+        schedule,
+        pretrained=pretrained,
+        output_dir=output_dir or f"output/fit/{facts.source.name}",
+        device=device,
     )
     texts = list(overrides or [])
     if minutes is None:
@@ -142,6 +152,8 @@ def suggest(
         return _finish(facts, draft, texts, None)
     seconds = minutes * 60
     draft, times = _fitting(facts, draft, texts, seconds, timer)
+    if times.evaluation > 0:
+        draft = replace(draft, most_val_images=max(1, int(MOST_EVALUATION * seconds / times.evaluation)))
     cfg, _ = _build(choose_all(facts, draft), texts)
     spent = 0.0 if began is None else time.perf_counter() - began
     draft = replace(draft, schedule=_schedule(cfg, facts, seconds - spent, times))
@@ -158,9 +170,7 @@ def write_suggestion(suggestion: Suggestion, path: Path) -> None:
         raise SegkitError(f"'{path}' cannot be written: {error.strerror}", value=str(path)) from error
 
 
-def _fitting(
-    facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer
-) -> tuple[Draft, RunTimes]:
+def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
     """The draft with the largest model that has time for enough steps, and the model's times."""
     found: tuple[Draft, RunTimes] | None = None
     images = len(facts.source.train)
@@ -171,7 +181,7 @@ def _fitting(
         try:
             tried, times = _measured(facts, tried, overrides, seconds, timer)
             cfg, _ = _build(choose_all(facts, tried), overrides)
-            steps = _schedule(cfg, facts, seconds, times, capped=False).iterations
+            steps = _schedule(cfg, facts, seconds, replace(times, evaluation=0.0), capped=False).iterations
         except SegkitError:
             if found is None:
                 raise
@@ -187,15 +197,13 @@ def _fitting(
     return found
 
 
-def _measured(
-    facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer
-) -> tuple[Draft, RunTimes]:
+def _measured(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
     """Measures a draft; its batch shrinks until it fits into the memory."""
     while True:
         cfg, _ = _build(choose_all(facts, draft), overrides)
         batch = cfg.data.batch_size
         try:
-            times = timer(cfg, MEASURED_SHARE * seconds)
+            times = timer(_as_trained(cfg, facts), MEASURED_SHARE * seconds)
         except OutOfMemory as error:
             if batch == 1 or any(key == "data.batch_size" for key, _ in parse_overrides(overrides)):
                 raise SegkitError(
@@ -208,6 +216,19 @@ def _measured(
         again, _ = _build(choose_all(facts, draft), overrides)
         if again.data.batch_size >= batch:
             return draft, times
+
+
+def _as_trained(cfg: Config, facts: Facts) -> Config:
+    """The configuration with about as many detections as a trained model has.
+
+    An untrained one has as many as the limit allows, so that its evaluation is slower.
+    """
+    heads = cfg.model.get("roi_heads")
+    if not isinstance(heads, Mapping) or "detections_per_image" not in heads:
+        return cfg
+    likely = max(LEAST_DETECTIONS, math.ceil(DETECTIONS_PER_OBJECT * float(facts.stats.counts.mean())))
+    limit = min(heads["detections_per_image"], likely)
+    return cfg.with_values({"model.roi_heads.detections_per_image": limit}, "measurement")
 
 
 def _schedule(cfg: Config, facts: Facts, seconds: float, times: RunTimes, *, capped: bool = True) -> Schedule:

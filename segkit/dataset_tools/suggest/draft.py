@@ -30,6 +30,7 @@ class Draft:
         pretrained: the weights to start from; None: from scratch.
         output_dir: folder of the run.
         device: ``train.device``; None: not set.
+        most_val_images: that can be evaluated in the time; None: any number.
     """
 
     size: model.ModelSize
@@ -38,6 +39,7 @@ class Draft:
     pretrained: Pretrained | None = None
     output_dir: str = "output/fit"
     device: str | None = None
+    most_val_images: int | None = None
 
 
 def choose_all(facts: Facts, draft: Draft) -> Choices:
@@ -55,13 +57,15 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
         crop, facts.stats.images, facts.memory, facts.device, draft.measured
     )
     _model(choices, facts, draft, sides, objects_in_crop(objects.counts, zoomed, crop))
-    _data(choices, facts)
+    _data(choices, facts, draft)
     _transforms(choices, facts, chosen, (crop, crop_reason))
     choices.add("data.batch_size", batch, batch_reason)
     _sampler(choices, facts)
     _training(choices, facts, draft, batch * accumulate)
     if accumulate > 1:
-        choices.add("train.accumulate", accumulate, f"Gradients of {accumulate} batches together: the memory holds {batch}.")
+        choices.add(
+            "train.accumulate", accumulate, f"Gradients of {accumulate} batches together: the memory holds {batch}."
+        )
     types = ["bbox", "segm"] if facts.masks else ["bbox"]
     choices.add(
         "evaluators",
@@ -78,7 +82,9 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     proposals, proposals_why = limits.choose_proposals(detections, crowded, not facts.quick)
     rpn, heads = "model.proposal_generator", "model.roi_heads"
     if draft.pretrained is not None and draft.pretrained.model is not None:
-        choices.add("model", draft.pretrained.with_limits(detections, proposals, facts.channels), draft.pretrained.reason)
+        choices.add(
+            "model", draft.pretrained.with_limits(detections, proposals, facts.channels), draft.pretrained.reason
+        )
         choices.add("train.init_weights", draft.pretrained.weights, "The weights that were given.")
         return
     size = draft.size
@@ -104,7 +110,9 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     choices.add(f"{rpn}.post_nms_top_k", proposals, "As many after NMS.")
     keys = model.heads_spec(
         size,
-        touching=float(facts.stats.objects.touching.mean()) if facts.masks else float((facts.stats.objects.box_iou > 0).mean()),
+        touching=float(facts.stats.objects.touching.mean())
+        if facts.masks
+        else float((facts.stats.objects.box_iou > 0).mean()),
         masks=facts.masks,
         quick=facts.quick,
         levels=("p2", "p3", "p4", "p5"),
@@ -112,7 +120,9 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     name, *others = keys
     choices.add(f"{heads}.name", name[1], name[2])
     sampled = 128 if facts.quick else 256
-    choices.add(f"{heads}.batch_size_per_image", sampled, f"{sampled} proposals of a crop, a quarter of them foreground.")
+    choices.add(
+        f"{heads}.batch_size_per_image", sampled, f"{sampled} proposals of a crop, a quarter of them foreground."
+    )
     choices.add(f"{heads}.score_threshold", 0.05, "COCO's AP counts weak detections too.")
     choices.add(f"{heads}.detections_per_image", detections, why)
     for key, value, reason in others:
@@ -122,14 +132,16 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
         choices.add("model.pixel_std", [0.25] * facts.channels, "Likewise.")
 
 
-def _data(choices: Choices, facts: Facts) -> None:
+def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     source, stats = facts.source, facts.stats
     lacking = missing_classes(stats)
     note = f" No object of the class {', '.join(lacking)} was found." if lacking else ""
     sampled = f" Measured on {stats.measured:,} of {stats.images:,} images." if stats.is_sample else ""
     choices.add("data.train", dict(source.spec), f"{source.reason}. {len(source.train):,} images.{sampled}{note}")
     files = source.train.image_files()
-    val, reason = validation.choose_validation(stats.images, files, source.val_spec, source.val_name)
+    val, reason = validation.choose_validation(
+        stats.images, files, source.val_spec, source.val_name, draft.most_val_images
+    )
     choices.add("data.val", val, reason)
     if facts.channels is not None:
         choices.add("data.channels", "all", f"The images have {facts.channels} channels.")

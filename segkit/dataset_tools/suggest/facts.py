@@ -116,7 +116,9 @@ def open_source(data: DataSource, format: str | None = None) -> Source:
     return Source(
         train,
         _with_absolute_paths(dict(to_plain(opened.specs[name]))),
-        None if val_name is None or not len(val or ()) else _with_absolute_paths(dict(to_plain(opened.specs[val_name]))),
+        None
+        if val_name is None or not len(val or ())
+        else _with_absolute_paths(dict(to_plain(opened.specs[val_name]))),
         val_name,
         0 if val is None else len(val),
         opened.reason,

@@ -48,7 +48,10 @@ def backbone_spec(size: ModelSize, channels: int | None) -> tuple[dict[str, Any]
     spec: dict[str, Any] = {"name": "ConvNeXt", "arch": size.arch, "layer_scale": 1.0}
     if channels is not None:
         spec["in_channels"] = channels
-    return spec, "Without pretrained weights a layer scale of 1 suits short trainings; the paper's 1e-6 suits 300 epochs."
+    return (
+        spec,
+        "Without pretrained weights a layer scale of 1 suits short trainings; the paper's 1e-6 suits 300 epochs.",
+    )
 
 
 def heads_spec(

@@ -15,7 +15,8 @@ FEWEST_STEPS = 20  # below, nothing is learnt
 WARMUP = 100  # iterations
 EVALUATION_SHARE = 0.05  # of the time that evaluations before the last one may take
 MOST_EVALUATIONS = 10
-CHECKPOINTS = 7  # of a run, beside the last
+CHECKPOINTS = 7  # of a run; a thread writes them, and the steps go on
+PICTURES = 8  # that are drawn after the last evaluation
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class RunTimes:
         start: opening and checking the data, building the model, starting the loader.
         step: a step.
         evaluation: evaluating an image.
-        checkpoint: writing a checkpoint.
+        end: writing the last checkpoint and the curves.
         memory: bytes that training takes beyond what the process had before.
     """
 
     start: float
     step: float
     evaluation: float
-    checkpoint: float
+    end: float
     memory: float = 0.0
 
 
@@ -73,7 +74,8 @@ def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int,
         SegkitError: not even a few steps fit.
     """
     evaluation = val_images * times.evaluation
-    usable = seconds * (1 - RESERVE) - times.start - evaluation - (1 + CHECKPOINTS) * times.checkpoint
+    pictures = min(val_images, PICTURES) * times.evaluation
+    usable = seconds * (1 - RESERVE) - times.start - evaluation - pictures - times.end
     fitting = math.floor(usable / times.step)
     if fitting < FEWEST_STEPS:
         needed = seconds + FEWEST_STEPS * times.step - usable

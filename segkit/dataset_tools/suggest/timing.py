@@ -1,18 +1,20 @@
-"""Times a few real steps of a run, its evaluation and its checkpoint, on the machine at hand."""
+"""Times a few real steps of a run, its end and its evaluation, on the machine at hand."""
 
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
+import numpy as np
 import torch
 
 from segkit.config.schema import Config
+from segkit.data.formats.base import Dataset
 from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.engine.amp import autocast
 from segkit.engine.build import build_evaluators, build_trainer, prepare_model
@@ -51,7 +53,7 @@ class StepClock(Hook):
         self.ends.append(time.perf_counter())
         counted = len(self.ends) - WARM_UP
         if counted >= LEAST_STEPS and self.ends[-1] - self.ends[0] > self.seconds:
-            trainer.stop("the time for measuring is over")
+            trainer.stop()
 
     @property
     def step(self) -> float:
@@ -60,7 +62,7 @@ class StepClock(Hook):
 
 
 def measure_run(cfg: Config, seconds: float) -> RunTimes:
-    """Trains a few steps in a temporary folder, evaluates a few images, and writes a checkpoint.
+    """Trains a few steps in a temporary folder, writes a checkpoint, and evaluates a few images.
 
     Args:
         cfg: the configuration of the run.
@@ -96,7 +98,7 @@ def _measure(cfg: Config, device: torch.device, seconds: float) -> RunTimes:
     start = clock.ends[0] - began - clock.step
     evaluation = 0.0
     if data.val is not None:
-        few = replace(data, val=data.val.subset(_spread(len(data.val), EVALUATED)))
+        few = replace(data, val=data.val.subset(_typical(data.val, EVALUATED)))
         evaluators = build_evaluators(cfg, model, few)
         evaluate(
             model,
@@ -108,15 +110,16 @@ def _measure(cfg: Config, device: torch.device, seconds: float) -> RunTimes:
         )
         assert few.val is not None
         evaluation = (time.perf_counter() - end) / len(few.val)
-    # The trainer writes a checkpoint after its last step.
-    checkpoint = end - clock.ends[-1] if any(Path(cfg.output_dir).glob("model_*.pth")) else 0.0
     used = (peak_memory_mb(device) - memory) * 2**20
-    return RunTimes(max(start, 0.0), clock.step, evaluation, checkpoint, max(used, 0.0))
+    return RunTimes(max(start, 0.0), clock.step, evaluation, end - clock.ends[-1], max(used, 0.0))
 
 
-def _spread(length: int, count: int) -> list[int]:
-    """At most ``count`` indices, evenly spaced."""
-    return sorted({round(i * (length - 1) / max(1, count - 1)) for i in range(min(count, length))})
+def _typical(dataset: Dataset, count: int) -> list[int]:
+    """Indices of at most ``count`` images whose mean size is about that of all: of evenly spaced ranks by size."""
+    areas = np.array([math.prod(dataset.size(i)) for i in range(len(dataset))])
+    order = np.argsort(areas, kind="stable")
+    count = min(count, len(order))
+    return sorted(int(order[int((k + 0.5) * len(order) / count)]) for k in range(count))
 
 
 @contextmanager

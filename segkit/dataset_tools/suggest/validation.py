@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
@@ -26,7 +27,11 @@ def choose_val_split(splits: Sequence[str]) -> str | None:
 
 
 def choose_validation(
-    images: int, files: Sequence[str] | None, own: Mapping[str, Any] | None, name: str | None
+    images: int,
+    files: Sequence[str] | None,
+    own: Mapping[str, Any] | None,
+    name: str | None,
+    most: int | None = None,
 ) -> tuple[Any, str]:
     """``data.val`` and the reason.
 
@@ -35,6 +40,7 @@ def choose_validation(
         files: their paths, if they are files.
         own: spec of the data's own validation split.
         name: of that split.
+        most: images that can be evaluated in the time; None: any number.
     """
     if own is not None:
         return dict(own), f"The data's own split '{name}'."
@@ -45,6 +51,12 @@ def choose_validation(
         f"The data have no validation split: {100 * share:g} % of the {images:,} images, with the classes in the same "
         "proportion in both parts."
     )
+    if most is not None and round(share * images) > most:
+        share = math.floor(most / images * 1000) / 1000 or 1 / images
+        reason = (
+            f"The data have no validation split: {100 * share:.2g} % of the {images:,} images, as many as can be evaluated "
+            "in the time."
+        )
     if groups := likely_groups(files or ()):
         reason += (
             f" The files' names form {groups[0]} groups, as '{groups[1]}': if images of a group show the same subject, "
