@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.loader import load_config
-from segkit.dataset_tools.suggest.config import Suggestion, Timer, suggest, write_suggestion
+from segkit.dataset_tools.suggest.config import Timer, suggest
+from segkit.dataset_tools.suggest.result import Suggestion, write_suggestion
 from segkit.dataset_tools.suggest.timing import measure_run
 from segkit.engine.dry_run import dry_run
 from segkit.engine.run import train

@@ -52,13 +52,11 @@ def judge_orientation(stats: DatasetStats) -> Orientation:
     if abs(light) + error > TOP_LIGHT:
         signs.append(f"the {'upper' if light > 0 else 'lower'} half is lighter ({light:+.2f} deviations)")
     if abs(aspect) > LOG_ASPECT:
-        signs.append(
-            f"objects are {'taller than wide' if aspect > 0 else 'wider than tall'} (by {np.exp(abs(aspect)):.2f})"
-        )
+        shape = "taller than wide" if aspect > 0 else "wider than tall"
+        signs.append(f"objects are {shape} (by {np.exp(abs(aspect)):.2f})")
     if abs(center) > CENTER:
-        signs.append(
-            f"objects are {'below' if center > 0 else 'above'} the middle (by {100 * abs(center):.0f} % of the height)"
-        )
+        place = "below" if center > 0 else "above"
+        signs.append(f"objects are {place} the middle (by {100 * abs(center):.0f} % of the height)")
     if signs:
         return Orientation(False, f"Images stay upright: {', '.join(signs)}.")
     return Orientation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,14 @@ class Choices:
     def __getitem__(self, key: str) -> Any:
         """The value of a key."""
         return self._choices[key].value
+
+    def only(self, keys: Collection[str]) -> Choices:
+        """The choices of some keys, with the reasons of their items."""
+        chosen = Choices()
+        for choice in self:
+            if choice.key in keys or (choice.only_comment and choice.key.rpartition(".")[0] in keys):
+                chosen._choices[choice.key] = choice
+        return chosen
 
     def tree(self) -> dict[str, Any]:
         """The values as nested mappings, as in a YAML file."""

@@ -7,26 +7,21 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from segkit.config.commented_yaml import write_commented_yaml
-from segkit.config.loader import load_config_dict
-from segkit.config.nodes import Node
-from segkit.config.overrides import apply_overrides, parse_overrides
+from segkit.config.overrides import parse_overrides
 from segkit.config.schema import Config
 from segkit.config.sources import Overrides, as_texts
-from segkit.dataset_tools.stats.measure import MOST_IMAGES, DatasetStats
-from segkit.dataset_tools.suggest.choices import Choices
+from segkit.dataset_tools.stats.measure import MOST_IMAGES
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
 from segkit.dataset_tools.suggest.facts import DataSource, Facts, gather, open_source
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
-from segkit.dataset_tools.suggest.pretrained import Pretrained, recognize_weights
+from segkit.dataset_tools.suggest.pretrained import recognize_weights
+from segkit.dataset_tools.suggest.result import Suggestion, build_config, finish, write_suggestion
 from segkit.dataset_tools.suggest.schedule import RunTimes, Schedule, schedule_within, schedule_without_time
 from segkit.dataset_tools.suggest.timing import OutOfMemory, measure_run
-from segkit.utils.atomic import atomic_write
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
@@ -39,28 +34,6 @@ ENOUGH_PASSES, ENOUGH_STEPS = (
 )  # a larger model is tried if the smaller one has time for more than twice as much
 LEAST_DETECTIONS, DETECTIONS_PER_OBJECT = 20, 2  # of a trained model
 MOST_EVALUATION = 0.2  # of the time; beyond, a part of the training images for validation is smaller
-LENGTH_KEYS = ("train.iterations", "train.epochs")
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A suggested configuration and what it follows from.
-
-    Attributes:
-        config: with a comment for each choice.
-        yaml: the file that loads to an equal configuration: the choices alone, each with its reason.
-        choices: key, value and reason of each, overrides included.
-        stats: of the training data.
-        reason: what the data were taken for.
-        times: measured; None if no time was given.
-    """
-
-    config: Config
-    yaml: str
-    choices: list[tuple[str, Any, str]]
-    stats: DatasetStats
-    reason: str
-    times: RunTimes | None
 
 
 def suggest_config(
@@ -146,28 +119,18 @@ def suggest(
     )
     texts = list(overrides or [])
     if minutes is None:
-        cfg, _ = _build(choose_all(facts, draft), texts)
+        cfg, _ = build_config(choose_all(facts, draft), texts)
         batch = cfg.data.batch_size * cfg.train.accumulate
         draft = replace(draft, schedule=schedule_without_time(_train_images(cfg, facts), batch))
-        return _finish(facts, draft, texts, None)
+        return finish(facts, draft, texts, None)
     seconds = minutes * 60
     draft, times = _fitting(facts, draft, texts, seconds, timer)
     if times.evaluation > 0:
         draft = replace(draft, most_val_images=max(1, int(MOST_EVALUATION * seconds / times.evaluation)))
-    cfg, _ = _build(choose_all(facts, draft), texts)
+    cfg, _ = build_config(choose_all(facts, draft), texts)
     spent = 0.0 if began is None else time.perf_counter() - began
     draft = replace(draft, schedule=_schedule(cfg, facts, seconds - spent, times))
-    return _finish(facts, draft, texts, times)
-
-
-def write_suggestion(suggestion: Suggestion, path: Path) -> None:
-    """Writes the YAML file, and the folders that it needs."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            temporary.write_text(suggestion.yaml, encoding="utf-8")
-    except OSError as error:
-        raise SegkitError(f"'{path}' cannot be written: {error.strerror}", value=str(path)) from error
+    return finish(facts, draft, texts, times)
 
 
 def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
@@ -180,7 +143,7 @@ def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, t
         tried = replace(draft, size=size)
         try:
             tried, times = _measured(facts, tried, overrides, seconds, timer)
-            cfg, _ = _build(choose_all(facts, tried), overrides)
+            cfg, _ = build_config(choose_all(facts, tried), overrides)
             steps = _schedule(cfg, facts, seconds, replace(times, evaluation=0.0), capped=False).iterations
         except SegkitError:
             if found is None:
@@ -200,7 +163,7 @@ def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, t
 def _measured(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
     """Measures a draft; its batch shrinks until it fits into the memory."""
     while True:
-        cfg, _ = _build(choose_all(facts, draft), overrides)
+        cfg, _ = build_config(choose_all(facts, draft), overrides)
         batch = cfg.data.batch_size
         try:
             times = timer(_as_trained(cfg, facts), MEASURED_SHARE * seconds)
@@ -213,7 +176,7 @@ def _measured(facts: Facts, draft: Draft, overrides: list[str], seconds: float, 
             draft = replace(draft, measured=(batch, facts.memory * batch / (batch // 2 + 0.5)))
             continue
         draft = replace(draft, measured=(batch, times.memory) if times.memory > 0 else draft.measured)
-        again, _ = _build(choose_all(facts, draft), overrides)
+        again, _ = build_config(choose_all(facts, draft), overrides)
         if again.data.batch_size >= batch:
             return draft, times
 
@@ -252,56 +215,3 @@ def _val_images(cfg: Config, facts: Facts) -> int:
 def _train_images(cfg: Config, facts: Facts) -> int:
     taken = _val_images(cfg, facts) if getattr(cfg.data.val, "from_train", None) is not None else 0
     return max(1, len(facts.source.train) - taken)
-
-
-def _build(choices: Choices, overrides: list[str]) -> tuple[Config, Mapping[str, Any]]:
-    """The configuration of the choices with overrides, and its keys as plain values."""
-    tree = apply_overrides(Node.of(choices.tree(), "suggestion"), overrides).plain()
-    return load_config_dict(tree, "suggestion", saved=False), tree
-
-
-def _finish(facts: Facts, draft: Draft, overrides: list[str], times: RunTimes | None) -> Suggestion:
-    choices = choose_all(facts, draft)
-    cfg, tree = _build(choices, overrides)
-    given = [key for key, _ in parse_overrides(overrides)]
-    comments = {
-        key: reason for key, reason in choices.comments().items()
-        if _exists(tree, key) and not any(_covers(name, key) for name in given)
-    } | {key: "Set by the user." for key in given}  # fmt: skip
-    listed = [(key, _value(tree, key), reason) for key, reason in comments.items()]
-    return Suggestion(
-        replace(cfg, comments=comments),
-        write_commented_yaml(tree, comments, _head(facts)),
-        listed,
-        facts.stats,
-        facts.source.reason,
-        times,
-    )
-
-
-def _head(facts: Facts) -> str:
-    return (
-        f"Suggested by segkit for {facts.source.train.describe()} ({facts.source.reason}).\n"
-        "It is an ordinary configuration: segkit train with this file does the run. Change what you know better."
-    )
-
-
-def _covers(given: str, key: str) -> bool:
-    """Whether setting ``given`` makes the reason of ``key`` void."""
-    alternative = given in LENGTH_KEYS and key in LENGTH_KEYS
-    return alternative or key == given or key.startswith(f"{given}.")
-
-
-def _exists(tree: Any, key: str) -> bool:
-    try:
-        _value(tree, key)
-    except (KeyError, IndexError, TypeError, ValueError):
-        return False
-    return True
-
-
-def _value(tree: Any, key: str) -> Any:
-    """The value at a key path."""
-    for name in key.split("."):
-        tree = tree[int(name)] if isinstance(tree, list) else tree[name]
-    return tree

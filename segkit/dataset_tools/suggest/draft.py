@@ -192,7 +192,7 @@ def _transforms(choices: Choices, facts: Facts, chosen: scale.Scale, crop: tuple
     else:
         train.append(({"name": "RandomHorizontalFlip", "p": 0.5}, f"{orientation.reason} Left and right are alike."))
     if facts.channels is None:
-        jitter = {key: JITTER for key in ("brightness", "contrast", "saturation")}
+        jitter = dict.fromkeys(("brightness", "contrast", "saturation"), JITTER)
         train.append(({"name": "ColorJitter", **jitter}, "Light and stain vary in new images more than in these."))
     choices.add_list("data.train_transforms", train, "")
     choices.add_list("data.test_transforms", test, "" if test else "Images as they are.")

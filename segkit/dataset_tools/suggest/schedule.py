@@ -16,6 +16,7 @@ WARMUP = 100  # iterations
 EVALUATION_SHARE = 0.05  # of the time that evaluations before the last one may take
 MOST_EVALUATIONS = 10
 CHECKPOINTS = 7  # of a run; a thread writes them, and the steps go on
+LEAST_PERIOD = 100  # iterations between two checkpoints
 PICTURES = 8  # that are drawn after the last evaluation
 
 
@@ -55,7 +56,7 @@ def schedule_without_time(images: int, batch: int) -> Schedule:
     return Schedule(
         steps,
         steps // 5,
-        max(1, steps // CHECKPOINTS),
+        max(LEAST_PERIOD, steps // CHECKPOINTS),
         f"No time was given: {steps * batch / images:.3g} passes over {images:,} images, {LEAST_STEPS:,} steps at least.",
         "Five evaluations.",
     )
@@ -104,7 +105,7 @@ def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int,
     return Schedule(
         steps,
         period,
-        max(1, math.ceil(steps / CHECKPOINTS)),
+        max(LEAST_PERIOD, math.ceil(steps / CHECKPOINTS)),
         reason,
         f"{evaluations} evaluations before the last one take under {100 * EVALUATION_SHARE:.0f} % of the time."
         if evaluations
