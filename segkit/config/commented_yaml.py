@@ -6,10 +6,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from segkit.config.yaml_reader import write_yaml
+import yaml
+
+from segkit.config.yaml_reader import Writer, write_yaml
 
 WIDTH = 118  # of a line, as in segkit's own configurations
 INDENT = 2
+LINE_ENDS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
 
 
 def write_commented_yaml(tree: Mapping[str, Any], comments: Mapping[str, str], head: str = "") -> str:
@@ -30,8 +33,7 @@ def _mapping(tree: Mapping[str, Any], comments: Mapping[str, str], path: str, de
     for key, value in tree.items():
         below = f"{path}{key}"
         yield from _comment(comments.get(below, ""), depth)
-        name = write_yaml({key: None}, one_line=True).strip()[1:-1].rpartition(":")[0]
-        yield from _value(f"{name}:", value, comments, below, depth)
+        yield from _value(f"{_scalar(key)}:", value, comments, below, depth)
 
 
 def _value(label: str, value: Any, comments: Mapping[str, str], path: str, depth: int) -> Iterator[str]:
@@ -57,8 +59,18 @@ def _value(label: str, value: Any, comments: Mapping[str, str], path: str, depth
 
 
 def _on_one_line(value: Any) -> str:
-    text = write_yaml(value, one_line=True)
-    return text.removesuffix("...\n").strip()
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_scalar(key)}: {_on_one_line(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_on_one_line(inner) for inner in value)}]"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    """A scalar as it may stand inside of brackets; texts of several lines with escapes."""
+    if isinstance(value, str) and any(end in value for end in LINE_ENDS):
+        return yaml.dump(value, Dumper=Writer, default_style='"', width=1e9, allow_unicode=True).strip()
+    return write_yaml([value], one_line=True).strip()[1:-1]
 
 
 def _comment(text: str, depth: int) -> Iterator[str]:

@@ -48,6 +48,10 @@ def write_plots(stats: DatasetStats, folder: Path, name: str) -> list[Path]:
     paths = [folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}{suffix}" for suffix in SUFFIXES]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # once for both formats
         for path in paths:
             figure.savefig(path)
     except OSError as error:

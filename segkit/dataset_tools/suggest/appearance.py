@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from segkit.dataset_tools.stats.intensities import Appearance
+from segkit.dataset_tools.stats.intensities import Appearance, Intensities
 from segkit.dataset_tools.stats.measure import DatasetStats
 
 ENOUGH_IMAGES = 8  # for a judgement from statistics
@@ -38,7 +39,8 @@ def judge_orientation(stats: DatasetStats) -> Orientation:
     if len(look) < ENOUGH_IMAGES or len(objects) < ENOUGH_OBJECTS:
         instrument = not files.is_8_bit or any(number not in (1, 3, 4) for number in files.channels)
         grey = bool(len(look)) and bool(look.grey.all())
-        text = f"{len(look)} images are too few to judge the orientation by statistics"
+        few = "1 image is" if len(look) == 1 else f"{len(look)} images are"
+        text = f"{few} too few to judge the orientation by statistics"
         if instrument:
             return Orientation(True, f"{text}; samples of more than 8 bits or many channels are an instrument's.")
         if grey and np.abs(np.nan_to_num(look.top_light)).max() < 1:
@@ -102,3 +104,18 @@ def varied_exposure(look: Appearance) -> str | None:
     if many < EXPOSURE * few:
         return None
     return f"The images' intensity ranges differ by {many / few:.2g} times: each is stretched to the full range."
+
+
+def choose_intensity(found: Intensities) -> tuple[dict[str, Any], str]:
+    """``data.intensity`` for images of which some have more than 8 bits, and the reason."""
+    bits = f"Samples have up to {max(found.bits)} bits"
+    if min(found.bits) <= 8:
+        return {"name": "percentile", "stretch_8_bit": True}, (
+            f"{bits}, those of some images 8: each image is scaled by its own percentiles."
+        )
+    few, many = (float(v) for v in np.percentile(found.ranges, (10, 90)))
+    if few > 0 and len(found.ranges) > 1 and many < EXPOSURE * few:
+        return {"name": "dataset_percentile"}, (
+            f"{bits}, and the images have one exposure (their ranges differ by {many / few:.2g} times): one scale for all."
+        )
+    return {"name": "percentile"}, f"{bits}; each image is scaled by its own percentiles."

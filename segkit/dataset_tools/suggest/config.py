@@ -28,10 +28,8 @@ from segkit.utils.errors import SegkitError
 logger = logging.getLogger(__name__)
 Timer = Callable[[Config, float], RunTimes]
 MEASURED_SHARE = 0.03  # of the time, for each measurement
-ENOUGH_PASSES, ENOUGH_STEPS = (
-    60,
-    4000,
-)  # a larger model is tried if the smaller one has time for more than twice as much
+# A larger model is tried if the smaller one has time for more than twice as many.
+ENOUGH_PASSES, ENOUGH_STEPS = 60, 4000
 LEAST_DETECTIONS, DETECTIONS_PER_OBJECT = 20, 2  # of a trained model
 MOST_EVALUATION = 0.2  # of the time; beyond, a part of the training images for validation is smaller
 
@@ -109,7 +107,7 @@ def suggest(
     facts = gather(
         open_source(data, format), chosen.type, free_memory(chosen) if memory is None else memory * 1e9, max_images
     )
-    schedule = schedule_without_time(len(facts.source.train), 4)
+    schedule = schedule_without_time(len(facts.source.train), 4, 1)  # replaced below
     draft = Draft(
         SIZES[0],
         schedule,
@@ -121,7 +119,9 @@ def suggest(
     if minutes is None:
         cfg, _ = build_config(choose_all(facts, draft), texts)
         batch = cfg.data.batch_size * cfg.train.accumulate
-        draft = replace(draft, schedule=schedule_without_time(_train_images(cfg, facts), batch))
+        draft = replace(
+            draft, schedule=schedule_without_time(_train_images(cfg, facts), batch, _val_images(cfg, facts))
+        )
         return finish(facts, draft, texts, None)
     seconds = minutes * 60
     draft, times = _fitting(facts, draft, texts, seconds, timer)

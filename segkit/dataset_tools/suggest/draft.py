@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from segkit.dataset_tools.suggest import appearance, limits, memory, model, scale, validation
-from segkit.dataset_tools.suggest.choices import Choices
+from segkit.dataset_tools.suggest.choices import Choices, counted
 from segkit.dataset_tools.suggest.facts import Facts, missing_classes, objects_in_crop
 from segkit.dataset_tools.suggest.pretrained import Pretrained
 from segkit.dataset_tools.suggest.schedule import Schedule, warmup_of
 
 CROPS = {"cpu": 256, "cuda": 512}  # usual sides of training crops
-EXPOSED = 1.5  # ratio of the stored intensity ranges (90th to 10th percentile) of images of several exposures
 JITTER = 0.2
 
 
@@ -137,7 +136,9 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     lacking = missing_classes(stats)
     note = f" No object of the class {', '.join(lacking)} was found." if lacking else ""
     sampled = f" Measured on {stats.measured:,} of {stats.images:,} images." if stats.is_sample else ""
-    choices.add("data.train", dict(source.spec), f"{source.reason}. {len(source.train):,} images.{sampled}{note}")
+    choices.add(
+        "data.train", dict(source.spec), f"{source.reason}. {counted(len(source.train), 'image')}.{sampled}{note}"
+    )
     files = source.train.image_files()
     val, reason = validation.choose_validation(
         stats.images, files, source.val_spec, source.val_name, draft.most_val_images
@@ -148,19 +149,7 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
         if "measure_pixel_stats" in facts.known_keys:
             choices.add("data.measure_pixel_stats", True, "Mean and deviation of these channels are measured.")
     if not stats.intensities.is_8_bit and "intensity" in facts.known_keys:
-        ranges = stats.intensities.ranges
-        few, many = (float(v) for v in np.percentile(ranges, (10, 90)))
-        bits = f"Samples have {max(stats.intensities.bits)} bits"
-        if few > 0 and len(ranges) > 1 and many < EXPOSED * few:
-            choices.add(
-                "data.intensity",
-                {"name": "dataset_percentile"},
-                f"{bits}, and the images have one exposure (their ranges differ by {many / few:.2g} times): one scale for all.",
-            )
-        else:
-            choices.add(
-                "data.intensity", {"name": "percentile"}, f"{bits}; each image is scaled by its own percentiles."
-            )
+        choices.add("data.intensity", *appearance.choose_intensity(stats.intensities))
 
 
 def _transforms(choices: Choices, facts: Facts, chosen: scale.Scale, crop: tuple[int, str]) -> None:

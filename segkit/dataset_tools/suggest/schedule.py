@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from segkit.dataset_tools.suggest.choices import counted
 from segkit.utils.errors import SegkitError
 
 RESERVE = 0.06  # of the time, since steps later in the training differ from the measured ones
@@ -17,6 +18,8 @@ EVALUATION_SHARE = 0.05  # of the time that evaluations before the last one may 
 MOST_EVALUATIONS = 10
 CHECKPOINTS = 7  # of a run; a thread writes them, and the steps go on
 LEAST_PERIOD = 100  # iterations between two checkpoints
+EVALUATIONS = 5  # if no time is given
+NOT_EVALUATED = "There is nothing to evaluate on."
 PICTURES = 8  # that are drawn after the last evaluation
 
 
@@ -50,15 +53,15 @@ class Schedule:
     eval_reason: str
 
 
-def schedule_without_time(images: int, batch: int) -> Schedule:
-    """The schedule for a number of training images, if no time is given."""
+def schedule_without_time(images: int, batch: int, val_images: int) -> Schedule:
+    """The schedule for a number of training and validation images, if no time is given."""
     steps = max(LEAST_STEPS, min(MOST_STEPS, math.ceil(images * PASSES / batch / 100) * 100))
     return Schedule(
         steps,
-        steps // 5,
+        steps // EVALUATIONS if val_images else 0,
         max(LEAST_PERIOD, steps // CHECKPOINTS),
-        f"No time was given: {steps * batch / images:.3g} passes over {images:,} images, {LEAST_STEPS:,} steps at least.",
-        "Five evaluations.",
+        f"No time was given: {_passes(steps * batch, images)}, {LEAST_STEPS:,} steps at least.",
+        f"{EVALUATIONS} evaluations." if val_images else NOT_EVALUATED,
     )
 
 
@@ -79,10 +82,11 @@ def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int,
     usable = seconds * (1 - RESERVE) - times.start - evaluation - pictures - times.end
     fitting = math.floor(usable / times.step)
     if fitting < FEWEST_STEPS:
-        needed = seconds + FEWEST_STEPS * times.step - usable
+        needed = math.ceil((seconds + FEWEST_STEPS * times.step - usable) / 60 + 0.5)
+        images_text = counted(val_images, "image")
         raise SegkitError(
-            f"{seconds / 60:.2g} minutes are not enough: a step takes {times.step:.2g} s, the evaluation of {val_images} "
-            f"images {evaluation:.0f} s; give at least {math.ceil(needed / 60 + 0.5)} minutes",
+            f"{seconds / 60:.2g} minutes are not enough: a step takes {times.step:.2g} s, the evaluation of {images_text} "
+            f"{evaluation:.0f} s; give at least {needed} minutes",
             key="minutes",
             value=seconds / 60,
         )
@@ -100,18 +104,22 @@ def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int,
     if steps < fitting:
         reason += f" {MOST_PASSES} passes over the images, or {LEAST_STEPS:,} steps, are enough."
     else:
-        reason += f" That is {steps * batch / images:.3g} passes over {images:,} images."
+        reason += f" That is {_passes(steps * batch, images)}."
     period = steps // (evaluations + 1) if evaluations else 0
-    return Schedule(
-        steps,
-        period,
-        max(LEAST_PERIOD, math.ceil(steps / CHECKPOINTS)),
-        reason,
-        f"{evaluations} evaluations before the last one take under {100 * EVALUATION_SHARE:.0f} % of the time."
-        if evaluations
-        else "Only at the end: more evaluations would take over "
-        f"{100 * EVALUATION_SHARE:.0f} % of the time from the training.",
-    )
+    share = f"{100 * EVALUATION_SHARE:.0f} % of the time"
+    if not val_images:
+        eval_reason = NOT_EVALUATED
+    elif evaluations:
+        eval_reason = f"{evaluations} evaluations before the last one take under {share}."
+    else:
+        eval_reason = f"Only at the end: more evaluations would take over {share} from the training."
+    return Schedule(steps, period, max(LEAST_PERIOD, math.ceil(steps / CHECKPOINTS)), reason, eval_reason)
+
+
+def _passes(seen: int, images: int) -> str:
+    passes = seen / images
+    shown = f"{passes:.3g}" if passes < 100 else f"{passes:,.0f}"
+    return f"{shown} passes over {counted(images, 'training image')}"
 
 
 def warmup_of(iterations: int) -> int:
