@@ -161,24 +161,27 @@ def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, t
 
 
 def _measured(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
-    """Measures a draft; its batch shrinks until it fits into the memory."""
+    """Measures a draft with the batch that fits into the memory, as a first measurement shows."""
+    measured: dict[int, tuple[Draft, RunTimes]] = {}
     while True:
         cfg, _ = build_config(choose_all(facts, draft), overrides)
         batch = cfg.data.batch_size
+        if batch in measured:
+            return measured[batch]
         try:
             times = timer(_as_trained(cfg, facts), MEASURED_SHARE * seconds)
         except OutOfMemory as error:
             if batch == 1 or any(key == "data.batch_size" for key, _ in parse_overrides(overrides)):
                 raise SegkitError(
                     f"a batch of {batch} does not fit into the memory; reduce the crop of data.train_transforms, or use "
-                    "another device", key="data.batch_size", value=batch,
-                ) from error  # fmt: skip
-            draft = replace(draft, measured=(batch, facts.memory * batch / (batch // 2 + 0.5)))
+                    "another device",
+                    key="data.batch_size",
+                    value=batch,
+                ) from error
+            draft = replace(draft, most_batch=batch // 2)
             continue
-        draft = replace(draft, measured=(batch, times.memory) if times.memory > 0 else draft.measured)
-        again, _ = build_config(choose_all(facts, draft), overrides)
-        if again.data.batch_size >= batch:
-            return draft, times
+        measured[batch] = replace(draft, measured=(batch, times.memory) if times.memory > 0 else None), times
+        draft = measured[batch][0]
 
 
 def _as_trained(cfg: Config, facts: Facts) -> Config:

@@ -29,6 +29,7 @@ class Draft:
         pretrained: the weights to start from; None: from scratch.
         output_dir: folder of the run.
         device: ``train.device``; None: not set.
+        most_batch: the largest batch that fits, once a larger one did not; None: none was too large.
         most_val_images: that can be evaluated in the time; None: any number.
     """
 
@@ -38,6 +39,7 @@ class Draft:
     pretrained: Pretrained | None = None
     output_dir: str = "output/fit"
     device: str | None = None
+    most_batch: int | None = None
     most_val_images: int | None = None
 
 
@@ -53,7 +55,7 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
     sides = objects.side * factors[objects.image]
     crop, crop_reason = scale.choose_crop(sides, zoomed, CROPS["cpu" if facts.quick else "cuda"])
     batch, accumulate, batch_reason = memory.choose_batch(
-        crop, facts.stats.images, facts.memory, facts.device, draft.measured
+        crop, facts.memory, facts.device, draft.measured, draft.most_batch
     )
     _model(choices, facts, draft, sides, objects_in_crop(objects.counts, zoomed, crop))
     _data(choices, facts, draft)

@@ -37,23 +37,23 @@ def free_memory(device: torch.device) -> float:
 
 
 def choose_batch(
-    crop: int, images: int, memory: float, kind: str, measured: tuple[int, float] | None = None
+    crop: int, memory: float, kind: str, measured: tuple[int, float] | None = None, most: int | None = None
 ) -> tuple[int, int, str]:
     """``data.batch_size``, ``train.accumulate`` and the reason.
 
     Args:
         crop: side of the training images.
-        images: number of training images.
         memory: free bytes.
         kind: of the device, ``cpu`` or ``cuda``.
         measured: a batch and the bytes that training with it took.
+        most: the largest batch that did not run out of memory; None: no batch did.
     """
     usual = USUAL_BATCH.get(kind, USUAL_BATCH["cpu"])
     each = BYTES_PER_PIXEL.get(kind, BYTES_PER_PIXEL["cpu"]) * crop * crop
     if measured is not None:
         each = measured[1] / measured[0]
     fitting = max(1, math.floor(USED_SHARE * memory / each))
-    batch = min(usual, fitting)
+    batch = min(usual, fitting, most or usual)
     about = "measured" if measured is not None else "estimated"
     text = f"An image takes about {each / 1e9:.2g} GB of the {memory / 1e9:.3g} GB at hand ({about})"
     if batch == usual:

@@ -96,7 +96,9 @@ def test_a_sample_of_a_large_set_is_said():
     stats = measure(data, max_images=5, max_read=2, seed=3)
     assert stats.measured == 5 and stats.is_sample and stats.intensities.images == 2
     assert "random sample of 5 images" in as_text(stats) and "30 images" in as_text(stats)
-    assert sampled_indices(30, 5, 3).tolist() == sampled_indices(30, 5, 3).tolist() != sampled_indices(30, 5, 4).tolist()
+    assert (
+        sampled_indices(30, 5, 3).tolist() == sampled_indices(30, 5, 3).tolist() != sampled_indices(30, 5, 4).tolist()
+    )
     assert sampled_indices(4, 5, 0).tolist() == [0, 1, 2, 3]
     with pytest.raises(SegkitError, match="no images"):
         measure(Rectangles([]))
@@ -148,4 +150,7 @@ def test_lines_of_a_configuration_have_reasons():
     comments = lines.comments()
     given = {choice.key for choice in lines if not choice.only_comment}
     assert given <= set(LINES) and {"data.batch_size", "model.roi_heads.detections_per_image"} <= given
-    assert all(key in comments or any(name.startswith(f"{key}.") for name in comments) for key in given - {"data.test_transforms"})
+    assert all(
+        key in comments or any(name.startswith(f"{key}.") for name in comments)
+        for key in given - {"data.test_transforms"}
+    )

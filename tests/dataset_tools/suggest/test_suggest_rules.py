@@ -100,10 +100,11 @@ def test_sampler():
 
 
 def test_batch():
-    assert memory.choose_batch(256, 100, 16e9, "cpu")[:2] == (4, 1)
-    assert memory.choose_batch(512, 100, 80e9, "cuda")[:2] == (16, 1)
-    batch, accumulate, reason = memory.choose_batch(256, 100, 1e9, "cpu", (4, 2e9))
+    assert memory.choose_batch(256, 16e9, "cpu")[:2] == (4, 1)
+    assert memory.choose_batch(512, 80e9, "cuda")[:2] == (16, 1)
+    batch, accumulate, reason = memory.choose_batch(256, 1e9, "cpu", (4, 2e9))
     assert (batch, accumulate) == (1, 4) and "measured" in reason and "0.5 GB" in reason
+    assert memory.choose_batch(256, 16e9, "cpu", (4, 1e8), most=2)[:2] == (2, 2)
     assert memory.free_memory(torch.device("cpu")) > 1e6
 
 
