@@ -60,7 +60,7 @@ def choose_validation(
     if groups := likely_groups(files or ()):
         reason += (
             f" The files' names form {groups[0]} groups, as '{groups[1]}': if images of a group show the same subject, "
-            "split by group (segkit dataset split)."
+            "split by group (segkit dataset split --group)."
         )
     return {"from_train": share, "seed": SEED}, reason
 
