@@ -23,6 +23,7 @@ from segkit.utils.images import read_image
 
 PNG, TIFF = "segkit, PNG of 8-bit RGB", "segkit, TIFF of 4 channels of 16 bits"
 CHANNELS = 4
+ALL_CHANNELS: dict[str, Any] = {"channels": "all"}
 NOTE = (
     "TIFFs of 4 channels of 16 bits: the same images, as many objects; uncompressed, since a PNG's compression suits drawn "
     "images better than those of a camera"
@@ -46,7 +47,7 @@ def measure_channels(options: Options, report: Report, transforms: Compose) -> N
         write_tiffs(*folders)
         generator = torch.Generator()
         png, tiff = (Coco(json=str(folder / JSON_NAME), images=str(folder)) for folder in folders)
-        tiff.reader = dataclasses.replace(tiff.reader, channels="all")
+        tiff.reader = dataclasses.replace(tiff.reader, **ALL_CHANNELS)
 
         def load(dataset: Coco) -> list[Sample]:
             return [transforms(dataset.load(i), generator) for i in range(len(dataset))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -145,9 +144,8 @@ def measure_appearance(dataset: Dataset, indices: np.ndarray) -> Appearance:
             rows.append(_look(dataset.load(index)))
         except SegkitError:
             skipped += 1
-    columns: list[Any] = list(np.array(rows, np.float64).reshape(-1, 6).T)
-    columns[4] = columns[4].astype(bool)
-    return Appearance(*columns, skipped=skipped)
+    median, low, high, contrast, grey, top = np.array(rows, np.float64).reshape(-1, 6).T
+    return Appearance(median, low, high, contrast, grey.astype(bool), top, skipped)
 
 
 def _look(sample: Sample) -> tuple[float, ...]:

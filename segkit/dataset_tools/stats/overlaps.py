@@ -78,12 +78,15 @@ def _compare_masks(
             grown[i] = _grow(crops[i])
         x0, y0, x1, y1 = boxes[i]
         around = _window([x0 - 1, y0 - 1, x1 + 1, y1 + 1], boxes[j])
-        if around is None or not (_cut(grown[i], x0 - 1, y0 - 1, around) & _cut(crops[j], *boxes[j][:2], around)).any():
+        if (
+            around is None
+            or not (_cut(grown[i], (x0 - 1, y0 - 1), around) & _cut(crops[j], (boxes[j][0], boxes[j][1]), around)).any()
+        ):
             continue
         found.touching[[i, j]] = True
         inside = _window(boxes[i], boxes[j])
         if inside is not None:
-            shared = int((_cut(crops[i], x0, y0, inside) & _cut(crops[j], *boxes[j][:2], inside)).sum())
+            shared = int((_cut(crops[i], (x0, y0), inside) & _cut(crops[j], (boxes[j][0], boxes[j][1]), inside)).sum())
             iou = shared / max(areas[i] + areas[j] - shared, 1)
             found.mask_iou[i], found.mask_iou[j] = max(found.mask_iou[i], iou), max(found.mask_iou[j], iou)
 
@@ -105,6 +108,7 @@ def _window(a: list[int], b: list[int]) -> tuple[int, int, int, int] | None:
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _cut(crop: np.ndarray, left: int, top: int, window: tuple[int, int, int, int]) -> np.ndarray:
-    x0, y0, x1, y1 = window
+def _cut(crop: np.ndarray, corner: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
+    """The part of a crop, whose left upper corner is given, inside a window of the image."""
+    (left, top), (x0, y0, x1, y1) = corner, window
     return crop[y0 - top : y1 - top, x0 - left : x1 - left]

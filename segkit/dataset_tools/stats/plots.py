@@ -68,7 +68,7 @@ def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False)
         return
     low, high = float(values.min()), float(values.max())
     if log and low > 0 and high > low:
-        axes.hist(values, np.geomspace(low, high, BINS + 1), color=COLOR)
+        axes.hist(values, np.geomspace(low, high, BINS + 1).tolist(), color=COLOR)
         axes.set_xscale("log")
     else:
         axes.hist(values, BINS, color=COLOR)

@@ -108,15 +108,14 @@ def as_text(stats: DatasetStats) -> str:
         for name, values in quantities(stats).items()
     ]
     titles = ["min", *(f"{q} %" for q in QUANTILES[1:-1]), "max", "mean"]
-    right = {"disable_numparse": True}
+    align = ["left"] + ["right"] * len(titles)
     parts = [
         head,
-        tabulate(rows, ["", *titles], colalign=["left"] + ["right"] * len(titles), **right) if rows else "",
+        tabulate(rows, ["", *titles], colalign=align, disable_numparse=True) if rows else "",
         _classes(stats),
-        tabulate([[f"of the objects {name}", f"{100 * share:.1f} %"] for name, share in shares(stats).items()],
-                 tablefmt="plain", colalign=("left", "right"), **right) if len(objects) else "",
+        _shares(stats),
         _intensities(stats.intensities),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -136,6 +135,11 @@ def _classes(stats: DatasetStats) -> str:
         colalign=("left", "right", "right", "right"),
         disable_numparse=True,
     )
+
+
+def _shares(stats: DatasetStats) -> str:
+    rows = [[f"of the objects {name}", f"{100 * share:.1f} %"] for name, share in shares(stats).items()]
+    return tabulate(rows, tablefmt="plain", colalign=("left", "right"), disable_numparse=True) if rows else ""
 
 
 def _intensities(looks: Intensities) -> str:

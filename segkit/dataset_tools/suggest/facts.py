@@ -21,6 +21,7 @@ from segkit.utils.images import ImageReader
 
 DataSource = str | os.PathLike[str] | Mapping[str, Any] | Dataset
 RGB_CHANNELS = (1, 3, 4)  # grey, RGB, with or without alpha: the model gets RGB
+ALL_CHANNELS: dict[str, Any] = {"channels": "all"}
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
     if most and most not in RGB_CHANNELS and "channels" in data_keys():
         channels = most
         if any(f.name == "channels" for f in fields(ImageReader)):
-            source.train.reader = replace(source.train.reader, channels="all")  # type: ignore[call-arg]
+            source.train.reader = replace(source.train.reader, **ALL_CHANNELS)
             stats = measure(source.train, max_images=max_images)
     check_objects(source, stats)
     return Facts(source, stats, device, memory, channels)
