@@ -1,4 +1,7 @@
-"""Part ``data``: loading training images, segkit against torchvision with dense masks; windows, ``segkit dataset check``."""
+"""Part ``data``: loading training images, segkit against torchvision with dense masks.
+
+Its rows on channels, windows and ``segkit dataset check`` are made in ``data_*.py``.
+"""
 
 from __future__ import annotations
 

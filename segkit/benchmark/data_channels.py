@@ -1,4 +1,4 @@
-"""Rows of the part ``data``: TIFFs of four channels of 16 bits beside PNGs of 8-bit RGB."""
+"""Rows of the part ``data``: TIFFs of 4 channels of 16 bits beside PNGs of RGB."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def measure_channels(options: Options, report: Report, transforms: Compose) -> N
 
 
 def write_tiffs(source: Path, target: Path) -> None:
-    """Writes each PNG of a COCO data set as a TIFF of 4 channels of 16 bits, and the COCO file for them."""
+    """Writes each PNG of a COCO data set as a TIFF of 4 channels of 16 bits.
+
+    The COCO file of the new folder names the TIFFs.
+    """
     content = json.loads((source / JSON_NAME).read_text(encoding="utf-8"))
     for image in content["images"]:
         rgb = read_image(source / image["file_name"]).numpy().astype(np.uint16)

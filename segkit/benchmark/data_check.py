@@ -1,4 +1,4 @@
-"""Rows of the part ``data``: ``segkit dataset check`` beside loading and checking by other libraries."""
+"""Rows of the part ``data``: ``segkit dataset check`` beside other libraries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Process:
 
 
 def measure_check(options: Options, report: Report) -> None:
-    """Adds the time and memory of checking annotations, and of checking images with their pixels."""
+    """Adds rows on checking annotations alone, and images with their pixels."""
     assert options.annotations and options.checked_images and options.size
     with tempfile.TemporaryDirectory() as name:
         file = Path(name) / "instances.json"

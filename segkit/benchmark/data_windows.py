@@ -1,4 +1,4 @@
-"""Rows of the part ``data``: windows of a large tiled TIFF, segkit against tifffile with zarr."""
+"""Rows of the part ``data``: windows of a large TIFF, beside tifffile with zarr."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from segkit.utils.images.image_file import ImageFile
 
 ZARR = "tifffile+zarr"
 WINDOW, TILE = 512, 256
-PLACES = 8  # windows of a turn
-MEMORY_WINDOWS = 100  # read before the memory is taken
+WINDOWS = 8  # windows of a turn
+WINDOWS_FOR_MEMORY = 100  # read before the memory is taken
 NOTE = (
     "windows: 512 x 512 pixels of 8-bit RGB at random places of a tiled TIFF (256 x 256, deflate), file and zarr array open; "
     "memory: of a process that reads 100 of them, beyond what it had before"
@@ -40,14 +40,14 @@ def measure_windows(options: Options, report: Report) -> None:
         readers = {OWN: own_reader(file)}
         if installed({ZARR: "zarr"}, report):
             readers[ZARR] = zarr_reader(file)
-        places = random_places(side, PLACES)
-        for x, y in places:
+        corners = random_corners(side, WINDOWS)
+        for x, y in corners:
             first, *others = (read(x, y) for read in readers.values())
             if not all(np.array_equal(first, other) for other in others):
                 report.notes.append(f"the windows at x {x}, y {y} differ")
-        steps = {key: (lambda read=read: [read(x, y) for x, y in places]) for key, read in readers.items()}
+        steps = {key: (lambda read=read: [read(x, y) for x, y in corners]) for key, read in readers.items()}
         times, _ = alternate(steps, options.runs, torch.device("cpu"), 0.0)
-        seconds = {key: median(values) / PLACES for key, values in times.items()}
+        seconds = {key: median(values) / WINDOWS for key, values in times.items()}
         memory = {key: figures_of(__name__, key, str(file), str(side)) for key in readers}
     title = f"a {window_side(side)} window of {side:,} x {side:,} pixels"
     report.rows.append(Row(title, "ms", {key: 1000 * value for key, value in seconds.items()}))
@@ -66,10 +66,10 @@ def window_side(side: int) -> int:
     return min(WINDOW, side)
 
 
-def random_places(side: int, count: int) -> list[tuple[int, int]]:
+def random_corners(side: int, count: int) -> list[tuple[int, int]]:
     """Left upper corners of windows inside an image of ``side`` pixels."""
-    places = np.random.default_rng(0).integers(0, side - window_side(side) + 1, (count, 2))
-    return [(int(x), int(y)) for x, y in places]
+    corners = np.random.default_rng(0).integers(0, side - window_side(side) + 1, (count, 2))
+    return [(int(x), int(y)) for x, y in corners]
 
 
 def own_reader(file: Path) -> Reader:
@@ -117,7 +117,7 @@ def memory_of_windows(key: str, file: Path, side: int) -> tuple[float, float]:
     memory.reset()
     started = time.perf_counter()
     read = make(file)
-    for x, y in random_places(side, MEMORY_WINDOWS):
+    for x, y in random_corners(side, WINDOWS_FOR_MEMORY):
         read(x, y)
     return memory.read(), time.perf_counter() - started
 

@@ -1,4 +1,4 @@
-"""``segkit dataset stats``: sizes, areas, objects an image, intensities, and the config lines that follow."""
+"""``segkit dataset stats``: statistics of a data set, and the config lines that follow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_IMAGES = 2000
 
 
 def make_parser(prog: str | None = None) -> Parser:
-    """The parser of ``segkit dataset stats``; imports no torch, so that ``--help`` answers at once."""
+    """The parser of ``segkit dataset stats``; imports no torch."""
     parser = Parser(
         "Measure a data set: sizes, areas, objects an image, aspect ratios, overlaps, classes, intensities by channel; and "
         "print the lines of a configuration that follow from them, each with its reason.",

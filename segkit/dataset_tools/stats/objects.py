@@ -13,7 +13,9 @@ from segkit.structures.targets import ALL_CLASSES
 
 @dataclass(frozen=True)
 class ObjectStats:
-    """The objects of the measured images, one entry each; crowd regions and objects without area are only counted.
+    """The objects of the measured images, one entry each.
+
+    Crowd regions and objects without area are only counted.
 
     Attributes:
         image: int64 [N], position of the object's image among the measured ones.

@@ -1,4 +1,4 @@
-"""Overlap and touch between the objects of one image, from boxes and crops, without dense masks."""
+"""Overlap and touch between the objects of an image, without dense masks."""
 
 from __future__ import annotations
 

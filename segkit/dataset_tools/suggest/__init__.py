@@ -1,1 +1,1 @@
-"""Suggested configurations: rules from measurements of the data and the machine to keys with reasons."""
+"""Suggested configurations: from measurements to keys with reasons."""

@@ -1,4 +1,4 @@
-"""``segkit.suggest_config``: a configuration that follows from the data, the machine and the time."""
+"""``segkit.suggest_config``: a configuration for the data, the machine and the time."""
 
 from __future__ import annotations
 

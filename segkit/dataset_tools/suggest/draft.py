@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.dataset_tools.suggest import appearance, limits, memory, model, scale, validation
+from segkit.dataset_tools.suggest import appearance, crowding, memory, model, scale, validation
 from segkit.dataset_tools.suggest.choices import Choices, counted
 from segkit.dataset_tools.suggest.facts import Facts, missing_classes, objects_in_crop
 from segkit.dataset_tools.suggest.pretrained import Pretrained
@@ -79,8 +79,8 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
 
 def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crowded: float) -> None:
     """The model's choices; ``crowded``: objects of a crowded training crop."""
-    detections, why = limits.choose_detections(facts.stats.counts)
-    proposals, proposals_why = limits.choose_proposals(detections, crowded, not facts.quick)
+    detections, why = crowding.choose_detections(facts.stats.counts)
+    proposals, proposals_why = crowding.choose_proposals(detections, crowded, not facts.quick)
     rpn, heads = "model.proposal_generator", "model.roi_heads"
     if draft.pretrained is not None and draft.pretrained.model is not None:
         choices.add(
@@ -190,7 +190,7 @@ def _transforms(choices: Choices, facts: Facts, chosen: scale.Scale, crop: tuple
 
 
 def _sampler(choices: Choices, facts: Facts) -> None:
-    found = limits.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes, True)
+    found = crowding.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes, True)
     if found is not None:
         choices.add("data.sampler", *found)
 

@@ -1,4 +1,4 @@
-"""What a suggestion starts from: the data set, its measurements, the machine, and what was asked for."""
+"""What a suggestion starts from: the data set, its measurements, the machine."""
 
 from __future__ import annotations
 
@@ -176,7 +176,9 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
 
 
 def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
-    """Objects of a crowded training crop: the 99th percentile over the images, spread evenly in each.
+    """Number of objects of a crowded training crop.
+
+    It is the 99th percentile over the images; in each the objects are taken as evenly spread.
 
     Args:
         counts: [M], objects of each image.

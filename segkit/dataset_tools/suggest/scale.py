@@ -123,10 +123,10 @@ def choose_crop(sides: np.ndarray, zoomed: np.ndarray, base: int) -> tuple[int, 
         base: the usual side on the device.
     """
     largest = float(np.percentile(sides, 99)) * HIGH
-    wanted = math.ceil(max(base, COARSEST_SHARE * largest) / 32) * 32
+    target_side = math.ceil(max(base, COARSEST_SHARE * largest) / 32) * 32
     image = math.ceil(float(np.percentile(zoomed.max(1), 75)) * HIGH / 32) * 32
-    side = max(64, min(wanted, 2 * base, image))
-    if side == image and side < min(wanted, 2 * base):
+    side = max(64, min(target_side, 2 * base, image))
+    if side == image and side < min(target_side, 2 * base):
         return side, f"Three of four images are no larger than {side} pixels at this scale."
     if side == base:
         return side, f"Crops of {side} pixels hold the largest objects ({largest:.0f} pixels) and make steps quick."
@@ -135,7 +135,7 @@ def choose_crop(sides: np.ndarray, zoomed: np.ndarray, base: int) -> tuple[int, 
 
 
 def choose_anchors(sides: np.ndarray, levels: int = LEVELS) -> tuple[list[list[int]], str]:
-    """Anchor size of each level for objects of ``sides`` pixels in the zoomed image, and the reason."""
+    """Anchor sizes for objects of ``sides`` pixels in the zoomed image, and the reason."""
     low, half, high = (float(v) for v in np.percentile(sides, (5, 50, 99.9)))
     first = max(SMALLEST_ANCHOR, 2 ** round(math.log2(max(low, 1))))
     sizes = [first * 2**level for level in range(levels)]

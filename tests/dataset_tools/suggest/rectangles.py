@@ -59,9 +59,9 @@ class Rectangles(Dataset):
 def scattered(count, objects=4, side=10, size=64, seed=0):
     """Rectangles at random places: ``count`` images of ``objects`` each, labels in turn."""
     rng = np.random.default_rng(seed)
-    places = rng.integers(0, size - side, (count, objects, 2))
+    corners = rng.integers(0, size - side, (count, objects, 2))
     shapes = rng.integers(max(1, side - 2), side + 1, (count, objects, 2))
     return [
         [(int(x), int(y), int(x + w), int(y + h), k % 2) for k, ((x, y), (w, h)) in enumerate(zip(p, s, strict=True))]
-        for p, s in zip(places, shapes, strict=True)
+        for p, s in zip(corners, shapes, strict=True)
     ]

@@ -7,7 +7,7 @@ from rectangles import Rectangles, scattered
 
 from segkit.dataset_tools.stats.intensities import Appearance, Intensities
 from segkit.dataset_tools.stats.measure import measure
-from segkit.dataset_tools.suggest import appearance, limits, memory, scale, validation
+from segkit.dataset_tools.suggest import appearance, crowding, memory, scale, validation
 from segkit.dataset_tools.suggest.facts import objects_in_crop
 from segkit.dataset_tools.suggest.schedule import RunTimes, schedule_within, schedule_without_time, warmup_of
 from segkit.utils.errors import SegkitError
@@ -69,34 +69,34 @@ def test_aspect_ratios():
 
 
 def test_detections():
-    assert limits.choose_detections(np.array([1]))[0] == 100
-    assert limits.choose_detections(np.array([1000]))[0] == 1000
-    assert limits.choose_detections(np.array([1001]))[0] == 1050
+    assert crowding.choose_detections(np.array([1]))[0] == 100
+    assert crowding.choose_detections(np.array([1000]))[0] == 1000
+    assert crowding.choose_detections(np.array([1001]))[0] == 1050
     crowded = np.r_[np.full(9999, 20), 5000]  # an outlier does not raise the limit of all
-    found, reason = limits.choose_detections(crowded)
+    found, reason = crowding.choose_detections(crowded)
     assert found == 100 and "5000" in reason
 
 
 def test_proposals():
-    assert limits.choose_proposals(400, 30, cuda=False)[0] == [500, 1000]
-    assert limits.choose_proposals(1000, 400, cuda=False)[0] == [1600, 2500]
-    assert limits.choose_proposals(100, 1, cuda=True)[0] == [2000, 1000]
+    assert crowding.choose_proposals(400, 30, cuda=False)[0] == [500, 1000]
+    assert crowding.choose_proposals(1000, 400, cuda=False)[0] == [1600, 2500]
+    assert crowding.choose_proposals(100, 1, cuda=True)[0] == [2000, 1000]
     assert objects_in_crop(np.array([100]), np.array([[512, 512]]), 256) == 25
     assert objects_in_crop(np.array([100]), np.array([[100, 100]]), 256) == 100
 
 
 def test_sampler():
     equal = np.full((100, 2), 64)
-    assert limits.choose_sampler(np.array([100]), 100, equal, True) is None  # one class
-    assert limits.choose_sampler(np.array([60, 50]), 100, equal, True) is None
-    spec, reason = limits.choose_sampler(np.array([99, 1]), 100, equal, True)
+    assert crowding.choose_sampler(np.array([100]), 100, equal, True) is None  # one class
+    assert crowding.choose_sampler(np.array([60, 50]), 100, equal, True) is None
+    spec, reason = crowding.choose_sampler(np.array([99, 1]), 100, equal, True)
     assert spec == {"name": "RepeatFactorSampler", "threshold": 0.6} and "1 %" in reason
-    assert limits.choose_sampler(np.r_[100, np.full(99, 1)], 100, equal, True)[0]["threshold"] == 0.012
+    assert crowding.choose_sampler(np.r_[100, np.full(99, 1)], 100, equal, True)[0]["threshold"] == 0.012
     varied = np.array([[64, 64]] * 80 + [[256, 256]] * 20)
-    assert limits.choose_sampler(np.array([100]), 100, varied, True)[0]["area_power"] == 0.75
-    assert limits.choose_sampler(np.array([100]), 100, varied, False) is None
+    assert crowding.choose_sampler(np.array([100]), 100, varied, True)[0]["area_power"] == 0.75
+    assert crowding.choose_sampler(np.array([100]), 100, varied, False) is None
     huge = np.array([[64, 64]] * 80 + [[6400, 6400]] * 20)
-    assert limits.choose_sampler(np.array([100]), 100, huge, True)[0]["area_power"] == 0.5
+    assert crowding.choose_sampler(np.array([100]), 100, huge, True)[0]["area_power"] == 0.5
 
 
 def test_batch():
