@@ -14,7 +14,7 @@ from segkit.utils.images.image_file import ImageFile
 
 PERCENTS = (0.0, 0.1, 1.0, 25.0, 50.0, 75.0, 99.0, 99.9, 100.0)
 PIXELS = 20_000  # of an image that are looked at
-LARGEST = 64_000_000  # pixels of an image that is read whole
+LARGEST = 16_000_000  # pixels of an image that is read whole
 WINDOW = 2048  # side of the window that is read of a larger one
 
 

@@ -41,6 +41,8 @@ def judge_orientation(stats: DatasetStats) -> Orientation:
         grey = bool(len(look)) and bool(look.grey.all())
         few = "1 image is" if len(look) == 1 else f"{len(look)} images are"
         text = f"{few} too few to judge the orientation by statistics"
+        if look.skipped:
+            text += f" ({look.skipped} more are too large to be looked at)"
         if instrument:
             return Orientation(True, f"{text}; samples of more than 8 bits or many channels are an instrument's.")
         if grey and np.abs(np.nan_to_num(look.top_light)).max() < 1:
@@ -48,8 +50,9 @@ def judge_orientation(stats: DatasetStats) -> Orientation:
         return Orientation(False, f"{text}: images stay upright.")
     light, error = _mean_and_error(look.top_light)
     aspect = float(np.median(np.log(objects.aspect)))
-    per_image = [objects.center_y[objects.image == i].mean() for i in np.unique(objects.image)]
-    center = float(np.mean(per_image)) - 0.5
+    counts = np.bincount(objects.image)
+    centers = np.bincount(objects.image, objects.center_y)[counts > 0] / counts[counts > 0]
+    center = float(centers.mean()) - 0.5
     signs = []
     if abs(light) + error > TOP_LIGHT:
         signs.append(f"the {'upper' if light > 0 else 'lower'} half is lighter ({light:+.2f} deviations)")

@@ -16,6 +16,8 @@ from segkit.dataset_tools.suggest.schedule import Schedule, warmup_of
 
 CROPS = {"cpu": 256, "cuda": 512}  # usual sides of training crops
 JITTER = 0.2
+MEETING = 0.2  # IoU of boxes that counts as touching if there are no masks
+MOST_WORKERS = 16
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
         size,
         touching=float(facts.stats.objects.touching.mean())
         if facts.masks
-        else float((facts.stats.objects.box_iou > 0).mean()),
+        else float((facts.stats.objects.box_iou > MEETING).mean()),
         masks=facts.masks,
         quick=facts.quick,
         levels=("p2", "p3", "p4", "p5"),
@@ -146,6 +148,9 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
         stats.images, files, source.val_spec, source.val_name, draft.most_val_images
     )
     choices.add("data.val", val, reason)
+    if unreadable := stats.intensities.unreadable:
+        read = unreadable + stats.intensities.images
+        choices.add("data.unreadable", "skip", f"{unreadable} of {read} images that were looked at cannot be read.")
     if facts.channels is not None:
         choices.add("data.channels", "all", f"The images have {facts.channels} channels.")
         if "measure_pixel_stats" in facts.known_keys:
@@ -211,8 +216,13 @@ def _training(choices: Choices, facts: Facts, draft: Draft, batch: int) -> None:
     choices.add("solver.clip_norm", 3.0, "Keeps single large gradients from undoing what was learnt.")
     if draft.device is not None:
         choices.add("train.device", draft.device, "The device that was asked for.")
-    if facts.device == "cuda":
+    if facts.bf16:
         choices.add("train.precision", "bf16", "Faster on this GPU; boxes and losses stay fp32.")
+    if not facts.quick:
+        workers = max(2, min(MOST_WORKERS, facts.cores))
+        choices.add(
+            "data.num_workers", workers, f"Processes that load images for the GPU; there are {facts.cores} cores."
+        )
     choices.add("train.epochs", None, "The length is set in iterations.")
     choices.add("train.iterations", schedule.iterations, schedule.reason)
     choices.add("train.eval_period", schedule.eval_period, schedule.eval_reason)

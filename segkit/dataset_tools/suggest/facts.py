@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from segkit.config.schema import DataConfig
 from segkit.config.spec import to_plain
@@ -57,6 +58,8 @@ class Facts:
         device: ``cpu``, ``cuda`` or ``mps``.
         memory: free bytes.
         channels: of the images, if they are not grey or RGB; None: the model gets RGB.
+        bf16: whether the device has bf16 arithmetic.
+        cores: processors of this process.
         known_keys: keys of the section ``data``.
     """
 
@@ -65,6 +68,8 @@ class Facts:
     device: str
     memory: float
     channels: int | None
+    bf16: bool = False
+    cores: int = 1
     known_keys: frozenset[str] = field(default_factory=lambda: data_keys())
 
     @property
@@ -164,15 +169,26 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
     """
     check_trainable(source)
     channels = None
-    stats = measure(source.train, max_images=max_images)
+    stats = _measure(source, max_images)
     most = stats.intensities.most_channels
     if most and most not in RGB_CHANNELS and "channels" in data_keys():
         channels = most
         if any(f.name == "channels" for f in fields(ImageReader)):
             source.train.reader = replace(source.train.reader, **ALL_CHANNELS)
-            stats = measure(source.train, max_images=max_images)
+            stats = _measure(source, max_images)
     check_objects(source, stats)
-    return Facts(source, stats, device, memory, channels)
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Facts(source, stats, device, memory, channels, bf16, cores)
+
+
+def _measure(source: Source, max_images: int) -> DatasetStats:
+    try:
+        return measure(source.train, max_images=max_images)
+    except SegkitError as error:
+        raise SegkitError(
+            f"{error} (segkit dataset check lists all faults of the data)", key=error.key, value=error.value
+        ) from error
 
 
 def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:

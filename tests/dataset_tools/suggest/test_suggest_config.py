@@ -19,7 +19,7 @@ from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.dataset_tools.suggest.timing import OutOfMemory, StepClock
 from segkit.utils.errors import SegkitError
 
-SYNTHETIC = {"format": "synthetic", "num_images": 12, "image_size": [64, 64], "max_objects": 12, "max_size": 30}
+SYNTHETIC = {"format": "synthetic", "num_images": 6, "image_size": [64, 64], "max_objects": 12, "max_size": 30}
 
 
 def timer(cfg, seconds):
@@ -33,14 +33,19 @@ def suggested(data=None, minutes=40, **settings):
     return suggest(SYNTHETIC if data is None else data, minutes, **settings)
 
 
-def test_the_same_each_time():
-    first, second = suggested(), suggested()
+@pytest.fixture(scope="module")
+def found():
+    """A suggestion with nothing set."""
+    return suggested()
+
+
+def test_the_same_each_time(found):
+    first, second = found, suggested()
     assert first.yaml == second.yaml and first.config == second.config
     assert first.config.train.iterations == 2000 and first.times.step == 1
 
 
-def test_the_yaml_is_all_there_is(tmp_path):
-    found = suggested()
+def test_the_yaml_is_all_there_is(tmp_path, found):
     (tmp_path / "suggested.yaml").write_text(found.yaml)
     loaded = segkit.load_config(tmp_path / "suggested.yaml")
     assert loaded == found.config and loaded.to_dict() == found.config.to_dict()
@@ -51,17 +56,19 @@ def test_the_yaml_is_all_there_is(tmp_path):
     )
 
 
-def test_every_key_has_a_reason():
-    for found in (suggested(), suggested(minutes=None), suggested(Rectangles(scattered(9), masks=False))):
-        tree = read_yaml(found.yaml, "yaml").plain()
+def test_every_key_has_a_reason(found):
+    for suggestion in (found, suggested(Rectangles(scattered(9), masks=False), minutes=None)):
+        tree = read_yaml(suggestion.yaml, "yaml").plain()
         for path in leaves(tree):
             own = [
-                key for key in found.config.comments if f"{path}.".startswith(f"{key}.") or key.startswith(f"{path}.")
+                key
+                for key in suggestion.config.comments
+                if f"{path}.".startswith(f"{key}.") or key.startswith(f"{path}.")
             ]
             assert own or not _value(tree, path), path
-        for key, _, reason in found.choices:
+        for key, _, reason in suggestion.choices:
             assert reason.strip() and reason.strip()[-1] in ".!?", key
-        assert all(f"# {reason.split()[0]}" in found.yaml for _, _, reason in found.choices)
+        assert all(f"# {reason.split()[0]}" in suggestion.yaml for _, _, reason in suggestion.choices)
 
 
 def _value(tree, path):
@@ -70,8 +77,7 @@ def _value(tree, path):
     return tree
 
 
-def test_models_that_are_suggested_can_be_built_and_train():
-    found = suggested(overrides=["train.iterations=1"])
+def test_models_that_are_suggested_can_be_built(found):
     model = segkit.build_model(found.config, 4)
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     assert len(model.eval().predict(list(images), [(64, 64)])) == 1
@@ -199,8 +205,8 @@ def test_own_splits(monkeypatch):
         suggested("folder/my_data", minutes=None)
 
 
-def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path):
-    base = suggested(overrides=["train.iterations=1"]).config
+def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
+    base = found.config
     torch.save({"model": {"x": torch.zeros(1)}, "config": base.to_dict(), "classes": ["cell"]}, tmp_path / "a.pth")
     cfg = suggested(weights=str(tmp_path / "a.pth")).config
     assert cfg.train.init_weights == str(tmp_path / "a.pth") and cfg.model["neck"] == base.model["neck"]
@@ -262,3 +268,29 @@ def test_step_clock():
     assert trainer.stopped
     clock.ends = [0.0, 5.0, 6.0, 7.0]
     assert clock.step == 1
+
+
+def test_a_gpu(monkeypatch):
+    monkeypatch.setattr(suggestions, "choose_device", lambda name, key: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    cfg = suggested(memory=100.0).config
+    assert cfg.train.precision == "bf16" and cfg.data.batch_size == 16 and 2 <= cfg.data.num_workers <= 16
+    assert cfg.model["roi_heads"]["mask_head"]["sampling_ratio"] == 2
+
+
+class Broken(Rectangles):
+    """Whose second image cannot be read."""
+
+    def load(self, index):
+        if index == 1:
+            raise SegkitError("1.png: cannot be read")
+        return super().load(index)
+
+
+def test_images_that_cannot_be_read():
+    cfg = suggested(Broken(scattered(9)), minutes=None).config
+    assert cfg.data.unreadable == "skip" and "1 of 9 images" in cfg.comments["data.unreadable"]
+    broken = Broken(scattered(9))
+    broken.size = lambda index: broken.load(index).size
+    with pytest.raises(SegkitError, match=r"1\.png: cannot be read .segkit dataset check"):
+        suggested(broken, minutes=None)
