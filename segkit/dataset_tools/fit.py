@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.loader import load_config
+from segkit.dataset_tools.suggest.choices import counted
 from segkit.dataset_tools.suggest.config import Timer, suggest
 from segkit.dataset_tools.suggest.result import Suggestion, write_suggestion
 from segkit.dataset_tools.suggest.timing import measure_run
 from segkit.engine.dry_run import dry_run
 from segkit.engine.run import train
 from segkit.engine.run_dir import refuse_earlier_run
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.paths import output_folder
 
 logger = logging.getLogger(__name__)
@@ -120,8 +121,11 @@ def fit(
 def summary(suggestion: Suggestion) -> str:
     """What the data were taken for, and the configuration with the reasons."""
     stats = suggestion.stats
-    objects = int(stats.counts.sum())
-    found = (
-        f"{stats.images:,} images, {objects:,} objects of {len(stats.classes)} classes ({', '.join(stats.classes[:12])}"
+    sample = stats.is_sample and stats.all_counts is None
+    objects = counted(int(stats.counts.sum()), "object") + (f" in {stats.measured:,} of them" if sample else "")
+    classes = (
+        f"{len(stats.classes)} {'class' if len(stats.classes) == 1 else 'classes'} ({first_few(stats.classes, 12)})"
     )
-    return f"taken for {suggestion.reason}\n{found}{', ...' if len(stats.classes) > 12 else ''})\n\n{suggestion.yaml}"
+    return (
+        f"taken for {suggestion.reason}\n{counted(stats.images, 'image')}, {objects} of {classes}\n\n{suggestion.yaml}"
+    )

@@ -1,14 +1,15 @@
 """The rows of the part ``data`` on channels, windows and checks, at a tiny size."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
+import tifffile
 
 from segkit.benchmark import data, data_channels, data_check, data_windows
 from segkit.benchmark.data_check import Process, check_words, measure_check, run_process
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, Report
-from segkit.utils.images import image_io
 from segkit.utils.images.image_file import ImageFile
 
 OPTIONS = Options(batch=1, objects=3, size=(64, 96), runs=1, annotations=40, slide=700, checked_images=2)
@@ -23,9 +24,8 @@ def test_windows_are_equal_and_timed(monkeypatch, tmp_path):
     monkeypatch.setattr(data_windows, "figures_of", lambda module, key, file, side: [3 * 2**20, 1.0])
 
     def read(self, window=None):  # of any version: cut from the whole image
-        stored = image_io.read_stored(self.path)
         x0, y0, x1, y1 = window
-        return type(stored)(stored.pixels[y0:y1, x0:x1], stored.color, stored.bits)
+        return SimpleNamespace(pixels=tifffile.imread(self.path)[y0:y1, x0:x1])
 
     monkeypatch.setattr(ImageFile, "read", read)
     report = Report.of("data", "", OPTIONS)
@@ -85,8 +85,6 @@ def test_tiffs_of_four_channels(tmp_path):
         (tmp_path / name).mkdir()
     data.prepare(OPTIONS, tmp_path / "png")
     data_channels.write_tiffs(tmp_path / "png", tmp_path / "tiff")
-    import tifffile
-
     pixels = tifffile.imread(tmp_path / "tiff" / "0.tif")
     assert pixels.shape == (64, 96, 4) and str(pixels.dtype) == "uint16"
     assert '"0.tif"' in (tmp_path / "tiff" / data.JSON_NAME).read_text()

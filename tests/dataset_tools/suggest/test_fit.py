@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
-    options = FitOptions(data="my_data", minutes=0.5, overrides=SMALL)
+    options = FitOptions(data="my_data", minutes=20, overrides=SMALL)
     metrics = fit(options)  # measures real steps
     assert "segm/AP" in metrics
     out = capsys.readouterr().out
