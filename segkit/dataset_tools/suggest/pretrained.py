@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,8 @@ def recognize_weights(path: str) -> Pretrained:
             key="train.init_weights",
             value=path,
         )
+    if os.path.exists(path):
+        path = os.path.abspath(path)  # so that the configuration works from any folder
     content = checkpoint_content(path)
     config = content.get("config")
     if isinstance(config, Mapping) and isinstance(config.get("model"), Mapping):
