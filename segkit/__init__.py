@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segkit.config.loader import load_config
     from segkit.config.schema import Config
     from segkit.data.formats.catalog import register_dataset
+    from segkit.dataset_tools.suggest.config import suggest_config
     from segkit.engine.library import evaluate, train
     from segkit.inference.predictor import Predictor
     from segkit.modeling.build import build_model
@@ -62,6 +63,7 @@ _HOMES = {
     "segkit.config.loader": "load_config",
     "segkit.config.schema": "Config",
     "segkit.data.formats.catalog": "register_dataset",
+    "segkit.dataset_tools.suggest.config": "suggest_config",
     "segkit.engine.library": "evaluate train",
     "segkit.inference.predictor": "Predictor",
     "segkit.modeling.build": "build_model",
@@ -119,5 +121,6 @@ __all__ = [
     "load_config",
     "mask_rcnn",
     "register_dataset",
+    "suggest_config",
     "train",
 ]

@@ -1,12 +1,14 @@
-"""Part ``data``: loading training images, segkit against torchvision with dense masks."""
+"""Part ``data``: loading training images, segkit against torchvision with dense masks.
+
+Its rows on channels, windows and ``segkit dataset check`` are made in ``data_*.py``.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection
 from torchvision.transforms import v2
 
+from segkit.benchmark.coco_images import JSON_NAME, prepare
+from segkit.benchmark.data_channels import measure_channels
+from segkit.benchmark.data_check import measure_check
+from segkit.benchmark.data_windows import measure_windows
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, PEER, Report, Row
-from segkit.benchmark.scene import make_batch
 from segkit.benchmark.sides import Side, measure_work
 from segkit.data.formats.coco import Coco
 from segkit.data.transforms.base import Compose
@@ -28,13 +33,19 @@ from segkit.data.transforms.flips import RandomHorizontalFlip
 from segkit.data.transforms.resizing import ResizeShortestEdge
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
-from segkit.utils.images import read_image, write_image
+from segkit.utils.images import read_image
 
-DEFAULTS: dict[str, Any] = {"batch": 2, "size": (1024, 1024), "object_sides": (16, 60), "runs": 5}
+DEFAULTS: dict[str, Any] = {
+    "batch": 2,
+    "size": (1024, 1024),
+    "object_sides": (16, 60),
+    "runs": 5,
+    "annotations": 1_000_000,
+    "slide": 20_000,
+    "checked_images": 100,
+}
 OBJECTS = (250, 7)
 SHORTER, LONGER = 800, 1333
-CLASSES = 4
-JSON_NAME = "annotations.json"
 IMAGE_ALONE = "image alone"
 NOTES = [
     "one process; an image: the file (PNG) is decoded, flipped and resized to 800, its objects go from COCO's RLE, which is "
@@ -56,8 +67,24 @@ def run(options: Options) -> Report:
     )
     for objects in [options.objects] if options.objects else OBJECTS:
         measure_objects(replace(options, objects=objects), report)
+    many = replace(options, objects=options.objects or OBJECTS[0])
+    with failure_noted(report, "a TIFF of 4 channels of 16 bits"):
+        measure_channels(many, report, own_transforms())
+    for what, measure in (("a window of a slide", measure_windows), ("segkit dataset check", measure_check)):
+        with failure_noted(report, what):
+            measure(many, report)
     report.notes += NOTES
     return report
+
+
+@contextlib.contextmanager
+def failure_noted(report: Report, what: str) -> Iterator[None]:
+    """Context that turns an error into a note, so that the other rows are not lost."""
+    try:
+        yield
+    except Exception as error:  # of any library that is measured
+        reason = " ".join(str(error).split()) or "no message"
+        report.notes.append(f"{what} is not measured: {type(error).__name__}: {reason}")
 
 
 def measure_objects(options: Options, report: Report) -> None:
@@ -81,35 +108,6 @@ def measure_objects(options: Options, report: Report) -> None:
     report.rows.append(Row(f"{title}: masks of an image", "MB", {k: v / 1e6 for k, v in size.items()}, "own/peer"))
     report.rows += agreement(title, made[OWN], made[PEER])
     report.notes.append(f"{title}: with masks at no cost segkit would be {whole[PEER] / floor[OWN]:.3g} times faster")
-
-
-def prepare(options: Options, folder: Path) -> None:
-    """Writes images and a COCO JSON with compressed RLE."""
-    assert options.batch and options.objects and options.size
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for sample in make_batch(options.batch, options.objects, options.size, CLASSES, sides=options.object_sides).samples:
-        write_image(folder / sample.file_name, sample.image.permute(1, 2, 0).numpy())
-        entry = {"id": sample.image_id, "file_name": sample.file_name}
-        images.append({**entry, "height": sample.size[0], "width": sample.size[1]})
-        masks = sample.targets.masks
-        assert masks is not None
-        rows = zip(masks.boxes().tolist(), masks.areas().tolist(), masks.to_rle(), sample.targets.labels, strict=True)
-        annotations += [
-            {
-                "id": len(annotations) + number,
-                "image_id": sample.image_id,
-                "category_id": int(label) + 1,
-                "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-                "area": area,
-                "iscrowd": 0,
-                "segmentation": rle,
-            }
-            for number, (box, area, rle, label) in enumerate(rows, start=1)
-        ]
-    categories = [{"id": k + 1, "name": f"class{k + 1}"} for k in range(CLASSES)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / JSON_NAME).write_text(json.dumps(content), encoding="utf-8")
 
 
 def make_side(options: Options, name: str, folder: Path) -> Side:

@@ -23,7 +23,15 @@ CONFIG_FILE = "segkit://coco/torchvision_mask_rcnn_r50_fpn.yaml"
 
 
 LARGEST_SIDE = 1 << 15
-MOST = {"batch": 1 << 16, "objects": 1 << 20, "num_classes": 1 << 20, "annotations": 1 << 30, "runs": 1 << 20}
+MOST = {
+    "batch": 1 << 16,
+    "objects": 1 << 20,
+    "num_classes": 1 << 20,
+    "annotations": 1 << 30,
+    "slide": LARGEST_SIDE,
+    "checked_images": 1 << 20,
+    "runs": 1 << 20,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +48,9 @@ class Options:
         size: (height, width) of the images.
         object_sides: shortest and longest of the objects' longer sides, in pixels; None: relative to the image.
         num_classes: K; None: the number of the configuration's classes, else 80.
-        annotations: number of annotations of the data set in the parts ``annotations`` and ``memory``.
+        annotations: number of annotations of the data set in the parts ``annotations``, ``data`` and ``memory``.
+        slide: side of the large image of which the part ``data`` reads windows.
+        checked_images: images that the part ``data`` checks with their pixels.
         runs: timed turns of each side, of which the median is reported.
         channels_last: also measure segkit without channels-last maps.
         compile: also measure segkit with backbone and neck compiled.
@@ -59,6 +69,8 @@ class Options:
     object_sides: tuple[int, int] | None = None
     num_classes: int | None = None
     annotations: int | None = None
+    slide: int | None = None
+    checked_images: int | None = None
     runs: int | None = None
     channels_last: bool = False
     compile: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -20,13 +22,24 @@ def make_batch(
     sides: tuple[int, int] | None = None,
 ) -> Batch:
     """Images of noise with ``objects`` elliptic objects each; see :func:`make_targets`."""
+    return Batch(list(make_samples(batch, objects, size, num_classes, channels=channels, sides=sides)))
+
+
+def make_samples(
+    count: int,
+    objects: int,
+    size: tuple[int, int],
+    num_classes: int,
+    *,
+    channels: int = 3,
+    sides: tuple[int, int] | None = None,
+) -> Iterator[Sample]:
+    """The images of :func:`make_batch`, made one by one."""
     generator = torch.Generator().manual_seed(0)
-    samples = []
-    for index in range(batch):
+    for index in range(count):
         image = torch.randint(0, 256, (channels, *size), dtype=torch.uint8, generator=generator)
         targets = make_targets(objects, size, num_classes, generator, sides)
-        samples.append(Sample(image, targets, index, f"{index}.png", size))
-    return Batch(samples)
+        yield Sample(image, targets, index, f"{index}.png", size)
 
 
 def make_targets(

@@ -33,7 +33,14 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--objects", type=int, metavar="N", help="objects, or detections, per image (default: the part's)")
     add("--size", type=int, nargs=2, metavar=("H", "W"), help="image size in pixels (default: the part's)")
     add("--num-classes", type=int, default=80, metavar="K", help="if the configuration names none (default: 80)")
-    add("--annotations", type=int, metavar="N", help="annotations in the data set of the parts annotations and memory")
+    add(
+        "--annotations",
+        type=int,
+        metavar="N",
+        help="annotations in the data set of the parts annotations, data, memory",
+    )
+    add("--slide", type=int, metavar="PIXELS", help="side of the image of which data reads windows (default: 20000)")
+    add("--checked-images", type=int, metavar="N", help="images that data checks with their pixels (default: 100)")
     add("--runs", type=int, metavar="N", help="timed turns per side; the median is printed (default: the part's)")
     add(
         "--channels-last",
@@ -70,6 +77,8 @@ def main(options: argparse.Namespace) -> None:
         size=tuple(options.size) if options.size else None,
         num_classes=options.num_classes,
         annotations=options.annotations,
+        slide=options.slide,
+        checked_images=options.checked_images,
         runs=options.runs,
         channels_last=options.channels_last,
         compile=options.compile,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from segkit.config.commented_yaml import write_commented_yaml
 from segkit.config.data_section import DataConfig, PlanesConfig, SplitConfig
 from segkit.config.help import Help
 from segkit.config.nodes import Node
@@ -74,14 +75,16 @@ class Config:
         field(default_factory=lambda: (Spec(name="COCO"),))
     )
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})
+    # Reasons for values, by key path (see segkit.suggest_config); to_yaml writes them, copies with other values lack them.
+    comments: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, which :func:`segkit.config.load_config_dict` reads back."""
         return section_to_dict(self)
 
     def to_yaml(self) -> str:
-        """Returns YAML that loads to an equal configuration from any folder."""
-        return write_yaml(self.to_dict())
+        """Returns YAML that loads to an equal configuration from any folder, with the comments."""
+        return write_commented_yaml(self.to_dict(), self.comments) if self.comments else write_yaml(self.to_dict())
 
     def with_overrides(self, overrides: Iterable[str]) -> Config:
         """Returns a checked copy with ``KEY VALUE`` or ``KEY=VALUE`` applied."""

@@ -39,6 +39,8 @@ NOT_RUN = {
     "torchrun": "starts several processes: tests/faults/test_distributed.py",
     "--config-file finetune.yaml": "downloads the weights of a ResNet-50 and trains it",
     "segkit benchmark": "measures for minutes: tests/benchmark",
+    "segkit fit": "times and trains a model: tests/dataset_tools/suggest/test_fit.py",
+    "segkit dataset stats": "tests/dataset_tools/suggest/test_fit.py",
     "--device cuda": "needs a GPU",
     "segkit dataset tile": "writes many files: tests/dataset_tools/test_tile.py",
     "scontrol": "needs Slurm",

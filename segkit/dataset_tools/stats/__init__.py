@@ -1,0 +1,1 @@
+"""Statistics of data sets: sizes, overlaps, intensities, and the config lines that follow."""

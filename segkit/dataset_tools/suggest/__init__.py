@@ -1,0 +1,1 @@
+"""Suggested configurations: from measurements to keys with reasons."""

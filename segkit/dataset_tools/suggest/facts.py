@@ -1,0 +1,225 @@
+"""What a suggestion starts from: the data set, its measurements, the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from segkit.config.schema import DataConfig
+from segkit.config.spec import to_plain
+from segkit.data.formats import build_dataset, register_dataset
+from segkit.data.formats.base import Dataset
+from segkit.dataset_tools.source import open_data
+from segkit.dataset_tools.stats.measure import DatasetStats, measure
+from segkit.dataset_tools.suggest.validation import choose_train_split, choose_val_split
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageReader
+
+DataSource = str | os.PathLike[str] | Mapping[str, Any] | Dataset
+RGB_CHANNELS = (1, 3, 4)  # grey, RGB, with or without alpha: the model gets RGB
+ALL_CHANNELS: dict[str, Any] = {"channels": "all"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The data that a suggestion is for.
+
+    Attributes:
+        train: the training data set.
+        spec: of ``data.train``.
+        val_spec: of the data's own validation split; None: there is none.
+        val_name: name of that split.
+        val_images: number of its images.
+        reason: what the data were taken for, and why.
+        name: a short name, for folders.
+    """
+
+    train: Dataset
+    spec: Mapping[str, Any]
+    val_spec: Mapping[str, Any] | None
+    val_name: str | None
+    val_images: int
+    reason: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the rules look at.
+
+    Attributes:
+        source: the data.
+        stats: their measurements.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        memory: free bytes.
+        channels: of the images, if they are not grey or RGB; None: the model gets RGB.
+        bf16: whether the device has bf16 arithmetic.
+        cores: processors of this process.
+        known_keys: keys of the section ``data``.
+    """
+
+    source: Source
+    stats: DatasetStats
+    device: str
+    memory: float
+    channels: int | None
+    bf16: bool = False
+    cores: int = 1
+    known_keys: frozenset[str] = field(default_factory=lambda: data_keys())
+
+    @property
+    def masks(self) -> bool:
+        """Whether any object has a mask."""
+        return bool(self.stats.objects.masked.any())
+
+    @property
+    def quick(self) -> bool:
+        """Whether steps are expensive, so that models and crops are small."""
+        return self.device != "cuda"
+
+
+def data_keys() -> frozenset[str]:
+    """The keys of ``data`` that this version of segkit has."""
+    return frozenset(f.name for f in fields(DataConfig))
+
+
+def open_source(data: DataSource, format: str | None = None) -> Source:
+    """Opens the data of a suggestion.
+
+    Args:
+        data: a folder or file, a spec as in a configuration, or a data set.
+        format: of a folder or file; None: recognised by content.
+    Raises:
+        SegkitError: the data cannot be read.
+    """
+    if isinstance(data, Dataset):
+        register_dataset("suggested", lambda: data)
+        spec = {"format": "catalog", "name": "suggested"}
+        return Source(data, spec, None, None, 0, f"{data.describe()}: a data set of this program", "data")
+    if isinstance(data, Mapping):
+        dataset = build_dataset(data, path="data")
+        plain = _with_absolute_paths(dict(to_plain(data)))
+        return Source(dataset, plain, None, None, 0, f"{plain.get('format')}: as given", _short_name(plain))
+    path = os.fspath(data)
+    opened = open_data(path, format)
+    names = list(opened.splits)
+    name = choose_train_split(names)
+    val_name = choose_val_split([other for other in names if other != name])
+    val = None if val_name is None else opened.splits[val_name]
+    train = opened.splits[name]
+    if val is not None and list(val.classes) != list(train.classes):
+        lacking = sorted(set(train.classes) ^ set(val.classes))
+        raise SegkitError(
+            f"{path}: the classes of the splits '{name}' and '{val_name}' differ, in {', '.join(lacking) or 'their order'}; "
+            "give both the same classes, or one spec with data.train and data.val in a configuration",
+            key="data.val",
+        )
+    return Source(
+        train,
+        _with_absolute_paths(dict(to_plain(opened.specs[name]))),
+        None
+        if val_name is None or not len(val or ())
+        else _with_absolute_paths(dict(to_plain(opened.specs[val_name]))),
+        val_name,
+        0 if val is None else len(val),
+        opened.reason,
+        os.path.basename(os.path.abspath(path)) or "data",
+    )
+
+
+def check_trainable(source: Source) -> None:
+    """Raises a SegkitError if there is nothing to train on, before anything is measured."""
+    if len(source.train) == 0:
+        raise SegkitError(f"{source.train.describe()}: there are no images to train on", key="data.train")
+    if not source.train.classes:
+        raise SegkitError(f"{source.train.describe()}: there are no classes to train on", key="data.train")
+
+
+def check_objects(source: Source, stats: DatasetStats) -> None:
+    """Raises a SegkitError if no measured image has an object."""
+    if len(stats.objects):
+        return
+    found = [
+        f"{number} {what}"
+        for number, what in (
+            (stats.objects.crowds, "crowd regions"),
+            (stats.objects.ignored, "ignore regions"),
+            (stats.objects.empty, "objects without area"),
+        )
+        if number
+    ]
+    only = f"; there are only {', '.join(found)}" if found else ""
+    raise SegkitError(
+        f"{source.train.describe()}: none of the {stats.measured:,} images has an object to train on{only} "
+        f"({source.reason})",
+        key="data.train",
+    )
+
+
+def gather(source: Source, device: str, memory: float, max_images: int) -> Facts:
+    """Measures the data.
+
+    Raises:
+        SegkitError: there are no images, no classes or no objects.
+    """
+    check_trainable(source)
+    channels = None
+    stats = _measure(source, max_images)
+    most = stats.intensities.most_channels
+    if most and most not in RGB_CHANNELS and "channels" in data_keys():
+        channels = most
+        if any(f.name == "channels" for f in fields(ImageReader)):
+            source.train.reader = replace(source.train.reader, **ALL_CHANNELS)
+            stats = _measure(source, max_images)
+    check_objects(source, stats)
+    bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Facts(source, stats, device, memory, channels, bf16, cores)
+
+
+def _measure(source: Source, max_images: int) -> DatasetStats:
+    try:
+        return measure(source.train, max_images=max_images)
+    except SegkitError as error:
+        raise SegkitError(
+            f"{error} (segkit dataset check lists all faults of the data)", key=error.key, value=error.value
+        ) from error
+
+
+def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
+    """Number of objects of a crowded training crop.
+
+    It is the 99th percentile over the images; in each the objects are taken as evenly spread.
+
+    Args:
+        counts: [M], objects of each image.
+        zoomed: [M, 2], height and width of each image at the model's scale.
+        crop: side of the crops.
+    """
+    share = np.minimum(zoomed, crop).prod(1) / zoomed.prod(1)
+    return float(np.percentile(counts * share, 99))
+
+
+def missing_classes(stats: DatasetStats) -> Sequence[str]:
+    """Classes without an object in the measured images."""
+    return [name for name, count in zip(stats.classes, stats.class_objects, strict=True) if not count]
+
+
+def _with_absolute_paths(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with paths that exist made absolute, so that the configuration works from any folder."""
+    return {
+        key: os.path.abspath(value) if isinstance(value, str) and key != "format" and os.path.exists(value) else value
+        for key, value in spec.items()
+    }
+
+
+def _short_name(spec: Mapping[str, Any]) -> str:
+    for key, value in spec.items():
+        if isinstance(value, str) and key != "format" and os.path.exists(value):
+            return os.path.splitext(os.path.basename(os.path.abspath(value)))[0]
+    return str(spec.get("format", "data"))

@@ -1,0 +1,134 @@
+"""Times a few real steps of a run, its end and its evaluation, on the machine at hand."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from segkit.config.schema import Config
+from segkit.data.formats.base import Dataset
+from segkit.dataset_tools.suggest.schedule import RunTimes
+from segkit.engine.amp import autocast
+from segkit.engine.build import build_evaluators, build_trainer, prepare_model
+from segkit.engine.datasets import build_data, val_loader
+from segkit.engine.environment import seed_everything
+from segkit.engine.hooks.base import Hook
+from segkit.engine.hooks.timer import peak_memory_mb
+from segkit.engine.train_loop import TrainerBase
+from segkit.evaluation import evaluate
+from segkit.utils.device import choose_device
+from segkit.utils.out_of_memory import is_out_of_memory
+
+WARM_UP = 2  # steps, not counted
+LEAST_STEPS, MOST_STEPS = 3, 12  # that are counted
+EVALUATED = 4  # images
+
+
+class OutOfMemory(Exception):
+    """The steps need more memory than there is."""
+
+
+class StepClock(Hook):
+    """Notes when each step ended, and stops after enough of them.
+
+    Args:
+        seconds: after this time no further step begins, if ``LEAST_STEPS`` were counted.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.ends: list[float] = []
+
+    def after_step(self, trainer: TrainerBase) -> None:
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+        self.ends.append(time.perf_counter())
+        counted = len(self.ends) - WARM_UP
+        if counted >= LEAST_STEPS and self.ends[-1] - self.ends[0] > self.seconds:
+            trainer.stop()
+
+    @property
+    def step(self) -> float:
+        """Mean seconds of a step after the warm-up."""
+        return (self.ends[-1] - self.ends[WARM_UP - 1]) / (len(self.ends) - WARM_UP)
+
+
+def measure_run(cfg: Config, seconds: float) -> RunTimes:
+    """Trains a few steps in a temporary folder, writes a checkpoint, and evaluates a few images.
+
+    Args:
+        cfg: the configuration of the run.
+        seconds: about how long the steps may take.
+    Raises:
+        OutOfMemory: a step does not fit into the memory.
+        SegkitError: a mistake in the configuration or the data.
+    """
+    device = choose_device(cfg.train.device)
+    with tempfile.TemporaryDirectory(prefix="segkit_fit_") as folder, _quiet():
+        cfg = cfg.with_values({"output_dir": folder, "train.iterations": WARM_UP + MOST_STEPS}, "measurement")
+        try:
+            return _measure(cfg, device, seconds)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory from error
+            raise
+
+
+def _measure(cfg: Config, device: torch.device, seconds: float) -> RunTimes:
+    memory = peak_memory_mb(device)
+    began = time.perf_counter()
+    seed_everything(cfg.train.seed)
+    data = build_data(cfg)
+    cfg = cfg.with_values({"data.classes": data.classes})
+    model = prepare_model(cfg, data, device)
+    # Without validation data the trainer evaluates nothing at its end, which is timed by itself below.
+    trainer = build_trainer(cfg, model, replace(data, val=None), device)
+    clock = StepClock(seconds)
+    trainer.hooks = [clock, *trainer.hooks]
+    trainer.train()
+    end = time.perf_counter()
+    start = clock.ends[0] - began - clock.step
+    evaluation = 0.0
+    if data.val is not None:
+        few = replace(data, val=data.val.subset(_typical(data.val, EVALUATED)))
+        evaluators = build_evaluators(cfg, model, few)
+        evaluate(
+            model,
+            val_loader(cfg, few, device),
+            evaluators,
+            device,
+            autocast(cfg.train.precision, device),
+            losses=cfg.train.eval_losses,
+        )
+        assert few.val is not None
+        evaluation = (time.perf_counter() - end) / len(few.val)
+    used = (peak_memory_mb(device) - memory) * 2**20
+    return RunTimes(max(start, 0.0), clock.step, evaluation, end - clock.ends[-1], max(used, 0.0))
+
+
+def _typical(dataset: Dataset, count: int) -> list[int]:
+    """Indices of at most ``count`` images whose mean size is about that of all: of evenly spaced ranks by size."""
+    areas = np.array([math.prod(dataset.size(i)) for i in range(len(dataset))])
+    order = np.argsort(areas, kind="stable")
+    count = min(count, len(order))
+    return sorted(int(order[int((k + 0.5) * len(order) / count)]) for k in range(count))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Context without the log of the measured run; errors are raised as ever."""
+    log = logging.getLogger("segkit")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
