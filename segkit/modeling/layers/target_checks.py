@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], num_classes: int) -> list[Targets]:
     """Targets without the objects whose box has no area or is not finite; warns of these.
 
-    The deltas towards such a box would be infinite.
+    The deltas towards such a box would be infinite. Ignore regions, crowds with the label ``ALL_CLASSES``, stay.
 
     Args:
         targets: of each image, on any device.
@@ -37,7 +37,8 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         return list(targets)
     rows = []
     for i in filled:
-        labels = targets[i].labels
+        is_region = (targets[i].labels == ALL_CLASSES) & targets[i].crowd
+        labels = targets[i].labels.masked_fill(is_region, 0)
         rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation
