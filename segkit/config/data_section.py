@@ -40,6 +40,18 @@ class DataConfig:
         tuple[str, ...] | None,
         Help("class names in label order; null: read from the data, and written into the saved config"),
     ] = None
+    ignore_classes: Annotated[
+        tuple[str, ...],
+        Help("categories whose objects are ignore regions: nothing is learnt or evaluated there"),
+    ] = ()
+    annotated_region_class: Annotated[
+        str | None,
+        Help("category of the annotated regions: outside of its objects an image is an ignore region; null: no such category"),
+    ] = None
+    not_exhaustive: Annotated[
+        tuple[str, ...],
+        Help("classes that are not annotated everywhere: what is not annotated is no evidence against them"),
+    ] = ()
     train_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
     ] = _specs(

@@ -15,7 +15,7 @@ from segkit.config.schema import Config
 from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
-from segkit.engine.datasets import build_data, checkpoint_labels
+from segkit.engine.datasets import build_data, checkpoint_labels, partial_annotation
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import checkpoint_content
@@ -106,7 +106,8 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
     if data is None:
         raise SegkitError("evaluate(model, data) needs a data set, or config=... with data.val", key="data")
     if isinstance(data, Mapping):
-        return build_dataset(data, classes, category_ids, path="data")
+        partial = None if cfg is None else partial_annotation(cfg)
+        return build_dataset(data, classes, category_ids, partial=partial, path="data")
     check_dataset(data, "data")
     if classes is not None and list(data.classes) != list(classes):
         raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)

@@ -12,6 +12,7 @@ from segkit.data.formats.coco import Coco
 from segkit.data.formats.image_folder import ImageFolder
 from segkit.data.formats.label_map import LabelMap
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
+from segkit.data.formats.partial import PartialAnnotation, PartiallyAnnotated
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.synthetic import Synthetic
 
@@ -23,6 +24,8 @@ __all__ = [
     "LabelMap",
     "ObjectAnnotation",
     "ParsedDataset",
+    "PartialAnnotation",
+    "PartiallyAnnotated",
     "Recognition",
     "SubsetDataset",
     "Synthetic",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -100,6 +100,9 @@ class Coco(Dataset):
 
     def unmasked_counts(self) -> np.ndarray:
         return self._table.unmasked_counts(crowds=False)
+
+    def counts_of(self, labels: Collection[int], *, unmasked: bool = False) -> np.ndarray:
+        return self._table.counts_of(np.isin(self._labels, list(labels)), unmasked=unmasked)
 
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         lost = [

@@ -112,6 +112,16 @@ class CocoTable:
         unmasked = self.arrays["kind"] == BOX_ONLY
         return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
 
+    def counts_of(self, categories: np.ndarray, *, unmasked: bool) -> np.ndarray:
+        """int64 [images]: number of annotations of some categories, without crowd regions.
+
+        Args:
+            categories: bool, whether each of the file's categories is counted.
+            unmasked: count annotations with a box only.
+        """
+        chosen = categories[self.arrays["category"]] & (self.arrays["crowd"] == 0)
+        return self._counts_where(chosen & (self.arrays["kind"] == BOX_ONLY) if unmasked else chosen)
+
     def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
         """int64 [images]: number of chosen annotations of each image.
 
