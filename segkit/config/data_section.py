@@ -46,7 +46,9 @@ class DataConfig:
     ] = ()
     annotated_region_class: Annotated[
         str | None,
-        Help("category of the annotated regions: outside of its objects an image is an ignore region; null: no such category"),
+        Help(
+            "category of the annotated regions: outside of its objects an image is an ignore region; null: no such category"
+        ),
     ] = None
     not_exhaustive: Annotated[
         tuple[str, ...],

@@ -174,7 +174,11 @@ def test_validation_data_get_the_training_classes(tmp_path):
         ({"ignore_classes": ("ignroe",)}, "data.ignore_classes", "did you mean 'ignore'"),
         ({"annotated_region_class": "rio"}, "data.annotated_region_class", "did you mean 'roi'"),
         ({"not_exhaustive": ("cel",)}, "data.not_exhaustive", "did you mean 'cell'"),
-        ({"ignore_classes": ("roi",), "annotated_region_class": "roi"}, "data.annotated_region_class", "ignore_classes"),
+        (
+            {"ignore_classes": ("roi",), "annotated_region_class": "roi"},
+            "data.annotated_region_class",
+            "ignore_classes",
+        ),
         ({"ignore_classes": ("roi", "roi")}, "data.ignore_classes", "twice"),
     ],
 )

@@ -61,7 +61,9 @@ class PartialAnnotation:
         """Raises a SegkitError if a region's category is among the classes."""
         for name in self.region_classes:
             if name in classes:
-                meaning = "data.annotated_region_class" if name == self.annotated_region_class else "data.ignore_classes"
+                meaning = (
+                    "data.annotated_region_class" if name == self.annotated_region_class else "data.ignore_classes"
+                )
                 raise SegkitError(
                     f"{key}: '{name}' is a class there and a region by {meaning}; remove it from one of them",
                     key=key,
@@ -195,7 +197,9 @@ class PartiallyAnnotated(Dataset):
             if without:
                 files = self.image_files()
                 first = "" if files is None else f": {first_few([files[i] for i in without[:4]])}"
-                notes.append(f"{len(without):,} images have no region of '{name}' and are an ignore region as a whole{first}")
+                notes.append(
+                    f"{len(without):,} images have no region of '{name}' and are an ignore region as a whole{first}"
+                )
         if self.partial.not_exhaustive:
             notes.append(f"not annotated everywhere: {first_few(list(self.partial.not_exhaustive))}")
         return notes
