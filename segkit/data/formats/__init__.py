@@ -11,6 +11,7 @@ from segkit.data.formats.catalog import catalog_names, register_dataset
 from segkit.data.formats.coco import Coco
 from segkit.data.formats.image_folder import ImageFolder
 from segkit.data.formats.label_map import LabelMap
+from segkit.data.formats.lvis import Lvis
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.data.formats.partial import PartialAnnotation, PartiallyAnnotated
 from segkit.data.formats.recognition import Recognition
@@ -22,6 +23,7 @@ __all__ = [
     "ImageAnnotation",
     "ImageFolder",
     "LabelMap",
+    "Lvis",
     "ObjectAnnotation",
     "ParsedDataset",
     "PartialAnnotation",

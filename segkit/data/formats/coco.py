@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -54,12 +55,14 @@ class Coco(Dataset):
         classes: names in the order of the labels; by default the file's categories by ascending id.
     """
 
+    table_type: ClassVar[type[CocoTable]] = CocoTable
+
     def __init__(self, *, json: str, images: str, classes: Sequence[str] | None = None) -> None:
         self.file = local_path(json, "COCO annotation file")
         self.folder = local_path(images, "folder of images")
         if not self.folder.is_dir():
             raise SegkitError(f"{self.folder}: is not a folder", value=images)
-        self._table = CocoTable(self.file)
+        self._table = self.table_type(self.file)
         names = None if classes is None else list(classes)
         file_ids = self._table.category_ids
         counts = np.bincount(self._table.arrays["category"], minlength=len(file_ids)).tolist()
