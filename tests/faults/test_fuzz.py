@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from fuzz_annotations import try_annotations
 from fuzz_configs import try_config
+from fuzz_lvis import try_lvis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 SECONDS, BYTES = 5, 1 << 30
-TRIES = {"configs": try_config, "annotations": try_annotations}
+TRIES = {"configs": try_config, "annotations": try_annotations, "lvis": try_lvis}
 
 
 @pytest.mark.parametrize("kind", TRIES)
