@@ -85,11 +85,12 @@ def write_label_maps(folder):
 @pytest.fixture(params=["coco", "parsed"])
 def spec(request, tmp_path):
     written = write_coco(tmp_path)
-    if request.param == "parsed":
-        if "parsed_test" not in DATASET_FORMAT_REGISTRY:
-            DATASET_FORMAT_REGISTRY.register(Parsed, name="parsed_test")
-        return {"format": "parsed_test", "folder": str(tmp_path)}
-    return written
+    if request.param == "coco":
+        yield written
+        return
+    DATASET_FORMAT_REGISTRY.register(Parsed, name="parsed_test")
+    yield {"format": "parsed_test", "folder": str(tmp_path)}
+    del DATASET_FORMAT_REGISTRY._obj_map["parsed_test"]
 
 
 def dense(targets, chosen):
