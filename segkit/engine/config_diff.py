@@ -23,6 +23,7 @@ MEANINGS = (
     (r"data\.batch_size", STEP_SIZE),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", NEXT_STEP),
     (r"data\.test_transforms", NEW_COMPARISON),
+    (r"data\.(ignore_classes|annotated_region_class|not_exhaustive)", "the training obeys it from the next step on, the evaluation from the next on, the first to be compared for the best"),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.num_workers", NO_EFFECT),
     (r"model\.", "the weights continue in a model with this setting"),
@@ -50,7 +51,9 @@ MEANINGS = (
     (r"imports(_from)?", "other modules are imported"),
 )  # fmt: skip
 OTHERWISE = "applies from now on"
-_EVALUATION_KEYS = re.compile(r"(data\.val|data\.test_transforms|evaluators)(\.|$)")
+_EVALUATION_KEYS = re.compile(
+    r"(data\.(val|test_transforms|ignore_classes|annotated_region_class|not_exhaustive)|evaluators)(\.|$)"
+)
 
 
 @dataclass(frozen=True)

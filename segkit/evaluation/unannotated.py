@@ -69,7 +69,7 @@ def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
         whole = _whole_image(image)
         crowds += [{**whole, "label": label} for label in sorted(unlabelled)]
     truth = [item for item in image.truth if not is_region(item)]
-    return replace(image, truth=truth + crowds, region_shares=shares)
+    return replace(image, truth=[*truth, *crowds], region_shares=shares)
 
 
 def _shares(image: EvaluatedImage, regions: Sequence[Mapping[str, Any]]) -> np.ndarray | None:

@@ -133,7 +133,7 @@ def test_a_region_may_be_a_box_and_an_image_may_have_none(spec):
     assert second.crowd.tolist() == [False, True, True, True] and second.has_mask.tolist() == [False, False, True, True]
     assert dense(second, [3]).all()
     notes = "\n".join(data.notes())
-    assert "2 objects of 'ignore' in 2 images are ignore regions" in notes
+    assert "2 of 'ignore' in 2 images are ignore regions" in notes and "labels without these: 0 cell, 1 debris" in notes
     assert "1 images have no region of 'roi'" in notes and "2.png" in notes
 
 

@@ -118,7 +118,7 @@ def _recognition(files: Sequence[Path], folder: Path) -> Recognition:
     parents = [folder, folder / "images", folder.parent]
     images = next((p for p in parents if any((p / name).is_dir() for name in IMAGE_FOLDERS)), folder)
     specs = {file: {"format": "lvis", "json": str(file), "images": str(images)} for file in files}
-    splits = {}
+    splits: dict[str, dict[str, str]] = {}
     for file, spec in specs.items():
         name = next((split for split in SPLITS if split in file.stem.lower()), file.stem)
         splits.setdefault(name, spec)

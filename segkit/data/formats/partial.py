@@ -110,7 +110,7 @@ class PartiallyAnnotated(Dataset):
         self._unlabelled = torch.tensor(sorted(self.classes.index(name) for name in partial.not_exhaustive)).long()
 
     @property
-    def reader(self) -> ImageReader:  # type: ignore[override]  # the wrapped data set's
+    def reader(self) -> ImageReader:
         """Reads the image files."""
         return self.dataset.reader
 
@@ -183,16 +183,12 @@ class PartiallyAnnotated(Dataset):
         notes = list(self.dataset.notes())
         for label in self._ignored:
             counts = self._region_counts(label)
-            notes.append(
-                f"{int(counts.sum()):,} objects of '{self.dataset.classes[label]}' in {int((counts > 0).sum()):,} images are "
-                "ignore regions"
-            )
+            which = f"{int(counts.sum()):,} of '{self.dataset.classes[label]}' in {int((counts > 0).sum()):,} images"
+            notes.append(f"of these objects {which} are ignore regions")
         if self._annotated is not None:
             counts, name = self._region_counts(self._annotated), self.dataset.classes[self._annotated]
-            notes.append(
-                f"{int(counts.sum()):,} regions of '{name}' in {int((counts > 0).sum()):,} images are annotated; all "
-                "outside of them is an ignore region"
-            )
+            which = f"{int(counts.sum()):,} of '{name}' in {int((counts > 0).sum()):,} images"
+            notes.append(f"of these objects {which} are annotated regions; all outside of them is an ignore region")
             without = [int(i) for i in np.flatnonzero(counts == 0)]
             if without:
                 files = self.image_files()
@@ -200,6 +196,9 @@ class PartiallyAnnotated(Dataset):
                 notes.append(
                     f"{len(without):,} images have no region of '{name}' and are an ignore region as a whole{first}"
                 )
+        shifted = [name for label, name in enumerate(self.classes) if self.dataset.classes[label] != name]
+        if shifted:  # the wrapped data set may have named its own labels
+            notes.append(f"labels without these: {first_few([f'{i} {name}' for i, name in enumerate(self.classes)])}")
         if self.partial.not_exhaustive:
             notes.append(f"not annotated everywhere: {first_few(list(self.partial.not_exhaustive))}")
         return notes

@@ -156,9 +156,8 @@ def unlabelled_logits(
     device = labelled[0].boxes.device
     excluded = per_image.to(device, non_blocking=True)
     parts = []
-    for i, image in enumerate(labelled):
-        is_background = image.labels == num_classes
-        parts.append(is_background[:, None] & excluded[i])
+    for proposals, row in zip(labelled, excluded, strict=True):
+        parts.append((proposals.labels == num_classes)[:, None] & row)
     return torch.cat(parts)
 
 
