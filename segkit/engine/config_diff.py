@@ -23,7 +23,7 @@ MEANINGS = (
     (r"data\.batch_size", STEP_SIZE),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", NEXT_STEP),
     (r"data\.test_transforms", NEW_COMPARISON),
-    (r"data\.(ignore_classes|annotated_region_class|not_exhaustive)", "the training obeys it from the next step on, the evaluation from the next on, the first to be compared for the best"),
+    (r"data\.(ignore_classes|annotated_region_class|not_exhaustive)", NEW_COMPARISON),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.num_workers", NO_EFFECT),
     (r"model\.", "the weights continue in a model with this setting"),

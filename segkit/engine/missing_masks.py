@@ -46,7 +46,7 @@ class MaskCounts:
         return self.images is None and self.unmasked > 0 and self.unmasked == self.objects
 
     def text(self, kind: str) -> str:
-        """Returns ``12 of 345 training objects have no mask, first in a.png``, with ``kind`` ``training``."""
+        """Returns ``12 of 345 training objects have no mask, first in a.png``, for ``training``."""
         where = "" if self.images is None else f" of the first {self.images} images"
         if self.unmasked == self.objects:
             return f"none of the {self.objects:,} {kind} objects{where} has a mask"

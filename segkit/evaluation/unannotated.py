@@ -1,4 +1,4 @@
-"""Detections where nothing is annotated: in ignore regions, and of classes that are not annotated everywhere.
+"""Detections in ignore regions, and of classes that are not annotated everywhere.
 
 They count neither way. COCO's tools know one such rule, that of a class's crowd regions, and the rest is expressed by it:
 
@@ -113,7 +113,7 @@ def accumulate(
     num_classes: int,
     max_dets: Sequence[int],
 ) -> Curves:
-    """Accumulates precision and recall as COCO's tools do, with regions that are given as shares.
+    """Accumulates precision and recall as COCO's tools do, with regions given as shares.
 
     An unmatched detection is ignored at each IoU threshold that its share reaches.
 

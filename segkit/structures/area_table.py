@@ -1,4 +1,4 @@
-"""AreaTable: the area of a region inside any box, in constant time (summed-area table, Crow 1984)."""
+"""AreaTable: the area of a region inside boxes (summed-area table, Crow 1984)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AreaTable:
 
     @staticmethod
     def of_union(masks: InstanceMasks) -> AreaTable:
-        """The table of all pixels that any of the masks covers, on their device, without synchronisation."""
+        """The table of the masks' union, made on their device without synchronisation."""
         region = torch.zeros(masks.image_size, dtype=torch.bool, device=masks.device)
         for crop, (x0, y0, x1, y1) in zip(masks.crops(), masks.crop_boxes.tolist(), strict=True):
             region[y0:y1, x0:x1] |= crop != 0

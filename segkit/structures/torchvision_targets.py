@@ -57,7 +57,7 @@ def targets_from_torchvision(
 def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None = None) -> dict[str, Tensor]:
     """Converts one image's targets to torchvision's dictionary, on their device.
 
-    :func:`targets_from_torchvision` inverts it. torchvision has no ignore regions, so these are left out.
+    :func:`targets_from_torchvision` inverts it. torchvision has no ignore regions, so these are skipped.
 
     Args:
         targets: of one image.

@@ -79,7 +79,7 @@ def paint_masks(
 def paint_boxes(
     picture: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int, *, hatched: bool = False
 ) -> None:
-    """Outlines boxes [N, 4] XYXY, in the image's pixels, on ``picture``, in place, and hatches them if asked to."""
+    """Outlines, and hatches, boxes [N, 4] XYXY in the image's pixels on ``picture``, in place."""
     height, width = picture.shape[:2]
     for box, color in zip(boxes * scale, colors, strict=True):
         x0, y0 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))

@@ -47,7 +47,7 @@ def run(name, example, label):
 def test_regions_move_as_objects_do(name, example):
     """The same boxes and masks as if the regions were crowds of a class, and the label stays."""
     regions, crowds = run(name, example, ALL_CLASSES).targets, run(name, example, 2).targets
-    if name == "CopyPaste":  # covered regions stay, whatever part of them is left
+    if name == "CopyPaste":  # covered regions stay, however small a part of them is left
         assert (regions.labels == ALL_CLASSES).sum() >= (crowds.labels == 2).sum()
     else:
         assert torch.equal(regions.boxes, crowds.boxes) and torch.equal(regions.has_mask, crowds.has_mask)

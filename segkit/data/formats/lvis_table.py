@@ -1,4 +1,4 @@
-"""An LVIS JSON as flat arrays: those of a COCO JSON, and what each image says about its classes."""
+"""An LVIS JSON as flat arrays: those of a COCO JSON, and the class lists of its images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LvisColumns(ExtraColumns):
         self._frequencies: dict[int, str] = {}
 
     def images(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The entries with the ``file_name`` that their ``coco_url`` implies, as ``train2017/000000391895.jpg``."""
+        """The entries, with a ``file_name`` from ``coco_url``, as ``train2017/000000391895.jpg``."""
         for values in (*self._ids.values(), *self._ends.values()):
             del values[:]  # of two lists of a name the reader takes the last
         for index, image in enumerate(items):
@@ -79,7 +79,7 @@ class LvisColumns(ExtraColumns):
                 image = int(np.searchsorted(np.asarray(self._ends[key]), unknown[0], side="right"))
                 value = int(found[unknown[0]])
                 self._fail("images", image, f"'{key}' has {value}, which is the id of no category", value)
-            # A category that is ignored, because another one has its name, is left out.
+            # A category that is ignored, because another one has its name, is skipped.
             indices = np.array([index_of.get(category_id, -1) for category_id in found.tolist()], np.int32)
             ends = np.append(0, (indices >= 0).cumsum())[np.asarray(self._ends[key], np.int64)]
             writer.add(name, indices[indices >= 0], LVIS_DTYPES[name])
@@ -94,10 +94,10 @@ class LvisColumns(ExtraColumns):
                 "reads files without it"
             )  # fmt: skip
         ids = image[key]
-        numbers = [as_integer(value) for value in ids] if isinstance(ids, list) else [None]
-        if None in numbers:
+        found = [as_integer(value) for value in ids] if isinstance(ids, list) else [None]
+        if None in found:
             self._fail("images", index, f"'{key}' is {shown(ids)}; expected a list of category ids", ids)
-        return [number for number in numbers if number is not None]
+        return [category_id for category_id in found if category_id is not None]
 
     def _fail(self, key: str, index: int, problem: str, value: Any = None) -> NoReturn:
         raise SegkitError(f"{self._file}: {key}[{index}]: {problem}", value=value)

@@ -1,4 +1,4 @@
-"""Partly annotated data: ignore regions, annotated regions and classes that are not annotated everywhere."""
+"""Partly annotated data: ignore regions, and classes that are not annotated everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segkit.utils.images import ImageReader
 
 @dataclass(frozen=True)
 class PartialAnnotation:
-    """What is not annotated in the images of a data set, told by names of its categories.
+    """What is not annotated in the images of a data set, by the names of its categories.
 
     Attributes:
         ignore_classes: their objects are ignore regions, in which nothing is learnt or evaluated.
@@ -79,7 +79,7 @@ class PartiallyAnnotated(Dataset):
         partial: the names of these categories.
         optional: whether the data set may lack categories of regions, because other data have them.
     Raises:
-        SegkitError: a name is none of the data set's categories.
+        SegkitError: a name is not one of the data set's categories.
     """
 
     def __init__(self, dataset: Dataset, partial: PartialAnnotation, *, optional: bool = False) -> None:

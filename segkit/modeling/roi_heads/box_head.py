@@ -129,7 +129,7 @@ class FastRCNNHead(BoxHead):
             proposals: [N, 4].
             labels: int64 [N] classes, K for the background.
             gt_boxes: [N, 4] matched ground truth; ignored for background.
-            unlabelled: bool [N, K + 1], logits that are left out of their row's softmax; None: none.
+            unlabelled: bool [N, K + 1], logits that their row's softmax skips; None: none.
         """
         count = max(1, len(labels))
         logits = logits.float()

@@ -137,7 +137,7 @@ def cat_proposals(labelled: Sequence[LabelledProposals]) -> tuple[Tensor, Tensor
 def unlabelled_logits(
     labelled: Sequence[LabelledProposals], targets: Sequence[Targets], num_classes: int
 ) -> Tensor | None:
-    """Bool [N, K + 1]: logits that say nothing, of the background boxes in images with unlabelled classes.
+    """Bool [N, K + 1]: logits of background boxes of which the ground truth says nothing.
 
     A background box shows no annotated object. It may show one of a class that is not annotated everywhere in its image.
 
