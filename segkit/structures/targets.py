@@ -137,7 +137,7 @@ class Targets:
         return [i for i in crowds if by_mask[i]], [i for i in crowds if not by_mask[i]]
 
     def region_areas(self) -> AreaTable | None:
-        """The union of the ignore regions with a mask, to measure what boxes cover; None without any.
+        """The union of the ignore regions with a mask, to measure boxes with; None without any.
 
         It is made once and kept: the proposal network and each stage of the heads ask for it.
         """
