@@ -85,7 +85,8 @@ def test_a_region_is_a_crowd_of_every_class(backend, iou_type, masked):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_boxes_in_a_rectangular_mask_are_those_in_its_box(backend):
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_boxes_in_a_rectangular_mask_are_those_in_its_box(backend, iou_type):
     """The shares in masks, and the accumulation with them, against COCO's own rule for the same rectangles."""
     boxes = list(scene(2, masked=False))
     masks = list(scene(2, masked=False))
@@ -96,9 +97,9 @@ def test_boxes_in_a_rectangular_mask_are_those_in_its_box(backend):
                 mask = torch.zeros(1, *batch.samples[0].size, dtype=torch.bool)
                 mask[0, y : y + h, x : x + w] = True
                 [item["segmentation"]] = InstanceMasks.from_dense(mask).to_rle()
-    expected = evaluated(boxes, "bbox", "pycocotools", score_thresholds=[0.3])
-    assert evaluated(masks, "bbox", backend, score_thresholds=[0.3]) == expected
-    assert shown(expected, "bbox") == by_pycocotools(boxes, "bbox")
+    expected = evaluated(boxes, iou_type, "pycocotools", score_thresholds=[0.3])
+    assert evaluated(masks, iou_type, backend, score_thresholds=[0.3]) == expected
+    assert shown(expected, iou_type) == by_pycocotools(masks, iou_type)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

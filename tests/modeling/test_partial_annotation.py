@@ -181,6 +181,12 @@ def test_losses_without_unlabelled_classes_do_not_call_the_head_otherwise():
         model.losses(features, [random_boxes(2, 40)], [partial_targets([1])], None)
 
 
+def test_unlabelled_classes_are_classes():
+    image = torch.zeros(3, *SIZE, dtype=torch.uint8)
+    with pytest.raises(SegkitError, match=r"targets\[0\]: unlabelled classes \[1, 3\]; expected 0 to 2"):
+        build("faster").losses([image], [partial_targets([1, 3])])
+
+
 def test_labels_below_zero_are_regions_only():
     model = build("faster")
     image = torch.zeros(3, *SIZE, dtype=torch.uint8)

@@ -23,13 +23,17 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         sizes: (height, width) of each image.
         num_classes: K.
     Raises:
-        SegkitError: the numbers of targets and images differ, a label is outside 0 .. K - 1, or masks have another image
-            size.
+        SegkitError: the numbers of targets and images differ, a label or unlabelled class is outside 0 .. K - 1, or masks
+            have another image size.
     """
     if len(targets) != len(sizes):
         raise SegkitError(f"{len(targets)} targets for {len(sizes)} images")
     for i, (image_targets, size) in enumerate(zip(targets, sizes, strict=True)):
-        masks = image_targets.masks
+        masks, unlabelled = image_targets.masks, image_targets.unlabelled
+        if len(unlabelled) and not 0 <= int(unlabelled.min()) <= int(unlabelled.max()) < num_classes:
+            raise SegkitError(
+                f"targets[{i}]: unlabelled classes {unlabelled.tolist()[:9]}; expected 0 to {num_classes - 1}"
+            )
         if masks is not None and tuple(masks.image_size) != tuple(size):
             raise SegkitError(f"targets[{i}]: masks of {tuple(masks.image_size)} pixels for an image of {tuple(size)}")
     filled = [i for i, image_targets in enumerate(targets) if len(image_targets)]
