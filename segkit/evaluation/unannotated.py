@@ -8,7 +8,8 @@ They count neither way. COCO's tools know one such rule, that of a class's crowd
   image nor known to be absent all detections are unmatched.
 
 For boxes, COCO's tools take a crowd region as its box. The part of an image outside of an annotated region usually has the
-whole image as its box, so here the share of a detection's box inside the region's mask counts instead.
+whole image as its box, so of ignore regions with a mask the share of a detection's box inside the mask counts instead. A
+region may also be a single object, which fills little of its own box, so a detection's IoU with that box counts too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torchvision.ops import box_iou
 
 from segkit.evaluation.coco_matching import AREAS, Curves, EvaluatedImage, IouType, lacks_mask
 from segkit.structures.area_table import AreaTable
@@ -73,14 +75,23 @@ def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
 
 
 def _shares(image: EvaluatedImage, regions: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    """The largest share of each detection's box in one of the regions: [N]; None without regions."""
+    """How far each detection is in one of the regions with a mask: [N]; None without regions.
+
+    That is the share of its box inside the region's mask, or its IoU with the region's box if that is larger.
+    """
     if not regions:
         return None
-    boxes = torch.from_numpy(image.boxes.copy())
-    boxes[:, 2:] += boxes[:, :2]
+    xywh = torch.from_numpy(image.boxes)
+    boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
     masks = InstanceMasks.from_rle([item["segmentation"] for item in regions], image.size)
-    areas = [AreaTable.of_union(masks[[i]]).areas(boxes).double().numpy() for i in range(len(masks))]
-    return np.max(areas, axis=0) / image.boxes[:, 2:].prod(axis=1).clip(min=1e-9)
+    areas = xywh[:, 2:].prod(1).clamp(min=1e-9)
+    largest = torch.zeros(len(boxes), dtype=torch.float64)
+    for crop, corners in zip(masks.crops(), masks.crop_boxes, strict=True):
+        inside = AreaTable(crop != 0).areas(boxes - corners[:2].repeat(2))  # of the crop, not of the whole image
+        largest = torch.maximum(largest, inside.double() / areas)
+    region_boxes = torch.tensor([item["bbox"] for item in regions], dtype=torch.float64)
+    region_boxes[:, 2:] += region_boxes[:, :2]
+    return torch.maximum(largest, box_iou(boxes, region_boxes).amax(1)).numpy()
 
 
 def _without_empty(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:

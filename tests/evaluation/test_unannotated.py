@@ -123,6 +123,23 @@ def test_the_box_of_a_region_around_the_annotated_part_does_not_count(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_the_box_of_an_ignored_object_is_in_it(backend):
+    """A thin object fills little of its box; its detection is ignored as far as its box fits."""
+    size = (40, 40)
+    one = sample(1, size, [([30, 30, 38, 38], 0, False)])
+    masks = InstanceMasks.from_dense(torch.eye(40, dtype=torch.bool)[None])
+    masks = masks.crop(0, 0, 20, 20).placed(size)
+    region = Targets(masks.boxes(), torch.tensor([ALL_CLASSES]), masks, torch.tensor([True]))
+    one.annotations.extend(ground_truth_from_targets(dataclasses.replace(one, targets=region)))
+    for box, expected in (
+        ([0, 0, 20, 20], 1.0),
+        ([0, 0, 20, 15], 0.6 + 0.4 * 0.5),
+    ):  # IoU 0.75: ignored at 6 thresholds
+        found = detections([box, [30, 30, 38, 38]], [0.9, 0.8], [0, 0], size)
+        assert evaluated([(Batch([one]), [found])], "bbox", backend)["bbox/AP"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 def test_class_agnostic_metrics_ignore_regions_too(backend, iou_type):
     found = list(scene(3))

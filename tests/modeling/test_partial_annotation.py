@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from segkit.modeling import BoxHead
 from segkit.modeling.layers.feature_spec import FeatureSpec
@@ -55,11 +56,22 @@ def test_background_half_inside_the_masks_is_ignored():
     region, other = targets.masks[[2]].to_dense()[0], torch.zeros(SIZE, dtype=torch.bool)
     other[54:, :12] = True
     inside = torch.tensor([share_in(region, b) >= 0.5 or share_in(other, b) >= 0.5 for b in boxes.tolist()])
+    inside |= (box_iou(boxes, targets.boxes[[2]]) >= 0.5).squeeze(1)
     expected = torch.where(inside & (plain.match_labels == BACKGROUND), IGNORED, plain.match_labels)
     assert torch.equal(found.match_labels, expected.to(torch.int8))
     assert torch.equal(found.matched_idxs, plain.matched_idxs)
     assert {FOREGROUND, BACKGROUND} <= set(found.match_labels[~inside].tolist())
     assert (expected != plain.match_labels).sum() > 50
+
+
+def test_a_box_of_a_thin_region_is_ignored():
+    """A diagonal object of an ignored category fills little of its box, and a proposal of it is no background."""
+    mask = torch.eye(64, dtype=torch.bool)[None]
+    mask[0, 40:], mask[0, :20] = False, False
+    masks = InstanceMasks.from_dense(mask)
+    thin = Targets(masks.boxes(), torch.tensor([ALL_CLASSES]), masks, torch.tensor([True]))
+    boxes = torch.tensor([[20.0, 20, 40, 40], [22, 20, 40, 38], [20, 20, 30, 29], [0, 0, 20, 20]])
+    assert match_targets(boxes, thin, **THRESHOLDS).match_labels.tolist() == [IGNORED] * 2 + [BACKGROUND] * 2
 
 
 def test_an_object_in_a_region_is_matched():

@@ -123,8 +123,9 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
     """Matches boxes with the objects of one image; crowd regions match nothing.
 
     A background box of which at least half lies in one crowd region is ignored, since the objects in such a region are
-    not annotated one by one. So is one of which at least half lies in the ignore regions. The pixels of an ignore region's
-    mask count; a crowd region of a class counts as its box, as does an ignore region without a mask.
+    not annotated one by one. A crowd region of a class counts as its box, as does an ignore region without a mask. Of the
+    ignore regions with a mask the pixels count: their box may be the whole image. A background box is also ignored if its
+    IoU with the box of such a region is at least a half, since the region may be a single object of any shape.
 
     Args:
         boxes: [N, 4] anchors or proposals.
@@ -139,7 +140,7 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
 
 
 def _inside_regions(boxes: Tensor, targets: Targets) -> Iterator[Tensor]:
-    """Bool [N]: boxes of which half lies in a crowd's box, then in the masks of ignore regions, if there are any."""
+    """Bool [N] each: boxes of which half lies in a crowd's box, in the masks of ignore regions, or that fit one."""
     if not targets.has_crowd:
         return
     half = 0.5 * box_areas(boxes).clamp(min=1e-9)
@@ -150,3 +151,6 @@ def _inside_regions(boxes: Tensor, targets: Targets) -> Iterator[Tensor]:
     table = targets.region_areas()
     if table is not None:
         yield table.areas(boxes) >= half
+        regions = targets.boxes[targets.mask_regions].float()
+        chunks = split_boxes(boxes.float(), regions)
+        yield torch.cat([pairwise_iou(chunk, regions).amax(dim=1) for chunk in chunks]) >= 0.5
