@@ -9,6 +9,7 @@ from PIL import Image
 
 from segkit.data import PartialAnnotation, build_dataset
 from segkit.data.formats import ImageAnnotation, ObjectAnnotation, ParsedDataset
+from segkit.evaluation.predictions import evaluate_predictions
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.targets import ALL_CLASSES
 from segkit.utils.errors import SegkitError
@@ -143,6 +144,21 @@ def test_ground_truth_has_the_regions_as_crowds_of_all_classes(spec):
     assert [(item["label"], item["iscrowd"]) for item in truth] == [(0, 0), (-1, 1), (0, 0), (-1, 1)]
     assert truth[3]["bbox"] == [15, 0, 15, 20] and truth[3]["area"] == 300
     assert truth[1]["bbox"] == [8, 8, 4, 6]
+
+
+def test_predictions_made_elsewhere_are_evaluated_by_the_regions(spec):
+    """All objects are found, and as many false positives in the regions, which only count without them."""
+    data, plain = build_dataset(spec, partial=REGIONS), build_dataset(spec)
+    results = []
+    for index, image_id in enumerate(data.image_ids):
+        for item in data.ground_truth(index, data.load(index)):
+            if not item["iscrowd"]:
+                found = {"image_id": image_id, "category_id": data.category_ids[item["label"]], "bbox": item["bbox"]}
+                results.append({**found, "score": 0.5})
+        for bbox in ([16, 12, 12, 7], [8, 8, 4, 6]) if index == 0 else ():
+            results.append({"image_id": image_id, "category_id": 1, "bbox": bbox, "score": 0.9})
+    assert evaluate_predictions(results, data)["bbox/AP"] == pytest.approx(1)
+    assert evaluate_predictions(results, plain)["bbox/AP-cell"] < 0.9
 
 
 def test_label_maps(tmp_path):
