@@ -85,6 +85,20 @@ class DataConfig:
     measure_pixel_stats: Annotated[
         bool, Help("measure model.pixel_mean and pixel_std on the training data; the saved config has the numbers")
     ] = False
+    ignore_classes: Annotated[
+        tuple[str, ...],
+        Help("categories whose objects are ignore regions: nothing is learnt or evaluated there"),
+    ] = ()
+    annotated_region_class: Annotated[
+        str | None,
+        Help(
+            "category of the annotated regions: outside of its objects an image is an ignore region; null: no such category"
+        ),
+    ] = None
+    not_exhaustive: Annotated[
+        tuple[str, ...],
+        Help("classes that are not annotated everywhere: what is not annotated is no evidence against them"),
+    ] = ()
     train_transforms: Annotated[
         tuple[Spec, ...], SlotList(TRANSFORM_REGISTRY), Help("transforms of training images, in order")
     ] = _specs(

@@ -297,4 +297,4 @@ def _training_targets(given: Targets, size: tuple[int, int]) -> Targets:
     boxes = given.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
     if given.masks is not None:
         boxes = torch.where(given.has_mask[:, None], given.masks.boxes(), boxes)
-    return Targets(boxes, given.labels, given.masks, given.crowd, given.has_mask)
+    return replace(given, boxes=boxes)

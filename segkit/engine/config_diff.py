@@ -22,7 +22,8 @@ MEANINGS = (
     (r"data\.val", NEW_COMPARISON),
     (r"data\.batch_size", STEP_SIZE),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", NEXT_STEP),
-    (r"data\.(test_transforms|channels|intensity)", NEW_COMPARISON),
+    (r"data\.(test_transforms|channels|intensity|planes)", NEW_COMPARISON),
+    (r"data\.(ignore_classes|annotated_region_class|not_exhaustive)", NEW_COMPARISON),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.(num_workers|cache|cache_gb)", NO_EFFECT),
     (r"data\.measure_pixel_stats", "no effect: mean and deviation are the checkpoint's"),
@@ -51,7 +52,10 @@ MEANINGS = (
     (r"imports(_from)?", "other modules are imported"),
 )  # fmt: skip
 OTHERWISE = "applies from now on"
-_EVALUATION_KEYS = re.compile(r"(data\.(val|test_transforms|channels|intensity)|evaluators)(\.|$)")
+_EVALUATION_KEYS = re.compile(
+    r"(data\.(val|test_transforms|channels|intensity|planes|ignore_classes|annotated_region_class|not_exhaustive)"
+    r"|evaluators)(\.|$)"
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from segkit.config.schema import Config, SplitConfig
 from segkit.data import (
     Dataset,
+    PartialAnnotation,
     build_dataset,
     build_test_loader,
     build_train_loader,
@@ -85,14 +86,14 @@ def build_data(
             category_ids = None  # they belong to other names
         classes = list(cfg.data.classes)
     if split is not None or not eval_only or classes is None or category_ids is None:
-        train = _open(cfg.data.train, classes, category_ids, reader, "data.train")
+        train = _open(cfg, cfg.data.train, classes, category_ids, reader, "data.train")
         classes, category_ids = list(train.classes), list(train.category_ids)
     if split is not None:
         assert train is not None
         train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
     elif spec is not None:
         assert not isinstance(spec, SplitConfig)
-        val = _open(spec, classes, category_ids, reader, "data.val")
+        val = _open(cfg, spec, classes, category_ids, reader, "data.val")
     assert classes is not None and category_ids is not None
     if not classes:
         raise SegkitError("the training data has no classes", key="data.train")
@@ -191,14 +192,21 @@ def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool 
     )
 
 
+def partial_annotation(cfg: Config) -> PartialAnnotation:
+    """Returns what is not annotated in the data, as section ``data`` says."""
+    data = cfg.data
+    return PartialAnnotation(data.ignore_classes, data.annotated_region_class, data.not_exhaustive)
+
+
 def _open(
+    cfg: Config,
     spec: Mapping[str, Any],
     classes: Sequence[str] | None,
     category_ids: Sequence[int] | None,
     reader: ImageReader,
     path: str,
 ) -> Dataset:
-    dataset = build_dataset(spec, classes, category_ids, reader=reader, path=path)
+    dataset = build_dataset(spec, classes, category_ids, reader=reader, partial=partial_annotation(cfg), path=path)
     if len(dataset) == 0:
         raise SegkitError(f"{path}: the data set has no images ({dataset.describe()})", key=path)
     return dataset

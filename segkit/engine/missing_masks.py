@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from segkit.data import Dataset
@@ -19,6 +20,7 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
+MAX_FILES = 3  # images that a message names
 COUNTED_IMAGES = 20  # images that are read to count masks, in a data set that does not know its counts
 
 
@@ -30,11 +32,13 @@ class MaskCounts:
         unmasked: objects without a mask.
         objects: all objects; None: unknown.
         images: number of images counted, the first ones; None: all.
+        files: the first images with such objects, if their names are known.
     """
 
     unmasked: int
     objects: int | None
     images: int | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def none_has_a_mask(self) -> bool:
@@ -42,12 +46,13 @@ class MaskCounts:
         return self.images is None and self.unmasked > 0 and self.unmasked == self.objects
 
     def text(self, kind: str) -> str:
-        """Returns ``12 of 345 training objects have no mask``, with ``kind`` ``training``."""
+        """Returns ``12 of 345 training objects have no mask, first in a.png``, for ``training``."""
         where = "" if self.images is None else f" of the first {self.images} images"
         if self.unmasked == self.objects:
             return f"none of the {self.objects:,} {kind} objects{where} has a mask"
         total = "" if self.objects is None else f"of {self.objects:,} "
-        return f"{self.unmasked:,} {total}{kind} objects{where} have no mask"
+        first = f", first in {', '.join(self.files)}" if self.files else ""
+        return f"{self.unmasked:,} {total}{kind} objects{where} have no mask{first}"
 
 
 def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
@@ -61,7 +66,9 @@ def count_masks(dataset: Dataset, *, until_a_mask: bool = False) -> MaskCounts:
     if unmasked is None:
         return _count_by_reading(dataset, until_a_mask)
     counts = dataset.object_counts() if unmasked.any() else None
-    return MaskCounts(int(unmasked.sum()), None if counts is None else int(counts.sum()))
+    files = dataset.image_files() if unmasked.any() else None
+    first = () if files is None else tuple(files[i] for i in np.flatnonzero(unmasked)[:MAX_FILES].tolist())
+    return MaskCounts(int(unmasked.sum()), None if counts is None else int(counts.sum()), files=first)
 
 
 def warn_of_missing_masks(model: nn.Module, train: Dataset) -> None:
@@ -106,16 +113,20 @@ def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
 def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
     images = len(dataset) if until_a_mask else min(COUNTED_IMAGES, len(dataset))
     unmasked = objects = 0
+    files: list[str] = []
     for index in range(images):
         try:
             targets = dataset.targets(index)
         except SegkitError:
             continue  # the loader decides whether an unreadable image ends the run
-        unmasked += int((~targets.has_mask & ~targets.crowd).sum())
+        found = int((~targets.has_mask & ~targets.crowd).sum())
+        unmasked += found
+        if found and len(files) < MAX_FILES:
+            files.append(dataset.open(index).file_name)
         objects += int((~targets.crowd).sum())
         if objects > unmasked and until_a_mask:
             break
-    return MaskCounts(unmasked, objects, None if images == len(dataset) else images)
+    return MaskCounts(unmasked, objects, None if images == len(dataset) else images, tuple(files))
 
 
 def _evaluates_masks(spec: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
-from segkit.engine.datasets import build_data, checkpoint_labels
+from segkit.engine.datasets import build_data, checkpoint_labels, partial_annotation
 from segkit.engine.recognized_data import recognized_spec, with_recognized_data
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
@@ -113,7 +113,8 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
         data = recognized_spec({"path": os.fspath(data)}, "val", "data")
     reader = None if cfg is None else build_reader(cfg.data, cache=True)
     if isinstance(data, Mapping):
-        return build_dataset(data, classes, category_ids, reader=reader, path="data")
+        partial = None if cfg is None else partial_annotation(cfg)
+        return build_dataset(data, classes, category_ids, reader=reader, partial=partial, path="data")
     check_dataset(data, "data")
     if reader is not None:  # images are read as in the training
         data.reader = reader

@@ -103,7 +103,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, InstanceMasks):
         return {"bits": value.bits.cpu(), "crop_boxes": value.crop_boxes, "image_size": list(value.image_size)}
     if isinstance(value, Targets):
-        return {name: _plain(getattr(value, name)) for name in ("boxes", "labels", "crowd", "has_mask", "masks")}
+        names = ("boxes", "labels", "crowd", "has_mask", "unlabelled", "masks")
+        return {name: _plain(getattr(value, name)) for name in names}
     if value is None:
         return None
     raise TypeError(f"a {type(value).__name__} in it is neither a tensor nor segkit's")

@@ -22,6 +22,7 @@ from segkit.evaluation.coco_matching import (
 )
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.results import result_dicts, write_json, xywh
+from segkit.evaluation.unannotated import has_unannotated, is_region, with_crowds
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.garbage import gc_paused
@@ -48,6 +49,9 @@ class CocoEvaluator(Evaluator):
 
     An object without a mask counts for ``bbox`` only. For ``segm`` its box is a region where detections are ignored, as
     COCO's crowd regions are.
+
+    Ignore regions (``label`` -1) are crowd regions of every class. An unmatched detection of a class that is unlabelled in
+    its image counts neither way. :mod:`segkit.evaluation.unannotated` has the rules.
 
     For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
     are found, of any class, and ``bbox/AR@100`` the fraction among the best 100 detections.
@@ -118,8 +122,8 @@ class CocoEvaluator(Evaluator):
         self._images: dict[int, EvaluatedImage] = {}
 
     def process(self, batch: Batch, detections: list[Detections]) -> None:
-        rows = zip(batch.image_ids, batch.sizes, batch.annotations, detections, strict=True)
-        for image_id, size, truth, found in rows:
+        rows = zip(batch.image_ids, batch.sizes, batch.annotations, batch.targets, detections, strict=True)
+        for image_id, size, truth, targets, found in rows:
             if image_id in self._images:
                 raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
             if truth is None:
@@ -136,6 +140,7 @@ class CocoEvaluator(Evaluator):
                 scores=found.scores.detach().cpu().numpy(),
                 labels=found.labels.detach().cpu().numpy(),
                 masks=masks if "segm" in self.iou_types else None,
+                unlabelled=targets.unlabelled.tolist(),
             )
 
     def results(self) -> dict[int, EvaluatedImage]:
@@ -158,35 +163,36 @@ class CocoEvaluator(Evaluator):
             logger.warning("no ground truth in the %d images evaluated, so there are no metrics", len(images))
             return {}
         if self.class_agnostic:
-            images = [
-                replace(image, truth=[{**t, "label": 0} for t in image.truth], labels=np.zeros_like(image.labels))
-                for image in images
-            ]
+            images = [_of_one_class(image) for image in images]
         metrics: dict[str, float] = {}
-        for iou_type, truth in self._ground_truths(images).items():
+        for iou_type, (truth, images_of_type) in self._ground_truths(images).items():
             max_dets = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(self.backend.match(truth, images, iou_type, max_dets))
+            values = self._summary(self.backend.match(truth, images_of_type, iou_type, max_dets))
             for threshold in self.score_thresholds:
-                curves = self.backend.match(truth, images, iou_type, [self.max_detections], threshold)
+                curves = self.backend.match(truth, images_of_type, iou_type, [self.max_detections], threshold)
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
                 values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
         return metrics
 
-    def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, Any]:
-        """The back end's data set for each IoU type with ground truth, shared where possible."""
+    def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, tuple[Any, Sequence[EvaluatedImage]]]:
+        """The back end's data set for each IoU type with ground truth, and its images."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
-        masks = "segm" in self.iou_types
+        segm, unannotated = "segm" in self.iou_types, has_unannotated(images)
+        unmasked = segm and any(lacks_mask(item) for image in images for item in image.truth)
+        if not unmasked and not unannotated:
+            return dict.fromkeys(self.iou_types, (self.backend.ground_truth(images, num_classes, masks=segm), images))
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
-        if not masks or not any(lacks_mask(item) for image in images for item in image.truth):
-            return dict.fromkeys(self.iou_types, self.backend.ground_truth(images, num_classes, masks=masks))
-        self._warn_of_masks(known)
-        truths: dict[IouType, Any] = {}
+        if unmasked:
+            self._warn_of_masks(known)
+        truths: dict[IouType, tuple[Any, Sequence[EvaluatedImage]]] = {}
         for iou_type in self.iou_types:
-            if iou_type == "bbox":
-                truths[iou_type] = self.backend.ground_truth(images, num_classes, masks=False)
-            elif any(known):
-                truths[iou_type] = self.backend.ground_truth(with_ignored_boxes(images), num_classes, masks=True)
+            masks = iou_type == "segm"
+            if masks and not any(known):
+                continue
+            of_type = with_ignored_boxes(images) if masks and unmasked else images
+            of_type = with_crowds(of_type, iou_type) if unannotated else of_type
+            truths[iou_type] = (self.backend.ground_truth(of_type, num_classes, masks=masks), of_type)
         return truths
 
     def write_results(self, path: str | Path) -> Path:
@@ -248,3 +254,10 @@ class CocoEvaluator(Evaluator):
             "%d of %d objects cannot be found, so that recall is at most %.1f %%; raise the model's detections_per_image",
             len(over), len(counts), self.max_detections, max(over), missed, sum(counts), 100 * (1 - missed / sum(counts)),
         )  # fmt: skip
+
+
+def _of_one_class(image: EvaluatedImage) -> EvaluatedImage:
+    """Returns the image with all its objects and detections of class 0; ignore regions stay."""
+    truth = [item if is_region(item) else {**item, "label": 0} for item in image.truth]
+    unlabelled = [0] if len(image.unlabelled) else []
+    return replace(image, truth=truth, labels=np.zeros_like(image.labels), unlabelled=unlabelled)

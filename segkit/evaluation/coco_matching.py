@@ -63,6 +63,9 @@ class EvaluatedImage:
         scores: [N].
         labels: int [N].
         masks: the ``counts`` of each detection's RLE; None if masks are not evaluated.
+        unlabelled: classes of which an unmatched detection counts neither way, because they are not annotated everywhere.
+        region_shares: [N] how far each detection's box is in an ignore region with a mask, 0 to 1; None without such
+            regions. An unmatched detection is ignored at the thresholds that its share reaches.
     """
 
     size: tuple[int, int]
@@ -71,6 +74,8 @@ class EvaluatedImage:
     scores: np.ndarray
     labels: np.ndarray
     masks: Sequence[str] | None
+    unlabelled: Sequence[int] = ()
+    region_shares: np.ndarray | None = None
 
     def rles(self) -> list[dict[str, Any]]:
         """Returns the detections' masks as COCO's RLE; an empty list if masks are not evaluated."""
@@ -125,6 +130,13 @@ class CocoBackend(ABC):
             max_dets: numbers of detections per image and class, ascending.
             score_threshold: detections that score less are ignored.
         """
+
+
+def region_shares(images: Sequence[EvaluatedImage]) -> np.ndarray | None:
+    """Returns ``region_shares`` of all images' detections, [sum N]; None if no image has any."""
+    if all(image.region_shares is None for image in images):
+        return None
+    return np.concatenate([np.zeros(len(i.scores)) if i.region_shares is None else i.region_shares for i in images])
 
 
 def lacks_mask(item: Mapping[str, Any]) -> bool:

@@ -46,7 +46,9 @@ class Evaluator(ABC):
         """Adds one batch.
 
         Args:
-            batch: with ``image_ids``, ``sizes`` (of the files) and ``annotations`` (ground truth in the files' pixels).
+            batch: with ``image_ids``, ``sizes`` (of the files) and ``annotations`` (ground truth in the files' pixels, in
+                which an entry with ``iscrowd`` 1 is a region, with the label -1 one of every class). The ``unlabelled``
+                classes of ``targets`` are those of which an unmatched detection is no mistake.
             detections: one ``Detections`` per image, in the files' pixels, on any device.
         """
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType
+from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType, region_shares
+from segkit.evaluation.unannotated import accumulate
 
 SCORE = 5  # column of an array of results: image, x, y, width, height, score, category
 
@@ -71,6 +72,9 @@ class HotcocoBackend(CocoBackend):
         evaluation = COCOeval(truth, found, iou_type)
         evaluation.params.max_dets = list(max_dets)
         evaluation.evaluate()
+        shares = region_shares(images)
+        if shares is not None:
+            return accumulate(evaluation.eval_imgs, shares[high], len(evaluation.params.cat_ids), max_dets)
         evaluation.accumulate()
         curves = evaluation.eval
         assert curves is not None  # accumulate() fills it

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType
+from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType, region_shares
+from segkit.evaluation.unannotated import accumulate
 
 
 class PycocotoolsBackend(CocoBackend):
@@ -42,6 +43,7 @@ class PycocotoolsBackend(CocoBackend):
         from pycocotools.cocoeval import COCOeval
 
         annotations: list[dict[str, Any]] = []
+        shares = region_shares(images)
         for image_id, image in enumerate(images, 1):
             for i in np.flatnonzero(image.scores.astype(np.float64) >= score_threshold).tolist():
                 annotation = {"image_id": image_id, "category_id": int(image.labels[i]) + 1, "iscrowd": 0}
@@ -52,6 +54,10 @@ class PycocotoolsBackend(CocoBackend):
             evaluation = COCOeval(truth, found, iou_type)
             evaluation.params.maxDets = list(max_dets)
             evaluation.evaluate()
+        if shares is not None:
+            high = np.concatenate([image.scores.astype(np.float64) >= score_threshold for image in images])
+            return accumulate(evaluation.evalImgs, shares[high], len(evaluation.params.catIds), max_dets)
+        with _silent():
             evaluation.accumulate()
         return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(max_dets))
 

@@ -66,7 +66,13 @@ class BoxHead(nn.Module, ABC):
 
     @abstractmethod
     def losses(
-        self, logits: Tensor, pred_deltas: Tensor, proposals: Tensor, labels: Tensor, gt_boxes: Tensor
+        self,
+        logits: Tensor,
+        pred_deltas: Tensor,
+        proposals: Tensor,
+        labels: Tensor,
+        gt_boxes: Tensor,
+        unlabelled: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Training losses by name, scalars.
 
@@ -76,6 +82,8 @@ class BoxHead(nn.Module, ABC):
             proposals: [N, 4] XYXY.
             labels: int64 [N] classes, K for the background.
             gt_boxes: [N, 4] XYXY matched ground truth, zeros for background.
+            unlabelled: bool [N, K + 1], logits that get no gradient: a background box is no evidence against a class
+                that is not annotated everywhere in its image. None, the usual case: there are none.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import tile_windows
 from segkit.structures.torchvision_targets import (
     detections_from_torchvision,
@@ -18,6 +18,7 @@ from segkit.structures.torchvision_targets import (
 )
 
 __all__ = [
+    "ALL_CLASSES",
     "Batch",
     "Detections",
     "ImageBatch",

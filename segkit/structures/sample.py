@@ -30,7 +30,7 @@ class Sample:
         file_name: for messages and results.
         size: (H, W) of the file, which transforms do not change; predictions are made at this size.
         annotations: ground truth in the file's pixels, filled for evaluation only: dicts of ``bbox`` (XYWH floats),
-            ``segmentation`` (RLE dict, counts str), ``area``, ``iscrowd``, ``label`` (0-based).
+            ``segmentation`` (RLE dict, counts str), ``area``, ``iscrowd``, ``label`` (0-based, -1 for an ignore region).
         dropped: number of objects that reading or a transform removed, such as objects outside a crop.
         rescued: number of masks that resizing would have emptied and that kept one pixel.
         skipped: error message of each image that could not be read and that this one replaces.

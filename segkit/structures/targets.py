@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from segkit.structures.area_table import AreaTable
 from segkit.structures.masks import InstanceMasks
 from segkit.utils.errors import SegkitError
 
@@ -24,6 +25,8 @@ class Targets:
         masks: N masks on the image's pixels, empty for objects without a mask; None: no object has a mask.
         crowd: bool [N], True for regions of many objects (COCO's ``iscrowd``). Default: all False.
         has_mask: bool [N], False if only the object's box is known. Default: all True; without ``masks`` all False.
+        unlabelled: int64 [K], ascending, the classes of which the image may show objects that are not annotated. Default:
+            none. Always on the CPU, so that reading it does not synchronise with a GPU.
 
     Raises:
         SegkitError: the shapes do not match, or an object without a mask has pixels in ``masks``.
@@ -34,9 +37,12 @@ class Targets:
     masks: InstanceMasks | None = None
     crowd: Tensor = None  # type: ignore[assignment]  # a tensor after __post_init__
     has_mask: Tensor = None  # type: ignore[assignment]  # likewise
+    unlabelled: Tensor = None  # type: ignore[assignment]  # likewise
     # Read on the CPU before the move to another device, where reading would synchronise.
     _has_crowd: bool | None = field(default=None, init=False, repr=False, compare=False)
     _lacks_masks: bool | None = field(default=None, init=False, repr=False, compare=False)
+    _crowds: tuple[list[int], list[int]] | None = field(default=None, init=False, repr=False, compare=False)
+    _region_areas: AreaTable | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.boxes.numel() == 0:
@@ -56,6 +62,7 @@ class Targets:
                 self._lacks_masks = self.masks is None and count > 0
             self.has_mask = torch.full((count,), self.masks is not None, dtype=torch.bool, device=self.boxes.device)
         self.has_mask = self.has_mask.bool()
+        self.unlabelled = torch.zeros(0, dtype=torch.long) if self.unlabelled is None else self.unlabelled.cpu().long()
         for name, value in (("labels", self.labels), ("crowd", self.crowd), ("has_mask", self.has_mask)):
             if list(value.shape) != [count]:
                 raise SegkitError(f"targets: {name} have shape {list(value.shape)}, expected [{count}]", key=name)
@@ -73,7 +80,10 @@ class Targets:
 
     @staticmethod
     def cat(parts: Sequence[Targets]) -> Targets:
-        """Concatenates targets on the same image; objects of parts without masks have none."""
+        """Concatenates targets on the same image; objects of parts without masks have none.
+
+        A class is unlabelled in the result if it is so in any part.
+        """
         known = [part.masks for part in parts if part.masks is not None]
         has_objects = any(len(part) for part in parts)
         masks = None
@@ -87,6 +97,7 @@ class Targets:
             masks,
             torch.cat([part.crowd for part in parts]),
             torch.cat([part.has_mask for part in parts]),
+            torch.cat([part.unlabelled for part in parts]).unique(),
         )
 
     def __len__(self) -> int:
@@ -95,7 +106,8 @@ class Targets:
     def __getitem__(self, index: Tensor | slice | list[int]) -> Targets:
         """The selected objects; ``index`` is an index tensor, a bool tensor [N], a slice or a list."""
         masks = None if self.masks is None else self.masks[index]
-        return Targets(self.boxes[index], self.labels[index], masks, self.crowd[index], self.has_mask[index])
+        parts = (self.labels[index], masks, self.crowd[index], self.has_mask[index])
+        return Targets(self.boxes[index], *parts, self.unlabelled)
 
     @property
     def has_crowd(self) -> bool:
@@ -106,6 +118,33 @@ class Targets:
     def lacks_masks(self) -> bool:
         """Whether any object has no mask. Known on a GPU without synchronisation."""
         return not bool(self.has_mask.all()) if self._lacks_masks is None else self._lacks_masks
+
+    @property
+    def mask_regions(self) -> list[int]:
+        """Indices of the ignore regions with a mask. Known on a GPU without synchronisation."""
+        return self._split_crowds()[0]
+
+    @property
+    def box_crowds(self) -> list[int]:
+        """Indices of all other crowd regions, which training takes as their boxes; as above."""
+        return self._split_crowds()[1]
+
+    def _split_crowds(self) -> tuple[list[int], list[int]]:
+        if self._crowds is not None or not self.has_crowd:
+            return self._crowds or ([], [])
+        crowds = self.crowd.nonzero().squeeze(1).tolist()
+        by_mask = (self.has_mask & (self.labels == ALL_CLASSES)).tolist()
+        return [i for i in crowds if by_mask[i]], [i for i in crowds if not by_mask[i]]
+
+    def region_areas(self) -> AreaTable | None:
+        """The union of the ignore regions with a mask, to measure boxes with; None without any.
+
+        It is made once and kept: the proposal network and each stage of the heads ask for it.
+        """
+        if self._region_areas is None and self.mask_regions:
+            assert self.masks is not None
+            self._region_areas = AreaTable.of_union(self.masks[self.mask_regions])
+        return self._region_areas
 
     @property
     def not_crowd(self) -> Tensor | slice:
@@ -122,11 +161,12 @@ class Targets:
         masks = None if self.masks is None else self.masks.to(device, non_blocking=non_blocking)
         parts = (self.boxes, self.labels, self.crowd, self.has_mask)
         boxes, labels, crowd, has_mask = (value.to(device, non_blocking=non_blocking) for value in parts)
-        moved = Targets(boxes, labels, masks, crowd, has_mask)
+        moved = Targets(boxes, labels, masks, crowd, has_mask, self.unlabelled)
         if moved.crowd.device.type != "cpu":
             on_cpu = self.crowd.device.type == "cpu"
             moved._has_crowd = self.has_crowd if on_cpu else self._has_crowd
             moved._lacks_masks = self.lacks_masks if on_cpu else self._lacks_masks
+            moved._crowds = self._split_crowds() if on_cpu else self._crowds
         return moved
 
     def pin_memory(self) -> Targets:
@@ -134,4 +174,4 @@ class Targets:
         masks = None if self.masks is None else self.masks.pin_memory()
         parts = (self.boxes, self.labels, self.crowd, self.has_mask)
         boxes, labels, crowd, has_mask = (value.pin_memory() for value in parts)
-        return Targets(boxes, labels, masks, crowd, has_mask)
+        return Targets(boxes, labels, masks, crowd, has_mask, self.unlabelled)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError, nearest
 
 REQUIRED = ("boxes", "labels")
@@ -57,7 +57,7 @@ def targets_from_torchvision(
 def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None = None) -> dict[str, Tensor]:
     """Converts one image's targets to torchvision's dictionary, on their device.
 
-    :func:`targets_from_torchvision` inverts it.
+    :func:`targets_from_torchvision` inverts it. torchvision has no ignore regions, so these are skipped.
 
     Args:
         targets: of one image.
@@ -67,6 +67,8 @@ def targets_to_torchvision(targets: Targets, category_ids: Sequence[int] | None 
         else of the box). If there are masks, also ``masks`` uint8 [N, H, W]; and ``has_mask`` bool [N] if some
         objects have no mask.
     """
+    if targets.has_crowd:
+        targets = targets[targets.labels != ALL_CLASSES]
     boxes, masks = targets.boxes, targets.masks
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     result = {

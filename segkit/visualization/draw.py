@@ -38,6 +38,8 @@ def draw_detections(
 ) -> np.ndarray:
     """Draws outlines and a light fill of each object, labels that fit, and a legend.
 
+    Crowd and ignore regions of targets are hatched and have no label; the legend counts them apart from the objects.
+
     Args:
         image: uint8 [H, W, 3] array, RGB; or a tensor [C, H, W], uint8 or float in 0..1, of which
             :func:`~segkit.visualization.composite` makes a picture.
@@ -62,18 +64,24 @@ def draw_detections(
         scale = min(4, math.ceil(READABLE_SIDE / max(height, width)))
     boxes = objects.boxes.detach().cpu().double().numpy()
     label_ids = objects.labels.detach().cpu().numpy()
-    colors = instance_colors(boxes) if color_by == "instance" else class_colors(label_ids)
-    crowd = getattr(objects, "crowd", None)
-    if crowd is not None:
-        colors[crowd.cpu().numpy()] = CROWD_COLOR
+    hatched = np.zeros(len(boxes), bool)
+    if getattr(objects, "crowd", None) is not None:
+        hatched = objects.crowd.cpu().numpy()  # type: ignore[union-attr]  # targets
+    colors = np.full((len(boxes), 3), CROWD_COLOR, np.uint8)
+    own = ~hatched
+    colors[own] = instance_colors(boxes[own]) if color_by == "instance" else class_colors(label_ids[own])
     picture = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
     thickness = max(1 + max(picture.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
     unmasked = np.full(len(boxes), masks is None)
+    if masks is not None and hasattr(objects, "has_mask"):
+        unmasked = ~objects.has_mask.cpu().numpy()
+    below = unmasked & hatched
+    paint_boxes(picture, boxes[below], colors[below], scale, thickness, hatched=True)
     if masks is not None:
-        paint_masks(picture, masks, colors, scale, thickness)
-        unmasked = ~objects.has_mask.cpu().numpy() if hasattr(objects, "has_mask") else unmasked
-    paint_boxes(picture, boxes[unmasked], colors[unmasked], scale, thickness)
-    texts = _texts(objects, label_ids, classes)
+        paint_masks(picture, masks, colors, scale, thickness, hatched)
+    above = unmasked & own
+    paint_boxes(picture, boxes[above], colors[above], scale, thickness)
+    texts = ["" if h else text for text, h in zip(_texts(objects, label_ids, classes), hatched, strict=True)]
     if labels is None:
         texts = [
             text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)
@@ -82,7 +90,11 @@ def draw_detections(
         font_size = max(FONT_SIZE, round(FONT_SIZE * max(picture.shape[:2]) / 1600))
         picture = place_labels(picture, boxes * scale, texts, colors, font_size)
     if legend:
-        picture = add_legend(picture, _legend_entries(label_ids, classes, color_by), len(boxes))
+        entries = _legend_entries(label_ids[own], classes, color_by)
+        for name, chosen in (("crowd", label_ids >= 0), ("not annotated", label_ids < 0)):
+            if count := int((hatched & chosen).sum()):
+                entries.append((name, count, CROWD_COLOR))
+        picture = add_legend(picture, entries, int(own.sum()))
     return np.ascontiguousarray(picture)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segkit.visualization.hatching import hatch
+
 if TYPE_CHECKING:
     from segkit.structures.masks import InstanceMasks
 
@@ -25,10 +27,18 @@ def crops(masks: InstanceMasks) -> Iterator[tuple[int, int, np.ndarray]]:
         start += size
 
 
-def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, scale: int, thickness: int) -> None:
+def paint_masks(
+    picture: np.ndarray,
+    masks: InstanceMasks,
+    colors: np.ndarray,
+    scale: int,
+    thickness: int,
+    hatched: np.ndarray | None = None,
+) -> None:
     """Fills and outlines objects on ``picture``, in place; small objects are on top.
 
-    All fills and dark rims are painted before all outlines, so that no rim hides a neighbour's outline.
+    Hatched regions are hatched instead of filled, below all objects. All fills and dark rims are painted before all
+    outlines, so that no rim hides a neighbour's outline.
 
     Args:
         picture: uint8 [H * scale, W * scale, 3].
@@ -36,13 +46,20 @@ def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, s
         colors: uint8 [N, 3].
         scale: whole factor of enlargement.
         thickness: of outlines, in pixels of the picture.
+        hatched: bool [N], the crowd and ignore regions; None: none.
     """
+    hatched = np.zeros(len(masks), bool) if hatched is None else hatched
     scaled = [(x0 * scale, y0 * scale, _enlarged(crop, scale)) for x0, y0, crop in crops(masks)]
     order = sorted(range(len(scaled)), key=lambda i: (-int(scaled[i][2].sum()), i))
     order = [i for i in order if scaled[i][2].any()]
     for i in order:
         x0, y0, mask = scaled[i]
-        _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY)
+        if hatched[i]:
+            hatch(picture, mask, x0, y0, thickness)
+    for i in order:
+        x0, y0, mask = scaled[i]
+        if not hatched[i]:
+            _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY)
     for i in order:
         x0, y0, mask = scaled[i]
         padded = np.pad(mask, 1)
@@ -59,13 +76,17 @@ def paint_masks(picture: np.ndarray, masks: InstanceMasks, colors: np.ndarray, s
         _blend(picture, x0 - 1, y0 - 1, padded & ~inside, colors[i], 1.0)
 
 
-def paint_boxes(picture: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int) -> None:
-    """Outlines boxes [N, 4] XYXY, in the image's pixels, on ``picture``, in place."""
+def paint_boxes(
+    picture: np.ndarray, boxes: np.ndarray, colors: np.ndarray, scale: int, thickness: int, *, hatched: bool = False
+) -> None:
+    """Outlines, and hatches, boxes [N, 4] XYXY in the image's pixels on ``picture``, in place."""
     height, width = picture.shape[:2]
     for box, color in zip(boxes * scale, colors, strict=True):
         x0, y0 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
         x1, y1 = int(np.clip(np.ceil(box[2]), x0 + 1, width)), int(np.clip(np.ceil(box[3]), y0 + 1, height))
         part = picture[y0:y1, x0:x1]
+        if hatched:
+            hatch(picture, np.ones(part.shape[:2], bool), x0, y0, thickness)
         part[:thickness], part[-thickness:], part[:, :thickness], part[:, -thickness:] = color, color, color, color
 
 

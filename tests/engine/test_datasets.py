@@ -26,7 +26,7 @@ class Labelled(Dataset):
 def test_evaluation_takes_the_checkpoints_labels(tmp_path, monkeypatch):
     opened = []
 
-    def fake(spec, classes, category_ids=None, *, reader=None, path):
+    def fake(spec, classes, category_ids=None, *, reader=None, partial=None, path):
         opened.append((path, classes, category_ids))
         names = classes or ["only"]
         ids = category_ids or [9]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fuzz_annotations import try_annotations
 from fuzz_configs import try_config
+from fuzz_lvis import try_lvis
 from fuzz_mask_formats import try_cityscapes, try_coco_panoptic, try_label_pairs, try_mask_folder
 from fuzz_outline_formats import try_geojson, try_imagej_rois
 from hypothesis import HealthCheck, Phase, given, settings
@@ -23,6 +24,7 @@ SECONDS, BYTES = 5, 1 << 30
 TRIES = {
     "configs": try_config,
     "annotations": try_annotations,
+    "lvis": try_lvis,
     "label_pairs": try_label_pairs,
     "mask_folder": try_mask_folder,
     "cityscapes": try_cityscapes,

@@ -18,8 +18,10 @@ from segkit.data.formats.imagej_rois import ImageJRois
 from segkit.data.formats.label_map import LabelMap
 from segkit.data.formats.label_pairs import LabelPairs
 from segkit.data.formats.labelme import LabelMe
+from segkit.data.formats.lvis import Lvis
 from segkit.data.formats.mask_folder import MaskFolder
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset
+from segkit.data.formats.partial import PartialAnnotation, PartiallyAnnotated
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.subset import NamedSubset
@@ -41,10 +43,13 @@ __all__ = [
     "LabelMap",
     "LabelMe",
     "LabelPairs",
+    "Lvis",
     "MaskFolder",
     "NamedSubset",
     "ObjectAnnotation",
     "ParsedDataset",
+    "PartialAnnotation",
+    "PartiallyAnnotated",
     "PixelDataset",
     "Recognition",
     "SubsetDataset",

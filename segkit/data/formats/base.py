@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -145,6 +145,17 @@ class Dataset(ABC):
         """
         return None
 
+    def counts_of(self, labels: Collection[int], *, unmasked: bool = False) -> np.ndarray | None:
+        """int64 [images]: number of objects with one of the labels, without crowd regions.
+
+        With ``unmasked`` only those without a mask; None if counting these needs the images.
+        """
+        if unmasked:
+            known = self.unmasked_counts()
+            return known if known is not None and not known.any() else None
+        counts = (self.label_counts(index) for index in range(len(self)))
+        return np.array([sum(n for label, n in one.items() if label in labels) for one in counts], np.int64)
+
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         """Number of objects in the files, and the objects lost on reading, each counted once.
 
@@ -182,7 +193,7 @@ class Dataset(ABC):
             sample: the result of ``load(index)``.
         Returns:
             One dict an object: ``bbox`` XYWH, ``segmentation`` RLE with str counts (None: no mask), ``area``,
-            ``iscrowd``, ``label``.
+            ``iscrowd``, ``label`` (``ALL_CLASSES``: an ignore region, with ``iscrowd`` 1).
         """
         return ground_truth_from_targets(sample)
 
@@ -251,6 +262,10 @@ class SubsetDataset(Dataset):
 
     def unmasked_counts(self) -> np.ndarray | None:
         counts = self.dataset.unmasked_counts()
+        return None if counts is None else counts[self.indices]
+
+    def counts_of(self, labels: Collection[int], *, unmasked: bool = False) -> np.ndarray | None:
+        counts = self.dataset.counts_of(labels, unmasked=unmasked)
         return None if counts is None else counts[self.indices]
 
     def lost_objects(self) -> tuple[int, list[LostObjects]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -61,13 +62,14 @@ class Coco(Dataset):
     """
 
     expected = "a .json with the lists images, annotations and categories, beside or above its images"
+    table_type: ClassVar[type[CocoTable]] = CocoTable
 
     def __init__(self, *, json: str, images: str, classes: Sequence[str] | None = None) -> None:
         self.file = local_path(json, "COCO annotation file")
         self.folder = local_path(images, "folder of images")
         if not self.folder.is_dir():
             raise SegkitError(f"{self.folder}: is not a folder", value=images)
-        self._table = CocoTable(self.file)
+        self._table = self.table_type(self.file)
         names = None if classes is None else list(classes)
         file_ids = self._table.category_ids
         counts = np.bincount(self._table.arrays["category"], minlength=len(file_ids)).tolist()
@@ -141,6 +143,9 @@ class Coco(Dataset):
 
     def unmasked_counts(self) -> np.ndarray:
         return self._table.unmasked_counts(crowds=False)
+
+    def counts_of(self, labels: Collection[int], *, unmasked: bool = False) -> np.ndarray:
+        return self._table.counts_of(np.isin(self._labels, list(labels)), unmasked=unmasked)
 
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         lost = [

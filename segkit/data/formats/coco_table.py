@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -64,6 +64,35 @@ class ImageObjects:
     segmentations: list[Any]
 
 
+class ExtraColumns:
+    """What a table has beside COCO's keys; a subclass collects it.
+
+    Args:
+        file: for messages.
+    """
+
+    def __init__(self, file: Path) -> None:
+        pass
+
+    def images(self, items: Iterable[Any]) -> Iterable[Any]:
+        """The entries of the list ``images``, as they will be checked."""
+        return items
+
+    def categories(self, items: Iterable[Any]) -> Iterable[Any]:
+        """The entries of the list ``categories``."""
+        return items
+
+    def finish(self, writer: ArrayWriter, ids: Sequence[int], kept: Sequence[int]) -> Mapping[str, Any]:
+        """Writes arrays, and returns further facts of the table.
+
+        Args:
+            writer: of the table.
+            ids: id of each category in the file's order.
+            kept: indices of the categories that the table has, ascending.
+        """
+        return {}
+
+
 class CocoTable:
     """The checked content of a COCO JSON in arrays, without Python objects for annotations.
 
@@ -79,8 +108,15 @@ class CocoTable:
         outside: number of objects without a mask whose box lies outside of their image.
     """
 
+    dtypes: ClassVar[Mapping[str, str]] = DTYPES
+    layout: ClassVar[str] = LAYOUT
+    columns: ClassVar[type[ExtraColumns]] = ExtraColumns
+
     def __init__(self, file: Path) -> None:
-        self.arrays = cached_arrays(file, lambda stream, origin: write_table(file, stream, origin), DTYPES, LAYOUT)
+        def write(stream: BinaryIO, origin: dict[str, Any]) -> None:
+            write_table(file, stream, origin, self.columns(file))
+
+        self.arrays = cached_arrays(file, write, self.dtypes, self.layout)
         self.category_ids: dict[str, int] = self.arrays.facts["categories"]
         self.skipped: dict[str, int] = self.arrays.facts["skipped"]
         self.annotations: int = self.arrays.facts["annotations"]
@@ -111,6 +147,16 @@ class CocoTable:
         """int64 [images]: number of annotations with a box only, with or without crowd regions."""
         unmasked = self.arrays["kind"] == BOX_ONLY
         return self._counts_where(unmasked if crowds else unmasked & (self.arrays["crowd"] == 0))
+
+    def counts_of(self, categories: np.ndarray, *, unmasked: bool) -> np.ndarray:
+        """int64 [images]: number of annotations of some categories, without crowd regions.
+
+        Args:
+            categories: bool, whether each of the file's categories is counted.
+            unmasked: count annotations with a box only.
+        """
+        chosen = categories[self.arrays["category"]] & (self.arrays["crowd"] == 0)
+        return self._counts_where(chosen & (self.arrays["kind"] == BOX_ONLY) if unmasked else chosen)
 
     def _counts_where(self, chosen: np.ndarray) -> np.ndarray:
         """int64 [images]: number of chosen annotations of each image.
@@ -180,7 +226,7 @@ def _polygons(packed: np.ndarray) -> Iterator[np.ndarray]:
         start = end
 
 
-def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
+def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any], columns: ExtraColumns) -> None:
     """Streams a COCO JSON, checks it, and writes its arrays.
 
     The keys of the file may be in any order.
@@ -189,6 +235,7 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
         file: the JSON.
         stream: where the arrays are written.
         origin: stored with the arrays (see ``cached_arrays``).
+        columns: collects what the table has beside COCO's keys.
     Raises:
         SegkitError: an invalid entry, named by its list and index.
     """
@@ -203,9 +250,9 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
             continue
         lists.add(key)
         if key == "images":
-            images = Images(file, items)
+            images = Images(file, columns.images(items))
         elif key == "categories":
-            categories = read_categories(file, items)
+            categories = read_categories(file, columns.categories(items))
         elif key == "annotations":
             annotations.read(items)
     for key in ("images", "annotations", "categories"):
@@ -235,6 +282,7 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any]) -> None:
     writer.add("end", ends[kept], DTYPES["end"])
     writer.add("start", np.append(0, ends[:-1])[kept] if len(kept) else ends, DTYPES["start"])
     facts = {
+        **columns.finish(writer, [category.id for category in categories], kept_categories),
         "origin": origin,
         "categories": {categories[index].name: categories[index].id for index in kept_categories},
         "category_notes": category_notes,

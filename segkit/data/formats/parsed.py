@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,16 @@ class ParsedDataset(Dataset):
             [sum(is_object(o) and o.segmentation is None for o in image.objects) for image in self._images], np.int64
         )
 
+    def counts_of(self, labels: Collection[int], *, unmasked: bool = False) -> np.ndarray:
+        names = {self.classes[label] for label in labels}
+
+        def counts(o: ObjectAnnotation) -> bool:
+            return is_object(o) and o.category in names and not (unmasked and o.segmentation is not None)
+
+        return np.array([sum(map(counts, image.objects)) for image in self._images], np.int64)
+
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
-        total = sum(len(image.objects) for image in self._images)
+        total = sum(o.category is not None for image in self._images for o in image.objects)
         return total + sum(lost.count for lost in self._lost if not lost.trained_on), self._lost
 
     def training_objects(self, index: int) -> TrainingObjects:

@@ -22,7 +22,7 @@ from segkit.structures.image_geometry import ImageGeometry, turn_boxes
 from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import LazyImage
 
@@ -92,7 +92,8 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
     An object that the window cuts gets the box of its remaining mask, or its clipped box if it has no mask. Objects that
     keep nothing, or less than ``min_visibility`` of their area, are removed: they are dropped, and ``sample.dropped``
-    counts them. Of an image that is not read yet only the window is read, and only the objects that may be in it.
+    counts them. An ignore region is no object: it stays as long as a part of it is left, and is never counted. Of an
+    image that is not read yet only the window is read, and only the objects that may be in it.
     """
     x0, y0, x1, y1 = window
     assert 0 <= x0 < x1 <= sample.image.shape[2] and 0 <= y0 < y1 <= sample.image.shape[1], (window, sample.image.shape)
@@ -101,9 +102,10 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
         targets, others = targets.read(window)
     cropped, before, remaining = cut_targets(targets, window)
     # This removes objects without an area before the crop too: nothing can be learnt from them.
-    kept = (remaining > 0) & (remaining >= min_visibility * before)
+    is_region = cropped.labels == ALL_CLASSES
+    kept = (remaining > 0) & ((remaining >= min_visibility * before) | is_region)
     image = sample.image.read(window) if isinstance(sample.image, LazyImage) else sample.image[:, y0:y1, x0:x1]
-    dropped = sample.dropped + others + int((~kept).sum())
+    dropped = sample.dropped + others + int((~kept & ~is_region).sum())
     geometry = sample.known_geometry.crop(window)
     return dataclasses.replace(
         sample, image=image.contiguous(), targets=cropped[kept], dropped=dropped, geometry=geometry
@@ -183,7 +185,8 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
         masks, rescued = masks.affine(matrix, size)
         boxes = torch.where(targets.has_mask[:, None], masks.boxes(), boxes)
     kept = _box_areas(boxes) > 0
-    dropped, rescued = sample.dropped + int((~kept).sum()), sample.rescued + rescued
+    dropped = sample.dropped + int((~kept & (targets.labels != ALL_CLASSES)).sum())
+    rescued += sample.rescued
     targets = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
     geometry = sample.known_geometry.not_invertible("an affine map", size)
     return dataclasses.replace(
@@ -212,22 +215,28 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
     mixed = torch.where(region, image, below_image)
     below = sample.targets
     boxes, masks = below.boxes, below.masks
+    is_region = below.labels == ALL_CLASSES
+    least = torch.where(is_region, 0.0, min_visibility)  # a region stays as long as a part of it is left
     kept = below.has_mask.clone()
-    kept[~below.has_mask] = _visible(boxes[~below.has_mask], region, min_visibility)
+    kept[~below.has_mask] = _visible(boxes[~below.has_mask], region, least[~below.has_mask])
     if masks is not None:
         before = masks.areas()
         masks, cut = masks.without(region)  # does not change an object without a mask
         areas = masks.areas()
         boxes = torch.where(cut[:, None], masks.boxes(), boxes)
-        kept &= ~cut | ((areas > 0) & (areas >= min_visibility * before))
+        kept &= ~cut | ((areas > 0) & (areas >= least * before))
     targets = Targets.cat([dataclasses.replace(below, boxes=boxes, masks=masks)[kept], objects])
-    return dataclasses.replace(sample, image=mixed, targets=targets, dropped=sample.dropped + int((~kept).sum()))
+    # Nothing of the other image is pasted but its objects, so that only the classes of this image are unlabelled.
+    targets.unlabelled = below.unlabelled
+    return dataclasses.replace(
+        sample, image=mixed, targets=targets, dropped=sample.dropped + int((~kept & ~is_region).sum())
+    )
 
 
-def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: float) -> torch.Tensor:
+def _visible(boxes: torch.Tensor, region: torch.Tensor, min_visibility: torch.Tensor) -> torch.Tensor:
     """bool [N]: which boxes are visible outside of a region.
 
-    A box is visible if it has a pixel, and at least a share ``min_visibility``, outside of ``region`` (bool [H, W]).
+    A box is visible if it has a pixel, and at least a share ``min_visibility`` [N], outside of ``region`` (bool [H, W]).
     """
     height, width = region.shape
     limit = torch.tensor([width, height, width, height])
@@ -285,7 +294,7 @@ def without_degenerate(sample: Sample) -> Sample:
     degenerate = sample.targets.degenerate()
     if not bool(degenerate.any()):
         return sample
-    dropped = sample.dropped + int(degenerate.sum())
+    dropped = sample.dropped + int((degenerate & (sample.targets.labels != ALL_CLASSES)).sum())
     return dataclasses.replace(sample, targets=sample.targets[~degenerate], dropped=dropped)
 
 

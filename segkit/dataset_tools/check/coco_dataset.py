@@ -14,6 +14,7 @@ from segkit.data.formats import Dataset
 from segkit.data.formats.coco_table import CocoTable
 from segkit.data.formats.masks import decode_masks
 from segkit.dataset_tools.check.stated import StatedObjects
+from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
@@ -84,7 +85,7 @@ class FaultyCoco(Dataset):
         targets = self.targets(index)
         return Sample(image, targets, self.image_ids[index], self._table.name(index), self.size(index), None)
 
-    def targets(self, index: int) -> Targets:
+    def targets(self, index: int, window: Window | None = None) -> Targets:
         targets = self.all_targets(index)
         return targets[~targets.degenerate()]
 

@@ -6,7 +6,7 @@ and several times as much with its intermediate results. Here the matrix is comp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -123,7 +123,9 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
     """Matches boxes with the objects of one image; crowd regions match nothing.
 
     A background box of which at least half lies in one crowd region is ignored, since the objects in such a region are
-    not annotated one by one.
+    not annotated one by one. A crowd region of a class counts as its box, as does an ignore region without a mask. Of the
+    ignore regions with a mask the pixels count: their box may be the whole image. A background box is also ignored if its
+    IoU with the box of such a region is at least a half, since the region may be a single object of any shape.
 
     Args:
         boxes: [N, 4] anchors or proposals.
@@ -131,9 +133,24 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
         **thresholds: as for :func:`match_boxes`.
     """
     matches = match_boxes(boxes, targets.boxes[targets.not_crowd], **thresholds)  # type: ignore[arg-type]
-    if targets.has_crowd:
-        regions = targets.boxes[targets.crowd]
-        shared = torch.cat([intersections(chunk, regions).amax(dim=1) for chunk in split_boxes(boxes, regions)])
-        in_crowd = (shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)) & (matches.match_labels == BACKGROUND)
-        matches = Matches(matches.matched_idxs, matches.match_labels.masked_fill(in_crowd, IGNORED))
+    for in_region in _inside_regions(boxes, targets):
+        in_region &= matches.match_labels == BACKGROUND
+        matches = Matches(matches.matched_idxs, matches.match_labels.masked_fill(in_region, IGNORED))
     return matches
+
+
+def _inside_regions(boxes: Tensor, targets: Targets) -> Iterator[Tensor]:
+    """Bool [N] each: boxes of which half lies in a crowd's box, in the masks of ignore regions, or that fit one."""
+    if not targets.has_crowd:
+        return
+    half = 0.5 * box_areas(boxes).clamp(min=1e-9)
+    if targets.box_crowds:
+        regions = targets.boxes[targets.box_crowds]
+        shared = torch.cat([intersections(chunk, regions).amax(dim=1) for chunk in split_boxes(boxes, regions)])
+        yield shared >= half
+    table = targets.region_areas()
+    if table is not None:
+        yield table.areas(boxes) >= half
+        regions = targets.boxes[targets.mask_regions].float()
+        chunks = split_boxes(boxes.float(), regions)
+        yield torch.cat([pairwise_iou(chunk, regions).amax(dim=1) for chunk in chunks]) >= 0.5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -16,20 +16,24 @@ logger = logging.getLogger(__name__)
 def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], num_classes: int) -> list[Targets]:
     """Targets without the objects whose box has no area or is not finite; warns of these.
 
-    The deltas towards such a box would be infinite.
+    The deltas towards such a box would be infinite. Ignore regions, crowds with the label ``ALL_CLASSES``, stay.
 
     Args:
         targets: of each image, on any device.
         sizes: (height, width) of each image.
         num_classes: K.
     Raises:
-        SegkitError: the numbers of targets and images differ, a label is outside 0 .. K - 1, or masks have another image
-            size.
+        SegkitError: the numbers of targets and images differ, a label or unlabelled class is outside 0 .. K - 1, or masks
+            have another image size.
     """
     if len(targets) != len(sizes):
         raise SegkitError(f"{len(targets)} targets for {len(sizes)} images")
     for i, (image_targets, size) in enumerate(zip(targets, sizes, strict=True)):
-        masks = image_targets.masks
+        masks, unlabelled = image_targets.masks, image_targets.unlabelled
+        if len(unlabelled) and not 0 <= int(unlabelled.min()) <= int(unlabelled.max()) < num_classes:
+            raise SegkitError(
+                f"targets[{i}]: unlabelled classes {unlabelled.tolist()[:9]}; expected 0 to {num_classes - 1}"
+            )
         if masks is not None and tuple(masks.image_size) != tuple(size):
             raise SegkitError(f"targets[{i}]: masks of {tuple(masks.image_size)} pixels for an image of {tuple(size)}")
     filled = [i for i, image_targets in enumerate(targets) if len(image_targets)]
@@ -37,7 +41,8 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         return list(targets)
     rows = []
     for i in filled:
-        labels = targets[i].labels
+        is_region = (targets[i].labels == ALL_CLASSES) & targets[i].crowd
+        labels = targets[i].labels.masked_fill(is_region, 0)
         rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation

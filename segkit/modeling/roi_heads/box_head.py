@@ -113,7 +113,13 @@ class FastRCNNHead(BoxHead):
         return self.classifier(hidden), self.deltas(hidden).unflatten(1, (-1, 4))
 
     def losses(
-        self, logits: Tensor, pred_deltas: Tensor, proposals: Tensor, labels: Tensor, gt_boxes: Tensor
+        self,
+        logits: Tensor,
+        pred_deltas: Tensor,
+        proposals: Tensor,
+        labels: Tensor,
+        gt_boxes: Tensor,
+        unlabelled: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """``cls`` (cross-entropy) and ``box`` (of the object's class), over all sampled proposals.
 
@@ -123,9 +129,13 @@ class FastRCNNHead(BoxHead):
             proposals: [N, 4].
             labels: int64 [N] classes, K for the background.
             gt_boxes: [N, 4] matched ground truth; ignored for background.
+            unlabelled: bool [N, K + 1], logits that their row's softmax skips; None: none.
         """
         count = max(1, len(labels))
-        classification = F.cross_entropy(logits.float(), labels, reduction="sum") / count
+        logits = logits.float()
+        if unlabelled is not None:
+            logits = logits.masked_fill(unlabelled, -torch.inf)
+        classification = F.cross_entropy(logits, labels, reduction="sum") / count
         positive = (labels < self.num_classes).nonzero().squeeze(1)
         column = torch.zeros_like(labels[positive]) if self.class_agnostic else labels[positive]
         box = box_loss_sum(

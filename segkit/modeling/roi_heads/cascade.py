@@ -18,7 +18,7 @@ from segkit.modeling.roi_heads.options import check_options
 from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
 from segkit.modeling.roi_heads.proposal_sampling import (
     LabelledProposals,
-    cat_proposals,
+    box_head_losses,
     label_and_sample_proposals,
     label_proposals,
 )
@@ -156,7 +156,7 @@ class CascadeROIHeads(ROIHeads):
             labelled = sampled if stage == 0 else self._match_again(stage, boxes, targets)
             boxes = [image.boxes for image in labelled]
             logits, pred_deltas = head(shared, boxes)
-            stage_losses = head.losses(logits, pred_deltas, *cat_proposals(labelled))
+            stage_losses = box_head_losses(head, logits, pred_deltas, labelled, targets, self.num_classes)
             losses.update({f"{name}_stage{stage + 1}": loss for name, loss in stage_losses.items()})
             boxes = refine(head, pred_deltas, boxes, sizes)
         if self.mask_head is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.modeling.interfaces import BoxHead
 from segkit.modeling.layers.boxes import has_area
 from segkit.modeling.layers.matching import match_targets
 from segkit.modeling.layers.sampling import subsample_labels
 from segkit.structures.targets import Targets
+from segkit.utils.errors import SegkitError
 
 
 @dataclass(frozen=True)
@@ -129,3 +132,63 @@ def cat_proposals(labelled: Sequence[LabelledProposals]) -> tuple[Tensor, Tensor
         torch.cat([image.labels for image in labelled]),
         torch.cat([image.gt_boxes for image in labelled]),
     )
+
+
+def unlabelled_logits(
+    labelled: Sequence[LabelledProposals], targets: Sequence[Targets], num_classes: int
+) -> Tensor | None:
+    """Bool [N, K + 1]: logits of background boxes of which the ground truth says nothing.
+
+    A background box shows no annotated object. It may show one of a class that is not annotated everywhere in its image.
+
+    Args:
+        labelled: the proposals of each image, N in all.
+        targets: of each image.
+        num_classes: K.
+    Returns:
+        None if no image has unlabelled classes.
+    """
+    if not any(len(image.unlabelled) for image in targets):
+        return None
+    per_image = torch.zeros(len(targets), num_classes + 1, dtype=torch.bool)
+    for row, image in zip(per_image, targets, strict=True):
+        row[image.unlabelled] = True
+    device = labelled[0].boxes.device
+    excluded = per_image.to(device, non_blocking=True)
+    parts = []
+    for proposals, row in zip(labelled, excluded, strict=True):
+        parts.append((proposals.labels == num_classes)[:, None] & row)
+    return torch.cat(parts)
+
+
+def box_head_losses(
+    head: BoxHead,
+    logits: Tensor,
+    pred_deltas: Tensor,
+    labelled: Sequence[LabelledProposals],
+    targets: Sequence[Targets],
+    num_classes: int,
+) -> dict[str, Tensor]:
+    """A box head's losses on labelled proposals.
+
+    Args:
+        head: its ``losses`` takes ``unlabelled`` if an image has unlabelled classes.
+        logits: [N, K + 1], of the head.
+        pred_deltas: [N, K or 1, 4], of the head.
+        labelled: the proposals of each image, N in all.
+        targets: of each image.
+        num_classes: K.
+    Raises:
+        SegkitError: the head does not take unlabelled classes, and there are some.
+    """
+    unlabelled = unlabelled_logits(labelled, targets, num_classes)
+    if unlabelled is None:  # heads that know nothing of unlabelled classes train on all other data
+        return head.losses(logits, pred_deltas, *cat_proposals(labelled))
+    if "unlabelled" not in inspect.signature(head.losses).parameters:
+        name = type(head).__name__
+        raise SegkitError(
+            f"the data have classes that are not annotated everywhere, and {name} cannot leave them out of its loss; add the "
+            f"argument unlabelled=None to {name}.losses, as in segkit.modeling.BoxHead",
+            key="box_head",
+        )
+    return head.losses(logits, pred_deltas, *cat_proposals(labelled), unlabelled=unlabelled)

@@ -14,7 +14,7 @@ from segkit.modeling.nonfinite import require_finite
 from segkit.modeling.roi_heads.mask_loss import mask_losses
 from segkit.modeling.roi_heads.options import check_options
 from segkit.modeling.roi_heads.postprocess import masked_detections, select_detections
-from segkit.modeling.roi_heads.proposal_sampling import cat_proposals, label_and_sample_proposals
+from segkit.modeling.roi_heads.proposal_sampling import box_head_losses, label_and_sample_proposals
 from segkit.registry import ROI_BOX_HEAD_REGISTRY, ROI_HEADS_REGISTRY, ROI_MASK_HEAD_REGISTRY, Slot
 from segkit.structures.detections import Detections
 from segkit.structures.targets import Targets
@@ -110,7 +110,7 @@ class StandardROIHeads(ROIHeads):
             generator=generator,
         )
         logits, pred_deltas = self.box_head(features, [image.boxes for image in sampled])
-        losses = self.box_head.losses(logits, pred_deltas, *cat_proposals(sampled))
+        losses = box_head_losses(self.box_head, logits, pred_deltas, sampled, targets, self.num_classes)
         if self.mask_head is not None:
             losses.update(mask_losses(self.mask_head, features, sampled, targets))
         return losses

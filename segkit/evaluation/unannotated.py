@@ -1,0 +1,183 @@
+"""Detections in ignore regions, and of classes that are not annotated everywhere.
+
+They count neither way. COCO's tools know one such rule, that of a class's crowd regions, and the rest is expressed by it:
+
+- an ignore region is a crowd region of every class;
+- an unmatched detection of an unlabelled class counts neither way (LVIS, Gupta et al. 2019, section 3.3), which is the
+  rule of a crowd region as large as the image. It covers both of LVIS's cases: of a class that is neither annotated in an
+  image nor known to be absent all detections are unmatched.
+
+For boxes, COCO's tools take a crowd region as its box. The part of an image outside of an annotated region usually has the
+whole image as its box, so of ignore regions with a mask the share of a detection's box inside the mask counts instead. A
+region may also be a single object, which fills little of its own box, so a detection's IoU with that box counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from segkit.evaluation.coco_matching import AREAS, Curves, EvaluatedImage, IouType, lacks_mask
+from segkit.structures.area_table import AreaTable
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.targets import ALL_CLASSES
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+AREA_LIMITS = (0, 32**2, 96**2, 1e10)  # between small, medium and large, in pixels
+
+
+def is_region(item: Mapping[str, Any]) -> bool:
+    """Whether an object of the ground truth is an ignore region."""
+    return item["label"] == ALL_CLASSES
+
+
+def has_unannotated(images: Sequence[EvaluatedImage]) -> bool:
+    """Whether there are ignore regions or unlabelled classes."""
+    return any(len(image.unlabelled) or any(map(is_region, image.truth)) for image in images)
+
+
+def with_crowds(images: Sequence[EvaluatedImage], iou_type: IouType) -> list[EvaluatedImage]:
+    """Returns the images with crowd regions in place of ignore regions and unlabelled classes.
+
+    A class gets those that its detections in the image need; others change no metric.
+
+    Args:
+        images: for ``segm`` every object of theirs has a mask.
+        iou_type: for ``bbox``, ignore regions with a mask are ``region_shares`` of the result.
+    """
+    return [_with_crowds(image, iou_type) for image in images]
+
+
+def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
+    regions = [item for item in image.truth if is_region(item)]
+    if not regions and not len(image.unlabelled):
+        return image
+    shares = None
+    if iou_type == "bbox":
+        shares = _shares(image, [item for item in regions if not lacks_mask(item)])
+        regions = [item for item in regions if lacks_mask(item)]
+    image = _without_empty(image, iou_type) if len(image.unlabelled) else image
+    found = np.unique(image.labels).tolist()
+    crowds = [{**item, "label": label} for label in found for item in regions]
+    unlabelled = set(found) & {int(label) for label in image.unlabelled}
+    if unlabelled:
+        whole = _whole_image(image)
+        crowds += [{**whole, "label": label} for label in sorted(unlabelled)]
+    truth = [item for item in image.truth if not is_region(item)]
+    return replace(image, truth=[*truth, *crowds], region_shares=shares)
+
+
+def _shares(image: EvaluatedImage, regions: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """How far each detection is in one of the regions with a mask: [N]; None without regions.
+
+    That is the share of its box inside the region's mask, or its IoU with the region's box if that is larger.
+    """
+    if not regions:
+        return None
+    xywh = torch.from_numpy(image.boxes)
+    boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+    masks = InstanceMasks.from_rle([item["segmentation"] for item in regions], image.size)
+    areas = xywh[:, 2:].prod(1).clamp(min=1e-9)
+    largest = torch.zeros(len(boxes), dtype=torch.float64)
+    for crop, corners in zip(masks.crops(), masks.crop_boxes, strict=True):
+        inside = AreaTable(crop != 0).areas(boxes - corners[:2].repeat(2))  # of the crop, not of the whole image
+        largest = torch.maximum(largest, inside.double() / areas)
+    region_boxes = torch.tensor([item["bbox"] for item in regions], dtype=torch.float64)
+    region_boxes[:, 2:] += region_boxes[:, :2]
+    return torch.maximum(largest, box_iou(boxes, region_boxes).amax(1)).numpy()
+
+
+def _without_empty(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
+    """The image without empty detections of unlabelled classes, which lie in no region."""
+    empty = (image.boxes[:, 2:] <= 0).any(axis=1)
+    if iou_type == "segm":
+        [nothing] = InstanceMasks.empty(image.size, 1).to_rle()
+        empty = np.array([counts == nothing["counts"] for counts in image.masks or ()], bool)
+    kept = ~(empty & np.isin(image.labels, np.asarray(image.unlabelled)))
+    if kept.all():
+        return image
+    masks = None if image.masks is None else [m for m, keep in zip(image.masks, kept, strict=True) if keep]
+    return replace(image, boxes=image.boxes[kept], scores=image.scores[kept], labels=image.labels[kept], masks=masks)
+
+
+def _whole_image(image: EvaluatedImage) -> dict[str, Any]:
+    """A crowd region that covers the image and all boxes of its detections."""
+    height, width = image.size
+    low = np.minimum(image.boxes[:, :2].min(axis=0), 0)
+    high = np.maximum((image.boxes[:, :2] + image.boxes[:, 2:]).max(axis=0), [width, height])
+    full = torch.ones(height * width, dtype=torch.uint8)
+    [rle] = InstanceMasks(full, torch.tensor([[0, 0, width, height]]), image.size).to_rle()
+    bbox = [*low.tolist(), *(high - low).tolist()]
+    return {"bbox": bbox, "segmentation": rle, "area": float(height * width), "iscrowd": 1}
+
+
+def accumulate(
+    entries: Sequence[Mapping[str, Any] | None],
+    shares: np.ndarray,
+    num_classes: int,
+    max_dets: Sequence[int],
+) -> Curves:
+    """Accumulates precision and recall as COCO's tools do, with regions given as shares.
+
+    An unmatched detection is ignored at each IoU threshold that its share reaches.
+
+    Args:
+        entries: ``evalImgs`` of pycocotools or hotcoco, with category, image and detection ids counted from 1.
+        shares: [N] largest share of each detection in a region.
+        num_classes: K.
+        max_dets: numbers of detections per image and class, ascending.
+    """
+    precision = -np.ones((10, 101, num_classes, len(AREAS), len(max_dets)))
+    recall = -np.ones((10, num_classes, len(AREAS), len(max_dets)))
+    by_kind: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        if entry is not None:
+            by_kind.setdefault((entry["category_id"] - 1, _area_index(entry["aRng"])), []).append(entry)
+    for (label, area), group in by_kind.items():
+        group.sort(key=lambda entry: entry["image_id"])
+        objects = sum(int((~np.asarray(entry["gtIgnore"], bool)).sum()) for entry in group)
+        for m, limit in enumerate(max_dets) if objects else ():
+            precision[:, :, label, area, m], recall[:, label, area, m] = _curve(group, shares, limit, objects)
+    return Curves(precision, recall, tuple(max_dets))
+
+
+def _area_index(limits: Sequence[float]) -> int:
+    """Index in ``AREAS`` of a range of areas."""
+    ranges = [(AREA_LIMITS[0], AREA_LIMITS[3]), *pairwise(AREA_LIMITS)]
+    return [tuple(map(float, one)) for one in ranges].index((float(limits[0]), float(limits[1])))
+
+
+def _curve(
+    group: Sequence[Mapping[str, Any]], shares: np.ndarray, limit: int, objects: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Precision [10, 101] and recall [10] of one class and range of areas."""
+    scores = np.concatenate([np.asarray(entry["dtScores"], np.float64)[:limit] for entry in group])
+    order = np.argsort(-scores, kind="mergesort")
+
+    def joined(key: str) -> np.ndarray:
+        rows = [np.asarray(entry[key]).reshape(len(IOU_THRESHOLDS), -1)[:, :limit] != 0 for entry in group]
+        return np.concatenate(rows, axis=1)[:, order]
+
+    ids = np.concatenate([np.asarray(entry["dtIds"], np.int64)[:limit] for entry in group])[order]
+    matched, ignored = joined("dtMatches"), joined("dtIgnore")
+    ignored |= ~matched & (shares[ids - 1] >= IOU_THRESHOLDS[:, None])
+    precision, recall = np.zeros((len(IOU_THRESHOLDS), len(RECALLS))), np.zeros(len(IOU_THRESHOLDS))
+    for t in range(len(IOU_THRESHOLDS)):
+        true = np.cumsum(matched[t] & ~ignored[t], dtype=np.float64)
+        false = np.cumsum(~matched[t] & ~ignored[t], dtype=np.float64)
+        if not len(true):
+            continue
+        reached = true / objects
+        recall[t] = reached[-1]
+        falling = np.maximum.accumulate((true / (false + true + np.spacing(1)))[::-1])[::-1]
+        positions = np.searchsorted(reached, RECALLS, side="left")
+        valid = positions < len(falling)
+        precision[t, valid] = falling[positions[valid]]
+    return precision, recall
