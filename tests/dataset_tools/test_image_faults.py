@@ -194,7 +194,7 @@ class Exclusive(Dataset):
     def load(self, index):
         raise NotImplementedError
 
-    def targets(self, index):
+    def targets(self, index, window=None):
         dense = torch.zeros(3, HEIGHT, WIDTH, dtype=torch.bool)
         dense[0, 5:15, 5:15], dense[1, 12:25, 12:25], dense[2, 25:30, 12:25] = True, True, True
         masks = InstanceMasks.from_dense(dense)

@@ -109,8 +109,8 @@ class ParsedDataset(Dataset):
             check_size(annotation.file, size, annotation.size, annotation.source)
         targets = self._targets(annotation, size)
         kept = ~targets.degenerate()
-        dropped = int((~kept).sum())
-        targets = targets[kept] if dropped else targets
+        dropped = int((~kept & (targets.labels != ALL_CLASSES)).sum())
+        targets = targets if bool(kept.all()) else targets[kept]
         return Sample(image, targets, self.image_ids[index], annotation.name, size, None, dropped=dropped)
 
     def open(self, index: int) -> Sample:
@@ -133,7 +133,8 @@ class ParsedDataset(Dataset):
             raise
         targets = with_masks(targets, not objects or any(o.segmentation is not None for o in objects), size)
         targets = targets[~targets.degenerate()]
-        return targets, len(objects) - len(targets)
+        others = sum(o.category is not None for o in objects) - int((targets.labels != ALL_CLASSES).sum())
+        return targets, others  # an ignore region is no object, so that a crop does not drop it
 
     def all_targets(self, index: int) -> Targets:
         return self._targets(self._images[index], self.size(index))

@@ -29,7 +29,7 @@ class Rectangles(Dataset):
         self.category_ids = list(range(1, len(classes) + 1))
         self.image_ids = list(range(1, len(images) + 1))
 
-    def targets(self, index):
+    def targets(self, index, window=None):
         size, rows = self.sizes[index], self.images[index]
         boxes = torch.tensor([row[:4] for row in rows], dtype=torch.float32).reshape(-1, 4)
         masks = None

@@ -79,7 +79,7 @@ def test_objects_and_images():
 class Odd(Rectangles):
     """With a crowd region, an ignore region and an object without area in its first image."""
 
-    def targets(self, index):
+    def targets(self, index, window=None):
         extra = torch.tensor([[0, 0, 9, 9], [0, 0, 9, 9], [5, 5, 5, 9]]).float()
         more = Targets(extra, torch.tensor([0, ALL_CLASSES, 0]), crowd=torch.tensor([True, True, False]))
         return Targets.cat([super().targets(index), more])
