@@ -72,7 +72,7 @@ class TransformedTrainDataset(TorchDataset):
         problems: list[str] = []
         for step in range(min(MAX_SKIPPED + 1, len(self.dataset)) if self.skip_unreadable else 1):
             try:
-                sample = self.dataset.open((index + step) % len(self.dataset))
+                sample = open_sample(self.dataset, (index + step) % len(self.dataset))
                 skipped += problems
                 return sample
             except SegkitError as error:
@@ -80,6 +80,11 @@ class TransformedTrainDataset(TorchDataset):
                 key = error.key
         more = f"; the {len(problems) - 1} images after it cannot be read either" if len(problems) > 1 else ""
         raise SegkitError(problems[0] + more, key=key)
+
+
+def open_sample(dataset: Dataset, index: int) -> Sample:
+    """Opens a sample, lazily if the data set can; a wrapper that defines ``load`` alone is loaded."""
+    return dataset.open(index) if hasattr(type(dataset), "open") else dataset.load(index)
 
 
 class TransformedTestDataset(TorchDataset):
@@ -100,7 +105,7 @@ class TransformedTestDataset(TorchDataset):
 
     def __getitem__(self, index: int) -> Sample | Failure:
         try:
-            sample = self.dataset.open(index)
+            sample = open_sample(self.dataset, index)
             truth = self.dataset.ground_truth(index, sample.with_targets())
             sample = dataclasses.replace(sample, annotations=truth)
             return without_degenerate(self.transforms(sample, generator_for("test transforms", index)))

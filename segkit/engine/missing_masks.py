@@ -113,6 +113,7 @@ def check_masks_for_transforms(train: Dataset, transforms: Compose) -> None:
 def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
     images = len(dataset) if until_a_mask else min(COUNTED_IMAGES, len(dataset))
     unmasked = objects = 0
+    names = dataset.image_files()
     files: list[str] = []
     for index in range(images):
         try:
@@ -121,8 +122,8 @@ def _count_by_reading(dataset: Dataset, until_a_mask: bool) -> MaskCounts:
             continue  # the loader decides whether an unreadable image ends the run
         found = int((~targets.has_mask & ~targets.crowd).sum())
         unmasked += found
-        if found and len(files) < MAX_FILES:
-            files.append(dataset.open(index).file_name)
+        if found and names is not None and len(files) < MAX_FILES:
+            files.append(names[index])
         objects += int((~targets.crowd).sum())
         if objects > unmasked and until_a_mask:
             break

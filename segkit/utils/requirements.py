@@ -60,6 +60,7 @@ REQUIREMENTS = (
     Requirement("matplotlib"),
     Requirement("tensorboard"),
     Requirement("hotcoco", "1.2", without="pycocotools evaluates, which takes longer for the same values"),
+    Requirement("jinja2", "3"),
     Requirement("tifffile", "2024.8.10"),
 )
 OPTIONAL = (
