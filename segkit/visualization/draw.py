@@ -43,7 +43,8 @@ def draw_detections(
     Args:
         image: uint8 [H, W, 3] array, RGB; or a tensor [C, H, W], uint8 or float in 0..1, of which
             :func:`~segkit.visualization.composite` makes a picture.
-        objects: detections at the image's size, or targets; objects without a mask are drawn as boxes.
+        objects: detections at the image's size, or targets; objects without a mask are drawn as boxes, if
+            these have an area.
         classes: name of each label; labels without a name are shown as numbers.
         color_by: ``instance``: colours that differ between neighbours; ``class``: a colour per class, shown in the legend.
         labels: True: all labels that fit; False: none; None: all for a few objects, only those of large objects for many.
@@ -75,13 +76,16 @@ def draw_detections(
     unmasked = np.full(len(boxes), masks is None)
     if masks is not None and hasattr(objects, "has_mask"):
         unmasked = ~objects.has_mask.cpu().numpy()
+    flat = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # empty masks have such boxes
+    unmasked &= ~flat
     below = unmasked & hatched
     paint_boxes(picture, boxes[below], colors[below], scale, thickness, hatched=True)
     if masks is not None:
         paint_masks(picture, masks, colors, scale, thickness, hatched)
     above = unmasked & own
     paint_boxes(picture, boxes[above], colors[above], scale, thickness)
-    texts = ["" if h else text for text, h in zip(_texts(objects, label_ids, classes), hatched, strict=True)]
+    unnamed = hatched | flat
+    texts = ["" if u else text for text, u in zip(_texts(objects, label_ids, classes), unnamed, strict=True)]
     if labels is None:
         texts = [
             text if _has_room(box * scale, text, len(boxes)) else "" for text, box in zip(texts, boxes, strict=True)

@@ -182,9 +182,14 @@ def test_masks_cannot_be_evaluated_without_any(tmp_path, boxes):
         train(config(tmp_path, "quickstart.yaml", whole, none), eval_only=True)
 
 
-def test_a_dry_run_whose_first_batch_has_no_masks(tmp_path, boxes):
+def test_a_dry_run_whose_first_batch_has_no_masks(tmp_path, boxes, caplog):
     some = boxes("some", [9, 10, 11])  # of the last image
-    dry_run(config(tmp_path, "quickstart.yaml", some, some))
+    cfg = config(tmp_path, "quickstart.yaml", some, some)
+    first = next(iter(train_loader(cfg, build_data(cfg), CPU)))
+    assert not any(t.has_mask.any() for t in first.targets) and sum(map(len, first.targets)) == 6
+    with caplog.at_level(logging.INFO):
+        dry_run(cfg)
+    assert "mask 0.0000" in caplog.text and "dry run done" in caplog.text
 
 
 @pytest.mark.parametrize("transforms", ["[{name: Mosaic, size: 64}]", "[{name: CopyPaste, p: 1.0}]"])

@@ -80,7 +80,10 @@ def test_hundreds_of_objects_are_deterministic(color_by):
 def test_empty_masks_are_not_drawn():
     dense = np.zeros((2, 10, 10), bool)
     dense[1, 2:4, 2:4] = True
-    draw_detections(grey((10, 10)), targets(dense), ["a"])
+    both, one = (
+        draw_detections(grey((10, 10)), targets(d), ["a"], color_by="class", legend=False) for d in (dense, dense[1:])
+    )
+    assert np.array_equal(both, one) and not np.array_equal(one, np.full_like(one, 100))
 
 
 def test_objects_without_a_mask_are_outlined_boxes():

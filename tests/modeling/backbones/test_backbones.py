@@ -208,8 +208,14 @@ def test_norms(name):
 
 @pytest.mark.parametrize("norm", NORM_CLASSES)
 def test_norms_train(norm):
-    features = build("ResNet", norm=norm, out_stages=["stage2"])(torch.randn(2, 3, 64, 64))
-    features["stage2"].mean().backward()
+    backbone = build("ResNet", norm=norm, out_stages=["stage2"])
+    backbone(torch.randn(2, 3, 64, 64))["stage2"].square().mean().backward()
+    kind = NORM_CLASSES[norm]
+    for name, module in backbone.named_modules():
+        for parameter in module.parameters(recurse=False):
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+            if type(module).__name__ == kind:  # a frozen norm has no parameters
+                assert parameter.grad.abs().max() > 0, name
 
 
 @pytest.mark.parametrize(("name", "arguments"), [

@@ -151,7 +151,8 @@ def test_a_head_may_have_the_method_under_both_names():
         def at(self, features, images, anchors):  # for an earlier segkit
             return self.forward_at_anchors(features, images, anchors)
 
-    make_rpn(Both(FEATURES, 3))
+    head = make_rpn(Both(FEATURES, 3)).head
+    assert isinstance(head, Both) and supports_sparse_forward(head)
 
 
 def test_a_state_dict_with_the_former_layer_name_loads():

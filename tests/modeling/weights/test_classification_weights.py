@@ -127,6 +127,8 @@ def test_skip_pretrained(monkeypatch):
     with skip_pretrained():
         ResNet(arch=18, weights="IMAGENET1K_V1")
         ConvNeXt(arch="atto", weights="/no/such/file.pth")
+    with pytest.raises(SegkitError, match=r"/no/such/file\.pth"):  # only there
+        ConvNeXt(arch="atto", weights="/no/such/file.pth")
     with torch.device("meta"):
         ResNet(arch=18, weights="IMAGENET1K_V1")
 
