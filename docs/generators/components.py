@@ -19,6 +19,8 @@ _HEADINGS = {
     "roi box head": "Box heads",
     "roi mask head": "Mask heads",
     "dataset format": "Data set formats",
+    "dataset writer": "Data set writers",
+    "intensity": "Intensity rules",
 }
 _PAGES = {"segkit.modeling": "model", "segkit.data": "data"}
 

@@ -83,7 +83,7 @@ class TransformedTrainDataset(TorchDataset):
 
 
 def open_sample(dataset: Dataset, index: int) -> Sample:
-    """Opens a sample, lazily if the data set can; a wrapper that defines ``load`` alone is loaded."""
+    """Opens a sample, lazily if the data set can; wrappers may define ``load`` alone."""
     return dataset.open(index) if hasattr(type(dataset), "open") else dataset.load(index)
 
 
