@@ -1,7 +1,8 @@
 """Data: formats, splits, transforms, samplers and loaders.
 
 =========================  ===========================================================================
-``formats``                data sets: COCO, label maps, image folders, synthetic images
+``formats``                data sets, one module a format
+``writers``                writes data sets, one module a format
 ``reader``                 builds the reader of image files, with its cache
 ``intensity``              from the numbers of files to intensities in 0..1
 ``measuring``              intensities, pixel mean and deviation of the training data
@@ -22,10 +23,14 @@ from __future__ import annotations
 from segkit.data.formats import (
     Coco,
     Dataset,
+    ImageAnnotation,
     ImageFolder,
     LabelMap,
+    ObjectAnnotation,
+    ParsedDataset,
     PartialAnnotation,
     PartiallyAnnotated,
+    Recognition,
     SubsetDataset,
     Synthetic,
     build_dataset,
@@ -72,6 +77,7 @@ from segkit.data.transforms import (
     adapt_transform,
     build_transforms,
 )
+from segkit.data.writers import DatasetWriter, WritableImage
 
 __all__ = [
     "Coco",
@@ -80,8 +86,10 @@ __all__ = [
     "CopyPaste",
     "DarkBackground",
     "Dataset",
+    "DatasetWriter",
     "GaussianBlur",
     "GaussianNoise",
+    "ImageAnnotation",
     "ImageEntry",
     "ImageFolder",
     "Intensity",
@@ -90,6 +98,8 @@ __all__ = [
     "LargeScaleJitter",
     "MixingTransform",
     "Mosaic",
+    "ObjectAnnotation",
+    "ParsedDataset",
     "PartialAnnotation",
     "PartiallyAnnotated",
     "PercentileContrast",
@@ -106,6 +116,7 @@ __all__ = [
     "RandomScale",
     "RandomScaledCrop",
     "RandomVerticalFlip",
+    "Recognition",
     "RepeatFactorSampler",
     "Resize",
     "ResizeShortestEdge",
@@ -119,6 +130,7 @@ __all__ = [
     "TorchvisionTransform",
     "TrainLoader",
     "Transform",
+    "WritableImage",
     "adapt_transform",
     "build_dataset",
     "build_test_loader",

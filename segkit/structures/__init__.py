@@ -6,6 +6,7 @@ from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.mask_targets import batch_mask_targets, mask_targets
 from segkit.structures.masks import InstanceMasks
+from segkit.structures.outline_polygons import even_odd_polygon, mask_outlines
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
 from segkit.structures.targets import ALL_CLASSES, Targets
@@ -30,6 +31,8 @@ __all__ = [
     "batch_mask_targets",
     "detections_from_torchvision",
     "detections_to_torchvision",
+    "even_odd_polygon",
+    "mask_outlines",
     "mask_targets",
     "paste_masks",
     "paste_rle",
