@@ -44,6 +44,7 @@ class Runner:
         """Whether no training of this config and these weights ran yet, with any overrides."""
         flags = [word for i, word in enumerate(words) if word[:2] == "--" or words[i - 1][:2] == "--"]
         key = tuple(word for word in flags if word != "--dry-run" and "=" not in word)
+        key += tuple(word for word in words if word.startswith("data.train="))
         if key in self.done:
             return False
         self.done.add(key)

@@ -289,26 +289,3 @@ def test_the_layers_are_those_that_a_test_enforces():
     values = {node.targets[0].id: node.value for node in source.body if isinstance(node, ast.Assign)}
     enforced = ast.literal_eval(values["LAYERS"])
     assert [sorted(names) for names in layers] == [sorted(names) for names in enforced]
-
-
-def test_every_command_has_a_section():
-    from segkit.cli.main import MODULES
-
-    text = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
-    assert re.findall(r"^<!-- generated: help (\w+) -->$", text, flags=re.MULTILINE) == list(MODULES)
-    assert re.findall(r"^\| `segkit (\w+)` \|", text, flags=re.MULTILINE) == list(MODULES)
-
-
-def test_the_table_of_formats_is_that_of_the_registries():
-    from segkit.registry import DATASET_FORMAT_REGISTRY, DATASET_WRITER_REGISTRY
-
-    text = (DOCS / "howto/annotation_formats.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\|.*\| `\{format: (\w+),.*\| (yes|no) \|$", text, flags=re.MULTILINE)
-    assert {name: written == "yes" for name, written in rows} == {
-        name: name in DATASET_WRITER_REGISTRY
-        for name in DATASET_FORMAT_REGISTRY.names()
-        if name not in ("auto", "catalog", "subset", "synthetic", "tiles")
-    }
-    held = text.partition("| written | masks |")[2].partition("\n\n")[0]
-    first = [line.split(" | ")[0] for line in held.splitlines()]
-    assert sorted(re.findall(r"`(\w+)`", "".join(first))) == sorted(DATASET_WRITER_REGISTRY.names())
