@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.geojson_features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
 from segkit.data.formats.image_pairs import (
     ImagePairs,
@@ -84,16 +85,13 @@ class GeoJson(ParsedDataset):
             own = [image_path] if image_path.is_file() else images_in(image_path)
             found = pair_files(own, annotation_files(folder), annotation_stem, "GeoJSON file", folder)
         self._reader = FeatureReader(class_name, object_types, cell_outline)
-        entries = [
-            ImageAnnotation(
-                str(image.absolute()),
-                relative_name(image, base if image.is_relative_to(base) else image.parent),
-                None,
-                self._reader.read(file),
-                str(file),
-            )
-            for image, file in found.pairs
-        ]
+
+        def read(pair: tuple[Path, Path]) -> ImageAnnotation:
+            image, file = pair
+            name = relative_name(image, base if image.is_relative_to(base) else image.parent)
+            return ImageAnnotation(str(image.absolute()), name, None, self._reader.read(file), str(file))
+
+        entries = list(parse_each(found.pairs, read, lambda pair: pair[1]))
         listed, own_names = _listed_classes(top / CLASS_FILE), class_names(o for e in entries for o in e.objects)
         if classes is not None:  # QuPath lists classes of the project that may not occur
             listed = [name for name in listed if name in classes]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from segkit.data.formats.annotation_text import read_json_mapping
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.json_values import as_integer, shown
 from segkit.data.formats.labelme_shapes import read_shape
 from segkit.data.formats.lost_counter import LostCounter
@@ -71,13 +72,14 @@ class LabelMe(ParsedDataset):
         self.root = path if path.is_dir() else path.parent
         self.folder = local_path(images, "folder of images", kind="folder").absolute() if images else None
         self._rectangles: Literal["box", "mask"] = rectangles
-        self._embedded = 0
+        self._embedded = self._others = 0
         lost = LostCounter()
         files = [path] if path.is_file() else list(_json_files(path))
-        found = PackedList(image for file in files if (image := self._read(file, lost)) is not None)
+        found = PackedList(
+            image for image in parse_each(files, lambda file: self._read(file, lost)) if image is not None
+        )
         if not len(found):
             raise SegkitError(f"{path}: holds no JSON files of LabelMe", value=root)
-        self._others = len(files) - len(found)
         self._unlabelled = _unlabelled(self.folder or self.root, found) if path.is_dir() else []
         names = class_names(o for image in found for o in image.objects)
         super().__init__(found, names, classes, where=f"LabelMe files in {path}", lost=lost.lost_objects())
@@ -126,6 +128,7 @@ class LabelMe(ParsedDataset):
         source = relative_name(file, self.root)
         content = read_json_mapping(file, source)
         if "shapes" not in content and "imagePath" not in content:
+            self._others += 1
             return None
         shapes = content.get("shapes")
         if not isinstance(shapes, list):

@@ -96,7 +96,12 @@ def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[F
             failure = ""
         except SegkitError as error:
             dataset, failure = None, str(error)
-    faults = [Fault("unreadable_annotations", error.message, split, place=error.file) for error in errors]
+    faults = [
+        Fault("missing_image", error.message, split, Path(error.file).name, place=error.file)
+        if error.missing
+        else Fault("unreadable_annotations", error.message, split, place=error.file)
+        for error in errors
+    ]
     if failure:
         faults.append(Fault("unreadable_annotations", failure, split, place=split))
     return dataset, faults
