@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import write_image
 
+ROOT = Path(__file__).parents[2]
 IMAGES = 6
 PARSED = {"labelme": "[0-5].json", "voc": "[0-5].xml", "yolo": "[0-5].txt", "geojson": "[0-5].geojson"}  # on opening
 PIXELS = {
@@ -113,3 +115,31 @@ def test_entries_of_a_panoptic_file(tmp_path):
     assert entries == ["annotations[0]", "annotations[2]"]
     assert [fault.image for fault in report.of_kind("missing_image")] == ["3.png"]
     assert report.splits["all"].images == 1
+
+
+@pytest.mark.parametrize("format", [name for name in [*PARSED, *PIXELS] if name != "voc"])
+def test_a_broken_first_file_does_not_hide_the_format(tmp_path, format):
+    output = write(tmp_path, format)
+    sorted(output.rglob({**PARSED, **PIXELS}[format]))[0].write_bytes(b"{1 x <")
+    report = check_dataset(output, workers=0)
+    assert report.format == format and not report.ok
+
+
+def test_a_configuration_stands_for_its_data(tmp_path):
+    data = write(tmp_path, "voc")
+    (tmp_path / "config.yaml").write_text(
+        f"_BASE_: '{ROOT}/configs/quickstart.yaml'\n"
+        f"data: {{train: {{format: voc, root: '{data}'}}, val: {{format: auto, path: '{data}', split: train}}}}\n"
+    )
+    report = check_dataset(tmp_path / "config.yaml", workers=0)
+    assert {name: split.images for name, split in report.splits.items()} == {"train": IMAGES, "val": IMAGES}
+    assert len(report.of_kind("image_in_two_splits")) == IMAGES
+
+
+def test_a_file_that_breaks_off_has_no_unknown_categories(annotated):
+    annotated.specs()
+    file = annotated.root / "train.json"
+    text = file.read_text()
+    file.write_text(text[: text.index('"categories"')])
+    report = check_dataset(file, workers=0)
+    assert len(report.of_kind("unreadable_annotations")) == 1 and not report.of_kind("unknown_category")

@@ -31,6 +31,7 @@ from segkit.utils.paths import local_path
 SUFFIXES = (".geojson.gz", ".geojson", ".json.gz", ".json")
 ANNOTATION_FOLDERS, IMAGE_FOLDERS = ("annotations", "geojson", "labels"), ("images", "image", "imgs")
 MAX_SPLITS = 12
+LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 
 
 @DATASET_FORMAT_REGISTRY.register(name="geojson")
@@ -182,14 +183,14 @@ def _listed_classes(file: Path) -> list[str]:
 
 
 def _count_pairs(path: Path) -> int:
-    """Number of GeoJSON files of a folder that have an image; 0 if the first one is something else."""
+    """Number of GeoJSON files of a folder that have an image; 0 if the first ones are something else."""
     folder, images = inner_folder(path, ANNOTATION_FOLDERS), inner_folder(path, IMAGE_FOLDERS)
     try:
         names = {name for p in images.iterdir() if is_image_name(p.name) for name in (p.name, p.stem)}
         files = [file for file in annotation_files(folder) if annotation_stem(file.name) in names]
     except OSError:
         return 0
-    return len(files) if files and _is_geojson(files[0]) else 0
+    return len(files) if any(map(_is_geojson, files[:LOOKED_AT])) else 0
 
 
 def _is_geojson(file: Path) -> bool:

@@ -31,6 +31,7 @@ SUFFIXES = (".roi", ".zip")
 ENDINGS = ("_roiset", "-roiset", " roiset", "_rois", "-rois", "_roi")
 ROI_FOLDERS, IMAGE_FOLDERS = ("rois", "roi", "annotations", "labels"), ("images", "image", "imgs")
 MAX_SPLITS = 12
+LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 SHOWN = 3
 
 
@@ -215,7 +216,7 @@ def _count_pairs(path: Path) -> int:
     if files and len(names) <= 2 and len(files) == 1 and names:
         return int(_starts_like_rois(files[0]))
     found = [file for file in files if roi_stem(file.name) in names]
-    return len(found) if found and _starts_like_rois(found[0]) else 0
+    return len(found) if any(map(_starts_like_rois, found[:LOOKED_AT])) else 0
 
 
 def _starts_like_rois(file: Path) -> bool:

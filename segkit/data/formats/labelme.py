@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +33,7 @@ from segkit.utils.paths.missing_files import files_in, leads_out, suggest_files
 
 MAX_SIDE = 10**6
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LOOKED_AT = 20  # files that recognition opens
 HEAD = 1 << 20  # bytes of a file in which LabelMe's keys are looked for
 # By their first bytes, for images inside of JSON files.
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
@@ -89,7 +92,8 @@ class LabelMe(ParsedDataset):
         spec: dict[str, Any] = {"format": "labelme", "root": str(path.absolute())}
         if path.is_file():
             return Recognition(spec, "a JSON file of LabelMe") if _is_labelme(path) else None
-        first = next(_json_files(path), None)
+        files = (file for file in islice(_json_files(path), LOOKED_AT) if _is_labelme(file) or not _is_broken(file))
+        first = next(files, None)
         if first is None or not _is_labelme(first):
             return None
         splits = {
@@ -235,6 +239,16 @@ def _is_labelme(file: Path) -> bool:
     return (
         file.suffix.lower() == ".json" and b'"shapes"' in head and (b'"imagePath"' in head or b'"shape_type"' in head)
     )
+
+
+def _is_broken(file: Path) -> bool:
+    """Whether a file is no JSON; large ones, which would take long to read, are taken for JSON."""
+    try:
+        if file.stat().st_size <= HEAD:
+            json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return False
 
 
 def _unlabelled(folder: Path, found: Iterable[ImageAnnotation]) -> list[str]:
