@@ -66,9 +66,9 @@ def _configuration(path: Path) -> Config | None:
 
 
 def configured_specs(path: Path) -> dict[str, Mapping[str, Any]] | None:
-    """The specs of ``train`` and ``val`` in a configuration, by split; None if the file is something else.
+    """The specs of ``train`` and ``val`` in a configuration, by split.
 
-    A validation split that is taken from the training data has no spec of its own.
+    None if the file is something else. A validation split that is taken from the training data has no spec of its own.
     """
     cfg = _configuration(path)
     if cfg is None:
