@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segkit.data.formats import Dataset
+from segkit.dataset_tools.pixel_digest import pixel_digest
 from segkit.dataset_tools.progress import progress
 
 HASH_SIDE = 8  # a hash has 8 x 8 bits, each the sign of a difference between neighbours
@@ -41,8 +41,6 @@ class ImagePrint:
 
 def image_print(image: Tensor) -> ImagePrint:
     """The print of an image [C, H, W]."""
-    pixels = image.contiguous().numpy()
-    digest = hashlib.sha256(repr((pixels.shape, pixels.dtype.str)).encode() + pixels.tobytes()).digest()
     grey = image.float().mean(0)[None, None]
     small = F.interpolate(grey, (HASH_SIDE, HASH_SIDE + 1), mode="area")[0, 0]
     thumbnail = F.interpolate(grey, (THUMBNAIL, THUMBNAIL), mode="area").reshape(-1)
@@ -51,7 +49,7 @@ def image_print(image: Tensor) -> ImagePrint:
     is_flat = bool(thumbnail.std() / full * 255 < FLAT)
     unit = torch.zeros_like(centred) if is_flat else centred / centred.norm()
     bits = (small[:, 1:] > small[:, :-1]).reshape(-1).numpy()
-    return ImagePrint(digest, bits, unit.numpy(), image.shape[2] / image.shape[1])
+    return ImagePrint(pixel_digest(image), bits, unit.numpy(), image.shape[2] / image.shape[1])
 
 
 def duplicate_pairs(dataset: Dataset) -> list[tuple[int, int]]:

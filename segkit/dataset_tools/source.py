@@ -65,6 +65,19 @@ def _configuration(path: Path) -> Config | None:
     return load_config(path)
 
 
+def configured_specs(path: Path) -> dict[str, Mapping[str, Any]] | None:
+    """The specs of ``train`` and ``val`` in a configuration, by split.
+
+    None if the file is something else. A validation split that is taken from the training data has no spec of its own.
+    """
+    cfg = _configuration(path)
+    if cfg is None:
+        return None
+    data = with_recognized_data(cfg).data
+    own = {"train": data.train, "val": None if isinstance(data.val, SplitConfig) else data.val}
+    return {name: to_plain(spec) for name, spec in own.items() if spec is not None}
+
+
 def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> OpenedData:
     cfg = with_recognized_data(cfg)
     classes, val = cfg.data.classes, cfg.data.val

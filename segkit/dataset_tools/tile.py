@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.formats.base import Dataset
-from segkit.data.transforms.geometry import cut_targets
+from segkit.data.transforms.cutting import cut_targets, stays
 from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.dataset_tools.source import open_data
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.lazy_targets import LazyTargets, Window
 from segkit.structures.sample import Sample
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import check_tiles, tile_windows
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageFile, ImageReader, LazyImage, Planes
@@ -146,7 +146,7 @@ def _tile_image(task: _Task, report: TileReport, tiles: list[dict[str, Any]]) ->
         kept, cut, removed, objects = _objects_of(targets, window, options)
         found |= objects  # an object is in several tiles; equal ones are counted by their number in one tile
         counts.update(parts=len(kept), cut=cut, removed=removed)
-        if not len(kept) and not options.keep_empty:
+        if not options.keep_empty and not bool((kept.labels != ALL_CLASSES).any()):
             counts["empty"] += 1
             continue
         x0, y0, x1, y1 = window
@@ -178,7 +178,7 @@ def _objects_of(
     """The objects of a tile; how many of them are cut, how many were removed, and which objects of the image they are."""
     cut, before, remaining = cut_targets(targets, window)
     inside = remaining > 0
-    kept = inside & (remaining >= options.min_visibility * before)
+    kept = stays(cut, before, remaining, options.min_visibility)
     is_cut = kept & (remaining < before)
     marks = zip(
         targets.labels[kept].tolist(), targets.crowd[kept].tolist(), before[kept].tolist(),

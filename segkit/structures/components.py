@@ -39,7 +39,7 @@ def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, int]:
     """The component of each run, numbered by their first runs, and their number."""
     assert connectivity in (4, 8), connectivity
     first, second = _touching(runs, corner=connectivity == 8)
-    roots = _union(len(runs.starts), first, second)
+    roots = smallest_members(len(runs.starts), first, second)
     kinds, owners = np.unique(roots, return_inverse=True)  # a root is the component's first run
     return owners.reshape(-1), len(kinds)
 
@@ -58,8 +58,8 @@ def _touching(runs: LabelRuns, corner: bool) -> tuple[np.ndarray, np.ndarray]:
     return upper[equal], lower[equal]
 
 
-def _union(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The smallest member of each node's connected set, by hooking and pointer jumping.
+def smallest_members(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The smallest member [count] of each node's connected set, by hooking and pointer jumping.
 
     Args:
         count: number of nodes.

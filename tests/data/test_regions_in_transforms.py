@@ -47,14 +47,25 @@ def run(name, example, label):
 def test_regions_move_as_objects_do(name, example):
     """The same boxes and masks as if the regions were crowds of a class, and the label stays."""
     regions, crowds = run(name, example, ALL_CLASSES).targets, run(name, example, 2).targets
-    if name == "CopyPaste":  # covered regions stay, however small a part of them is left
-        assert (regions.labels == ALL_CLASSES).sum() >= (crowds.labels == 2).sum()
-    else:
-        assert torch.equal(regions.boxes, crowds.boxes) and torch.equal(regions.has_mask, crowds.has_mask)
-        assert torch.equal(regions.masks.bits, crowds.masks.bits)
-        assert torch.equal(regions.labels == ALL_CLASSES, crowds.labels == 2)
+    assert torch.equal(regions.boxes, crowds.boxes) and torch.equal(regions.has_mask, crowds.has_mask)
+    assert torch.equal(regions.masks.bits, crowds.masks.bits)
+    assert torch.equal(regions.labels == ALL_CLASSES, crowds.labels == 2)
     assert torch.equal(regions.crowd, regions.labels == ALL_CLASSES)
     assert regions.unlabelled.tolist() == [1, 4]
+
+
+def test_crowds_stay_in_spite_of_min_visibility():
+    crowds, regions = make_sample(2), make_sample(ALL_CLASSES)
+    for window in ((0, 6, 60, 40), (50, 0, 70, 30)):
+        cropped = [geometry.crop(sample, window, min_visibility=0.9).targets for sample in (crowds, regions)]
+        assert torch.equal(cropped[0].boxes, cropped[1].boxes) and cropped[0].crowd.sum() == 1
+    transform = CopyPaste(p=1.0, min_visibility=1.0)
+    for seed in range(3):
+        mixed = [
+            transform.mix(sample, lambda: make_sample(ALL_CLASSES, 1), torch.Generator().manual_seed(seed)).targets
+            for sample in (crowds, regions)
+        ]
+        assert torch.equal(mixed[0].boxes, mixed[1].boxes) and mixed[0].crowd.sum() == 2
 
 
 def test_crops_keep_the_rest_of_a_region_and_do_not_count_it():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from segkit.data import Coco, build_dataset
 from segkit.data.transformed_dataset import TransformedTestDataset
 from segkit.data.transforms import Compose, geometry
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageReader, LazyImage, Planes, image_file
 
@@ -77,6 +79,20 @@ def test_visibility_and_empty_tiles(spec):
     )
     assert len(kept) == sum(c > 0 for c in counts)
     assert any(f"{7 - len(kept)} tiles without objects are skipped" in note for note in kept.notes())
+
+
+def test_crowds_stay_in_tiles_and_regions_are_no_objects(spec):
+    file = Path(spec["json"])
+    content = json.loads(file.read_text())
+    content["annotations"][1].update(iscrowd=1, bbox=[0, 0, 130, 90], segmentation=[[0, 0, 130, 0, 130, 90, 0, 90]])
+    file.write_text(json.dumps(content))
+    tiles = build_dataset({"format": "tiles", "of": spec, "size": 50, "overlap": 10, "min_visibility": 0.9})
+    assert all(tiles.targets(i).crowd.sum() == 1 for i in range(6))  # those of the first image
+    tiles.dataset.targets = lambda index, window: Targets(
+        torch.tensor([[0.0, 0, 130, 90]]), torch.tensor([ALL_CLASSES]), None, torch.tensor([True])
+    )
+    tiles.keep_empty, tiles._grid = False, None
+    assert len(tiles) == 0
 
 
 def test_tiles_are_evaluated_as_images(spec):

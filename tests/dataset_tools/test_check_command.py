@@ -63,6 +63,11 @@ def test_the_json_has_all_faults(tmp_path):
     assert json.loads((tmp_path / "b.json").read_text())["faults"] == []
 
 
+def test_a_file_is_named_once():
+    report = Report("data", "yolo", faults=[Fault("unreadable_annotations", "l/a.txt:3: odd", place="/d/l/a.txt")])
+    assert " /d/l/a.txt:3: odd" in report_text(report)
+
+
 def test_unusable_paths(run, tmp_path):
     for words, fact in (
         ([tmp_path / "nothing"], "nothing"),
@@ -101,6 +106,6 @@ def test_readers_skip_files_only_while_errors_are_collected():
         assert list(parse_each(names, parse)) == ["A", "C"]
         with collect_errors() as inner:
             list(parse_each(["bad2"], parse))
-    assert [tuple(error) for error in errors] == [("bad", "bad: broken")] and inner[0].file == "bad2"
+    assert [error[:2] for error in errors] == [("bad", "bad: broken")] and inner[0].file == "bad2"
     with pytest.raises(SegkitError):
         list(parse_each(names, parse))

@@ -184,9 +184,17 @@ CASES = {
         (None, "train0.png", ""),
     ),
     "other classes": (
-        lambda world: world.coco["val"]["categories"].append({"id": 5, "name": "tree"}),
-        {"different_classes": 1, "unused_category": 1},
+        lambda world: (
+            world.coco["val"]["categories"].append({"id": 5, "name": "tree"}),
+            world.coco["val"]["annotations"][0].update(category_id=5),
+        ),
+        {"different_classes": 1, "class_only_outside_training": 1},
         (None, "", "val"),
+    ),
+    "class that one split does not list": (
+        lambda world: world.coco["train"]["categories"].append({"id": 5, "name": "tree"}),
+        {"unused_category": 1},
+        (None, "", None),
     ),
     "class to validate only": (
         lambda world: [change(i, category_id=1)(world) for i in range(12)],

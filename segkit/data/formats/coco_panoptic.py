@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.coco_categories import read_categories
+from segkit.data.formats.file_errors import parse_each, skip_missing
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
 from segkit.data.formats.json_stream import stream_list
 from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
@@ -26,7 +27,7 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import read_pixels
 from segkit.utils.paths import local_path
-from segkit.utils.paths.missing_files import check_files, leads_out
+from segkit.utils.paths.missing_files import leads_out
 
 MAX_ID = 1 << 24  # ids are three bytes: R + 256 G + 65536 B
 
@@ -94,8 +95,14 @@ class CocoPanoptic(PixelDataset):
         self._label_of = {things[name]: label for label, name in enumerate(names) if name in things}
         self._images = PackedList(self._read_images(stuff))
         image_files = [image.entry.file_name for image in self._images]
-        check_files(self.folder, image_files, f"images of {self.file}")
-        check_files(self.masks, [image.masks for image in self._images], f"PNGs of {self.file}")
+        without_image = skip_missing(self.folder, image_files, f"images of {self.file}")
+        without_masks = skip_missing(self.masks, [image.masks for image in self._images], f"PNGs of {self.file}")
+        if without_image or without_masks:
+            self._images = PackedList(
+                image
+                for image in self._images
+                if image.entry.file_name not in without_image and image.masks not in without_masks
+            )
         ids = list(category_ids) if category_ids is not None else self._ids(names, things)
         image_ids = [image.entry.image_id for image in self._images]
         super().__init__(len(self._images), names, ids, f"COCO panoptic data set {self.file}", image_ids)
@@ -193,25 +200,25 @@ class CocoPanoptic(PixelDataset):
     def _read_images(self, stuff: set[int]) -> Iterator[PanopticImage]:
         """The images in the file's order, each with its segments."""
         entries = {entry.image_id: entry for entry in load_id_map(str(self.file))}
+        seen: set[int] = set()
+
+        def read(indexed: tuple[int, dict[str, Any]]) -> PanopticImage:
+            index, item = indexed
+            where = f"{self.file}: annotations[{index}]"
+            image_id = as_integer(item.get("image_id"))
+            if image_id is None or image_id not in entries:
+                raise SegkitError(f"{where}: no image has the image_id {shown(item.get('image_id'))}")
+            if image_id in seen:
+                raise SegkitError(f"{where}: the image {image_id} has another annotation already")
+            seen.add(image_id)
+            return self._image(entries[image_id], item, stuff, where)
+
         try:
             items = mappings(self.file, "annotations", stream_list(self.file, "annotations", named=True))
-            seen: set[int] = set()
-            for index, item in enumerate(items):
-                where = f"{self.file}: annotations[{index}]"
-                image_id = as_integer(item.get("image_id"))
-                if image_id is None or image_id not in entries:
-                    raise SegkitError(f"{where}: no image has the image_id {shown(item.get('image_id'))}")
-                if image_id in seen:
-                    raise SegkitError(f"{where}: the image {image_id} has another annotation already")
-                seen.add(image_id)
-                yield self._image(entries[image_id], item, stuff, where)
+            yield from parse_each(enumerate(items), read, lambda item: f"{self.file}: annotations[{item[0]}]")
         except LookupError:
             raise SegkitError(f"{self.file}: has no list 'annotations'", key="json") from None
-        if len(seen) < len(entries):
-            missing = next(entry.file_name for entry in entries.values() if entry.image_id not in seen)
-            raise SegkitError(
-                f"{self.file}: {len(entries) - len(seen)} of {len(entries)} images have no annotation, as '{missing}'"
-            )
+        list(parse_each([self.file], lambda file: check_annotated(file, entries.values(), seen)))
 
     def _image(self, entry: ImageEntry, item: dict[str, Any], stuff: set[int], where: str) -> PanopticImage:
         """One entry of the list ``annotations``, checked."""
@@ -249,6 +256,19 @@ class CocoPanoptic(PixelDataset):
             ids.append(things.get(name, free))
             free += name not in things
         return ids
+
+
+def check_annotated(file: Path, entries: Collection[ImageEntry], annotated: Collection[int]) -> None:
+    """Raises a SegkitError if images of a file have no annotation.
+
+    Args:
+        file: for the message.
+        entries: the images.
+        annotated: ids of those that have one.
+    """
+    missing = [entry.file_name for entry in entries if entry.image_id not in annotated]
+    if missing:
+        raise SegkitError(f"{file}: {len(missing)} of {len(entries)} images have no annotation, as '{missing[0]}'")
 
 
 def _is_panoptic(file: Path) -> bool:

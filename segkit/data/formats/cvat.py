@@ -6,10 +6,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from segkit.data.formats.cvat_shapes import read_shapes
+from segkit.data.formats.file_errors import parse_each, skip_missing
 from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
@@ -19,7 +21,7 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import IMAGE_SUFFIXES
 from segkit.utils.paths import local_path
-from segkit.utils.paths.missing_files import check_files, leads_out
+from segkit.utils.paths.missing_files import leads_out
 from segkit.utils.xml_reader import Element, root_tag, stream_xml
 
 FILE = "annotations.xml"
@@ -78,7 +80,8 @@ class Cvat(ParsedDataset):
             raise SegkitError(f"{self.file}: there is no subset '{split}'{hint}", key="split", value=split)
         if not len(found):
             raise SegkitError(f"{self.file}: lists no images", value=xml)
-        finder.check()
+        if finder.check():
+            found = PackedList(image for image in found if image.file)
         used = class_names(o for image in found for o in image.objects)
         names = meta.labels + [name for name in used if name not in meta.labels] if classes is None else used
         where = f"CVAT export {self.file}" + (f", subset '{split}'" if split else "")
@@ -129,7 +132,11 @@ class Cvat(ParsedDataset):
                 if subset:
                     subsets[subset] += 1
                 if split is None or subset == split:
-                    yield self._image(element, name, meta, subset, lost, finder)
+                    yield from parse_each(
+                        [element],
+                        partial(self._image, name=name, meta=meta, subset=subset, lost=lost, finder=finder),
+                        lambda element: f"{self.file}:{element.line}",
+                    )
         if version is not None and not version.startswith("1."):
             raise SegkitError(f"{name}: is of version {version[:20]}; expected 1.1; {RIGHT_EXPORT}")
 
@@ -184,10 +191,11 @@ class ImageFinder:
         self.missing.append(name)
         return "", name
 
-    def check(self) -> None:
-        """Raises a SegkitError if images are missing."""
+    def check(self) -> bool:
+        """Whether images are missing; a SegkitError if so and errors are not collected."""
         if self.missing:
-            check_files(self._folders[0], self.missing, f"missing images of {self.file.name}")
+            skip_missing(self._folders[0], self.missing, f"missing images of {self.file.name}")
+        return bool(self.missing)
 
     def _existing(self, path: Path) -> Path | None:
         """The file of an image; None if there is none.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.geojson_features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
 from segkit.data.formats.image_pairs import (
     ImagePairs,
@@ -30,6 +31,7 @@ from segkit.utils.paths import local_path
 SUFFIXES = (".geojson.gz", ".geojson", ".json.gz", ".json")
 ANNOTATION_FOLDERS, IMAGE_FOLDERS = ("annotations", "geojson", "labels"), ("images", "image", "imgs")
 MAX_SPLITS = 12
+LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 
 
 @DATASET_FORMAT_REGISTRY.register(name="geojson")
@@ -84,16 +86,13 @@ class GeoJson(ParsedDataset):
             own = [image_path] if image_path.is_file() else images_in(image_path)
             found = pair_files(own, annotation_files(folder), annotation_stem, "GeoJSON file", folder)
         self._reader = FeatureReader(class_name, object_types, cell_outline)
-        entries = [
-            ImageAnnotation(
-                str(image.absolute()),
-                relative_name(image, base if image.is_relative_to(base) else image.parent),
-                None,
-                self._reader.read(file),
-                str(file),
-            )
-            for image, file in found.pairs
-        ]
+
+        def read(pair: tuple[Path, Path]) -> ImageAnnotation:
+            image, file = pair
+            name = relative_name(image, base if image.is_relative_to(base) else image.parent)
+            return ImageAnnotation(str(image.absolute()), name, None, self._reader.read(file), str(file))
+
+        entries = list(parse_each(found.pairs, read, lambda pair: pair[1]))
         listed, own_names = _listed_classes(top / CLASS_FILE), class_names(o for e in entries for o in e.objects)
         if classes is not None:  # QuPath lists classes of the project that may not occur
             listed = [name for name in listed if name in classes]
@@ -184,14 +183,14 @@ def _listed_classes(file: Path) -> list[str]:
 
 
 def _count_pairs(path: Path) -> int:
-    """Number of GeoJSON files of a folder that have an image; 0 if the first one is something else."""
+    """Number of GeoJSON files of a folder that have an image; 0 if the first ones are something else."""
     folder, images = inner_folder(path, ANNOTATION_FOLDERS), inner_folder(path, IMAGE_FOLDERS)
     try:
         names = {name for p in images.iterdir() if is_image_name(p.name) for name in (p.name, p.stem)}
         files = [file for file in annotation_files(folder) if annotation_stem(file.name) in names]
     except OSError:
         return 0
-    return len(files) if files and _is_geojson(files[0]) else 0
+    return len(files) if any(map(_is_geojson, files[:LOOKED_AT])) else 0
 
 
 def _is_geojson(file: Path) -> bool:

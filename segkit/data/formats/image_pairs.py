@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segkit.data.formats.file_errors import skip_missing
 from segkit.data.formats.pairing import unpaired_note
 from segkit.data.formats.path_patterns import Key
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import ImageFiles
 from segkit.utils.images.listing import is_system_file
-from segkit.utils.paths.missing_files import check_files, leads_out
+from segkit.utils.paths.missing_files import leads_out
 
 
 @dataclass
@@ -90,9 +91,10 @@ def mapped_files(files: Mapping[str, str], images: Path, annotations: Path) -> I
     for name in [*files, *files.values()]:
         if not isinstance(name, str) or not name or leads_out(name) or "\0" in name:
             raise SegkitError(f"files: '{name}' is not a name below {images}", key="files", value=name)
-    check_files(images, list(files), "images of files")
-    check_files(annotations, list(files.values()), "annotation files of files")
-    return ImagePairs([(images / image, annotations / file) for image, file in files.items()])
+    missing = skip_missing(images, list(files), "images of files")
+    without = skip_missing(annotations, list(files.values()), "annotation files of files")
+    pairs = [(i, f) for i, f in files.items() if i not in missing and f not in without]
+    return ImagePairs([(images / image, annotations / file) for image, file in pairs])
 
 
 def split_folder(root: Path, split: str | None) -> Path:

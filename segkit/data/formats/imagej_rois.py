@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import LostObjects
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.image_pairs import ImagePairs, images_in, inner_folder, mapped_files, pair_files, split_folder
 from segkit.data.formats.imagej_files import class_prefix, read_rois, roi_bytes
 from segkit.data.formats.imagej_shapes import RoiShape, shape_of
@@ -30,6 +31,7 @@ SUFFIXES = (".roi", ".zip")
 ENDINGS = ("_roiset", "-roiset", " roiset", "_rois", "-rois", "_roi")
 ROI_FOLDERS, IMAGE_FOLDERS = ("rois", "roi", "annotations", "labels"), ("images", "image", "imgs")
 MAX_SPLITS = 12
+LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 SHOWN = 3
 
 
@@ -92,16 +94,13 @@ class ImageJRois(ParsedDataset):
         self._class_from, self._class_name = class_from, class_name
         self._counts: Counter[str] = Counter()
         self._examples: defaultdict[str, list[str]] = defaultdict(list)
-        entries = [
-            ImageAnnotation(
-                str(image.absolute()),
-                relative_name(image, base if image.is_relative_to(base) else image.parent),
-                None,
-                self._objects(file),
-                str(file),
-            )
-            for image, file in found.pairs
-        ]
+
+        def read(pair: tuple[Path, Path]) -> ImageAnnotation:
+            image, file = pair
+            name = relative_name(image, base if image.is_relative_to(base) else image.parent)
+            return ImageAnnotation(str(image.absolute()), name, None, self._objects(file), str(file))
+
+        entries = list(parse_each(found.pairs, read, lambda pair: pair[1]))
         names = class_names(o for entry in entries for o in entry.objects)
         lost = [LostObjects(reason, n, tuple(self._examples[reason])) for reason, n in sorted(self._counts.items())]
         super().__init__(
@@ -217,7 +216,7 @@ def _count_pairs(path: Path) -> int:
     if files and len(names) <= 2 and len(files) == 1 and names:
         return int(_starts_like_rois(files[0]))
     found = [file for file in files if roi_stem(file.name) in names]
-    return len(found) if found and _starts_like_rois(found[0]) else 0
+    return len(found) if any(map(_starts_like_rois, found[:LOOKED_AT])) else 0
 
 
 def _starts_like_rois(file: Path) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -247,9 +249,12 @@ class LabelPairs(PixelDataset):
         return pairs
 
     def in_color(self) -> bool:
-        """Whether the first mask is an RGB image; SegkitError if it cannot be read."""
-        path = next(iter(self._pairs[0].masks.values()))
-        return path.suffix.lower() != ".npy" and read_pixels(path).ndim == 3
+        """Whether the first mask that can be read is an RGB image; SegkitError if none can."""
+        paths = [path for pair in islice(self._pairs, LOOKED_AT) for path in pair.masks.values()]
+        for path in paths[:-1]:
+            with contextlib.suppress(SegkitError):
+                return _is_color(path)
+        return _is_color(paths[-1])
 
     def _first_maps(self) -> Iterator[tuple[int, np.ndarray]]:
         """Label and pixels of the first label maps; load raises the errors of those that cannot be read."""
@@ -278,6 +283,10 @@ class LabelPairs(PixelDataset):
             most = max(most, count_components(pixels, self.connectivity))
         found = {value for own in values.values() for value in own if value}
         return bool(found) and (found != {1} or most > MAX_COMPONENTS)
+
+
+def _is_color(path: Path) -> bool:
+    return path.suffix.lower() != ".npy" and read_pixels(path).ndim == 3
 
 
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:

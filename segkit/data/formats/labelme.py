@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from segkit.data.formats.annotation_text import read_json_mapping
+from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.json_values import as_integer, shown
 from segkit.data.formats.labelme_shapes import read_shape
 from segkit.data.formats.lost_counter import LostCounter
@@ -30,6 +33,7 @@ from segkit.utils.paths.missing_files import files_in, leads_out, suggest_files
 
 MAX_SIDE = 10**6
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LOOKED_AT = 20  # files that recognition opens
 HEAD = 1 << 20  # bytes of a file in which LabelMe's keys are looked for
 # By their first bytes, for images inside of JSON files.
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
@@ -71,13 +75,14 @@ class LabelMe(ParsedDataset):
         self.root = path if path.is_dir() else path.parent
         self.folder = local_path(images, "folder of images", kind="folder").absolute() if images else None
         self._rectangles: Literal["box", "mask"] = rectangles
-        self._embedded = 0
+        self._embedded = self._others = 0
         lost = LostCounter()
         files = [path] if path.is_file() else list(_json_files(path))
-        found = PackedList(image for file in files if (image := self._read(file, lost)) is not None)
+        found = PackedList(
+            image for image in parse_each(files, lambda file: self._read(file, lost)) if image is not None
+        )
         if not len(found):
             raise SegkitError(f"{path}: holds no JSON files of LabelMe", value=root)
-        self._others = len(files) - len(found)
         self._unlabelled = _unlabelled(self.folder or self.root, found) if path.is_dir() else []
         names = class_names(o for image in found for o in image.objects)
         super().__init__(found, names, classes, where=f"LabelMe files in {path}", lost=lost.lost_objects())
@@ -87,7 +92,8 @@ class LabelMe(ParsedDataset):
         spec: dict[str, Any] = {"format": "labelme", "root": str(path.absolute())}
         if path.is_file():
             return Recognition(spec, "a JSON file of LabelMe") if _is_labelme(path) else None
-        first = next(_json_files(path), None)
+        files = (file for file in islice(_json_files(path), LOOKED_AT) if _is_labelme(file) or not _is_broken(file))
+        first = next(files, None)
         if first is None or not _is_labelme(first):
             return None
         splits = {
@@ -126,6 +132,7 @@ class LabelMe(ParsedDataset):
         source = relative_name(file, self.root)
         content = read_json_mapping(file, source)
         if "shapes" not in content and "imagePath" not in content:
+            self._others += 1
             return None
         shapes = content.get("shapes")
         if not isinstance(shapes, list):
@@ -232,6 +239,16 @@ def _is_labelme(file: Path) -> bool:
     return (
         file.suffix.lower() == ".json" and b'"shapes"' in head and (b'"imagePath"' in head or b'"shape_type"' in head)
     )
+
+
+def _is_broken(file: Path) -> bool:
+    """Whether a file is no JSON; large ones, which would take long to read, are taken for JSON."""
+    try:
+        if file.stat().st_size <= HEAD:
+            json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True
+    return False
 
 
 def _unlabelled(folder: Path, found: Iterable[ImageAnnotation]) -> list[str]:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, ground_truth_from_targets
-from segkit.data.transforms.geometry import cut_targets, place
+from segkit.data.transforms.cutting import cut_targets
+from segkit.data.transforms.geometry import place
 from segkit.structures.lazy_targets import LazyTargets, Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample

@@ -9,11 +9,11 @@ import numpy as np
 
 from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, training_objects
 from segkit.data.formats.build import build_dataset
-from segkit.data.transforms.geometry import cut_targets
+from segkit.data.transforms.cutting import cut_targets, stays
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import LazyTargets, Window
 from segkit.structures.sample import Sample
-from segkit.structures.targets import Targets
+from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import check_tiles, tile_windows
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageReader, LazyImage
@@ -32,7 +32,7 @@ class Tiles(Dataset):
         size: of a tile: one number of pixels for a square, or [height, width].
         overlap: pixels that neighbouring tiles share at least; the last tile of a row or column may share more.
         min_visibility: share of its area that an object must have in a tile, 0 to 1; others are removed from it and counted
-            in the sample's ``dropped``.
+            in the sample's ``dropped``. Crowd and ignore regions stay.
         keep_empty: whether tiles without objects are images of the data set. Otherwise all objects are read once, when the
             data set is first used.
         classes: class names, as in the other format.
@@ -134,9 +134,8 @@ class Tiles(Dataset):
     def _cut(self, targets: Targets, window: Window) -> tuple[Targets, int]:
         """The objects in a tile, and how many of those with a pixel in it are removed."""
         cut, before, remaining = cut_targets(targets, window)
-        inside = remaining > 0
-        kept = inside & (remaining >= self.min_visibility * before)
-        return cut[kept], int((inside & ~kept).sum())
+        kept = stays(cut, before, remaining, self.min_visibility)
+        return cut[kept], int(((remaining > 0) & ~kept).sum())
 
     def _tiles(self) -> tuple[np.ndarray, np.ndarray]:
         """Image [T] and window [T, 4] of each tile."""
@@ -156,7 +155,8 @@ class Tiles(Dataset):
 
     def _has_objects(self, image: int, window: np.ndarray) -> bool:
         x0, y0, x1, y1 = window.tolist()
-        return len(self._cut(self.dataset.targets(image, (x0, y0, x1, y1)), (x0, y0, x1, y1))[0]) > 0
+        found = self._cut(self.dataset.targets(image, (x0, y0, x1, y1)), (x0, y0, x1, y1))[0]
+        return bool((found.labels != ALL_CLASSES).any())
 
 
 def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from segkit.data.formats.file_errors import list_missing, parse_each
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
@@ -84,14 +85,18 @@ class Voc(ParsedDataset):
         self._unannotated = [
             relative_name(f.image, layout.root) for f in files if f.annotation is None and f.masks is None
         ]
-        parsed = [
-            (f, None if f.annotation is None else read_voc_file(f.annotation, f.source, first_pixel, lost))
-            for f in files
-        ]
+
+        def read(f: ImageFiles) -> tuple[ImageFiles, VocFile | None]:
+            return f, None if f.annotation is None else read_voc_file(f.annotation, f.source, first_pixel, lost)
+
+        parsed = list(parse_each(files, read, lambda f: f.annotation))
         names = _order_names(layout, parsed, classes)
         palette = _palette(layout)
         with ThreadPoolExecutor(THREADS) as pool:
-            images = PackedList(pool.map(lambda item: self._image(item[0], item[1], layout, names, palette), parsed))
+            drawn = ((f, pool.submit(self._image, f, file, layout, names, palette)) for f, file in parsed)
+            images = PackedList(
+                parse_each(list(drawn), lambda item: item[1].result(), lambda item: item[0].masks or item[0].annotation)
+            )
         used = class_names(o for image in images for o in image.objects)
         found = used
         if classes is None and (read_labelmap(layout.root) is not None or _is_voc(used)):
@@ -197,10 +202,12 @@ def find_files(layout: VocLayout, stems: Sequence[str] | None) -> list[ImageFile
         stems = sorted({*annotations, *masks})
     missing = [stem for stem in stems if stem not in images and not _nested(layout.images, stem)]
     if missing:
-        raise SegkitError(
-            f"{layout.images}: {len(missing)} of the {len(stems)} images are missing: {first_few(missing)}"
-            f"{suggest_files(missing, [name for names in images.values() for name in names])}"
-        )
+        hint = suggest_files(missing, [name for names in images.values() for name in names])
+        if not list_missing(layout.images, missing, hint):
+            raise SegkitError(
+                f"{layout.images}: {len(missing)} of the {len(stems)} images are missing: {first_few(missing)}{hint}"
+            )
+        stems = [stem for stem in stems if stem not in set(missing)]
     if not stems:
         raise SegkitError(f"{layout.root}: holds no images with annotations", value=str(layout.root))
     found = []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.formats.annotation_text import read_text
+from segkit.data.formats.file_errors import parse_each, skip_missing
 from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, relative_name
 from segkit.data.formats.recognition import Recognition
@@ -21,7 +22,6 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import is_image_name
 from segkit.utils.paths import local_path
-from segkit.utils.paths.missing_files import check_files
 
 
 @DATASET_FORMAT_REGISTRY.register(name="yolo")
@@ -57,7 +57,7 @@ class Yolo(ParsedDataset):
         files = list(dict.fromkeys(find_images(entries, layout.root)))
         if not files:
             raise SegkitError(f"{path}: the split '{self.split}' holds no images", key="split", value=split)
-        _check_exist(files, layout)
+        files = _existing(files, layout)
         names = layout.classes or dict(enumerate(classes or ()))
         if not names:
             raise SegkitError(
@@ -136,7 +136,8 @@ class Yolo(ParsedDataset):
         """
         listings: dict[Path, set[str]] = {}
         matched: Counter[Path] = Counter()
-        for file in files:
+
+        def read(file: Path) -> ImageAnnotation:
             labels = label_file(file)
             name = relative_name(file, layout.root)
             if labels.parent not in listings:
@@ -150,7 +151,9 @@ class Yolo(ParsedDataset):
                 used.update(o.category for o in objects)
             else:
                 self._unlabelled.append(name)
-            yield ImageAnnotation(str(file), name, None, objects, source=relative_name(labels, layout.root))
+            return ImageAnnotation(str(file), name, None, objects, source=relative_name(labels, layout.root))
+
+        yield from parse_each(files, read, label_file)
         if not any(entry.is_file() for entry in layout.splits[self.split]):
             for folder, listed in listings.items():
                 self._label_folders[relative_name(folder, layout.root)] = max(0, len(listed) - matched[folder])
@@ -176,15 +179,14 @@ def choose_split(layout: Layout, path: Path, split: str | None) -> tuple[str, li
     return split, layout.splits[split]
 
 
-def _check_exist(files: list[Path], layout: Layout) -> None:
-    """Raises a SegkitError if listed images are missing."""
+def _existing(files: list[Path], layout: Layout) -> list[Path]:
+    """The listed images that exist; a SegkitError if some are missing and errors are not collected."""
     below = [file.relative_to(layout.root).as_posix() for file in files if file.is_relative_to(layout.root)]
-    check_files(layout.root, below, f"images of {layout.file or layout.root}")
-    missing = [str(file) for file in files if not file.is_relative_to(layout.root) and not file.is_file()]
-    if missing:
-        raise SegkitError(
-            f"{layout.file}: {len(missing)} of the {len(files)} images are missing: {first_few(missing, 3)}"
-        )
+    others = [str(file) for file in files if not file.is_relative_to(layout.root)]
+    what = f"images of {layout.file or layout.root}"
+    missing = {layout.root / name for name in skip_missing(layout.root, below, what)}
+    missing |= {Path(name) for name in skip_missing(layout.root, others, what)}
+    return [file for file in files if file not in missing]
 
 
 def _label_names(folder: Path) -> set[str]:

@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import grid_sample
 from torchvision.transforms.v2 import functional as F
 
+from segkit.data.transforms.cutting import box_areas, cut_targets, stays
 from segkit.structures.affine import inverse, move_hulls, sampling_grid
 from segkit.structures.image_geometry import ImageGeometry, turn_boxes
 from segkit.structures.lazy_targets import LazyTargets
@@ -92,8 +93,8 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
 
     An object that the window cuts gets the box of its remaining mask, or its clipped box if it has no mask. Objects that
     keep nothing, or less than ``min_visibility`` of their area, are removed: they are dropped, and ``sample.dropped``
-    counts them. An ignore region is no object: it stays as long as a part of it is left, and is never counted. Of an
-    image that is not read yet only the window is read, and only the objects that may be in it.
+    counts them. Crowd and ignore regions stay as long as a part of them is left; an ignore region is no object and is
+    never counted. Of an image that is not read yet only the window is read, and only the objects that may be in it.
     """
     x0, y0, x1, y1 = window
     assert 0 <= x0 < x1 <= sample.image.shape[2] and 0 <= y0 < y1 <= sample.image.shape[1], (window, sample.image.shape)
@@ -103,36 +104,13 @@ def crop(sample: Sample, window: tuple[int, int, int, int], min_visibility: floa
     cropped, before, remaining = cut_targets(targets, window)
     # This removes objects without an area before the crop too: nothing can be learnt from them.
     is_region = cropped.labels == ALL_CLASSES
-    kept = (remaining > 0) & ((remaining >= min_visibility * before) | is_region)
+    kept = stays(cropped, before, remaining, min_visibility)
     image = sample.image.read(window) if isinstance(sample.image, LazyImage) else sample.image[:, y0:y1, x0:x1]
     dropped = sample.dropped + others + int((~kept & ~is_region).sum())
     geometry = sample.known_geometry.crop(window)
     return dataclasses.replace(
         sample, image=image.contiguous(), targets=cropped[kept], dropped=dropped, geometry=geometry
     )
-
-
-def cut_targets(targets: Targets, window: tuple[int, int, int, int]) -> tuple[Targets, torch.Tensor, torch.Tensor]:
-    """The objects of an image cut to a window (x0, y0, x1, y1), in its pixels.
-
-    Objects without a pixel in the window stay, with an empty mask or box.
-
-    Returns:
-        targets, and [N] the area of each object before and after: pixels of its mask, or the area of its box.
-    """
-    x0, y0, x1, y1 = window
-    shifted = targets.boxes - torch.tensor([x0, y0, x0, y0])
-    limit = torch.tensor([x1 - x0, y1 - y0] * 2)
-    boxes = torch.minimum(shifted.clamp(min=0), limit)
-    cut = (boxes != shifted).any(dim=1)
-    before, remaining = _box_areas(shifted), _box_areas(boxes)
-    masks, has_mask = targets.masks, targets.has_mask
-    if masks is not None:
-        before = torch.where(has_mask, masks.areas(), before)
-        masks = masks.crop(x0, y0, x1, y1)
-        remaining = torch.where(has_mask, masks.areas(), remaining)
-        boxes = torch.where((cut & has_mask)[:, None], masks.boxes(), boxes)
-    return dataclasses.replace(targets, boxes=boxes, masks=masks), before, remaining
 
 
 def pad(sample: Sample, size: tuple[int, int], fill: Fill = 0) -> Sample:
@@ -184,7 +162,7 @@ def affine(sample: Sample, matrix: torch.Tensor, size: tuple[int, int], fill: Fi
     if masks is not None:
         masks, rescued = masks.affine(matrix, size)
         boxes = torch.where(targets.has_mask[:, None], masks.boxes(), boxes)
-    kept = _box_areas(boxes) > 0
+    kept = box_areas(boxes) > 0
     dropped = sample.dropped + int((~kept & (targets.labels != ALL_CLASSES)).sum())
     rescued += sample.rescued
     targets = dataclasses.replace(targets, boxes=boxes, masks=masks)[kept]
@@ -216,7 +194,7 @@ def paste(sample: Sample, image: torch.Tensor, objects: Targets, min_visibility:
     below = sample.targets
     boxes, masks = below.boxes, below.masks
     is_region = below.labels == ALL_CLASSES
-    least = torch.where(is_region, 0.0, min_visibility)  # a region stays as long as a part of it is left
+    least = torch.where(below.crowd, 0.0, min_visibility)  # a region stays as long as a part of it is left
     kept = below.has_mask.clone()
     kept[~below.has_mask] = _visible(boxes[~below.has_mask], region, least[~below.has_mask])
     if masks is not None:
@@ -296,10 +274,6 @@ def without_degenerate(sample: Sample) -> Sample:
         return sample
     dropped = sample.dropped + int((degenerate & (sample.targets.labels != ALL_CLASSES)).sum())
     return dataclasses.replace(sample, targets=sample.targets[~degenerate], dropped=dropped)
-
-
-def _box_areas(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[:, 2] - boxes[:, 0]).clamp(min=0) * (boxes[:, 3] - boxes[:, 1]).clamp(min=0)
 
 
 def _moved(

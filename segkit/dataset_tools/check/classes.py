@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.images import ImageFacts
 from segkit.dataset_tools.check.report import Fault
+from segkit.utils.errors import first_few
 
 IMBALANCE = 100  # times as many objects of the largest class
 MIN_AT_BORDER = 20  # objects expected there, before their absence means something
@@ -79,12 +80,11 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> list[Fault]:
             if not counts[split].get(name, 0):
                 text = f"{name!r} has no object in {split}"
                 faults.append(Fault("class_missing_in_split", text, split, place=f"class {name!r}"))
-        unknown = [name for name in counts[split] if training and name not in training]
-        lacking = [name for name in training if name not in counts[split]]
-        if unknown or lacking:
-            parts = [f"not in the training: {', '.join(unknown)}"] if unknown else []
-            parts += [f"lacking: {', '.join(lacking)}"] if lacking else []
-            faults.append(Fault("different_classes", f"classes of {split} {'; '.join(parts)}", split, place=split))
+        # Classes that a split lacks are no fault of their own: it is opened with those of the training.
+        unknown = [f"'{name}'" for name, count in counts[split].items() if count and training and name not in training]
+        if unknown:
+            text = f"{split} has objects of {first_few(unknown)}, which the training does not have"
+            faults.append(Fault("different_classes", text, split, place=split))
     return faults
 
 

@@ -69,6 +69,7 @@ class _Reading:
         self.categories = FaultyCategories(json, self._category_fault)
         self.listed: list[tuple[str, int, str]] = []  # faults of annotations, before their images are known
         self.present = np.zeros(0, np.int64)
+        self.unread: set[str] = set()  # lists behind the place where the file breaks off
 
     def read(self, stream: BinaryIO) -> None:
         """Reads the JSON, and writes the records of its annotations."""
@@ -88,6 +89,7 @@ class _Reading:
                     annotations.read(items)
         except SegkitError as error:
             self._add("unreadable_annotations", str(error).removeprefix(f"{self.json}: "), place=str(self.json))
+            self.unread = {"images", "categories"} - lists
         annotations.finish()
         lacking = [f"'{key}'" for key in ("images", "annotations", "categories") if key not in lists]
         if lacking and not self.faults:
@@ -180,11 +182,11 @@ class _Reading:
 
     def _list_unknown(self, annotations: FaultyAnnotations, known: np.ndarray, known_category: np.ndarray) -> None:
         """Lists annotations of images and categories that are not in the file, and repeated ids."""
-        for index in np.flatnonzero(~known).tolist():
+        for index in np.flatnonzero(~known).tolist() if "images" not in self.unread else ():
             image_id = annotations.image_ids[index]
             if image_id not in (*self.images.known_ids, INVALID_ID):
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
-        for index in np.flatnonzero(~known_category).tolist():
+        for index in np.flatnonzero(~known_category).tolist() if "categories" not in self.unread else ():
             category_id = annotations.category_ids[index]
             if category_id not in (*self.categories.invalid_ids, INVALID_ID):
                 self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))

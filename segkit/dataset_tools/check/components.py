@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from segkit.structures.components import smallest_members
+
 
 class RowRuns(NamedTuple):
     """Runs of set pixels in the rows of crops, sorted by object, row and column.
@@ -88,30 +90,7 @@ def parts_and_holes(bits: np.ndarray, crop_boxes: np.ndarray) -> tuple[np.ndarra
         chosen = np.flatnonzero(rest[runs.objects])
         position = np.cumsum(rest[runs.objects]) - 1
         edges = rest[runs.objects[upper]]
-        roots = components(len(chosen), position[upper[edges]], position[lower[edges]])
+        roots = smallest_members(len(chosen), position[upper[edges]], position[lower[edges]])
         is_root = roots == np.arange(len(chosen))
         parts[rest] = np.bincount(runs.objects[chosen][is_root], minlength=count)[rest]
     return parts, parts - euler
-
-
-def components(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The smallest node [count] of each node's component, by hooking and pointer jumping.
-
-    Args:
-        count: number of nodes.
-        first, second: the ends [E] of the edges.
-    """
-    parent = np.arange(count)
-    while len(first):
-        a, b = parent[first], parent[second]
-        apart = a != b
-        first, second, a, b = first[apart], second[apart], a[apart], b[apart]
-        if not len(first):
-            break
-        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
-        while True:
-            jumped = parent[parent]
-            if (jumped == parent).all():
-                break
-            parent = jumped
-    return parent

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.image_header import read_header
 from segkit.dataset_tools.check.report import Fault
+from segkit.dataset_tools.pixel_digest import pixel_digest
 from segkit.utils.errors import SegkitError
 
 MAX_DECODED = 1 << 27  # pixels; of larger images only the header is read
@@ -70,7 +67,7 @@ def check_image(
     facts, faults = ImageFacts(index), list[LocalFault]()
     if file is None:
         if pixels:
-            facts.digest = digest_of(dataset.load(index).image)
+            facts.digest = pixel_digest(dataset.load(index).image)
         return facts, faults
     if not os.path.exists(file):
         facts.readable = False
@@ -86,7 +83,7 @@ def check_image(
             faults.append(("not_decoded", f"it has {size[1]} x {size[0]} pixels", None, file))
         elif pixels:
             image = dataset.reader.read(file)
-            facts.digest, size = digest_of(image), (int(image.shape[1]), int(image.shape[2]))
+            facts.digest, size = pixel_digest(image), (int(image.shape[1]), int(image.shape[2]))
             facts.channels = facts.channels or int(image.shape[0])
     except SegkitError as error:
         facts.readable = False
@@ -97,14 +94,6 @@ def check_image(
         text = f"it is {size[1]} x {size[0]} pixels; the annotations state {stated_size[1]} x {stated_size[0]}{turned}"
         faults.append(("wrong_size", text, None, file))
     return facts, faults
-
-
-def digest_of(image: torch.Tensor) -> bytes:
-    """Hash of the pixels, size and type of an image [C, H, W]."""
-    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())  # images are channels-last views: no copy
-    digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
-    digest.update(pixels.reshape(-1).view(np.uint8).data)
-    return digest.digest()
 
 
 def repeated_images(

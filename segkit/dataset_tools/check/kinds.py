@@ -195,7 +195,9 @@ KINDS: dict[str, Kind] = {
         "classes of the training that a split has no object of",
         "their metrics are missing: divide the images again",
     ),
-    "different_classes": Kind("error", "splits with other classes than the training", "use one list of classes"),
+    "different_classes": Kind(
+        "error", "splits with objects of classes that the training lacks", "use one list of classes"
+    ),
     "similar_class_names": Kind(
         "warning",
         "class names that differ only in case, spaces or Unicode form",

@@ -14,6 +14,7 @@ from segkit.data.formats.file_errors import collect_errors
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import Fault
+from segkit.dataset_tools.source import configured_specs
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
@@ -70,6 +71,9 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     path = local_path(str(source), "data set")
     if path.is_dir() and not any(path.iterdir()):
         raise SegkitError(f"{path}: the folder is empty", value=str(path))
+    configured = configured_specs(path) if format is None else None
+    if configured is not None:
+        return configured
     if format is not None or _is_coco(path):
         found = _as_format(path, format or "coco")
     else:
@@ -96,7 +100,12 @@ def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[F
             failure = ""
         except SegkitError as error:
             dataset, failure = None, str(error)
-    faults = [Fault("unreadable_annotations", error.message, split, place=error.file) for error in errors]
+    faults = [
+        Fault("missing_image", error.message, split, Path(error.file).name, place=error.file)
+        if error.missing
+        else Fault("unreadable_annotations", error.message, split, place=error.file)
+        for error in errors
+    ]
     if failure:
         faults.append(Fault("unreadable_annotations", failure, split, place=split))
     return dataset, faults

@@ -48,7 +48,10 @@ def _table(report: Report, counts: dict[str, int], width: int) -> list[str]:
         for fault in _first(report, kind):
             where, place = _short(fault.where()), _short(fault.place)
             place = f" [{place}]" if fault.object is not None and place not in ("", where) else ""
-            shown = textwrap.wrap(f"{where}{place}: {fault.message}", width - 16, break_long_words=False)
+            message = f" {fault.message}"
+            if _ends_with(where, fault.message):  # many readers name their file themselves
+                message = fault.message.partition(":")[2]
+            shown = textwrap.wrap(f"{where}{place}:{message}", width - 16, break_long_words=False)
             lines += [indent + ("  " if number else "") + line for number, line in enumerate(shown[:MAX_LINES])]
         if count > EXAMPLES:
             lines.append(f"{indent}and {count - EXAMPLES:,} more")
@@ -61,6 +64,12 @@ def _short(place: str) -> str:
     """A place without the folders of its file."""
     file, colon, entry = place.partition(": ")
     return file.replace("\\", "/").rpartition("/")[2] + colon + entry if colon else place
+
+
+def _ends_with(path: str, message: str) -> bool:
+    """Whether a message begins with a path's last parts, as ``train/a.txt:3: ...``."""
+    file = message.partition(":")[0].replace("\\", "/")
+    return bool(file) and f"/{path}".replace("\\", "/").endswith(f"/{file}")
 
 
 def _first(report: Report, kind: str) -> list[Fault]:
