@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
-from segkit.dataset_tools.gallery_shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path, output_file, prepare_folder
 
-GALLERY = Path(__file__).with_name("gallery")
+FOLDER = Path(__file__).parent  # of the page and its style and script
 MAX_BYTES = 100 << 20  # of the page
 SEVERITIES = ("error", "warning")  # the worst first; all others come after these
 Sort = Literal["check", "objects", "name"]
@@ -225,9 +225,9 @@ def render(
     """
     from jinja2 import Environment, FileSystemLoader
 
-    script = (GALLERY / "page.js").read_text(encoding="utf-8")
+    script = (FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = Environment(loader=FileSystemLoader(GALLERY), autoescape=True).get_template("page.html")
+    template = Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html")
     return template.render(
         title=Path(source).resolve().name,
         source=format_reason,
@@ -238,7 +238,7 @@ def render(
         cards=cards,
         faults=sorted(general, key=lambda fault: _rank(fault.severity)),
         has_faults=has_faults,
-        style=(GALLERY / "page.css").read_text(encoding="utf-8"),
+        style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=digest,
     )
