@@ -14,6 +14,7 @@ from segkit.data.formats.file_errors import collect_errors
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import Fault
+from segkit.dataset_tools.source import configuration_specs
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
@@ -70,6 +71,9 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     path = local_path(str(source), "data set")
     if path.is_dir() and not any(path.iterdir()):
         raise SegkitError(f"{path}: the folder is empty", value=str(path))
+    configured = configuration_specs(path) if format is None else None
+    if configured is not None:
+        return dict(configured)
     if format is not None or _is_coco(path):
         found = _as_format(path, format or "coco")
     else:
