@@ -59,4 +59,4 @@ def test_nested_auto_becomes_explicit_of_the_split_that_is_needed(data, tmp_path
     cfg = with_recognized_data(load_config(config))
     assert cfg.data.train["of"]["json"].endswith("instances_train.json") and cfg.data.train["size"] == 64
     assert cfg.data.val["of"]["json"].endswith("instances_val.json")
-    assert len({s for s in build_dataset(cfg.data.val).image_files()}) == 1
+    assert len(set(build_dataset(cfg.data.val).image_files())) == 1
