@@ -16,7 +16,7 @@ setup(
     package_dir={"segkit.configs": "configs"},
     package_data={
         "segkit": ["py.typed"],
-        "segkit.dataset_tools": ["gallery/*"],
+        "segkit.dataset_tools.gallery": ["page.*"],
         "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
     },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},

@@ -25,6 +25,7 @@ def convert(
     splits: Sequence[str] = (),
     link: bool = False,
     options: Mapping[str, Any] | None = None,
+    skip_unreadable: bool = False,
 ) -> WrittenData:
     """Writes a data set in another format.
 
@@ -36,13 +37,14 @@ def convert(
         splits: which splits to write; empty: all.
         link: make symbolic links to images in place of copies.
         options: of the writer, as ``{"segmentation": "polygon"}``.
+        skip_unreadable: skip images that cannot be read; otherwise the first one is an error.
     Raises:
         SegkitError: the data cannot be read, the format cannot be written, or the folder has content.
     """
     spec = writer_spec(to, options or {})
     check_output(output, source)
     chosen = choose_splits(open_data(source, format), splits, source)
-    return write_splits(chosen, spec, make_output(output), link=link)
+    return write_splits(chosen, spec, make_output(output), link=link, skip_unreadable=skip_unreadable)
 
 
 def writer_spec(to: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +98,8 @@ def describe(written: WrittenData) -> str:
         rows = [(f"{count:,}", what) for what, count in written.losses.most_common()]
         lines.append(f"what {written.format} cannot hold:")
         lines.append(tabulate(rows, tablefmt="plain", colalign=("right", "left"), disable_numparse=True))
-    else:
+    elif not written.unreadable:
         lines.append("nothing was lost")
+    lines += written.unreadable.lines()
     lines.append(f"to train on it: segkit train quickstart data.train={written.output}")
     return "\n".join(lines)

@@ -12,6 +12,8 @@ from segkit.config.schema import Config, SplitConfig
 from segkit.config.spec import to_plain
 from segkit.data import split_dataset
 from segkit.data.formats import Dataset, build_dataset, recognize
+from segkit.data.reader import build_reader
+from segkit.engine.datasets import partial_annotation
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
@@ -80,14 +82,18 @@ def configured_specs(path: Path) -> dict[str, Mapping[str, Any]] | None:
 
 def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> OpenedData:
     cfg = with_recognized_data(cfg)
+    reader = build_reader(cfg.data) if reader is None else reader
+    partial = partial_annotation(cfg)
     classes, val = cfg.data.classes, cfg.data.val
-    train = build_dataset(cfg.data.train, classes, reader=reader, path="data.train")
+    train = build_dataset(cfg.data.train, classes, reader=reader, partial=partial, path="data.train")
     splits: dict[str, Dataset] = {"train": train}
     specs = {"train": to_plain(cfg.data.train)}
     if isinstance(val, SplitConfig):
         splits["train"], splits["val"] = split_dataset(train, val.from_train, val.seed, val.stratify)
         specs["val"] = specs["train"]
     elif val is not None:
-        splits["val"] = build_dataset(val, train.classes, train.category_ids, reader=reader, path="data.val")
+        splits["val"] = build_dataset(
+            val, train.classes, train.category_ids, reader=reader, partial=partial, path="data.val"
+        )
         specs["val"] = to_plain(val)
     return OpenedData(splits, specs, f"data.train and data.val of the configuration {source}")

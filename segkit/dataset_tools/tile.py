@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.formats.base import Dataset
+from segkit.data.formats.image_names import image_names
 from segkit.data.transforms.cutting import cut_targets, stays
 from segkit.data.writers.base import DatasetWriter, WritableImage
+from segkit.dataset_tools.convert import writer_spec
+from segkit.dataset_tools.incomplete import IncompleteFolder
+from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
+from segkit.dataset_tools.unreadable import ImageError, UnreadableImages, image_errors
+from segkit.dataset_tools.writing import check_output, make_output
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.lazy_targets import LazyTargets, Window
 from segkit.structures.sample import Sample
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import check_tiles, tile_windows
+from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageFile, ImageReader, LazyImage, Planes
 from segkit.utils.images.stored_image import StoredImage
@@ -57,11 +64,13 @@ class TileReport:
         counts: ``images``, ``tiles``, ``empty`` tiles, ``objects``, their ``parts`` in tiles, parts that are ``cut`` or
             ``removed``, and objects that are ``lost``.
         losses: what the written format could not hold.
+        unreadable: images that were skipped.
     """
 
     reason: str
     counts: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
+    unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
     def lines(self) -> list[str]:
         """The report in sentences."""
@@ -73,11 +82,18 @@ class TileReport:
             f"{c['objects']:,} objects became {c['parts']:,} objects of tiles; {c['cut']:,} of these are cut at a border",
             f"{c['removed']:,} parts of objects were removed (min_visibility); {c['lost']:,} objects are in no tile",
             *(f"not held by the format: {count:,} {what}" for what, count in self.losses.items()),
+            *self.unreadable.lines(),
         ]
 
 
 def tile_dataset(
-    source: str, output: Path, options: TileOptions, *, to: str = "coco", format: str | None = None
+    source: str,
+    output: str | Path,
+    options: TileOptions,
+    *,
+    to: str = "coco",
+    format: str | None = None,
+    skip_unreadable: bool = False,
 ) -> TileReport:
     """Writes the tiles of all images of a data set as a data set of their own.
 
@@ -90,32 +106,43 @@ def tile_dataset(
         options: how images are cut.
         to: the format to write.
         format: of ``source``; None: recognised by content.
+        skip_unreadable: skip images that cannot be read; otherwise the first one is an error.
     Raises:
-        SegkitError: the data cannot be read; the output folder is not empty; there is no such format to write.
+        SegkitError: the data cannot be read; the output folder has content; there is no such format to write.
     """
     check_tiles(options.size, options.overlap)
     if not 0 <= options.min_visibility <= 1:
         raise SegkitError(
             f"min_visibility: expected a share, 0 to 1; got {options.min_visibility}", key="min_visibility"
         )
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise SegkitError(f"{output}: is not empty; give a new folder", value=str(output))
+    spec = writer_spec(to, {})
+    check_output(output, source)
     data = open_data(source, format)
-    report = TileReport(data.reason)
+    report = TileReport(data.reason, unreadable=UnreadableImages(skip=skip_unreadable))
     datasets = list(data.splits.values())
     _check_same_classes(data.splits)
-    output.mkdir(parents=True, exist_ok=True)
+    folder = make_output(output)
     writer = DATASET_WRITER_REGISTRY.build(
-        {"format": to}, output=output, classes=datasets[0].classes, category_ids=datasets[0].category_ids, path="--to"
+        spec, output=folder, classes=datasets[0].classes, category_ids=datasets[0].category_ids, path="--to"
     )
     tiles: list[dict[str, Any]] = []
-    with writer, tempfile.TemporaryDirectory(prefix=".tiles-", dir=output) as scratch:
-        for split, dataset in data.splits.items():
-            dataset.reader = ImageReader(planes=options.planes)
-            for index in range(len(dataset)):
-                _tile_image(_Task(dataset, index, split, Path(scratch), writer, options), report, tiles)
-    report.losses = writer.losses
-    (output / MAP_FILE).write_text(json.dumps({"tiles": tiles}, indent=1) + "\n", encoding="utf-8")
+    images = [
+        (split, dataset, i, name)
+        for split, dataset in data.splits.items()
+        for i, name in enumerate(image_names(dataset))
+    ]
+    with IncompleteFolder(folder, len(images)) as written:
+        with writer, tempfile.TemporaryDirectory(prefix=".tiles-", dir=folder) as scratch:
+            for dataset in datasets:
+                dataset.reader = ImageReader(planes=options.planes)
+            for split, dataset, i, name in progress(images, len(images), "images cut"):
+                with report.unreadable.reading(name, split, ImageError):
+                    _tile_image(_Task(dataset, i, split, Path(scratch), writer, options), report, tiles)
+                    written.done += 1
+        report.unreadable.require_others(len(images), source)
+        report.losses = writer.losses
+        with atomic_write(folder / MAP_FILE) as temporary:
+            temporary.write_text(json.dumps({"tiles": tiles}, indent=1) + "\n", encoding="utf-8")
     return report
 
 
@@ -134,11 +161,12 @@ class _Task:
 def _tile_image(task: _Task, report: TileReport, tiles: list[dict[str, Any]]) -> None:
     """Writes the tiles of one image, and adds them to the map."""
     dataset, options, counts = task.dataset, task.options, report.counts
-    sample, files = dataset.open(task.index), dataset.image_files()
+    files = dataset.image_files()
     file = None if files is None else ImageFile(files[task.index], options.planes)
+    with image_errors():
+        sample, total = dataset.open(task.index), dataset.training_objects(task.index)
+        whole = None if file is None or isinstance(sample.image, LazyImage) else file.read()
     height, width = int(sample.image.shape[1]), int(sample.image.shape[2])
-    whole = None if file is None or isinstance(sample.image, LazyImage) else file.read()
-    total = dataset.training_objects(task.index)
     total_count = total.usable + total.crowd + total.empty
     found: Counter[tuple[Any, ...]] = Counter()
     for window in _windows((height, width), options):

@@ -15,8 +15,11 @@ from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
 from segkit.data.formats.recognition import INCOMPLETE
 from segkit.data.writers import DatasetWriter, WritableImage, written_names
+from segkit.dataset_tools.incomplete import IncompleteFolder
 from segkit.dataset_tools.progress import progress
+from segkit.dataset_tools.unreadable import ImageError, UnreadableImages, image_errors
 from segkit.registry import DATASET_WRITER_REGISTRY
+from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import output_folder, prepare_folder
 
@@ -33,7 +36,8 @@ class WrittenData:
         images: number of images of each split.
         objects: number of objects, ignore and crowd regions included.
         losses: what the format could not hold, with counts.
-        renamed: number of images that got another name, and the first of them.
+        renamed: old and new name of each image that got another name.
+        unreadable: images that were skipped.
     """
 
     output: Path
@@ -42,6 +46,7 @@ class WrittenData:
     objects: int = 0
     losses: Counter[str] = field(default_factory=Counter)
     renamed: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
 
 def check_output(output: str | Path, source: str | Path | None = None) -> Path:
@@ -69,7 +74,12 @@ def make_output(output: str | Path) -> Path:
 
 
 def write_splits(
-    splits: Mapping[str, Dataset], spec: Mapping[str, Any], output: Path, *, link: bool = False
+    splits: Mapping[str, Dataset],
+    spec: Mapping[str, Any],
+    output: Path,
+    *,
+    link: bool = False,
+    skip_unreadable: bool = False,
 ) -> WrittenData:
     """Writes all splits, image by image.
 
@@ -80,36 +90,26 @@ def write_splits(
         spec: ``{"format": NAME, ...}`` with the options of the writer.
         output: an empty folder.
         link: make symbolic links to images in place of copies.
+        skip_unreadable: skip images that cannot be read; otherwise the first one is an error.
+    Raises:
+        SegkitError: an image cannot be read, or none can, or a file cannot be written.
     """
     classes, category_ids, changed = joint_classes(list(splits.values()))
     writer: DatasetWriter = DATASET_WRITER_REGISTRY.build(
         spec, path="--to", output=output, classes=classes, category_ids=category_ids
     )
-    written = WrittenData(output, str(spec["format"]), {name: len(dataset) for name, dataset in splits.items()})
-    total, done = sum(written.images.values()), 0
-    marker = output / INCOMPLETE
-    marker.write_text("segkit is writing this data set, or was stopped before the end.\n", encoding="utf-8")
-    try:
+    total = sum(map(len, splits.values()))
+    written = WrittenData(output, str(spec["format"]), dict.fromkeys(splits, 0))
+    written.unreadable.skip = skip_unreadable
+    with IncompleteFolder(output, total) as folder:
         with writer:
             for image in progress(_images(splits, classes, written, link), total, "images written"):
-                writer.write(image)
-                written.objects += len(image.targets)
-                done += 1
-    except KeyboardInterrupt:
-        raise SegkitError(
-            f"interrupted after {done:,} of {total:,} images: '{output}' is incomplete; delete it and start again"
-        ) from None
-    except SegkitError as error:
-        raise SegkitError(
-            f"{error}; '{output}' is incomplete after {done:,} of {total:,} images", key=error.key, value=error.value
-        ) from error
-    except OSError as error:
-        raise SegkitError(
-            f"'{error.filename or output}' cannot be written: {error.strerror or error}; '{output}' is incomplete after "
-            f"{done:,} of {total:,} images",
-            value=str(output),
-        ) from error
-    marker.unlink()
+                with written.unreadable.reading(image.name, image.split, ImageError):
+                    writer.write(image)
+                    written.images[image.split] += 1
+                    written.objects += len(image.targets)
+                    folder.done += 1
+        written.unreadable.require_others(total, str(output))
     written.losses = Counter(writer.losses)
     if changed:
         written.losses[IDS_CHANGED] += changed
@@ -144,14 +144,22 @@ def _images(
         chosen = written_names(names)
         written.renamed += [(old, new) for old, new in zip(names, chosen, strict=True) if Path(old).name != new]
         files = dataset.image_files()
-        repeated = Counter(files or ())
         of_label = torch.tensor([*(labels[name] for name in dataset.classes), -1])  # the last one is ALL_CLASSES
         for i, (name, image_id) in enumerate(zip(chosen, dataset.image_ids, strict=True)):
-            size, targets = dataset.size(i), dataset.targets(i)
-            if list(dataset.classes) != list(classes):
-                targets = replace(targets, labels=of_label[targets.labels])
-            file = Path(files[i]) if files else None
-            if file is not None and repeated[str(file)] > 1 and dataset.reader.size(file) != size:
-                file = None  # a part of the file
-            load = partial(dataset.load, i)
-            yield WritableImage(name, image_id, size, targets, split, file, load=load, link=link)
+            image = None
+            with written.unreadable.reading(names[i], split):
+                size, targets = dataset.size(i), dataset.targets(i)
+                if list(dataset.classes) != list(classes):
+                    targets = replace(targets, labels=of_label[targets.labels])
+                file = Path(files[i]) if files else None
+                if file is not None and dataset.reader.size(file) != size:
+                    file = None  # a part of the file; or a wrong size, which loading says
+                load = partial(_load, dataset, i)
+                image = WritableImage(name, image_id, size, targets, split, file, load=load, link=link)
+            if image is not None:
+                yield image
+
+
+def _load(dataset: Dataset, index: int) -> Sample:
+    with image_errors():
+        return dataset.load(index)

@@ -9,6 +9,7 @@ from typing import Any
 
 from segkit.config.nodes import DEFAULT
 from segkit.config.schema import Config, SplitConfig
+from segkit.config.spec import to_plain
 from segkit.data.formats import Recognition, recognize
 from segkit.data.formats.auto import choose_split
 from segkit.data.formats.split_names import Kind, find_split, split_kind
@@ -36,10 +37,15 @@ def with_recognized_data(cfg: Config) -> Config:
         logger.info("data.train: %s is taken for %s: %s", train["path"], found.spec["format"], found.reason)
         if val is None and cfg.origins.get("data.val") == DEFAULT and train.get("split") is None:
             values |= _validation(train, found)
-    if val is not None and not isinstance(val, SplitConfig) and val["format"] == "auto":
-        found = _recognize(val, "data.val")
-        values["data.val"] = _spec(val, found, "val", "data.val")
-        logger.info("data.val: %s is taken for %s: %s", val["path"], found.spec["format"], found.reason)
+    else:
+        values |= _nested(train, "train", "data.train")
+    if val is not None and not isinstance(val, SplitConfig):
+        if val["format"] == "auto":
+            found = _recognize(val, "data.val")
+            values["data.val"] = _spec(val, found, "val", "data.val")
+            logger.info("data.val: %s is taken for %s: %s", val["path"], found.spec["format"], found.reason)
+        else:
+            values |= _nested(val, "val", "data.val")
     return cfg.with_values(values, "recognised") if values else cfg
 
 
@@ -52,6 +58,26 @@ def recognized_spec(given: Mapping[str, Any], kind: Kind, key: str) -> dict[str,
         key: where it is configured, for messages.
     """
     return _spec(given, _recognize(given, key), kind, key)
+
+
+def _nested(spec: Mapping[str, Any], kind: Kind, key: str) -> dict[str, Any]:
+    """The spec by its key, if it holds ``{format: auto}`` in place of another data set's spec; else empty."""
+    explicit = _explicit(spec, kind, key)
+    return {} if explicit == to_plain(spec) else {key: explicit}
+
+
+def _explicit(spec: Mapping[str, Any], kind: Kind, key: str) -> dict[str, Any]:
+    """A spec as plain values, with explicit ones in place of each ``{format: auto}`` in it."""
+    if spec["format"] == "auto":
+        found = _recognize(spec, key)
+        logger.info("%s: %s is taken for %s: %s", key, spec["path"], found.spec["format"], found.reason)
+        return _spec(spec, found, kind, key)
+    return {
+        name: _explicit(value, kind, f"{key}.{name}")
+        if isinstance(value, Mapping) and isinstance(value.get("format"), str)
+        else to_plain(value)
+        for name, value in spec.items()
+    }
 
 
 def _recognize(spec: Mapping[str, Any], key: str) -> Recognition:

@@ -98,7 +98,8 @@ def run_cli(main: Callable[[], object]) -> NoReturn:
     except KeyboardInterrupt as interruption:
         _flush_quietly()
         terminated = isinstance(interruption, Terminated)
-        print("interrupted by SIGTERM" if terminated else "interrupted", file=sys.stderr)
+        detail = f": {interruption}" if str(interruption) else ""
+        print(f"interrupted{' by SIGTERM' if terminated else ''}{detail}", file=sys.stderr)
         sys.exit(143 if terminated else 130)
     except BrokenPipeError:
         drop_stdout()

@@ -68,7 +68,7 @@ def test_an_interruption_leaves_a_mark(maps, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "segkit.data.writers.coco.CocoWriter.close", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
     )
-    with pytest.raises(SegkitError, match=r"interrupted after 4 of 4 images: .* is incomplete"):
+    with pytest.raises(KeyboardInterrupt, match=r"is incomplete after 4 of 4 images; delete it"):
         convert(str(maps), "coco", str(tmp_path / "out"))
     with pytest.raises(SegkitError, match="is unfinished"):
         recognize(tmp_path / "out")
@@ -103,3 +103,30 @@ def test_a_configuration_is_a_source(maps, tmp_path):
     )
     opened = open_data(str(config))
     assert {name: len(data) for name, data in opened.splits.items()} == {"train": 1, "val": 1}
+
+
+def test_unreadable_images_are_skipped_and_counted(maps, tmp_path, capsys):
+    (maps / "val/two/image.png").write_bytes(b"no image")
+    words = ["dataset", "convert", str(maps), "--to", "coco", "--skip-unreadable", "--output"]
+    main([*words, str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "on images of train: 2, val: 1" in printed and "1 image skipped" in printed and "two/image.png" in printed
+    assert "nothing was lost" not in printed
+    assert {name: len(data) for name, data in open_data(str(tmp_path / "out")).splits.items()} == {"train": 2, "val": 1}
+    for file in maps.glob("*/*/image.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(SegkitError, match=r"none of the 4 images can be read; the first: .*image\.png"):
+        main([*words, str(tmp_path / "none")])
+
+
+def test_an_image_of_another_size_is_unreadable(tmp_path):
+    source = make_output(tmp_path / "coco")
+    write_splits({"train": Synthetic(num_images=3, seed=0)}, {"format": "coco"}, source)
+    first, second, _ = sorted((source / "images/train").iterdir())
+    first.write_bytes(b"no image")
+    Image.new("RGB", (7, 5)).save(second)
+    with pytest.raises(SegkitError, match=r"--skip-unreadable"):
+        convert(str(source), "yolo", str(tmp_path / "strict"))
+    written = convert(str(source), "yolo", str(tmp_path / "out"), skip_unreadable=True)
+    assert written.images == {"train": 1} and len(written.unreadable) == 2
+    assert len(list((tmp_path / "out/images/train").iterdir())) == 1

@@ -16,8 +16,8 @@ from PIL import Image
 from segkit import SegkitError
 from segkit.cli.main import main
 from segkit.data import Dataset
-from segkit.dataset_tools.gallery_shapes import shapes, simplify
-from segkit.dataset_tools.show import show
+from segkit.dataset_tools.gallery.shapes import shapes, simplify
+from segkit.dataset_tools.gallery.show import show
 from segkit.dataset_tools.writing import make_output, write_splits
 from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.structures.targets import ALL_CLASSES
@@ -144,7 +144,7 @@ def test_faults_are_needed_to_sort_by_them(data, tmp_path):
 
 
 def test_the_page_is_bounded(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("segkit.dataset_tools.show.MAX_BYTES", 3000)
+    monkeypatch.setattr("segkit.dataset_tools.gallery.show.MAX_BYTES", 3000)
     page = made(data, tmp_path)
     assert 0 < len(page.find("article")) < 4 and "too large" in page.text
 

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from segkit import SegkitError
 from segkit.cli.main import main
-from segkit.data import build_dataset
+from segkit.data import Synthetic, build_dataset
 from segkit.data.formats import recognize
-from segkit.dataset_tools.near_duplicates import CORRELATION, duplicate_pairs, image_print
 from segkit.dataset_tools.source import open_data
-from segkit.dataset_tools.split import split_data
-from segkit.dataset_tools.stratified_groups import connected_groups, divide
+from segkit.dataset_tools.splitting.near_duplicates import CORRELATION, duplicate_pairs, image_print, image_prints
+from segkit.dataset_tools.splitting.split import split_data
+from segkit.dataset_tools.splitting.stratified_groups import connected_groups, divide
+from segkit.dataset_tools.unreadable import UnreadableImages
+from segkit.dataset_tools.writing import make_output, write_splits
+from segkit.utils.images import ImageReader, LazyImage
+from segkit.utils.images.overview import overview, windows
 
 
 @pytest.fixture
@@ -151,4 +157,32 @@ def test_different_images_are_not_copies(tmp_path):
         pixels = np.zeros((64, 64, 3), np.uint8)
         pixels[8 * i : 8 * i + 9, 20:40] = 200
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    assert duplicate_pairs(open_data(str(tmp_path)).splits["all"]) == []
+    assert duplicate_pairs(image_prints(open_data(str(tmp_path)).splits["all"], UnreadableImages())) == []
+
+
+def test_unreadable_images_are_in_no_split(tmp_path):
+    folder = make_output(tmp_path / "data/deep")
+    write_splits({"all": Synthetic(num_images=8, seed=0)}, {"format": "coco"}, folder)
+    (tmp_path / "data/deep/images/all/sub").mkdir()
+    broken = sorted((folder / "images/all").glob("*.png"))[3]
+    broken.write_bytes(b"no image")
+    with pytest.raises(SegkitError, match=rf"{broken.name}.*--skip-unreadable"):
+        split_data(str(folder), str(tmp_path / "strict"), {"train": 0.5, "val": 0.5})
+    result = split_data(str(folder), str(tmp_path / "lists"), {"train": 0.5, "val": 0.5}, skip_unreadable=True)
+    opened = open_data(str(tmp_path / "lists"))
+    listed = [Path(file).name for data in opened.splits.values() for file in data.image_files()]
+    assert len(set(listed)) == 7 and broken.name not in listed and len(result.unreadable) == 1
+
+
+def test_the_print_of_a_large_image_is_that_of_the_whole(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 90), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, tile=(16, 16))
+    monkeypatch.setattr("segkit.utils.images.overview.WINDOW", 32)
+    reader = ImageReader()
+    lazy = LazyImage(reader, tmp_path / "a.tif", (70, 90), 3)
+    found, whole = image_print(lazy), image_print(reader.read(tmp_path / "a.tif"))
+    assert (found.bits == whole.bits).all() and np.abs(found.thumbnail - whole.thumbnail).max() < 1e-5
+    sizes = [(y1 - y0) * (x1 - x0) for x0, y0, x1, y1 in windows(lazy)]
+    assert max(sizes) <= 32 * 32 and sum(sizes) == 70 * 90
+    small = overview(lazy, (7, 9))
+    assert torch.allclose(small, overview(reader.read(tmp_path / "a.tif"), (7, 9)), atol=1e-3)

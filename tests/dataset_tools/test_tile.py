@@ -11,6 +11,7 @@ from PIL import Image
 
 from segkit.cli.dataset import tile as command
 from segkit.data import build_dataset
+from segkit.data.formats.recognition import INCOMPLETE
 from segkit.data.writers.base import DatasetWriter
 from segkit.dataset_tools import tile
 from segkit.dataset_tools.source import OpenedData
@@ -106,7 +107,7 @@ def test_every_object_is_accounted_for(data, tmp_path):
 def test_refusals(data, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
-    with pytest.raises(SegkitError, match=r"full: is not empty"):
+    with pytest.raises(SegkitError, match=r"full' has files"):
         tile_dataset(str(data), tmp_path / "full", TileOptions(), to="standin")
     with pytest.raises(SegkitError, match=r"standin"):
         tile_dataset(str(data), tmp_path / "new", TileOptions(), to="standn")
@@ -173,3 +174,16 @@ def test_planes_of_stacks(data, tmp_path):
     tile_dataset(str(data), tmp_path / "b", TileOptions((40, 40), 8, planes=Planes(z="max")), to="standin")
     first = ImageFile(tmp_path / "b" / "images" / WRITTEN[0].name).read().pixels
     assert (first == stack.max(0)[:40, :40]).all()
+
+
+def test_unreadable_images_and_interruptions(data, tmp_path, monkeypatch):
+    (data / "b.png").write_bytes(b"no image")
+    with pytest.raises(SegkitError, match=r"b\.png.*--skip-unreadable.* is incomplete after 1 of 2 images"):
+        tile_dataset(str(data), tmp_path / "strict", TileOptions((40, 40), 8), to="standin")
+    report = tile_dataset(str(data), tmp_path / "out", TileOptions((40, 40), 8), to="standin", skip_unreadable=True)
+    assert report.counts["images"] == 1 and "1 image skipped" in "\n".join(report.lines())
+    assert not (tmp_path / "out" / INCOMPLETE).exists()
+    monkeypatch.setattr(tile, "write_stored", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt, match=r"stopped' is incomplete after 0 of 2 images"):
+        tile_dataset(str(data), tmp_path / "stopped", TileOptions((40, 40), 8), to="standin")
+    assert (tmp_path / "stopped" / INCOMPLETE).exists()

@@ -15,6 +15,12 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", metavar="F", help="format of the data (default: recognised by content)")
 
 
+def add_skip_unreadable(parser: argparse.ArgumentParser) -> None:
+    """Adds the switch that skips and counts images that cannot be read."""
+    text = "skip images that cannot be read, and say which (default: the first one is an error)"
+    parser.add_argument("--skip-unreadable", action="store_true", help=text)
+
+
 def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:
     """The values of words ``KEY=VALUE``, as text; exits with status 2 if a word is none."""
     for word in words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_source, take_assignments
+from segkit.cli.dataset.arguments import add_skip_unreadable, add_source, take_assignments
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -31,6 +31,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add(
         "--split", action="append", default=[], metavar="NAME", help="write this split only; may be given several times"
     )
+    add_skip_unreadable(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--copy", action="store_true", help="copy the images, byte for byte if the format allows (default)"
@@ -61,5 +62,6 @@ def main(options: argparse.Namespace) -> None:
         splits=options.split,
         link=options.link,
         options=values,
+        skip_unreadable=options.skip_unreadable,
     )
     print(describe(written))

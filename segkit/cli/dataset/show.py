@@ -54,7 +54,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 def main(options: argparse.Namespace) -> None:
     """Writes the page, and prints its path."""
-    from segkit.dataset_tools.show import show
+    from segkit.dataset_tools.gallery.show import show
 
     keys = ("format", "limit", "sort", "check", "side")
     print(show(options.data, options.output, **{key: getattr(options, key) for key in keys}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_source, take_assignments
+from segkit.cli.dataset.arguments import add_skip_unreadable, add_source, take_assignments
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -45,6 +45,7 @@ def make_parser(prog: str | None = None) -> Parser:
         help="what to divide in proportion: class, size (default: class,size)",
     )
     add("--split", metavar="NAME", help="the split to divide, if the data have several")
+    add_skip_unreadable(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lists", action="store_true", help="write lists of names and no images (default)")
     how.add_argument("--to", metavar="F", help="write images and annotations in this format")
@@ -75,7 +76,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 def main(options: argparse.Namespace) -> None:
     """Divides, and prints the balance of the splits."""
     from segkit.config.yaml_reader import read_yaml
-    from segkit.dataset_tools.split import describe, split_data
+    from segkit.dataset_tools.splitting.split import describe, split_data
 
     result = split_data(
         options.data,
@@ -88,6 +89,7 @@ def main(options: argparse.Namespace) -> None:
         by=options.by.split(","),
         to=options.to,
         link=options.link,
+        skip_unreadable=options.skip_unreadable,
         options={key: read_yaml(text, f"{key}={text}", lines=False).plain() for key, text in options.options.items()},
     )
     print(describe(result))

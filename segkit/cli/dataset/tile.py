@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from segkit.cli.dataset.arguments import add_source
+from segkit.cli.dataset.arguments import add_skip_unreadable, add_source
 from segkit.cli.parser import Parser
 
 DESCRIPTION = (
@@ -34,6 +33,7 @@ def make_parser(prog: str | None = None) -> Parser:
     )  # fmt: skip
     parser.add_argument("--skip-empty", action="store_true", help="write no tiles without objects")
     parser.add_argument("--to", metavar="F", default="coco", help="format to write (default: coco)")
+    add_skip_unreadable(parser)
     planes = parser.add_argument_group("image files that hold several planes (as data.planes)")
     planes.add_argument("--page", metavar="N", type=int, help="index of the page, from 0")
     planes.add_argument("--time", metavar="N", type=int, help="index of the time point, from 0")
@@ -65,5 +65,12 @@ def main(options: argparse.Namespace) -> None:
         not options.skip_empty,
         Planes(options.page, options.time, options.z, options.scene),
     )
-    report = tile_dataset(options.data, Path(options.output), cut, to=options.to, format=options.format)
+    report = tile_dataset(
+        options.data,
+        options.output,
+        cut,
+        to=options.to,
+        format=options.format,
+        skip_unreadable=options.skip_unreadable,
+    )
     print("\n".join(report.lines()))

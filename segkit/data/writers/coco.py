@@ -15,7 +15,7 @@ from segkit.structures.outline_polygons import even_odd_polygon, mask_outlines
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.atomic import atomic_write
 
-IGNORE_REGIONS = "ignore regions of all classes, each written as a crowd region of every class"
+IGNORE = "ignore"  # the category of ignore regions
 LISTS = ("images", "annotations")
 
 
@@ -24,7 +24,9 @@ class CocoWriter(DatasetWriter):
     """COCO's JSON, one for each split, with the images beside it.
 
     Image ids and category ids are kept. Masks are exact in both forms; crowd regions are RLE, as COCO's own. Objects
-    without a mask have no ``segmentation``. The lists are written as they come, so that a million annotations take no
+    without a mask have no ``segmentation``. COCO has no ignore regions of all classes: they are written as crowds of a
+    category ``ignore``, which is added, and ``data.ignore_classes: [ignore]`` makes them ignore regions again. The lists are
+    written as they come, so that a million annotations take no
     memory.
 
     Args:
@@ -44,6 +46,12 @@ class CocoWriter(DatasetWriter):
         super().__init__(output, classes, category_ids)
         self.segmentation = segmentation
         self._splits: dict[str, _Split] = {}
+        names = (IGNORE, *(f"{IGNORE}_{n}" for n in range(2, len(self.classes) + 3)))
+        self._ignore: dict[str, Any] = {
+            "id": max(self.category_ids, default=0) + 1,
+            "name": next(n for n in names if n not in self.classes),
+        }
+        self._has_ignored = False
 
     def write(self, image: WritableImage) -> None:
         if image.split not in self._splits:
@@ -59,7 +67,10 @@ class CocoWriter(DatasetWriter):
             split.add("annotations", {"id": split.count, "image_id": image.image_id, **annotation})
 
     def close(self) -> None:
-        categories = [{"id": k, "name": name} for k, name in zip(self.category_ids, self.classes, strict=True)]
+        categories: list[dict[str, Any]] = [
+            {"id": k, "name": name} for k, name in zip(self.category_ids, self.classes, strict=True)
+        ]
+        categories += [self._ignore] if self._has_ignored else []
         for split in self._splits.values():
             split.finish(categories)
 
@@ -83,8 +94,11 @@ class CocoWriter(DatasetWriter):
                 shape["segmentation"] = rles[i] if crowd[i] or polygons is None else polygons[i]
             shape["iscrowd"] = int(crowd[i])
             if label == ALL_CLASSES:
-                self.losses[IGNORE_REGIONS] += 1
-                yield from ({**shape, "category_id": k} for k in self.category_ids)
+                name, self._has_ignored = self._ignore["name"], True
+                self.losses[
+                    f"ignore regions, now crowds of a category: data.ignore_classes=[{name}] restores them"
+                ] += 1
+                yield {**shape, "category_id": self._ignore["id"]}
             else:
                 yield {**shape, "category_id": self.category_ids[label]}
 

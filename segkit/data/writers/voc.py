@@ -16,6 +16,7 @@ from segkit.data.writers.image_files import ImageNames, write_image_file
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageFile
 
 IGNORED = "ignore regions without a mask, which VOC cannot hold"
 OVERLAPS = "objects whose pixels are covered by another one"
@@ -55,7 +56,7 @@ class VocWriter(DatasetWriter):
             self._lists["Segmentation"].setdefault(image.split, []).append(stem)
         xml = self.output / "Annotations" / f"{stem}.xml"
         xml.parent.mkdir(exist_ok=True)
-        xml.write_text(self._xml(image, file.name), encoding="utf-8")
+        xml.write_text(self._xml(image, file), encoding="utf-8")
 
     def close(self) -> None:
         for kind, lists in self._lists.items():
@@ -100,18 +101,19 @@ class VocWriter(DatasetWriter):
         image.putpalette(self._palette)
         image.save(path)
 
-    def _xml(self, image: WritableImage, file_name: str) -> str:
-        """The annotation file of an image."""
+    def _xml(self, image: WritableImage, file: Path) -> str:
+        """The annotation file of an image that was written to ``file``."""
         targets, (height, width) = image.targets, image.size
         ignored, boxes = targets.labels == ALL_CLASSES, targets.boxes
         kept = _kept(targets)
         self._count(IGNORED, int((ignored & ~targets.has_mask).sum()))
         self._count(EMPTY, int((targets.degenerate() & ~ignored).sum()))
         self._count(ROUNDED, int((boxes[kept] != boxes[kept].round()).any(1).sum()))
-        depth = 3 if image.sample is None else int(image.sample.image.shape[0])
+        pixel = ImageFile(file).read((0, 0, 1, 1)).pixels
+        depth = 1 if pixel.ndim == 2 else pixel.shape[2]
         lines = [
             "<annotation>",
-            f"  <filename>{escape(file_name)}</filename>",
+            f"  <filename>{escape(file.name)}</filename>",
             f"  <size><width>{width}</width><height>{height}</height><depth>{depth}</depth></size>",
             f"  <segmented>{int(bool(targets.has_mask.any()))}</segmented>",
         ]

@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
 from segkit.data.formats.subset import SPLITS_FILE
 from segkit.dataset_tools.convert import choose_splits, writer_spec
-from segkit.dataset_tools.near_duplicates import duplicate_pairs
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import OpenedData, open_data
-from segkit.dataset_tools.stratified_groups import connected_groups, divide
+from segkit.dataset_tools.splitting.near_duplicates import ImagePrint, duplicate_pairs, image_prints
+from segkit.dataset_tools.splitting.stratified_groups import connected_groups, divide
+from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output, write_splits
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
@@ -49,6 +50,7 @@ class SplitResult:
         duplicates: number of images that are a copy of another one.
         groups: number of groups of images that stay together.
         table: images, objects of each class and sizes by split, as text.
+        unreadable: images that were skipped.
     """
 
     output: Path
@@ -56,6 +58,7 @@ class SplitResult:
     duplicates: int
     groups: int
     table: str
+    unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
 
 def split_data(
@@ -71,6 +74,7 @@ def split_data(
     to: str | None = None,
     link: bool = False,
     options: Mapping[str, Any] | None = None,
+    skip_unreadable: bool = False,
 ) -> SplitResult:
     """Divides a data set, and writes lists of image names or the images themselves.
 
@@ -87,6 +91,7 @@ def split_data(
         to: format to write the images in; None: lists of names, which ``{format: subset}`` reads.
         link: make symbolic links to images in place of copies.
         options: of the format.
+        skip_unreadable: skip images that cannot be read; otherwise the first one is an error.
     """
     check_fractions(fractions)
     unknown = [name for name in by if name not in CRITERIA]
@@ -95,12 +100,15 @@ def split_data(
     spec = None if to is None else writer_spec(to, options or {})
     check_output(output, source)
     dataset, dataset_spec = choose_data(open_data(source, format), only, source)
+    unreadable = UnreadableImages(skip=skip_unreadable)
+    readable, prints, objects = read_images(dataset, unreadable)
+    unreadable.require_others(len(dataset), source)
+    names = [name for i, name in enumerate(image_names(dataset)) if i in readable]
+    dataset = dataset if len(readable) == len(dataset) else dataset.subset(sorted(readable))
     if len(dataset) < len(fractions):
         raise SegkitError(f"{source}: {len(dataset)} images cannot be divided into {len(fractions)} splits")
-    names = image_names(dataset)
-    copies = duplicate_pairs(dataset)
+    copies = duplicate_pairs(prints)
     groups = connected_groups(len(dataset), [*copies, *same_group(names, group)])
-    objects = objects_of(dataset)
     order = torch.randperm(len(groups), generator=split_generator(seed)).tolist()
     indices = divide(groups, strata(objects, by), fractions, order)
     empty = [split for split, found in indices.items() if not found]
@@ -116,7 +124,7 @@ def split_data(
     else:
         write_splits({split: dataset.subset(found) for split, found in indices.items()}, spec, folder, link=link)
     duplicates = len({later for _, later in copies})
-    return SplitResult(folder, indices, duplicates, len(groups), balance(dataset, objects, indices))
+    return SplitResult(folder, indices, duplicates, len(groups), balance(dataset, objects, indices), unreadable)
 
 
 def check_fractions(fractions: Mapping[str, float]) -> None:
@@ -171,15 +179,28 @@ def same_group(names: Sequence[str], pattern: str | None) -> list[tuple[int, int
     return [(first[key], i) for i, key in enumerate(keys) if first.setdefault(key, i) != i]
 
 
-def objects_of(dataset: Dataset) -> list[ImageObjects]:
-    """Labels and sizes of all objects, without crowd regions."""
-    found = []
+def read_images(
+    dataset: Dataset, unreadable: UnreadableImages
+) -> tuple[set[int], list[ImagePrint], list[ImageObjects]]:
+    """Indices of the readable images, and the print and the objects of each, in order."""
+    prints, objects = image_prints(dataset, unreadable), objects_of(dataset, unreadable)
+    both = enumerate(zip(prints, objects, strict=True))
+    readable = [(i, one, few) for i, (one, few) in both if one is not None and few is not None]
+    return {i for i, _, _ in readable}, [one for _, one, _ in readable], [few for _, _, few in readable]
+
+
+def objects_of(dataset: Dataset, unreadable: UnreadableImages) -> list[ImageObjects | None]:
+    """Labels and sizes of all objects but crowd regions; None for unreadable images."""
+    found: list[ImageObjects | None] = []
+    names = image_names(dataset)
     for i in progress(range(len(dataset)), len(dataset), "images measured"):
-        targets = dataset.targets(i)
-        kept = ~targets.crowd
-        boxes = targets.boxes[kept]
-        sides = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
-        found.append(ImageObjects(targets.labels[kept].tolist(), sides.tolist()))
+        one = None
+        with unreadable.reading(names[i]):
+            targets = dataset.targets(i)
+            kept = ~targets.crowd
+            boxes = targets.boxes[kept]
+            one = ImageObjects(targets.labels[kept].tolist(), (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt().tolist())
+        found.append(one)
     return found
 
 
@@ -260,4 +281,5 @@ def describe(result: SplitResult) -> str:
     images = sum(map(len, result.indices.values()))
     if result.groups < images:
         lines.append(f"{images:,} images form {result.groups:,} groups that stay together")
+    lines += result.unreadable.lines()
     return "\n".join([*lines, result.table, f"to train on it: segkit train quickstart data.train={result.output}"])

@@ -13,14 +13,16 @@ from typing import Any, Literal
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
-from segkit.dataset_tools.gallery_shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
+from segkit.utils.images import LazyImage
+from segkit.utils.images.overview import overview
 from segkit.utils.paths import local_path, output_file, prepare_folder
 
-GALLERY = Path(__file__).with_name("gallery")
+FOLDER = Path(__file__).parent  # of the page and its style and script
 MAX_BYTES = 100 << 20  # of the page
 SEVERITIES = ("error", "warning")  # the worst first; all others come after these
 Sort = Literal["check", "objects", "name"]
@@ -183,17 +185,22 @@ def sort_entries(entries: Sequence[Entry], splits: Mapping[str, Dataset], by: So
 def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
     """Draws one image; an image that cannot be read has the error as a fault."""
     try:
-        sample = dataset.load(entry.index)
+        sample = dataset.open(entry.index)
+        height, width = thumbnail_size(sample.size, side)
+        image, targets = sample.image, sample.targets
+        if isinstance(image, LazyImage):
+            small = overview(image, (height, width))
+            image = small if image.dtype.is_floating_point else small.round().to(image.dtype)
+            targets = dataset.targets(entry.index)
     except (SegkitError, OSError) as error:
         fault = Fault("error", str(error), None, None)
         faults = (
             entry.faults if any(fault.message in known.message for known in entry.faults) else [fault, *entry.faults]
         )
         return Card(entry.name, entry.split, 4, 3, "unreadable", "no objects", faults=faults)
-    height, width = thumbnail_size(sample.size, side)
     unit = enlargement((height, width))
-    objects = int((~sample.targets.crowd).sum())
-    regions = len(sample.targets) - objects
+    objects = int((~targets.crowd).sum())
+    regions = len(targets) - objects
     count = f"{objects:,} object{'s' * (objects != 1)}" + (f", {regions:,} crowd or ignored" if regions else "")
     return Card(
         entry.name,
@@ -202,9 +209,9 @@ def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
         height * unit,
         f"{sample.size[1]} x {sample.size[0]}",
         count,
-        picture_uri(sample.image, (height, width)),
+        picture_uri(image, (height, width)),
         max(height, width) < SMALL_SIDE,
-        shapes(sample.targets, dataset.classes, sample.size, (height, width)),
+        shapes(targets, dataset.classes, sample.size, (height, width)),
         entry.faults,
     )
 
@@ -225,9 +232,9 @@ def render(
     """
     from jinja2 import Environment, FileSystemLoader
 
-    script = (GALLERY / "page.js").read_text(encoding="utf-8")
+    script = (FOLDER / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = Environment(loader=FileSystemLoader(GALLERY), autoescape=True).get_template("page.html")
+    template = Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html")
     return template.render(
         title=Path(source).resolve().name,
         source=format_reason,
@@ -238,7 +245,7 @@ def render(
         cards=cards,
         faults=sorted(general, key=lambda fault: _rank(fault.severity)),
         has_faults=has_faults,
-        style=(GALLERY / "page.css").read_text(encoding="utf-8"),
+        style=(FOLDER / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=digest,
     )

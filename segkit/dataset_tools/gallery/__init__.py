@@ -1,0 +1,1 @@
+"""The HTML page of ``segkit dataset show``: images, objects as SVG, filters."""

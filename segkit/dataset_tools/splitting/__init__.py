@@ -1,0 +1,1 @@
+"""Divides a data set: near-duplicates, groups, strata, and what is written."""
