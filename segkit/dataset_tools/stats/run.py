@@ -58,7 +58,7 @@ def measure_splits(
 def config_lines(dataset: Dataset, stats: DatasetStats, reason: str) -> Choices:
     """The choices of a configuration that follow from the statistics, for this machine."""
     device = choose_device()
-    facts = Facts(Source(dataset, {}, None, None, 0, reason, "data"), stats, device.type, free_memory(device), None)
+    facts = Facts(Source(dataset, {}, None, reason, "data"), stats, device.type, free_memory(device), None)
     draft = Draft(SIZES[0], schedule_without_time(stats.images, 4, 0))
     return choose_all(facts, draft).only(LINES)
 

@@ -143,10 +143,7 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     choices.add(
         "data.train", dict(source.spec), f"{source.reason}. {counted(len(source.train), 'image')}.{sampled}{note}"
     )
-    files = source.train.image_files()
-    val, reason = validation.choose_validation(
-        stats.images, files, source.val_spec, source.val_name, draft.most_val_images
-    )
+    val, reason = validation.choose_validation(stats.images, source.val, facts.name_groups, draft.most_val_images)
     choices.add("data.val", val, reason)
     if unreadable := stats.intensities.unreadable:
         read = unreadable + stats.intensities.images

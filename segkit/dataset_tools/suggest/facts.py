@@ -14,9 +14,11 @@ from segkit.config.schema import DataConfig
 from segkit.config.spec import to_plain
 from segkit.data.formats import build_dataset, register_dataset
 from segkit.data.formats.base import Dataset
+from segkit.data.formats.image_names import image_names
 from segkit.dataset_tools.source import open_data
 from segkit.dataset_tools.stats.measure import DatasetStats, measure
-from segkit.dataset_tools.suggest.validation import choose_train_split, choose_val_split
+from segkit.dataset_tools.suggest.name_groups import NameGroups, find_name_groups
+from segkit.dataset_tools.suggest.validation import OwnValidation, choose_train_split, choose_val_split
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageReader
 
@@ -32,18 +34,14 @@ class Source:
     Attributes:
         train: the training data set.
         spec: of ``data.train``.
-        val_spec: of the data's own validation split; None: there is none.
-        val_name: name of that split.
-        val_images: number of its images.
+        val: the data's own validation split; None: there is none.
         reason: what the data were taken for, and why.
         name: a short name, for folders.
     """
 
     train: Dataset
     spec: Mapping[str, Any]
-    val_spec: Mapping[str, Any] | None
-    val_name: str | None
-    val_images: int
+    val: OwnValidation | None
     reason: str
     name: str
 
@@ -60,6 +58,7 @@ class Facts:
         channels: of the images, if they are not grey or RGB; None: the model gets RGB.
         bf16: whether the device has bf16 arithmetic.
         cores: processors of this process.
+        name_groups: of the training images; None: their names form none.
         known_keys: keys of the section ``data``.
     """
 
@@ -70,6 +69,7 @@ class Facts:
     channels: int | None
     bf16: bool = False
     cores: int = 1
+    name_groups: NameGroups | None = None
     known_keys: frozenset[str] = field(default_factory=lambda: data_keys())
 
     @property
@@ -100,11 +100,11 @@ def open_source(data: DataSource, format: str | None = None) -> Source:
     if isinstance(data, Dataset):
         register_dataset("suggested", lambda: data)
         spec = {"format": "catalog", "name": "suggested"}
-        return Source(data, spec, None, None, 0, f"{data.describe()}: a data set of this program", "data")
+        return Source(data, spec, None, f"{data.describe()}: a data set of this program", "data")
     if isinstance(data, Mapping):
         dataset = build_dataset(data, path="data")
         plain = _with_absolute_paths(dict(to_plain(data)))
-        return Source(dataset, plain, None, None, 0, f"{plain.get('format')}: as given", _short_name(plain))
+        return Source(dataset, plain, None, f"{plain.get('format')}: as given", _short_name(plain))
     path = os.fspath(data)
     opened = open_data(path, format)
     names = list(opened.splits)
@@ -119,14 +119,13 @@ def open_source(data: DataSource, format: str | None = None) -> Source:
             "give both the same classes, or one spec with data.train and data.val in a configuration",
             key="data.val",
         )
+    own = None
+    if val is not None and val_name is not None and len(val):
+        own = OwnValidation(val_name, _with_absolute_paths(dict(to_plain(opened.specs[val_name]))), len(val))
     return Source(
         train,
         _with_absolute_paths(dict(to_plain(opened.specs[name]))),
-        None
-        if val_name is None or not len(val or ())
-        else _with_absolute_paths(dict(to_plain(opened.specs[val_name]))),
-        val_name,
-        0 if val is None else len(val),
+        own,
         opened.reason,
         os.path.basename(os.path.abspath(path)) or "data",
     )
@@ -179,7 +178,7 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
     check_objects(source, stats)
     bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Facts(source, stats, device, memory, channels, bf16, cores)
+    return Facts(source, stats, device, memory, channels, bf16, cores, find_name_groups(image_names(source.train)))
 
 
 def _measure(source: Source, max_images: int) -> DatasetStats:
