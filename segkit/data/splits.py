@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from segkit.data.formats.base import Dataset, SubsetDataset
-from segkit.data.formats.image_names import image_names
+from segkit.data.formats.image_names import file_names
 from segkit.data.stratified_groups import connected_groups, divide, same_group
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import split_generator
@@ -26,7 +26,7 @@ def split_dataset(
         seed: of the shuffle.
         stratify: keep the share of each class in both parts, as far as images with several classes allow. This reads
             the classes of all images. A class in very few images stays in the training part.
-        group: regular expression on the images' names (see :func:`~segkit.data.formats.image_names.image_names`). Images
+        group: regular expression on the images' names (see :func:`~segkit.data.formats.image_names.file_names`). Images
             in which its first group (without one: the whole match) finds the same text stay in one part, as those of a
             patient. The validation part then has about its share of the images.
     Returns:
@@ -54,7 +54,7 @@ def split_dataset(
 def _split_groups(
     dataset: Dataset, fraction: float, generator: torch.Generator, stratify: bool, group: str
 ) -> tuple[SubsetDataset, SubsetDataset]:
-    groups = connected_groups(len(dataset), same_group(image_names(dataset), group, GROUP_KEY))
+    groups = connected_groups(len(dataset), same_group(file_names(dataset), group, GROUP_KEY))
     labels = [dataset.label_counts(i) if stratify else {} for i in range(len(dataset))]
     order = torch.randperm(len(groups), generator=generator).tolist()
     indices = divide(groups, labels, {"train": 1 - fraction, "val": fraction}, order)

@@ -18,12 +18,13 @@ from segkit.data import split_dataset
 from segkit.data.formats import build_dataset
 from segkit.dataset_tools.stats.measure import MOST_IMAGES
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
-from segkit.dataset_tools.suggest.facts import DataSource, Facts, gather, open_source
+from segkit.dataset_tools.suggest.facts import Facts, gather
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
 from segkit.dataset_tools.suggest.pretrained import recognize_weights
 from segkit.dataset_tools.suggest.result import Suggestion, build_config, finish, write_suggestion
 from segkit.dataset_tools.suggest.schedule import RunTimes, Schedule, schedule_within, schedule_without_time
+from segkit.dataset_tools.suggest.source import DataSource, open_source
 from segkit.dataset_tools.suggest.timing import OutOfMemory, measure_run
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError

@@ -21,12 +21,14 @@ class NameGroups:
         count: number of groups.
         largest: images of the largest group.
         example: what the names of a group have in common.
+        needed: whether the images of a group show the same for certain, as tiles of a file do.
     """
 
     pattern: str
     count: int
     largest: int
     example: str
+    needed: bool = False
 
 
 def find_name_groups(names: Sequence[str]) -> NameGroups | None:

@@ -40,6 +40,8 @@ def choose_validation(
     own: OwnValidation | None,
     groups: NameGroups | None = None,
     most: int | None = None,
+    *,
+    tiled: bool = False,
 ) -> tuple[Any, str]:
     """``data.val`` and the reason.
 
@@ -48,6 +50,7 @@ def choose_validation(
         own: the data's own validation split.
         groups: of the training images.
         most: images that can be evaluated in the time; None: any number.
+        tiled: whether the images are tiles, and the groups those of a file.
     """
     if own is not None and (most is None or own.images <= most):
         return dict(own.spec), f"The data's own split '{own.name}'."
@@ -56,7 +59,7 @@ def choose_validation(
             f"{most:,} random images of the {own.images:,} of the data's own split '{own.name}', as many as can be evaluated "
             "in the time. All of them: segkit evaluate with data.val as the data set inside."
         )
-    if images < 2:
+    if images < 2 or (tiled and groups is None):
         return None, "One image cannot be split: nothing is evaluated."
     share = next((share for most, share in SHARES if images <= most), LEAST_SHARE)
     reason = (
@@ -72,6 +75,8 @@ def choose_validation(
     val: dict[str, Any] = {"from_train": share, "seed": SEED}
     if groups is None:
         return val, reason
+    if groups.needed:
+        return _whole_groups(groups, images, share, most)
     reason += f" The images' names form {groups.count} groups, as '{groups.example}'"
     if groups.largest <= share * images:
         val["group"] = groups.pattern
@@ -79,4 +84,18 @@ def choose_validation(
     return val, (
         f"{reason}, some with more images than that: if images of a group show the same subject, set a group and a larger "
         "from_train."
+    )
+
+
+def _whole_groups(groups: NameGroups, images: int, share: float, most: int | None) -> tuple[dict[str, Any], str]:
+    """``data.val`` for tiles: of some files; of all files if one has more tiles than can be evaluated."""
+    if most is not None and groups.largest > most:
+        return {"from_train": share, "seed": SEED}, (
+            f"{100 * share:.2g} % of the {images:,} tiles, as many as can be evaluated in the time. They are neighbours of "
+            "training tiles, so that the metrics are too high: give data of their own for validation."
+        )
+    share = max(share, math.ceil(groups.largest / images * 1000) / 1000)
+    return {"from_train": share, "seed": SEED, "group": groups.pattern}, (
+        f"The data have no validation split: about {100 * share:.2g} % of the {images:,} tiles of {groups.count} images. All "
+        "tiles of an image are in one part."
     )

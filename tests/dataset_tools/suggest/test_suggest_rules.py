@@ -134,6 +134,15 @@ def test_groups_by_names():
     assert val["group"] == plates.pattern and "6 groups" in reason
     val, reason = validation.choose_validation(24, None, replace(plates, largest=12))
     assert "group" not in val and "set a group" in reason
+    tiles = replace(plates, pattern="(.*)", count=2, largest=12, needed=True)
+    assert validation.choose_validation(24, None, tiles, tiled=True)[0] == {
+        "from_train": 0.5,
+        "seed": 42,
+        "group": "(.*)",
+    }
+    part, reason = validation.choose_validation(24, None, tiles, 6, tiled=True)
+    assert part == {"from_train": 0.2, "seed": 42} and "too high" in reason
+    assert validation.choose_validation(24, None, None, tiled=True)[0] is None
     folders = find_name_groups([f"p{p}_{k}/image.tif" for p in (1, 2) for k in range(5)])
     assert (folders.count, folders.example) == (2, "p1")
     for names in (
