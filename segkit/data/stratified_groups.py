@@ -1,4 +1,4 @@
-"""Groups of images that stay together, and their division into splits with equal shares of everything."""
+"""Divides groups of images into splits, so that each split has its share of everything."""
 
 from __future__ import annotations
 

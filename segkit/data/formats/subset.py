@@ -24,10 +24,10 @@ SPLITS_FILE = "splits.json"  # {"dataset": SPEC, "splits": {"train": "train.txt"
 
 @DATASET_FORMAT_REGISTRY.register(name="subset")
 class NamedSubset(SubsetDataset):
-    """Images of another data set: those that a text file lists, one name a line, or some at random.
+    """Images of another data set: those that a text file lists, or some at random.
 
     A name is an image's path below the folder that all images of the data set share, as ``segkit dataset split`` writes
-    it. Empty lines are skipped.
+    it; one name a line. Empty lines are skipped.
 
     Args:
         dataset: the whole data set.

@@ -1,4 +1,4 @@
-"""Large images: cut into tiles, so that training and evaluation read windows and never the whole."""
+"""Large images: cut into tiles, which are read by window."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def with_tiles(source: Source, stats: DatasetStats, factor: float) -> Source:
 
 
 def file_groups(source: Source) -> NameGroups | None:
-    """The tiles of each file, for the split; None: there is one file only, or the images are no files."""
+    """The tiles of each file, for the split; None: one file only, or the images are no files."""
     if not source.train.image_files():
         return None
     names, counts = np.unique(file_names(source.train), return_counts=True)

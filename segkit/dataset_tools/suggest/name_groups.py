@@ -1,4 +1,4 @@
-"""Groups of images by their names: those of one plate, video or patient are numbered within it."""
+"""Groups of images by their names: of one plate, video or patient."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens the data that a suggestion is for: the training split, and the data's own validation split."""
+"""Opens the data that a suggestion is for: training split and own validation split."""
 
 from __future__ import annotations
 

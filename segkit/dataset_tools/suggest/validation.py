@@ -88,7 +88,7 @@ def choose_validation(
 
 
 def _whole_groups(groups: NameGroups, images: int, share: float, most: int | None) -> tuple[dict[str, Any], str]:
-    """``data.val`` for tiles: of some files; of all files if one has more tiles than can be evaluated."""
+    """``data.val`` for tiles: of some files, or random ones if a file has too many."""
     if most is not None and groups.largest > most:
         return {"from_train": share, "seed": SEED}, (
             f"{100 * share:.2g} % of the {images:,} tiles, as many as can be evaluated in the time. They are neighbours of "

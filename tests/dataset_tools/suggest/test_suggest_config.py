@@ -12,7 +12,7 @@ import segkit
 from segkit.config.yaml_reader import read_yaml
 from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.suggest import config as suggestions
-from segkit.dataset_tools.suggest import facts, large_images, source
+from segkit.dataset_tools.suggest import facts, source
 from segkit.dataset_tools.suggest.choices import Choices, leaves
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.schedule import RunTimes
@@ -203,21 +203,6 @@ def test_own_splits(monkeypatch):
     val.classes = ["a", "c"]
     with pytest.raises(SegkitError, match="'train' and 'val' differ, in b, c"):
         suggested("folder/my_data", minutes=None)
-
-
-def test_large_images_are_cut_into_tiles(monkeypatch):
-    monkeypatch.setattr(large_images, "MOST_PIXELS", 100_000)
-    monkeypatch.setattr(large_images, "LEAST_TILE", 256)
-    found = suggested(Rectangles(scattered(3, objects=200, side=30, size=600), (600, 600)), minutes=None)
-    spec = found.config.data.train
-    assert (spec["format"], spec["size"], spec["overlap"]) == ("tiles", 256, 32) and spec["of"]["format"] == "catalog"
-    assert found.stats.images == 27 and found.config.model["roi_heads"]["detections_per_image"] == 100
-    assert found.config.data.val is None  # the images are no files, so that their tiles cannot be kept together
-    assert "600 x 600 pixels are cut into tiles of 256" in found.config.comments["data.train"]
-    small = suggested(Rectangles(scattered(9)), minutes=None).config.data.train
-    assert small["format"] == "catalog"
-    photographs = Rectangles([[(0, 0, 900, 900, 0)]] * 9, (1000, 1000))  # reduced as a whole
-    assert suggested(photographs, minutes=None).config.data.train["format"] == "catalog"
 
 
 def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
