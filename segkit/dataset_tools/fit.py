@@ -123,7 +123,7 @@ def fit(
 
 
 def result(metrics: Mapping[str, float], run_dir: Path) -> str:
-    """The last line of the command: AP on the validation data after the last step, and where the models are."""
+    """The last line of the command: AP on the validation data, and the folder of the models."""
     found = [f"{kind} AP {metrics[f'{kind}/AP']:.2f}" for kind in ("segm", "bbox") if f"{kind}/AP" in metrics]
     text = f"{', '.join(found)} on the validation data" if found else "trained; nothing was evaluated"
     return f"{text}; models, log and pictures: {run_dir}"
