@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import torch
 
@@ -55,7 +56,7 @@ def _split_groups(
     dataset: Dataset, fraction: float, generator: torch.Generator, stratify: bool, group: str
 ) -> tuple[SubsetDataset, SubsetDataset]:
     groups = connected_groups(len(dataset), same_group(file_names(dataset), group, GROUP_KEY))
-    labels = [dataset.label_counts(i) if stratify else {} for i in range(len(dataset))]
+    labels = [Counter[Hashable](dataset.label_counts(i) if stratify else {}) for i in range(len(dataset))]
     order = torch.randperm(len(groups), generator=generator).tolist()
     indices = divide(groups, labels, {"train": 1 - fraction, "val": fraction}, order)
     if not indices["train"] or not indices["val"]:
