@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,20 @@ PEERS = {
     PYCOCOTOOLS: "import sys; from pycocotools.coco import COCO; COCO(sys.argv[1])",
     HOTCOCO: "import sys, hotcoco; hotcoco.COCO(sys.argv[1]).healthcheck()",
 }
+# A small process between: Linux counts the memory that the parent has when it forks as the child's.
+LAUNCHER = """
+import json, subprocess, sys, time
+started = time.perf_counter()
+status = subprocess.call(sys.argv[2:])
+seconds = time.perf_counter() - started
+try:
+    from resource import RUSAGE_CHILDREN, getrusage
+    peak = getrusage(RUSAGE_CHILDREN).ru_maxrss
+except ImportError:  # Windows
+    peak = 0
+with open(sys.argv[1], "w", encoding="utf-8") as file:
+    json.dump([seconds, status, peak], file)
+"""
 MIB = 2**20
 STATUSES = (0, 1)  # of check: 1 if it found errors
 NOTE = (
@@ -99,15 +113,9 @@ def run_process(words: Sequence[str]) -> Process:
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryFile("w+") as output:
         environment = {**os.environ, "PYTHONPATH": path, "SEGKIT_CACHE": cache}
-        started = time.perf_counter()
-        process = subprocess.Popen(list(words), stdout=output, stderr=subprocess.STDOUT, env=environment)
-        if hasattr(os, "wait4"):
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            peak = float(usage.ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
-        else:  # Windows
-            process.wait()
-            peak = 0.0
-        seconds = time.perf_counter() - started
+        figures = Path(cache) / "figures.json"
+        launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(figures)]
+        subprocess.run([*launcher, *words], stdout=output, stderr=subprocess.STDOUT, env=environment, check=True)
+        seconds, status, peak = json.loads(figures.read_text(encoding="utf-8"))
         output.seek(0)
-        return Process(seconds, peak, process.returncode, output.read())
+        return Process(seconds, peak * (1 if sys.platform == "darwin" else 1024), status, output.read())

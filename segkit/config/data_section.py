@@ -29,6 +29,13 @@ class SplitConfig:
     from_train: Annotated[float, Bounds(0, 1, True, True), Help("fraction of the training images used for validation")]
     seed: Annotated[int, Bounds(0), Help("seed of the split")] = 42
     stratify: Annotated[bool, Help("keep the proportions of the classes in both parts")] = True
+    group: Annotated[
+        str | None,
+        Help(
+            "regular expression on the images' names: images in which it finds the same text (of its first group) stay in "
+            "one part, as '(patient\\d+)_'; null: each image by itself"
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

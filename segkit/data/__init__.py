@@ -13,6 +13,7 @@
 ``transformed_dataset``    transformed samples, as worker processes load them
 ``loader``                 loaders of batches
 ``splits``                 training and validation images of one data set
+``stratified_groups``      groups of images that stay together in a split
 ``array_file``             arrays in one file that processes share; ``array_cache`` caches such files
 ``packed_list``            a list that processes share
 =========================  ===========================================================================

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 
 import torch
 
 from segkit.data.formats.base import Dataset, SubsetDataset
+from segkit.data.formats.image_names import file_names
+from segkit.data.stratified_groups import connected_groups, divide, same_group
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import split_generator
 
+GROUP_KEY = "data.val.group"
+
 
 def split_dataset(
-    dataset: Dataset, fraction: float, seed: int = 42, stratify: bool = True
+    dataset: Dataset, fraction: float, seed: int = 42, stratify: bool = True, group: str | None = None
 ) -> tuple[SubsetDataset, SubsetDataset]:
     """Splits a data set into training and validation images; a seed fixes the split.
 
@@ -22,23 +27,46 @@ def split_dataset(
         seed: of the shuffle.
         stratify: keep the share of each class in both parts, as far as images with several classes allow. This reads
             the classes of all images. A class in very few images stays in the training part.
+        group: regular expression on the images' names (see :func:`~segkit.data.formats.image_names.file_names`). Images
+            in which its first group (without one: the whole match) finds the same text stay in one part, as those of a
+            patient. The validation part then has about its share of the images.
     Returns:
         Training part and validation part, both in the data set's order.
     Raises:
-        SegkitError: fewer than two images, or a fraction outside (0, 1).
+        SegkitError: fewer than two images or groups, a fraction outside (0, 1), or a pattern that does not match.
     """
     if not 0 < fraction < 1:
         raise SegkitError(f"the validation share must lie between 0 and 1; got {fraction}", value=fraction)
     if len(dataset) < 2:
         raise SegkitError(f"{dataset.describe()}: {len(dataset)} images cannot be split into training and validation")
     size = min(max(round(fraction * len(dataset)), 1), len(dataset) - 1)
-    order = torch.randperm(len(dataset), generator=split_generator(seed)).tolist()
+    generator = split_generator(seed)
+    if group is not None:
+        return _split_groups(dataset, fraction, generator, stratify, group)
+    order = torch.randperm(len(dataset), generator=generator).tolist()
     if stratify:
         chosen = stratified_choice([frozenset(dataset.label_counts(i)) for i in range(len(dataset))], order, size)
     else:
         chosen = order[:size]
     validation = set(chosen)
     return dataset.subset([i for i in range(len(dataset)) if i not in validation]), dataset.subset(sorted(validation))
+
+
+def _split_groups(
+    dataset: Dataset, fraction: float, generator: torch.Generator, stratify: bool, group: str
+) -> tuple[SubsetDataset, SubsetDataset]:
+    groups = connected_groups(len(dataset), same_group(file_names(dataset), group, GROUP_KEY))
+    labels = [Counter[Hashable](dataset.label_counts(i) if stratify else {}) for i in range(len(dataset))]
+    order = torch.randperm(len(groups), generator=generator).tolist()
+    indices = divide(groups, labels, {"train": 1 - fraction, "val": fraction}, order)
+    if not indices["train"] or not indices["val"]:
+        raise SegkitError(
+            f"{GROUP_KEY}: by '{group}' the {len(dataset)} images form {len(groups)} groups, which cannot be divided "
+            f"with a share of {fraction:g} for validation; give a larger share, or a pattern of smaller groups",
+            key=GROUP_KEY,
+            value=group,
+        )
+    return dataset.subset(indices["train"]), dataset.subset(indices["val"])
 
 
 def stratified_choice(labels: Sequence[frozenset[int]], order: Sequence[int], size: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,9 @@ def fit(
                 f"--resume: there is no {file}, so there is no run to continue; start it without --resume",
                 value=str(file),
             )
-        return train(load_config(file, options.overrides), resume=True, resume_command=resume_command)
+        metrics = train(load_config(file, options.overrides), resume=True, resume_command=resume_command)
+        print(result(metrics, run_dir), flush=True)
+        return metrics
     if not restart and not only_try:
         refuse_earlier_run(run_dir)
     suggestion = suggest(
@@ -115,7 +118,15 @@ def fit(
             minutes,
             options.minutes,
         )
+    print(result(metrics, run_dir), flush=True)
     return metrics
+
+
+def result(metrics: Mapping[str, float], run_dir: Path) -> str:
+    """The last line of the command: AP on the validation data, and the folder of the models."""
+    found = [f"{kind} AP {metrics[f'{kind}/AP']:.2f}" for kind in ("segm", "bbox") if f"{kind}/AP" in metrics]
+    text = f"{', '.join(found)} on the validation data" if found else "trained; nothing was evaluated"
+    return f"{text}; models, log and pictures: {run_dir}"
 
 
 def summary(suggestion: Suggestion) -> str:

@@ -89,7 +89,7 @@ def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> O
     splits: dict[str, Dataset] = {"train": train}
     specs = {"train": to_plain(cfg.data.train)}
     if isinstance(val, SplitConfig):
-        splits["train"], splits["val"] = split_dataset(train, val.from_train, val.seed, val.stratify)
+        splits["train"], splits["val"] = split_dataset(train, val.from_train, val.seed, val.stratify, val.group)
         specs["val"] = specs["train"]
     elif val is not None:
         splits["val"] = build_dataset(

@@ -90,7 +90,7 @@ def build_data(
         classes, category_ids = list(train.classes), list(train.category_ids)
     if split is not None:
         assert train is not None
-        train, val = split_dataset(train, split.from_train, split.seed, split.stratify)
+        train, val = split_dataset(train, split.from_train, split.seed, split.stratify, split.group)
     elif spec is not None:
         assert not isinstance(spec, SplitConfig)
         val = _open(cfg, spec, classes, category_ids, reader, "data.val")

@@ -88,3 +88,8 @@ def test_tiffs_of_four_channels(tmp_path):
     pixels = tifffile.imread(tmp_path / "tiff" / "0.tif")
     assert pixels.shape == (64, 96, 4) and str(pixels.dtype) == "uint16"
     assert '"0.tif"' in (tmp_path / "tiff" / data.JSON_NAME).read_text()
+
+
+def test_memory_is_that_of_the_process_alone():
+    ballast = bytearray(200 * 2**20)  # of this process, which the other one has not
+    assert len(ballast) and 0 < run_process([sys.executable, "-I", "-S", "-c", ""]).peak < 100 * 2**20

@@ -70,3 +70,27 @@ def test_two_images_and_fewer():
 @pytest.mark.parametrize("size", [1, 7, 20, 39])
 def test_stratified_choice_has_the_requested_size(size):
     assert len(set(stratified_choice(_many(40), range(40), size))) == size
+
+
+class Named(Labelled):
+    """Images of ten patients, three of each."""
+
+    def image_files(self):
+        return [f"/d/p{i // 3}_{i % 3}.png" for i in range(len(self.label_sets))]
+
+
+def test_groups_stay_in_one_part():
+    data = Named(_many(30))
+    for stratify in (True, False):
+        train, val = split_dataset(data, 0.2, stratify=stratify, group=r"(p\d+)_")
+        assert len(val) == 6 and sorted(train.indices + val.indices) == list(range(30))
+        assert not {i // 3 for i in train.indices} & {i // 3 for i in val.indices}
+    again = [split_dataset(data, 0.2, seed=seed, group=r"(p\d+)_")[1].indices for seed in (1, 1, 2)]
+    assert again[0] == again[1] != again[2]
+    for pattern, message in (
+        ("(p", "data.val.group: .*not a regular expression"),
+        ("p1", "matches 3 of 30 names"),
+        ("p", "form 1 groups"),
+    ):
+        with pytest.raises(SegkitError, match=message):
+            split_dataset(data, 0.2, group=pattern)

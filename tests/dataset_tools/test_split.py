@@ -15,10 +15,10 @@ from segkit import SegkitError
 from segkit.cli.main import main
 from segkit.data import Synthetic, build_dataset
 from segkit.data.formats import recognize
+from segkit.data.stratified_groups import connected_groups, divide
 from segkit.dataset_tools.source import open_data
 from segkit.dataset_tools.splitting.near_duplicates import CORRELATION, duplicate_pairs, image_print, image_prints
 from segkit.dataset_tools.splitting.split import split_data
-from segkit.dataset_tools.splitting.stratified_groups import connected_groups, divide
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import make_output, write_splits
 from segkit.utils.images import ImageReader, LazyImage
@@ -90,6 +90,11 @@ def test_reader_and_errors_of_lists(maps, tmp_path):
     reader = type(data.reader)()
     data.reader = reader
     assert data.dataset.reader is reader and data.load(0).image.shape == (3, 24, 24)
+    few = build_dataset({"format": "subset", "dataset": spec["dataset"], "count": 5, "seed": 3})
+    assert len(few) == 5 and few.indices == sorted(set(few.indices)) != list(range(5)) and "5 of 20" in few.describe()
+    for options, message in (({"count": 21}, "from 1 to 20"), ({"count": 0}, "from 1 to 20"), ({}, "either names")):
+        with pytest.raises(SegkitError, match=message):
+            build_dataset({"format": "subset", "dataset": spec["dataset"], **options})
     for text, message in (
         ("p1_0/imag.png\n", r"1 of 1 names.*did you mean 'p1_0/image\.png'"),
         ("\n", "lists no images"),
@@ -108,7 +113,7 @@ def test_reader_and_errors_of_lists(maps, tmp_path):
     [
         ({"fractions": {"train": 0.8, "val": 0.3}}, r"sum is 1\.1"),
         ({"fractions": {"train": 1.0}}, "two splits or more"),
-        ({"group": "x("}, "not a regular expression"),
+        ({"group": "x("}, "--group.*not a regular expression"),
         ({"group": "p1"}, "matches 2 of 20 names, and not p0_0"),
         ({"group": "p"}, "would have no images: .* 1 group"),
         ({"by": ["clas"]}, "did you mean 'class'"),

@@ -1,10 +1,12 @@
-"""Some images of another data set, named by a text file."""
+"""Some images of another data set: those that a text file names, or some at random."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Annotated, Any
+
+import torch
 
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.image_names import image_names
@@ -15,46 +17,51 @@ from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import leads_out
+from segkit.utils.seeding import split_generator
 
 SPLITS_FILE = "splits.json"  # {"dataset": SPEC, "splits": {"train": "train.txt", ...}}
 
 
 @DATASET_FORMAT_REGISTRY.register(name="subset")
 class NamedSubset(SubsetDataset):
-    """The images of another data set that a text file lists, one name a line.
+    """Images of another data set: those that a text file lists, or some at random.
 
     A name is an image's path below the folder that all images of the data set share, as ``segkit dataset split`` writes
-    it. Empty lines are skipped.
+    it; one name a line. Empty lines are skipped.
 
     Args:
         dataset: the whole data set.
-        names: the text file.
+        names: the text file; or
+        count: number of images to draw, in the data set's order.
+        seed: of the draw.
     """
 
     expected = f"{SPLITS_FILE} and the lists that it names, as written by segkit dataset split"
 
-    def __init__(self, *, dataset: Annotated[Dataset, Slot(DATASET_FORMAT_REGISTRY)], names: str) -> None:
-        file = local_path(names, "list of image names", kind="file")
-        try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise SegkitError(f"{file}: is not a text file of image names: {error}", value=names) from error
-        listed = [line for line in lines if line]
-        if not listed:
-            raise SegkitError(f"{file}: lists no images", value=names)
-        repeated = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
-        if repeated:
-            raise SegkitError(f"{file}: names {len(repeated)} images twice: {first_few(repeated)}", value=names)
-        index_of = {name: i for i, name in enumerate(image_names(dataset))}
-        unknown = [name for name in listed if name not in index_of]
-        if unknown:
+    def __init__(
+        self,
+        *,
+        dataset: Annotated[Dataset, Slot(DATASET_FORMAT_REGISTRY)],
+        names: str | None = None,
+        count: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if (names is None) == (count is None):
+            raise SegkitError("subset: give either names, a text file of image names, or count, a number of images")
+        if names is not None:
+            super().__init__(dataset, _listed_indices(dataset, names))
+            self.choice = f"listed in {names}"
+            return
+        assert count is not None
+        if not 1 <= count <= len(dataset):
             raise SegkitError(
-                f"{file}: {len(unknown)} of {len(listed)} names are no images of {dataset.describe()}: "
-                f"{first_few(unknown)}{did_you_mean(unknown[0], index_of, limit=3)}",
-                value=names,
+                f"subset: count: expected a number from 1 to {len(dataset)}, the images of {dataset.describe()}; got {count}",
+                key="count",
+                value=count,
             )
-        super().__init__(dataset, [index_of[name] for name in listed])
-        self.file = file
+        order = torch.randperm(len(dataset), generator=split_generator(seed))
+        super().__init__(dataset, sorted(order[:count].tolist()))
+        self.choice = f"drawn with the seed {seed}"
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
@@ -82,7 +89,31 @@ class NamedSubset(SubsetDataset):
         self.dataset.reader = reader
 
     def describe(self) -> str:
-        return f"{len(self)} of {len(self.dataset)} images, listed in {self.file}, of {self.dataset.describe()}"
+        return f"{len(self)} of {len(self.dataset)} images, {self.choice}, of {self.dataset.describe()}"
+
+
+def _listed_indices(dataset: Dataset, names: str) -> list[int]:
+    """Indices of the images that a text file names."""
+    file = local_path(names, "list of image names", kind="file")
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise SegkitError(f"{file}: is not a text file of image names: {error}", value=names) from error
+    listed = [line for line in lines if line]
+    if not listed:
+        raise SegkitError(f"{file}: lists no images", value=names)
+    repeated = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
+    if repeated:
+        raise SegkitError(f"{file}: names {len(repeated)} images twice: {first_few(repeated)}", value=names)
+    index_of = {name: i for i, name in enumerate(image_names(dataset))}
+    unknown = [name for name in listed if name not in index_of]
+    if unknown:
+        raise SegkitError(
+            f"{file}: {len(unknown)} of {len(listed)} names are no images of {dataset.describe()}: "
+            f"{first_few(unknown)}{did_you_mean(unknown[0], index_of, limit=3)}",
+            value=names,
+        )
+    return [index_of[name] for name in listed]
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +16,15 @@ from tabulate import tabulate
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
 from segkit.data.formats.subset import SPLITS_FILE
+from segkit.data.stratified_groups import connected_groups, divide, same_group
 from segkit.dataset_tools.convert import choose_splits, writer_spec
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import OpenedData, open_data
 from segkit.dataset_tools.splitting.near_duplicates import ImagePrint, duplicate_pairs, image_prints
-from segkit.dataset_tools.splitting.stratified_groups import connected_groups, divide
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output, write_splits
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean, first_few
+from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.seeding import split_generator
 
 SIZES = ("small", "medium", "large")  # thirds of the objects of a class, by the root of their box's area
@@ -108,7 +107,9 @@ def split_data(
     if len(dataset) < len(fractions):
         raise SegkitError(f"{source}: {len(dataset)} images cannot be divided into {len(fractions)} splits")
     copies = duplicate_pairs(prints)
-    groups = connected_groups(len(dataset), [*copies, *same_group(names, group)])
+    groups = connected_groups(
+        len(dataset), [*copies, *(same_group(names, group, "--group") if group is not None else ())]
+    )
     order = torch.randperm(len(groups), generator=split_generator(seed)).tolist()
     indices = divide(groups, strata(objects, by), fractions, order)
     empty = [split for split, found in indices.items() if not found]
@@ -152,31 +153,6 @@ def choose_data(opened: OpenedData, only: str | None, source: str) -> tuple[Data
             choices=list(opened.splits),
         )
     return opened.splits[name], opened.specs[name]
-
-
-def same_group(names: Sequence[str], pattern: str | None) -> list[tuple[int, int]]:
-    """Pairs of images whose names have the same group by a pattern.
-
-    Raises:
-        SegkitError: the pattern is no regular expression, or a name does not match it.
-    """
-    if pattern is None:
-        return []
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise SegkitError(f"--group: '{pattern}' is not a regular expression: {error}", value=pattern) from error
-    matches = [compiled.search(name) for name in names]
-    unmatched = [name for name, match in zip(names, matches, strict=True) if match is None]
-    if unmatched:
-        raise SegkitError(
-            f"--group: '{pattern}' matches {len(names) - len(unmatched)} of {len(names)} names, and not "
-            f"{first_few(unmatched, 3)}",
-            value=pattern,
-        )
-    first: dict[str | None, int] = {}
-    keys = [match[1 if compiled.groups else 0] for match in matches if match is not None]
-    return [(first[key], i) for i, key in enumerate(keys) if first.setdefault(key, i) != i]
 
 
 def read_images(

@@ -13,10 +13,11 @@ from segkit.dataset_tools.stats.plots import write_plots
 from segkit.dataset_tools.stats.report import as_dict, as_text
 from segkit.dataset_tools.suggest.choices import Choices
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
-from segkit.dataset_tools.suggest.facts import Facts, Source
+from segkit.dataset_tools.suggest.facts import Facts
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
 from segkit.dataset_tools.suggest.schedule import schedule_without_time
+from segkit.dataset_tools.suggest.source import Source
 from segkit.dataset_tools.suggest.validation import choose_train_split
 from segkit.utils.device import choose_device
 
@@ -58,7 +59,7 @@ def measure_splits(
 def config_lines(dataset: Dataset, stats: DatasetStats, reason: str) -> Choices:
     """The choices of a configuration that follow from the statistics, for this machine."""
     device = choose_device()
-    facts = Facts(Source(dataset, {}, None, None, 0, reason, "data"), stats, device.type, free_memory(device), None)
+    facts = Facts(Source(dataset, {}, None, reason, "data"), stats, device.type, free_memory(device), None)
     draft = Draft(SIZES[0], schedule_without_time(stats.images, 4, 0))
     return choose_all(facts, draft).only(LINES)
 

@@ -11,16 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from segkit.config.overrides import parse_overrides
-from segkit.config.schema import Config
+from segkit.config.schema import Config, SplitConfig
 from segkit.config.sources import Overrides, as_texts
+from segkit.config.spec import to_plain
+from segkit.data import split_dataset
+from segkit.data.formats import build_dataset
 from segkit.dataset_tools.stats.measure import MOST_IMAGES
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
-from segkit.dataset_tools.suggest.facts import DataSource, Facts, gather, open_source
+from segkit.dataset_tools.suggest.facts import Facts, gather
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
 from segkit.dataset_tools.suggest.pretrained import recognize_weights
 from segkit.dataset_tools.suggest.result import Suggestion, build_config, finish, write_suggestion
 from segkit.dataset_tools.suggest.schedule import RunTimes, Schedule, schedule_within, schedule_without_time
+from segkit.dataset_tools.suggest.source import DataSource, open_source
 from segkit.dataset_tools.suggest.timing import OutOfMemory, measure_run
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
@@ -209,12 +213,20 @@ def _schedule(cfg: Config, facts: Facts, seconds: float, times: RunTimes, *, cap
 
 
 def _val_images(cfg: Config, facts: Facts) -> int:
-    share = getattr(cfg.data.val, "from_train", None)
-    if share is not None:
-        return max(1, round(share * len(facts.source.train)))
-    return 0 if cfg.data.val is None else facts.source.val_images
+    """Images of ``data.val``, which overrides may have set."""
+    val, train = cfg.data.val, facts.source.train
+    if isinstance(val, SplitConfig):
+        return len(split_dataset(train, val.from_train, val.seed, val.stratify, val.group)[1])
+    if val is None:
+        return 0
+    own, plain = facts.source.val, to_plain(val)
+    if own is not None and all(plain.get(key) == value for key, value in own.spec.items()):  # defaults were added
+        return own.images
+    if plain["format"] == "subset" and plain.get("count"):
+        return int(plain["count"])
+    return len(build_dataset(val, train.classes, train.category_ids, path="data.val"))
 
 
 def _train_images(cfg: Config, facts: Facts) -> int:
-    taken = _val_images(cfg, facts) if getattr(cfg.data.val, "from_train", None) is not None else 0
+    taken = _val_images(cfg, facts) if isinstance(cfg.data.val, SplitConfig) else 0
     return max(1, len(facts.source.train) - taken)

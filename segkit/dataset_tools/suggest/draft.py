@@ -50,7 +50,7 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
     choices = Choices()
     choices.add("output_dir", draft.output_dir, "Log, checkpoints, metrics and pictures.")
     objects = facts.stats.objects
-    most_pixels = memory.USED_SHARE * facts.memory / memory.INFERENCE_BYTES_PER_PIXEL
+    most_pixels = memory.most_evaluated_pixels(facts.memory)
     chosen = scale.choose_scale(objects.side, objects.image, facts.stats.sizes, most_pixels)
     factors = chosen.factors(facts.stats.sizes)
     zoomed = facts.stats.sizes * factors[:, None]
@@ -143,9 +143,8 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     choices.add(
         "data.train", dict(source.spec), f"{source.reason}. {counted(len(source.train), 'image')}.{sampled}{note}"
     )
-    files = source.train.image_files()
     val, reason = validation.choose_validation(
-        stats.images, files, source.val_spec, source.val_name, draft.most_val_images
+        stats.images, source.val, facts.name_groups, draft.most_val_images, tiled=source.tiled
     )
     choices.add("data.val", val, reason)
     if unreadable := stats.intensities.unreadable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -11,41 +11,18 @@ import numpy as np
 import torch
 
 from segkit.config.schema import DataConfig
-from segkit.config.spec import to_plain
-from segkit.data.formats import build_dataset, register_dataset
-from segkit.data.formats.base import Dataset
-from segkit.dataset_tools.source import open_data
+from segkit.data.formats.image_names import image_names
 from segkit.dataset_tools.stats.measure import DatasetStats, measure
-from segkit.dataset_tools.suggest.validation import choose_train_split, choose_val_split
+from segkit.dataset_tools.suggest.large_images import file_groups, needs_tiles, with_tiles
+from segkit.dataset_tools.suggest.memory import most_evaluated_pixels
+from segkit.dataset_tools.suggest.name_groups import NameGroups, find_name_groups
+from segkit.dataset_tools.suggest.scale import choose_scale
+from segkit.dataset_tools.suggest.source import Source
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageReader
 
-DataSource = str | os.PathLike[str] | Mapping[str, Any] | Dataset
 RGB_CHANNELS = (1, 3, 4)  # grey, RGB, with or without alpha: the model gets RGB
 ALL_CHANNELS: dict[str, Any] = {"channels": "all"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """The data that a suggestion is for.
-
-    Attributes:
-        train: the training data set.
-        spec: of ``data.train``.
-        val_spec: of the data's own validation split; None: there is none.
-        val_name: name of that split.
-        val_images: number of its images.
-        reason: what the data were taken for, and why.
-        name: a short name, for folders.
-    """
-
-    train: Dataset
-    spec: Mapping[str, Any]
-    val_spec: Mapping[str, Any] | None
-    val_name: str | None
-    val_images: int
-    reason: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +37,7 @@ class Facts:
         channels: of the images, if they are not grey or RGB; None: the model gets RGB.
         bf16: whether the device has bf16 arithmetic.
         cores: processors of this process.
+        name_groups: of the training images; None: their names form none.
         known_keys: keys of the section ``data``.
     """
 
@@ -70,6 +48,7 @@ class Facts:
     channels: int | None
     bf16: bool = False
     cores: int = 1
+    name_groups: NameGroups | None = None
     known_keys: frozenset[str] = field(default_factory=lambda: data_keys())
 
     @property
@@ -86,50 +65,6 @@ class Facts:
 def data_keys() -> frozenset[str]:
     """The keys of ``data`` that this version of segkit has."""
     return frozenset(f.name for f in fields(DataConfig))
-
-
-def open_source(data: DataSource, format: str | None = None) -> Source:
-    """Opens the data of a suggestion.
-
-    Args:
-        data: a folder or file, a spec as in a configuration, or a data set.
-        format: of a folder or file; None: recognised by content.
-    Raises:
-        SegkitError: the data cannot be read.
-    """
-    if isinstance(data, Dataset):
-        register_dataset("suggested", lambda: data)
-        spec = {"format": "catalog", "name": "suggested"}
-        return Source(data, spec, None, None, 0, f"{data.describe()}: a data set of this program", "data")
-    if isinstance(data, Mapping):
-        dataset = build_dataset(data, path="data")
-        plain = _with_absolute_paths(dict(to_plain(data)))
-        return Source(dataset, plain, None, None, 0, f"{plain.get('format')}: as given", _short_name(plain))
-    path = os.fspath(data)
-    opened = open_data(path, format)
-    names = list(opened.splits)
-    name = choose_train_split(names)
-    val_name = choose_val_split([other for other in names if other != name])
-    val = None if val_name is None else opened.splits[val_name]
-    train = opened.splits[name]
-    if val is not None and list(val.classes) != list(train.classes):
-        lacking = sorted(set(train.classes) ^ set(val.classes))
-        raise SegkitError(
-            f"{path}: the classes of the splits '{name}' and '{val_name}' differ, in {', '.join(lacking) or 'their order'}; "
-            "give both the same classes, or one spec with data.train and data.val in a configuration",
-            key="data.val",
-        )
-    return Source(
-        train,
-        _with_absolute_paths(dict(to_plain(opened.specs[name]))),
-        None
-        if val_name is None or not len(val or ())
-        else _with_absolute_paths(dict(to_plain(opened.specs[val_name]))),
-        val_name,
-        0 if val is None else len(val),
-        opened.reason,
-        os.path.basename(os.path.abspath(path)) or "data",
-    )
 
 
 def check_trainable(source: Source) -> None:
@@ -177,9 +112,18 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
             source.train.reader = replace(source.train.reader, **ALL_CHANNELS)
             stats = _measure(source, max_images)
     check_objects(source, stats)
+    most_pixels = most_evaluated_pixels(memory)
+    chosen = choose_scale(stats.objects.side, stats.objects.image, stats.sizes, float("inf"))
+    if needs_tiles(stats, chosen.factors(stats.sizes), most_pixels):
+        reader = source.train.reader
+        source = with_tiles(source, stats, chosen.zoom)
+        source.train.reader = reader
+        stats = _measure(source, max_images)
+        check_objects(source, stats)
+    groups = file_groups(source) if source.tiled else find_name_groups(image_names(source.train))
     bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Facts(source, stats, device, memory, channels, bf16, cores)
+    return Facts(source, stats, device, memory, channels, bf16, cores, groups)
 
 
 def _measure(source: Source, max_images: int) -> DatasetStats:
@@ -208,18 +152,3 @@ def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
 def missing_classes(stats: DatasetStats) -> Sequence[str]:
     """Classes without an object in the measured images."""
     return [name for name, count in zip(stats.classes, stats.class_objects, strict=True) if not count]
-
-
-def _with_absolute_paths(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec with paths that exist made absolute, so that the configuration works from any folder."""
-    return {
-        key: os.path.abspath(value) if isinstance(value, str) and key != "format" and os.path.exists(value) else value
-        for key, value in spec.items()
-    }
-
-
-def _short_name(spec: Mapping[str, Any]) -> str:
-    for key, value in spec.items():
-        if isinstance(value, str) and key != "format" and os.path.exists(value):
-            return os.path.splitext(os.path.basename(os.path.abspath(value)))[0]
-    return str(spec.get("format", "data"))

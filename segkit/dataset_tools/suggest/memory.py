@@ -36,6 +36,11 @@ def free_memory(device: torch.device) -> float:
     return available
 
 
+def most_evaluated_pixels(memory: float) -> float:
+    """Pixels of an image at the model's scale whose evaluation fits into ``memory`` bytes."""
+    return USED_SHARE * memory / INFERENCE_BYTES_PER_PIXEL
+
+
 def choose_batch(
     crop: int, memory: float, kind: str, measured: tuple[int, float] | None = None, most: int | None = None
 ) -> tuple[int, int, str]:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import math
-import os
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from segkit.dataset_tools.suggest.name_groups import NameGroups
 
 SHARES = ((20, 0.25), (100, 0.2), (1000, 0.1), (10_000, 0.05))  # up to a number of images
 LEAST_SHARE = 0.02
 SEED = 42
 TRAIN_NAMES = ("train", "training")
 VAL_NAMES = ("val", "valid", "validation", "dev")
+
+
+@dataclass(frozen=True)
+class OwnValidation:
+    """The data's own validation split: its name, its spec, the number of its images."""
+
+    name: str
+    spec: Mapping[str, Any]
+    images: int
 
 
 def choose_train_split(splits: Sequence[str]) -> str:
@@ -28,23 +37,29 @@ def choose_val_split(splits: Sequence[str]) -> str | None:
 
 def choose_validation(
     images: int,
-    files: Sequence[str] | None,
-    own: Mapping[str, Any] | None,
-    name: str | None,
+    own: OwnValidation | None,
+    groups: NameGroups | None = None,
     most: int | None = None,
+    *,
+    tiled: bool = False,
 ) -> tuple[Any, str]:
     """``data.val`` and the reason.
 
     Args:
         images: of the training data.
-        files: their paths, if they are files.
-        own: spec of the data's own validation split.
-        name: of that split.
+        own: the data's own validation split.
+        groups: of the training images.
         most: images that can be evaluated in the time; None: any number.
+        tiled: whether the images are tiles, and the groups those of a file.
     """
+    if own is not None and (most is None or own.images <= most):
+        return dict(own.spec), f"The data's own split '{own.name}'."
     if own is not None:
-        return dict(own), f"The data's own split '{name}'."
-    if images < 2:
+        return {"format": "subset", "dataset": dict(own.spec), "count": most, "seed": SEED}, (
+            f"{most:,} random images of the {own.images:,} of the data's own split '{own.name}', as many as can be evaluated "
+            "in the time. All of them: segkit evaluate with data.val as the data set inside."
+        )
+    if images < 2 or (tiled and groups is None):
         return None, "One image cannot be split: nothing is evaluated."
     share = next((share for most, share in SHARES if images <= most), LEAST_SHARE)
     reason = (
@@ -57,24 +72,30 @@ def choose_validation(
             f"The data have no validation split: {100 * share:.2g} % of the {images:,} images, as many as can be evaluated "
             "in the time."
         )
-    if groups := likely_groups(files or ()):
-        reason += (
-            f" The files' names form {groups[0]} groups, as '{groups[1]}': if images of a group show the same subject, "
-            "split by group (segkit dataset split --group)."
+    val: dict[str, Any] = {"from_train": share, "seed": SEED}
+    if groups is None:
+        return val, reason
+    if groups.needed:
+        return _whole_groups(groups, images, share, most)
+    reason += f" The images' names form {groups.count} groups, as '{groups.example}'"
+    if groups.largest <= share * images:
+        val["group"] = groups.pattern
+        return val, f"{reason}, which may show the same subject: each is in one part."
+    return val, (
+        f"{reason}, some with more images than that: if images of a group show the same subject, set a group and a larger "
+        "from_train."
+    )
+
+
+def _whole_groups(groups: NameGroups, images: int, share: float, most: int | None) -> tuple[dict[str, Any], str]:
+    """``data.val`` for tiles: of some files, or random ones if a file has too many."""
+    if most is not None and groups.largest > most:
+        return {"from_train": share, "seed": SEED}, (
+            f"{100 * share:.2g} % of the {images:,} tiles, as many as can be evaluated in the time. They are neighbours of "
+            "training tiles, so that the metrics are too high: give data of their own for validation."
         )
-    return {"from_train": share, "seed": SEED}, reason
-
-
-def likely_groups(files: Sequence[str]) -> tuple[int, str] | None:
-    """Number of groups of files whose names differ in their last number only, and one of them.
-
-    None if the names form no groups: a single one, or groups of fewer than three files on average.
-    """
-    names = [os.path.splitext(os.path.basename(file))[0] for file in files]
-    if len(set(names)) < len(names):  # the folder tells the images apart
-        names = [os.path.basename(os.path.dirname(file)) for file in files]
-    prefixes = Counter(match[1] for name in names if (match := re.fullmatch(r"(.*\d.*?)[_\-. ]+[a-zA-Z]*\d+", name)))
-    count = sum(prefixes.values())
-    if len(prefixes) < 2 or count < 0.9 * len(names) or count < 3 * len(prefixes):
-        return None
-    return len(prefixes), min(prefixes)
+    share = max(share, math.ceil(groups.largest / images * 1000) / 1000)
+    return {"from_train": share, "seed": SEED, "group": groups.pattern}, (
+        f"The data have no validation split: about {100 * share:.2g} % of the {images:,} tiles of {groups.count} images. All "
+        "tiles of an image are in one part."
+    )

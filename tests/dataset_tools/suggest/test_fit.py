@@ -15,7 +15,7 @@ from segkit.dataset_tools import fit as fitting
 from segkit.dataset_tools.fit import FitOptions, fit
 from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.stats import run as stats_run
-from segkit.dataset_tools.suggest import facts
+from segkit.dataset_tools.suggest import source
 from segkit.utils.errors import SegkitError
 
 SMALL = (
@@ -30,7 +30,7 @@ def folder(tmp_path, monkeypatch):
     data = Rectangles(scattered(12))
     register_dataset("fit_test", lambda: data)
     opened = OpenedData({"all": data}, {"all": {"format": "catalog", "name": "fit_test"}}, "catalog: for the test")
-    for module in (facts, stats_run):
+    for module in (source, stats_run):
         monkeypatch.setattr(module, "open_data", lambda path, format: opened)
     monkeypatch.chdir(tmp_path)
     return data
@@ -41,6 +41,8 @@ def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
     metrics = fit(options)  # measures real steps
     assert "segm/AP" in metrics
     out = capsys.readouterr().out
+    last = out.strip().splitlines()[-1]
+    assert last.startswith(f"segm AP {metrics['segm/AP']:.2f}, bbox AP") and last.endswith("output/fit/my_data")
     assert "taken for catalog: for the test" in out and "12 images, 48 objects of 2 classes (a, b)" in out
     file = tmp_path / "output/fit/my_data/suggested.yaml"
     assert str(file.relative_to(tmp_path)) in out and "# " in file.read_text()
@@ -66,6 +68,13 @@ def test_dry_run_trains_nothing(folder, tmp_path, monkeypatch):
     assert [cfg.output_dir for cfg in tried] == ["out"] and [p.name for p in (tmp_path / "out").iterdir()] == [
         "suggested.yaml"
     ]
+
+
+def test_result_of_boxes_and_of_no_evaluation(tmp_path):
+    assert fitting.result({"bbox/AP": 12.345, "bbox/AP50": 1}, tmp_path).startswith(
+        "bbox AP 12.35 on the validation data;"
+    )
+    assert "nothing was evaluated" in fitting.result({}, tmp_path)
 
 
 def test_resume_without_a_run(folder):

@@ -12,7 +12,7 @@ import segkit
 from segkit.config.yaml_reader import read_yaml
 from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.suggest import config as suggestions
-from segkit.dataset_tools.suggest import facts
+from segkit.dataset_tools.suggest import facts, source
 from segkit.dataset_tools.suggest.choices import Choices, leaves
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.schedule import RunTimes
@@ -195,7 +195,7 @@ def test_own_splits(monkeypatch):
     train, val = Rectangles(scattered(9)), Rectangles(scattered(3, seed=1))
     specs = {"val": {"format": "synthetic", "seed": 2}, "train": {"format": "synthetic"}}
     monkeypatch.setattr(
-        facts, "open_data", lambda path, format: OpenedData({"val": val, "train": train}, specs, "x: y")
+        source, "open_data", lambda path, format: OpenedData({"val": val, "train": train}, specs, "x: y")
     )
     found = suggested("folder/my_data", minutes=None)
     assert found.config.data.val["seed"] == 2 and found.config.output_dir == "output/fit/my_data"

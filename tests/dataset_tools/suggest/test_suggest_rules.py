@@ -1,5 +1,7 @@
 """Each rule at its edges: what it chooses, and that the reason has the numbers it follows from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from segkit.dataset_tools.stats.intensities import Appearance, Intensities
 from segkit.dataset_tools.stats.measure import measure
 from segkit.dataset_tools.suggest import appearance, crowding, memory, scale, validation
 from segkit.dataset_tools.suggest.facts import objects_in_crop
+from segkit.dataset_tools.suggest.name_groups import find_name_groups
 from segkit.dataset_tools.suggest.schedule import RunTimes, schedule_within, schedule_without_time, warmup_of
 from segkit.utils.errors import SegkitError
 
@@ -109,26 +112,46 @@ def test_batch():
 
 
 def test_validation():
-    own = {"format": "coco", "json": "val.json"}
-    assert validation.choose_validation(100, None, own, "val")[0] == own
-    assert validation.choose_validation(1, None, None, None)[0] is None
+    own = validation.OwnValidation("val", {"format": "coco", "json": "val.json"}, 50)
+    assert validation.choose_validation(100, own)[0] == own.spec == validation.choose_validation(100, own, most=50)[0]
+    part, reason = validation.choose_validation(100, own, most=8)
+    assert part == {"format": "subset", "dataset": own.spec, "count": 8, "seed": validation.SEED}
+    assert "8 random images of the 50" in reason
+    assert validation.choose_validation(1, None)[0] is None
     for images, share in ((2, 0.25), (20, 0.25), (21, 0.2), (463, 0.1), (5000, 0.05), (10**6, 0.02)):
-        assert validation.choose_validation(images, None, None, None)[0]["from_train"] == share
-    few, reason = validation.choose_validation(1000, None, None, None, most=20)
+        assert validation.choose_validation(images, None)[0]["from_train"] == share
+    few, reason = validation.choose_validation(1000, None, most=20)
     assert few["from_train"] == 0.02 and "in the time" in reason
-    assert validation.choose_validation(10**6, None, None, None, most=1)[0]["from_train"] > 0
+    assert validation.choose_validation(10**6, None, most=1)[0]["from_train"] > 0
     assert validation.choose_train_split(["val", "Train"]) == "Train" and validation.choose_train_split(["a"]) == "a"
     assert validation.choose_val_split(["test", "valid"]) == "valid" and validation.choose_val_split(["test"]) is None
 
 
-def test_groups_by_file_names():
-    plates = [f"/d/plate{p}_well{w}.png" for p in range(3) for w in range(4)]
-    assert validation.likely_groups(plates) == (3, "plate0")
-    assert "3 groups" in validation.choose_validation(12, plates, None, None)[1]
-    assert validation.likely_groups([f"/d/{k:05d}.png" for k in range(12)]) is None
-    assert validation.likely_groups([f"/d/p{k}_1.png" for k in range(12)]) is None  # a group each
-    assert validation.likely_groups([f"/d/p{p}_{k}/image.tif" for p in (1, 2) for k in range(5)]) == (2, "p1")
-    assert validation.likely_groups([]) is None
+def test_groups_by_names():
+    plates = find_name_groups([f"d/plate{p}_well{w}.png" for p in range(6) for w in range(4)])
+    assert (plates.count, plates.largest, plates.example) == (6, 4, "d/plate0")
+    val, reason = validation.choose_validation(24, None, plates)
+    assert val["group"] == plates.pattern and "6 groups" in reason
+    val, reason = validation.choose_validation(24, None, replace(plates, largest=12))
+    assert "group" not in val and "set a group" in reason
+    tiles = replace(plates, pattern="(.*)", count=2, largest=12, needed=True)
+    assert validation.choose_validation(24, None, tiles, tiled=True)[0] == {
+        "from_train": 0.5,
+        "seed": 42,
+        "group": "(.*)",
+    }
+    part, reason = validation.choose_validation(24, None, tiles, 6, tiled=True)
+    assert part == {"from_train": 0.2, "seed": 42} and "too high" in reason
+    assert validation.choose_validation(24, None, None, tiled=True)[0] is None
+    folders = find_name_groups([f"p{p}_{k}/image.tif" for p in (1, 2) for k in range(5)])
+    assert (folders.count, folders.example) == (2, "p1")
+    for names in (
+        [f"{k:05d}.png" for k in range(12)],
+        [f"p{k}_1.png" for k in range(12)],
+        [],
+        ["x1_1.png", "y.png"] * 9,
+    ):
+        assert find_name_groups(names) is None
 
 
 TIMES = RunTimes(start=10, step=1, evaluation=2, end=5)

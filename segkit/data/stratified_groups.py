@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+from segkit.utils.errors import SegkitError, first_few
+
 IMAGES: Hashable = "images"
 NOTHING: Hashable = "no objects"
+
+
+def same_group(names: Sequence[str], pattern: str, key: str) -> list[tuple[int, int]]:
+    """Pairs of images in whose names a pattern finds the same text.
+
+    Args:
+        names: of the images.
+        pattern: regular expression; the text is that of its first group, or of the whole match if it has none.
+        key: what set the pattern, for messages.
+    Raises:
+        SegkitError: the pattern is no regular expression, or a name does not match it.
+    """
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise SegkitError(f"{key}: '{pattern}' is not a regular expression: {error}", key=key, value=pattern) from error
+    matches = [compiled.search(name) for name in names]
+    unmatched = [name for name, match in zip(names, matches, strict=True) if match is None]
+    if unmatched:
+        raise SegkitError(
+            f"{key}: '{pattern}' matches {len(names) - len(unmatched)} of {len(names)} names, and not "
+            f"{first_few(unmatched, 3)}",
+            key=key,
+            value=pattern,
+        )
+    first: dict[str | None, int] = {}
+    found = [match[1 if compiled.groups else 0] for match in matches if match is not None]
+    return [(first[text], i) for i, text in enumerate(found) if first.setdefault(text, i) != i]
 
 
 def connected_groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
