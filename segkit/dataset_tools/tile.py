@@ -111,7 +111,7 @@ def tile_dataset(
     tiles: list[dict[str, Any]] = []
     with writer, tempfile.TemporaryDirectory(prefix=".tiles-", dir=output) as scratch:
         for split, dataset in data.splits.items():
-            dataset.reader = ImageReader(planes=options.planes)
+            dataset.reader = ImageReader(options.planes, "any")
             for index in range(len(dataset)):
                 _tile_image(_Task(dataset, index, split, Path(scratch), writer, options), report, tiles)
     report.losses = writer.losses
