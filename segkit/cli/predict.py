@@ -74,9 +74,15 @@ def main(options: argparse.Namespace) -> None:
     check_output_files(output, with_submission=options.id_map is not None)
     id_map = load_id_map(options.id_map) if options.id_map is not None else []
     found = find_inputs(options.inputs, own_output=overlays)
-    inputs = name_inputs(found.files, id_map, skipped=found.skipped, skip_unreadable=options.skip_unreadable)
     config = find_config(options.config_file) if options.config_file is not None else None
     predictor = Predictor.load(options.weights, config, options.opts, options.score_threshold, device)
+    inputs = name_inputs(
+        found.files,
+        id_map,
+        skipped=found.skipped,
+        skip_unreadable=options.skip_unreadable,
+        reader=predictor.reader,
+    )
     writers = make_writers(options, predictor, id_map, inputs, output)
     prepare_folder(output, "--output")
     with sigterm_interrupts():

@@ -40,7 +40,8 @@ def open_data(source: str, format: str | None = None, *, reader: ImageReader | N
     Args:
         source: the path; that of a configuration stands for its ``data.train`` and ``data.val``.
         format: name of the format; None: recognised by content.
-        reader: reads the image files; None: the data sets' own.
+        reader: reads the image files; None: one that takes any number of channels, with a configuration's planes and
+            channels.
     Raises:
         SegkitError: the data cannot be recognised or read.
     """
@@ -48,6 +49,7 @@ def open_data(source: str, format: str | None = None, *, reader: ImageReader | N
     cfg = None if format is not None else _configuration(path)
     if cfg is not None:
         return _of_configuration(cfg, source, reader)
+    reader = reader or ImageReader(channels="any")
     found = recognize(path, format)
     specs = dict(found.splits) or {"all": found.spec}
     splits = {name: build_dataset(spec, reader=reader, path=f"{source}, {name}") for name, spec in specs.items()}
@@ -82,7 +84,10 @@ def configured_specs(path: Path) -> dict[str, Mapping[str, Any]] | None:
 
 def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> OpenedData:
     cfg = with_recognized_data(cfg)
-    reader = build_reader(cfg.data) if reader is None else reader
+    if reader is None:
+        configured = build_reader(cfg.data)
+        # Limits of intensities may have to be measured first, and do not matter here.
+        reader = ImageReader(configured.planes, "any" if configured.channels is None else configured.channels)
     partial = partial_annotation(cfg)
     classes, val = cfg.data.classes, cfg.data.val
     train = build_dataset(cfg.data.train, classes, reader=reader, partial=partial, path="data.train")

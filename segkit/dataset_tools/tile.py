@@ -134,7 +134,7 @@ def tile_dataset(
     with IncompleteFolder(folder, len(images)) as written:
         with writer, tempfile.TemporaryDirectory(prefix=".tiles-", dir=folder) as scratch:
             for dataset in datasets:
-                dataset.reader = ImageReader(planes=options.planes)
+                dataset.reader = ImageReader(options.planes, "any")
             for split, dataset, i, name in progress(images, len(images), "images cut"):
                 with report.unreadable.reading(name, split, ImageError):
                     _tile_image(_Task(dataset, i, split, Path(scratch), writer, options), report, tiles)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError, first_few
-from segkit.utils.images import ImageReader, composite, image_size
+from segkit.utils.images import ImageReader, composite
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
@@ -74,6 +74,7 @@ def name_inputs(
     *,
     skipped: Sequence[Path] = (),
     skip_unreadable: bool = False,
+    reader: ImageReader | None = None,
 ) -> dict[str, Path]:
     """Names each file as the id map does, or by its path if the id map does not list it.
 
@@ -84,6 +85,7 @@ def name_inputs(
         id_map: its entries; empty without one.
         skipped: files that are no images by name or size; those that the id map lists are predicted all the same.
         skip_unreadable: whether files that cannot be read are no error here; :func:`predict_files` skips them.
+        reader: the predictor's, whose ``data.planes`` select the image of files with several planes.
     Returns:
         the file of each name.
     Raises:
@@ -113,7 +115,7 @@ def name_inputs(
     for entry in known.values():
         if entry.size is not None:
             try:
-                size = image_size(named[entry.file_name])
+                size = (reader or ImageReader()).size(named[entry.file_name])
             except SegkitError:
                 if skip_unreadable:
                     continue

@@ -202,3 +202,10 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(tmp_path, mon
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SegkitError, match=rf"{name}: .*pip install {package} \(or pip install 'segkit\[{extra}\]'\)"):
         read_image(tmp_path / name)
+
+
+def test_a_folder_without_arrays(tmp_path):
+    pytest.importorskip("zarr")
+    (tmp_path / "x.zarr").mkdir()
+    with pytest.raises(SegkitError, match="holds no Zarr array"):
+        ImageReader().read(tmp_path / "x.zarr")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from image_writers import page, write_tiff
+from PIL import Image
 
 from segkit.config import DataConfig, PlanesConfig
 from segkit.config.spec import Spec
@@ -151,3 +152,12 @@ def test_ome_files_do_not_open_others(tmp_path):
 def test_the_configuration_selects_planes():
     config = DataConfig(train=Spec(format="synthetic"), planes=PlanesConfig(time=1, z="max"))
     assert build_reader(config).planes == Planes(time=1, z="max")
+
+
+@pytest.mark.parametrize("planes", [Planes(page=1), Planes(time=2), Planes(z=1), Planes(scene=1)])
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_another_plane_than_the_only_one(tmp_path, name, planes):
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / name)
+    assert ImageFile(tmp_path / name, Planes(z="max")).size == (4, 5)
+    with pytest.raises(SegkitError, match=r"data\.planes\..* is [12]"):
+        ImageFile(tmp_path / name, planes).read()

@@ -24,12 +24,16 @@ def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
     rles = [i for i, s in enumerate(segmentations) if isinstance(s, dict)]
     missing = [i for i, s in enumerate(segmentations) if s is None]
     polygons = [i for i, s in enumerate(segmentations) if s is not None and not isinstance(s, dict)]
-    parts = [InstanceMasks.empty(size, len(missing))]
+    parts = [InstanceMasks.empty(size, len(missing))] if missing or not segmentations else []
     for indices, decode in ((rles, InstanceMasks.from_rle), (polygons, InstanceMasks.from_polygons)):
+        if not indices:
+            continue
         try:
             parts.append(decode([segmentations[i] for i in indices], size))
         except SegkitError as error:
             raise SegkitError(_with_indices(str(error), indices)) from error
+    if len(parts) == 1:  # most images have one kind: they are in order already
+        return parts[0]
     return InstanceMasks.cat(parts)[torch.tensor(missing + rles + polygons).argsort()]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.image_header import read_header
@@ -78,11 +78,13 @@ def check_image(
         if header.orientation not in (0, 1):
             faults.append(("orientation_tag", f"its orientation tag is {header.orientation}", None, file))
     try:
-        size = dataset.reader.size(file)
+        # An image of other than one or three channels is sound: data.channels, or all, takes it.
+        reader = dataset.reader if dataset.reader.channels is not None else replace(dataset.reader, channels="any")
+        size = reader.size(file)
         if pixels and size[0] * size[1] > MAX_DECODED:
             faults.append(("not_decoded", f"it has {size[1]} x {size[0]} pixels", None, file))
         elif pixels:
-            image = dataset.reader.read(file)
+            image = reader.read(file)
             facts.digest, size = pixel_digest(image), (int(image.shape[1]), int(image.shape[2]))
             facts.channels = facts.channels or int(image.shape[0])
     except SegkitError as error:

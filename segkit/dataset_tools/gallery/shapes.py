@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from segkit.structures.outline_polygons import mask_outlines
 from segkit.structures.targets import ALL_CLASSES, Targets
-from segkit.utils.images import scale_to_uint8
+from segkit.utils.images import composite
 
 TOLERANCE = 0.8  # units by which a simplified outline may differ: more than the steps of a slanted edge
 QUALITY = 85  # of JPEG
@@ -58,11 +58,11 @@ def thumbnail_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def picture_uri(image: Tensor, size: tuple[int, int]) -> str:
-    """An image [C, H, W] as a data URI, scaled to ``size`` (H, W).
+    """An image [C, H, W], of any type and channels, as a data URI scaled to ``size``.
 
-    Small images are PNG, others JPEG.
+    ``size`` is (H, W). Small images are PNG, others JPEG.
     """
-    pixels = _rgb(image)
+    pixels = torch.from_numpy(composite(image)).permute(2, 0, 1)
     if size != tuple(pixels.shape[1:]):
         pixels = F.interpolate(pixels[None].float(), size, mode="bilinear", antialias=True)[0].round().to(torch.uint8)
     kind = "PNG" if max(size) < SMALL_SIDE else "JPEG"
@@ -141,13 +141,3 @@ def simplify(ring: np.ndarray, tolerance: float) -> np.ndarray:
             waiting += [(first, middle), (middle, last)]
     chosen = ring[kept[:-1]]
     return chosen if len(chosen) > 2 else ring
-
-
-def _rgb(image: Tensor) -> Tensor:
-    """uint8 [3, H, W] of an image of any type and number of channels: its first three."""
-    if image.dtype != torch.uint8:
-        image = torch.from_numpy(np.ascontiguousarray(scale_to_uint8(image.numpy(), "image")))
-    if len(image) == 1:
-        return image.expand(3, -1, -1)
-    missing = max(0, 3 - len(image))
-    return torch.cat([image[:3], torch.zeros_like(image[:1]).expand(missing, -1, -1)]) if missing else image[:3]

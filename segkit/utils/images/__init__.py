@@ -1,28 +1,35 @@
 """Image files: read as 8-bit RGB or as stored, measured, written, and listed in a folder.
 
-==================  =================================================================
-``image_io``        functions that read and write one image
-``image_reader``    image files as the tensors that a model gets
-``image_file``      an image file, read whole or by window; which decoder reads which file
-``lazy_image``      an image in a sample that is read by window
-``image_source``    the interface of a decoder
-``planes``          which time point, z plane, page and scene of a file with several
-``tiff``            TIFF: an image of one or several planes, and what its channels mean
-``tiff_pages``      TIFF: which pages are images, and their axes
-``channels``        the channels of a file by number and name, and the choice among them
-``intensity``       from a file's numbers to uint8 or float 0..1
-``image_cache``     decoded images in memory or on disk, shared by worker processes
-``composite``       pictures of images of any number of channels
-``tiff_samples``    TIFF: the samples of a page, of any type, packing and compression
-``tiff_segments``   TIFF: strips and tiles, and those of a window
-``containers``      microscopy and slides, through optional packages: ``nd2_image``, ``czi_image``, ``zarr_image`` and
-                    ``slide_image``, which share ``container_parts``
-``pillow_decoder``  all other formats, with what Pillow would change undone or refused
-``png16``           PNG of 16-bit colour
-``stored_image``    an image as its file stores it, and its conversion to 8 bits
-``suffixes``        the names of image files
-``listing``         which files of a folder are images
-==================  =================================================================
+Reading for a model: ``image_reader`` opens an ``image_file``, ``channels`` chooses its channels, ``intensity`` scales them.
+
+====================  ===============================================================
+``image_reader``      image files as the tensors that a model gets
+``image_io``          8-bit RGB, label maps, and writing: a function each
+``image_file``        an image file, read whole or by window; which decoder reads which file
+``lazy_image``        an image in a sample that is read by window
+``channels``          the channels of a file by number and name, and the choice among them
+``intensity``         from a file's numbers to uint8 or float 0..1
+``planes``            which time point, z plane, page and scene of a file with several
+``image_cache``       decoded images in memory or on disk, shared by worker processes
+``composite``         pictures of images of any number of channels
+``stored_image``      an image as its file stores it, and its conversion to 8 bits
+``stored_writer``     writes stored samples as they are
+``suffixes``          the names of image files
+``listing``           which files of a folder are images
+====================  ===============================================================
+
+Decoders, each an ``image_source``:
+
+====================  ===============================================================
+``tiff``              TIFF: an image of one or several planes, and what its channels mean
+``tiff_pages``        TIFF: which pages are images, and their axes
+``tiff_samples``      TIFF: the samples of a page, of any type, packing and compression
+``tiff_segments``     TIFF: strips and tiles, and those of a window
+``containers``        chooses among ``nd2_image``, ``czi_image``, ``zarr_image`` and ``slide_image``, which read
+                      microscopy and slides through optional packages and share ``container_parts``
+``pillow_decoder``    all other formats, with what Pillow would change undone or refused
+``png16``             PNG of 16-bit colour
+====================  ===============================================================
 """
 
 from segkit.utils.images.channels import ChannelImage

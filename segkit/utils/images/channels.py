@@ -9,10 +9,18 @@ from typing import Literal
 import numpy as np
 
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.images.stored_image import COLOR_CHANNELS, StoredImage, convert_colors, grey_or_rgb, upright
+from segkit.utils.images.stored_image import (
+    COLOR_CHANNELS,
+    StoredImage,
+    convert_colors,
+    grey_or_rgb,
+    is_grey_or_rgb,
+    upright,
+)
 
-# Numbers from 0 or names, in the order of the model's channels; all of them; or None: grey or RGB.
-ChannelChoice = Sequence[int | str] | Literal["all"] | None
+# Numbers from 0 or names, in the order of the model's channels; all of them; None: grey or RGB; any: grey or RGB, and all of
+# an image that is neither, for tools that look at data before anything is chosen.
+ChannelChoice = Sequence[int | str] | Literal["all", "any"] | None
 KEY = "data.channels"
 RGB = ("red", "green", "blue")
 
@@ -51,6 +59,8 @@ def choose_channels(image: StoredImage, channels: ChannelChoice, name: str) -> C
     Raises:
         SegkitError: the image has no such channel; with None: its channels are neither grey nor RGB.
     """
+    if channels == "any":
+        channels = None if is_grey_or_rgb(image) else "all"
     if channels is None:
         pixels, bits = grey_or_rgb(image, name)
         return _laid_out(ChannelImage(upright(pixels, image.orientation), bits, joint=True))
@@ -111,7 +121,7 @@ def _find(choice: int | str, names: Sequence[str], name: str) -> int:
             hint = "; several have this name: give the number"
     listed = ", ".join(f"{i} ({n})" if n else str(i) for i, n in enumerate(names))
     raise SegkitError(
-        f"{name}: it has no channel {choice!r}{hint}. Its channels are {listed} ({KEY})",
+        f"{name}: it has no channel {choice!r} ({KEY}); its channels are {listed}{hint}",
         key=KEY,
         value=choice,
         choices=[n for n in names if n],

@@ -11,7 +11,7 @@ from pathlib import Path
 from segkit.utils.images.czi_image import CziSource
 from segkit.utils.images.image_source import ImageSource
 from segkit.utils.images.nd2_image import Nd2Source
-from segkit.utils.images.planes import Planes
+from segkit.utils.images.planes import Planes, check_single_plane
 from segkit.utils.images.slide_image import SlideSource
 from segkit.utils.images.suffixes import FOLDER_SUFFIX, SLIDE_SUFFIXES
 from segkit.utils.images.zarr_image import ZarrSource
@@ -25,6 +25,7 @@ def open_container(path: str | os.PathLike[str], planes: Planes) -> ImageSource 
     """
     suffix = Path(path).suffix.lower()
     if suffix in SLIDE_SUFFIXES:
+        check_single_plane(planes, str(path))
         return SlideSource(path)
     if suffix == ".nd2":
         return Nd2Source(path, planes)

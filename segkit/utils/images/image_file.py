@@ -18,7 +18,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images.containers import open_container
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.pillow_decoder import PillowSource
-from segkit.utils.images.planes import ONE_PLANE, Planes
+from segkit.utils.images.planes import ONE_PLANE, Planes, check_single_plane
 from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, upright, upright_size
 from segkit.utils.images.suffixes import is_image_folder
 from segkit.utils.images.tiff import TiffSource, is_tiff
@@ -160,7 +160,10 @@ def _open_source(path: str | os.PathLike[str], planes: Planes) -> ImageSource:
     container = open_container(path, planes)
     if container is not None:
         return container
-    return TiffSource(path, str(path), planes) if is_tiff(path) else PillowSource(path)
+    if is_tiff(path):
+        return TiffSource(path, str(path), planes)
+    check_single_plane(planes, str(path))
+    return PillowSource(path)
 
 
 @dataclass

@@ -24,7 +24,8 @@ class ImageReader:
 
     Attributes:
         planes: the plane of files that hold several.
-        channels: ``data.channels``: numbers or names of channels, ``all``, or None: grey and colours as RGB.
+        channels: ``data.channels``: numbers or names of channels, ``all``, or None: grey and colours as RGB. ``any``: as
+            None, but all channels of images that are neither.
         intensity: how samples become intensities; None: the default of ``data.intensity``.
         cache: of decoded images; None: each is decoded whenever it is read. Large images are not cached.
     """
@@ -43,7 +44,7 @@ class ImageReader:
         Raises:
             SegkitError: the file cannot be read, or lacks one of the channels.
         """
-        if self.cache is None:
+        if self.cache is None or ImageFile(path, self.planes).is_large:
             return self._decode(path)
         return self.cache.read(path, self._decode)
 
@@ -124,7 +125,7 @@ class ImageReader:
             limits: of the whole image (:meth:`limits`).
             name: the file, for messages.
         """
-        grey = self.channels is None and image.pixels.shape[2] == 1
+        grey = self.channels in (None, "any") and image.joint and image.pixels.shape[2] == 1
         if limits is not None:
             unit = to_unit_range(image.pixels, limits, name)
             return unit.repeat(3, 1, 1) if grey else unit

@@ -138,11 +138,18 @@ def select_scene(planes: Planes, scenes: Sequence[str], name: str) -> int:
     scene = planes.scene or 0
     if not 0 <= scene < max(len(scenes), 1):
         raise SegkitError(
-            f"{name}: data.planes.scene is {scene}, but the file has {len(scenes)} scenes, counted from 0",
+            f"{name}: data.planes.scene is {scene}, but the file has {len(scenes)} "
+            f"scene{'s' * (len(scenes) != 1)}, counted from 0",
             key="data.planes.scene",
             value=scene,
         )
     return scene
+
+
+def check_single_plane(planes: Planes, name: str) -> None:
+    """Raises a SegkitError if another plane is asked for than the only one of a file."""
+    select(planes, {}, name, count=1)
+    select_scene(planes, [name], name)
 
 
 def describe_axes(axes: Mapping[str, int], channels: Sequence[str] = ()) -> str:

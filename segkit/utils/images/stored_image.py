@@ -100,8 +100,13 @@ def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
         raise SegkitError(
             f"{name}: its colours are {image.color}, which segkit does not convert; save it as RGB or grey"
         )
-    pixels = image.pixels if image.pixels.ndim == 3 else image.pixels[:, :, None]
-    _check_unknown_channels(pixels, COLOR_CHANNELS[image.color], image.extra, name)
+    unknown = _unknown_channel(image)
+    if unknown is not None:
+        raise SegkitError(
+            f"{name}: has {image.pixels.shape[2]} channels, and channel {unknown + 1} is marked neither as colour nor as "
+            "alpha; expected grey or RGB, with or without alpha: choose channels (data.channels: [0, 1], or all)",
+            key="data.channels",
+        )
     return convert_colors(image, name)
 
 
@@ -167,16 +172,19 @@ def check_pixels(path: str | Path, pixels: int) -> None:
         raise SegkitError(f"{path}: has {pixels:,} pixels{LIMIT_HINT}", value=str(path))
 
 
-def _check_unknown_channels(pixels: np.ndarray, channels: int, extra: tuple[Extra, ...], name: str) -> None:
-    """Raises a SegkitError if a channel that is neither colour nor alpha is not constant."""
-    for index, meaning in enumerate(extra, channels):
-        channel = pixels[:, :, index]
-        if meaning == "unknown" and channel.size and (channel != channel.flat[0]).any():
-            raise SegkitError(
-                f"{name}: has {pixels.shape[2]} channels, and channel {index + 1} is marked neither as colour nor as "
-                "alpha; expected grey or RGB, with or without alpha: choose channels (data.channels: [0, 1], or all)",
-                key="data.channels",
-            )
+def is_grey_or_rgb(image: StoredImage) -> bool:
+    """Whether an image has no channels but those of its colours, alpha and constant ones."""
+    return image.color != "channels" and _unknown_channel(image) is None
+
+
+def _unknown_channel(image: StoredImage) -> int | None:
+    """Index of the first channel that is neither colour nor alpha and not constant."""
+    for index, meaning in enumerate(image.extra, COLOR_CHANNELS.get(image.color, 0)):
+        if meaning == "unknown":
+            channel = image.pixels[:, :, index]
+            if channel.size and (channel != channel.flat[0]).any():
+                return index
+    return None
 
 
 def _apply_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:

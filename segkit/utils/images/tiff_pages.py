@@ -6,6 +6,7 @@ agree with the number of planes that the file has.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -52,7 +53,7 @@ def find_planes(file: TiffFile, name: str, planes: Planes) -> TiffStack:
         name: the file, for messages.
         planes: which scene.
     Raises:
-        SegkitError: several scenes, none selected.
+        SegkitError: several scenes, none selected, or one that the file lacks.
     """
     images = _main_pages(file)
     main = file.pages[images[0]].aspage()
@@ -147,15 +148,14 @@ def _page_axes(series: TiffPageSeries) -> tuple[dict[str, int], np.ndarray]:
 
 def _described_series(file: TiffFile, count: int, name: str, planes: Planes) -> TiffPageSeries | None:
     """The series whose axes describe the planes; None if the file states none, or not for all of its planes."""
-    if count == 1:
-        return None
-    try:
-        found = list(file.series)
-    except Exception:  # tifffile raises errors of many types for damaged descriptions
-        return None
+    found: list[TiffPageSeries] = []
+    if count > 1:
+        with contextlib.suppress(Exception):  # tifffile raises errors of many types for damaged descriptions
+            found = list(file.series)
     if file.is_ome and len(found) > 1:
         scenes = [f"{i}: {series.name or 'scene'} {series.axes} {series.shape}" for i, series in enumerate(found)]
         return found[select_scene(planes, scenes, name)]
+    select_scene(planes, [name], name)
     if not found or not set(found[0].axes) & set("TZC"):
         return None
     described = math.prod(n for axis, n in zip(found[0].axes, found[0].shape, strict=True) if axis not in IN_PAGE)

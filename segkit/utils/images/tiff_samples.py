@@ -48,8 +48,9 @@ def read_window(page: TiffPage, name: str, window: Window | None) -> np.ndarray:
     x0, y0, x1, y1 = window
     if not can_read_parts(page):
         return read_samples(page, name)[y0:y1, x0:x1]
-    part, inner = part_of(page, window)
-    return read_samples(part, name)[inner]
+    part = part_of(page, window)
+    found = read_samples(part, name)
+    return found if found.shape[:2] == (y1 - y0, x1 - x0) else found[part.inner]  # tifffile's is the window already
 
 
 def read_samples(page: TiffPage | PagePart, name: str) -> np.ndarray:

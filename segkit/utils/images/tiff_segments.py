@@ -57,8 +57,8 @@ def can_read_parts(page: TiffPage) -> bool:
     return page.imagedepth == 1 and (down * across > 1 or _row_bytes(page) is not None)
 
 
-def part_of(page: TiffPage, window: Window) -> tuple[PagePart, tuple[slice, slice]]:
-    """The strips or tiles that a window touches, and the window among them.
+def part_of(page: TiffPage, window: Window) -> PagePart:
+    """The strips or tiles that a window touches.
 
     Args:
         page: one that :func:`can_read_parts` accepts.
@@ -67,7 +67,8 @@ def part_of(page: TiffPage, window: Window) -> tuple[PagePart, tuple[slice, slic
     x0, y0, x1, y1 = window
     row_bytes = _row_bytes(page)
     if row_bytes is not None:
-        return PagePart(page, (y0, y1), (0, page.imagewidth), [], row_bytes), (slice(0, y1 - y0), slice(x0, x1))
+        inner = slice(0, y1 - y0), slice(x0, x1)
+        return PagePart(page, (y0, y1), (0, page.imagewidth), [], inner, row_bytes)
     down, across, height, width = segment_grid(page)
     top, bottom = y0 // height, math.ceil(y1 / height)
     left, right = (x0 // width, math.ceil(x1 / width)) if page.is_tiled else (0, 1)
@@ -81,7 +82,7 @@ def part_of(page: TiffPage, window: Window) -> tuple[PagePart, tuple[slice, slic
     rows = (top * height, min(bottom * height, page.imagelength))
     columns = (left * width, min(right * width, page.imagewidth))
     inner = slice(y0 - rows[0], y1 - rows[0]), slice(x0 - columns[0], x1 - columns[0])
-    return PagePart(page, rows, columns, indices), inner
+    return PagePart(page, rows, columns, indices, inner)
 
 
 class PagePart:
@@ -92,14 +93,21 @@ class PagePart:
         rows: first row, and the row after the last.
         columns: likewise.
         indices: of the page's strips or tiles, in the order of a page of this size.
+        inner: rows and columns of the window in this part.
         row_bytes: length of a row, if the rows lie in the file uncompressed one after the other; then ``indices`` is empty.
     """
 
     def __init__(
-        self, page: TiffPage, rows: tuple[int, int], columns: tuple[int, int], indices: list[int], row_bytes: int = 0
+        self,
+        page: TiffPage,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        indices: list[int],
+        inner: tuple[slice, slice],
+        row_bytes: int = 0,
     ) -> None:
         self._page, self._rows, self._columns, self._row_bytes = page, rows, columns, row_bytes
-        self._indices = indices
+        self._indices, self.inner = indices, inner
         self.imagelength, self.imagewidth = rows[1] - rows[0], columns[1] - columns[0]
         if row_bytes:
             self.dataoffsets: tuple[int, ...] = (page.dataoffsets[0] + rows[0] * row_bytes,)
@@ -116,25 +124,44 @@ class PagePart:
         return getattr(self._page, name)
 
     def asarray(self, squeeze: bool = False, maxworkers: int = 1) -> np.ndarray:
-        """The samples by tifffile, ``[planes, 1, rows, columns, samples]``."""
+        """The samples of the window by tifffile, ``[planes, 1, rows, columns, samples]``."""
         assert not squeeze
-        page, file = self._page, self._page.parent.filehandle
+        page, (rows, columns) = self._page, self.inner
         planes = page.samplesperpixel if page.planarconfig == 2 else 1
-        shape = (planes, 1, self.imagelength, self.imagewidth, page.samplesperpixel // planes)
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        shape = (planes, 1, height, width, page.samplesperpixel // planes)
         assert page.dtype is not None
         if self._row_bytes:
-            file.seek(self.dataoffsets[0])
-            data = file.read(self.databytecounts[0])
-            return np.frombuffer(data, page.dtype.newbyteorder(page.parent.byteorder)).reshape(shape)
+            return np.frombuffer(self._read_rows(), page.dtype.newbyteorder(page.parent.byteorder)).reshape(shape)
+        # Only the window is copied from each segment: memory that is not written costs no time.
         found = np.empty(shape, page.dtype)
         for index, data in zip(self._indices, read_segments(self), strict=True):
             segment, (plane, _, y, x, _), size = page.decode(
                 data or None, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
             )
-            y, x = y - self._rows[0], x - self._columns[0]
-            target = found[plane, 0, y : y + size[1], x : x + size[2]]
-            target[...] = page.nodata if segment is None else segment[0, : target.shape[0], : target.shape[1]]
+            y, x = y - self._rows[0] - rows.start, x - self._columns[0] - columns.start  # in the window
+            top, left = max(y, 0), max(x, 0)
+            target = found[plane, 0, top : max(y + size[1], 0), left : max(x + size[2], 0)]
+            down, across = target.shape[:2]
+            target[...] = (
+                page.nodata if segment is None else segment[0, top - y : top - y + down, left - x : left - x + across]
+            )
         return found
+
+    def _read_rows(self) -> bytes:
+        """The bytes of the window's columns in each of its rows, which are uncompressed."""
+        file, columns = self._page.parent.filehandle, self.inner[1]
+        pixel = self._row_bytes // self._page.imagewidth
+        length = (columns.stop - columns.start) * pixel
+        start = self.dataoffsets[0] + columns.start * pixel
+        if length == self._row_bytes:
+            file.seek(start)
+            return file.read(length * self.imagelength)
+        rows = []
+        for row in range(self.imagelength):
+            file.seek(start + row * self._row_bytes)
+            rows.append(file.read(length))
+        return b"".join(rows)
 
 
 def _row_bytes(page: TiffPage) -> int | None:

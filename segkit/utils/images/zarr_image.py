@@ -37,7 +37,10 @@ class ZarrSource(ImageSource):
     def __init__(self, path: str | os.PathLike[str], planes: Planes) -> None:
         zarr = import_package("zarr", path, "microscopy")
         self._name = str(path)
-        node = zarr.open(os.fspath(path), mode="r")
+        try:
+            node = zarr.open(os.fspath(path), mode="r")
+        except FileNotFoundError as error:  # zarr's errors about missing nodes are of this type
+            raise SegkitError(f"{path}: the folder holds no Zarr array or group", value=str(path)) from error
         self._names: tuple[str, ...] = ()
         axes: str | None = None
         if not hasattr(node, "dtype"):
@@ -90,9 +93,10 @@ class ZarrSource(ImageSource):
             if not members and len(arrays) == 1:
                 return group[arrays[0]], None
             if not members:
+                hint = f": give the path of one ({', '.join(arrays)}), renamed to end with .zarr" if arrays else ""
                 raise SegkitError(
-                    f"{self._name}: is neither an array nor an OME-Zarr image; it holds the arrays "
-                    f"{', '.join(arrays) or 'none'}: give the path of one, renamed to end with .zarr"
+                    f"{self._name}: is neither an array nor an OME-Zarr image; it holds {len(arrays)} arrays{hint}",
+                    value=self._name,
                 )
             group = group[members[select_scene(planes, members, self._name)]]
             about = _ome_attributes(group)
