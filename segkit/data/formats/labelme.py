@@ -8,12 +8,13 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from segkit.data.formats.annotation_text import read_json_mapping
+from segkit.data.formats.annotation_text import read_json, read_json_mapping
 from segkit.data.formats.json_values import as_integer, shown
 from segkit.data.formats.labelme_shapes import read_shape
 from segkit.data.formats.lost_counter import LostCounter
@@ -30,6 +31,7 @@ from segkit.utils.paths.missing_files import files_in, leads_out, suggest_files
 
 MAX_SIDE = 10**6
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LOOKED_AT = 20  # JSON files that recognition opens: others may lie beside those of LabelMe
 HEAD = 1 << 20  # bytes of a file in which LabelMe's keys are looked for
 # By their first bytes, for images inside of JSON files.
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
@@ -87,15 +89,15 @@ class LabelMe(ParsedDataset):
         spec: dict[str, Any] = {"format": "labelme", "root": str(path.absolute())}
         if path.is_file():
             return Recognition(spec, "a JSON file of LabelMe") if _is_labelme(path) else None
-        first = next(_json_files(path), None)
-        if first is None or not _is_labelme(first):
+        first = _first_labelme(path)
+        if first is None:
             return None
         splits = {
             split: {**spec, "root": str(path.absolute() / name)}
             for name, split in SPLITS.items()
-            if (path / name).is_dir() and next(_json_files(path / name), None) is not None
+            if (path / name).is_dir() and _first_labelme(path / name) is not None
         }
-        if not all(file.relative_to(path).parts[0] in SPLITS for file in path.glob("*.json")):
+        if first.parent == path:
             splits = {}  # files outside of the folders of splits belong to none
         reason = f"JSON files of LabelMe, as {first.relative_to(path).as_posix()}"
         return Recognition(splits.get("train", spec), reason, splits, certainty=0.95)
@@ -124,8 +126,8 @@ class LabelMe(ParsedDataset):
     def _read(self, file: Path, lost: LostCounter) -> ImageAnnotation | None:
         """The image of a JSON file; None if the file is not of LabelMe."""
         source = relative_name(file, self.root)
-        content = read_json_mapping(file, source)
-        if "shapes" not in content and "imagePath" not in content:
+        content = read_json(file, source)
+        if not isinstance(content, dict) or ("shapes" not in content and "imagePath" not in content):
             return None
         shapes = content.get("shapes")
         if not isinstance(shapes, list):
@@ -220,6 +222,11 @@ def _json_files(folder: Path) -> Iterator[Path]:
         yield from (
             Path(parent, name) for name in sorted(names) if name.lower().endswith(".json") and not is_system_file(name)
         )
+
+
+def _first_labelme(folder: Path) -> Path | None:
+    """The first file of LabelMe among the first JSON files of a folder and its subfolders; None if there is none."""
+    return next((file for file in islice(_json_files(folder), LOOKED_AT) if _is_labelme(file)), None)
 
 
 def _is_labelme(file: Path) -> bool:
