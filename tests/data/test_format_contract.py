@@ -19,8 +19,8 @@ from segkit.structures.lazy_targets import LazyTargets
 from segkit.structures.targets import ALL_CLASSES
 from segkit.utils.images import ImageReader
 
-TITLES = list(EXAMPLES)
 FIRST = {example.format: title for title, example in reversed(EXAMPLES.items())}  # one layout of each format
+BASES = ("coco", "yolo", "label_pairs", "imagej_rois", "subset")  # a format of each base class, and odd ones
 
 SPARE = {"label_map": "class3", "cityscapes": "caravan"}  # formats that know the names of their classes
 
@@ -73,13 +73,13 @@ def check(data: Dataset) -> None:
     assert same(again.load(0).targets, data.load(0).targets) and again.describe() == data.describe()
 
 
-@pytest.mark.parametrize("title", TITLES)
-def test_what_a_format_says_is_what_it_loads(tmp_path, title):
-    found = recognize(filled(tmp_path, title))
+@pytest.mark.parametrize("format", FIRST)
+def test_what_a_format_says_is_what_it_loads(tmp_path, format):
+    found = recognize(filled(tmp_path, FIRST[format]))
     check(build_dataset(found.spec))
 
 
-@pytest.mark.parametrize("format", FIRST)
+@pytest.mark.parametrize("format", BASES)
 def test_wrappers_ask_the_format(tmp_path, format):
     spec = recognize(filled(tmp_path, FIRST[format])).spec
     data = build_dataset(spec)
@@ -93,7 +93,7 @@ def test_wrappers_ask_the_format(tmp_path, format):
         assert all(bool(regions.targets(i).crowd.all()) for i in range(len(data)) if len(data.classes) == 1)
 
 
-@pytest.mark.parametrize("format", FIRST)
+@pytest.mark.parametrize("format", BASES)
 def test_the_reader_reads_the_images_of_every_wrapper(tmp_path, format):
     spec = recognize(filled(tmp_path, FIRST[format])).spec
     reader = ImageReader(channels=(0,))
