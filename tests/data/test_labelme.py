@@ -158,7 +158,7 @@ def test_files_that_are_no_json(tmp_path):
     for content, fact in (
         (b'{"shapes": [\n1,]', "a.json:2"),
         (b"[" * 100_000, "deep"),
-        (b"[3]", "mapping"),
+        (b"[3]", "holds no JSON files of LabelMe"),
         (b"\xff", "UTF-8"),
     ):
         (tmp_path / "a.json").write_bytes(content)
@@ -181,4 +181,4 @@ def test_recognition(tmp_path):
     assert recognize(tmp_path / "val/a.json").spec["root"].endswith("a.json")
     assert len(open_labelme(tmp_path / "val/a.json")) == 1
     (tmp_path / "b.json").write_text("{}")
-    assert LabelMe.recognize(tmp_path) is None
+    assert LabelMe.recognize(tmp_path) == found

@@ -67,7 +67,7 @@ def png_bomb(width, height):
 
 def damaged(data, draw):
     """Bytes with some changed, cut off, repeated or inserted."""
-    data = bytearray(data)
+    data = bytearray(data or b"\0")  # cut to nothing before
     way = draw.randrange(6)
     if way == 0:
         del data[draw.randrange(len(data) + 1) :]

@@ -37,24 +37,33 @@ def read_text(path: Path, name: str, limit: int = MAX_TEXT) -> str:
         raise SegkitError(f"{name}:{line}: is not UTF-8 text ({error.reason}); save it with this encoding") from error
 
 
-def read_json_mapping(path: Path, name: str) -> dict[str, Any]:
-    """The mapping of a JSON file.
+def read_json(path: Path, name: str) -> Any:
+    """The content of a JSON file.
 
     Args:
         path: of the file, in UTF-8.
         name: the file in messages.
     Raises:
-        SegkitError: the file cannot be read, is not JSON, too deep, or holds no mapping.
+        SegkitError: the file cannot be read, is not JSON, or too deep.
     """
     text = read_text(path, name, MAX_JSON)
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except RecursionError as error:
         raise SegkitError(f"{name}: lists or mappings are nested too deep") from error
     except json.JSONDecodeError as error:
         raise SegkitError(f"{name}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
     except ValueError as error:  # an integer of thousands of digits
         raise SegkitError(f"{name}: not JSON: {error}") from error
+
+
+def read_json_mapping(path: Path, name: str) -> dict[str, Any]:
+    """The mapping of a JSON file; see :func:`read_json`.
+
+    Raises:
+        SegkitError: as there, or the file holds no mapping.
+    """
+    content = read_json(path, name)
     if not isinstance(content, dict):
         raise SegkitError(f"{name}: holds {shown(content)}; expected a mapping")
     return content

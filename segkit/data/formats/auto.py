@@ -17,7 +17,7 @@ from segkit.data.formats.recognition import INCOMPLETE, Recognition
 from segkit.data.formats.split_names import find_split
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.docstrings import first_line
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
 
@@ -101,7 +101,8 @@ def choose_split(found: Recognition, split: str, where: object) -> str:
 def recognize(path: Path, format: str | None = None) -> Recognition:
     """The format of a folder or file.
 
-    A folder that holds one folder and nothing else may have the format of the inner one.
+    A folder that holds one folder and nothing else may have the format of the inner one. Images beside files that may be
+    annotations are not taken for images alone, because training would learn nothing from them.
 
     Args:
         path: that exists.
@@ -140,7 +141,7 @@ def recognize(path: Path, format: str | None = None) -> Recognition:
             return found[0]
         if found and uncertain is None:
             uncertain = found[0]
-    if uncertain is not None:
+    if uncertain is not None and (format is not None or not FolderContents.of(path).annotations):
         return uncertain
     raise SegkitError(_nothing_fits(path, asked, failures), value=str(path), choices=DATASET_FORMAT_REGISTRY.names())
 
@@ -201,6 +202,11 @@ def _nothing_fits(path: Path, asked: Mapping[str, type[Dataset]], failures: Mapp
             lines += ["formats that come near expect:", *(f"  {name}: {expected[name]}" for name in near)]
         else:
             lines.append(f"formats: {', '.join(sorted(expected))}")
+        if seen.annotations:
+            lines.append(
+                f"files that may be annotations: {first_few(seen.annotations, 3)}; without them the images would be read by "
+                "{format: image_folder, root: ...}"
+            )
     lines += [f"  {name} failed to look at it: {error}" for name, error in failures.items()]
     return "\n".join(lines)
 

@@ -18,6 +18,7 @@ from segkit.data.formats.json_values import as_integer, mappings, not_integer_me
 from segkit.data.formats.label_map_file import check_label_map, color_codes
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.split_names import split_word
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.label_maps import cut_labels
@@ -30,6 +31,7 @@ from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import leads_out
 
 MAX_ID = 1 << 24  # ids are three bytes: R + 256 G + 65536 B
+CERTAINTY = 0.85  # below COCO's: a download has the objects and the panoptic segments of the same images
 
 
 class Segment(NamedTuple):
@@ -132,9 +134,12 @@ class CocoPanoptic(PixelDataset):
                 }
         if not splits:
             return None
+        words = {name: split_word(name) or name for name in splits}
+        if len(set(words.values())) == len(words):  # train for train2017, as in COCO's other files
+            splits = {words[name]: spec for name, spec in splits.items()}
         ordered = dict(sorted(splits.items(), key=lambda item: not item[0].startswith("train")))
         reason = f"{first_few([Path(spec['json']).name for spec in ordered.values()], 3)} with segments_info and PNGs"
-        return Recognition(next(iter(ordered.values())), reason, ordered if len(ordered) > 1 else {})
+        return Recognition(next(iter(ordered.values())), reason, ordered if len(ordered) > 1 else {}, CERTAINTY)
 
     def image_file(self, index: int) -> Path:
         return self.folder / self._images[index].entry.file_name

@@ -33,7 +33,8 @@ class PartsAnnotation(ObjectAnnotation):
     """An object of several polygons with holes, in which others may lie.
 
     Attributes:
-        parts: outer ring and holes of each polygon; ``segmentation`` holds the outer rings.
+        parts: outer ring and holes of each polygon. ``segmentation`` has all outer rings and ``holes`` all holes; their
+            difference lacks the parts that lie in holes.
     """
 
     parts: list[tuple[Ring, list[Ring]]] = field(default_factory=list)
@@ -174,7 +175,7 @@ def _annotation(polygons: list[list[Ring]], name: str, metadata: Any) -> ObjectA
         return ObjectAnnotation(category, (min(x), min(y), max(x), max(y)), crowd=crowd)
     if holes and len(polygons) > 1:
         parts = [(polygon[0], polygon[1:]) for polygon in polygons]
-        return PartsAnnotation(category, segmentation=outer, crowd=crowd, parts=parts)
+        return PartsAnnotation(category, segmentation=outer, holes=holes, crowd=crowd, parts=parts)
     return ObjectAnnotation(category, segmentation=outer, holes=holes, crowd=crowd)
 
 

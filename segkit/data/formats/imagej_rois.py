@@ -154,6 +154,10 @@ class ImageJRois(ParsedDataset):
             return class_prefix(shown) or self._class_name
         return self._class_name
 
+    def _object_regions(self, objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
+        bounds = [o.shape.bounds() for o in objects if isinstance(o, RoiAnnotation)]
+        return np.array(bounds, np.float64).reshape(-1, 4)
+
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         objects = annotation.objects
         masks = draw_shapes([o.shape for o in objects if isinstance(o, RoiAnnotation)], size, annotation.source)

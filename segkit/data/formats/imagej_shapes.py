@@ -47,6 +47,21 @@ class RoiShape:
     ellipse: tuple[Point, Point, float] | None = None
     rectangle: tuple[int, int, int, int, float] | None = None
 
+    def bounds(self) -> tuple[float, float, float, float]:
+        """A region XYXY that the area cannot leave, with a pixel of margin for rounding."""
+        if self.rectangle is not None:
+            x0, y0, x1, y1 = (float(side) for side in self.rectangle[:4])
+        elif self.ellipse is not None:
+            (x, y), axis, ratio = self.ellipse
+            radius = math.hypot(*axis) * max(1.0, abs(ratio))
+            x0, y0, x1, y1 = x - radius, y - radius, x + radius, y + radius
+        elif any(len(outline) for outline in self.outlines):
+            points = np.concatenate(self.outlines).astype(np.float64)
+            (x0, y0), (x1, y1) = points.min(0).tolist(), points.max(0).tolist()
+        else:
+            return 0.0, 0.0, 0.0, 0.0
+        return x0 - 1, y0 - 1, x1 + 1, y1 + 1
+
     def runs(self, size: tuple[int, int]) -> Runs | None:
         """Row, first column and end column of its runs on an image of ``size``.
 

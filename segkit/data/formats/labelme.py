@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from segkit.data.formats.annotation_text import read_json_mapping
+from segkit.data.formats.annotation_text import read_json, read_json_mapping
 from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.json_values import as_integer, shown
 from segkit.data.formats.labelme_shapes import read_shape
@@ -33,7 +32,7 @@ from segkit.utils.paths.missing_files import files_in, leads_out, suggest_files
 
 MAX_SIDE = 10**6
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-LOOKED_AT = 20  # files that recognition opens
+LOOKED_AT = 20  # JSON files that recognition opens: others may lie beside those of LabelMe
 HEAD = 1 << 20  # bytes of a file in which LabelMe's keys are looked for
 # By their first bytes, for images inside of JSON files.
 SIGNATURES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"II*\0": ".tif", b"MM\0*": ".tif", b"BM": ".bmp"}
@@ -92,16 +91,15 @@ class LabelMe(ParsedDataset):
         spec: dict[str, Any] = {"format": "labelme", "root": str(path.absolute())}
         if path.is_file():
             return Recognition(spec, "a JSON file of LabelMe") if _is_labelme(path) else None
-        files = (file for file in islice(_json_files(path), LOOKED_AT) if _is_labelme(file) or not _is_broken(file))
-        first = next(files, None)
-        if first is None or not _is_labelme(first):
+        first = _first_labelme(path)
+        if first is None:
             return None
         splits = {
             split: {**spec, "root": str(path.absolute() / name)}
             for name, split in SPLITS.items()
-            if (path / name).is_dir() and next(_json_files(path / name), None) is not None
+            if (path / name).is_dir() and _first_labelme(path / name) is not None
         }
-        if not all(file.relative_to(path).parts[0] in SPLITS for file in path.glob("*.json")):
+        if first.parent == path:
             splits = {}  # files outside of the folders of splits belong to none
         reason = f"JSON files of LabelMe, as {first.relative_to(path).as_posix()}"
         return Recognition(splits.get("train", spec), reason, splits, certainty=0.95)
@@ -130,8 +128,8 @@ class LabelMe(ParsedDataset):
     def _read(self, file: Path, lost: LostCounter) -> ImageAnnotation | None:
         """The image of a JSON file; None if the file is not of LabelMe."""
         source = relative_name(file, self.root)
-        content = read_json_mapping(file, source)
-        if "shapes" not in content and "imagePath" not in content:
+        content = read_json(file, source)
+        if not isinstance(content, dict) or ("shapes" not in content and "imagePath" not in content):
             self._others += 1
             return None
         shapes = content.get("shapes")
@@ -229,6 +227,11 @@ def _json_files(folder: Path) -> Iterator[Path]:
         )
 
 
+def _first_labelme(folder: Path) -> Path | None:
+    """The first file of LabelMe among the first JSON files of a folder and its subfolders; None if there is none."""
+    return next((file for file in islice(_json_files(folder), LOOKED_AT) if _is_labelme(file)), None)
+
+
 def _is_labelme(file: Path) -> bool:
     """Whether a file begins like one of LabelMe."""
     try:
@@ -239,16 +242,6 @@ def _is_labelme(file: Path) -> bool:
     return (
         file.suffix.lower() == ".json" and b'"shapes"' in head and (b'"imagePath"' in head or b'"shape_type"' in head)
     )
-
-
-def _is_broken(file: Path) -> bool:
-    """Whether a file is no JSON; large ones, which would take long to read, are taken for JSON."""
-    try:
-        if file.stat().st_size <= HEAD:
-            json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return True
-    return False
 
 
 def _unlabelled(folder: Path, found: Iterable[ImageAnnotation]) -> list[str]:

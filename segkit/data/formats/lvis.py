@@ -22,6 +22,7 @@ from segkit.structures.targets import Targets
 FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}
 SPLITS = ("train", "val", "test")
 IMAGE_FOLDERS = ("train2017", "val2017", "test2017")  # that LVIS's file names begin with
+CERTAINTY = 0.9  # COCO's own: beside a file of COCO's objects, the user says which
 LOOKED_AT = 1 << 16  # bytes at each end of a file that recognition reads
 
 
@@ -132,4 +133,4 @@ def _recognition(files: Sequence[Path], folder: Path) -> Recognition:
         splits.setdefault(name, spec)
     first = splits.get("train", specs[files[0]])
     reason = f"{files[0].name} has the keys of LVIS, as neg_category_ids or frequency"
-    return Recognition(first, reason, splits if len(files) > 1 else {})
+    return Recognition(first, reason, splits if len(files) > 1 else {}, certainty=CERTAINTY)

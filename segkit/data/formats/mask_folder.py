@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.class_names import default_category_ids
-from segkit.data.formats.label_pair_layout import IMAGE_FOLDERS, MASK_FOLDERS
+from segkit.data.formats.label_pair_layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
 from segkit.data.formats.parsed import relative_name
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
@@ -220,13 +220,13 @@ def _entry(image: Path, folder: Path, list_masks: bool) -> MaskFiles:
 def _holds_masks(root: Path) -> bool:
     """Whether one of the first images of a folder has a folder with mask files.
 
-    A mask file of the image's own name is a label map: then it is the folder of a split, not of an image.
+    A folder of an image and its label map, as that of a split with a single image, is none.
     """
-    found = [
-        _entry(e.image, e.folder, True) for e in scan_mask_folders(root, list_masks=False)[:5] if e.folder.is_dir()
-    ]
-    named_alike = any(Path(name).stem == e.image.stem for e in found for name in e.masks.get(UNNAMED, ()))
-    return any(e.masks for e in found) and not named_alike
+    first = [entry for entry in scan_mask_folders(root, list_masks=False)[:5] if entry.folder.is_dir()]
+    if not any(_entry(entry.image, entry.folder, True).masks for entry in first):
+        return False
+    folders = {entry.image.parent.parent for entry in first} - {root}
+    return not any(find_flat_layout(folder) for folder in folders)
 
 
 def _of_kind(folders: Sequence[str], kinds: Sequence[str]) -> str | None:

@@ -125,7 +125,7 @@ class ParsedDataset(Dataset):
         objects, touching = annotation.objects, annotation
         try:
             if window is not None:
-                indices = self._regions.touching(index, window, lambda: _regions(objects, size))
+                indices = self._regions.touching(index, window, lambda: self._object_regions(objects, size))
                 touching = replace(annotation, objects=[objects[i] for i in indices])
             targets = self._targets(touching, size)
         except SegkitError:
@@ -189,6 +189,14 @@ class ParsedDataset(Dataset):
         """(H, W) of an image's file."""
         return self.reader.size(annotation.file)
 
+    def _object_regions(self, objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
+        """Regions XYXY [N, 4] that the objects of an image of ``size`` cannot leave.
+
+        Overridden by formats whose objects have other coordinates or shapes.
+        """
+        boxes = np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
+        return object_regions([o.segmentation for o in objects], boxes, size)
+
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         """Targets of an image of ``size`` (H, W), those without area included."""
         objects = annotation.objects
@@ -205,12 +213,6 @@ class ParsedDataset(Dataset):
         crowd = torch.tensor([o.crowd or o.category is None for o in objects], dtype=torch.bool)
         known = masks if has_mask.any() or not objects else None
         return Targets(boxes, torch.tensor(labels, dtype=torch.int64), known, crowd, has_mask)
-
-
-def _regions(objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
-    """Regions XYXY [N, 4] that the objects of an image of ``size`` cannot leave."""
-    boxes = np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
-    return object_regions([o.segmentation for o in objects], boxes, size)
 
 
 def is_object(annotation: ObjectAnnotation) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segkit.data.formats.annotation_text import read_text
 from segkit.data.formats.file_errors import parse_each, skip_missing
 from segkit.data.formats.lost_counter import LostCounter
@@ -122,6 +124,14 @@ class Yolo(ParsedDataset):
             notes.append(f"{self._scores} boxes have a score, which is ignored")
         unused = [f"{count} in {folder}" for folder, count in self._label_folders.items() if count]
         return [*notes, f"label files without an image: {first_few(unused, 3)}"] if unused else notes
+
+    def annotation(self, index: int) -> ImageAnnotation:
+        """The image and its objects, in pixels."""
+        annotation, size = super().annotation(index), self.size(index)
+        return replace(annotation, objects=[in_pixels(o, size) for o in annotation.objects])
+
+    def _object_regions(self, objects: Sequence[ObjectAnnotation], size: tuple[int, int]) -> np.ndarray:
+        return super()._object_regions([in_pixels(o, size) for o in objects], size)
 
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         objects = [in_pixels(o, size) for o in annotation.objects]

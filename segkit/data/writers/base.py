@@ -6,6 +6,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import ClassVar
@@ -17,7 +18,9 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import ImageReader, write_image
+from segkit.utils.images import ImageFile, ImageReader, write_image
+
+TURNED = "images with an orientation tag, which is applied: tools that ignore it would show them turned"
 
 
 class DatasetWriter(ABC):
@@ -43,6 +46,12 @@ class DatasetWriter(ABC):
     @abstractmethod
     def write(self, image: WritableImage) -> None:
         """Writes one image and its objects."""
+
+    def save_image(self, image: WritableImage, path: Path) -> Path:
+        """Writes the image as :meth:`WritableImage.save_to` does; counts those that an orientation tag turns."""
+        if image.is_turned:
+            self.losses[TURNED] += 1
+        return image.save_to(path, self.suffixes)
 
     def close(self) -> None:  # noqa: B027 - most formats write nothing at the end
         """Writes what needs all images, such as a list of them."""
@@ -118,8 +127,19 @@ class WritableImage:
                 f"{self.file} cannot be {how} to {path}: {error.strerror}", value=str(self.file)
             ) from error
 
+    @cached_property
+    def is_turned(self) -> bool:
+        """Whether the file has an orientation tag (EXIF) that turns or mirrors its pixels; False if it is unreadable.
+
+        Objects and sizes are those of the upright image.
+        """
+        try:
+            return self.file is not None and ImageFile(self.file).orientation != 1
+        except SegkitError:
+            return False
+
     def save_to(self, path: Path, suffixes: Sequence[str] = ()) -> Path:
-        """Writes the image: a copy of its file where the format allows that, else its pixels.
+        """Writes the image: a copy of its file where the format allows that, else its upright pixels.
 
         Args:
             path: the file to write; its suffix is replaced by that of what is written.
@@ -127,8 +147,8 @@ class WritableImage:
         Returns:
             The path written. Pixels are written as PNG, or TIFF if PNG cannot hold them.
         """
-        is_file = self.file is not None and not self.file.is_dir()  # a Zarr store is a folder
-        if is_file and self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
+        may_copy = self.file is not None and not self.file.is_dir() and not self.is_turned  # a Zarr store is a folder
+        if may_copy and self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
             target = path.with_name(path.stem + self.file.suffix)
             self.copy_to(target)
             return target
@@ -152,7 +172,7 @@ def write_pixels(path: Path, image: np.ndarray) -> Path:
         return target
     target = path.with_name(path.stem + ".tif")
     with atomic_write(target) as temporary:
-        if len(image) == 3 and image.dtype == np.uint16:
+        if len(image) == 3:
             tifffile.imwrite(temporary, image.transpose(1, 2, 0), photometric="rgb")
         else:
             tifffile.imwrite(

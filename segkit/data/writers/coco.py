@@ -58,7 +58,7 @@ class CocoWriter(DatasetWriter):
             self._splits[image.split] = _Split(self.output / "annotations", image.split)
         split = self._splits[image.split]
         folder = self.output / "images" / image.split
-        file = image.save_to(folder / image.name, self.suffixes)
+        file = self.save_image(image, folder / image.name)
         height, width = image.size
         name = file.relative_to(folder).as_posix()
         split.add("images", {"id": image.image_id, "file_name": name, "height": height, "width": width})

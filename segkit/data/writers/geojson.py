@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 import json
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +14,12 @@ import numpy as np
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.formats.geojson_features import BOX, CLASS_FILE, CROWD, IGNORE
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_names import ImageNames, split_root, store_image
+from segkit.data.writers.image_names import ImageNames, split_root
 from segkit.data.writers.label_maps import RENUMBERED
 from segkit.registry import DATASET_WRITER_REGISTRY
-from segkit.structures.masks import InstanceMasks
+from segkit.structures.outline_polygons import mask_outlines
 from segkit.structures.targets import ALL_CLASSES
 
-Part = tuple[np.ndarray, list[np.ndarray]]  # outer ring and holes, [K, 2] XY on pixel edges
 NAMESPACE = uuid.UUID("2f1c9a54-9a0e-5d0e-8a38-6c8a1f6d7a10")  # of the ids of written objects
 IGNORED_CLASS = "Ignore*"  # QuPath's class for regions that are not measured
 GOLDEN = 0.618033988749895  # turns hues so that neighbouring classes differ
@@ -57,7 +56,7 @@ class GeoJsonWriter(DatasetWriter):
 
     def write(self, image: WritableImage) -> None:
         root, stem = split_root(self.output, image.split), self._names.stem(image)
-        store_image(image, root / "images", stem)
+        self.save_image(image, root / "images" / f"{stem}.png")
         features = list(self._features(image, f"{image.split}/{stem}"))
         path = root / "annotations" / f"{stem}.geojson"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +68,7 @@ class GeoJsonWriter(DatasetWriter):
 
     def _features(self, image: WritableImage, name: str) -> Iterator[dict[str, Any]]:
         targets = image.targets
-        outlines = iter(_outlines()(targets.masks[targets.has_mask])) if targets.masks is not None else iter(())
+        outlines = iter(mask_outlines(targets.masks[targets.has_mask])) if targets.masks is not None else iter(())
         rows = zip(
             targets.labels.tolist(),
             targets.crowd.tolist(),
@@ -103,13 +102,6 @@ class GeoJsonWriter(DatasetWriter):
                 "geometry": geometry,
                 "properties": properties,
             }
-
-
-def _outlines() -> Callable[[InstanceMasks], list[list[Part]]]:
-    """The function that traces masks; imported late, for it is needed when objects are written."""
-    from segkit.structures.outline_polygons import mask_outlines
-
-    return mask_outlines
 
 
 def _geometry(polygons: list[list[list[list[float]]]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from segkit.data.writers.base import WritableImage
 from segkit.utils.paths.file_names import name_fold, short_stem
 
+IMAGE_FOLDERS = ("images", "labels", "JPEGImages")
 ALL = "all"  # the split of data without splits, which gets no folder of its own
 
 
@@ -35,14 +36,40 @@ class ImageNames:
                 return stem
 
 
+class ImagePaths:
+    """Chooses the paths of written images, which differ without their suffixes too.
+
+    YOLO, LabelMe and VOC find the annotation of an image by its name without suffix.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def stem(self, name: str, split: str, *, flat: bool = False) -> str:
+        """A free path without suffix for an image, relative to the folder of its split.
+
+        Folders called as the split or as folders of images are dropped: YOLO looks for labels by such names.
+
+        Args:
+            name: of the image, relative, with forward slashes.
+            split: images of different splits may share a name, unless ``flat``.
+            flat: whether all images lie in one folder; then the name has no folders and no spaces.
+        """
+        *folders, last = PurePosixPath(name).with_suffix("").parts
+        stem = "/".join([folder for folder in folders if folder not in (split, *IMAGE_FOLDERS)] + [last])
+        if flat:
+            stem, split = "_".join(stem.replace("/", " ").split()), ""
+        chosen, number = stem, 1
+        while name_fold(f"{split}/{chosen}") in self._taken:
+            number += 1
+            chosen = f"{stem}-{number}"
+        self._taken.add(name_fold(f"{split}/{chosen}"))
+        return chosen
+
+
 def split_root(output: Path, split: str) -> Path:
     """The folder of a split; that of all images if the data have no splits."""
     return output if split == ALL else output / split
-
-
-def store_image(image: WritableImage, folder: Path, stem: str) -> Path:
-    """Copies the image's file, or writes its pixels, with that stem; returns the path."""
-    return image.save_to(folder / f"{stem}.png")
 
 
 def folder_name(name: str) -> str:

@@ -11,7 +11,7 @@ import tifffile
 
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_names import ImageNames, folder_name, split_root, store_image
+from segkit.data.writers.image_names import ImageNames, folder_name, split_root
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.ragged import arrays
@@ -83,7 +83,7 @@ class LabelMapWriter(DatasetWriter):
 
     def write(self, image: WritableImage) -> None:
         folder = split_root(self.output, image.split) / self._names.stem(image)
-        store_image(image, folder, "image")
+        self.save_image(image, folder / "image.png")
         targets = writable_objects(image.targets, self.losses)
         for label in sorted(set(targets.labels.tolist())):
             own = targets[targets.labels == label]
@@ -108,7 +108,7 @@ class LabelPairsWriter(DatasetWriter):
 
     def write(self, image: WritableImage) -> None:
         root, stem = split_root(self.output, image.split), self._names.stem(image)
-        store_image(image, root / "images", stem)
+        self.save_image(image, root / "images" / f"{stem}.png")
         targets = writable_objects(image.targets, self.losses)
         for label, folder in enumerate(self._folders):
             own = targets[targets.labels == label]

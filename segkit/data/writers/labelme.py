@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_files import ImageNames, write_image_file
+from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.outline_polygons import mask_outlines
 from segkit.structures.targets import ALL_CLASSES
@@ -44,11 +44,11 @@ class LabelMeWriter(DatasetWriter):
     ) -> None:
         super().__init__(output, classes, category_ids)
         self._masks = masks
-        self._names = ImageNames()
+        self._names = ImagePaths()
 
     def write(self, image: WritableImage) -> None:
         stem = self.output / image.split / self._names.stem(image.name, image.split)
-        file = write_image_file(image, stem, self.suffixes)
+        file = self.save_image(image, stem.with_name(f"{stem.name}.png"))
         content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},

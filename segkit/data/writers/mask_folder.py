@@ -9,7 +9,7 @@ import numpy as np
 
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_names import ImageNames, split_root, store_image
+from segkit.data.writers.image_names import ImageNames, split_root
 from segkit.data.writers.label_maps import RENUMBERED, class_folders, writable_objects
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.ragged import arrays
@@ -34,7 +34,7 @@ class MaskFolderWriter(DatasetWriter):
     def write(self, image: WritableImage) -> None:
         stem = self._names.stem(image)
         folder = split_root(self.output, image.split) / stem
-        store_image(image, folder / "images", stem)
+        self.save_image(image, folder / "images" / f"{stem}.png")
         (folder / "masks").mkdir(parents=True, exist_ok=True)  # empty: an image without objects
         targets = writable_objects(image.targets, self.losses)
         if targets.masks is None:

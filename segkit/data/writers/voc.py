@@ -12,7 +12,7 @@ import torch
 
 from segkit.data.formats.voc_masks import VOC_PALETTE, VOID
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_files import ImageNames, write_image_file
+from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.utils.errors import SegkitError
@@ -43,13 +43,13 @@ class VocWriter(DatasetWriter):
         super().__init__(output, classes, category_ids)
         if len(self.classes) > MAX_OBJECTS:
             raise SegkitError(f"voc: there are {len(self.classes)} classes; the format holds {MAX_OBJECTS}")
-        self._names = ImageNames()
+        self._names = ImagePaths()
         self._lists: dict[str, dict[str, list[str]]] = {"Main": {}, "Segmentation": {}}
         self._palette = [value for color in VOC_PALETTE for value in color]
 
     def write(self, image: WritableImage) -> None:
         stem = self._names.stem(image.name, image.split, flat=True)
-        file = write_image_file(image, self.output / "JPEGImages" / stem, self.suffixes)
+        file = self.save_image(image, self.output / "JPEGImages" / f"{stem}.png")
         self._lists["Main"].setdefault(image.split, []).append(stem)
         if image.targets.masks is not None and bool(image.targets.has_mask.any()):
             self._write_masks(image, stem)

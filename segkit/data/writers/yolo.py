@@ -10,7 +10,7 @@ import numpy as np
 
 from segkit.config.yaml_reader import write_yaml
 from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_files import ImageNames, write_image_file
+from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.outline_polygons import Part, even_odd_polygon, mask_outlines
 from segkit.structures.targets import ALL_CLASSES
@@ -44,14 +44,14 @@ class YoloWriter(DatasetWriter):
     ) -> None:
         super().__init__(output, classes, category_ids)
         self._bridges = bridges
-        self._names = ImageNames()
+        self._names = ImagePaths()
         self._splits: dict[str, None] = {}
 
     def write(self, image: WritableImage) -> None:
         split = "train" if image.split == "all" else image.split
         self._splits[split] = None
         stem = self._names.stem(image.name, split)
-        write_image_file(image, self.output / "images" / split / stem, self.suffixes)
+        self.save_image(image, self.output / "images" / split / f"{stem}.png")
         labels = self.output / "labels" / split / f"{stem}.txt"
         labels.parent.mkdir(parents=True, exist_ok=True)
         labels.write_text("".join(f"{line}\n" for line in self._lines(image)), encoding="utf-8")

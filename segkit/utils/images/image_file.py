@@ -52,6 +52,12 @@ class ImageFile:
             return upright_size(*opened.source.size, opened.source.orientation)
 
     @property
+    def orientation(self) -> int:
+        """1 to 8, as in EXIF: how the stored samples are turned and mirrored; ``read`` applies it."""
+        with self._source() as opened:
+            return opened.source.orientation
+
+    @property
     def is_large(self) -> bool:
         """Whether data sets read it by window.
 
