@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segkit.benchmark.scene import ellipses, make_targets
-from segkit.data.formats.base import ground_truth_from_targets
+from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import ConcatDataset, Subset
 
-from segkit.data.formats.base import Dataset, ground_truth_from_targets
+from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
+from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.data.pair_image import pair_image
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from segkit.data.batch_sampler import Draw
-from segkit.data.formats.base import Dataset, LostObjects, SubsetDataset, TrainingObjects, training_objects
+from segkit.data.formats.base import Dataset, SubsetDataset
+from segkit.data.formats.objects import LostObjects, TrainingObjects, training_objects
 from segkit.data.transformed_dataset import Failure, TransformedTrainDataset
 from segkit.data.transforms import Compose
 from segkit.utils.errors import SegkitError

@@ -1,4 +1,4 @@
-"""What every format promises: the ways to ask for objects, sizes and numbers agree with what ``load`` returns."""
+"""What every format promises: the ways to ask for objects, sizes and counts agree with what ``load`` returns."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def check(data: Dataset) -> None:
         assert objects is None or objects[i] == int(kept.sum())
         assert unmasked is None or unmasked[i] == int((kept & ~every.has_mask).sum())
         assert [counts[i] for counts in of_each] == [int((every.labels[kept] == k).sum()) for k in range(len(of_each))]
-        numbers = data.training_objects(i)
-        assert numbers.usable == int((~targets.crowd).sum()) and numbers.empty == sample.dropped
+        counts = data.training_objects(i)
+        assert counts.usable == int((~targets.crowd).sum()) and counts.empty == sample.dropped
         assert len(data.ground_truth(i, sample)) in (len(targets), len(every))
     again = pickle.loads(pickle.dumps(data))
     assert same(again.load(0).targets, data.load(0).targets) and again.describe() == data.describe()

@@ -9,7 +9,7 @@ from PIL import Image
 from planted import HEIGHT, WIDTH
 
 from segkit.data.formats import Dataset, ImageAnnotation, ObjectAnnotation, ParsedDataset, register_dataset
-from segkit.data.formats.base import LostObjects
+from segkit.data.formats.objects import LostObjects
 from segkit.dataset_tools.check import KINDS, check_dataset
 from segkit.structures import InstanceMasks, Targets
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from segkit.data.formats.base import ground_truth_from_targets
+from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Batch

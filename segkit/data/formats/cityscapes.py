@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.base import TrainingObjects, training_objects
 from segkit.data.formats.cityscapes_labels import CLASSES, IDS, INSTANCE_CLASSES, NOT_EVALUATED, PER_CLASS
 from segkit.data.formats.cityscapes_polygons import draw_instance_ids
 from segkit.data.formats.label_map_file import read_label_map
+from segkit.data.formats.objects import TrainingObjects, training_objects
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -20,6 +20,7 @@ from segkit.data.formats.coco_annotations import (
     Annotations,
 )
 from segkit.data.formats.coco_categories import Category, read_categories, resolve_repeated_names
+from segkit.data.formats.coco_extra_columns import ExtraColumns
 from segkit.data.formats.coco_images import Images
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
@@ -62,35 +63,6 @@ class ImageObjects:
     boxes: np.ndarray
     areas: np.ndarray
     segmentations: list[Any]
-
-
-class ExtraColumns:
-    """What a table has beside COCO's keys; a subclass collects it.
-
-    Args:
-        file: for messages.
-    """
-
-    def __init__(self, file: Path) -> None:
-        pass
-
-    def images(self, items: Iterable[Any]) -> Iterable[Any]:
-        """The entries of the list ``images``, as they will be checked."""
-        return items
-
-    def categories(self, items: Iterable[Any]) -> Iterable[Any]:
-        """The entries of the list ``categories``."""
-        return items
-
-    def finish(self, writer: ArrayWriter, ids: Sequence[int], kept: Sequence[int]) -> Mapping[str, Any]:
-        """Writes arrays, and returns further facts of the table.
-
-        Args:
-            writer: of the table.
-            ids: id of each category in the file's order.
-            kept: indices of the categories that the table has, ascending.
-        """
-        return {}
 
 
 class CocoTable:

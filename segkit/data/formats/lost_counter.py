@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from segkit.data.formats.base import LostObjects
+from segkit.data.formats.objects import LostObjects
 
 SHOWN = 3  # examples of each reason
 

@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, ground_truth_from_targets
+from segkit.data.formats.base import Dataset
+from segkit.data.formats.objects import LostObjects, TrainingObjects, ground_truth_from_targets
 from segkit.data.transforms.cutting import cut_targets
 from segkit.data.transforms.geometry import place
 from segkit.structures.lazy_targets import LazyTargets, Window

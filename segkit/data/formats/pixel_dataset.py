@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segkit.data.formats.base import Dataset, TrainingObjects, training_objects
+from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
 from segkit.data.formats.lazy_samples import open_lazily
+from segkit.data.formats.objects import TrainingObjects, training_objects
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.formats.base import Dataset, LostObjects, TrainingObjects, training_objects
+from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset
+from segkit.data.formats.objects import LostObjects, TrainingObjects, training_objects
 from segkit.data.transforms.cutting import cut_targets, stays
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import LazyTargets, Window

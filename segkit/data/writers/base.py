@@ -48,7 +48,7 @@ class DatasetWriter(ABC):
         """Writes one image and its objects."""
 
     def save_image(self, image: WritableImage, path: Path) -> Path:
-        """Writes the image as :meth:`WritableImage.save_to` does; counts those that an orientation tag turns."""
+        """Saves the image by :meth:`WritableImage.save_to`; counts images that a tag turns."""
         if image.is_turned:
             self.losses[TURNED] += 1
         return image.save_to(path, self.suffixes)
@@ -129,9 +129,9 @@ class WritableImage:
 
     @cached_property
     def is_turned(self) -> bool:
-        """Whether the file has an orientation tag (EXIF) that turns or mirrors its pixels; False if it is unreadable.
+        """Whether an orientation tag (EXIF) turns or mirrors the file's pixels.
 
-        Objects and sizes are those of the upright image.
+        False if the file is unreadable. Objects and sizes are those of the upright image.
         """
         try:
             return self.file is not None and ImageFile(self.file).orientation != 1
