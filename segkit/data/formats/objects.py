@@ -54,7 +54,7 @@ def training_objects(targets: Targets, dropped: int = 0) -> TrainingObjects:
 def ground_truth_from_targets(sample: Sample) -> list[dict]:
     """Ground truth for evaluation, with boxes and areas computed from the masks.
 
-    The form is that of :meth:`Dataset.ground_truth`.
+    The form is that of :meth:`~segkit.data.formats.base.Dataset.ground_truth`.
 
     An object without a mask keeps its box; its area is the box's and ``segmentation`` is None.
     """

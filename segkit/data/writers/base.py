@@ -139,7 +139,7 @@ class WritableImage:
             return False
 
     def save_to(self, path: Path, suffixes: Sequence[str] = ()) -> Path:
-        """Writes the image: a copy of its file where the format allows that, else its upright pixels.
+        """Copies the image's file where the format allows it, else writes its upright pixels.
 
         Args:
             path: the file to write; its suffix is replaced by that of what is written.
