@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from process_image_cache import read_in_process
 
 from segkit.data.reader import open_cache
 from segkit.utils.images import ImageCache, ImageReader
@@ -34,10 +35,6 @@ def folder(tmp_path):
 
 def reader(folder, budget=10**9, reading="r"):
     return ImageReader(cache=ImageCache(folder, budget, reading))
-
-
-def read_in_process(image_reader, path, queue):
-    queue.put((image_reader.read(path).numpy(), image_reader.cache.hits))
 
 
 def test_pixels_and_layout_are_those_of_the_file(files, folder):
