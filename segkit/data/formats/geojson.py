@@ -18,6 +18,7 @@ from segkit.data.formats.image_pairs import (
     split_folder,
 )
 from segkit.data.formats.json_stream import stream_list
+from segkit.data.formats.pairing import recognize_pairs
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -30,7 +31,6 @@ from segkit.utils.paths import local_path
 
 SUFFIXES = (".geojson.gz", ".geojson", ".json.gz", ".json")
 ANNOTATION_FOLDERS, IMAGE_FOLDERS = ("annotations", "geojson", "labels"), ("images", "image", "imgs")
-MAX_SPLITS = 12
 LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 
 
@@ -112,14 +112,7 @@ class GeoJson(ParsedDataset):
                 {"format": "geojson", "root": str(path.absolute())}, "a GeoJSON file of Features", certainty=0.9
             )
         spec: dict[str, Any] = {"format": "geojson", "root": str(path.absolute())}
-        if count := _count_pairs(path):
-            return Recognition(spec, f"{count} images with a GeoJSON file each", certainty=0.9)
-        folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_system_file(p.name))[:MAX_SPLITS]
-        splits = {name: {**spec, "split": name} for name in folders if _count_pairs(path / name)}
-        if not splits:
-            return None
-        first = splits.get("train", next(iter(splits.values())))
-        return Recognition(first, "folders of images with a GeoJSON file each", splits, certainty=0.9)
+        return recognize_pairs(path, spec, _count_pairs, "a GeoJSON file")
 
     def notes(self) -> list[str]:
         return [*self._found_notes, *self._reader.notes()]

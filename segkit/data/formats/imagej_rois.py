@@ -16,6 +16,7 @@ from segkit.data.formats.image_pairs import ImagePairs, images_in, inner_folder,
 from segkit.data.formats.imagej_files import class_prefix, read_rois, roi_bytes
 from segkit.data.formats.imagej_shapes import RoiShape, shape_of
 from segkit.data.formats.objects import LostObjects
+from segkit.data.formats.pairing import recognize_pairs
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -30,7 +31,6 @@ from segkit.utils.paths import local_path
 SUFFIXES = (".roi", ".zip")
 ENDINGS = ("_roiset", "-roiset", " roiset", "_rois", "-rois", "_roi")
 ROI_FOLDERS, IMAGE_FOLDERS = ("rois", "roi", "annotations", "labels"), ("images", "image", "imgs")
-MAX_SPLITS = 12
 LOOKED_AT = 20  # files that recognition opens; the first ones may be broken
 SHOWN = 3
 
@@ -119,14 +119,7 @@ class ImageJRois(ParsedDataset):
         if path.is_file():
             holds = path.suffix.lower() in SUFFIXES and _starts_like_rois(path)
             return Recognition(spec, "a file of ImageJ ROIs", certainty=0.9) if holds else None
-        if count := _count_pairs(path):
-            return Recognition(spec, f"{count} images with a file of ImageJ ROIs each", certainty=0.9)
-        folders = sorted(p.name for p in path.iterdir() if p.is_dir() and not is_system_file(p.name))[:MAX_SPLITS]
-        splits = {name: {**spec, "split": name} for name in folders if _count_pairs(path / name)}
-        if not splits:
-            return None
-        first = splits.get("train", next(iter(splits.values())))
-        return Recognition(first, "folders of images with a file of ImageJ ROIs each", splits, certainty=0.9)
+        return recognize_pairs(path, spec, _count_pairs, "a file of ImageJ ROIs")
 
     def notes(self) -> list[str]:
         return self._found_notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -230,8 +230,3 @@ def relative_name(file: str | Path, root: Path) -> str:
 def class_names(objects: Iterable[ObjectAnnotation]) -> list[str]:
     """The classes that occur, sorted, for formats that define no order."""
     return sorted({o.category for o in objects if o.category is not None})
-
-
-def spec_with(spec: Mapping[str, Any], **values: Any) -> dict[str, Any]:
-    """A copy of a spec with some arguments replaced."""
-    return {**spec, **values}

@@ -91,13 +91,8 @@ class LabelMapWriter(DatasetWriter):
             write_label_map(folder / f"class{self._file_ids[label]}.tif", paint_label_map(own.masks, self.losses))
 
 
-@DATASET_WRITER_REGISTRY.register(name="label_pairs")
-class LabelPairsWriter(DatasetWriter):
-    """Writes ``images/NAME.*`` and ``masks/NAME.tif``, one label map an image.
-
-    Several classes are ``masks/CLASS/NAME.tif``. The format ``label_pairs`` reads them, and so do Cellpose and StarDist.
-    The layout holds no crowd regions, no objects without a mask, and no overlaps within a class; ``losses`` counts them.
-    """
+class ClassFolderWriter(DatasetWriter):
+    """Base of the writers that have a folder for each class, and no category ids."""
 
     def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
         super().__init__(output, classes, category_ids)
@@ -105,6 +100,15 @@ class LabelPairsWriter(DatasetWriter):
         self._folders = class_folders(self.classes, self.losses)
         if self.category_ids != default_category_ids(self.classes):
             self.losses[RENUMBERED] += len(self.classes)
+
+
+@DATASET_WRITER_REGISTRY.register(name="label_pairs")
+class LabelPairsWriter(ClassFolderWriter):
+    """Writes ``images/NAME.*`` and ``masks/NAME.tif``, one label map an image.
+
+    Several classes are ``masks/CLASS/NAME.tif``. The format ``label_pairs`` reads them, and so do Cellpose and StarDist.
+    The layout holds no crowd regions, no objects without a mask, and no overlaps within a class; ``losses`` counts them.
+    """
 
     def write(self, image: WritableImage) -> None:
         root, stem = split_root(self.output, image.split), self._names.stem(image)

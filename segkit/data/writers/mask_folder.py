@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 
-from segkit.data.formats.class_names import default_category_ids
-from segkit.data.writers.base import DatasetWriter, WritableImage
-from segkit.data.writers.image_names import ImageNames, split_root
-from segkit.data.writers.label_maps import RENUMBERED, class_folders, writable_objects
+from segkit.data.writers.base import WritableImage
+from segkit.data.writers.image_names import split_root
+from segkit.data.writers.label_maps import ClassFolderWriter, writable_objects
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.ragged import arrays
 from segkit.utils.images import write_image
 
 
 @DATASET_WRITER_REGISTRY.register(name="mask_folder")
-class MaskFolderWriter(DatasetWriter):
+class MaskFolderWriter(ClassFolderWriter):
     """Writes ``NAME/images/NAME.*`` and ``NAME/masks/0001.png``, one mask an object.
 
     Several classes are ``NAME/masks/CLASS/0001.png``. The format ``mask_folder`` reads them. Masks may overlap. The layout
     holds no crowd regions and no objects without a mask; ``losses`` counts them.
     """
-
-    def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
-        super().__init__(output, classes, category_ids)
-        self._names = ImageNames()
-        self._folders = class_folders(self.classes, self.losses)
-        if self.category_ids != default_category_ids(self.classes):
-            self.losses[RENUMBERED] += len(self.classes)
 
     def write(self, image: WritableImage) -> None:
         stem = self._names.stem(image)
