@@ -7,6 +7,7 @@ from torchvision.ops import box_iou
 from segkit.modeling import BoxHead
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.layers.matching import BACKGROUND, FOREGROUND, IGNORED, match_targets
+from segkit.modeling.proposals import AnchorGenerator
 from segkit.modeling.proposals import rpn as rpn_module
 from segkit.modeling.roi_heads import CascadeROIHeads, FastRCNNHead, StandardROIHeads, proposal_sampling
 from segkit.structures import InstanceMasks, Targets
@@ -41,27 +42,53 @@ def random_boxes(seed, count=400):
 
 
 def share_in(region, box):
-    """Share of a box inside of a region, by sums over subpixels of an eighth."""
-    x0, y0, x1, y1 = (round(v * 8) for v in box)
-    fine = region.repeat_interleave(8, 0).repeat_interleave(8, 1)
+    """Share of a box inside of a region, by sums over subpixels of an eighth; the box may reach beyond the image."""
+    x0, y0, x1, y1 = (round(v * 8) + 8 * 64 for v in box)
+    fine = torch.nn.functional.pad(region, (64, 64, 64, 64)).repeat_interleave(8, 0).repeat_interleave(8, 1)
     return float(fine[y0:y1, x0:x1].float().mean())
 
 
-def test_background_half_inside_the_masks_is_ignored():
+def test_background_half_inside_the_regions_is_ignored():
+    """Boxes in and around the image: of those beyond it, only the part in the image counts for masks."""
     targets = partial_targets()
-    boxes = (random_boxes(0) * 8).round() / 8
-    boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+    boxes = ((random_boxes(0) * 1.6 - 20) * 8).round() / 8
+    clipped = boxes.clamp(min=0, max=64)
+    boxes = boxes[(clipped[:, 2:] > clipped[:, :2]).all(1)]
+    clipped = boxes.clamp(min=0, max=64)
     plain = match_targets(boxes, partial_targets(regions=False), **THRESHOLDS)
     found = match_targets(boxes, targets, **THRESHOLDS)
     region, other = targets.masks[[2]].to_dense()[0], torch.zeros(SIZE, dtype=torch.bool)
     other[54:, :12] = True
-    inside = torch.tensor([share_in(region, b) >= 0.5 or share_in(other, b) >= 0.5 for b in boxes.tolist()])
-    inside |= (box_iou(boxes, targets.boxes[[2]]) >= 0.5).squeeze(1)
+    inside = torch.tensor([share_in(region, b) >= 0.5 for b in clipped.tolist()])
+    inside |= torch.tensor([share_in(other, b) >= 0.5 for b in boxes.tolist()])
+    inside |= (box_iou(clipped, targets.boxes[[2]]) >= 0.5).squeeze(1)
     expected = torch.where(inside & (plain.match_labels == BACKGROUND), IGNORED, plain.match_labels)
     assert torch.equal(found.match_labels, expected.to(torch.int8))
     assert torch.equal(found.matched_idxs, plain.matched_idxs)
     assert {FOREGROUND, BACKGROUND} <= set(found.match_labels[~inside].tolist())
     assert (expected != plain.match_labels).sum() > 50
+
+
+def test_an_image_without_annotation_has_no_background():
+    """The region is the image. Anchors that reach beyond it are in the region, those beside it are in the padding."""
+    masks = InstanceMasks.from_dense(torch.ones(1, *SIZE, dtype=torch.bool))
+    nothing = Targets(masks.boxes(), torch.tensor([ALL_CLASSES]), masks, torch.tensor([True]))
+    anchors = torch.cat(AnchorGenerator(FEATURES, sizes=[[8], [16], [32], [64]])([(24, 24), (12, 12), (6, 6), (3, 3)]))
+    touching = ((anchors[:, 2:] > 0) & (anchors[:, :2] < 64)).all(1)
+    labels = match_targets(anchors, nothing, **THRESHOLDS).match_labels
+    assert (labels[touching] == IGNORED).all() and (labels[~touching] == BACKGROUND).all()
+    assert (anchors[touching] < 0).any() and (~touching).any()
+
+
+def test_the_regions_of_an_image_are_one():
+    """A box half in two regions together, and in neither of them alone."""
+    dense = torch.zeros(2, *SIZE, dtype=torch.bool)
+    dense[0, :, :8], dense[1, :, 12:20] = True, True
+    masks = InstanceMasks.from_dense(dense)
+    stripes = Targets(masks.boxes(), torch.full((2,), ALL_CLASSES), masks, torch.ones(2, dtype=torch.bool))
+    boxes = torch.tensor([[4.0, 0, 16, 8], [2, 0, 14, 8], [6, 0, 14, 8]])
+    assert match_targets(boxes, stripes, **THRESHOLDS).match_labels.tolist() == [IGNORED, IGNORED, IGNORED]
+    assert match_targets(boxes, stripes[:1], **THRESHOLDS).match_labels.tolist() == [BACKGROUND, IGNORED, BACKGROUND]
 
 
 def test_a_box_of_a_thin_region_is_ignored():
@@ -128,10 +155,12 @@ def test_no_stage_samples_a_negative_in_a_region(name, monkeypatch):
     assert len(negatives) == {"class-agnostic": 2, "cascade": 4, "proposals": 1}[name]
     region = targets.masks[[2]].to_dense()[0]
     for boxes in negatives:
+        boxes = boxes.clamp(min=0, max=64)
+        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
         sides = boxes[:, 2:] - boxes[:, :2]
         inside = targets.region_areas().areas(boxes)
         assert (inside < 0.5 * sides.prod(1)).all()
-        for box in boxes[:: max(1, len(boxes) // 20)].clamp(min=0, max=64).tolist():
+        for box in boxes[:: max(1, len(boxes) // 20)].tolist():
             if min(box[2] - box[0], box[3] - box[1]) > 4:
                 assert share_in(region, box) < 0.56  # subpixels of an eighth
 

@@ -6,13 +6,13 @@ and several times as much with its intermediate results. Here the matrix is comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from segkit.modeling.layers.boxes import box_areas, intersections
+from segkit.modeling.layers.boxes import box_areas, clip_boxes, intersections
 from segkit.structures.targets import Targets
 
 BACKGROUND = 0
@@ -120,12 +120,16 @@ def pairwise_iou(boxes: Tensor, gt_boxes: Tensor) -> Tensor:
 
 
 def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -> Matches:
-    """Matches boxes with the objects of one image; crowd regions match nothing.
+    """Matches boxes with the objects of one image; crowd and ignore regions match nothing.
 
-    A background box of which at least half lies in one crowd region is ignored, since the objects in such a region are
-    not annotated one by one. A crowd region of a class counts as its box, as does an ignore region without a mask. Of the
-    ignore regions with a mask the pixels count: their box may be the whole image. A background box is also ignored if its
-    IoU with the box of such a region is at least a half, since the region may be a single object of any shape.
+    Background boxes in a region are ignored, since the objects there are not annotated one by one:
+
+    - at least half of the box lies in one region that counts as its box: a crowd region of a class, or an ignore region
+      without a mask;
+    - at least half of the box's part in the image lies in the union of the ignore regions with a mask. Their boxes may be
+      the whole image;
+    - the IoU of that part with the box of such a region is at least a half: a region may be a single object, which fills
+      little of its box.
 
     Args:
         boxes: [N, 4] anchors or proposals.
@@ -133,24 +137,26 @@ def match_targets(boxes: Tensor, targets: Targets, **thresholds: float | bool) -
         **thresholds: as for :func:`match_boxes`.
     """
     matches = match_boxes(boxes, targets.boxes[targets.not_crowd], **thresholds)  # type: ignore[arg-type]
-    for in_region in _inside_regions(boxes, targets):
-        in_region &= matches.match_labels == BACKGROUND
-        matches = Matches(matches.matched_idxs, matches.match_labels.masked_fill(in_region, IGNORED))
-    return matches
-
-
-def _inside_regions(boxes: Tensor, targets: Targets) -> Iterator[Tensor]:
-    """Bool [N] each: boxes of which half lies in a crowd's box, in the masks of ignore regions, or that fit one."""
     if not targets.has_crowd:
-        return
-    half = 0.5 * box_areas(boxes).clamp(min=1e-9)
+        return matches
+    ignored = _in_regions(boxes.float(), targets) & (matches.match_labels == BACKGROUND)
+    return Matches(matches.matched_idxs, matches.match_labels.masked_fill(ignored, IGNORED))
+
+
+def _in_regions(boxes: Tensor, targets: Targets) -> Tensor:
+    """Bool [N]: boxes in crowd or ignore regions, by the rules of :func:`match_targets`."""
+    inside = torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
     if targets.box_crowds:
-        regions = targets.boxes[targets.box_crowds]
-        shared = torch.cat([intersections(chunk, regions).amax(dim=1) for chunk in split_boxes(boxes, regions)])
-        yield shared >= half
+        shared = _largest(intersections, boxes, targets.boxes[targets.box_crowds])
+        inside |= shared >= 0.5 * box_areas(boxes).clamp(min=1e-9)
     table = targets.region_areas()
     if table is not None:
-        yield table.areas(boxes) >= half
-        regions = targets.boxes[targets.mask_regions].float()
-        chunks = split_boxes(boxes.float(), regions)
-        yield torch.cat([pairwise_iou(chunk, regions).amax(dim=1) for chunk in chunks]) >= 0.5
+        boxes = clip_boxes(boxes, table.size)  # anchors reach beyond the image
+        inside |= table.areas(boxes) >= 0.5 * box_areas(boxes).clamp(min=1e-9)
+        inside |= _largest(pairwise_iou, boxes, targets.boxes[targets.mask_regions]) >= 0.5
+    return inside
+
+
+def _largest(function: Callable[[Tensor, Tensor], Tensor], boxes: Tensor, others: Tensor) -> Tensor:
+    """The largest value [N] of ``function(boxes, others)`` [N, M] for each box, M >= 1."""
+    return torch.cat([function(chunk, others).amax(dim=1) for chunk in split_boxes(boxes, others)])

@@ -41,8 +41,9 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
         return list(targets)
     rows = []
     for i in filled:
-        is_region = (targets[i].labels == ALL_CLASSES) & targets[i].crowd
-        labels = targets[i].labels.masked_fill(is_region, 0)
+        labels = targets[i].labels
+        if targets[i].has_crowd:
+            labels = labels.masked_fill(targets[i].crowd & (labels == ALL_CLASSES), 0)
         rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation
