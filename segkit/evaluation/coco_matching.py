@@ -64,8 +64,8 @@ class EvaluatedImage:
         labels: int [N].
         masks: the ``counts`` of each detection's RLE; None if masks are not evaluated.
         unlabelled: classes of which an unmatched detection counts neither way, because they are not annotated everywhere.
-        region_shares: [N] how far each detection's box is in an ignore region with a mask, 0 to 1; None without such
-            regions. An unmatched detection is ignored at the thresholds that its share reaches.
+        region_shares: [N] how far each detection's box is in the ignore regions with a mask, 0 to 1; None without such
+            regions. An unmatched detection is ignored at the IoU thresholds that its share reaches.
     """
 
     size: tuple[int, int]

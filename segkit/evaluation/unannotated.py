@@ -2,14 +2,16 @@
 
 They count neither way. COCO's tools know one such rule, that of a class's crowd regions, and the rest is expressed by it:
 
-- an ignore region is a crowd region of every class;
+- the ignore regions of an image are one crowd region of every class, their union;
 - an unmatched detection of an unlabelled class counts neither way (LVIS, Gupta et al. 2019, section 3.3), which is the
   rule of a crowd region as large as the image. It covers both of LVIS's cases: of a class that is neither annotated in an
   image nor known to be absent all detections are unmatched.
 
 For boxes, COCO's tools take a crowd region as its box. The part of an image outside of an annotated region usually has the
-whole image as its box, so of ignore regions with a mask the share of a detection's box inside the mask counts instead. A
-region may also be a single object, which fills little of its own box, so a detection's IoU with that box counts too.
+whole image as its box, so the share of a detection's box inside the union of the masks counts instead. A region may also be
+a single object, which fills little of its own box, so a detection's IoU with that box counts too. These are the rules of
+training (:func:`segkit.modeling.layers.matching.match_targets`), at COCO's IoU thresholds instead of a half. There, too, an
+ignore region without a mask counts as its box, each by itself.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import box_iou
+from torchvision.ops import box_iou, clip_boxes_to_image
 
 from segkit.evaluation.coco_matching import AREAS, Curves, EvaluatedImage, IouType, lacks_mask
 from segkit.structures.area_table import AreaTable
@@ -50,7 +52,7 @@ def with_crowds(images: Sequence[EvaluatedImage], iou_type: IouType) -> list[Eva
 
     Args:
         images: for ``segm`` every object of theirs has a mask.
-        iou_type: for ``bbox``, ignore regions with a mask are ``region_shares`` of the result.
+        iou_type: for ``bbox``, ignore regions with a mask become the ``region_shares`` of the result.
     """
     return [_with_crowds(image, iou_type) for image in images]
 
@@ -59,39 +61,43 @@ def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
     regions = [item for item in image.truth if is_region(item)]
     if not regions and not len(image.unlabelled):
         return image
-    shares = None
-    if iou_type == "bbox":
-        shares = _shares(image, [item for item in regions if not lacks_mask(item)])
-        regions = [item for item in regions if lacks_mask(item)]
     image = _without_empty(image, iou_type) if len(image.unlabelled) else image
+    shares = None
+    masked = [item for item in regions if not lacks_mask(item)]
+    crowds = [item for item in regions if lacks_mask(item)]
+    if masked:
+        masks = InstanceMasks.from_rle([item["segmentation"] for item in masked], image.size)
+        union = InstanceMasks.from_dense(masks.union()[None])
+        if iou_type == "bbox":
+            shares = _shares(image, union, masks.boxes().double())
+        else:
+            crowds.append(_crowd(union))
     found = np.unique(image.labels).tolist()
-    crowds = [{**item, "label": label} for label in found for item in regions]
+    added = [{**item, "label": label} for label in found for item in crowds]
     unlabelled = set(found) & {int(label) for label in image.unlabelled}
     if unlabelled:
         whole = _whole_image(image)
-        crowds += [{**whole, "label": label} for label in sorted(unlabelled)]
+        added += [{**whole, "label": label} for label in sorted(unlabelled)]
     truth = [item for item in image.truth if not is_region(item)]
-    return replace(image, truth=[*truth, *crowds], region_shares=shares)
+    return replace(image, truth=[*truth, *added], region_shares=shares)
 
 
-def _shares(image: EvaluatedImage, regions: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-    """How far each detection is in one of the regions with a mask: [N]; None without regions.
+def _shares(image: EvaluatedImage, union: InstanceMasks, region_boxes: torch.Tensor) -> np.ndarray:
+    """How far each detection is in the regions, float64 [N].
 
-    That is the share of its box inside the region's mask, or its IoU with the region's box if that is larger.
+    That is the share of its box's part in the image inside their union, or its IoU with one of their boxes if that is larger.
+
+    Args:
+        image: with the N detections.
+        union: one mask.
+        region_boxes: [R, 4] XYXY, R >= 1.
     """
-    if not regions:
-        return None
     xywh = torch.from_numpy(image.boxes)
-    boxes = torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
-    masks = InstanceMasks.from_rle([item["segmentation"] for item in regions], image.size)
-    areas = xywh[:, 2:].prod(1).clamp(min=1e-9)
-    largest = torch.zeros(len(boxes), dtype=torch.float64)
-    for crop, corners in zip(masks.crops(), masks.crop_boxes, strict=True):
-        inside = AreaTable(crop != 0).areas(boxes - corners[:2].repeat(2))  # of the crop, not of the whole image
-        largest = torch.maximum(largest, inside.double() / areas)
-    region_boxes = torch.tensor([item["bbox"] for item in regions], dtype=torch.float64)
-    region_boxes[:, 2:] += region_boxes[:, :2]
-    return torch.maximum(largest, box_iou(boxes, region_boxes).amax(1)).numpy()
+    boxes = clip_boxes_to_image(torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1), image.size)
+    [crop], [corners] = union.crops(), union.crop_boxes
+    inside = AreaTable(crop != 0).areas(boxes - corners[:2].repeat(2))  # of the crop, not of the whole image
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-9)
+    return torch.maximum(inside.double() / areas, box_iou(boxes, region_boxes).amax(1)).numpy()
 
 
 def _without_empty(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
@@ -113,9 +119,15 @@ def _whole_image(image: EvaluatedImage) -> dict[str, Any]:
     low = np.minimum(image.boxes[:, :2].min(axis=0), 0)
     high = np.maximum((image.boxes[:, :2] + image.boxes[:, 2:]).max(axis=0), [width, height])
     full = torch.ones(height * width, dtype=torch.uint8)
-    [rle] = InstanceMasks(full, torch.tensor([[0, 0, width, height]]), image.size).to_rle()
-    bbox = [*low.tolist(), *(high - low).tolist()]
-    return {"bbox": bbox, "segmentation": rle, "area": float(height * width), "iscrowd": 1}
+    crowd = _crowd(InstanceMasks(full, torch.tensor([[0, 0, width, height]]), image.size))
+    return {**crowd, "bbox": [*low.tolist(), *(high - low).tolist()]}
+
+
+def _crowd(mask: InstanceMasks) -> dict[str, Any]:
+    """A crowd region of one mask, without its label."""
+    [x0, y0, x1, y1] = mask.crop_boxes[0].tolist()
+    [rle] = mask.to_rle()
+    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": rle, "area": float(mask.areas()), "iscrowd": 1}
 
 
 def accumulate(

@@ -90,6 +90,12 @@ def problem(seed, images=8, most_objects=15, most_detections=40, num_classes=3, 
 
 def reference(pairs, iou_type, limits, num_classes, threshold=0.0):
     """pycocotools' precision and recall arrays."""
+    evaluation = coco_eval(pairs, iou_type, limits, num_classes, threshold)
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def coco_eval(pairs, iou_type, limits, num_classes, threshold=0.0):
+    """pycocotools' finished evaluation; detections are numbered from 1 in their order."""
     images, truth, found = [], [], []
     for batch, [d] in pairs:
         [item] = batch.samples
@@ -116,7 +122,7 @@ def reference(pairs, iou_type, limits, num_classes, threshold=0.0):
         evaluation.params.maxDets = list(limits)
         evaluation.evaluate()
         evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    return evaluation
 
 
 def run(evaluator, pairs):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as mask_api
 
 from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.evaluation.coco import CocoEvaluator
@@ -12,7 +13,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Batch
 from segkit.structures.targets import ALL_CLASSES, Targets
 
-from .helpers import detections, reference, rle_of, sample
+from .helpers import coco_eval, detections, reference, rle_of, sample
 
 CLASSES = ["a", "b", "c"]
 BACKENDS = ["hotcoco", "pycocotools"]
@@ -47,23 +48,23 @@ def scene(seed, images=6, regions=2, masked=True):
         yield Batch([one]), [detections(boxes, scores, rng.integers(0, 3, len(boxes)), size)]
 
 
-def evaluated(batches, iou_type, backend, **settings):
-    evaluator = CocoEvaluator(CLASSES, [1, 2, 3], 300, iou_types=(iou_type,), backend=backend, **settings)
+def evaluated(batches, iou_type, backend, max_detections=300, **settings):
+    evaluator = CocoEvaluator(CLASSES, [1, 2, 3], max_detections, iou_types=(iou_type,), backend=backend, **settings)
     for batch, found in batches:
         evaluator.process(batch, found)
     return evaluator.evaluate()
 
 
 def by_pycocotools(batches, iou_type):
-    """pycocotools' AP with an explicit crowd entry in each class for each region."""
+    """pycocotools' AP with explicit crowd entries in each class: each region's box, or the union of the masks."""
     explicit = []
     for batch, found in batches:
         [one] = batch.samples
-        truth = [
-            {**item, "label": label}
-            for item in one.annotations
-            for label in (range(3) if item["label"] == ALL_CLASSES else [item["label"]])
-        ]
+        regions = [item for item in one.annotations if item["label"] == ALL_CLASSES]
+        if iou_type == "segm" and regions:
+            regions = [{**regions[0], "segmentation": mask_api.merge([item["segmentation"] for item in regions])}]
+        truth = [item for item in one.annotations if item["label"] != ALL_CLASSES]
+        truth += [{**item, "label": label} for item in regions for label in range(3)]
         explicit.append((Batch([dataclasses.replace(one, annotations=truth)]), found))
     precision = reference(explicit, iou_type, [100, 300], 3)[0][..., 1]
     return [
@@ -88,8 +89,8 @@ def test_a_region_is_a_crowd_of_every_class(backend, iou_type, masked):
 @pytest.mark.parametrize("iou_type", ["bbox", "segm"])
 def test_boxes_in_a_rectangular_mask_are_those_in_its_box(backend, iou_type):
     """The shares in masks, and the accumulation with them, against COCO's own rule for the same rectangles."""
-    boxes = list(scene(2, masked=False))
-    masks = list(scene(2, masked=False))
+    boxes = list(scene(2, regions=1, masked=False))
+    masks = list(scene(2, regions=1, masked=False))
     for batch, _ in masks:
         for item in batch.samples[0].annotations:
             if item["label"] == ALL_CLASSES:
@@ -100,6 +101,58 @@ def test_boxes_in_a_rectangular_mask_are_those_in_its_box(backend, iou_type):
     expected = evaluated(boxes, iou_type, "pycocotools", score_thresholds=[0.3])
     assert evaluated(masks, iou_type, backend, score_thresholds=[0.3]) == expected
     assert shown(expected, iou_type) == by_pycocotools(masks, iou_type)
+
+
+def shares(batches, iou_type):
+    """How far each detection is in the union of the regions, by sums over pixels."""
+    for batch, [found] in batches:
+        [one] = batch.samples
+        regions = [item for item in one.annotations if item["label"] == ALL_CLASSES]
+        union = mask_api.decode([item["segmentation"] for item in regions]).any(2)
+        boxes = np.array([item["bbox"] for item in regions])
+        for (x0, y0, x1, y1), rle in zip(found.boxes.int().tolist(), found.to_rle(), strict=True):
+            if iou_type == "segm":
+                yield union[mask_api.decode(rle) != 0].mean()
+            else:
+                of_boxes = mask_api.iou(np.array([[x0, y0, x1 - x0, y1 - y0]], float), boxes, [0] * len(boxes))
+                yield max(union[y0:y1, x0:x1].mean(), of_boxes.max())
+
+
+def chosen(found, indices):
+    rles = [found.rles[i] for i in indices]
+    parts = (found.boxes[indices].tolist(), found.scores[indices].tolist(), found.labels[indices].tolist())
+    return detections(*parts, found.size, rles)
+
+
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize("limit", [3, 300])
+def test_unmatched_detections_in_regions_count_neither_way(iou_type, limit):
+    """AP50 and AP75 are those without these detections; at a limit, they take the place of others as any detection."""
+    found = list(scene(6, regions=4))
+    in_regions = list(shares(found, iou_type))
+    plain = [
+        (Batch([dataclasses.replace(b.samples[0], annotations=[i for i in b.samples[0].annotations if i["label"] >= 0])]), f)
+        for b, f in found
+    ]  # fmt: skip
+    matched = coco_eval(plain, iou_type, [limit], 3)
+    for backend in BACKENDS:
+        metrics = evaluated(found, iou_type, backend, max_detections=limit)
+        for threshold, name in ((0, "AP50"), (5, "AP75")):
+            kept = [
+                number
+                for entry in matched.evalImgs
+                if entry is not None and entry["aRng"][0] == 0 and entry["aRng"][1] > 1e9
+                for number, match in zip(entry["dtIds"], entry["dtMatches"][threshold], strict=True)
+                if match or in_regions[number - 1] < 0.5 + 0.05 * threshold
+            ]
+            first, rest = 1, []
+            for batch, [d] in plain:
+                own = [number - first for number in range(first, first + len(d)) if number in kept]
+                rest.append((batch, [chosen(d, own)]))
+                first += len(d)
+            values = coco_eval(rest, iou_type, [limit], 3).eval["precision"][threshold, ..., 0, 0]
+            assert metrics[f"{iou_type}/{name}"] == pytest.approx(values[values > -1].mean(), abs=1e-12)
+        assert 0 < len(kept) < sum(len(d) for _, [d] in plain)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -215,3 +268,16 @@ def test_unlabelled_by_hand(backend):
         assert evaluated([(Batch([partial]), [found])], iou_type, backend)[f"{iou_type}/AP"] == pytest.approx(1)
     agnostic = evaluated([(Batch([partial]), [found])], "bbox", backend, class_agnostic=True)
     assert agnostic["bbox/AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_empty_detections_of_unlabelled_classes_beside_a_region(backend):
+    """The shares belong to the detections that are left: the one in the region is ignored, the other one counts."""
+    size = (40, 40)
+    one = sample(1, size, [([2, 2, 12, 12], 0, False)])
+    region = {"bbox": [20.0, 20, 10, 10], "area": 100.0, "iscrowd": 1, "label": ALL_CLASSES}
+    one.annotations.append({**region, "segmentation": rle_of([20, 20, 30, 30], size)[0]})
+    one = dataclasses.replace(one, targets=dataclasses.replace(one.targets, unlabelled=torch.tensor([1])))
+    boxes = [[5, 5, 5, 9], [20, 20, 30, 30], [30, 2, 38, 10], [2, 2, 12, 12]]
+    found = detections(boxes, [0.9, 0.8, 0.7, 0.6], [1, 0, 0, 0], size)
+    assert evaluated([(Batch([one]), [found])], "bbox", backend)["bbox/AP"] == pytest.approx(0.5)
