@@ -19,6 +19,7 @@ from segkit.config.typecheck import coerce, show
 from segkit.config.yaml_reader import read_yaml
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import PACKAGE_PREFIX, local_path, packaged_configs
+from segkit.utils.renamed_arguments import removed_arguments
 
 BASE_KEY = "_BASE_"
 
@@ -40,6 +41,7 @@ def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = (), *, 
     return _finish(tree, overrides, folder)
 
 
+@removed_arguments(with_bases="saved=False reads _BASE_, which is an unknown key by default")
 def load_config_dict(
     mapping: Mapping[str, Any],
     source: str = "checkpoint",

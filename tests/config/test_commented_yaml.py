@@ -1,5 +1,9 @@
 """Comments stand above their keys, and do not change what is read."""
 
+import copy
+import dataclasses
+import pickle
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,3 +42,14 @@ def test_layout():
     at = lines.index("      # why z")
     assert lines[at - 1 : at + 2] == ["    -", "      # why z", "      name: z"]
     assert "d: {}" in lines and "e: []" in lines and "long:" in lines
+
+
+def test_comments_are_no_values(load):
+    """A configuration with comments is equal to one without, and copies and pickles keep them."""
+    plain = load()
+    cfg = dataclasses.replace(plain, comments={"train.epochs": "A reason."})
+    assert cfg == plain and hash(cfg) == hash(plain) and "A reason." in cfg.to_yaml()
+    for copied in (copy.deepcopy(cfg), pickle.loads(pickle.dumps(cfg))):
+        assert copied == cfg and copied.comments == cfg.comments and copied.origins == cfg.origins
+    # A reason may not hold for other values.
+    assert not cfg.with_values({"data.batch_size": 2}).comments and not cfg.with_overrides(["train.epochs=3"]).comments

@@ -237,3 +237,10 @@ def test_specs_are_specs(load):
     cfg = load()
     assert isinstance(cfg.model.backbone, Spec) and isinstance(cfg.data.train_transforms[1], Spec)
     assert cfg.data.train_transforms[1].sizes == (800,)
+
+
+def test_a_removed_argument_says_what_replaces_it():
+    with pytest.raises(
+        SegkitError, match=r"load_config_dict\(\) has no 'with_bases' any more; saved=False reads _BASE_"
+    ):
+        load_config_dict({}, with_bases=True)
