@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
     for i, evaluator in enumerate(evaluators):
         names: Sequence[str] = getattr(evaluator, "metric_names", tuple)()
         if twice := [name for name in names if name in known]:
-            raise SegkitError(duplicate_metrics_message(type(evaluator).__name__, i, twice), key="evaluators")
+            raise _computed_twice(evaluator, i, twice)
         known.update(names)
     for evaluator in evaluators if distributed.world_size() > 1 else ():
         missing = [name for name in ("results", "merge") if getattr(type(evaluator), name) is getattr(Evaluator, name)]
@@ -94,12 +94,27 @@ def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
             raise SegkitError(_cannot_be_shared(evaluator, missing), key="evaluators")
 
 
-def duplicate_metrics_message(evaluator: str, number: int, names: Sequence[str]) -> str:
-    """Returns the message for a metric that two evaluators compute."""
+def all_metrics(evaluators: Sequence[Evaluator], known: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Returns the ``known`` metrics and those of all evaluators.
+
+    Raises:
+        SegkitError: a metric is computed twice.
+    """
+    metrics = dict(known or {})
+    for i, evaluator in enumerate(evaluators):
+        found = evaluator.evaluate()
+        if twice := metrics.keys() & found.keys():
+            raise _computed_twice(evaluator, i, sorted(twice))
+        metrics.update(found)
+    return metrics
+
+
+def _computed_twice(evaluator: Evaluator, number: int, names: Sequence[str]) -> SegkitError:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return (
-        f"evaluators[{number}] ({evaluator}) computes {', '.join(names[:3])}{more}, as an evaluator before it does; remove "
-        "one of them, or set one to other metrics (iou_types of COCO)"
+    return SegkitError(
+        f"evaluators[{number}] ({type(evaluator).__name__}) computes {', '.join(names[:3])}{more}, as an evaluator before it "
+        "does; remove one of them, or set one to other metrics (iou_types of COCO)",
+        key="evaluators",
     )
 
 
@@ -177,17 +192,11 @@ def evaluate(
     metrics: dict[str, float] = {}
     if distributed.is_main():
         images, model_time = (sum(share[i] for share in shares) for i in (0, 1))
+        for i, evaluator in enumerate(evaluators) if len(shares) > 1 else ():
+            evaluator.merge([share[2][i] for share in shares])
         if validation_losses is not None:
             metrics = mean_losses(in_order([share[3] for share in shares]))
-        for i, evaluator in enumerate(evaluators):
-            if len(shares) > 1:
-                evaluator.merge([share[2][i] for share in shares])
-            found = evaluator.evaluate()
-            if twice := metrics.keys() & found.keys():
-                raise SegkitError(
-                    duplicate_metrics_message(type(evaluator).__name__, i, sorted(twice)), key="evaluators"
-                )
-            metrics.update(found)
+        metrics = all_metrics(evaluators, metrics)
     metrics = distributed.broadcast(metrics)
     seconds = time.perf_counter() - start
     per_image = model_time / max(images, 1)

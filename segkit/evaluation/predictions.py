@@ -12,7 +12,7 @@ import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.evaluation.coco import CocoEvaluator
-from segkit.evaluation.evaluator import Evaluator, check_evaluators, duplicate_metrics_message
+from segkit.evaluation.evaluator import Evaluator, all_metrics, check_evaluators
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Batch
@@ -68,13 +68,7 @@ def evaluate_predictions(
             raise SegkitError(f"predictions for the image {image_id}: {error}", key=error.key) from error
         for evaluator in evaluators:
             evaluator.process(Batch([sample]), [detections])
-    metrics: dict[str, float] = {}
-    for i, evaluator in enumerate(evaluators):
-        measured = evaluator.evaluate()
-        if twice := sorted(metrics.keys() & measured.keys()):
-            raise SegkitError(duplicate_metrics_message(type(evaluator).__name__, i, twice), key="evaluators")
-        metrics.update(measured)
-    return metrics
+    return all_metrics(evaluators)
 
 
 def as_detections(found: Any, size: tuple[int, int], category_ids: Sequence[int]) -> Detections:
