@@ -1,4 +1,4 @@
-"""Grids of overlapping tiles on an image, and the way back from a tile to the image.
+"""Grids of overlapping tiles on an image.
 
 Along each side the tiles start at multiples of size - overlap; the last one ends at the border, so that it overlaps more.
 A side that is shorter than a tile has one tile, as long as the side.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segkit.structures.masks import InstanceMasks
 from segkit.utils.errors import SegkitError
 
 
@@ -43,26 +42,6 @@ def check_tiles(size: tuple[int, int], overlap: int) -> None:
             key="overlap",
             value=overlap,
         )
-
-
-def windows_at(windows: Tensor, point: tuple[float, float]) -> Tensor:
-    """Indices int64 [N] of the windows [T, 4] that contain a point (x, y)."""
-    x, y = point
-    x0, y0, x1, y1 = windows.unbind(1)
-    return ((x0 <= x) & (x < x1) & (y0 <= y) & (y < y1)).nonzero().squeeze(1)
-
-
-def boxes_to_image(boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:
-    """Boxes XYXY [N, 4] of a tile in the image's pixels."""
-    x, y = window[:2]
-    return boxes + boxes.new_tensor([x, y, x, y])
-
-
-def masks_to_image(
-    masks: InstanceMasks, window: tuple[int, int, int, int], image_size: tuple[int, int]
-) -> InstanceMasks:
-    """Masks of a tile on the whole image of ``image_size`` (H, W)."""
-    return masks.placed(image_size, *window[:2])
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
