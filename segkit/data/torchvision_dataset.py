@@ -9,13 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import ConcatDataset, Subset
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
 from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.data.pair_image import pair_image
+from segkit.data.pair_targets import check_image_id, pair_targets, training_targets
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.structures.torchvision_targets import targets_from_torchvision
@@ -107,14 +107,12 @@ class TorchvisionDataset(Dataset):
         try:
             image = pair_image(pair[0], self.reader)
             size = (int(image.shape[1]), int(image.shape[2]))
-            given = targets_from_torchvision(pair[1], size, self.category_ids).to("cpu")
-            areas = _areas(pair[1], len(given))
-            _check_not_normalized(given.boxes, size)
+            given, areas = pair_targets(pair[1], size, self.category_ids)
             if self._targets_know_ids:
-                self._check_id(index, pair[1])
+                check_image_id(pair[1], self.image_ids[index])
         except SegkitError as error:
             raise SegkitError(f"{where}: {error}", key=error.key, value=error.value, choices=error.choices) from error
-        whole = _training_targets(given, size)
+        whole = training_targets(given, size)
         kept = ~whole.degenerate()
         dropped = int((~kept).sum())
         return PairSample(
@@ -184,23 +182,6 @@ class TorchvisionDataset(Dataset):
         except SegkitError as error:
             raise SegkitError(f"load_target({index}): {error}", key=error.key, value=error.value) from error
 
-    def _check_id(self, index: int, target: Mapping[str, Any]) -> None:
-        """Raises SegkitError if the target's id differs from the one in results files."""
-        value = target.get("image_id")
-        if value is None:
-            return
-        known = self.image_ids[index]
-        try:
-            found = int(torch.as_tensor(value).reshape(-1).squeeze(0))
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise SegkitError(f"target['image_id'] is {value!r:.80}; expected one integer", key="image_id") from error
-        if found != known:
-            raise SegkitError(
-                f"target['image_id'] is {found}, but the data set numbers this image {known}; give from_torchvision(..., "
-                "image_ids=[...]) with the id of every image",
-                key="image_id", value=found,
-            )  # fmt: skip
-
 
 def _check_map_style(dataset: Any) -> None:
     """SegkitError for what is no map-style data set, with what to give in its place."""
@@ -215,16 +196,6 @@ def _check_map_style(dataset: Any) -> None:
             f"{kind} is no map-style data set; expected len(dataset) and dataset[i] -> (image, target){inside}",
             key="dataset",
         )
-
-
-def _check_not_normalized(boxes: torch.Tensor, size: tuple[int, int]) -> None:
-    """Raises SegkitError if all boxes are fractions of the image, as YOLO's, not pixels."""
-    inside = boxes.numel() > 0 and min(size) > 1 and bool(((boxes >= 0) & (boxes <= 1)).all())
-    if inside and not bool((boxes == boxes.round()).all()):
-        raise SegkitError(
-            f"target['boxes'] are all between 0 and 1; boxes are in pixels: multiply x by {size[1]} and y by {size[0]}",
-            key="boxes", value=boxes[0].tolist(),
-        )  # fmt: skip
 
 
 def _classes(classes: Sequence[str] | Mapping[int, str]) -> tuple[list[str], list[int]]:
@@ -275,27 +246,3 @@ def _image_ids(dataset: Any, given: Sequence[int] | None) -> list[int]:
             key="image_ids",
         )
     return ids
-
-
-def _areas(target: Mapping[str, Any], count: int) -> np.ndarray | None:
-    """float64 [N], the target's areas."""
-    if target.get("area") is None:
-        return None
-    try:
-        areas = torch.as_tensor(target["area"]).detach().cpu().double().numpy()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise SegkitError(
-            f"target['area'] is {target['area']!r:.80}; expected a number for each object", key="area"
-        ) from error
-    if list(areas.shape) != [count]:
-        raise SegkitError(f"target['area'] has the shape {list(areas.shape)}; expected [{count}]", key="area")
-    return areas
-
-
-def _training_targets(given: Targets, size: tuple[int, int]) -> Targets:
-    """The targets with the masks' boxes; those of objects without a mask are cut at the image's border."""
-    height, width = size
-    boxes = given.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
-    if given.masks is not None:
-        boxes = torch.where(given.has_mask[:, None], given.masks.boxes(), boxes)
-    return replace(given, boxes=boxes)
