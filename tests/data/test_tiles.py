@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import torch
 
-from segkit.data import Coco, build_dataset
+from segkit.data import Coco, build_dataset, split_dataset
 from segkit.data.transformed_dataset import TransformedTestDataset
 from segkit.data.transforms import Compose, geometry
 from segkit.structures.targets import ALL_CLASSES, Targets
@@ -123,3 +123,10 @@ def test_wrong_arguments(spec, options, key):
         build_dataset({"format": "tiles", "of": spec, **options})
     with pytest.raises(SegkitError, match="coco"):
         build_dataset({"format": "tiles", "of": {**spec, "format": "cocoo"}})
+
+
+def test_the_tiles_of_a_file_stay_in_one_part(spec):
+    """As the guide on large images says."""
+    tiles = build_dataset({"format": "tiles", "of": spec, "size": 50, "overlap": 10})
+    train, val = split_dataset(tiles, 0.1, group=".+")
+    assert train.indices == [0, 1, 2, 3, 4, 5] and val.indices == [6]
