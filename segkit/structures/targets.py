@@ -121,15 +121,23 @@ class Targets:
 
     @property
     def mask_regions(self) -> list[int]:
-        """Indices of the ignore regions with a mask. Known on a GPU without synchronisation."""
+        """Indices of the ignore regions with a mask, whose pixels count in training.
+
+        Known on a GPU without synchronisation.
+        """
         return self._split_crowds()[0]
 
     @property
     def box_crowds(self) -> list[int]:
-        """Indices of all other crowd regions, which training takes as their boxes; as above."""
+        """Indices of the regions that count as their boxes in training: all but :attr:`mask_regions`.
+
+        These are the crowd regions of a class, and the ignore regions without a mask. Known on a GPU without
+        synchronisation.
+        """
         return self._split_crowds()[1]
 
     def _split_crowds(self) -> tuple[list[int], list[int]]:
+        """Indices of ``mask_regions`` and of ``box_crowds``."""
         if self._crowds is not None or not self.has_crowd:
             return self._crowds or ([], [])
         crowds = self.crowd.nonzero().squeeze(1).tolist()
@@ -137,7 +145,7 @@ class Targets:
         return [i for i in crowds if by_mask[i]], [i for i in crowds if not by_mask[i]]
 
     def region_areas(self) -> AreaTable | None:
-        """The union of the ignore regions with a mask, to measure boxes with; None without any.
+        """The area of the ignore regions with a mask, their union, in any box; None without any.
 
         It is made once and kept: the proposal network and each stage of the heads ask for it.
         """

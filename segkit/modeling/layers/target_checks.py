@@ -48,9 +48,11 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation
         if not 0 <= lowest <= highest < num_classes:
+            hint = "the background has none"
+            if lowest == ALL_CLASSES:
+                hint = f"{lowest} is for ignore regions only, which have crowd set"
             raise SegkitError(
-                f"targets[{i}]: labels {lowest} to {highest}; expected 0 to {num_classes - 1}: they are 0-based, and "
-                "the background has none"
+                f"targets[{i}]: labels {lowest} to {highest}; expected 0 to {num_classes - 1}: they are 0-based, and {hint}"
             )
         if bad:
             kept[i] = without_degenerate(targets[i], f"targets[{i}]")

@@ -32,9 +32,8 @@ def mask_losses(
         targets: of each image, on the features' device.
     """
     chosen = _with_masks(sampled, targets)
-    num_objects = sum(len(image) for image in targets)
-    if num_objects and all(image.masks is None for image in targets if len(image)):
-        _warn_of_missing_masks(mask_head, num_objects)
+    if all(image.masks is None for image in targets if len(image)):
+        _warn_of_missing_masks(mask_head, targets)
     boxes = [image.boxes[rows] for image, rows in zip(sampled, chosen, strict=True)]
     counts = [len(image) for image in boxes]
     labels = torch.cat([image.labels[rows] for image, rows in zip(sampled, chosen, strict=True)])
@@ -52,12 +51,14 @@ def mask_losses(
     return mask_head.losses(logits, mask_targets)
 
 
-def _warn_of_missing_masks(mask_head: MaskHead, num_objects: int) -> None:
-    """Warns, once for each mask head, that it trains on objects without masks.
+def _warn_of_missing_masks(mask_head: MaskHead, targets: Sequence[Targets]) -> None:
+    """Warns, once for each mask head, of a batch of objects without masks.
 
     A run of the trainer has warned of it before it started; this is for other training loops.
     """
-    if torch.is_grad_enabled() and not mask_head.warned_of_missing_masks:
+    if mask_head.warned_of_missing_masks or not torch.is_grad_enabled():
+        return
+    if num_objects := sum(int((~image.crowd).sum()) for image in targets if len(image)):
         mask_head.warned_of_missing_masks = True
         logger.warning(
             "none of the %d objects of a batch has a mask: the mask head does not train on them", num_objects

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from segkit.modeling.interfaces import BoxHead
 from segkit.modeling.layers.boxes import has_area
-from segkit.modeling.layers.matching import match_targets
+from segkit.modeling.layers.matching import BACKGROUND, FOREGROUND, IGNORED, Matches, match_targets
 from segkit.modeling.layers.sampling import subsample_labels
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
@@ -63,13 +63,7 @@ def label_and_sample_proposals(
     for boxes, image_targets in zip(proposals, targets, strict=True):
         if append_gt_boxes:
             boxes = torch.cat([boxes, image_targets.boxes[image_targets.not_crowd].float()])
-        matches = match_targets(
-            boxes,
-            image_targets,
-            fg_iou_threshold=fg_iou_threshold,
-            bg_iou_threshold=fg_iou_threshold,
-            allow_low_quality_matches=False,
-        )
+        matches = _match(boxes, image_targets, fg_iou_threshold)
         positive, negative = subsample_labels(matches.match_labels, batch_size_per_image, positive_fraction, generator)
         sampled.append(_labelled(boxes, image_targets, matches.matched_idxs, positive, negative, num_classes))
     return sampled
@@ -79,7 +73,7 @@ def label_and_sample_proposals(
 def label_proposals(
     proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, fg_iou_threshold: float
 ) -> list[LabelledProposals]:
-    """Labels all proposals but those without area or inside crowd regions; samples none.
+    """Labels all proposals, without sampling, except those without area and background in regions.
 
     Args:
         proposals: [P_i, 4] of each image.
@@ -89,17 +83,22 @@ def label_proposals(
     """
     labelled = []
     for boxes, image_targets in zip(proposals, targets, strict=True):
-        matches = match_targets(
-            boxes,
-            image_targets,
-            fg_iou_threshold=fg_iou_threshold,
-            bg_iou_threshold=fg_iou_threshold,
-            allow_low_quality_matches=False,
-        )
-        match_labels = matches.match_labels.masked_fill(~has_area(boxes), -1)
-        positive, negative = ((match_labels == kind).nonzero().squeeze(1) for kind in (1, 0))
+        matches = _match(boxes, image_targets, fg_iou_threshold)
+        match_labels = matches.match_labels.masked_fill(~has_area(boxes), IGNORED)
+        positive, negative = ((match_labels == kind).nonzero().squeeze(1) for kind in (FOREGROUND, BACKGROUND))
         labelled.append(_labelled(boxes, image_targets, matches.matched_idxs, positive, negative, num_classes))
     return labelled
+
+
+def _match(boxes: Tensor, targets: Targets, fg_iou_threshold: float) -> Matches:
+    """Matches proposals with the objects of one image; the others are background, or ignored in regions."""
+    return match_targets(
+        boxes,
+        targets,
+        fg_iou_threshold=fg_iou_threshold,
+        bg_iou_threshold=fg_iou_threshold,
+        allow_low_quality_matches=False,
+    )
 
 
 def _labelled(
@@ -150,15 +149,12 @@ def unlabelled_logits(
     """
     if not any(len(image.unlabelled) for image in targets):
         return None
-    per_image = torch.zeros(len(targets), num_classes + 1, dtype=torch.bool)
-    for row, image in zip(per_image, targets, strict=True):
+    of_images = torch.zeros(len(targets), num_classes + 1, dtype=torch.bool)
+    for row, image in zip(of_images, targets, strict=True):
         row[image.unlabelled] = True
-    device = labelled[0].boxes.device
-    excluded = per_image.to(device, non_blocking=True)
-    parts = []
-    for proposals, row in zip(labelled, excluded, strict=True):
-        parts.append((proposals.labels == num_classes)[:, None] & row)
-    return torch.cat(parts)
+    of_images = of_images.to(labelled[0].boxes.device, non_blocking=True)
+    pairs = zip(labelled, of_images, strict=True)
+    return torch.cat([(proposals.labels == num_classes)[:, None] & row for proposals, row in pairs])
 
 
 def box_head_losses(

@@ -156,6 +156,8 @@ def test_training_a_mask_head_without_masks_warns_once(model, caplog):
             model.losses(IMAGES, bare)  # validation losses train nothing
         model.losses(IMAGES, make_targets([1]))
         model.losses([IMAGES[0]], [Targets.empty((64, 64))])
+        crowd = Targets(torch.tensor([[0.0, 0, 30, 30]]), torch.tensor([0]), None, torch.tensor([True]))
+        model.losses([IMAGES[0]], [crowd])  # a region, which needs no mask
         assert not caplog.records
         for _ in range(3):
             model.losses(IMAGES, bare)
