@@ -13,17 +13,19 @@ NO_EFFECT = "no effect on what is trained"
 NEXT_STEP = "applies from the next step on"
 NEXT_EVALUATION = "applies from the next evaluation on"
 NEW_COMPARISON = "applies from the next evaluation on, the first to be compared for the best"
+NEW_DATA = "applies from the next step on; the next evaluation is the first to be compared for the best"
+INCOMPARABLE = (NEW_COMPARISON, NEW_DATA)  # metrics before and after such a change
 STEP_SIZE = "applies from the next step on; with train.epochs, epochs done stay done; with train.iterations, steps"
 # The first pattern that matches a prefix of the dotted key applies; the prefix ends at a dot or at the key's end.
 MEANINGS = (
     (r"output_dir", "the run continues in this directory; the files in the other one stay there"),
-    (r"data\.(train|val)\.category_ids", "results carry these ids from now on"),
+    (r"data\.train\.category_ids", "results carry these ids from now on"),
     (r"data\.train", "applies from the next step on; epochs done stay done, the next one has as many images as this data"),
     (r"data\.val", NEW_COMPARISON),
     (r"data\.batch_size", STEP_SIZE),
     (r"data\.(train_transforms|sampler|unreadable|aspect_ratio_grouping)", NEXT_STEP),
-    (r"data\.(test_transforms|channels|intensity|planes)", NEW_COMPARISON),
-    (r"data\.(ignore_classes|annotated_region_class|not_exhaustive)", NEW_COMPARISON),
+    (r"data\.test_transforms", NEW_COMPARISON),
+    (r"data\.(channels|intensity|planes|ignore_classes|annotated_region_class|not_exhaustive)", NEW_DATA),
     (r"data\.test_batch_size", NEXT_EVALUATION),
     (r"data\.(num_workers|cache|cache_gb)", NO_EFFECT),
     (r"data\.measure_pixel_stats", "no effect: mean and deviation are the checkpoint's"),
@@ -52,10 +54,6 @@ MEANINGS = (
     (r"imports(_from)?", "other modules are imported"),
 )  # fmt: skip
 OTHERWISE = "applies from now on"
-_EVALUATION_KEYS = re.compile(
-    r"(data\.(val|test_transforms|channels|intensity|planes|ignore_classes|annotated_region_class|not_exhaustive)"
-    r"|evaluators)(\.|$)"
-)
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,6 @@ def diff_table(changes: Sequence[ConfigChange]) -> str:
     """Formats the changes for the log, one line each."""
     rows = [(change.key, _short(change.before), _short(change.now), change.meaning) for change in changes]
     return tabulate(rows, headers=["key", "before", "now", "meaning"], disable_numparse=True)
-
-
-def changes_evaluation(key: str) -> bool:
-    """Whether a change of ``key`` makes metrics incomparable with those before."""
-    return _EVALUATION_KEYS.match(key) is not None
 
 
 def _differences(before: Any, now: Any, path: str) -> list[ConfigChange]:

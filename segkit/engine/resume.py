@@ -13,7 +13,7 @@ from typing import Any
 from segkit.config.loader import present_config_dict
 from segkit.config.schema import Config
 from segkit.engine.checkpoint import find_last_checkpoint, read_checkpoint
-from segkit.engine.config_diff import ConfigChange, changes_evaluation, config_diff, diff_table
+from segkit.engine.config_diff import INCOMPARABLE, ConfigChange, config_diff, diff_table
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 
@@ -105,7 +105,7 @@ def check_classes(state: Mapping[str, Any], classes: Sequence[str], path: object
 
 def without_incomparable_best(state: Mapping[str, Any], changes: Sequence[ConfigChange]) -> dict[str, Any]:
     """Returns the state without the best metric so far, if evaluations measure something else."""
-    if not any(changes_evaluation(change.key) for change in changes):
+    if not any(change.meaning in INCOMPARABLE for change in changes):
         return dict(state)
     classes = state.get("hook_classes", {})
     hooks = {name: kept for name, kept in state["hooks"].items() if classes.get(name, name) not in _COMPARING_HOOKS}

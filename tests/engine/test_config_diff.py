@@ -139,6 +139,8 @@ def test_a_checkpoint_with_the_earlier_names_of_keys(tmp_path, caplog):
     ("overrides", "comparable"),
     [
         (["data.val.seed=5"], False),
+        (["data.ignore_classes=[debris]"], False),
+        (["data.intensity={name: dtype_range}"], False),
         (["data.test_transforms=[{name: ResizeShortestEdge, sizes: [100], max_size: 200}]"], False),
         (["evaluators=[{name: COCO, per_class: false}]"], False),
         (["train.epochs=3", "solver.optimizer.lr=0.1", "data.test_batch_size=2"], True),
