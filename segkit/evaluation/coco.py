@@ -178,9 +178,9 @@ class CocoEvaluator(Evaluator):
     def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, tuple[Any, Sequence[EvaluatedImage]]]:
         """The back end's data set for each IoU type with ground truth, and its images."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
-        segm, unannotated = "segm" in self.iou_types, has_unannotated(images)
+        segm = "segm" in self.iou_types
         unmasked = segm and any(lacks_mask(item) for image in images for item in image.truth)
-        if not unmasked and not unannotated:
+        if not unmasked and not has_unannotated(images):
             return dict.fromkeys(self.iou_types, (self.backend.ground_truth(images, num_classes, masks=segm), images))
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
         if unmasked:
@@ -190,8 +190,7 @@ class CocoEvaluator(Evaluator):
             masks = iou_type == "segm"
             if masks and not any(known):
                 continue
-            of_type = with_ignored_boxes(images) if masks and unmasked else images
-            of_type = with_crowds(of_type, iou_type) if unannotated else of_type
+            of_type = with_crowds(with_ignored_boxes(images) if masks else images, iou_type)
             truths[iou_type] = (self.backend.ground_truth(of_type, num_classes, masks=masks), of_type)
         return truths
 

@@ -62,16 +62,13 @@ def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
     if not regions and not len(image.unlabelled):
         return image
     image = _without_empty(image, iou_type) if len(image.unlabelled) else image
-    shares = None
     masked = [item for item in regions if not lacks_mask(item)]
     crowds = [item for item in regions if lacks_mask(item)]
-    if masked:
-        masks = InstanceMasks.from_rle([item["segmentation"] for item in masked], image.size)
-        union = InstanceMasks.from_dense(masks.union()[None])
-        if iou_type == "bbox":
-            shares = _shares(image, union, masks.boxes().double())
-        else:
-            crowds.append(_crowd(union))
+    shares = None
+    if masked and iou_type == "bbox":
+        shares = _shares(image, masked)
+    elif masked:
+        crowds.append(masked[0] if len(masked) == 1 else _crowd(_union(_masks(image, masked))))
     found = np.unique(image.labels).tolist()
     added = [{**item, "label": label} for label in found for item in crowds]
     unlabelled = set(found) & {int(label) for label in image.unlabelled}
@@ -82,22 +79,28 @@ def _with_crowds(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
     return replace(image, truth=[*truth, *added], region_shares=shares)
 
 
-def _shares(image: EvaluatedImage, union: InstanceMasks, region_boxes: torch.Tensor) -> np.ndarray:
-    """How far each detection is in the regions, float64 [N].
+def _shares(image: EvaluatedImage, regions: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """How far each detection is in the regions, which have masks: float64 [N].
 
     That is the share of its box's part in the image inside their union, or its IoU with one of their boxes if that is larger.
-
-    Args:
-        image: with the N detections.
-        union: one mask.
-        region_boxes: [R, 4] XYXY, R >= 1.
     """
+    masks = _masks(image, regions)
+    union = _union(masks)
     xywh = torch.from_numpy(image.boxes)
     boxes = clip_boxes_to_image(torch.cat([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1), image.size)
     [crop], [corners] = union.crops(), union.crop_boxes
     inside = AreaTable(crop != 0).areas(boxes - corners[:2].repeat(2))  # of the crop, not of the whole image
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-9)
-    return torch.maximum(inside.double() / areas, box_iou(boxes, region_boxes).amax(1)).numpy()
+    return torch.maximum(inside.double() / areas, box_iou(boxes, masks.boxes().double()).amax(1)).numpy()
+
+
+def _masks(image: EvaluatedImage, items: Sequence[Mapping[str, Any]]) -> InstanceMasks:
+    return InstanceMasks.from_rle([item["segmentation"] for item in items], image.size)
+
+
+def _union(masks: InstanceMasks) -> InstanceMasks:
+    """One mask of all pixels that any mask covers."""
+    return InstanceMasks.from_dense(masks.union()[None])
 
 
 def _without_empty(image: EvaluatedImage, iou_type: IouType) -> EvaluatedImage:
@@ -127,7 +130,7 @@ def _crowd(mask: InstanceMasks) -> dict[str, Any]:
     """A crowd region of one mask, without its label."""
     [x0, y0, x1, y1] = mask.crop_boxes[0].tolist()
     [rle] = mask.to_rle()
-    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": rle, "area": float(mask.areas()), "iscrowd": 1}
+    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "segmentation": rle, "area": float(mask.bits.sum()), "iscrowd": 1}
 
 
 def accumulate(
