@@ -35,7 +35,12 @@ def pair_targets(
 
 
 def training_targets(given: Targets, size: tuple[int, int]) -> Targets:
-    """The targets with the masks' boxes; those of objects without a mask are cut at the image's border."""
+    """The targets with the boxes of their masks; boxes without a mask are cut at the border.
+
+    Args:
+        given: as :func:`pair_targets` returns them.
+        size: (H, W) of the image.
+    """
     height, width = size
     boxes = given.boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
     if given.masks is not None:

@@ -44,27 +44,19 @@ def label_runs(labels: np.ndarray) -> LabelRuns:
     return LabelRuns(values[kept], rows, starts - rows * width, ends - rows * width)
 
 
-def cut_label_map(labels: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Crops (bits, crop_boxes) of the objects in a label map, by ascending label.
+def cut_labels(labels: Tensor | np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Cuts out the objects of a label map, by ascending label.
 
     The map is not compared with each value. It is split into runs of equal labels within rows, of which there are few,
     and the runs are grouped by label.
 
     Args:
         labels: integers [H, W] up to 64 bits; each label but 0 is one object.
-
+        kept: the labels to cut, if they occur; None: all but 0.
+    Returns:
+        the labels, and the objects' bits and crop_boxes (see :class:`~segkit.structures.masks.InstanceMasks`).
     Raises:
         SegkitError: not two-dimensional, or not integers.
-    """
-    return cut_labels(labels)[1:]
-
-
-def cut_labels(labels: Tensor | np.ndarray, kept: np.ndarray | None = None) -> tuple[np.ndarray, Tensor, Tensor]:
-    """Labels, bits and crop_boxes of the objects in a label map; see :func:`cut_label_map`.
-
-    Args:
-        labels: integers [H, W].
-        kept: the labels to cut, if they occur; None: all but 0.
     """
     label_map = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if label_map.ndim != 2:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit.structures import mask_geometry as geometry
-from segkit.structures.label_maps import cut_label_map
+from segkit.structures.label_maps import cut_labels
 from segkit.structures.mask_affine import warp_crops
 from segkit.structures.mask_resize import resize_crops
 from segkit.structures.polygons import draw_polygons
@@ -99,7 +99,7 @@ class InstanceMasks:
         Raises:
             SegkitError: the map is not two-dimensional, or not of integers.
         """
-        bits, crop_boxes = cut_label_map(labels)
+        _, bits, crop_boxes = cut_labels(labels)
         return InstanceMasks(bits, crop_boxes, (labels.shape[0], labels.shape[1]))
 
     @staticmethod

@@ -129,7 +129,7 @@ class Targets:
 
     @property
     def box_crowds(self) -> list[int]:
-        """Indices of the regions that count as their boxes in training: all but :attr:`mask_regions`.
+        """Indices of the other regions, whose boxes count in training.
 
         These are the crowd regions of a class, and the ignore regions without a mask. Known on a GPU without
         synchronisation.

@@ -165,6 +165,18 @@ def test_no_stage_samples_a_negative_in_a_region(name, monkeypatch):
                 assert share_in(region, box) < 0.56  # subpixels of an eighth
 
 
+@pytest.mark.parametrize("name", ["class-agnostic", "cascade", "proposals"])
+def test_an_image_without_annotation_trains_nothing(name):
+    """No anchor and no proposal is sampled; all losses are 0, and so are their gradients."""
+    masks = InstanceMasks.from_dense(torch.ones(1, *SIZE, dtype=torch.bool))
+    nothing = Targets(masks.boxes(), torch.tensor([ALL_CLASSES]), masks, torch.tensor([True]))
+    model = build(name).train()
+    losses = model.losses([torch.zeros(3, *SIZE, dtype=torch.uint8)], [nothing])
+    sum(losses.values()).backward()
+    assert {float(loss.detach()) for loss in losses.values()} == {0.0}
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())
+
+
 def heads(kind):
     torch.manual_seed(0)
     make = lambda: FastRCNNHead(FEATURES, 4, fc_dims=[16], class_agnostic=True)  # noqa: E731
@@ -232,6 +244,6 @@ def test_labels_below_zero_are_regions_only():
     model = build("faster")
     image = torch.zeros(3, *SIZE, dtype=torch.uint8)
     bad = Targets(torch.tensor([[1.0, 1, 9, 9]]), torch.tensor([ALL_CLASSES]))
-    with pytest.raises(SegkitError, match="labels -1 to .* -1 is for ignore regions only, which have crowd set"):
+    with pytest.raises(SegkitError, match=r"labels -1 to .* -1 is for ignore regions only, which have crowd set"):
         model.losses([image], [bad])
     assert model.losses([image], [Targets.cat([bad[:0], partial_targets()[2:]])])["cls"] >= 0

@@ -40,7 +40,7 @@ def replace_stem(network: nn.Module, path: str, in_channels: int) -> None:
 
 
 def adapt_stem_weight(weight: Tensor, in_channels: int) -> Tensor:
-    """Filters [O, in_channels, h, w] from filters [O, 3, h, w] for RGB images, as timm adapts them.
+    """Filters [O, in_channels, h, w] from filters [O, 3, h, w] for RGB, as in timm.
 
     One channel: the sum over RGB, whose output for a grey image is exactly that of the RGB filters for three copies of
     it. Otherwise R, G, B, R, ... scaled by 3 / in_channels, which keeps the size of the output.

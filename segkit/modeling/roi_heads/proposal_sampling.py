@@ -73,7 +73,7 @@ def label_and_sample_proposals(
 def label_proposals(
     proposals: Sequence[Tensor], targets: Sequence[Targets], *, num_classes: int, fg_iou_threshold: float
 ) -> list[LabelledProposals]:
-    """Labels all proposals, without sampling, except those without area and background in regions.
+    """Labels all proposals except those without area, and background in regions.
 
     Args:
         proposals: [P_i, 4] of each image.
@@ -91,7 +91,7 @@ def label_proposals(
 
 
 def _match(boxes: Tensor, targets: Targets, fg_iou_threshold: float) -> Matches:
-    """Matches proposals with the objects of one image; the others are background, or ignored in regions."""
+    """Matches the proposals of one image; those without an object are background, or ignored."""
     return match_targets(
         boxes,
         targets,
