@@ -10,8 +10,8 @@ They count neither way. COCO's tools know one such rule, that of a class's crowd
 For boxes, COCO's tools take a crowd region as its box. The part of an image outside of an annotated region usually has the
 whole image as its box, so the share of a detection's box inside the union of the masks counts instead. A region may also be
 a single object, which fills little of its own box, so a detection's IoU with that box counts too. These are the rules of
-training (:func:`segkit.modeling.layers.matching.match_targets`), at COCO's IoU thresholds instead of a half. There, too, an
-ignore region without a mask counts as its box, each by itself.
+training (:func:`segkit.modeling.layers.matching.match_targets`), at COCO's IoU thresholds instead of a half. In both, an ignore
+region without a mask counts as its box, each by itself.
 """
 
 from __future__ import annotations

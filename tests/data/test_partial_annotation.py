@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segkit.data import PartialAnnotation, build_dataset
+from segkit.data import PartialAnnotation, build_dataset, from_torchvision, register_dataset
 from segkit.data.formats import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -159,6 +159,39 @@ def test_predictions_made_elsewhere_are_evaluated_by_the_regions(spec):
             results.append({"image_id": image_id, "category_id": 1, "bbox": bbox, "score": 0.9})
     assert evaluate_predictions(results, data)["bbox/AP"] == pytest.approx(1)
     assert evaluate_predictions(results, plain)["bbox/AP-cell"] < 0.9
+
+
+class Pairs:
+    """The same objects as torchvision's pairs."""
+
+    def __len__(self):
+        return len(OBJECTS)
+
+    def __getitem__(self, index):
+        names, boxes, crowd, masked = zip(*OBJECTS[index], strict=True)
+        masks = torch.zeros(len(boxes), H, W, dtype=torch.uint8)
+        for mask, (x0, y0, x1, y1), has_mask in zip(masks, boxes, masked, strict=True):
+            if has_mask:
+                mask[y0:y1, x0:x1] = 1
+        labels = [["cell", "roi", "ignore", "debris"].index(name) + 1 for name in names]
+        target = {"boxes": boxes, "labels": labels, "masks": masks, "iscrowd": crowd, "has_mask": masked}
+        return torch.zeros(3, H, W, dtype=torch.uint8), target
+
+
+def test_pairs_have_the_same_regions(tmp_path):
+    pairs = from_torchvision(Pairs(), ["cell", "roi", "ignore", "debris"])
+    register_dataset("pairs_with_regions", lambda: pairs)
+    data = build_dataset({"format": "catalog", "name": "pairs_with_regions"}, partial=REGIONS)
+    expected = build_dataset(write_coco(tmp_path), partial=REGIONS)
+    assert data.classes == expected.classes
+    for index in range(3):
+        found, same = data.load(index), expected.load(index)
+        for name in ("boxes", "labels", "crowd", "has_mask"):
+            assert torch.equal(getattr(found.targets, name), getattr(same.targets, name))
+        assert torch.equal(found.targets.masks.bits, same.targets.masks.bits)
+        for item, other in zip(data.ground_truth(index, found), expected.ground_truth(index, same), strict=True):
+            assert {**item, "bbox": pytest.approx(item["bbox"]), "area": pytest.approx(item["area"], rel=1e-6)} == other
+    assert "2 of 'ignore' in 2 images are ignore regions" in data.summary()
 
 
 def test_label_maps(tmp_path):
