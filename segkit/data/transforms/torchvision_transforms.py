@@ -31,17 +31,19 @@ class TorchvisionTransform(Photometric):
 
     def __init__(self, inner: v2.Transform) -> None:
         super().__init__(inner, p=1.0)
-        with global_random, torch.random.fork_rng(devices=[]):
-            image = torch.arange(3 * 48 * 64).remainder(256).to(torch.uint8).reshape(3, 48, 64)
-            self.check(image, self.change(image))
+        self._try_on(3)
 
     def check_channels(self, count: int) -> None:
-        image = torch.arange(count * 48 * 64).remainder(256).to(torch.uint8).reshape(count, 48, 64)
         try:
-            with global_random, torch.random.fork_rng(devices=[]):
-                self.check(image, self.change(image))
+            self._try_on(count)
         except SegkitError as error:
             raise SegkitError(f"{error}; the images have {count} channels") from error
+
+    def _try_on(self, channels: int) -> None:
+        """Raises a SegkitError if the transform changes shape or dtype of an image, or moves boxes."""
+        image = torch.arange(channels * 48 * 64).remainder(256).to(torch.uint8).reshape(channels, 48, 64)
+        with global_random, torch.random.fork_rng(devices=[]):
+            self.check(image, self.change(image))
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
         height, width = image.shape[-2:]
