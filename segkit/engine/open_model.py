@@ -16,6 +16,7 @@ from segkit.config.schema import Config
 from segkit.config.sources import ConfigSource, Overrides, as_config, as_texts
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset, class_difference
+from segkit.data.formats.partial import PartiallyAnnotated
 from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
 from segkit.engine.datasets import build_data, checkpoint_labels, partial_annotation
@@ -112,12 +113,14 @@ def _dataset(data: Any, cfg: Config | None, classes: list[str] | None, category_
     if isinstance(data, (str, os.PathLike)):
         data = recognized_spec({"path": os.fspath(data)}, "val", "data")
     reader = None if cfg is None else build_reader(cfg.data, cache=True)
+    partial = None if cfg is None else partial_annotation(cfg)
     if isinstance(data, Mapping):
-        partial = None if cfg is None else partial_annotation(cfg)
         return build_dataset(data, classes, category_ids, reader=reader, partial=partial, path="data")
     check_dataset(data, "data")
     if reader is not None:  # images are read as in the training
         data.reader = reader
+    if partial:  # the same categories are regions as in the training
+        data = PartiallyAnnotated(data, partial, optional=True)
     if classes is not None and list(data.classes) != list(classes):
         raise SegkitError(f"data: {class_difference(data.classes, classes)}", key="data", value=data.classes)
     return data

@@ -10,6 +10,7 @@ from PIL import Image
 
 import segkit
 from segkit.config import load_config
+from segkit.data import build_dataset
 from segkit.data.formats import ImageAnnotation, ObjectAnnotation, ParsedDataset
 from segkit.engine.build import build_evaluators
 from segkit.engine.datasets import build_data, train_loader, val_loader
@@ -98,11 +99,10 @@ def test_a_run_on_partly_annotated_images(folder, caplog):
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert "4 of 'unsure' in 4 images are ignore regions" in text and "not annotated everywhere: b" in text
     assert len(list((folder / "run" / "inference").glob("*.png"))) == 4
-    # A spec that is evaluated with the checkpoint has the checkpoint's regions.
-    again = segkit.evaluate(
-        folder / "run" / "model_final.pth", {"format": "coco", "json": str(folder / "a.json"), "images": str(folder)}
-    )
-    assert again["segm/AR"] == metrics["segm/AR"]
+    # What is evaluated with the checkpoint, a spec or a data set, has the checkpoint's regions.
+    spec = {"format": "coco", "json": str(folder / "a.json"), "images": str(folder)}
+    for given in (spec, build_dataset(spec)):
+        assert segkit.evaluate(folder / "run" / "model_final.pth", given)["segm/AR"] == metrics["segm/AR"]
     with pytest.raises(SegkitError, match="roi"):  # without them the data have other classes
         segkit.evaluate(folder / "run" / "model_final.pth", overrides=["data.annotated_region_class=null"])
 
