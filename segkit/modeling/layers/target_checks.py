@@ -42,12 +42,12 @@ def check_targets(targets: Sequence[Targets], sizes: Sequence[tuple[int, int]], 
     rows = []
     for i in filled:
         labels = targets[i].labels
-        if targets[i].has_crowd:
-            labels = labels.masked_fill(targets[i].crowd & (labels == ALL_CLASSES), 0)
         rows.append(torch.stack([labels.min(), labels.max(), targets[i].degenerate().sum()]))
     kept = list(targets)
     for i, (lowest, highest, bad) in zip(filled, torch.stack(rows).tolist(), strict=True):  # one synchronisation
-        if not 0 <= lowest <= highest < num_classes:
+        if lowest == ALL_CLASSES and bool(targets[i].crowd[targets[i].labels == ALL_CLASSES].all()):
+            lowest = 0  # all of these are ignore regions
+        if lowest < 0 or highest >= num_classes:
             hint = "the background has none"
             if lowest == ALL_CLASSES:
                 hint = f"{lowest} is for ignore regions only, which have crowd set"
