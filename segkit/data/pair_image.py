@@ -16,7 +16,9 @@ EXPECTED = (
     "expected a tensor [3, H, W] or [1, H, W], an array [H, W, 3] or [H, W] (uint8, or float in 0..1), or a PIL image"
 )
 
-SCALED = "divide by the largest value a pixel can have, 65535 for 16 bits"
+SCALED = (
+    "divide by the largest value of a pixel, 65535 for 16 bits, which keeps 8; data.channels=[0, 1, 2] keeps all bits"
+)
 
 
 def pair_image(image: Any, reader: ImageReader | None = None) -> Tensor:

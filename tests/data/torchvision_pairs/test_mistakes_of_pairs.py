@@ -71,7 +71,7 @@ def test_missing_keys_name_the_nearest(lacking, other):
         (torch.zeros(3, 40, 56) - 1.5, ["-1.5", "Normalize"]),
         (torch.zeros(3, 40, 56) + 200, ["200", "255"]),
         (torch.full((3, 40, 56), float("nan")), ["nan", "0..1"]),
-        (torch.zeros(3, 40, 56, dtype=torch.uint16), ["uint16", "65535"]),
+        (torch.zeros(3, 40, 56, dtype=torch.uint16), ["uint16", "65535", "data.channels"]),
         (torch.zeros(4, 40, 56, dtype=torch.uint8), ["[4, 40, 56]", "image[:3]"]),
         (np.zeros((40, 56, 4), np.uint8), ["[40, 56, 4]", "image[..., :3]"]),
         (Image.new("I;16", (56, 40)), ["I;16", "65535"]),
