@@ -50,8 +50,8 @@ class CocoEvaluator(Evaluator):
     An object without a mask counts for ``bbox`` only. For ``segm`` its box is a region where detections are ignored, as
     COCO's crowd regions are.
 
-    Ignore regions (``label`` -1) are crowd regions of every class. An unmatched detection of a class that is unlabelled in
-    its image counts neither way. :mod:`segkit.evaluation.unannotated` has the rules.
+    The ignore regions (``label`` -1) of an image are one crowd region of every class. An unmatched detection of a class that
+    is unlabelled in its image counts neither way. :mod:`segkit.evaluation.unannotated` has the rules.
 
     For a class-agnostic model all classes are taken as one, as for proposals: ``bbox/AR`` is the fraction of objects that
     are found, of any class, and ``bbox/AR@100`` the fraction among the best 100 detections.
