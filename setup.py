@@ -41,6 +41,7 @@ setup(
         "tiff": ["imagecodecs"],  # rare compressions of TIFF files: JPEG XL, LERC, JPEG of 12 bits
         "imagej": ["roifile"],  # regions of interest that ImageJ and Fiji save
         "microscopy": ["nd2>=0.8", "czifile", "zarr>=2.16"],  # ND2; CZI; Zarr and OME-Zarr
+        "cells": ["scipy"],  # the evaluator Cells
         "slides": ["tiffslide>=2", "openslide-python", "openslide-bin"],  # SVS and NDPI; the last two: MRXS
         "test": [
             "pytest>=8",
@@ -50,6 +51,7 @@ setup(
             "timm>=1",
             "roifile",
             "scikit-image",
+            "scipy",
             "zarr>=2.16",
             "tiffslide>=2",
         ],

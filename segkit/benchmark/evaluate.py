@@ -15,6 +15,7 @@ from segkit.benchmark.evaluation_scene import Scene, make_scenes
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, Report, Row
 from segkit.benchmark.sides import Side, installed, measure_work
+from segkit.evaluation.cells import CellEvaluator
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.results import coco_results
 from segkit.structures.sample import Batch
@@ -50,6 +51,11 @@ def run(options: Options) -> Report:
         report, "boxes and masks, from detections to metrics", sides, runs=options.runs, device=torch.device("cpu")
     )
     report.rows += agreement(made, report)
+    if installed({"scipy, for the metrics of cells,": "scipy"}, report):
+        cells = {OWN: Side(OWN, lambda: cell_metrics(scenes))}
+        measure_work(
+            report, "metrics of cells, of all detections", cells, runs=options.runs, device=torch.device("cpu")
+        )
     report.notes += NOTES
     return report
 
@@ -58,6 +64,14 @@ def own_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
     """The metrics of segkit's evaluator."""
     names = [f"class{k + 1}" for k in range(CLASSES)]
     evaluator = CocoEvaluator(names, list(range(1, CLASSES + 1)), LIMIT)
+    for scene in scenes:
+        evaluator.process(Batch([scene.sample]), [scene.found])
+    return evaluator.evaluate()
+
+
+def cell_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
+    """The metrics of the evaluator Cells, with all detections."""
+    evaluator = CellEvaluator([f"class{k + 1}" for k in range(CLASSES)], score_threshold=0.0)
     for scene in scenes:
         evaluator.process(Batch([scene.sample]), [scene.found])
     return evaluator.evaluate()

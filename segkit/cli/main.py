@@ -29,7 +29,7 @@ MODULES = {
 }
 COMMANDS = {
     "train": "train a model from a configuration file, or continue a run",
-    "eval": "evaluate a run's best model, or a checkpoint",
+    "eval": "evaluate a run's best model, a checkpoint, or a results file",
     "predict": "predict images with a checkpoint: pictures, a COCO file, a submission",
     "dataset": "check, convert, measure, show, split and tile data sets of any format",
     "fit": "train on a folder: derive the configuration from the data, write it, train",
@@ -39,11 +39,11 @@ COMMANDS = {
     "doctor": "check the installation and the GPUs",
     "completion": "print a script that completes these commands in bash and zsh",
 }
+ALIASES = {"evaluate": "eval"}
 # What people type who come from other tools; the error suggests the command.
 OTHER_NAMES = {
     "train_net": "train",
     "segment": "train",
-    "evaluate": "eval",
     "test": "eval",
     "val": "eval",
     "infer": "predict",
@@ -70,7 +70,7 @@ def main(words: Sequence[str]) -> object:
     """Runs the subcommand that the words name; returns its exit status, None for 0."""
     name, rest = choose(
         COMMANDS,
-        words,
+        [ALIASES.get(word, word) for word in words[:1]] + list(words[1:]),
         prog="segkit",
         description="Instance segmentation: train, evaluate and predict with Mask R-CNN and its relatives.",
         examples=EXAMPLES,

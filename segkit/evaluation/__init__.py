@@ -5,14 +5,16 @@ The import registers the evaluators. The library that matches detections is impo
 
 from __future__ import annotations
 
+from segkit.evaluation.cells import CellEvaluator
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import Evaluator, evaluate
 from segkit.evaluation.predictions import evaluate_predictions
-from segkit.evaluation.results import PredictionsWriter, coco_results
+from segkit.evaluation.results import PredictionsWriter, coco_results, read_results
 from segkit.evaluation.submission import SubmissionWriter, write_submission
 from segkit.evaluation.table import metrics_table
 
 __all__ = [
+    "CellEvaluator",
     "CocoEvaluator",
     "Evaluator",
     "PredictionsWriter",
@@ -21,5 +23,6 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "metrics_table",
+    "read_results",
     "write_submission",
 ]

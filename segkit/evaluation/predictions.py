@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,12 +12,12 @@ import torch
 from segkit.data.formats.base import Dataset
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import Evaluator, all_metrics, check_evaluators
+from segkit.evaluation.results import read_results
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Batch
 from segkit.structures.torchvision_targets import detections_from_torchvision
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.paths import local_path
 
 Prediction = Detections | Mapping[str, Any]
 
@@ -95,13 +94,7 @@ def as_detections(found: Any, size: tuple[int, int], category_ids: Sequence[int]
 def _by_image(predictions: Any, dataset: Dataset) -> dict[int, Any]:
     """Predictions by image id: Detections, a dictionary, or a list of COCO results."""
     if isinstance(predictions, (str, os.PathLike)):
-        file = local_path(os.fspath(predictions), "results file", kind="file")
-        try:
-            predictions = json.loads(file.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise SegkitError(f"{file}: is no JSON of COCO results ({error})", value=str(file)) from error
-        if not isinstance(predictions, list):
-            raise SegkitError(f"{file}: expected a list of COCO results, found a {type(predictions).__name__}")
+        predictions = read_results(predictions)
     if isinstance(predictions, Mapping):
         found = dict(predictions)
     else:

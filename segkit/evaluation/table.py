@@ -8,15 +8,18 @@ from tabulate import tabulate
 
 from segkit.evaluation.validation_losses import LOSS_PREFIX
 
+MOST_COLUMNS = 14  # of a table; more go into another one below it
+
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
     """Formats metrics in percent: a row for boxes, one for masks, below it one per class.
 
-    An absent metric (no ground truth) is shown as ``-``. Validation losses come first, on a line of their own.
+    Kinds of metrics that have no name in common, as COCO's and those of cells, have tables of their own. An absent metric
+    (no ground truth) is shown as ``-``. Validation losses come first, on a line of their own.
 
     Args:
         metrics: ``segm/AP`` and so on, in 0..1.
-        classes: those to show, in this order.
+        classes: those to show, in this order; their metrics end with ``-`` and the name, as ``segm/AP-NAME``.
     """
     losses = {key.removeprefix(LOSS_PREFIX): value for key, value in metrics.items() if key.startswith(LOSS_PREFIX)}
     if losses:
@@ -24,23 +27,58 @@ def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> 
         total = losses.pop("total")
         parts = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
         return f"validation loss {total:.4f} ({parts})\n{metrics_table(metrics, classes)}"
-    kinds = list(dict.fromkeys(key.split("/", 1)[0] for key in metrics if "/" in key))
-    of_class = {f"{metric}-{name}" for metric in ("AP", "AP50", "AP75") for name in classes}
-    columns = list(
-        dict.fromkeys(key.split("/", 1)[1] for key in metrics if "/" in key and key.split("/", 1)[1] not in of_class)
-    )
-    if not kinds:
+    of_kind: dict[str, dict[str, float]] = {}
+    for key, value in metrics.items():
+        kind, separator, name = key.partition("/")
+        if separator:
+            of_kind.setdefault(kind, {})[name] = value
+    if not of_kind:
         return "no metrics"
-    rows = [[kind, *(_percent(metrics.get(f"{kind}/{column}")) for column in columns)] for kind in kinds]
-    text = tabulate(rows, headers=["", *columns], stralign="right", disable_numparse=True)
-    per_class = [
-        [name, *(_percent(metrics.get(f"{kind}/{m}-{name}")) for kind in kinds for m in ("AP", "AP50", "AP75"))]
-        for name in classes
+    suffixes = sorted((f"-{name}" for name in classes), key=len, reverse=True)  # the class "a-b" before "b"
+    groups: list[tuple[dict[str, dict[str, float]], list[str]]] = []
+    for kind, values in of_kind.items():
+        columns = [name for name in values if not _suffix(name, suffixes)]
+        for members, shared in groups:
+            if set(shared) & set(columns):
+                members[kind] = values
+                shared += [name for name in columns if name not in shared]
+                break
+        else:
+            groups.append(({kind: values}, columns))
+    tables = []
+    for members, columns in groups:
+        for start in range(0, max(len(columns), 1), MOST_COLUMNS):
+            part = columns[start : start + MOST_COLUMNS]
+            rows = [[kind, *(_percent(values.get(name)) for name in part)] for kind, values in members.items()]
+            tables.append(_table(rows, ["", *part]))
+        tables += _class_table(members, classes, suffixes)
+    return "\n\n".join(tables)
+
+
+def _class_table(
+    members: Mapping[str, Mapping[str, float]], classes: Sequence[str], suffixes: Sequence[str]
+) -> list[str]:
+    """The table of the metrics of each class, if there are any."""
+    found = [
+        (kind, name.removesuffix(suffix))
+        for kind, values in members.items()
+        for name in values
+        if (suffix := _suffix(name, suffixes))
     ]
-    if any(f"{kind}/{key}" in metrics for kind in kinds for key in of_class):
-        headers = ["class", *(f"{kind}/{m}" for kind in kinds for m in ("AP", "AP50", "AP75"))]
-        text += "\n\n" + tabulate(per_class, headers=headers, stralign="right", disable_numparse=True)
-    return text
+    if not found:
+        return []
+    columns = [(kind, metric) for kind in members for metric in dict.fromkeys(metric for _, metric in found)]
+    rows = [[name, *(_percent(members[kind].get(f"{metric}-{name}")) for kind, metric in columns)] for name in classes]
+    return [_table(rows, ["class", *(f"{kind}/{metric}" for kind, metric in columns)])]
+
+
+def _suffix(name: str, suffixes: Sequence[str]) -> str:
+    """The suffix of a class that a metric's name ends with; empty if it is of all classes."""
+    return next((suffix for suffix in suffixes if name.endswith(suffix)), "")
+
+
+def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
 
 
 def _percent(value: float | None) -> str:

@@ -145,7 +145,8 @@ def test_the_tools_are_the_commands(tool, command):
 def test_evaluating_is_training_with_a_flag():
     train, evaluate = (importlib.import_module(f"segkit.cli.{name}") for name in ("train", "evaluate"))
     words = ["quickstart", "--weights", "a.pth", "train.seed=3", "--num-gpus", "2"]
-    assert evaluate.parse_arguments(words) == train.parse_arguments([*words, "--eval-only"])
+    found, expected = vars(evaluate.parse_arguments(words)), vars(train.parse_arguments([*words, "--eval-only"]))
+    assert {key: found[key] for key in expected} == expected
 
 
 def test_the_module_is_the_command():

@@ -201,8 +201,8 @@ def test_table():
     overall, per_class = text.split("\n\n")
     assert [line.split() for line in overall.splitlines()[::2]] == [["AP", "APs"], ["bbox", "50.00", "-"]]
     assert overall.splitlines()[3].split() == ["segm", "43.21", "10.00"]
-    assert per_class.splitlines()[2].split() == ["a", "50.00", "-", "-", "43.21", "100.00", "-"]
-    assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 6
+    assert per_class.splitlines()[2].split() == ["a", "50.00", "-", "43.21", "100.00"]
+    assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 4
     assert "class" not in metrics_table({"segm/AP": 0.1}, ["a"])
     assert metrics_table({}, ["a"]) == "no metrics"
 
@@ -215,3 +215,13 @@ def test_no_probabilities_are_kept():
     evaluator.process(Batch([sample(1, (20, 20), [([1, 1, 9, 9], 0, False)])]), [found])
     del found
     assert probs() is None and len(evaluator.results()[1].masks) == 1
+
+
+def test_table_of_kinds_with_other_metrics():
+    metrics = {f"segm/{name}": 0.5 for name in ("AP", "AP50")}
+    metrics |= {f"cells/m{i}": i / 100 for i in range(20)} | {"cells/F1-b": 0.25, "cells/F1-a-b": 0.75}
+    coco, first, second, per_class = metrics_table(metrics, ["b", "a-b"]).split("\n\n")
+    assert [line.split() for line in coco.splitlines()[::2]] == [["AP", "AP50"], ["segm", "50.00", "50.00"]]
+    names = [*first.splitlines()[0].split(), *second.splitlines()[0].split()]
+    assert names == [f"m{i}" for i in range(20)]
+    assert [line.split() for line in per_class.splitlines()[2:]] == [["b", "25.00"], ["a-b", "75.00"]]

@@ -1,0 +1,153 @@
+"""Overlapping pairs of an image's objects and detections, and their one-to-one assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segkit.structures.rle import parse_strings
+from segkit.structures.runs import ragged_arange
+from segkit.utils.errors import SegkitError
+
+CHUNK = 4_000_000  # IoUs that are in memory at a time
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """The pairs of M objects and N detections that have pixels in common.
+
+    Attributes:
+        objects: int64 [P], the object of each pair.
+        detections: int64 [P], its detection.
+        intersections: float64 [P], the pixels in common, at least 1.
+        object_areas: float64 [M], in pixels.
+        detection_areas: float64 [N], in pixels.
+    """
+
+    objects: np.ndarray
+    detections: np.ndarray
+    intersections: np.ndarray
+    object_areas: np.ndarray
+    detection_areas: np.ndarray
+
+    @property
+    def unions(self) -> np.ndarray:
+        """Pixels of the object, the detection or both: float64 [P]."""
+        return self.object_areas[self.objects] + self.detection_areas[self.detections] - self.intersections
+
+    @property
+    def ious(self) -> np.ndarray:
+        """Intersection over union: float64 [P]."""
+        return self.intersections / self.unions
+
+    def select(self, objects: np.ndarray, detections: np.ndarray) -> Overlaps:
+        """The pairs of some objects and detections, which are numbered again.
+
+        Args:
+            objects: bool [M].
+            detections: bool [N].
+        """
+        kept = objects[self.objects] & detections[self.detections]
+        return Overlaps(
+            (np.cumsum(objects) - 1)[self.objects[kept]],
+            (np.cumsum(detections) - 1)[self.detections[kept]],
+            self.intersections[kept],
+            self.object_areas[objects],
+            self.detection_areas[detections],
+        )
+
+
+def mask_overlaps(objects: Sequence[Mapping[str, Any]], detections: Sequence[Mapping[str, Any]]) -> Overlaps:
+    """Returns the overlapping pairs of masks, which are COCO's compressed RLE of one image size."""
+    from pycocotools import mask as mask_api
+
+    object_areas, detection_areas = rle_areas(objects), rle_areas(detections)
+    rows: list[np.ndarray] = []
+    columns: list[np.ndarray] = []
+    ious: list[np.ndarray] = []
+    step = max(1, CHUNK // max(len(objects), 1))
+    for start in range(0, len(detections) if objects else 0, step):
+        part = list(detections[start : start + step])
+        found = np.asarray(mask_api.iou(part, list(objects), [0] * len(objects)))
+        row, column = np.nonzero(found)
+        rows.append(row + start)
+        columns.append(column)
+        ious.append(found[row, column])
+    row, column = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (rows, columns))
+    iou = np.concatenate([np.zeros(0), *ious])
+    # With A + B the sum of the areas, IoU = I / (A + B - I); areas are whole numbers of pixels.
+    intersections = np.rint(iou * (object_areas[column] + detection_areas[row]) / (1 + iou))
+    return Overlaps(column, row, intersections, object_areas, detection_areas)
+
+
+def rle_areas(rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Returns the areas of masks in pixels: float64 [N].
+
+    pycocotools' ``area`` fails for more than 255 masks at once with NumPy 2.
+    """
+    counts, lengths = parse_strings([rle["counts"] for rle in rles])
+    ones = ragged_arange(lengths) % 2 == 1
+    return np.bincount(np.repeat(np.arange(len(rles)), lengths)[ones], counts[ones], minlength=len(rles))
+
+
+def shares_in(regions: Sequence[Mapping[str, Any]], masks: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Returns the share of each mask's pixels in any of the regions: float64 [N]; all are RLE."""
+    from pycocotools import mask as mask_api
+
+    # The "IoU" with a crowd is the share of the mask in it.
+    return np.asarray(mask_api.iou(list(masks), [mask_api.merge(list(regions))], [1]))[:, 0]
+
+
+def assign(objects: np.ndarray, detections: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns the one-to-one assignment of the largest total weight: bool [P].
+
+    A pair that shares neither end with another one is in it. The others are solved by SciPy's
+    ``linear_sum_assignment``, one connected component of the graph of pairs after the other.
+
+    Args:
+        objects: int64 [P].
+        detections: int64 [P]; no pair occurs twice.
+        weights: float [P], above 0.
+    Raises:
+        SegkitError: SciPy is needed and not installed.
+    """
+    alone = (np.bincount(objects)[objects] == 1) & (np.bincount(detections)[detections] == 1)
+    chosen = alone.copy()
+    others = np.flatnonzero(~alone)
+    if not len(others):
+        return chosen
+    require_scipy()
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, rows = np.unique(objects[others], return_inverse=True)
+    second, columns = np.unique(detections[others], return_inverse=True)
+    count = len(first) + len(second)
+    graph = coo_array((np.ones(len(others)), (rows, columns + len(first))), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    of_pair = component[rows]
+    order = np.argsort(of_pair, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(of_pair[order])) + 1):
+        row_ids, row = np.unique(rows[group], return_inverse=True)
+        column_ids, column = np.unique(columns[group], return_inverse=True)
+        table = np.zeros((len(row_ids), len(column_ids)))
+        table[row, column] = weights[others[group]]
+        pair_at = np.full(table.shape, -1)
+        pair_at[row, column] = others[group]
+        pairs = pair_at[linear_sum_assignment(table, maximize=True)]
+        chosen[pairs[pairs >= 0]] = True
+    return chosen
+
+
+def require_scipy() -> None:
+    """Raises a SegkitError with the command that installs SciPy, if it is missing."""
+    try:
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise SegkitError(
+            "the evaluator Cells needs SciPy, which is not installed: pip install 'segkit[cells]'", key="evaluators"
+        ) from error
