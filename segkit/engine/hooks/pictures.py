@@ -13,7 +13,8 @@ from segkit.utils import distributed
 class Pictures(Hook):
     """Draws ground truth beside detections after the last step.
 
-    The pictures are in ``inference/`` of the run's folder. The checkpoints are on the disk by then, and the writers, which come later, get the pictures.
+    The pictures are in ``inference/`` of the run's folder. The checkpoints are on the disk by then, and the writers,
+    which come later, get the pictures.
 
     Args:
         loader: of the whole validation data, in its order.
