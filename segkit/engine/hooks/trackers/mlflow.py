@@ -28,7 +28,6 @@ class MLflow(Tracker):
         run_name: None: the name of the run's folder.
         tracking_uri: ``sqlite:///mlflow.db``, ``http://...``; None: ``MLFLOW_TRACKING_URI`` of the environment, or
             ``mlflow.db`` in the current folder. A password belongs into ``MLFLOW_TRACKING_PASSWORD``.
-        upload_checkpoints, timeout: see :class:`Tracker`.
     """
 
     title, package, extra = "MLflow", "mlflow", "mlflow"

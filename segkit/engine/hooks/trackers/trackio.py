@@ -23,7 +23,6 @@ class Trackio(Tracker):
         group: of related runs.
         space_id: a Hugging Face Space, as ``user/space``; needs a login (``hf auth login``).
         server_url: a Trackio server, whose write token is in the environment as ``TRACKIO_WRITE_TOKEN``.
-        upload_checkpoints, timeout: see :class:`Tracker`.
     Raises:
         SegkitError: the package is missing, or both ``space_id`` and ``server_url`` are set.
     """

@@ -34,7 +34,6 @@ class WandB(Tracker):
         group: of related runs.
         tags: of the run.
         mode: None: ``WANDB_MODE`` of the environment, or online.
-        upload_checkpoints, timeout: see :class:`Tracker`.
     """
 
     title, package, extra = "W&B", "wandb", "wandb"
