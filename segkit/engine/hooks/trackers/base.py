@@ -11,6 +11,7 @@ import threading
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -127,6 +128,9 @@ class Tracker(Writer):
     def finish(self) -> None:
         """Ends the run in the tracker; ``finished`` says whether it came to its end."""
 
+    def abandon(self) -> None:
+        """Called if the thread has not ended in time: removes what else would hold up the process."""
+
     def open(self, trainer: TrainerBase) -> None:
         self._start = trainer.iteration - is_pending(self, trainer)
         self._queue: queue.SimpleQueue[tuple[str, Callable[[], None]] | None] = queue.SimpleQueue()
@@ -138,7 +142,8 @@ class Tracker(Writer):
         loaded = self._attempt("import", self.load)
         if loaded:
             self._thread.start()
-            self._ready.wait(START_SECONDS)
+            if not self._ready.wait(START_SECONDS):
+                logger.warning("%s: no answer within %g s; the training begins without it", self.title, START_SECONDS)
 
     def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
         line = dict(record)
@@ -163,6 +168,9 @@ class Tracker(Writer):
         self._queue.put(None)
         if self._thread.ident is not None:  # it was started
             self._thread.join(self.timeout)
+            if self._thread.is_alive():
+                with suppress(Exception):
+                    self.abandon()
         missing = [f"{count} of {self._given[what]} {what}" for what, count in self._missing().items()]
         waited = f", which did not answer within {self.timeout:g} s" if self._thread.is_alive() else ""
         reason = f"; the first error: {self._first_error}" if self._first_error else ""

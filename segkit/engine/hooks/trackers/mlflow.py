@@ -59,6 +59,7 @@ class MLflow(Tracker):
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a warning for each attempt to connect
         self._mlflow, self._entities, self._error = mlflow, entities, MlflowException
 
     def connect(self, run: TrackedRun) -> Connection:

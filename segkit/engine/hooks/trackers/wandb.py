@@ -17,6 +17,7 @@ from segkit.engine.hooks.trackers.base import Connection, TrackedRun, Tracker
 from segkit.registry import WRITER_REGISTRY
 
 logger = logging.getLogger(__name__)
+CONNECT_SECONDS = 30.0
 READ_SECONDS = 60.0  # for reading the files of an earlier offline run
 
 
@@ -79,7 +80,9 @@ class WandB(Tracker):
             if mode != "online":
                 raise
             mode = "offline"
-            logger.warning("%s: cannot be reached (%s); this run is written to files", self.title, error)
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            logger.warning("%s: cannot be reached (%s); this run is written to files", self.title, reason)
+            self._wandb.teardown()  # else the id counts as in use
             self._init(run, name, mode)
         if mode == "offline":
             files = Path(self._run.settings.sync_dir)
@@ -101,6 +104,7 @@ class WandB(Tracker):
         settings = self._wandb.Settings(
             silent=True,
             console="off",  # stdout stays as it is; the log is in the run's folder
+            init_timeout=CONNECT_SECONDS,
             finish_timeout=max(0.8 * self.timeout, 0.1),  # 0 is without end
             finish_timeout_raises=True,
         )
@@ -141,6 +145,12 @@ class WandB(Tracker):
             self._run.finish(exit_code=0 if self.finished else 1)
         except TimeoutError as error:
             raise TimeoutError(f"{error} To send the rest: wandb sync {self._run.settings.sync_dir}") from error
+
+    def abandon(self) -> None:
+        # At the interpreter's exit wandb waits without limit for its process. What that has written can be synced later.
+        connection = self._wandb.setup()._connection
+        connection._cleanup()
+        connection._proc._process.kill()
 
 
 def last_offline_iteration(files: Path, name: str) -> int | None:
