@@ -57,8 +57,6 @@ setup(
             "tiffslide>=2",
             "wandb>=0.30",
             "mlflow-skinny>=3",
-            "sqlalchemy>=2",
-            "alembic",
             "trackio>=0.40",
         ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],

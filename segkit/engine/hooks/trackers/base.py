@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ START_SECONDS = 20.0  # that the training waits for the tracker before its first
 RETRY_SECONDS = 60.0  # between two attempts to connect
 MOST_WAITING = 1000  # lines, checkpoints and pictures that wait for a slow tracker; more are dropped and counted
 LINES, CHECKPOINTS, PICTURES = "lines of metrics", "checkpoints", "pictures"
+EARLIER_LINES = "lines of metrics of earlier processes"  # counted by the thread, the others by the training
 _FILE_LOCK = threading.Lock()  # of the file with the ids, which several trackers' threads write
 
 
@@ -146,12 +148,11 @@ class Tracker(Writer):
                 logger.warning("%s: no answer within %g s; the training begins without it", self.title, START_SECONDS)
 
     def write(self, trainer: TrainerBase, record: Mapping[str, float]) -> None:
-        line = dict(record)
-        self._hand_over(LINES, lambda: self._send_new_line(line))
+        self._hand_over(LINES, partial(self._send_new_line, dict(record)))
 
     def write_checkpoint(self, trainer: TrainerBase, saved: SavedCheckpoint) -> None:
         upload = self.upload_checkpoints and saved.path.name in ("model_best.pth", "model_final.pth")
-        self._hand_over(CHECKPOINTS, lambda: self.send_checkpoint(saved, upload=upload))
+        self._hand_over(CHECKPOINTS, partial(self.send_checkpoint, saved, upload=upload))
 
     def write_pictures(self, trainer: TrainerBase, pictures: Sequence[Path]) -> None:
         named = {f"pictures/{path.stem}": path for path in pictures}
@@ -160,7 +161,7 @@ class Tracker(Writer):
             named["curves"] = curves
         iteration = trainer.iteration
         for name, path in named.items():
-            self._hand_over(PICTURES, lambda name=name, path=path: self.send_picture(iteration, name, path))
+            self._hand_over(PICTURES, partial(self.send_picture, iteration, name, path))
 
     def close(self, trainer: TrainerBase) -> None:
         self.finished = trainer.done
@@ -180,7 +181,7 @@ class Tracker(Writer):
             logger.warning("%s%s: all was handed over, and the end of the run was not confirmed", self.title, waited)
 
     def _missing(self) -> dict[str, int]:
-        return {what: given - self._sent[what] for what, given in self._given.items() if given > self._sent[what]}
+        return {what: given - self._sent[what] for what, given in dict(self._given).items() if given > self._sent[what]}
 
     def _hand_over(self, what: str, send: Callable[[], None]) -> None:
         self._given[what] += 1
@@ -189,7 +190,7 @@ class Tracker(Writer):
 
     def _work(self, run: TrackedRun) -> None:
         """The thread: connects, sends what earlier processes could not, then what comes, and ends the run."""
-        while not (connected := self._attempt("connecting", lambda: self._connect(run))):
+        while not (connected := self._attempt("connecting", partial(self._connect, run))):
             self._ready.set()
             if self._closing.is_set():
                 break
@@ -197,7 +198,7 @@ class Tracker(Writer):
         self._ready.set()
         if not connected:
             return
-        self._attempt(METRICS, lambda: self._catch_up(run.folder))
+        self._attempt(METRICS, partial(self._catch_up, run.folder))
         while (item := self._queue.get()) is not None:
             what, send = item
             self._sent[what] += self._attempt(f"sending {what}", send)
@@ -242,8 +243,10 @@ class Tracker(Writer):
         """Sends the lines of earlier processes that the tracker lacks."""
         for line in saved_lines(folder / METRICS, self._start):
             if line["iteration"] > self._stored:
-                self._given[LINES] += 1
-                self._sent[LINES] += self._attempt(f"sending {LINES}", lambda line=line: self._send_new_line(line))
+                self._given[EARLIER_LINES] += 1
+                self._sent[EARLIER_LINES] += self._attempt(
+                    f"sending {EARLIER_LINES}", partial(self._send_new_line, line)
+                )
 
     def _send_new_line(self, line: Mapping[str, float]) -> None:
         iteration = int(line["iteration"])

@@ -50,7 +50,7 @@ class MLflow(Tracker):
 
     @property
     def target(self) -> str:
-        return self.experiment
+        return self.experiment if self.tracking_uri is None else f"{self.experiment} {_plain(self.tracking_uri)}"
 
     def load(self) -> None:
         import mlflow
@@ -64,9 +64,10 @@ class MLflow(Tracker):
 
     def connect(self, run: TrackedRun) -> Connection:
         self._client = self._mlflow.MlflowClient(tracking_uri=self.tracking_uri)
-        self._id = self._resumed(run) or self._created(run)
+        resumed = self._resumed(run)
+        self._id = resumed or self._created(run)
         self._send_config(run.config)
-        history = self._client.get_metric_history(self._id, LINE)
+        history = self._client.get_metric_history(self._id, LINE) if resumed else []
         last = max((metric.step for metric in history), default=0)
         uri = self._mlflow.get_tracking_uri() if self.tracking_uri is None else self.tracking_uri
         return Connection(self._id, last, f"run {self._id} of experiment {self.experiment!r} in {_plain(uri)}")

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from segkit.registry import WRITER_REGISTRY
 
 logger = logging.getLogger(__name__)
 CONNECT_SECONDS = 30.0
-READ_SECONDS = 60.0  # for reading the files of an earlier offline run
+READ_SECONDS = 60.0  # for reading the files of an earlier process
 
 
 @WRITER_REGISTRY.register
@@ -86,7 +87,7 @@ class WandB(Tracker):
             self._init(run, name, mode)
         if mode == "offline":
             files = Path(self._run.settings.sync_dir)
-            return Connection(name, last_offline_iteration(files, name), f"run {name}; to send it: wandb sync {files}")
+            return Connection(name, last_local_iteration(files, name), f"run {name}; to send it: wandb sync {files}")
         # A resumed run begins with the step after the last that the server has.
         return Connection(name, max(int(self._run.step) - 1, 0), f"run {name}, {self._run.url}")
 
@@ -144,6 +145,8 @@ class WandB(Tracker):
         try:
             self._run.finish(exit_code=0 if self.finished else 1)
         except TimeoutError as error:
+            with suppress(AttributeError):
+                self.abandon()
             raise TimeoutError(f"{error} To send the rest: wandb sync {self._run.settings.sync_dir}") from error
 
     def abandon(self) -> None:
@@ -153,8 +156,8 @@ class WandB(Tracker):
         connection._proc._process.kill()
 
 
-def last_offline_iteration(files: Path, name: str) -> int | None:
-    """Returns the last iteration in the files of a run's earlier offline processes.
+def last_local_iteration(files: Path, name: str) -> int | None:
+    """Returns the last iteration in the files of a run's earlier processes on this machine.
 
     Args:
         files: the folder of the present process.
@@ -163,7 +166,7 @@ def last_offline_iteration(files: Path, name: str) -> int | None:
         0 without such files; None if they cannot be read.
     """
     last = 0
-    for folder in sorted(files.parent.glob(f"offline-run-*-{name}")):
+    for folder in sorted(files.parent.glob(f"*run-*-{name}")):
         if folder == files:
             continue
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
