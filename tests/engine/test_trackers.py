@@ -2,70 +2,21 @@
 
 import json
 import threading
-from dataclasses import dataclass, field
 
 import pytest
 from fakes import TIMES, lines, make_trainer
+from process_runner import run_in_processes
+from tracker_fakes import Recorder, Store, lines_in_process
 
 from segkit.config import load_config
 from segkit.engine.checkpoint import read_checkpoint
-from segkit.engine.hooks import Hook, Tracker, Writers
-from segkit.engine.hooks.trackers import Connection, base
+from segkit.engine.hooks import Hook, Writers
+from segkit.engine.hooks.trackers import base
 from segkit.engine.hooks.trackers.mlflow import flat, unique_names
 from segkit.registry import WRITER_REGISTRY
 from segkit.utils.errors import SegkitError
 
 CALLS = ("load", "connect", "send_line", "send_checkpoint", "send_picture", "finish")
-
-
-@dataclass
-class Store:
-    """What a tracker has on its server, by id; ``capacity``: how many lines it keeps."""
-
-    runs: dict = field(default_factory=dict)
-    configs: dict = field(default_factory=dict)
-    capacity: int | None = None
-
-
-class Recorder(Tracker):
-    """Writes to a ``Store``; ``fault`` is called in the method of its name."""
-
-    title, package, extra, target = "Recorder", "json", "recorder", "cells"
-
-    def __init__(self, store, *, fault=(), timeout=10.0):
-        super().__init__(upload_checkpoints=True, timeout=timeout)
-        self.store, self.fault, self.others = store, dict(fault), []
-
-    def check(self, name):
-        self.fault.get(name, lambda: None)()
-
-    def load(self):
-        self.check("load")
-
-    def connect(self, run):
-        self.check("connect")
-        self.id = run.tracker_id or f"run{len(self.store.runs)}"
-        self.store.runs.setdefault(self.id, [])
-        self.store.configs[self.id] = run.config
-        return Connection(self.id, max((line[0] for line in self.store.runs[self.id]), default=0), "here")
-
-    def send_line(self, iteration, metrics):
-        self.check("send_line")
-        stored = self.store.runs[self.id]
-        if self.store.capacity is None or len(stored) < self.store.capacity:
-            stored.append((iteration, metrics))
-
-    def send_checkpoint(self, saved, *, upload):
-        self.check("send_checkpoint")
-        self.others.append((saved.path.name, saved.iteration, saved.metrics.get("segm/AP"), upload))
-
-    def send_picture(self, iteration, name, path):
-        self.check("send_picture")
-        self.others.append((name, iteration, path.read_text()))
-
-    def finish(self):
-        self.check("finish")
-        self.others.append(self.finished)
 
 
 class Draw(Hook):
@@ -226,14 +177,10 @@ def test_damaged_ids_start_a_new_run(tmp_path):
     assert json.loads((tmp_path / "tracked_runs.json").read_text()) == {"Recorder cells": "run1"}
 
 
-def test_only_the_first_process_writes(tmp_path, monkeypatch):
-    store = Store()
-    trainer = tracked(tmp_path, Recorder(store))
-    hook = next(hook for hook in trainer.hooks if isinstance(hook, Writers))
-    monkeypatch.setattr("segkit.utils.distributed.rank", lambda: 1)
-    hook.before_train(trainer)
-    hook.after_train(trainer)
-    assert store.runs == {} and list(tmp_path.iterdir()) == []
+def test_only_the_first_process_writes(tmp_path):
+    first, second = run_in_processes(lines_in_process, 2, tmp_path)
+    assert list(first) == ["run0"] and [iteration for iteration, _ in first["run0"]] == [1, 3]
+    assert second == {} and [line["iteration"] for line in lines(tmp_path)] == [1, 3]
 
 
 @pytest.mark.parametrize(("name", "extra"), [("WandB", "wandb"), ("MLflow", "mlflow"), ("Trackio", "trackio")])
