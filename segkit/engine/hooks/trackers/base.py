@@ -72,7 +72,8 @@ class Tracker(Writer):
 
     The training hands over what there is to send, and goes on. The first failure is a warning; at the end the log counts
     what is missing. When a run is resumed, the lines after the last one that the tracker has are read from
-    ``metrics.json``; lines that it has are not sent a second time, so of a step that was repeated after a crash the tracker shows the first value.
+    ``metrics.json``. Lines that it has are not sent a second time: of a step that was repeated after a crash, the tracker
+    shows the first value.
 
     A subclass imports its package in :meth:`load` and calls it in the methods from :meth:`connect` on, which may raise
     anything and take any time.
