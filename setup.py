@@ -43,6 +43,9 @@ setup(
         "microscopy": ["nd2>=0.8", "czifile", "zarr>=2.16"],  # ND2; CZI; Zarr and OME-Zarr
         "cells": ["scipy"],  # the evaluator Cells
         "slides": ["tiffslide>=2", "openslide-python", "openslide-bin"],  # SVS and NDPI; the last two: MRXS
+        "wandb": ["wandb>=0.31"],
+        "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2", "alembic"],  # the last two: runs in a local database
+        "trackio": ["trackio>=0.43"],
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -54,6 +57,9 @@ setup(
             "scipy",
             "zarr>=2.16",
             "tiffslide>=2",
+            "wandb>=0.31",
+            "mlflow-skinny>=3",
+            "trackio>=0.43",
         ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],

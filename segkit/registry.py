@@ -295,6 +295,12 @@ HOOK_REGISTRY = Registry(
 EVALUATOR_REGISTRY = Registry(
     "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
 )
-WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=["open", "write", "close"])
+WRITER_REGISTRY = Registry(
+    "WRITER",
+    "segkit.engine.hooks",
+    runtime=["period"],
+    makes=["open", "write", "write_checkpoint", "write_pictures", "close"],
+    hint="derive it from segkit.engine.hooks.Writer",
+)
 
 ALL_REGISTRIES = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

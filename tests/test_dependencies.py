@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Distributions that are called otherwise than what they give; asked of the environment first.
-KNOWN = {"yaml": "pyyaml", "PIL": "pillow"}
+KNOWN = {"yaml": "pyyaml", "PIL": "pillow", "mlflow": "mlflow-skinny"}
 # Declared, but imported by name nowhere: torch.utils.tensorboard needs tensorboard.
 UNSEEN = {"tensorboard"}
 # Measured beside segkit where it happens to be installed, and named as skipped otherwise; it is not on PyPI.

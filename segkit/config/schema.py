@@ -18,7 +18,7 @@ from segkit.config.specs import Resolver
 from segkit.config.train_section import EarlyStoppingConfig, TrainConfig
 from segkit.config.typecheck import Bounds
 from segkit.config.yaml_reader import write_yaml
-from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, META_ARCH_REGISTRY, Slot, SlotList
+from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, META_ARCH_REGISTRY, WRITER_REGISTRY, Slot, SlotList
 
 __all__ = [
     "Config",
@@ -74,6 +74,11 @@ class Config:
     evaluators: Annotated[tuple[Spec, ...], SlotList(EVALUATOR_REGISTRY), Help("evaluators of the validation data")] = (
         field(default_factory=lambda: (Spec(name="COCO"),))
     )
+    writers: Annotated[
+        tuple[Spec, ...],
+        SlotList(WRITER_REGISTRY),
+        Help("writers in addition to the default ones, as [{name: WandB, project: cells}]"),
+    ] = ()
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})
     # Reasons for values, by key path (see segkit.suggest_config); to_yaml writes them, copies with other values lack them.
     comments: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False, metadata={"key": False})

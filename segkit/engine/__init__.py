@@ -21,7 +21,7 @@ from segkit.utils.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from segkit.engine.build import build_trainer
-    from segkit.engine.checkpoint import read_checkpoint, save_checkpoint
+    from segkit.engine.checkpoint import SavedCheckpoint, read_checkpoint, save_checkpoint
     from segkit.engine.ema import EMA
     from segkit.engine.hooks import (
         BestCheckpoint,
@@ -31,10 +31,15 @@ if TYPE_CHECKING:
         Evaluation,
         Hook,
         JsonWriter,
+        MLflow,
         PeriodicCheckpoint,
+        Pictures,
         Profiler,
         TensorBoardWriter,
         Timer,
+        Tracker,
+        Trackio,
+        WandB,
         Writer,
         Writers,
         build_default_hooks,
@@ -47,11 +52,11 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "segkit.engine.build": "build_trainer",
-    "segkit.engine.checkpoint": "read_checkpoint save_checkpoint",
+    "segkit.engine.checkpoint": "SavedCheckpoint read_checkpoint save_checkpoint",
     "segkit.engine.ema": "EMA",
     "segkit.engine.hooks": (
-        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter "
-        "PeriodicCheckpoint Profiler TensorBoardWriter Timer Writer Writers build_default_hooks"
+        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter MLflow PeriodicCheckpoint "
+        "Pictures Profiler TensorBoardWriter Timer Tracker Trackio WandB Writer Writers build_default_hooks"
     ),
     "segkit.engine.library": "evaluate train",
     "segkit.engine.metrics": "DivergedError",
@@ -71,12 +76,18 @@ __all__ = [
     "Evaluation",
     "Hook",
     "JsonWriter",
+    "MLflow",
     "PeriodicCheckpoint",
+    "Pictures",
     "Profiler",
+    "SavedCheckpoint",
     "TensorBoardWriter",
     "Timer",
+    "Tracker",
+    "Trackio",
     "Trainer",
     "TrainerBase",
+    "WandB",
     "Writer",
     "Writers",
     "build_default_hooks",

@@ -17,6 +17,8 @@ from segkit.engine.detection_limits import warn_of_detection_limits
 from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.evaluation import EarlyStopping, choose_metric
+from segkit.engine.hooks.logging import Writers
+from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.missing_masks import warn_of_missing_masks
 from segkit.engine.parameters import build_optimizer, count_parameters, freeze, parameter_table
 from segkit.engine.resume import epoch_shift
@@ -24,7 +26,7 @@ from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
-from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY
+from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -125,11 +127,19 @@ def build_hooks(
     iterations_per_epoch: int,
     resume_command: str | None = None,
 ) -> list[Hook]:
-    """Builds the default hooks around those of ``cfg.hooks``; converts periods to iterations."""
+    """Builds the default hooks, those of ``cfg`` and its writers; periods become iterations."""
     train_cfg = cfg.train
     extra = [
         HOOK_REGISTRY.build(spec, path=f"hooks[{i}]", period=train_cfg.log_period) for i, spec in enumerate(cfg.hooks)
     ]
+    writers = [
+        WRITER_REGISTRY.build(spec, path=f"writers[{i}]", period=train_cfg.log_period)
+        for i, spec in enumerate(cfg.writers)
+    ]
+    extra.append(Writers(train_cfg.log_period, writers=writers))
+    pictures = None
+    if data.val is not None:
+        pictures = Pictures(val_loader(cfg, data, device, whole=True), data.classes, cfg.predict.score_threshold)
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
     best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     return build_default_hooks(
@@ -144,6 +154,7 @@ def build_hooks(
         best_metric=best_metric,
         best_min_gain=train_cfg.best_min_gain,
         early_stopping=build_early_stopping(cfg, evaluators, best_metric),
+        pictures=pictures,
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,

@@ -38,6 +38,7 @@ import logging
 import re
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,20 @@ from segkit.utils.errors import SegkitError
 logger = logging.getLogger(__name__)
 LAST = "last_checkpoint"
 METRICS = "metrics.json"
+TRACKED_RUNS = "tracked_runs.json"  # the ids of the run in experiment trackers
 RENAMED_KEYS = {"averaged": "ema"}  # former keys of a checkpoint
 RENAMED_LAYERS = {"offsets": "deltas"}  # former names of layers, in the RPN's and the box head
 _PERIODIC = re.compile(r"model_(\d{7,})\.pth")
 _PLAIN = (Tensor, str, bytes, int, float, bool, type(None))
+
+
+@dataclass(frozen=True)
+class SavedCheckpoint:
+    """A checkpoint on the disk, with the metrics of its iteration if that was evaluated."""
+
+    path: Path
+    iteration: int
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:

@@ -51,6 +51,7 @@ MEANINGS = (
     (r"predict", "applies to the pictures from now on"),
     (r"evaluators", NEW_COMPARISON),
     (r"hooks", "new hooks start without a state; the states of removed hooks are dropped"),
+    (r"writers", NO_EFFECT),
     (r"imports(_from)?", "other modules are imported"),
 )  # fmt: skip
 OTHERWISE = "applies from now on"

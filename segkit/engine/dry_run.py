@@ -19,10 +19,12 @@ from tabulate import tabulate
 from segkit.config.schema import Config
 from segkit.engine.build import build_trainer, prepare_model
 from segkit.engine.checkpoint import read_checkpoint
-from segkit.engine.datasets import RunData, build_data, val_loader
+from segkit.engine.datasets import RunData, build_data
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
+from segkit.engine.hooks.logging import Writers
+from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.pictures import draw_pictures
+from segkit.engine.hooks.trackers import Tracker
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.train_state import restore
 from segkit.utils import distributed
@@ -71,19 +73,17 @@ def dry_run(cfg: Config, *, weights: str | None = None) -> None:
         evaluated = f", evaluation of {len(data.val)} images" if data.val is not None else ""
         with _timed(seconds, f"training: a step of {images} images{evaluated}, files written"):
             trainer = build_trainer(cfg, model, data, device)
+            pictures = [hook for hook in trainer.hooks if isinstance(hook, Pictures)]
+            trainer.hooks = [hook for hook in trainer.hooks if hook not in pictures]
+            for hook in trainer.hooks:
+                if isinstance(hook, Writers):  # a dry run leaves nothing behind in a tracker
+                    hook.writers = [writer for writer in hook.writers if not isinstance(writer, Tracker)]
             trainer.train()
         with _timed(seconds, "checkpoint: read back"):
             restore(trainer, read_checkpoint(run_dir / "model_final.pth"))
-        if data.val is not None:
-            with _timed(seconds, "pictures: drawn"), trainer.ema_weights():
-                draw_pictures(
-                    model,
-                    val_loader(cfg, data, device),
-                    data.classes,
-                    cfg.predict.score_threshold,
-                    run_dir / "inference",
-                    context=trainer.autocast(),
-                )
+        for drawing in pictures:
+            with _timed(seconds, "pictures: drawn"):
+                drawing.after_train(trainer)
         files = sorted(path.name for path in run_dir.iterdir())
         size = (run_dir / "model_final.pth").stat().st_size / 2**20
     table = tabulate(seconds, headers=["part", "seconds"], disable_numparse=True)

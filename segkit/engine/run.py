@@ -22,6 +22,7 @@ from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
 from segkit.engine.datasets import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
+from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.pictures import draw_pictures
 from segkit.engine.recognized_data import with_recognized_data
@@ -132,20 +133,13 @@ def _train(
             "nothing is left to train: %d iterations are done, of %d; raise train.epochs or train.iterations to train on",
             trainer.iteration, trainer.max_iterations,
         )  # fmt: skip
+        for hook in trainer.hooks:
+            if isinstance(hook, Pictures):
+                hook.after_train(trainer)  # an earlier run may have been killed while it drew
     else:
         trainer.train()
 
     if distributed.is_main():
-        if data.val is not None:  # also without steps to train: an earlier run may have been killed while it drew
-            with trainer.ema_weights():
-                draw_pictures(
-                    model,
-                    val_loader(cfg, data, device, whole=True),
-                    data.classes,
-                    cfg.predict.score_threshold,
-                    run_dir / "inference",
-                    context=trainer.autocast(),
-                )
         _log_results(run_dir, device, time.perf_counter() - started)
     return trainer.evaluation
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from segkit.engine.checkpoint import METRICS, find_last_checkpoint, resume_hint
+from segkit.engine.checkpoint import METRICS, TRACKED_RUNS, find_last_checkpoint, resume_hint
 from segkit.utils.atomic import remove_leftovers
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import output_folder
@@ -33,6 +33,7 @@ RUN_FILES = (
     "inference",
     "nonfinite_batch_*.pth",
     "profile",
+    TRACKED_RUNS,
     LOG,
 )
 # Error numbers of a disk or directory that cannot be written to, as opposed to a mistake in the program.

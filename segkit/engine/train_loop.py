@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from segkit.engine.checkpoint import SavedCheckpoint
 from segkit.engine.ema import EMA
 from segkit.engine.hook_names import named_hooks
 from segkit.engine.metrics import DivergedError, Metrics
@@ -93,8 +94,7 @@ class TrainerBase(RenamedAttributes, ABC):
         max_iterations: number of steps of the run.
         start_iteration: number of steps done when this process began; above 0 in a resumed run.
         iterations_per_epoch, epoch: steps in a pass over the training data, and number of complete passes.
-        epoch_shift: added to ``iteration`` for epochs, schedule and loader. Not 0 in a run that was resumed with larger
-            or smaller steps, see :func:`segkit.engine.resume.epoch_shift`.
+        epoch_shift: added to ``iteration`` for epochs, schedule and loader; see :func:`segkit.engine.resume.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
         optimizer: torch's; ``before_step`` finds its groups' ``lr`` set to the schedule's.
         batch: the step's batch on the device, only during a step; with accumulation the latest one.
@@ -103,9 +103,9 @@ class TrainerBase(RenamedAttributes, ABC):
         device, precision: of the forward pass, whose context is ``trainer.autocast()``.
         ema: the moving average of the weights, or None. Within ``trainer.ema_weights()`` the model has the average.
         skipped: number of steps of the run that were skipped because a loss or gradient was not finite.
-        output_dir: the run's folder.
-        data_time: seconds that the last step waited for its batches.
+        output_dir, data_time: the run's folder; seconds that the last step waited for its batches.
         evaluation, evaluated_at: the last evaluation's metrics, and the iteration after which it was made (or None).
+        checkpoints, pictures: files that this process has written, in their order.
         about: added to checkpoints: config, classes, category_ids.
     """
 
@@ -143,12 +143,13 @@ class TrainerBase(RenamedAttributes, ABC):
         self.hooks = list(hooks)
         named_hooks(self.hooks)  # raises if two names are equal
         self.about = dict(about or {})
-        self.iteration = 0
-        self.start_iteration = 0
+        self.iteration = self.start_iteration = 0
         self.batch: Any = None
         self.batches: list[Any] = []  # the current step's batches so far, on the loader's device
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
+        self.checkpoints: list[SavedCheckpoint] = []
+        self.pictures: list[Path] = []
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
         self.consistent = True  # False while a step changes weights and counters; such a state must not be saved
         self.line_read = False  # whether the current hook has read the metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import re
 import shlex
@@ -46,6 +46,10 @@ NOT_RUN = {
     "scontrol": "needs Slurm",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }
+
+
+if importlib.util.find_spec("trackio") is None:
+    NOT_RUN["tracked.yaml"] = "needs trackio"
 
 
 @dataclass(frozen=True)

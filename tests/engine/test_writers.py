@@ -1,6 +1,7 @@
 """Writers of metrics: files, the line on the console, and those of users."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from fakes import lines, make_trainer
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segkit.engine.hooks import Hook, Writer, Writers, build_default_hooks
+from segkit.engine.hooks import Hook, Pictures, Writer, Writers, build_default_hooks
 from segkit.engine.hooks.logging import JsonWriter, console_line, cut_lines
 from segkit.registry import HOOK_REGISTRY, WRITER_REGISTRY
 from segkit.utils.errors import SegkitError
@@ -74,10 +75,11 @@ def test_order_and_users_writers():
 
     mail = Mail()
     hooks = build_default_hooks(
-        log_period=20, checkpoint_period=10, val_loader=[], extra=[Writers(20, writers=[mail]), Mine()]
-    )
+        log_period=20, checkpoint_period=10, val_loader=[], pictures=Pictures([], ["cell"], 0.5),
+        extra=[Writers(20, writers=[mail]), Mine()],
+    )  # fmt: skip
     assert [type(hook).__name__ for hook in hooks] == [
-        "Timer", "Evaluation", "BestCheckpoint", "Mine", "Writers", "PeriodicCheckpoint",
+        "Timer", "Evaluation", "BestCheckpoint", "Mine", "Pictures", "Writers", "PeriodicCheckpoint",
     ]  # fmt: skip
     assert hooks[-2].writers[-1] is mail and len(hooks[-2].writers) == 5
 
@@ -103,9 +105,16 @@ def test_writers_by_name(tmp_path):
 
 
 def test_all_writers(tmp_path):
-    make_trainer(tmp_path, iterations=4, all_writers=True).train()
+    picture = np.arange(8 * 9 * 3, dtype=np.uint8).reshape(8, 9, 3)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    trainer = make_trainer(tmp_path, iterations=4, all_writers=True)
+    trainer.pictures = [tmp_path / "a.png"]
+    trainer.train()
     with Image.open(tmp_path / "curves.png") as curves:
         assert min(curves.size) > 300 and len(np.unique(np.asarray(curves.convert("L")))) > 20, "lines and labels"
     events = EventAccumulator(str(tmp_path)).Reload()
     written = {e.step: e.value for e in events.Scalars("loss/total")}
     assert written == {line["iteration"]: pytest.approx(line["loss/total"]) for line in lines(tmp_path)}
+    (shown,) = events.Images("pictures/a")
+    assert shown.step == 4
+    np.testing.assert_array_equal(Image.open(BytesIO(shown.encoded_image_string)), picture)

@@ -8,8 +8,10 @@ from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint
 from segkit.engine.hooks.defaults import build_default_hooks
 from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
 from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
+from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.profiler import Profiler
 from segkit.engine.hooks.timer import Timer
+from segkit.engine.hooks.trackers import MLflow, Tracker, Trackio, WandB
 
 __all__ = [
     "BestCheckpoint",
@@ -19,10 +21,15 @@ __all__ = [
     "Evaluation",
     "Hook",
     "JsonWriter",
+    "MLflow",
     "PeriodicCheckpoint",
+    "Pictures",
     "Profiler",
     "TensorBoardWriter",
     "Timer",
+    "Tracker",
+    "Trackio",
+    "WandB",
     "Writer",
     "Writers",
     "build_default_hooks",

@@ -11,6 +11,7 @@ import torch
 
 from segkit.engine.checkpoint import (
     BackgroundWriter,
+    SavedCheckpoint,
     host_copy,
     name_last_checkpoint,
     periodic_name,
@@ -80,6 +81,7 @@ class PeriodicCheckpoint(Hook):
             return
         if trainer.done:
             self._save(trainer, "model_final.pth")
+            self.writer.wait()  # nothing is left to do meanwhile, and what follows may name the file
         elif self.period and trainer.iteration % self.period == 0:
             self._save(trainer, periodic_name(trainer.iteration))
 
@@ -122,7 +124,8 @@ class PeriodicCheckpoint(Hook):
 
     def _save(self, trainer: TrainerBase, name: str, *, rescue: bool = False) -> None:
         trainer.check_metrics()  # a model of NaN never replaces a good one
-        path, iteration = trainer.output_dir / name, trainer.iteration
+        saved = saved_checkpoint(trainer, name)
+        path, iteration = saved.path, saved.iteration
         # After an exception the interrupted hook is still pending; otherwise this hook is done with this call.
         pending = [n for n in trainer.pending if rescue or trainer.named_hooks().get(n) is not self]
 
@@ -130,6 +133,7 @@ class PeriodicCheckpoint(Hook):
             save_checkpoint(path, state)
             name_last_checkpoint(path)
             self._saved_at = iteration
+            trainer.checkpoints.append(saved)
             logger.info("saved %s", path)
             for old in superseded(path.parent, iteration, self.keep, self.keep_every):
                 old.unlink(missing_ok=True)  # after the newer one is on the disk
@@ -177,14 +181,15 @@ class BestCheckpoint(Hook):
         if not distributed.is_main():
             self.best, self.best_iteration = value, trainer.iteration
             return
-        before, path = (self.best, self.best_iteration), trainer.output_dir / "model_best.pth"
+        before, saved = (self.best, self.best_iteration), saved_checkpoint(trainer, "model_best.pth")
 
         def write() -> None:
             try:
-                save_checkpoint(path, state)
+                save_checkpoint(saved.path, state)
             except BaseException:  # restored, so that the resumed run saves the best model again
                 self.best, self.best_iteration = before
                 raise
+            trainer.checkpoints.append(saved)
 
         with delayed_interrupt():
             self.writer.wait()
@@ -207,6 +212,12 @@ class BestCheckpoint(Hook):
             )
             return
         self.best, self.best_iteration = state["best"], state["best_iteration"]
+
+
+def saved_checkpoint(trainer: TrainerBase, name: str) -> SavedCheckpoint:
+    """Returns the record of a checkpoint of the current iteration, before it is written."""
+    metrics = dict(trainer.evaluation) if trainer.evaluated_at == trainer.iteration else {}
+    return SavedCheckpoint(trainer.output_dir / name, trainer.iteration, metrics)
 
 
 def losses_are_finite(trainer: TrainerBase) -> bool:

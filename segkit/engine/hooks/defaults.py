@@ -10,6 +10,7 @@ from segkit.engine.hooks.base import Hook, Writer
 from segkit.engine.hooks.checkpoint import BestCheckpoint, PeriodicCheckpoint
 from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
 from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
+from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import Timer
 
 
@@ -26,6 +27,7 @@ def build_default_hooks(
     best_metric: str = "segm/AP",
     best_min_gain: float = 0.0,
     early_stopping: EarlyStopping | None = None,
+    pictures: Pictures | None = None,
     classes: Sequence[str] = (),
     extra: Sequence[Hook] = (),
     resume_command: str | None = None,
@@ -48,6 +50,8 @@ def build_default_hooks(
             hooks.append(early_stopping)  # after the best is saved, before hooks that ask for the last step
     # A user's hooks find the evaluation, and what they log is written.
     hooks += [hook for hook in extra if not isinstance(hook, Writers)]
+    if pictures is not None:
+        hooks.append(pictures)  # before the writers, which get them
     # One hook for all writers: reading the metrics clears their means.
     own_writers = [writer for hook in extra if isinstance(hook, Writers) for writer in hook.writers]
     hooks += [

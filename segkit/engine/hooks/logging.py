@@ -1,4 +1,4 @@
-"""The hook that writes metrics, and its writers: log, metrics.json, TensorBoard, curves.png."""
+"""The hook that calls the writers, and the writers that every run has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+
+import numpy as np
+from PIL import Image
 
 from segkit.engine.checkpoint import METRICS
 from segkit.engine.hooks.base import Writer
@@ -27,7 +30,8 @@ class Writers(Hook):
     """Reads the metrics every ``period`` iterations, and passes them to its writers.
 
     It also does so after the first iteration, which shows at once how long a step takes, after each evaluation, and at
-    the end. A ``Writers`` hook in a configuration adds its writers to the default ones.
+    the end. Checkpoints that were saved since are passed on then, pictures at the end. A ``Writers`` hook in a
+    configuration adds its writers to the default ones.
 
     Args:
         period: iterations between two lines (``train.log_period``).
@@ -38,6 +42,7 @@ class Writers(Hook):
         self.period = period
         self.writers = list(writers)
         self._open: list[Writer] = []
+        self._checkpoints = 0  # how many of the trainer's the writers have
 
     def before_train(self, trainer: TrainerBase) -> None:
         for writer in self.writers if distributed.is_main() else []:
@@ -51,13 +56,28 @@ class Writers(Hook):
             record = trainer.read_metrics()
             for writer in self._open:
                 writer.write(trainer, record)
+            self._write_checkpoints(trainer)
 
     def after_train(self, trainer: TrainerBase) -> None:
-        while self._open:
-            self._open.pop().close(trainer)
+        self._write_checkpoints(trainer)
+        if trainer.pictures:
+            for writer in self._open:
+                writer.write_pictures(trainer, trainer.pictures)
+        self._close(trainer)
 
     def on_exception(self, trainer: TrainerBase, error: BaseException) -> None:
-        self.after_train(trainer)
+        self._write_checkpoints(trainer)
+        self._close(trainer)
+
+    def _write_checkpoints(self, trainer: TrainerBase) -> None:
+        for saved in trainer.checkpoints[self._checkpoints :]:
+            for writer in self._open:
+                writer.write_checkpoint(trainer, saved)
+            self._checkpoints += 1
+
+    def _close(self, trainer: TrainerBase) -> None:
+        while self._open:
+            self._open.pop().close(trainer)
 
 
 def is_pending(writer: Writer, trainer: TrainerBase) -> bool:
@@ -177,6 +197,13 @@ class TensorBoardWriter(Writer):
         for name, value in record.items():
             if name != "iteration":
                 self._board.add_scalar(name, value, iteration)
+
+    def write_pictures(self, trainer: TrainerBase, pictures: Sequence[Path]) -> None:
+        with failure_warned("TensorBoard's pictures"):
+            for path in pictures:
+                with Image.open(path) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                self._board.add_image(f"pictures/{path.stem}", pixels, trainer.iteration, dataformats="HWC")
 
     def close(self, trainer: TrainerBase) -> None:
         self._board.close()
