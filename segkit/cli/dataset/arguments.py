@@ -5,20 +5,37 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from segkit.cli.parser import Parser
+
+# Names for the help, which imports no registry; tests/cli/test_help.py compares them with the registries.
+READABLE = (
+    "cityscapes", "coco", "coco_panoptic", "cvat", "geojson", "image_folder", "imagej_rois", "label_map", "label_pairs",
+    "labelme", "lvis", "mask_folder", "subset", "voc", "yolo",
+)  # fmt: skip
+WRITABLE = ("coco", "geojson", "label_map", "label_pairs", "labelme", "mask_folder", "voc", "yolo")
+WRITER_OPTIONS = "options of the format to write (segkit config components DATASET_WRITER)"
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that name a data set."""
-    parser.add_argument("data", metavar="DATA", help="folder or file of a data set, of any format")
-    parser.add_argument("--format", metavar="F", help="format of the data (default: recognised by content)")
+    text = "folder or file of a data set, of any format; or a configuration, for its data.train and data.val"
+    parser.add_argument("data", metavar="DATA", help=text)
+    parser.add_argument(
+        "--format", metavar="F", help=f"format of the data (default: recognised by content): {', '.join(READABLE)}"
+    )
 
 
 def add_skip_unreadable(parser: argparse.ArgumentParser) -> None:
     """Adds the switch that skips and counts images that cannot be read."""
     text = "skip images that cannot be read, and say which (default: the first one is an error)"
     parser.add_argument("--skip-unreadable", action="store_true", help=text)
+
+
+def add_writable(parser: argparse._ActionsContainer, text: str, **settings: Any) -> None:
+    """Adds ``--to``, the format to write."""
+    parser.add_argument("--to", metavar="F", help=f"{text}: {', '.join(WRITABLE)}", **settings)
 
 
 def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:

@@ -32,10 +32,24 @@ def make_parser(prog: str | None = None) -> Parser:
         action="store_true",
         help="in the copy, merge classes whose names differ only in case or spaces",
     )
-    add("--no-pixels", action="store_true", help="read only the headers of images: equal images are not found")
+    add(
+        "--no-pixels", action="store_true", help="read only the headers of images: equal and damaged ones are not found"
+    )
     add("--workers", type=int, metavar="N", help="processes (default: one a core, at most 8; 0: none)")
-    add("--stride", type=float, default=4, metavar="S", help="the model's finest stride in pixels (default: 4)")
-    add("--detections", type=int, default=100, metavar="N", help="the model's detections an image (default: 100)")
+    add(
+        "--stride",
+        type=float,
+        default=4,
+        metavar="S",
+        help="list objects smaller than S pixels, the model's finest stride (default: 4)",
+    )
+    add(
+        "--detections",
+        type=int,
+        default=100,
+        metavar="N",
+        help="list images with more objects than the model's detections (default: 100)",
+    )
     return parser
 
 
