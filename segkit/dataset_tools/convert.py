@@ -79,10 +79,10 @@ def choose_splits(opened: OpenedData, splits: Sequence[str], source: str) -> dic
     for name in splits:
         found = find_split(opened.splits, name)
         if found is None:
-            raise SegkitError(
-                f"--split: {source} has no split '{name}'{did_you_mean(name, opened.splits)}", value=name,
-                choices=list(opened.splits),
-            )  # fmt: skip
+            problem = f"no split '{name}'{did_you_mean(name, opened.splits)}"
+            if list(opened.splits) == ["all"]:
+                problem = "no splits"
+            raise SegkitError(f"--split: {source} has {problem}", value=name, choices=list(opened.splits))
         chosen[found] = opened.splits[found]
     return chosen
 

@@ -83,6 +83,20 @@ def test_unusable_paths(run, tmp_path):
         run(tmp_path, "--format", "coco")
 
 
+def test_the_json_is_refused_before_the_work(run, annotated, monkeypatch):
+    annotated.specs()
+    monkeypatch.setattr("segkit.dataset_tools.check.check_dataset", lambda *_, **__: pytest.fail("checked"))
+    for file in (annotated.root, "/dev/null/faults.json"):
+        with pytest.raises(SegkitError, match=f"--json: .*{annotated.root.name if file == annotated.root else 'null'}"):
+            run(annotated.root, "--json", file)
+
+
+def test_nothing_can_be_read(run, annotated):
+    annotated.specs()
+    status, out = run(annotated.root, "--format", "yolo", "--workers", 0)
+    assert status == 1 and out.startswith("nothing can be read as yolo data\n") and "unreadable_annotations" in out
+
+
 @pytest.mark.parametrize(
     "words", [["--workers", "-1"], ["--stride", "0"], ["--detections", "0"], ["--merge-classes"], ["--stirde", "4"], []]
 )

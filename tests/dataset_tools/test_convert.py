@@ -49,7 +49,7 @@ def test_from_the_command_line(maps, tmp_path, capsys):
         ({"to": "cocoo"}, "'cocoo' cannot be written; did you mean 'coco'"),
         ({"options": {"segmentatoin": "rle"}}, "no option 'segmentatoin'; did you mean 'segmentation'"),
         ({"options": {"segmentation": "mask"}}, "'mask' is not one of the choices; valid: polygon, rle"),
-        ({"splits": ["tset"]}, "no split 'tset'"),
+        ({"splits": ["vla"]}, "no split 'vla'; did you mean 'val'"),
         ({"output": "maps/inside"}, "lies in the data set itself"),
         ({"output": "maps"}, "has files"),
         ({"format": "coco"}, "no data set of the format coco"),

@@ -125,10 +125,12 @@ def test_classes_of_splits_that_differ(annotated):
 def test_where_a_copy_cannot_be(annotated, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/a.txt").write_text("")
-    with pytest.raises(SegkitError, match="full: is not an empty folder"):
+    with pytest.raises(SegkitError, match=r"--fix: .*full' has files"):
         annotated.check(fix=tmp_path / "full")
     file = annotated.specs()["train"]["json"]
     with pytest.raises(SegkitError, match="in the data"):
         check_dataset(annotated.root, format="coco", fix=annotated.root / "out")
-    with pytest.raises(SegkitError, match="not an empty folder"):
+    with pytest.raises(SegkitError, match="is a file, not a folder"):
         check_dataset(file, fix=file)
+    with pytest.raises(SegkitError, match=r"--fix: .*cannot be created"):
+        annotated.check(fix="/dev/null/out")

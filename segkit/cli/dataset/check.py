@@ -71,7 +71,11 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 def main(options: argparse.Namespace) -> int:
     """Prints the report; returns 1 if there are errors."""
     from segkit.dataset_tools.check import check_dataset, report_text  # import torch, after the arguments were checked
+    from segkit.utils.errors import SegkitError
+    from segkit.utils.paths import output_file, prepare_folder
 
+    if options.json is not None:
+        prepare_folder(output_file(options.json, "--json").parent, "--json")  # before the work
     report = check_dataset(
         options.data,
         format=options.format,
@@ -84,6 +88,9 @@ def main(options: argparse.Namespace) -> int:
     )
     print(report_text(report))
     if options.json is not None:
-        report.write_json(options.json)
+        try:
+            report.write_json(options.json)
+        except OSError as error:
+            raise SegkitError(f"--json {options.json}: {error.strerror or error}", value=options.json) from error
         print(f"all faults: {options.json}")
     return 0 if report.ok else 1

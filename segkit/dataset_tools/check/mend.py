@@ -17,9 +17,11 @@ from segkit.dataset_tools.check.kinds import KINDS
 from segkit.dataset_tools.check.opening import OpenedSplits
 from segkit.dataset_tools.check.overlaps import alike_pairs
 from segkit.dataset_tools.check.report import Fault, Mending
+from segkit.dataset_tools.incomplete import IncompleteFolder
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.paths import prepare_folder
 
 FALLBACK = "coco"  # the format of copies of data whose own format cannot be written
 
@@ -60,14 +62,16 @@ def write_mended(
         raise SegkitError(f"{output}: not written, because no image can be read", key="fix")
     classes, category_ids, labels = merged_classes(opened.datasets, merge_classes)
     mending = Mending(str(output), kind)
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_folder(output, "--fix")
     writer: DatasetWriter = DATASET_WRITER_REGISTRY.build(
         {"format": kind}, output=output, classes=classes, category_ids=category_ids
     )
     used: set[str] = set()
-    with writer:
+    total = sum(len(split.facts) for split in images.values())
+    with IncompleteFolder(output, total) as folder, writer:
         for split, dataset in opened.datasets.items():
             for image in images[split].facts:
+                folder.done += 1
                 if not is_kept(image, split, list(opened.datasets)):
                     continue
                 name, file = images[split].names[image.index], images[split].files[image.index]

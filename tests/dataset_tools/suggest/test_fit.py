@@ -70,6 +70,11 @@ def test_dry_run_trains_nothing(folder, tmp_path, monkeypatch):
     ]
 
 
+def test_a_mistake_in_a_value_is_of_the_command_line(folder):
+    with pytest.raises(SegkitError, match=r"train\.iteration \(command line\): .* 'train\.iterations'"):
+        fit(FitOptions(data="my_data", overrides=("train.iteration=3",)), only_try=True)
+
+
 def test_result_of_boxes_and_of_no_evaluation(tmp_path):
     assert fitting.result({"bbox/AP": 12.345, "bbox/AP50": 1}, tmp_path).startswith(
         "bbox AP 12.35 on the validation data;"
