@@ -25,7 +25,7 @@ def make_parser(prog: str | None = None) -> Parser:
         EXAMPLES,
         prog,
     )
-    add_source(parser)
+    add_source(parser, or_config=False)
     add = parser.add_argument
     add(
         "--minutes",

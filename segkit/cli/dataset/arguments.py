@@ -18,10 +18,10 @@ WRITABLE = ("coco", "geojson", "label_map", "label_pairs", "labelme", "mask_fold
 WRITER_OPTIONS = "options of the format to write (segkit config components DATASET_WRITER)"
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a data set."""
-    text = "folder or file of a data set, of any format; or a configuration, for its data.train and data.val"
-    parser.add_argument("data", metavar="DATA", help=text)
+def add_source(parser: argparse.ArgumentParser, *, or_config: bool = True) -> None:
+    """Adds the arguments that name a data set; ``or_config``: a configuration is one too."""
+    more = "; or a configuration, for its data.train and data.val" if or_config else ""
+    parser.add_argument("data", metavar="DATA", help=f"folder or file of a data set, of any format{more}")
     parser.add_argument(
         "--format", metavar="F", help=f"format of the data (default: recognised by content): {', '.join(READABLE)}"
     )

@@ -258,4 +258,4 @@ def describe(result: SplitResult) -> str:
     if result.groups < images:
         lines.append(f"{images:,} images form {result.groups:,} groups that stay together")
     lines += result.unreadable.lines()
-    return "\n".join([*lines, result.table, f"to train on it: segkit train quickstart data.train={result.output}"])
+    return "\n".join([*lines, result.table, f"to train on it: segkit fit {result.output}"])
