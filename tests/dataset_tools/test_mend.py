@@ -122,6 +122,18 @@ def test_classes_of_splits_that_differ(annotated):
     assert labels["train"].tolist() == [0, 1, -1] and labels["val"].tolist() == [2, 1, -1]
 
 
+def test_an_unfinished_copy_says_so(annotated, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segkit.data.writers.WritableImage.copy_to", full)
+    monkeypatch.setattr("segkit.data.writers.WritableImage.save_to", full)
+    with pytest.raises(SegkitError, match=r"No space left on device; .*out' is incomplete after 0 of 4 images"):
+        annotated.check(fix=tmp_path / "out")
+    with pytest.raises(SegkitError, match="is unfinished"):
+        check_dataset(tmp_path / "out", workers=0)
+
+
 def test_where_a_copy_cannot_be(annotated, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/a.txt").write_text("")

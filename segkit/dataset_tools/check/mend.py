@@ -67,13 +67,11 @@ def write_mended(
         {"format": kind}, output=output, classes=classes, category_ids=category_ids
     )
     used: set[str] = set()
-    total = sum(len(split.facts) for split in images.values())
-    with IncompleteFolder(output, total) as folder, writer:
+    splits = list(opened.datasets)
+    kept = {split: [image for image in images[split].facts if is_kept(image, split, splits)] for split in splits}
+    with IncompleteFolder(output, sum(map(len, kept.values()))) as folder, writer:
         for split, dataset in opened.datasets.items():
-            for image in images[split].facts:
-                folder.done += 1
-                if not is_kept(image, split, list(opened.datasets)):
-                    continue
+            for image in kept[split]:
                 name, file = images[split].names[image.index], images[split].files[image.index]
                 targets = mended_targets(dataset.all_targets(image.index), labels[split])
                 writer.write(
@@ -87,10 +85,10 @@ def write_mended(
                         dataset.load(image.index) if file is None else None,
                     )
                 )
-                mending.images += 1
+                folder.done = mending.images = mending.images + 1
                 mending.objects += len(targets)
     mending.losses.update(writer.losses)
-    mending.done, mending.remaining = split_faults(faults, list(opened.datasets), merge_classes)
+    mending.done, mending.remaining = split_faults(faults, splits, merge_classes)
     return mending
 
 
