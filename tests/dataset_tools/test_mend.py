@@ -128,7 +128,7 @@ def test_an_unfinished_copy_says_so(annotated, tmp_path, monkeypatch):
 
     monkeypatch.setattr("segkit.data.writers.WritableImage.copy_to", full)
     monkeypatch.setattr("segkit.data.writers.WritableImage.save_to", full)
-    with pytest.raises(SegkitError, match=r"No space left on device; .*out' is incomplete after 0 of 4 images"):
+    with pytest.raises(SegkitError, match=r"No space left on device; .*out' is incomplete after 0 of 8 images"):
         annotated.check(fix=tmp_path / "out")
     with pytest.raises(SegkitError, match="is unfinished"):
         check_dataset(tmp_path / "out", workers=0)
