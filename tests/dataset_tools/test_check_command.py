@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 from test_mend import writer  # noqa: F401  # a fixture
 
 from segkit.cli.dataset.check import main, parse_arguments
@@ -89,6 +90,11 @@ def test_the_json_is_refused_before_the_work(run, annotated, monkeypatch):
     for file in (annotated.root, "/dev/null/faults.json"):
         with pytest.raises(SegkitError, match=f"--json: .*{annotated.root.name if file == annotated.root else 'null'}"):
             run(annotated.root, "--json", file)
+
+
+def test_images_alone(run, tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    assert run(tmp_path, "--workers", 0)[1].startswith("image folder data of 1 image, no classes, 0 objects")
 
 
 def test_nothing_can_be_read(run, annotated):

@@ -148,7 +148,8 @@ def describe(opened: OpenedSplits, report: Report) -> str:
     title = opened.format.replace("_", " ")
     if not splits:
         return f"nothing can be read as {title} data"
-    parts = [f"{title} data of {_count(images, 'image')}", f"{_count(len(classes), 'class', 'es')} ({listed})"]
+    found = _count(len(classes), "class", "es")
+    parts = [f"{title} data of {_count(images, 'image')}", f"{found} ({listed})" if classes else "no classes"]
     parts.append(_count(objects, "object"))
     if list(splits) == ["all"]:
         return f"{', '.join(parts)}; no splits"
