@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from segkit.cli.parser import Parser
 
@@ -27,15 +26,15 @@ def add_source(parser: argparse.ArgumentParser, *, or_config: bool = True) -> No
     )
 
 
+def add_writable(parser: argparse._ActionsContainer, text: str, **settings: object) -> None:
+    """Adds ``--to``, the format to write."""
+    parser.add_argument("--to", metavar="F", help=f"{text}: {', '.join(WRITABLE)}", **settings)  # type: ignore[arg-type]
+
+
 def add_skip_unreadable(parser: argparse.ArgumentParser) -> None:
     """Adds the switch that skips and counts images that cannot be read."""
     text = "skip images that cannot be read, and say which (default: the first one is an error)"
     parser.add_argument("--skip-unreadable", action="store_true", help=text)
-
-
-def add_writable(parser: argparse._ActionsContainer, text: str, **settings: Any) -> None:
-    """Adds ``--to``, the format to write."""
-    parser.add_argument("--to", metavar="F", help=f"{text}: {', '.join(WRITABLE)}", **settings)
 
 
 def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:
