@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,5 +103,5 @@ def describe(written: WrittenData) -> str:
     elif not written.unreadable:
         lines.append("nothing was lost")
     lines += written.unreadable.lines()
-    lines.append(f"to train on it: segkit fit {written.output}")
+    lines.append(f"to train on it: segkit fit {shlex.quote(str(written.output))}")
     return "\n".join(lines)

@@ -69,21 +69,6 @@ def test_a_file_is_named_once():
     assert " /d/l/a.txt:3: odd" in report_text(report)
 
 
-def test_unusable_paths(run, tmp_path):
-    for words, fact in (
-        ([tmp_path / "nothing"], "nothing"),
-        ([tmp_path], "empty"),
-        ([tmp_path, "--format", "cocoo"], "did you mean 'coco'"),
-    ):
-        with pytest.raises(SegkitError, match=fact):
-            run(*words)
-    (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(SegkitError, match=str(tmp_path)):
-        run(tmp_path)
-    with pytest.raises(SegkitError, match="not in the format 'coco'"):
-        run(tmp_path, "--format", "coco")
-
-
 def test_the_json_is_refused_before_the_work(run, annotated, monkeypatch):
     annotated.specs()
     monkeypatch.setattr("segkit.dataset_tools.check.check_dataset", lambda *_, **__: pytest.fail("checked"))
@@ -101,6 +86,21 @@ def test_nothing_can_be_read(run, annotated):
     annotated.specs()
     status, out = run(annotated.root, "--format", "yolo", "--workers", 0)
     assert status == 1 and out.startswith("nothing can be read as yolo data\n") and "unreadable_annotations" in out
+
+
+def test_unusable_paths(run, tmp_path):
+    for words, fact in (
+        ([tmp_path / "nothing"], "nothing"),
+        ([tmp_path], "empty"),
+        ([tmp_path, "--format", "cocoo"], "did you mean 'coco'"),
+    ):
+        with pytest.raises(SegkitError, match=fact):
+            run(*words)
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(SegkitError, match=str(tmp_path)):
+        run(tmp_path)
+    with pytest.raises(SegkitError, match="not in the format 'coco'"):
+        run(tmp_path, "--format", "coco")
 
 
 @pytest.mark.parametrize(
