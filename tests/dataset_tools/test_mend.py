@@ -122,6 +122,15 @@ def test_classes_of_splits_that_differ(annotated):
     assert labels["train"].tolist() == [0, 1, -1] and labels["val"].tolist() == [2, 1, -1]
 
 
+def test_folders_of_label_maps_keep_their_names(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "maps" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 8)).save(tmp_path / f"maps/{name}/image.png")
+        Image.new("L", (9, 8), 1).save(tmp_path / f"maps/{name}/class1.png")
+    check_dataset(tmp_path / "maps", fix=tmp_path / "out", workers=0, pixels=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "two"]
+
+
 def test_an_unfinished_copy_says_so(annotated, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

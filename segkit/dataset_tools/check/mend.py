@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from segkit.data.formats import Dataset
-from segkit.data.writers.base import DatasetWriter, WritableImage
+from segkit.data.writers import DatasetWriter, WritableImage, written_names
 from segkit.dataset_tools.check.classes import class_key, is_training
 from segkit.dataset_tools.check.images import ImageFacts
 from segkit.dataset_tools.check.kinds import KINDS
@@ -71,8 +71,9 @@ def write_mended(
     kept = {split: [image for image in images[split].facts if is_kept(image, split, splits)] for split in splits}
     with IncompleteFolder(output, sum(map(len, kept.values()))) as folder, writer:
         for split, dataset in opened.datasets.items():
+            names = _names(images[split].names)
             for image in kept[split]:
-                name, file = images[split].names[image.index], images[split].files[image.index]
+                name, file = names[image.index], images[split].files[image.index]
                 targets = mended_targets(dataset.all_targets(image.index), labels[split])
                 writer.write(
                     WritableImage(
@@ -153,6 +154,11 @@ def split_faults(
             is_mended = merge_classes
         (done if is_mended else remaining)[fault.kind] += 1
     return done, remaining
+
+
+def _names(names: Sequence[str]) -> Sequence[str]:
+    """The names; those of the folders if all files of several folders are called the same (``image.tif``)."""
+    return written_names(names) if len(names) > 1 and len({PurePosixPath(name).stem for name in names}) == 1 else names
 
 
 def _file_name(name: str, is_made: bool) -> str:
