@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from segkit.cli.dataset.arguments import add_source
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -24,9 +25,8 @@ def make_parser(prog: str | None = None) -> Parser:
         EXAMPLES,
         prog,
     )
+    add_source(parser, or_config=False)
     add = parser.add_argument
-    add("data", metavar="DATA", help="folder or file of a data set, of any format")
-    add("--format", metavar="F", help="format of the data (default: recognised by content)")
     add(
         "--minutes",
         type=float,

@@ -60,6 +60,8 @@ OTHER_NAMES = {
     "collect_env": "doctor",
 }
 EXAMPLES = """
+segkit dataset check my_data
+segkit fit my_data --minutes 40
 segkit train --config-file segkit://quickstart.yaml
 segkit predict images/ --weights output/quickstart/model_final.pth --output predictions
 segkit config list

@@ -79,6 +79,8 @@ class TransformedTrainDataset(TorchDataset):
                 problems.append(str(error))
                 key = error.key
         more = f"; the {len(problems) - 1} images after it cannot be read either" if len(problems) > 1 else ""
+        if not self.skip_unreadable and key is None:  # errors with a key say what to set
+            more = "; data.unreadable=skip goes on without such images, segkit dataset check lists them"
         raise SegkitError(problems[0] + more, key=key)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,18 +80,19 @@ def choose_splits(opened: OpenedData, splits: Sequence[str], source: str) -> dic
     for name in splits:
         found = find_split(opened.splits, name)
         if found is None:
-            raise SegkitError(
-                f"--split: {source} has no split '{name}'{did_you_mean(name, opened.splits)}", value=name,
-                choices=list(opened.splits),
-            )  # fmt: skip
+            problem = f"no split '{name}'{did_you_mean(name, opened.splits)}"
+            if list(opened.splits) == ["all"]:
+                problem = "no splits"
+            raise SegkitError(f"--split: {source} has {problem}", value=name, choices=list(opened.splits))
         chosen[found] = opened.splits[found]
     return chosen
 
 
 def describe(written: WrittenData) -> str:
     """What was written and what was lost, for the terminal."""
-    images = ", ".join(f"{name}: {count:,}" for name, count in written.images.items())
-    lines = [f"written to {written.output}: {written.format}, {written.objects:,} objects on images of {images}"]
+    splits = ", ".join(f"{name} {count:,}" for name, count in written.images.items())
+    images = f"{sum(written.images.values()):,} images" + (f" ({splits})" if list(written.images) != ["all"] else "")
+    lines = [f"written to {written.output}: {written.format}, {images}, {written.objects:,} objects"]
     if written.renamed:
         old, new = written.renamed[0]
         lines.append(f"{len(written.renamed):,} images have another name, as {new} for {old}")
@@ -101,5 +103,5 @@ def describe(written: WrittenData) -> str:
     elif not written.unreadable:
         lines.append("nothing was lost")
     lines += written.unreadable.lines()
-    lines.append(f"to train on it: segkit train quickstart data.train={written.output}")
+    lines.append(f"to train on it: segkit fit {shlex.quote(str(written.output))}")
     return "\n".join(lines)

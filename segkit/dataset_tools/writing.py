@@ -49,20 +49,24 @@ class WrittenData:
     unreadable: UnreadableImages = field(default_factory=UnreadableImages)
 
 
-def check_output(output: str | Path, source: str | Path | None = None) -> Path:
+def check_output(output: str | Path, source: str | Path | None = None, option: str = "--output") -> Path:
     """The folder to write to, which need not exist yet.
 
+    Args:
+        output: the folder.
+        source: the data; None: not a path.
+        option: that names the folder, for messages.
     Raises:
         SegkitError: it has content, or cannot be written to, or lies in ``source``.
     """
-    folder = output_folder(output, "--output")
+    folder = output_folder(output, option)
     if folder.is_dir() and any(folder.iterdir()):
         unfinished = " of an interrupted command" if (folder / INCOMPLETE).exists() else ""
         raise SegkitError(
-            f"--output: '{folder}' has files{unfinished}; give a new folder, or empty this one", value=str(folder)
+            f"{option}: '{folder}' has files{unfinished}; give a new folder, or empty this one", value=str(folder)
         )
     if source is not None and folder.resolve().is_relative_to(Path(source).resolve()):
-        raise SegkitError(f"--output: '{folder}' lies in the data set itself; give another folder", value=str(folder))
+        raise SegkitError(f"{option}: '{folder}' lies in the data set itself; give another folder", value=str(folder))
     return folder
 
 

@@ -96,7 +96,8 @@ def build_data(
         val = _open(cfg, spec, classes, category_ids, reader, "data.val")
     assert classes is not None and category_ids is not None
     if not classes:
-        raise SegkitError("the training data has no classes", key="data.train")
+        where = f" in the {train.describe()}" if train is not None else ""
+        raise SegkitError(f"data.train: there are no classes, and so no annotations{where}", key="data.train")
     if eval_only:
         data = RunData(None, val, list(classes), list(category_ids))
     else:

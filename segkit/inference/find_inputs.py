@@ -146,7 +146,7 @@ def _nothing_found(given: str, text: str, found: ImageFiles, is_glob: bool) -> s
     if is_glob:
         folder = _folder_of(text)
         return f"'{given}' matches no files{'' if folder.is_dir() else f': the folder {folder} {why_unusable(folder)}'}"
-    hint = f"; it has {found.folders} folders, which a glob reaches: '{text}/*/*.png'" if found.folders else ""
+    hint = f"; it has {found.folders} folders, which a glob reaches: '{Path(text)}/*/*'" if found.folders else ""
     return f"the folder '{given}' holds no images ({KINDS}){note}{hint}"
 
 

@@ -205,7 +205,8 @@ def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[
 
 
 def _cannot_be_written(error: OSError) -> str:
-    return f"'{error.filename}' cannot be written: {error.strerror}" if error.filename else str(error)
+    what = f"'{error.filename}'" if error.filename else "a file of the predictions"
+    return f"{what} cannot be written: {error.strerror or error}"
 
 
 def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:

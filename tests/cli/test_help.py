@@ -80,6 +80,15 @@ def test_lists_name_every_command(helps):
         assert name in helps[0][0] and text in helps[0][0]
 
 
+def test_formats_are_those_of_the_registries():
+    from segkit.cli.dataset.arguments import READABLE, WRITABLE
+    from segkit.registry import DATASET_FORMAT_REGISTRY, DATASET_WRITER_REGISTRY
+
+    not_recognised = {"auto", "catalog", "synthetic", "tiles"}
+    assert list(READABLE) == sorted(set(DATASET_FORMAT_REGISTRY.names()) - not_recognised)
+    assert list(WRITABLE) == sorted(DATASET_WRITER_REGISTRY.names())
+
+
 def parse(words):
     name, *rest = words
     return importlib.import_module(MODULES[name]).parse_arguments(rest, f"segkit {name}")

@@ -134,6 +134,7 @@ def test_unreadable_image_is_one_message(label_map_root, workers):
             list(loader)
         assert "b/image.tif: cannot be read as an image" in str(caught.value)
         assert "Traceback" not in str(caught.value) and "\n" not in str(caught.value)
+    assert "data.unreadable=skip" in str(caught.value)
     del loader
     assert not multiprocessing.active_children()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 from test_mend import writer  # noqa: F401  # a fixture
 
 from segkit.cli.dataset.check import main, parse_arguments
@@ -66,6 +67,25 @@ def test_the_json_has_all_faults(tmp_path):
 def test_a_file_is_named_once():
     report = Report("data", "yolo", faults=[Fault("unreadable_annotations", "l/a.txt:3: odd", place="/d/l/a.txt")])
     assert " /d/l/a.txt:3: odd" in report_text(report)
+
+
+def test_the_json_is_refused_before_the_work(run, annotated, monkeypatch):
+    annotated.specs()
+    monkeypatch.setattr("segkit.dataset_tools.check.check_dataset", lambda *_, **__: pytest.fail("checked"))
+    for file in (annotated.root, "/dev/null/faults.json"):
+        with pytest.raises(SegkitError, match=f"--json: .*{annotated.root.name if file == annotated.root else 'null'}"):
+            run(annotated.root, "--json", file)
+
+
+def test_images_alone(run, tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    assert run(tmp_path, "--workers", 0)[1].startswith("image folder data of 1 image, no classes, 0 objects")
+
+
+def test_nothing_can_be_read(run, annotated):
+    annotated.specs()
+    status, out = run(annotated.root, "--format", "yolo", "--workers", 0)
+    assert status == 1 and out.startswith("nothing can be read as yolo data\n") and "unreadable_annotations" in out
 
 
 def test_unusable_paths(run, tmp_path):

@@ -32,7 +32,7 @@ def test_from_the_command_line(maps, tmp_path, capsys):
     output = tmp_path / "out"
     main(["dataset", "convert", str(maps), "--to", "coco", "--output", str(output), "segmentation=polygon"])
     printed = capsys.readouterr().out
-    assert "coco, 4 objects on images of train: 2, val: 2" in printed and "nothing was lost" in printed
+    assert "coco, 4 images (train 2, val 2), 4 objects" in printed and "nothing was lost" in printed
     assert "4 images have another name" in printed
     opened = open_data(str(output))
     assert {name: (len(data), data.classes) for name, data in opened.splits.items()} == {
@@ -49,7 +49,7 @@ def test_from_the_command_line(maps, tmp_path, capsys):
         ({"to": "cocoo"}, "'cocoo' cannot be written; did you mean 'coco'"),
         ({"options": {"segmentatoin": "rle"}}, "no option 'segmentatoin'; did you mean 'segmentation'"),
         ({"options": {"segmentation": "mask"}}, "'mask' is not one of the choices; valid: polygon, rle"),
-        ({"splits": ["tset"]}, "no split 'tset'"),
+        ({"splits": ["vla"]}, "no split 'vla'; did you mean 'val'"),
         ({"output": "maps/inside"}, "lies in the data set itself"),
         ({"output": "maps"}, "has files"),
         ({"format": "coco"}, "no data set of the format coco"),
@@ -110,7 +110,7 @@ def test_unreadable_images_are_skipped_and_counted(maps, tmp_path, capsys):
     words = ["dataset", "convert", str(maps), "--to", "coco", "--skip-unreadable", "--output"]
     main([*words, str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert "on images of train: 2, val: 1" in printed and "1 image skipped" in printed and "two/image.png" in printed
+    assert "3 images (train 2, val 1)" in printed and "1 image skipped" in printed and "two/image.png" in printed
     assert "nothing was lost" not in printed
     assert {name: len(data) for name, data in open_data(str(tmp_path / "out")).splits.items()} == {"train": 2, "val": 1}
     for file in maps.glob("*/*/image.png"):

@@ -122,13 +122,36 @@ def test_classes_of_splits_that_differ(annotated):
     assert labels["train"].tolist() == [0, 1, -1] and labels["val"].tolist() == [2, 1, -1]
 
 
+def test_folders_of_label_maps_keep_their_names(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "maps" / name).mkdir(parents=True)
+        Image.new("RGB", (9, 8)).save(tmp_path / f"maps/{name}/image.png")
+        Image.new("L", (9, 8), 1).save(tmp_path / f"maps/{name}/class1.png")
+    check_dataset(tmp_path / "maps", fix=tmp_path / "out", workers=0, pixels=False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one", "two"]
+
+
+def test_an_unfinished_copy_says_so(annotated, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segkit.data.writers.WritableImage.copy_to", full)
+    monkeypatch.setattr("segkit.data.writers.WritableImage.save_to", full)
+    with pytest.raises(SegkitError, match=r"No space left on device; .*out' is incomplete after 0 of 8 images"):
+        annotated.check(fix=tmp_path / "out")
+    with pytest.raises(SegkitError, match="is unfinished"):
+        check_dataset(tmp_path / "out", workers=0)
+
+
 def test_where_a_copy_cannot_be(annotated, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full/a.txt").write_text("")
-    with pytest.raises(SegkitError, match="full: is not an empty folder"):
+    with pytest.raises(SegkitError, match=r"--fix: .*full' has files"):
         annotated.check(fix=tmp_path / "full")
     file = annotated.specs()["train"]["json"]
     with pytest.raises(SegkitError, match="in the data"):
         check_dataset(annotated.root, format="coco", fix=annotated.root / "out")
-    with pytest.raises(SegkitError, match="not an empty folder"):
+    with pytest.raises(SegkitError, match="is a file, not a folder"):
         check_dataset(file, fix=file)
+    with pytest.raises(SegkitError, match=r"--fix: .*cannot be created"):
+        annotated.check(fix="/dev/null/out")

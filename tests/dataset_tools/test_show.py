@@ -143,6 +143,15 @@ def test_faults_are_needed_to_sort_by_them(data, tmp_path):
         made(data, tmp_path, sort="check")
 
 
+def test_a_full_disk(data, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segkit.dataset_tools.gallery.show.atomic_write", full)
+    with pytest.raises(SegkitError, match=r"--output: '.*a\.html' cannot be written: No space left"):
+        show(str(data), str(tmp_path / "a.html"))
+
+
 def test_the_page_is_bounded(data, tmp_path, monkeypatch):
     monkeypatch.setattr("segkit.dataset_tools.gallery.show.MAX_BYTES", 3000)
     page = made(data, tmp_path)

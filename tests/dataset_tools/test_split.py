@@ -117,7 +117,7 @@ def test_reader_and_errors_of_lists(maps, tmp_path):
         ({"group": "p1"}, "matches 2 of 20 names, and not p0_0"),
         ({"group": "p"}, "would have no images: .* 1 group"),
         ({"by": ["clas"]}, "did you mean 'class'"),
-        ({"only": "train"}, "no split 'train'"),
+        ({"only": "train"}, "--split: .* has no splits"),
         ({"to": "coc"}, "did you mean 'coco'"),
     ],
 )

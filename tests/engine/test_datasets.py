@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 from test_run import config
 
 from segkit.data import Dataset
@@ -57,6 +58,12 @@ def test_opening_data_checks_them(tmp_path):
     mosaic = ["data.val=null", "data.test_transforms=[{name: Mosaic, size: 64}]"]
     with pytest.raises(SegkitError, match="Mosaic"):
         build_data(config(tmp_path, *mosaic))
+
+
+def test_images_alone_are_no_training_data(tmp_path):
+    Image.new("RGB", (9, 8)).save(tmp_path / "a.png")
+    with pytest.raises(SegkitError, match=f"^data.train: there are no classes.* in the images in {tmp_path}"):
+        build_data(config(tmp_path, f"data.train={{format: image_folder, root: {tmp_path}}}", "data.val=null"))
 
 
 def test_training_transforms_are_built_once(tmp_path, monkeypatch):

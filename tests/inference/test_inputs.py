@@ -181,7 +181,7 @@ def test_files_folders_and_globs(folder):
         ("z", "z' does not exist"),
         ("*.png", "matches no files"),
         ("*.txt", "matches 1 files, but no images"),
-        (".", "holds no images .* it has 2 folders"),
+        (".", r"holds no images .* it has 2 folders, which a glob reaches: '.*/\*/\*'"),
     ],
 )
 def test_nothing_found(folder, given, message):

@@ -169,6 +169,7 @@ def test_nothing_can_be_read(images, tmp_path):
             SegkitError,
             "'/x' cannot be written: No space left on device; the",
         ),
+        (OSError(28, "No space left"), SegkitError, "a file of the predictions cannot be written: No space left; the"),
     ],
 )
 def test_predictions_before_an_error_are_saved(images, tmp_path, caplog, error, raised, text):

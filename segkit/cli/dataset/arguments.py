@@ -8,11 +8,27 @@ from collections.abc import Sequence
 
 from segkit.cli.parser import Parser
 
+# Names for the help, which imports no registry; tests/cli/test_help.py compares them with the registries.
+READABLE = (
+    "cityscapes", "coco", "coco_panoptic", "cvat", "geojson", "image_folder", "imagej_rois", "label_map", "label_pairs",
+    "labelme", "lvis", "mask_folder", "subset", "voc", "yolo",
+)  # fmt: skip
+WRITABLE = ("coco", "geojson", "label_map", "label_pairs", "labelme", "mask_folder", "voc", "yolo")
+WRITER_OPTIONS = "options of the format to write (segkit config components DATASET_WRITER)"
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that name a data set."""
-    parser.add_argument("data", metavar="DATA", help="folder or file of a data set, of any format")
-    parser.add_argument("--format", metavar="F", help="format of the data (default: recognised by content)")
+
+def add_source(parser: argparse.ArgumentParser, *, or_config: bool = True) -> None:
+    """Adds the arguments that name a data set; ``or_config``: a configuration is one too."""
+    more = "; or a configuration, for its data.train and data.val" if or_config else ""
+    parser.add_argument("data", metavar="DATA", help=f"folder or file of a data set, of any format{more}")
+    parser.add_argument(
+        "--format", metavar="F", help=f"format of the data (default: recognised by content): {', '.join(READABLE)}"
+    )
+
+
+def add_writable(parser: argparse._ActionsContainer, text: str, **settings: object) -> None:
+    """Adds ``--to``, the format to write."""
+    parser.add_argument("--to", metavar="F", help=f"{text}: {', '.join(WRITABLE)}", **settings)  # type: ignore[arg-type]
 
 
 def add_skip_unreadable(parser: argparse.ArgumentParser) -> None:

@@ -32,10 +32,24 @@ def make_parser(prog: str | None = None) -> Parser:
         action="store_true",
         help="in the copy, merge classes whose names differ only in case or spaces",
     )
-    add("--no-pixels", action="store_true", help="read only the headers of images: equal images are not found")
+    add(
+        "--no-pixels", action="store_true", help="read only the headers of images: equal and damaged ones are not found"
+    )
     add("--workers", type=int, metavar="N", help="processes (default: one a core, at most 8; 0: none)")
-    add("--stride", type=float, default=4, metavar="S", help="the model's finest stride in pixels (default: 4)")
-    add("--detections", type=int, default=100, metavar="N", help="the model's detections an image (default: 100)")
+    add(
+        "--stride",
+        type=float,
+        default=4,
+        metavar="S",
+        help="list objects smaller than S pixels, the model's finest stride (default: 4)",
+    )
+    add(
+        "--detections",
+        type=int,
+        default=100,
+        metavar="N",
+        help="list images with more objects than the model's detections (default: 100)",
+    )
     return parser
 
 
@@ -57,7 +71,11 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 def main(options: argparse.Namespace) -> int:
     """Prints the report; returns 1 if there are errors."""
     from segkit.dataset_tools.check import check_dataset, report_text  # import torch, after the arguments were checked
+    from segkit.utils.errors import SegkitError
+    from segkit.utils.paths import output_file, prepare_folder
 
+    if options.json is not None:
+        prepare_folder(output_file(options.json, "--json").parent, "--json")  # before the work
     report = check_dataset(
         options.data,
         format=options.format,
@@ -70,6 +88,9 @@ def main(options: argparse.Namespace) -> int:
     )
     print(report_text(report))
     if options.json is not None:
-        report.write_json(options.json)
+        try:
+            report.write_json(options.json)
+        except OSError as error:
+            raise SegkitError(f"--json {options.json}: {error.strerror or error}", value=options.json) from error
         print(f"all faults: {options.json}")
     return 0 if report.ok else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_skip_unreadable, add_source, take_assignments
+from segkit.cli.dataset.arguments import WRITER_OPTIONS, add_skip_unreadable, add_source, add_writable, take_assignments
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -25,8 +25,8 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     add_source(parser)
     add = parser.add_argument
-    add("options", nargs="*", metavar="KEY=VALUE", help="options of the format, as segmentation=polygon for coco")
-    add("--to", required=True, metavar="F", help="the format to write")
+    add("options", nargs="*", metavar="KEY=VALUE", help=f"{WRITER_OPTIONS}, as segmentation=polygon for coco")
+    add_writable(parser, "the format to write", required=True)
     add("--output", required=True, metavar="DIR", help="a new or empty folder")
     add(
         "--split", action="append", default=[], metavar="NAME", help="write this split only; may be given several times"

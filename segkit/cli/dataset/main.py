@@ -27,8 +27,8 @@ COMMANDS = {
 }
 EXAMPLES = """
 segkit dataset check my_data
-segkit dataset stats my_data
 segkit dataset show my_data
+segkit dataset split my_data --output my_splits
 """
 OTHER_NAMES = {
     "validate": "check", "lint": "check", "doctor": "check", "fix": "check", "export": "convert", "info": "stats",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_skip_unreadable, add_source, take_assignments
+from segkit.cli.dataset.arguments import WRITER_OPTIONS, add_skip_unreadable, add_source, add_writable, take_assignments
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -25,7 +25,7 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     add_source(parser)
     add = parser.add_argument
-    add("options", nargs="*", metavar="KEY=VALUE", help="options of the format of --to")
+    add("options", nargs="*", metavar="KEY=VALUE", help=f"with --to: {WRITER_OPTIONS}")
     add("--output", required=True, metavar="DIR", help="a new or empty folder")
     default = ["train=0.8", "val=0.2"]
     add(
@@ -48,7 +48,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add_skip_unreadable(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--lists", action="store_true", help="write lists of names and no images (default)")
-    how.add_argument("--to", metavar="F", help="write images and annotations in this format")
+    add_writable(how, "write images and annotations in this format")
     add("--link", action="store_true", help="with --to: make symbolic links to the images")
     return parser
 

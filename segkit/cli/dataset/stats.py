@@ -57,17 +57,17 @@ def main(options: argparse.Namespace) -> None:
     from segkit.dataset_tools.stats.run import report
     from segkit.utils.atomic import atomic_write
     from segkit.utils.errors import SegkitError
-    from segkit.utils.paths import output_file
+    from segkit.utils.paths import output_file, prepare_folder
 
     if options.json is not None:
-        output_file(options.json, "--json")  # before the work
+        prepare_folder(output_file(options.json, "--json").parent, "--json")  # before the work
     text, content = report(
         options.data, format=options.format, max_images=options.max_images, seed=options.seed, plots=options.plots
     )
     print(text)
     if options.json is not None:
         try:
-            with atomic_write(output_file(options.json, "--json")) as temporary:
+            with atomic_write(options.json) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
-            raise SegkitError(f"--json {options.json}: {error}", value=options.json) from error
+            raise SegkitError(f"--json {options.json}: {error.strerror or error}", value=options.json) from error

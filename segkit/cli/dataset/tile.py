@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import add_skip_unreadable, add_source
+from segkit.cli.dataset.arguments import add_skip_unreadable, add_source, add_writable
 from segkit.cli.parser import Parser
 
 DESCRIPTION = (
@@ -22,7 +22,7 @@ def make_parser(prog: str | None = None) -> Parser:
     """The parser of ``segkit dataset tile``."""
     parser = Parser(DESCRIPTION, EXAMPLES, prog)
     add_source(parser)
-    parser.add_argument("--output", metavar="DIR", required=True, help="folder to write to; new or empty")
+    parser.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
     parser.add_argument("--size", metavar="N", type=int, default=1024, help="side of a tile in pixels (default: 1024)")
     parser.add_argument(
         "--overlap", metavar="N", type=int, default=128, help="pixels that neighbours share at least (default: 128)"
@@ -32,7 +32,7 @@ def make_parser(prog: str | None = None) -> Parser:
         help="share of its area that an object must have in a tile, 0 to 1 (default: 0)",
     )  # fmt: skip
     parser.add_argument("--skip-empty", action="store_true", help="write no tiles without objects")
-    parser.add_argument("--to", metavar="F", default="coco", help="format to write (default: coco)")
+    add_writable(parser, "format to write (default: coco)", default="coco")
     add_skip_unreadable(parser)
     planes = parser.add_argument_group("image files that hold several planes (as data.planes)")
     planes.add_argument("--page", metavar="N", type=int, help="index of the page, from 0")

@@ -212,7 +212,7 @@ KINDS: dict[str, Kind] = {
         "note", "images with more crowd regions than objects", "nothing is learnt in crowd regions: set iscrowd to 0"
     ),
     "over_detection_limit": Kind(
-        "warning", "images with more objects than detections", "raise the limit of detections an image"
+        "warning", "images with more objects than detections", "raise model.roi_heads.detections_per_image"
     ),
     "small_object": Kind(
         "note", "objects smaller than the finest stride", "enlarge the images, or use a finer feature level"

@@ -10,16 +10,18 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from segkit.data.formats import Dataset
-from segkit.data.writers.base import DatasetWriter, WritableImage
+from segkit.data.writers import DatasetWriter, WritableImage, written_names
 from segkit.dataset_tools.check.classes import class_key, is_training
 from segkit.dataset_tools.check.images import ImageFacts
 from segkit.dataset_tools.check.kinds import KINDS
 from segkit.dataset_tools.check.opening import OpenedSplits
 from segkit.dataset_tools.check.overlaps import alike_pairs
 from segkit.dataset_tools.check.report import Fault, Mending
+from segkit.dataset_tools.incomplete import IncompleteFolder
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
+from segkit.utils.paths import prepare_folder
 
 FALLBACK = "coco"  # the format of copies of data whose own format cannot be written
 
@@ -60,17 +62,18 @@ def write_mended(
         raise SegkitError(f"{output}: not written, because no image can be read", key="fix")
     classes, category_ids, labels = merged_classes(opened.datasets, merge_classes)
     mending = Mending(str(output), kind)
-    output.mkdir(parents=True, exist_ok=True)
+    prepare_folder(output, "--fix")
     writer: DatasetWriter = DATASET_WRITER_REGISTRY.build(
         {"format": kind}, output=output, classes=classes, category_ids=category_ids
     )
     used: set[str] = set()
-    with writer:
+    splits = list(opened.datasets)
+    kept = {split: [image for image in images[split].facts if is_kept(image, split, splits)] for split in splits}
+    with IncompleteFolder(output, sum(map(len, kept.values()))) as folder, writer:
         for split, dataset in opened.datasets.items():
-            for image in images[split].facts:
-                if not is_kept(image, split, list(opened.datasets)):
-                    continue
-                name, file = images[split].names[image.index], images[split].files[image.index]
+            names = _names(images[split].names)
+            for image in kept[split]:
+                name, file = names[image.index], images[split].files[image.index]
                 targets = mended_targets(dataset.all_targets(image.index), labels[split])
                 writer.write(
                     WritableImage(
@@ -83,10 +86,10 @@ def write_mended(
                         dataset.load(image.index) if file is None else None,
                     )
                 )
-                mending.images += 1
+                folder.done = mending.images = mending.images + 1
                 mending.objects += len(targets)
     mending.losses.update(writer.losses)
-    mending.done, mending.remaining = split_faults(faults, list(opened.datasets), merge_classes)
+    mending.done, mending.remaining = split_faults(faults, splits, merge_classes)
     return mending
 
 
@@ -151,6 +154,11 @@ def split_faults(
             is_mended = merge_classes
         (done if is_mended else remaining)[fault.kind] += 1
     return done, remaining
+
+
+def _names(names: Sequence[str]) -> Sequence[str]:
+    """The names; those of the folders if all files of several folders are called the same (``image.tif``)."""
+    return written_names(names) if len(names) > 1 and len({PurePosixPath(name).stem for name in names}) == 1 else names
 
 
 def _file_name(name: str, is_made: bool) -> str:

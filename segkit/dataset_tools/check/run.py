@@ -25,6 +25,7 @@ from segkit.dataset_tools.check.mend import SplitImages, write_mended
 from segkit.dataset_tools.check.opening import OpenedSplits, Spec, open_splits
 from segkit.dataset_tools.check.report import Fault, Report, SplitSummary
 from segkit.dataset_tools.check.scan import ImageScan, scan_images
+from segkit.dataset_tools.writing import check_output
 from segkit.utils.errors import SegkitError
 
 MAX_WORKERS = 8
@@ -59,7 +60,7 @@ def check_dataset(
         raise SegkitError(f"stride is {stride:g} and detections {detections}; both must be above 0")
     if workers is not None and workers < 0:
         raise SegkitError(f"workers is {workers}; expected 0 or more", key="workers", value=workers)
-    output = None if fix is None else _empty_folder(Path(fix), source)
+    output = None if fix is None else check_output(fix, source if isinstance(source, str | Path) else None, "--fix")
     workers = min(os.cpu_count() or 1, MAX_WORKERS) if workers is None else workers
     with tempfile.TemporaryDirectory(prefix="segkit-check-", ignore_cleanup_errors=True) as scratch:
         opened = open_splits(source, format, Path(scratch))
@@ -145,9 +146,12 @@ def describe(opened: OpenedSplits, report: Report) -> str:
     classes = list({name: None for split in splits.values() for name in split.classes})
     listed = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
     title = opened.format.replace("_", " ")
-    parts = [f"{title} data of {_count(images, 'image')}", f"{_count(len(classes), 'class', 'es')} ({listed})"]
+    if not splits:
+        return f"nothing can be read as {title} data"
+    found = _count(len(classes), "class", "es")
+    parts = [f"{title} data of {_count(images, 'image')}", f"{found} ({listed})" if classes else "no classes"]
     parts.append(_count(objects, "object"))
-    if list(splits) in ([], ["all"]):
+    if list(splits) == ["all"]:
         return f"{', '.join(parts)}; no splits"
     each = ", ".join(f"{name} {split.images:,}" for name, split in splits.items())
     return f"{', '.join(parts)}; splits: {each}"
@@ -168,12 +172,3 @@ def _lost(split: str, dataset: Dataset) -> list[Fault]:
         text = f"{loss.count:,} of {total:,} are {loss.reason}{examples}" + (f"; {loss.hint}" if loss.hint else "")
         faults.append(Fault("mistaken_objects" if loss.mistake else "lost_objects", text, split, place=split))
     return faults
-
-
-def _empty_folder(folder: Path, source: object) -> Path:
-    """The output folder; SegkitError if it has files, or is the source."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SegkitError(f"{folder}: is not an empty folder; --fix writes to a new one", key="fix", value=str(folder))
-    if isinstance(source, str | Path) and folder.resolve().is_relative_to(Path(source).resolve()):
-        raise SegkitError(f"{folder}: lies in the data themselves; choose a folder outside of them", key="fix")
-    return folder

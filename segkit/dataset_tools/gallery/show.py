@@ -122,8 +122,13 @@ def show(
     if len(cards) < len(entries):
         reason = f"({'the page would be too large with more' if total > MAX_BYTES else '--limit shows more'})"
     page = render(source, opened.reason, shown, reason, opened.splits, cards, general, bool(found_faults))
-    with atomic_write(file) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    try:
+        with atomic_write(file) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise SegkitError(
+            f"--output: '{file}' cannot be written: {error.strerror or error}", value=str(file)
+        ) from error
     return f"{file}: {shown}{' ' + reason if reason else ''}, {len(page.encode()) / 2**20:.1f} MB"
 
 

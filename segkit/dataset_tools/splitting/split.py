@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -258,4 +259,5 @@ def describe(result: SplitResult) -> str:
     if result.groups < images:
         lines.append(f"{images:,} images form {result.groups:,} groups that stay together")
     lines += result.unreadable.lines()
-    return "\n".join([*lines, result.table, f"to train on it: segkit train quickstart data.train={result.output}"])
+    advice = f"to train on it: segkit fit {shlex.quote(str(result.output))}"
+    return "\n".join([*lines, result.table, advice])

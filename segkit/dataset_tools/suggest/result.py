@@ -47,7 +47,7 @@ class Suggestion:
 def build_config(choices: Choices, overrides: list[str]) -> tuple[Config, Mapping[str, Any]]:
     """The configuration of the choices with overrides, and its keys as plain values."""
     tree = apply_overrides(Node.of(choices.tree(), "suggestion"), overrides).plain()
-    return load_config_dict(tree, "suggestion", saved=False), tree
+    return load_config_dict(tree, "suggestion", overrides, saved=False), tree
 
 
 def finish(facts: Facts, draft: Draft, overrides: list[str], times: RunTimes | None) -> Suggestion:

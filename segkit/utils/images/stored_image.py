@@ -92,8 +92,7 @@ def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
     if image.color == "channels":
         names = f" ({', '.join(image.channel_names)})" if image.channel_names else ""
         raise SegkitError(
-            f"{name}: has {image.pixels.shape[2]} channels{names}; expected one (grey) or three (RGB): choose them with "
-            "data.channels",
+            f"{name}: has {image.pixels.shape[2]} channels{names}; expected one (grey) or three (RGB): {_choose(image)}",
             key="data.channels",
         )
     if image.color not in COLOR_CHANNELS:
@@ -104,10 +103,15 @@ def grey_or_rgb(image: StoredImage, name: str) -> tuple[np.ndarray, int]:
     if unknown is not None:
         raise SegkitError(
             f"{name}: has {image.pixels.shape[2]} channels, and channel {unknown + 1} is marked neither as colour nor as "
-            "alpha; expected grey or RGB, with or without alpha: choose channels (data.channels: [0, 1], or all)",
+            f"alpha; expected grey or RGB, with or without alpha: {_choose(image)}",
             key="data.channels",
         )
     return convert_colors(image, name)
+
+
+def _choose(image: StoredImage) -> str:
+    """What to set for an image of several channels."""
+    return f"choose channels (data.channels: [0, 1], or all with model.backbone.in_channels: {image.pixels.shape[2]})"
 
 
 def convert_colors(image: StoredImage, name: str) -> tuple[np.ndarray, int]:

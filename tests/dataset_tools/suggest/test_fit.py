@@ -61,6 +61,11 @@ def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
     assert resumed == [(3, {"resume": True, "resume_command": "again"})] and file.read_text() == before
 
 
+def test_a_mistake_in_a_value_is_of_the_command_line(folder):
+    with pytest.raises(SegkitError, match=r"train\.iteration \(command line\): .* 'train\.iterations'"):
+        fit(FitOptions(data="my_data", overrides=("train.iteration=3",)), only_try=True)
+
+
 def test_dry_run_trains_nothing(folder, tmp_path, monkeypatch):
     tried = []
     monkeypatch.setattr(fitting, "dry_run", tried.append)
