@@ -11,6 +11,7 @@ from planted import HEIGHT, WIDTH
 from segkit.data.formats import Dataset, ImageAnnotation, ObjectAnnotation, ParsedDataset, register_dataset
 from segkit.data.formats.objects import LostObjects
 from segkit.dataset_tools.check import KINDS, check_dataset
+from segkit.dataset_tools.check.image_header import read_header
 from segkit.structures import InstanceMasks, Targets
 
 PLANTED = {
@@ -216,3 +217,16 @@ def test_made_images_are_clean():
     report = check_dataset(spec, workers=0)
     kinds = {fault.kind for fault in report.faults if fault.severity != "note"}
     assert report.ok and kinds <= {"object_in_parts"}, kinds  # an object that another one hides in the middle
+
+
+@pytest.mark.parametrize("name", ["train2.png", "train2.jpg"])
+def test_headers_are_read_without_pixels(world, monkeypatch, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = world.draw(name, exif=exif)
+
+    def decode(self):
+        raise AssertionError("the image is decoded")
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    assert read_header(path) == (3, 8, 6)
