@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Callable, Iterable
-from math import isnan
+from math import nan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +15,8 @@ from segkit.data.formats.coco_annotations import (
     BOX_ONLY,
     FLAT_BOX,
     HEAD,
+    MAX_PENDING,
     NEITHER,
-    NO_BOX,
     NO_POLYGON,
     POLYGONS,
     SKIPPED,
@@ -24,14 +25,14 @@ from segkit.data.formats.coco_annotations import (
 from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
 from segkit.data.formats.json_values import all_finite, as_integer
-from segkit.dataset_tools.check.polygons import polygon_problems
+from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
 GEOMETRY = ("bbox", "segmentation", "area", "iscrowd")
-MAX_PENDING_POLYGONS = 4096
 NO_ID = -1
-UNKNOWN_BOX = np.full(4, np.nan, np.float32).tobytes()
+UNKNOWN = struct.pack("<d", nan)
+UNKNOWN_BOX = 4 * UNKNOWN
 INVALID_ID = 1 - 2**63  # of an image or a category, where the file has no whole number
 OnFault = Callable[[str, int, str], None]  # kind, list index, message
 
@@ -66,9 +67,10 @@ class FaultyAnnotations(Annotations):
         self.image_ids, self.category_ids = self._image_ids, self._category_ids
         self.broken_strings: list[int] = []  # list indices of RLEs whose text is invalid
         self._on_fault = on_fault
-        self._polygons: list[bytes] = []  # of annotations, as in their records
-        self._lengths: list[int] = []  # of each polygon
-        self._owners: list[int] = []  # list index of the annotation of each polygon
+        # Records of the last annotations, and the lengths of their polygons, for ``_check_described``.
+        self._records: list[bytes] = []
+        self._lengths: list[list[int]] = []
+        self._records_length = 0
 
     def read(self, items: Iterable[Any]) -> None:
         for index, item in enumerate(items):
@@ -93,7 +95,7 @@ class FaultyAnnotations(Annotations):
     def finish(self) -> None:
         """Checks what waits to be checked, also after a file that ends early."""
         self._check_pending()
-        self._check_polygons()
+        self._check_described()
 
     def rles_of_other_sizes(self, sizes: np.ndarray) -> list[tuple[int, list[int], list[int]]]:
         """The RLEs that do not fit their image: list index, and both sizes [height, width].
@@ -173,54 +175,53 @@ class FaultyAnnotations(Annotations):
             )
 
     def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
-        """Notes the box and area that the file states, and the polygons for later checks."""
-        *box, area = HEAD.unpack_from(record)  # NaN for a box without width or height too
+        """Notes the record for ``_check_described``, and lists flat boxes and polygons of few corners."""
         stated = annotation.get("bbox")
-        if isnan(box[0]) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
+        if record.startswith(UNKNOWN) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
             self._on_fault(
                 "flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask"
             )
         if loss in (UNIT_BOX, CORNERS):  # listed already: comparing it with the mask would list it again
-            box = NO_BOX
-        self.given_boxes.extend(box)
-        self.given_areas.append(area)
-        self.bounds.frombytes(UNKNOWN_BOX)
+            record = UNKNOWN_BOX + record[len(UNKNOWN_BOX) :]
         polygons: Any = annotation["segmentation"] if kind == POLYGONS else ()
         lengths = [len(polygon) for polygon in polygons if len(polygon) >= 6]
-        self.several_polygons.append(len(lengths) > 1)
         if len(lengths) < len(polygons):
             self._on_fault("few_corners", index, f"{len(polygons) - len(lengths)} of {len(polygons)} polygons")
-        if lengths:
-            self._polygons.append(record[HEAD.size :])
-            self._lengths += lengths
-            self._owners += [index] * len(lengths)
-            if len(self._lengths) >= MAX_PENDING_POLYGONS:
-                self._check_polygons()
+        self._records.append(record)
+        self._lengths.append(lengths)
+        self._records_length += len(record)
+        if self._records_length > MAX_PENDING:
+            self._check_described()
 
-    def _check_polygons(self) -> None:
-        """Notes the bounds of many polygons at once, and checks them."""
-        if not self._lengths:
-            return
-        lengths, owners = np.array(self._lengths), np.array(self._owners)
-        ends = (lengths + 1).cumsum()  # each polygon follows its length
-        packed = np.frombuffer(b"".join(self._polygons), np.float64)
-        is_coordinate = np.ones(len(packed), bool)
-        is_coordinate[ends - lengths - 1] = False
-        corners = packed[is_coordinate].reshape(-1, 2)
-        chosen, first = np.unique(owners, return_index=True)
-        starts = (lengths.cumsum() - lengths)[first] // 2
-        bounds = np.frombuffer(self.bounds, np.float32).reshape(-1, 4)
+    def _check_described(self) -> None:
+        """Notes boxes, areas and bounds of many annotations at once, and checks their polygons."""
+        first = len(self.several_polygons)
+        heads = np.frombuffer(b"".join([record[: HEAD.size] for record in self._records]), "<f8").reshape(-1, 5)
+        numbers = np.array([len(lengths) for lengths in self._lengths], np.int64)
+        lengths = np.array([length for lengths in self._lengths for length in lengths], np.int64)
+        bounds = np.full((len(heads), 4), np.nan, np.float32)
+        if len(lengths):
+            bodies = [record[HEAD.size :] for record, one in zip(self._records, self._lengths, strict=True) if one]
+            packed = np.frombuffer(b"".join(bodies), "<f8")
+            is_coordinate = np.ones(len(packed), bool)
+            is_coordinate[(lengths + 1).cumsum() - lengths - 1] = False  # each polygon follows its length
+            corners = packed[is_coordinate].reshape(-1, 2)
+            drawn, last = np.flatnonzero(numbers), (lengths // 2).cumsum()
+            starts = np.append(0, last)[numbers.cumsum()[drawn] - numbers[drawn]]
+            with np.errstate(over="ignore"):
+                bounds[drawn, :2] = np.minimum.reduceat(corners, starts)
+                bounds[drawn, 2:] = np.maximum.reduceat(corners, starts)
+            owners = (first + np.repeat(np.arange(len(numbers)), numbers)).tolist()
+            for index, problem in zip(owners, polygon_problems(corners, lengths // 2), strict=True):
+                if problem:
+                    self._on_fault(problem, index, POLYGON_PROBLEMS[problem])
         with np.errstate(over="ignore"):
-            bounds[chosen, :2] = np.minimum.reduceat(corners, starts)
-            bounds[chosen, 2:] = np.maximum.reduceat(corners, starts)
-        del bounds  # an array that is looked at cannot grow
-        polygons = [packed[end - length : end] for end, length in zip(ends.tolist(), self._lengths, strict=True)]
-        for index, problem in zip(self._owners, polygon_problems(polygons), strict=True):
-            if problem == "self_intersecting":
-                self._on_fault(problem, index, "a polygon intersects itself")
-            elif problem:
-                self._on_fault(problem, index, "a polygon has no area: its corners lie on one line")
-        self._polygons, self._lengths, self._owners = [], [], []
+            stated = heads.astype(np.float32)
+        self.given_boxes.frombytes(stated[:, :4].tobytes())
+        self.given_areas.frombytes(stated[:, 4].tobytes())
+        self.bounds.frombytes(bounds.tobytes())
+        self.several_polygons += (numbers > 1).tobytes()
+        self._records, self._lengths, self._records_length = [], [], 0
 
     def _check_pending(self) -> None:
         totals = covered_pixels([string for _, string, _ in self._pending])

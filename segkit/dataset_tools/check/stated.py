@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segkit.data.formats import Dataset, ParsedDataset, SubsetDataset
-from segkit.dataset_tools.check.polygons import polygon_problems
+from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
 
 
 @dataclass(frozen=True)
@@ -83,22 +83,25 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
     if len(annotation.objects) != count:
         return stated
     problems: list[tuple[str, int, str]] = []
+    polygons: list[np.ndarray] = []
+    owners: list[int] = []
     for i, item in enumerate(annotation.objects):
         if item.box is not None:
             stated.boxes[i] = item.box
         if not isinstance(item.segmentation, list):
             continue
-        polygons = [*item.segmentation, *item.holes]
-        usable = [polygon for polygon in polygons if len(polygon) >= 6]
-        if len(usable) < len(polygons):
-            problems.append(("few_corners", i, f"{len(polygons) - len(usable)} of {len(polygons)} polygons"))
-        for problem in filter(None, polygon_problems(usable)):
-            text = "intersects itself" if problem == "self_intersecting" else "has no area: its corners lie on one line"
-            problems.append((problem, i, f"a polygon {text}"))
+        own = [*item.segmentation, *item.holes]
+        usable = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in own if len(polygon) >= 6]
+        if len(usable) < len(own):
+            problems.append(("few_corners", i, f"{len(own) - len(usable)} of {len(own)} polygons"))
         stated.several_polygons[i] = len(item.segmentation) > 1
         if usable:
-            corners = np.concatenate([np.asarray(polygon, float) for polygon in usable]).reshape(-1, 2)
-            stated.bounds[i] = [*corners.min(0), *corners.max(0)]
+            stated.bounds[i] = [*np.min([one.min(0) for one in usable], 0), *np.max([one.max(0) for one in usable], 0)]
+        polygons += usable
+        owners += [i] * len(usable)
+    if polygons:
+        found = polygon_problems(np.concatenate(polygons), np.array([len(polygon) for polygon in polygons]))
+        problems += [(one, i, POLYGON_PROBLEMS[one]) for i, one in zip(owners, found, strict=True) if one]
     return StatedObjects(
         annotation.source,
         None,
