@@ -26,13 +26,13 @@ from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
 from segkit.data.formats.json_values import all_finite, as_integer
 from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
+from segkit.structures.polygons import MAX_COORDINATE
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
 GEOMETRY = ("bbox", "segmentation", "area", "iscrowd")
 NO_ID = -1
-UNKNOWN = struct.pack("<d", nan)
-UNKNOWN_BOX = 4 * UNKNOWN
+UNKNOWN = struct.pack("<d", nan)  # the start of a record without a box
 INVALID_ID = 1 - 2**63  # of an image or a category, where the file has no whole number
 OnFault = Callable[[str, int, str], None]  # kind, list index, message
 
@@ -52,25 +52,25 @@ class FaultyAnnotations(Annotations):
         on_fault: called for each fault.
     Attributes:
         ids: int64 [annotations] of the file; NO_ID if there is no whole number.
-        given_boxes: float32 [annotations, 4] XYWH of the file; NaN if there is none.
-        given_areas: float32 [annotations] of the file; NaN if there is none.
-        bounds: float32 [annotations, 4], smallest and largest x and y of the polygons; NaN if there are none.
-        several_polygons: 1 for an annotation of two or more polygons.
+        has_box: 1 for an annotation with a box that can stand for its segmentation.
         unit: list indices of annotations with all coordinates in 0..1.
+        unlike_boxes: list indices of annotations whose box was listed as in 0..1, or XYXY, beside polygons in pixels.
+        undrawable: list indices of RLEs whose text is invalid, and of polygons with huge coordinates.
     """
 
     def __init__(self, file: Path, append: Callable[[bytes], Any], on_fault: OnFault) -> None:
         super().__init__(file, append)
-        self.ids, self.given_boxes, self.given_areas = array("q"), array("f"), array("f")
-        self.bounds, self.several_polygons = array("f"), bytearray()
+        self.ids, self.has_box = array("q"), bytearray()
         self.unit: list[int] = []
+        self.unlike_boxes: list[int] = []
+        self.undrawable: list[int] = []
         self.image_ids, self.category_ids = self._image_ids, self._category_ids
-        self.broken_strings: list[int] = []  # list indices of RLEs whose text is invalid
         self._on_fault = on_fault
-        # Records of the last annotations, and the lengths of their polygons, for ``_check_described``.
-        self._records: list[bytes] = []
-        self._lengths: list[list[int]] = []
-        self._records_length = 0
+        # Polygons that are not checked yet, as in their records; the length of each, and its annotation's list index.
+        self._polygons: list[bytes] = []
+        self._polygon_lengths: list[int] = []
+        self._polygon_owners: list[int] = []
+        self._polygons_length = 0
 
     def read(self, items: Iterable[Any]) -> None:
         for index, item in enumerate(items):
@@ -95,16 +95,18 @@ class FaultyAnnotations(Annotations):
     def finish(self) -> None:
         """Checks what waits to be checked, also after a file that ends early."""
         self._check_pending()
-        self._check_described()
+        self._check_polygons()
 
-    def rles_of_other_sizes(self, sizes: np.ndarray) -> list[tuple[int, list[int], list[int]]]:
+    def rles_of_other_sizes(
+        self, image_sizes: Callable[[np.ndarray], np.ndarray]
+    ) -> list[tuple[int, list[int], list[int]]]:
         """The RLEs that do not fit their image: list index, and both sizes [height, width].
 
         Args:
-            sizes: int [annotations, 2], height and width of each annotation's image; 0 if it is unknown.
+            image_sizes: height and width [N, 2] of the images of N annotations by list index; 0 if unknown.
         """
         rles = np.asarray(self._rles)
-        stated, expected = np.asarray(self._rle_sizes).reshape(-1, 2), sizes[rles].reshape(-1, 2)
+        stated, expected = np.asarray(self._rle_sizes).reshape(-1, 2), image_sizes(rles)
         wrong = (stated != expected).any(1) & (expected > 0).all(1)
         return [(int(rles[i]), stated[i].tolist(), expected[i].tolist()) for i in np.flatnonzero(wrong)]
 
@@ -114,8 +116,7 @@ class FaultyAnnotations(Annotations):
 
     def drop_segmentation(self, index: int) -> None:
         """Keeps the box of an annotation alone, or skips it if it has none."""
-        box = self.given_boxes[4 * index : 4 * index + 4]
-        self.kinds[index] = BOX_ONLY if box[2] > 0 and box[3] > 0 else SKIPPED
+        self.kinds[index] = BOX_ONLY if self.has_box[index] else SKIPPED
 
     def _known_id(self, index: int, key: str, annotation: dict, item: Any) -> int:
         """An id of an annotation; INVALID_ID, and listed, if it is no whole number."""
@@ -175,60 +176,59 @@ class FaultyAnnotations(Annotations):
             )
 
     def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
-        """Notes the record for ``_check_described``, and lists flat boxes and polygons of few corners."""
-        stated = annotation.get("bbox")
-        if record.startswith(UNKNOWN) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
+        """Lists flat boxes and polygons of few corners, and keeps the polygons for ``_check_polygons``."""
+        stated, lacks_box = annotation.get("bbox"), record.startswith(UNKNOWN)
+        if lacks_box and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
             self._on_fault(
                 "flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask"
             )
-        if loss in (UNIT_BOX, CORNERS):  # listed already: comparing it with the mask would list it again
-            record = UNKNOWN_BOX + record[len(UNKNOWN_BOX) :]
-        polygons: Any = annotation["segmentation"] if kind == POLYGONS else ()
+        if loss in (UNIT_BOX, CORNERS):
+            self.unlike_boxes.append(index)
+            lacks_box = True
+        self.has_box.append(not lacks_box)
+        if kind != POLYGONS:
+            return
+        polygons = annotation["segmentation"]
         lengths = [len(polygon) for polygon in polygons if len(polygon) >= 6]
         if len(lengths) < len(polygons):
             self._on_fault("few_corners", index, f"{len(polygons) - len(lengths)} of {len(polygons)} polygons")
-        self._records.append(record)
-        self._lengths.append(lengths)
-        self._records_length += len(record)
-        if self._records_length > MAX_PENDING:
-            self._check_described()
+        self._polygons.append(record[HEAD.size :])
+        self._polygon_lengths += lengths
+        self._polygon_owners += [index] * len(lengths)
+        self._polygons_length += len(record)
+        if self._polygons_length > MAX_PENDING:
+            self._check_polygons()
 
-    def _check_described(self) -> None:
-        """Notes boxes, areas and bounds of many annotations at once, and checks their polygons."""
-        first = len(self.several_polygons)
-        heads = np.frombuffer(b"".join([record[: HEAD.size] for record in self._records]), "<f8").reshape(-1, 5)
-        numbers = np.array([len(lengths) for lengths in self._lengths], np.int64)
-        lengths = np.array([length for lengths in self._lengths for length in lengths], np.int64)
-        bounds = np.full((len(heads), 4), np.nan, np.float32)
-        if len(lengths):
-            bodies = [record[HEAD.size :] for record, one in zip(self._records, self._lengths, strict=True) if one]
-            packed = np.frombuffer(b"".join(bodies), "<f8")
-            is_coordinate = np.ones(len(packed), bool)
-            is_coordinate[(lengths + 1).cumsum() - lengths - 1] = False  # each polygon follows its length
-            corners = packed[is_coordinate].reshape(-1, 2)
-            drawn, last = np.flatnonzero(numbers), (lengths // 2).cumsum()
-            starts = np.append(0, last)[numbers.cumsum()[drawn] - numbers[drawn]]
-            with np.errstate(over="ignore"):
-                bounds[drawn, :2] = np.minimum.reduceat(corners, starts)
-                bounds[drawn, 2:] = np.maximum.reduceat(corners, starts)
-            owners = (first + np.repeat(np.arange(len(numbers)), numbers)).tolist()
-            for index, problem in zip(owners, polygon_problems(corners, lengths // 2), strict=True):
-                if problem:
-                    self._on_fault(problem, index, POLYGON_PROBLEMS[problem])
-        with np.errstate(over="ignore"):
-            stated = heads.astype(np.float32)
-        self.given_boxes.frombytes(stated[:, :4].tobytes())
-        self.given_areas.frombytes(stated[:, 4].tobytes())
-        self.bounds.frombytes(bounds.tobytes())
-        self.several_polygons += (numbers > 1).tobytes()
-        self._records, self._lengths, self._records_length = [], [], 0
+    def _check_polygons(self) -> None:
+        """Checks many polygons at once, which is faster than one by one."""
+        if not self._polygons:
+            return
+        packed, lengths = np.frombuffer(b"".join(self._polygons), "<f8"), np.array(self._polygon_lengths)
+        is_coordinate = np.ones(len(packed), bool)
+        is_coordinate[(lengths + 1).cumsum() - lengths - 1] = False  # each polygon follows its length
+        corners = packed[is_coordinate].reshape(-1, 2)
+        problems = polygon_problems(corners, lengths // 2)
+        for index, problem in zip(self._polygon_owners, problems, strict=True):
+            if problem:
+                self._on_fault(problem, index, POLYGON_PROBLEMS[problem])
+        if np.abs(corners).max() > MAX_COORDINATE:
+            largest: dict[int, float] = {}
+            reached = np.maximum.reduceat(np.abs(corners).max(1), (lengths.cumsum() - lengths) // 2)
+            for index, value in zip(self._polygon_owners, reached.tolist(), strict=True):
+                largest[index] = max(value, largest.get(index, 0.0))
+            for index, value in largest.items():
+                if value > MAX_COORDINATE:
+                    text = f"coordinates reach {value:g}; at most {MAX_COORDINATE:g} can be drawn"
+                    self._on_fault("invalid_segmentation", index, text)
+                    self.undrawable.append(index)
+        self._polygons, self._polygon_lengths, self._polygon_owners, self._polygons_length = [], [], [], 0
 
     def _check_pending(self) -> None:
         totals = covered_pixels([string for _, string, _ in self._pending])
         for total, (index, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
             if total != height * width:
                 self._on_fault("invalid_segmentation", index, string_problem(string, total, height, width))
-                self.broken_strings.append(index)
+                self.undrawable.append(index)
         self._pending, self._pending_length = [], 0
 
     def _fail(self, index: int, problem: str, value: Any = None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +64,30 @@ def whole_dataset(dataset: Dataset, index: int) -> tuple[Dataset, int]:
     return dataset, index
 
 
+def join_polygons(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [P, 2] of the polygons of all objects, one after the other, and the number of corners of each.
+
+    Args:
+        objects: the polygons of each object, each x0, y0, x1, y1, ...
+    """
+    polygons = [polygon for own in objects for polygon in own]
+    corners = np.concatenate(polygons).reshape(-1, 2) if polygons else np.zeros((0, 2))
+    return corners, np.array([len(polygon) // 2 for polygon in polygons], np.int64)
+
+
+def polygon_bounds(objects: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """XYXY [N, 4] of the polygons of each object, as for ``join_polygons``; NaN for an object without polygons."""
+    corners, counts = join_polygons(objects)
+    bounds = np.full((len(objects), 4), np.nan)
+    if len(corners):
+        numbers = np.array([len(own) for own in objects])
+        drawn = np.flatnonzero(numbers)
+        starts = np.append(0, counts.cumsum())[numbers.cumsum()[drawn] - numbers[drawn]]
+        bounds[drawn, :2] = np.minimum.reduceat(corners, starts)
+        bounds[drawn, 2:] = np.maximum.reduceat(corners, starts)
+    return bounds
+
+
 def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
     """The statements about the objects of an image, as far as the format has any.
 
@@ -83,32 +108,29 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
     if len(annotation.objects) != count:
         return stated
     problems: list[tuple[str, int, str]] = []
-    polygons: list[np.ndarray] = []
-    owners: list[int] = []
+    polygons: list[list[np.ndarray]] = [[] for _ in annotation.objects]
     for i, item in enumerate(annotation.objects):
         if item.box is not None:
             stated.boxes[i] = item.box
         if not isinstance(item.segmentation, list):
             continue
         own = [*item.segmentation, *item.holes]
-        usable = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in own if len(polygon) >= 6]
-        if len(usable) < len(own):
-            problems.append(("few_corners", i, f"{len(own) - len(usable)} of {len(own)} polygons"))
+        polygons[i] = [np.asarray(polygon, np.float64) for polygon in own if len(polygon) >= 6]
+        if len(polygons[i]) < len(own):
+            problems.append(("few_corners", i, f"{len(own) - len(polygons[i])} of {len(own)} polygons"))
         stated.several_polygons[i] = len(item.segmentation) > 1
-        if usable:
-            stated.bounds[i] = [*np.min([one.min(0) for one in usable], 0), *np.max([one.max(0) for one in usable], 0)]
-        polygons += usable
-        owners += [i] * len(usable)
-    if polygons:
-        found = polygon_problems(np.concatenate(polygons), np.array([len(polygon) for polygon in polygons]))
-        problems += [(one, i, POLYGON_PROBLEMS[one]) for i, one in zip(owners, found, strict=True) if one]
+    corners, counts = join_polygons(polygons)
+    owners = [i for i, own in enumerate(polygons) for _ in own]
+    for i, problem in zip(owners, polygon_problems(corners, counts), strict=True):
+        if problem:
+            problems.append((problem, i, POLYGON_PROBLEMS[problem]))
     return StatedObjects(
         annotation.source,
         None,
         None,
         stated.boxes,
         stated.areas,
-        stated.bounds,
+        polygon_bounds(polygons),
         stated.several_polygons,
         tuple(problems),
         annotation.size,
