@@ -21,12 +21,12 @@ def is_training(split: str, splits: Sequence[str]) -> bool:
     return split.lower().startswith(TRAINING) or len(splits) == 1
 
 
-def class_counts(dataset: Dataset, facts: Sequence[ImageFacts]) -> dict[str, int]:
-    """Number of objects of each class."""
+def class_counts(dataset: Dataset, facts: Sequence[ImageFacts], regions: Sequence[str]) -> dict[str, int]:
+    """Number of objects of each class; ``regions``: categories that are no classes."""
     counts: Counter[int] = Counter()
     for image in facts:
         counts.update(image.classes or {})
-    return {name: counts[label] for label, name in enumerate(dataset.classes)}
+    return {name: counts[label] for label, name in enumerate(dataset.classes) if name not in regions}
 
 
 def check_class_names(split: str, classes: Sequence[str]) -> list[Fault]:

@@ -25,6 +25,7 @@ from segkit.dataset_tools.check.mend import SplitImages, write_mended
 from segkit.dataset_tools.check.opening import OpenedSplits, Spec, open_splits
 from segkit.dataset_tools.check.report import Fault, Report, SplitSummary
 from segkit.dataset_tools.check.scan import ImageScan, scan_images
+from segkit.dataset_tools.check.stated import whole_dataset
 from segkit.utils.errors import SegkitError
 
 MAX_WORKERS = 8
@@ -44,7 +45,7 @@ def check_dataset(
     """Finds the faults of a data set, and writes a mended copy if asked to.
 
     Args:
-        source: folder or file of any format; a spec as in a configuration; or specs by split.
+        source: folder or file of any format; a configuration; a spec as in one; or specs by split.
         format: name of the format; None: recognised by content.
         pixels: decode the images. Without, only their headers are read, and equal images are not found.
         workers: processes that look at images; None: one a core, at most MAX_WORKERS; 0: none.
@@ -84,12 +85,14 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
     facts: dict[str, list[ImageFacts]] = {}
     names: dict[str, list[str]] = {}
     files: dict[str, list[str | None]] = {}
+    listed_wholes: list[Dataset] = []
     for split, dataset in opened.datasets.items():
         paths = dataset.image_files()
         listed: list[str | None] = [None] * len(dataset) if paths is None else list(paths)
         names[split] = image_names(dataset, listed)
         files[split] = whole_files(dataset, listed)
-        scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections)
+        regions = tuple(label for label, name in enumerate(dataset.classes) if name in opened.regions)
+        scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections, regions)
         found: list[Fault] = []
         facts[split] = []
         for image, faults in scan_images(scan, workers):
@@ -100,10 +103,13 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
         report.faults += unlike_images(split, facts[split], names[split])
         report.faults += check_class_names(split, dataset.classes)
         report.faults += check_border(split, facts[split])
-        report.faults += _lost(split, dataset)
-        if notes := dataset.notes():
-            report.notes[split] = notes
-        counts = class_counts(dataset, facts[split])
+        whole = whole_dataset(dataset)
+        if all(whole is not other for other in listed_wholes):  # two splits may be parts of one data set
+            listed_wholes.append(whole)
+            report.faults += _lost(split, whole)
+            if notes := dataset.notes():
+                report.notes[split] = notes
+        counts = class_counts(dataset, facts[split], opened.regions)
         report.splits[split] = SplitSummary(len(dataset), sum(image.objects for image in facts[split]), counts)
     report.faults += check_counts({split: summary.classes for split, summary in report.splits.items()})
     # An image of two splits is kept in validation and test data, and removed from the training.
@@ -114,7 +120,7 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
 
 def whole_files(dataset: Dataset, files: Sequence[str | None]) -> list[str | None]:
     """The file of each image; None for an image that is a part of its file, as a tile."""
-    if isinstance(dataset, FaultyCoco):
+    if isinstance(whole_dataset(dataset), FaultyCoco):
         return list(files)
     counts, whole = Counter(files), list(files)
     for index, file in enumerate(files):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +13,7 @@ from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.images import ImageFacts, LocalFault, check_image
 from segkit.dataset_tools.check.objects import ImageObjects, check_objects, check_parts
 from segkit.dataset_tools.check.stated import stated_objects, whole_dataset
+from segkit.structures.targets import ALL_CLASSES
 from segkit.utils.errors import SegkitError
 
 CHUNK = 16  # images that a worker checks at once
@@ -32,6 +33,7 @@ class ImageScan:
         pixels: whether to decode images.
         stride: of the finest feature level, in pixels.
         detections: the largest number of detections in an image.
+        regions: labels of categories that are no classes: their objects are ignore regions.
     """
 
     dataset: Dataset
@@ -39,6 +41,7 @@ class ImageScan:
     pixels: bool
     stride: float
     detections: int
+    regions: tuple[int, ...] = ()
 
     def chunk(self, indices: Sequence[int]) -> list[Checked]:
         """Facts and faults of some images."""
@@ -69,13 +72,17 @@ class ImageScan:
                 facts.consistent = False
                 faults.append((kind, str(error), None, file or ""))
             return (facts, faults), None
+        if self.regions:
+            is_region = torch.isin(targets.labels, torch.tensor(self.regions))
+            labels = targets.labels.masked_fill(is_region, ALL_CLASSES)
+            targets = replace(targets, labels=labels, crowd=targets.crowd | is_region)
         stated = stated_objects(dataset, index, len(targets))
         facts, faults = check_image(dataset, index, file, stated.size, self.pixels)
         if not facts.readable and targets.masks is None and stated.size is None:
             return (facts, faults), None
         size = targets.masks.image_size if targets.masks is not None else dataset.size(index)
         objects = ImageObjects(targets, stated, size)
-        exclusive = whole_dataset(dataset, index)[0].exclusive
+        exclusive = whole_dataset(dataset).exclusive
         faults += check_objects(objects, facts, stride=self.stride, detections=self.detections, exclusive=exclusive)
         return (facts, faults), objects
 

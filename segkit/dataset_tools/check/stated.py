@@ -56,12 +56,11 @@ def nothing_stated(count: int, file: str = "", size: tuple[int, int] | None = No
     return StatedObjects(file, None, None, boxes, np.full(count, np.nan), bounds, np.zeros(count, bool), (), size)
 
 
-def whole_dataset(dataset: Dataset, index: int) -> tuple[Dataset, int]:
-    """The data set that a subset is a part of, and the index of an image there."""
+def whole_dataset(dataset: Dataset) -> Dataset:
+    """The data set that a subset is a part of."""
     while isinstance(dataset, SubsetDataset):
-        index = dataset.indices[index]
         dataset = dataset.dataset
-    return dataset, index
+    return dataset
 
 
 def join_polygons(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +95,8 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
         index: of the image.
         count: number of its objects.
     """
-    dataset, index = whole_dataset(dataset, index)
+    while isinstance(dataset, SubsetDataset):
+        index, dataset = dataset.indices[index], dataset.dataset
     own = getattr(dataset, "stated_objects", None)
     if own is not None:
         found: StatedObjects = own(index)
