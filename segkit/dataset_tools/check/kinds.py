@@ -86,12 +86,15 @@ KINDS: dict[str, Kind] = {
     ),
     "image_in_two_splits": Kind(
         "error",
-        "images with the same pixels in two splits",
+        "images that are in two splits, as one file or as copies with the same pixels",
         "remove them from one split, or metrics do not say how good the model is on new images",
         "removed from the training images; between other splits they are listed",
     ),
     "duplicate_image": Kind(
-        "warning", "images with the same pixels as another one", "keep one of them", "the first one is kept"
+        "warning",
+        "images that are the same file as another one, or have the same pixels",
+        "keep one of them, with the objects of all",
+        "the first one is kept, with its own objects",
     ),
     "orientation_tag": Kind(
         "note",

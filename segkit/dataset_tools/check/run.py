@@ -113,8 +113,9 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
         report.splits[split] = SplitSummary(len(dataset), sum(image.objects for image in facts[split]), counts)
     report.faults += check_counts({split: summary.classes for split, summary in report.splits.items()})
     # An image of two splits is kept in validation and test data, and removed from the training.
+    ids = {split: dataset.image_ids for split, dataset in opened.datasets.items()}
     order = sorted(facts, key=lambda split: is_training(split, list(facts)))
-    report.faults += repeated_images({split: facts[split] for split in order}, names, files)
+    report.faults += repeated_images({split: facts[split] for split in order}, names, files, ids)
     return {split: SplitImages(facts[split], names[split], files[split]) for split in facts}
 
 
