@@ -73,12 +73,14 @@ class FaultyAnnotations(Annotations):
         self._polygons_length = 0
 
     def read(self, items: Iterable[Any]) -> None:
+        known_ids = ("image_id", self._image_ids), ("category_id", self._category_ids)
         for index, item in enumerate(items):
             annotation: dict = item if isinstance(item, dict) else {}
             if not isinstance(item, dict):
                 self._on_fault("invalid_annotation", index, f"is {str(item)[:60]}; expected a mapping")
-            self._image_ids.append(self._known_id(index, "image_id", annotation, item))
-            self._category_ids.append(self._known_id(index, "category_id", annotation, item))
+            for key, ids in known_ids:
+                found = as_integer(annotation.get(key))
+                ids.append(self._invalid_id(index, key, annotation, item) if found is None else found)
             found = as_integer(annotation.get("id"))
             self.ids.append(NO_ID if found is None else found)
             kind, crowd, record, loss = self._tolerant_record(index, annotation)
@@ -118,11 +120,9 @@ class FaultyAnnotations(Annotations):
         """Keeps the box of an annotation alone, or skips it if it has none."""
         self.kinds[index] = BOX_ONLY if self.has_box[index] else SKIPPED
 
-    def _known_id(self, index: int, key: str, annotation: dict, item: Any) -> int:
-        """An id of an annotation; INVALID_ID, and listed, if it is no whole number."""
-        found = self._id(index, key, annotation)
-        if key not in self._invalid_ids:
-            return found
+    def _invalid_id(self, index: int, key: str, annotation: dict, item: Any) -> int:
+        """Lists an id that is no whole number; returns INVALID_ID."""
+        self._id(index, key, annotation)
         _, problem = self._invalid_ids.pop(key)
         if isinstance(item, dict):
             self._on_fault("unknown_image" if key == "image_id" else "unknown_category", index, problem)

@@ -21,6 +21,7 @@ from segkit.dataset_tools.check.coco_classes import FaultyCategories
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records
 from segkit.dataset_tools.check.report import Fault
 from segkit.utils.errors import SegkitError
+from segkit.utils.garbage import gc_paused
 from segkit.utils.paths.missing_files import files_in, missing_files, suggest_files
 
 # Height and width [N, 2] of the images of N annotations by list index; 0 if unknown.
@@ -56,7 +57,7 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
     """
     reading = _Reading(json, images, split)
     records = scratch / f"{len(os.listdir(scratch))}.records"
-    with open(records, "wb") as stream:
+    with open(records, "wb") as stream, gc_paused():
         reading.read(stream)
     return reading.dataset(records), reading.faults
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
@@ -118,6 +119,7 @@ _scan: ImageScan | None = None  # of a worker process
 
 def _start_worker(scan: ImageScan) -> None:
     global _scan
+    gc.freeze()  # the collector writes to the objects that it visits, which copies the memory shared with the parent
     torch.set_num_threads(1)  # a forked process must not use the threads of its parent
     _scan = scan
 
