@@ -26,7 +26,12 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     # annotation files
-    "unreadable_annotations": Kind("error", "annotation files that cannot be read", "mend the file; see the message"),
+    "unreadable_annotations": Kind(
+        "error",
+        "annotation files that cannot be read",
+        "mend the file; see the message",
+        "the images or objects of which nothing can be read are skipped",
+    ),
     "invalid_image_entry": Kind(
         "error",
         "entries of the list of images that are invalid",
@@ -226,6 +231,13 @@ KINDS: dict[str, Kind] = {
         "sets in which no object touches the border",
         "objects at the border were removed or cut: the model learns that there are none",
     ),
-    "lost_objects": Kind("warning", "objects that reading loses or uses in part", "see the message"),
-    "mistaken_objects": Kind("error", "objects that are never meant to be as they are", "see the message"),
+    "lost_objects": Kind(
+        "warning", "objects that reading loses or uses in part", "see the message", "the copy has what is read of them"
+    ),
+    "mistaken_objects": Kind(
+        "error",
+        "objects that are never meant to be as they are",
+        "see the message",
+        "the copy has what is read of them",
+    ),
 }

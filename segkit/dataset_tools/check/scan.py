@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from segkit.data.formats import Dataset
+from segkit.data.formats import Dataset, ParsedDataset
+from segkit.dataset_tools.check.coco_dataset import FaultyCoco
 from segkit.dataset_tools.check.images import ImageFacts, LocalFault, check_image
 from segkit.dataset_tools.check.objects import ImageObjects, check_objects, check_parts
 from segkit.dataset_tools.check.stated import stated_objects, whole_dataset
@@ -69,7 +70,9 @@ class ImageScan:
         except SegkitError as error:
             facts, faults = check_image(dataset, index, file, None, self.pixels)
             if facts.readable:
-                kind = "wrong_size" if SIZES.search(str(error)) else "invalid_annotation"
+                is_parsed = isinstance(whole_dataset(dataset), FaultyCoco | ParsedDataset)
+                kind = "invalid_annotation" if is_parsed else "unreadable_annotations"
+                kind = "wrong_size" if SIZES.search(str(error)) else kind
                 facts.consistent = False
                 faults.append((kind, str(error), None, file or ""))
             return (facts, faults), None
