@@ -54,11 +54,20 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
         scratch: a folder for the arrays of the file, which has to exist as long as the data set.
     Returns:
         The data set; None if no image is left.
+    Raises:
+        SegkitError: ``scratch`` cannot be written to.
     """
     reading = _Reading(json, images, split)
     records = scratch / f"{len(os.listdir(scratch))}.records"
-    with open(records, "wb") as stream, gc_paused():
-        reading.read(stream)
+    try:
+        with open(records, "wb") as stream, gc_paused():
+            reading.read(stream)
+    except OSError as error:
+        raise SegkitError(
+            f"{records}: cannot be written: {error.strerror or error}; annotations are kept in the folder of temporary "
+            "files while they are checked: set TMPDIR to a folder with more space than the JSON has",
+            value=str(records),
+        ) from error
     return reading.dataset(records), reading.faults
 
 

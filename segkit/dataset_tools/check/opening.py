@@ -56,19 +56,23 @@ def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) ->
         format: name of the format; None: recognised by content.
         scratch: a folder that has to exist as long as the data sets.
     Raises:
-        SegkitError: there is no such file, or no format recognises it.
+        SegkitError: there is no such file, it cannot be read, or no format recognises it.
     """
     configured = None
-    if format is None and not isinstance(source, Mapping):
-        configured = configured_data(local_path(str(source), "data set"))
-    specs = find_specs(source, format) if configured is None else dict(configured.specs)
     datasets: dict[str, Dataset] = {}
     faults: list[Fault] = []
-    for split, spec in specs.items():
-        dataset, found = _open(split, spec, scratch)
-        faults += found
-        if dataset is not None:
-            datasets[split] = dataset
+    try:
+        if format is None and not isinstance(source, Mapping):
+            configured = configured_data(local_path(str(source), "data set"))
+        specs = find_specs(source, format) if configured is None else dict(configured.specs)
+        for split, spec in specs.items():
+            dataset, found = _open(split, spec, scratch)
+            faults += found
+            if dataset is not None:
+                datasets[split] = dataset
+    except OSError as error:
+        path = error.filename or source
+        raise SegkitError(f"{path}: cannot be read: {error.strerror or error}", value=str(path)) from error
     opened = OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")))
     return opened if configured is None else _as_configured(opened, configured)
 
