@@ -64,7 +64,7 @@ def whole_dataset(dataset: Dataset) -> Dataset:
 
 
 def join_polygons(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners [P, 2] of the polygons of all objects, one after the other, and the number of corners of each.
+    """Corners [P, 2] of the polygons of all objects, and the corner count of each polygon.
 
     Args:
         objects: the polygons of each object, each x0, y0, x1, y1, ...
@@ -75,13 +75,17 @@ def join_polygons(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, 
 
 
 def polygon_bounds(objects: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """XYXY [N, 4] of the polygons of each object, as for ``join_polygons``; NaN for an object without polygons."""
+    """XYXY bounds [N, 4] of the polygons of each object; NaN for an object without polygons.
+
+    Args:
+        objects: as for ``join_polygons``.
+    """
     corners, counts = join_polygons(objects)
     bounds = np.full((len(objects), 4), np.nan)
     if len(corners):
-        numbers = np.array([len(own) for own in objects])
-        drawn = np.flatnonzero(numbers)
-        starts = np.append(0, counts.cumsum())[numbers.cumsum()[drawn] - numbers[drawn]]
+        owned = np.array([len(own) for own in objects])  # polygons of each object
+        drawn = np.flatnonzero(owned)
+        starts = np.append(0, counts.cumsum())[owned.cumsum()[drawn] - owned[drawn]]
         bounds[drawn, :2] = np.minimum.reduceat(corners, starts)
         bounds[drawn, 2:] = np.maximum.reduceat(corners, starts)
     return bounds
