@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from segkit.data.writers.base import WritableImage
-from segkit.dataset_tools.check import check_dataset
+from segkit.dataset_tools.check import check_dataset, coco_file
+from segkit.dataset_tools.check.coco_classes import INVALID_ID
+from segkit.dataset_tools.check.coco_file import ImageList
 from segkit.dataset_tools.source import open_data
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Sample, Targets
@@ -159,3 +161,20 @@ def test_a_mended_copy_in_each_format(tmp_path, format):
     assert report.fix.format == format and report.fix.images == report.fix.objects == 3
     again = check_dataset(tmp_path / "mended", workers=0)
     assert again.format == format and not again.faults and again.splits["train"].objects == 3
+
+
+class IdSet(set):
+    """Ids that may not be looked at one by one, which for each annotation of a large file would take hours."""
+
+    def __iter__(self):
+        raise AssertionError("iterated")
+
+
+def test_ids_of_invalid_images_are_looked_up(annotated, tmp_path, monkeypatch):
+    ids = IdSet({INVALID_ID})
+    monkeypatch.setattr(coco_file, "ImageList", lambda: ImageList(known_ids=ids))
+    annotated.images[2].pop("width")
+    annotated.annotations[4]["image_id"] = "x"
+    file = Path(annotated.specs()["train"]["json"])
+    _, faults = coco_file.read_coco(file, annotated.root / "images", "train", tmp_path)
+    assert [fault.kind for fault in faults] == ["invalid_image_entry", "unknown_image"] and 3 in ids

@@ -68,8 +68,8 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> list[Fault]:
         elif training and not training[name]:
             faults.append(Fault("class_only_outside_training", f"{name!r} has no object to train on", place=place))
     used = {name: number for name, number in (training or total).items() if number}
+    largest = max(used, key=lambda name: used[name], default="")
     for name, number in used.items():
-        largest = max(used, key=lambda other: used[other])
         if used[largest] > IMBALANCE * number:
             text = f"{name!r} has {number:,} objects, {largest!r} {used[largest]:,}"
             faults.append(Fault("class_imbalance", text, place=f"class {name!r}"))

@@ -25,6 +25,7 @@ from segkit.data.formats.coco_annotations import (
 from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
 from segkit.data.formats.json_values import all_finite, as_integer
+from segkit.dataset_tools.check.coco_classes import INVALID_ID, OnFault
 from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
 from segkit.structures.polygons import MAX_COORDINATE
 from segkit.structures.rle import covered_pixels
@@ -33,8 +34,6 @@ from segkit.utils.errors import SegkitError
 GEOMETRY = ("bbox", "segmentation", "area", "iscrowd")
 NO_ID = -1
 UNKNOWN = struct.pack("<d", nan)  # the start of a record without a box
-INVALID_ID = 1 - 2**63  # of an image or a category, where the file has no whole number
-OnFault = Callable[[str, int, str], None]  # kind, list index, message
 
 
 class InvalidValue(SegkitError):

@@ -16,8 +16,8 @@ from segkit.data.formats.coco_box_checks import are_corners
 from segkit.data.formats.coco_images import Images
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.data.formats.json_values import as_integer
-from segkit.dataset_tools.check.coco_annotations import INVALID_ID, FaultyAnnotations
-from segkit.dataset_tools.check.coco_classes import FaultyCategories
+from segkit.dataset_tools.check.coco_annotations import FaultyAnnotations
+from segkit.dataset_tools.check.coco_classes import INVALID_ID, FaultyCategories
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records
 from segkit.dataset_tools.check.report import Fault
 from segkit.utils.errors import SegkitError
@@ -34,14 +34,14 @@ class ImageList:
 
     Attributes:
         ids, heights, widths, names: of each image.
-        known_ids: the ids of invalid entries, whose annotations are skipped.
+        known_ids: INVALID_ID and the ids of invalid entries, whose annotations are skipped without a fault of their own.
     """
 
     ids: list[int] = field(default_factory=list)
     heights: array[int] = field(default_factory=lambda: array("i"))
     widths: array[int] = field(default_factory=lambda: array("i"))
     names: list[str] = field(default_factory=list)
-    known_ids: set[int] = field(default_factory=set)
+    known_ids: set[int] = field(default_factory=lambda: {INVALID_ID})
 
 
 def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[FaultyCoco | None, list[Fault]]:
@@ -192,11 +192,11 @@ class _Reading:
         """Lists annotations of images and categories that are not in the file, and repeated ids."""
         for index in np.flatnonzero(~known).tolist() if "images" not in self.unread else ():
             image_id = annotations.image_ids[index]
-            if image_id not in (*self.images.known_ids, INVALID_ID):
+            if image_id not in self.images.known_ids:
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
         for index in np.flatnonzero(~known_category).tolist() if "categories" not in self.unread else ():
             category_id = annotations.category_ids[index]
-            if category_id not in (*self.categories.invalid_ids, INVALID_ID):
+            if category_id not in self.categories.invalid_ids:
                 self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")

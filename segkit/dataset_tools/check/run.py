@@ -66,21 +66,16 @@ def check_dataset(
         opened = open_splits(source, format, Path(scratch))
         report = Report("data set" if isinstance(source, dict) else str(source), opened.format, pixels=pixels)
         report.faults += opened.faults
-        images = _check_splits(report, opened, ImageOptions(pixels, stride, detections), workers)
+        images = _check_splits(report, opened, stride=stride, detections=detections, workers=workers)
         report.sentence = describe(opened, report)
         if output is not None:
             report.fix = write_mended(output, opened, images, report.faults, merge_classes=merge_classes)
     return report
 
 
-class ImageOptions:
-    """How images are looked at: as the arguments of ``check_dataset``."""
-
-    def __init__(self, pixels: bool, stride: float, detections: int) -> None:
-        self.pixels, self.stride, self.detections = pixels, stride, detections
-
-
-def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, workers: int) -> dict[str, SplitImages]:
+def _check_splits(
+    report: Report, opened: OpenedSplits, *, stride: float, detections: int, workers: int
+) -> dict[str, SplitImages]:
     """Adds the faults of all splits to the report; returns what is known of their images."""
     facts: dict[str, list[ImageFacts]] = {}
     names: dict[str, list[str]] = {}
@@ -92,7 +87,7 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
         names[split] = image_names(dataset, listed)
         files[split] = whole_files(dataset, listed)
         regions = tuple(label for label, name in enumerate(dataset.classes) if name in opened.regions)
-        scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections, regions)
+        scan = ImageScan(dataset, files[split], report.pixels, stride, detections, regions)
         found: list[Fault] = []
         facts[split] = []
         for image, faults in scan_images(scan, workers):
