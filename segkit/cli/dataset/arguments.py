@@ -23,7 +23,7 @@ def add_skip_unreadable(parser: argparse.ArgumentParser) -> None:
 
 
 def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:
-    """The values of words ``KEY=VALUE``, as text for ``read_values``; exits with status 2 if a word is none."""
+    """The values of words ``KEY=VALUE``, as text; exits with status 2 if a word is none."""
     for word in words:
         if not re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL):
             parser.error(f"unexpected argument '{word}'; options of the format are KEY=VALUE")
