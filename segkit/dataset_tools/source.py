@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from segkit.config.loader import load_config
 from segkit.config.schema import Config, SplitConfig
 from segkit.config.spec import to_plain
 from segkit.data import split_dataset
-from segkit.data.formats import Dataset, build_dataset, recognize
+from segkit.data.formats import Dataset, PartialAnnotation, SubsetDataset, build_dataset, recognize
 from segkit.data.reader import build_reader
 from segkit.engine.datasets import partial_annotation
 from segkit.engine.recognized_data import with_recognized_data
@@ -34,6 +34,34 @@ class OpenedData:
     reason: str
 
 
+@dataclass(frozen=True)
+class ConfiguredData:
+    """What a configuration says about its data sets.
+
+    Attributes:
+        specs: of ``train`` and ``val``; validation images that are taken from the training data have none.
+        classes: the model's; None: those of the training data.
+        reader: reads the image files, with the configuration's planes and channels; of any number of channels if it
+            chooses none. Limits of intensities may have to be measured first, and do not matter here.
+        partial: what is not annotated.
+        split: how validation images are taken from the training data; None: they are not.
+    """
+
+    specs: Mapping[str, Mapping[str, Any]]
+    classes: Sequence[str] | None
+    reader: ImageReader
+    partial: PartialAnnotation
+    split: SplitConfig | None
+
+    def divide(self, train: Dataset) -> dict[str, SubsetDataset]:
+        """The training and validation images of the training data; empty without ``split``."""
+        if self.split is None:
+            return {}
+        split = self.split
+        parts = split_dataset(train, split.from_train, split.seed, split.stratify, split.group)
+        return dict(zip(("train", "val"), parts, strict=True))
+
+
 def open_data(source: str, format: str | None = None, *, reader: ImageReader | None = None) -> OpenedData:
     """Opens a folder or file of any format, with all its splits.
 
@@ -46,9 +74,9 @@ def open_data(source: str, format: str | None = None, *, reader: ImageReader | N
         SegkitError: the data cannot be recognised or read.
     """
     path = local_path(source, "data set")
-    cfg = None if format is not None else _configuration(path)
-    if cfg is not None:
-        return _of_configuration(cfg, source, reader)
+    configured = None if format is not None else configured_data(path)
+    if configured is not None:
+        return _open_configured(configured, source, reader)
     reader = reader or ImageReader(channels="any")
     found = recognize(path, format)
     specs = dict(found.splits) or {"all": found.spec}
@@ -69,36 +97,32 @@ def _configuration(path: Path) -> Config | None:
     return load_config(path)
 
 
-def configured_specs(path: Path) -> dict[str, Mapping[str, Any]] | None:
-    """The specs of ``train`` and ``val`` in a configuration, by split.
-
-    None if the file is something else. A validation split that is taken from the training data has no spec of its own.
-    """
+def configured_data(path: Path) -> ConfiguredData | None:
+    """The data of a configuration; None if the file is something else."""
     cfg = _configuration(path)
     if cfg is None:
         return None
     data = with_recognized_data(cfg).data
-    own = {"train": data.train, "val": None if isinstance(data.val, SplitConfig) else data.val}
-    return {name: to_plain(spec) for name, spec in own.items() if spec is not None}
+    split = data.val if isinstance(data.val, SplitConfig) else None
+    own = {"train": data.train, "val": None if split else data.val}
+    configured = build_reader(data)
+    return ConfiguredData(
+        {name: to_plain(spec) for name, spec in own.items() if spec is not None},
+        data.classes,
+        ImageReader(configured.planes, "any" if configured.channels is None else configured.channels),
+        partial_annotation(cfg),
+        split,
+    )
 
 
-def _of_configuration(cfg: Config, source: str, reader: ImageReader | None) -> OpenedData:
-    cfg = with_recognized_data(cfg)
-    if reader is None:
-        configured = build_reader(cfg.data)
-        # Limits of intensities may have to be measured first, and do not matter here.
-        reader = ImageReader(configured.planes, "any" if configured.channels is None else configured.channels)
-    partial = partial_annotation(cfg)
-    classes, val = cfg.data.classes, cfg.data.val
-    train = build_dataset(cfg.data.train, classes, reader=reader, partial=partial, path="data.train")
-    splits: dict[str, Dataset] = {"train": train}
-    specs = {"train": to_plain(cfg.data.train)}
-    if isinstance(val, SplitConfig):
-        splits["train"], splits["val"] = split_dataset(train, val.from_train, val.seed, val.stratify, val.group)
-        specs["val"] = specs["train"]
-    elif val is not None:
+def _open_configured(data: ConfiguredData, source: str, reader: ImageReader | None) -> OpenedData:
+    reader, specs = reader or data.reader, dict(data.specs)
+    train = build_dataset(specs["train"], data.classes, reader=reader, partial=data.partial, path="data.train")
+    splits: dict[str, Dataset] = {"train": train, **data.divide(train)}
+    if "val" in specs:
         splits["val"] = build_dataset(
-            val, train.classes, train.category_ids, reader=reader, partial=partial, path="data.val"
+            specs["val"], train.classes, train.category_ids, reader=reader, partial=data.partial, path="data.val"
         )
-        specs["val"] = to_plain(val)
+    elif "val" in splits:
+        specs["val"] = specs["train"]
     return OpenedData(splits, specs, f"data.train and data.val of the configuration {source}")

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from segkit.data.writers.base import WritableImage
-from segkit.dataset_tools.check import check_dataset
+from segkit.dataset_tools.check import check_dataset, coco_file
+from segkit.dataset_tools.check.coco_classes import INVALID_ID
+from segkit.dataset_tools.check.coco_file import ImageList
 from segkit.dataset_tools.source import open_data
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Sample, Targets
@@ -56,7 +58,7 @@ def test_every_broken_annotation_file_is_listed(tmp_path, format):
     for file in files[2:5]:
         file.write_bytes(b"{1 x <")
     report = check_dataset(output, format=format, workers=0)
-    listed = report.of_kind("unreadable_annotations" if format in PARSED else "invalid_annotation")
+    listed = report.of_kind("unreadable_annotations")
     assert len(listed) == 3 and sum(fault.severity == "error" for fault in report.faults) == 3
     for fault, file in zip(sorted(listed, key=lambda fault: fault.place), files[2:5], strict=True):
         assert str(file) in f"{fault.place} {fault.message}"
@@ -143,3 +145,36 @@ def test_a_file_that_breaks_off_has_no_unknown_categories(annotated):
     file.write_text(text[: text.index('"categories"')])
     report = check_dataset(file, workers=0)
     assert len(report.of_kind("unreadable_annotations")) == 1 and not report.of_kind("unknown_category")
+
+
+@pytest.mark.parametrize("format", [*PARSED, *PIXELS])
+def test_a_mended_copy_in_each_format(tmp_path, format):
+    output = write(tmp_path, format)
+    images = [Path(file) for file in next(iter(open_data(output, format).splits.values())).image_files()]
+    sorted(output.rglob({**PARSED, **PIXELS}[format]))[2].write_bytes(b"{1 x <")
+    images[4].write_bytes(images[3].read_bytes())
+    images[5].write_bytes(b"no image")
+    before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+    report = check_dataset(output, format=format, workers=0, fix=tmp_path / "mended")
+    assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+    assert report.fix.done == {"unreadable_annotations": 1, "unreadable_image": 1, "duplicate_image": 1}
+    assert report.fix.format == format and report.fix.images == report.fix.objects == 3
+    again = check_dataset(tmp_path / "mended", workers=0)
+    assert again.format == format and not again.faults and again.splits["train"].objects == 3
+
+
+class IdSet(set):
+    """Ids that may not be looked at one by one, which for each annotation of a large file would take hours."""
+
+    def __iter__(self):
+        raise AssertionError("iterated")
+
+
+def test_ids_of_invalid_images_are_looked_up(annotated, tmp_path, monkeypatch):
+    ids = IdSet({INVALID_ID})
+    monkeypatch.setattr(coco_file, "ImageList", lambda: ImageList(known_ids=ids))
+    annotated.images[2].pop("width")
+    annotated.annotations[4]["image_id"] = "x"
+    file = Path(annotated.specs()["train"]["json"])
+    _, faults = coco_file.read_coco(file, annotated.root / "images", "train", tmp_path)
+    assert [fault.kind for fault in faults] == ["invalid_image_entry", "unknown_image"] and 3 in ids

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,9 +13,12 @@ from test_mend import writer  # noqa: F401  # a fixture
 from segkit.cli.dataset.check import main, parse_arguments
 from segkit.data.formats.file_errors import collect_errors, parse_each
 from segkit.dataset_tools.check import KINDS, Report
+from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import VERSION, Fault
 from segkit.dataset_tools.check.text import report_text
 from segkit.utils.errors import SegkitError
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/howto/check_data.md"
 
 
 @pytest.fixture
@@ -49,6 +54,13 @@ def test_a_file_with_faults(annotated, run, tmp_path):
     assert content["version"] == VERSION and content["counts"] == {"error": 1, "warning": 1, "note": 0}
     assert content["kinds"]["mask_unlike_box"]["count"] == 1 and content["fix"]["done"]["mask_unlike_box"] == 1
     assert content["splits"]["train"] == {"images": 4, "objects": 12, "classes": {"cell": 8, "nucleus": 4}}
+    assert list(content) == [
+        "version", "source", "format", "sentence", "pixels", "splits", "counts", "kinds", "notes", "fix", "faults",
+    ]  # fmt: skip
+    assert set(content["fix"]) == {"output", "format", "done", "remaining", "losses", "images", "objects"}
+    assert all(
+        f"`{key}`" in PAGE.read_text(encoding="utf-8") for key in [*content, *content["fix"], *content["faults"][0]]
+    )
     fault = content["faults"][0]
     assert set(fault) == {"kind", "severity", "message", "split", "image", "object", "place"}
     assert fault["kind"] == "invalid_annotation" and fault["severity"] == "error" and fault["object"] == 5
@@ -101,6 +113,22 @@ def test_unusable_paths(run, tmp_path):
         run(tmp_path)
     with pytest.raises(SegkitError, match="not in the format 'coco'"):
         run(tmp_path, "--format", "coco")
+
+
+def test_folders_that_cannot_be_read_or_written_to(annotated, run, tmp_path, monkeypatch):
+    """One message, where a user without permission or space would see a traceback."""
+    file = Path(annotated.specs()["train"]["json"])
+    if os.path.exists("/dev/full"):
+        (tmp_path / "1.records").symlink_to("/dev/full")
+        with pytest.raises(SegkitError, match=r"1.records: cannot be written: No space left on device; .* TMPDIR"):
+            read_coco(file, annotated.root / "images", "all", tmp_path)
+
+    def iterdir(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.raises(SegkitError, match=f"{annotated.root}: cannot be read: Permission denied"):
+        run(annotated.root)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ CASES = {
     "segmentation of text": (change(segmentation="[[1, 2]]"), {"invalid_segmentation": 1}, FIFTH),
     "polygon of pairs": (change(segmentation=[[[1, 2], [3, 4], [5, 5]]]), {"invalid_segmentation": 1}, FIFTH),
     "damaged RLE": (change(segmentation={"size": [48, 64], "counts": "@@"}), {"invalid_segmentation": 1}, FIFTH),
+    "huge whole numbers": (
+        change(segmentation=[[10**400, -(10**400), 28, 9, 28, 17]]),
+        {"invalid_segmentation": 1},
+        FIFTH,
+    ),
     "huge polygon": (change(segmentation=square(2e6, 3)), {"invalid_segmentation": 1}, FIFTH),
     "RLE of another size": (change(segmentation=rle(64, 48, 3072)), {"rle_size": 1}, FIFTH),
     "image id twice": (

@@ -100,12 +100,17 @@ def intersects(points: np.ndarray) -> bool:
     return False
 
 
+def problems(polygons):
+    counts = np.array([len(polygon) for polygon in polygons], np.int64)
+    return polygon_problems(np.concatenate([np.zeros((0, 2)), *polygons]), counts)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(arrays.arrays(np.int64, st.tuples(st.integers(3, 7), st.just(2)), elements=st.integers(0, 5)), max_size=4)
 )
 def test_polygons(polygons):
-    found = polygon_problems([polygon.astype(float).reshape(-1) for polygon in polygons])
+    found = problems(polygons)
     for points, problem in zip(polygons, found, strict=True):
         flat = all(cross(p - points[0], q - points[0]) == 0 for p in points for q in points)
         assert (problem == "degenerate_polygon") == flat
@@ -114,11 +119,33 @@ def test_polygons(polygons):
             assert (problem == "self_intersecting") == intersects(kept)
 
 
+def circle(count, rounds=1):
+    angles = np.linspace(0, 2 * np.pi * rounds, count, endpoint=False)
+    return np.stack([np.cos(angles), np.sin(angles)], 1)
+
+
 def test_long_polygons(monkeypatch):
-    angles = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    flower = np.stack([np.cos(angles), np.sin(angles)], 1) * (10 + 5 * np.sin(9 * angles))[:, None] + [[30, 0]]
+    flower = circle(400) * (10 + 5 * np.sin(9 * np.linspace(0, 2 * np.pi, 400, endpoint=False)))[:, None] + [[30, 0]]
     crossed = flower.copy()
     crossed[[100, 300]] = crossed[[300, 100]]
     for limit in (2000, 10):
         monkeypatch.setattr("segkit.dataset_tools.check.polygons.MAX_CORNERS", limit)
-        assert polygon_problems([flower.reshape(-1), crossed.reshape(-1)]) == ["", "self_intersecting"]
+        assert problems([flower, crossed]) == ["", "self_intersecting"]
+
+
+def test_sides_that_turn_one_way_may_go_around_twice():
+    star = circle(5, rounds=2) * 10 + 20
+    assert problems([star, circle(5) + 7, star[::-1], circle(5)[::-1]]) == [
+        "self_intersecting",
+        "",
+        "self_intersecting",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("height", [1e-12, 1e-3])
+def test_a_line_is_no_star(height):
+    """A flat polygon whose sides all turn the same way has no area, wherever it lies."""
+    flat = circle(16) * [[1000, 1000 * height]] + [[5000, -300]]
+    expected = "degenerate_polygon" if height < 1e-9 else ""
+    assert problems([circle(7), flat, np.repeat(flat, 2, axis=0)]) == ["", expected, expected]

@@ -9,7 +9,6 @@ import torch
 
 from segkit.config.loader import load_config
 from segkit.data import Synthetic, build_dataset
-from segkit.dataset_tools.check.opening import find_specs
 from segkit.dataset_tools.source import open_data
 from segkit.dataset_tools.writing import make_output, write_splits
 from segkit.engine.recognized_data import with_recognized_data
@@ -49,7 +48,6 @@ def test_ignore_regions_are_one_category_that_ignore_classes_reads(data, tmp_pat
     assert int(regions.sum()) == 1 and bool(found.crowd[regions].all())
     first = found.masks[regions].to_dense()
     assert torch.equal(first, expected.masks[expected.labels == ALL_CLASSES].to_dense())
-    assert set(find_specs(config, None)) == {"train", "val"}
 
 
 def test_nested_auto_becomes_explicit_of_the_split_that_is_needed(data, tmp_path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from segkit.cli.parser import Parser
 
@@ -43,3 +44,14 @@ def take_assignments(words: Sequence[str], parser: Parser) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL):
             parser.error(f"unexpected argument '{word}'; options of the format are KEY=VALUE")
     return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+def read_values(assignments: Mapping[str, str]) -> dict[str, Any]:
+    """The values of ``take_assignments``, read as YAML.
+
+    Raises:
+        SegkitError: a value is no YAML.
+    """
+    from segkit.config.yaml_reader import read_yaml
+
+    return {key: read_yaml(text, f"{key}={text}", lines=False).plain() for key, text in assignments.items()}

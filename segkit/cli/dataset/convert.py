@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import WRITER_OPTIONS, add_skip_unreadable, add_source, add_writable, take_assignments
+from segkit.cli.dataset.arguments import (
+    WRITER_OPTIONS,
+    add_skip_unreadable,
+    add_source,
+    add_writable,
+    read_values,
+    take_assignments,
+)
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -50,10 +57,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 def main(options: argparse.Namespace) -> None:
     """Converts, and prints what was written."""
-    from segkit.config.yaml_reader import read_yaml
     from segkit.dataset_tools.convert import convert, describe
 
-    values = {key: read_yaml(text, f"{key}={text}", lines=False).plain() for key, text in options.options.items()}
     written = convert(
         options.data,
         options.to,
@@ -61,7 +66,7 @@ def main(options: argparse.Namespace) -> None:
         format=options.format,
         splits=options.split,
         link=options.link,
-        options=values,
+        options=read_values(options.options),
         skip_unreadable=options.skip_unreadable,
     )
     print(describe(written))

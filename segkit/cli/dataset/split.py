@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.dataset.arguments import WRITER_OPTIONS, add_skip_unreadable, add_source, add_writable, take_assignments
+from segkit.cli.dataset.arguments import (
+    WRITER_OPTIONS,
+    add_skip_unreadable,
+    add_source,
+    add_writable,
+    read_values,
+    take_assignments,
+)
 from segkit.cli.parser import Parser
 
 EXAMPLES = """
@@ -75,7 +82,6 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 def main(options: argparse.Namespace) -> None:
     """Divides, and prints the balance of the splits."""
-    from segkit.config.yaml_reader import read_yaml
     from segkit.dataset_tools.splitting.split import describe, split_data
 
     result = split_data(
@@ -90,6 +96,6 @@ def main(options: argparse.Namespace) -> None:
         to=options.to,
         link=options.link,
         skip_unreadable=options.skip_unreadable,
-        options={key: read_yaml(text, f"{key}={text}", lines=False).plain() for key, text in options.options.items()},
+        options=read_values(options.options),
     )
     print(describe(result))

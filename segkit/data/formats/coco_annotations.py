@@ -220,7 +220,8 @@ class Annotations:
             return *self._rle(index, value), None
         if not isinstance(value, list):
             self._fail(index, polygons_problem(value))
-        kept, unit = array("d"), True
+        kept: list[float] = []
+        unit = True
         for polygon in value:
             if not isinstance(polygon, list) or len(polygon) % 2 or not all_finite(polygon):
                 self._fail(index, polygons_problem(value))
@@ -230,11 +231,11 @@ class Annotations:
                 self.skipped["polygons with fewer than three corners"] += 1
             else:
                 kept.append(len(polygon))
-                kept.extend(polygon)
+                kept += polygon
                 unit = unit and in_unit_square(polygon)
         if not kept:
             return SKIPPED, b"", NO_POLYGON
-        return POLYGONS, kept.tobytes(), UNIT_SQUARE if unit else None
+        return POLYGONS, array("d", kept).tobytes(), UNIT_SQUARE if unit else None
 
     def _rle(self, index: int, rle: dict) -> tuple[int, bytes]:
         """Kind of an RLE, and its bytes in the record."""

@@ -29,6 +29,8 @@ def as_integer(value: Any, limit: int = 2**63) -> int | None:
 
     Returns None otherwise.
     """
+    if type(value) is int and -limit < value < limit:  # usual, and faster than what follows
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if is_int(value) and abs(value) < limit else None
@@ -40,7 +42,10 @@ def all_finite(values: list) -> bool:
     JSON can hold larger ones.
     """
     try:
-        return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
+        # Their norm is finite if all of them are and it does not overflow; it is computed faster than they are looked at.
+        return {*map(type, values)} <= {int, float} and (
+            math.isfinite(math.hypot(*values)) or all(map(math.isfinite, values))
+        )
     except OverflowError:
         return False
 

@@ -21,12 +21,12 @@ def is_training(split: str, splits: Sequence[str]) -> bool:
     return split.lower().startswith(TRAINING) or len(splits) == 1
 
 
-def class_counts(dataset: Dataset, facts: Sequence[ImageFacts]) -> dict[str, int]:
-    """Number of objects of each class."""
+def class_counts(dataset: Dataset, facts: Sequence[ImageFacts], regions: Sequence[str]) -> dict[str, int]:
+    """Number of objects of each class; ``regions``: categories that are no classes."""
     counts: Counter[int] = Counter()
     for image in facts:
         counts.update(image.classes or {})
-    return {name: counts[label] for label, name in enumerate(dataset.classes)}
+    return {name: counts[label] for label, name in enumerate(dataset.classes) if name not in regions}
 
 
 def check_class_names(split: str, classes: Sequence[str]) -> list[Fault]:
@@ -68,8 +68,8 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> list[Fault]:
         elif training and not training[name]:
             faults.append(Fault("class_only_outside_training", f"{name!r} has no object to train on", place=place))
     used = {name: number for name, number in (training or total).items() if number}
+    largest = max(used, key=lambda name: used[name], default="")
     for name, number in used.items():
-        largest = max(used, key=lambda other: used[other])
         if used[largest] > IMBALANCE * number:
             text = f"{name!r} has {number:,} objects, {largest!r} {used[largest]:,}"
             faults.append(Fault("class_imbalance", text, place=f"class {name!r}"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Callable, Iterable
-from math import isnan
+from math import nan
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,8 +15,8 @@ from segkit.data.formats.coco_annotations import (
     BOX_ONLY,
     FLAT_BOX,
     HEAD,
+    MAX_PENDING,
     NEITHER,
-    NO_BOX,
     NO_POLYGON,
     POLYGONS,
     SKIPPED,
@@ -24,16 +25,15 @@ from segkit.data.formats.coco_annotations import (
 from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
 from segkit.data.formats.coco_segmentation_errors import string_problem
 from segkit.data.formats.json_values import all_finite, as_integer
-from segkit.dataset_tools.check.polygons import polygon_problems
+from segkit.dataset_tools.check.coco_classes import INVALID_ID, OnFault
+from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
+from segkit.structures.polygons import MAX_COORDINATE
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 
 GEOMETRY = ("bbox", "segmentation", "area", "iscrowd")
-MAX_PENDING_POLYGONS = 4096
 NO_ID = -1
-UNKNOWN_BOX = np.full(4, np.nan, np.float32).tobytes()
-INVALID_ID = 1 - 2**63  # of an image or a category, where the file has no whole number
-OnFault = Callable[[str, int, str], None]  # kind, list index, message
+UNKNOWN = struct.pack("<d", nan)  # the start of a record without a box
 
 
 class InvalidValue(SegkitError):
@@ -51,32 +51,35 @@ class FaultyAnnotations(Annotations):
         on_fault: called for each fault.
     Attributes:
         ids: int64 [annotations] of the file; NO_ID if there is no whole number.
-        given_boxes: float32 [annotations, 4] XYWH of the file; NaN if there is none.
-        given_areas: float32 [annotations] of the file; NaN if there is none.
-        bounds: float32 [annotations, 4], smallest and largest x and y of the polygons; NaN if there are none.
-        several_polygons: 1 for an annotation of two or more polygons.
+        has_box: 1 for an annotation with a box that can stand for its segmentation.
         unit: list indices of annotations with all coordinates in 0..1.
+        unlike_boxes: list indices of annotations whose box was listed as in 0..1, or XYXY, beside polygons in pixels.
+        undrawable: list indices of RLEs whose text is invalid, and of polygons with huge coordinates.
     """
 
     def __init__(self, file: Path, append: Callable[[bytes], Any], on_fault: OnFault) -> None:
         super().__init__(file, append)
-        self.ids, self.given_boxes, self.given_areas = array("q"), array("f"), array("f")
-        self.bounds, self.several_polygons = array("f"), bytearray()
+        self.ids, self.has_box = array("q"), bytearray()
         self.unit: list[int] = []
+        self.unlike_boxes: list[int] = []
+        self.undrawable: list[int] = []
         self.image_ids, self.category_ids = self._image_ids, self._category_ids
-        self.broken_strings: list[int] = []  # list indices of RLEs whose text is invalid
         self._on_fault = on_fault
-        self._polygons: list[bytes] = []  # of annotations, as in their records
-        self._lengths: list[int] = []  # of each polygon
-        self._owners: list[int] = []  # list index of the annotation of each polygon
+        # Polygons that are not checked yet, as in their records; the length of each, and its annotation's list index.
+        self._polygons: list[bytes] = []
+        self._polygon_lengths: list[int] = []
+        self._polygon_owners: list[int] = []
+        self._polygons_length = 0
 
     def read(self, items: Iterable[Any]) -> None:
+        known_ids = ("image_id", self._image_ids), ("category_id", self._category_ids)
         for index, item in enumerate(items):
             annotation: dict = item if isinstance(item, dict) else {}
             if not isinstance(item, dict):
                 self._on_fault("invalid_annotation", index, f"is {str(item)[:60]}; expected a mapping")
-            self._image_ids.append(self._known_id(index, "image_id", annotation, item))
-            self._category_ids.append(self._known_id(index, "category_id", annotation, item))
+            for key, ids in known_ids:
+                found = as_integer(annotation.get(key))
+                ids.append(self._invalid_id(index, key, annotation, item) if found is None else found)
             found = as_integer(annotation.get("id"))
             self.ids.append(NO_ID if found is None else found)
             kind, crowd, record, loss = self._tolerant_record(index, annotation)
@@ -95,14 +98,16 @@ class FaultyAnnotations(Annotations):
         self._check_pending()
         self._check_polygons()
 
-    def rles_of_other_sizes(self, sizes: np.ndarray) -> list[tuple[int, list[int], list[int]]]:
+    def rles_of_other_sizes(
+        self, image_sizes: Callable[[np.ndarray], np.ndarray]
+    ) -> list[tuple[int, list[int], list[int]]]:
         """The RLEs that do not fit their image: list index, and both sizes [height, width].
 
         Args:
-            sizes: int [annotations, 2], height and width of each annotation's image; 0 if it is unknown.
+            image_sizes: height and width [N, 2] of the images of N annotations by list index; 0 if unknown.
         """
         rles = np.asarray(self._rles)
-        stated, expected = np.asarray(self._rle_sizes).reshape(-1, 2), sizes[rles].reshape(-1, 2)
+        stated, expected = np.asarray(self._rle_sizes).reshape(-1, 2), image_sizes(rles)
         wrong = (stated != expected).any(1) & (expected > 0).all(1)
         return [(int(rles[i]), stated[i].tolist(), expected[i].tolist()) for i in np.flatnonzero(wrong)]
 
@@ -112,14 +117,11 @@ class FaultyAnnotations(Annotations):
 
     def drop_segmentation(self, index: int) -> None:
         """Keeps the box of an annotation alone, or skips it if it has none."""
-        box = self.given_boxes[4 * index : 4 * index + 4]
-        self.kinds[index] = BOX_ONLY if box[2] > 0 and box[3] > 0 else SKIPPED
+        self.kinds[index] = BOX_ONLY if self.has_box[index] else SKIPPED
 
-    def _known_id(self, index: int, key: str, annotation: dict, item: Any) -> int:
-        """An id of an annotation; INVALID_ID, and listed, if it is no whole number."""
-        found = self._id(index, key, annotation)
-        if key not in self._invalid_ids:
-            return found
+    def _invalid_id(self, index: int, key: str, annotation: dict, item: Any) -> int:
+        """Lists an id that is no whole number; returns INVALID_ID."""
+        self._id(index, key, annotation)
         _, problem = self._invalid_ids.pop(key)
         if isinstance(item, dict):
             self._on_fault("unknown_image" if key == "image_id" else "unknown_category", index, problem)
@@ -173,61 +175,59 @@ class FaultyAnnotations(Annotations):
             )
 
     def _describe(self, index: int, annotation: dict, kind: int, loss: str | None, record: bytes) -> None:
-        """Notes the box and area that the file states, and the polygons for later checks."""
-        *box, area = HEAD.unpack_from(record)  # NaN for a box without width or height too
-        stated = annotation.get("bbox")
-        if isnan(box[0]) and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
+        """Lists flat boxes and polygons of few corners, and keeps the polygons for ``_check_polygons``."""
+        stated, lacks_box = annotation.get("bbox"), record.startswith(UNKNOWN)
+        if lacks_box and kind not in (SKIPPED, BOX_ONLY) and _is_flat(stated):
             self._on_fault(
                 "flat_box", index, f"the box {stated} has no width or height; the object gets that of its mask"
             )
-        if loss in (UNIT_BOX, CORNERS):  # listed already: comparing it with the mask would list it again
-            box = NO_BOX
-        self.given_boxes.extend(box)
-        self.given_areas.append(area)
-        self.bounds.frombytes(UNKNOWN_BOX)
-        polygons: Any = annotation["segmentation"] if kind == POLYGONS else ()
+        if loss in (UNIT_BOX, CORNERS):
+            self.unlike_boxes.append(index)
+            lacks_box = True
+        self.has_box.append(not lacks_box)
+        if kind != POLYGONS:
+            return
+        polygons = annotation["segmentation"]
         lengths = [len(polygon) for polygon in polygons if len(polygon) >= 6]
-        self.several_polygons.append(len(lengths) > 1)
         if len(lengths) < len(polygons):
             self._on_fault("few_corners", index, f"{len(polygons) - len(lengths)} of {len(polygons)} polygons")
-        if lengths:
-            self._polygons.append(record[HEAD.size :])
-            self._lengths += lengths
-            self._owners += [index] * len(lengths)
-            if len(self._lengths) >= MAX_PENDING_POLYGONS:
-                self._check_polygons()
+        self._polygons.append(record[HEAD.size :])
+        self._polygon_lengths += lengths
+        self._polygon_owners += [index] * len(lengths)
+        self._polygons_length += len(record)
+        if self._polygons_length > MAX_PENDING:
+            self._check_polygons()
 
     def _check_polygons(self) -> None:
-        """Notes the bounds of many polygons at once, and checks them."""
-        if not self._lengths:
+        """Checks many polygons at once, which is faster than one by one."""
+        if not self._polygons:
             return
-        lengths, owners = np.array(self._lengths), np.array(self._owners)
-        ends = (lengths + 1).cumsum()  # each polygon follows its length
-        packed = np.frombuffer(b"".join(self._polygons), np.float64)
+        packed, lengths = np.frombuffer(b"".join(self._polygons), "<f8"), np.array(self._polygon_lengths)
         is_coordinate = np.ones(len(packed), bool)
-        is_coordinate[ends - lengths - 1] = False
+        is_coordinate[(lengths + 1).cumsum() - lengths - 1] = False  # each polygon follows its length
         corners = packed[is_coordinate].reshape(-1, 2)
-        chosen, first = np.unique(owners, return_index=True)
-        starts = (lengths.cumsum() - lengths)[first] // 2
-        bounds = np.frombuffer(self.bounds, np.float32).reshape(-1, 4)
-        with np.errstate(over="ignore"):
-            bounds[chosen, :2] = np.minimum.reduceat(corners, starts)
-            bounds[chosen, 2:] = np.maximum.reduceat(corners, starts)
-        del bounds  # an array that is looked at cannot grow
-        polygons = [packed[end - length : end] for end, length in zip(ends.tolist(), self._lengths, strict=True)]
-        for index, problem in zip(self._owners, polygon_problems(polygons), strict=True):
-            if problem == "self_intersecting":
-                self._on_fault(problem, index, "a polygon intersects itself")
-            elif problem:
-                self._on_fault(problem, index, "a polygon has no area: its corners lie on one line")
-        self._polygons, self._lengths, self._owners = [], [], []
+        problems = polygon_problems(corners, lengths // 2)
+        for index, problem in zip(self._polygon_owners, problems, strict=True):
+            if problem:
+                self._on_fault(problem, index, POLYGON_PROBLEMS[problem])
+        if np.abs(corners).max() > MAX_COORDINATE:
+            largest: dict[int, float] = {}
+            reached = np.maximum.reduceat(np.abs(corners).max(1), (lengths.cumsum() - lengths) // 2)
+            for index, value in zip(self._polygon_owners, reached.tolist(), strict=True):
+                largest[index] = max(value, largest.get(index, 0.0))
+            for index, value in largest.items():
+                if value > MAX_COORDINATE:
+                    text = f"coordinates reach {value:g}; at most {MAX_COORDINATE:g} can be drawn"
+                    self._on_fault("invalid_segmentation", index, text)
+                    self.undrawable.append(index)
+        self._polygons, self._polygon_lengths, self._polygon_owners, self._polygons_length = [], [], [], 0
 
     def _check_pending(self) -> None:
         totals = covered_pixels([string for _, string, _ in self._pending])
         for total, (index, string, (height, width)) in zip(totals.tolist(), self._pending, strict=True):
             if total != height * width:
                 self._on_fault("invalid_segmentation", index, string_problem(string, total, height, width))
-                self.broken_strings.append(index)
+                self.undrawable.append(index)
         self._pending, self._pending_length = [], 0
 
     def _fail(self, index: int, problem: str, value: Any = None) -> NoReturn:

@@ -15,6 +15,7 @@ from segkit.data.formats.json_values import as_integer
 from segkit.utils.errors import SegkitError
 
 OnFault = Callable[[str, int, str], None]  # kind, list index, message
+INVALID_ID = 1 - 2**63  # of an image or a category, where an annotation has no whole number
 
 
 class FaultyCategories:
@@ -27,11 +28,11 @@ class FaultyCategories:
         file: for messages.
         on_fault: called for each fault.
     Attributes:
-        invalid_ids: ids of invalid entries, whose annotations are skipped.
+        invalid_ids: INVALID_ID and the ids of invalid entries, whose annotations are skipped without a fault of their own.
     """
 
     def __init__(self, file: Path, on_fault: OnFault) -> None:
-        self.invalid_ids: set[int] = set()
+        self.invalid_ids = {INVALID_ID}
         self._file, self._on_fault = file, on_fault
         self._classes: dict[str, int] = {}
         self._label_of = np.zeros(0, np.int64)

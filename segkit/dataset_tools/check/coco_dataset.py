@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from segkit.data.formats import Dataset
-from segkit.data.formats.coco_table import CocoTable
+from segkit.data.formats.coco_table import CocoTable, ImageObjects
 from segkit.data.formats.masks import decode_masks
-from segkit.dataset_tools.check.stated import StatedObjects
+from segkit.dataset_tools.check.stated import StatedObjects, polygon_bounds
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
@@ -62,8 +62,8 @@ class FaultyCoco(Dataset):
         file: the JSON.
         folder: of the images.
         table: the kept images and annotations.
-        statements: for each kept annotation, sorted by image: ``entries`` (index in the file), ``ids``, ``boxes`` (XYWH),
-            ``areas``, ``bounds`` (of the polygons), ``several`` (polygons), ``unit`` and ``corners``.
+        statements: for each kept annotation, sorted by image: ``entries`` (index in the file), ``ids``, ``unit``
+            (coordinates in 0..1), ``corners`` (the box is XYXY) and ``unlike_box`` (in 0..1 or XYXY, unlike the polygons).
         classes: id of each class by name, in the order of the labels.
     """
 
@@ -79,6 +79,7 @@ class FaultyCoco(Dataset):
         self._table, self._statements = table, dict(statements)
         self.classes, self.category_ids = list(classes), list(classes.values())
         self.image_ids = table.arrays["image_id"].tolist()
+        self._last: tuple[int, ImageObjects] | None = None
 
     def load(self, index: int) -> Sample:
         image = self.reader.read(self.folder / self._table.name(index))
@@ -90,7 +91,7 @@ class FaultyCoco(Dataset):
         return targets[~targets.degenerate()]
 
     def all_targets(self, index: int) -> Targets:
-        objects, (height, width) = self._table.objects(index), self.size(index)
+        objects, (height, width) = self._objects(index), self.size(index)
         rows = self._rows(index)
         sides = np.array([width, height, width, height], np.float64)
         boxes, segmentations = objects.boxes.copy(), list(objects.segmentations)
@@ -113,18 +114,18 @@ class FaultyCoco(Dataset):
 
     def stated_objects(self, index: int) -> StatedObjects:
         """What the file states about the objects of an image."""
-        rows = self._rows(index)
-        boxes = self._statements["boxes"][rows].astype(np.float64)
-        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
+        rows, objects = self._rows(index), self._objects(index)
+        boxes = np.concatenate([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]], 1)
+        polygons = [one if isinstance(one, list) else [] for one in objects.segmentations]
+        bounds = polygon_bounds(polygons)
         # These were listed when the file was read; comparing them with the masks would list them again.
         listed = self._statements["unit"][rows] | self._statements["corners"][rows]
-        corners[listed] = np.nan
-        bounds = self._statements["bounds"][rows].astype(np.float64)
+        boxes[listed | self._statements["unlike_box"][rows]] = np.nan
         bounds[listed] = np.nan
-        areas = np.where(listed, np.nan, self._statements["areas"][rows])
+        areas = np.where(listed, np.nan, objects.areas)
         ids, entries = self._statements["ids"][rows], self._statements["entries"][rows]
-        several = self._statements["several"][rows]
-        return StatedObjects(str(self.file), ids, entries, corners, areas, bounds, several, (), self.size(index))
+        several = np.array([len(one) > 1 for one in polygons], bool)
+        return StatedObjects(str(self.file), ids, entries, boxes, areas, bounds, several, (), self.size(index))
 
     def label_counts(self, index: int) -> dict[int, int]:
         labels, counts = np.unique(self._table.categories(index), return_counts=True)
@@ -142,6 +143,12 @@ class FaultyCoco(Dataset):
 
     def describe(self) -> str:
         return f"COCO data set {self.file}"
+
+    def _objects(self, index: int) -> ImageObjects:
+        """The image's annotations; those of the last image are kept, because its checks ask twice."""
+        if self._last is None or self._last[0] != index:
+            self._last = index, self._table.objects(index)
+        return self._last[1]
 
     def _rows(self, index: int) -> slice:
         """The image's part of the statements."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,13 +16,16 @@ from segkit.data.formats.coco_box_checks import are_corners
 from segkit.data.formats.coco_images import Images
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.data.formats.json_values import as_integer
-from segkit.dataset_tools.check.coco_annotations import INVALID_ID, FaultyAnnotations
-from segkit.dataset_tools.check.coco_classes import FaultyCategories
+from segkit.dataset_tools.check.coco_annotations import FaultyAnnotations
+from segkit.dataset_tools.check.coco_classes import INVALID_ID, FaultyCategories
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records
 from segkit.dataset_tools.check.report import Fault
-from segkit.structures.polygons import MAX_COORDINATE
 from segkit.utils.errors import SegkitError
+from segkit.utils.garbage import gc_paused
 from segkit.utils.paths.missing_files import files_in, missing_files, suggest_files
+
+# Height and width [N, 2] of the images of N annotations by list index; 0 if unknown.
+ImageSizes = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass
@@ -31,14 +34,14 @@ class ImageList:
 
     Attributes:
         ids, heights, widths, names: of each image.
-        known_ids: the ids of invalid entries, whose annotations are skipped.
+        known_ids: INVALID_ID and the ids of invalid entries, whose annotations are skipped without a fault of their own.
     """
 
     ids: list[int] = field(default_factory=list)
     heights: array[int] = field(default_factory=lambda: array("i"))
     widths: array[int] = field(default_factory=lambda: array("i"))
     names: list[str] = field(default_factory=list)
-    known_ids: set[int] = field(default_factory=set)
+    known_ids: set[int] = field(default_factory=lambda: {INVALID_ID})
 
 
 def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[FaultyCoco | None, list[Fault]]:
@@ -51,11 +54,20 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
         scratch: a folder for the arrays of the file, which has to exist as long as the data set.
     Returns:
         The data set; None if no image is left.
+    Raises:
+        SegkitError: ``scratch`` cannot be written to.
     """
     reading = _Reading(json, images, split)
     records = scratch / f"{len(os.listdir(scratch))}.records"
-    with open(records, "wb") as stream:
-        reading.read(stream)
+    try:
+        with open(records, "wb") as stream, gc_paused():
+            reading.read(stream)
+    except OSError as error:
+        raise SegkitError(
+            f"{records}: cannot be written: {error.strerror or error}; annotations are kept in the folder of temporary "
+            "files while they are checked: set TMPDIR to a folder with more space than the JSON has",
+            value=str(records),
+        ) from error
     return reading.dataset(records), reading.faults
 
 
@@ -133,25 +145,28 @@ class _Reading:
 
     def _finish(self, annotations: FaultyAnnotations) -> None:
         """Matches annotations with images and categories, and makes the columns of a table of what is valid."""
-        count = len(annotations.kinds)
         ids = np.asarray(self.images.ids, np.int64)
         image, known = match(annotations.image_ids, ids)
         category, known_category = self.categories.match(annotations.category_ids)
         self._list_unknown(annotations, known, known_category)
         sides = np.stack([np.asarray(self.images.heights), np.asarray(self.images.widths)], 1).astype(np.int64)
-        sizes = np.where(known[:, None], sides[image], 0) if len(ids) else np.zeros((count, 2), np.int64)
-        self._drop_segmentations(annotations, sizes)
-        is_corners = self._list_corners(annotations, sizes)
+
+        def image_sizes(indices: np.ndarray) -> np.ndarray:
+            if not len(ids):
+                return np.zeros((len(indices), 2), np.int64)
+            return np.where(known[indices, None], sides[image[indices]], 0)
+
+        self._drop_segmentations(annotations, image_sizes)
+        is_corners = self._list_corners(annotations, image_sizes)
         self.present = self._present_images()
-        position = np.full(len(ids) + 1, -1)
+        position = np.full(len(ids) + 1, -1, np.int32)
         position[self.present] = np.arange(len(self.present))
-        kinds = np.asarray(annotations.kinds).copy()
-        image_of = np.where(known, image, len(ids))
-        kinds[~known | ~known_category | (position[image_of] < 0)] = SKIPPED
-        image_of = position[image_of]
         self._describe_faults(annotations, image, known)
+        image = position[np.where(known, image, len(ids))]
+        kinds = np.asarray(annotations.kinds).copy()
+        kinds[(image < 0) | ~known_category] = SKIPPED
         kept = np.flatnonzero(kinds != SKIPPED)
-        kept = kept[np.argsort(image_of[kept], kind="stable")]
+        kept = kept[np.argsort(image[kept], kind="stable")].astype(np.int32)
         names = [self.images.names[i].encode("utf-8", "surrogatepass") for i in self.present]
         ends = np.asarray(annotations.ends)
         self.columns = {
@@ -160,35 +175,28 @@ class _Reading:
             "width": sides[self.present, 1],
             "name_end": np.cumsum([len(name) for name in names], dtype=np.int64),
             "names": np.frombuffer(b"".join(names), np.uint8),
-            "last": np.bincount(image_of[kept], minlength=len(self.present)).cumsum(),
+            "last": np.bincount(image[kept], minlength=len(self.present)).cumsum(),
             "category": self.categories.labels(category[kept]).astype(np.int32),
             "kind": kinds[kept],
             "crowd": np.asarray(annotations.crowds)[kept],
             "end": ends[kept],
             "start": np.append(0, ends[:-1])[kept] if len(kept) else ends[:0],
         }
-        unit = np.zeros(count, bool)
-        unit[annotations.unit] = True
-        self.statements = {
-            "entries": kept,
-            "ids": np.asarray(annotations.ids)[kept],
-            "boxes": np.asarray(annotations.given_boxes, np.float32).reshape(-1, 4)[kept],
-            "areas": np.asarray(annotations.given_areas, np.float32)[kept],
-            "bounds": np.asarray(annotations.bounds, np.float32).reshape(-1, 4)[kept],
-            "several": np.asarray(annotations.several_polygons)[kept] != 0,
-            "unit": unit[kept],
-            "corners": is_corners[kept],
-        }
+        self.statements = {"entries": kept, "ids": np.asarray(annotations.ids)[kept], "corners": is_corners[kept]}
+        for name, indices in (("unit", annotations.unit), ("unlike_box", annotations.unlike_boxes)):
+            chosen = np.zeros(len(kinds), bool)
+            chosen[indices] = True
+            self.statements[name] = chosen[kept]
 
     def _list_unknown(self, annotations: FaultyAnnotations, known: np.ndarray, known_category: np.ndarray) -> None:
         """Lists annotations of images and categories that are not in the file, and repeated ids."""
         for index in np.flatnonzero(~known).tolist() if "images" not in self.unread else ():
             image_id = annotations.image_ids[index]
-            if image_id not in (*self.images.known_ids, INVALID_ID):
+            if image_id not in self.images.known_ids:
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
         for index in np.flatnonzero(~known_category).tolist() if "categories" not in self.unread else ():
             category_id = annotations.category_ids[index]
-            if category_id not in (*self.categories.invalid_ids, INVALID_ID):
+            if category_id not in self.categories.invalid_ids:
                 self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")
@@ -196,27 +204,21 @@ class _Reading:
         for index in np.sort(again).tolist():
             self.listed.append(("repeated_annotation_id", index, f"the id {ids[index]} occurs before"))
 
-    def _drop_segmentations(self, annotations: FaultyAnnotations, sizes: np.ndarray) -> None:
-        """Removes segmentations that cannot be drawn: RLEs of other sizes or broken text, huge coordinates."""
-        for index, stated, expected in annotations.rles_of_other_sizes(sizes):
+    def _drop_segmentations(self, annotations: FaultyAnnotations, image_sizes: ImageSizes) -> None:
+        """Removes segmentations that cannot be drawn: RLEs of other sizes, and those that are listed already."""
+        for index, stated, expected in annotations.rles_of_other_sizes(image_sizes):
             swapped = ": the two are swapped" if stated == expected[::-1] else ""
             text = f"the RLE's size is {stated}; the image's [height, width] is {expected}{swapped}"
             self.listed.append(("rle_size", index, text))
             annotations.drop_segmentation(index)
-        bounds = np.asarray(annotations.bounds, np.float32).reshape(-1, 4)
-        for index in np.flatnonzero((np.abs(bounds) > MAX_COORDINATE).any(1)).tolist():
-            text = f"coordinates reach {np.abs(bounds[index]).max():g}; at most {MAX_COORDINATE:g} can be drawn"
-            self.listed.append(("invalid_segmentation", index, text))
-            annotations.drop_segmentation(index)
-            bounds[index] = np.nan
-        for index in annotations.broken_strings:
+        for index in annotations.undrawable:
             annotations.drop_segmentation(index)
 
-    def _list_corners(self, annotations: FaultyAnnotations, sizes: np.ndarray) -> np.ndarray:
+    def _list_corners(self, annotations: FaultyAnnotations, image_sizes: ImageSizes) -> np.ndarray:
         """Lists boxes that are XYXY, which only all boxes together show; bool [annotations]."""
         found = np.zeros(len(annotations.kinds), bool)
         indices, boxes = annotations.boxes_without_polygons()
-        if are_corners(boxes, sizes[indices][:, ::-1]):
+        if are_corners(boxes, image_sizes(indices)[:, ::-1]):
             found[indices] = np.asarray(annotations.kinds)[indices] == BOX_ONLY
             for index, box in zip(indices.tolist(), boxes.tolist(), strict=True):
                 self.listed.append(("corner_boxes", index, f"the box {[round(value, 2) for value in box]}"))
@@ -252,7 +254,7 @@ def match(ids: Any, known_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Index of each id among the known ids, and whether it is among them."""
     searched = np.asarray(ids, np.int64)
     if len(known_ids) == 0:
-        return np.zeros(len(searched), np.int64), np.zeros(len(searched), bool)
-    order = np.argsort(known_ids, kind="stable")
+        return np.zeros(len(searched), np.int32), np.zeros(len(searched), bool)
+    order = np.argsort(known_ids).astype(np.int32)
     indices = order[np.searchsorted(known_ids, searched, sorter=order).clip(max=len(known_ids) - 1)]
     return indices, known_ids[indices] == searched

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from segkit.utils.images.pillow_decoder import orientation_of
 from segkit.utils.images.stored_image import ORIENTATION_TAG
 from segkit.utils.images.tiff import is_tiff
 
@@ -74,4 +75,4 @@ def _pillow_header(path: str | os.PathLike[str]) -> Header | None:
         if image.format == "PNG" and image.mode.startswith(("RGB", "L")):  # Pillow shows 16 bits as 8
             with open(path, "rb") as file:
                 bits = file.read(25)[24]
-        return Header(channels, bits, int(image.getexif().get(ORIENTATION_TAG, 1)))
+        return Header(channels, bits, orientation_of(image))

@@ -24,7 +24,7 @@ class ImageFacts:
         index: in its split.
         readable: whether the file could be read.
         consistent: whether the annotations can be read, and fit the size of the image.
-        repeats: kind of the fault if another image has the same pixels; else empty.
+        repeats: kind of the fault if another image has the same file or pixels; else empty.
         digest: hash of the decoded pixels; empty if they were not read.
         channels, bits: of the file; 0 if unknown.
         objects, crowds: numbers of objects and of crowd or ignore regions.
@@ -102,13 +102,15 @@ def repeated_images(
     facts: Mapping[str, Sequence[ImageFacts]],
     names: Mapping[str, Sequence[str]],
     files: Mapping[str, Sequence[str | None]],
+    image_ids: Mapping[str, Sequence[int]],
 ) -> list[Fault]:
-    """Images with equal pixels, or of one file: within a split, and in two splits.
+    """Images of one file or with equal pixels: within a split, and in two splits.
 
     Args:
         facts: of each split, by its name; the splits in the order in which images are kept.
         names: of the images of each split, by index.
         files: of the images of each split, by index; None for images without a file.
+        image_ids: of the images of each split, by index.
     """
     faults = []
     first: dict[object, tuple[str, int]] = {}
@@ -119,14 +121,13 @@ def repeated_images(
             keys += [path] if path is not None and image.readable else []
             found = next((first[key] for key in keys if key in first), None)
             if found is not None:
-                other = names[found[0]][found[1]]
-                same_file = path is not None and path == files[found[0]][found[1]]
-                what = "the file" if same_file else "the pixels"
-                kind = "duplicate_image" if found[0] == split else "image_in_two_splits"
-                image.repeats = kind
-                where = "" if found[0] == split else f" in {found[0]}"
-                text = f"{what} of {other}{where}"
-                faults.append(Fault(kind, text, split, names[split][image.index], None, path or ""))
+                other_split, other = found
+                image.repeats = "duplicate_image" if other_split == split else "image_in_two_splits"
+                where = "" if other_split == split else f" in {other_split}"
+                text = f"the same pixels as {names[other_split][other]}{where}"
+                if path is not None and path == files[other_split][other]:
+                    text = f"the same file as the image with the id {image_ids[other_split][other]}{where}"
+                faults.append(Fault(image.repeats, text, split, names[split][image.index], None, path or ""))
             for key in keys:
                 first.setdefault(key, (split, image.index))
     return faults

@@ -26,7 +26,12 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     # annotation files
-    "unreadable_annotations": Kind("error", "annotation files that cannot be read", "mend the file; see the message"),
+    "unreadable_annotations": Kind(
+        "error",
+        "annotation files that cannot be read",
+        "mend the file; see the message",
+        "the images or objects of which nothing can be read are skipped",
+    ),
     "invalid_image_entry": Kind(
         "error",
         "entries of the list of images that are invalid",
@@ -86,12 +91,15 @@ KINDS: dict[str, Kind] = {
     ),
     "image_in_two_splits": Kind(
         "error",
-        "images with the same pixels in two splits",
+        "images that are in two splits, as one file or as copies with the same pixels",
         "remove them from one split, or metrics do not say how good the model is on new images",
         "removed from the training images; between other splits they are listed",
     ),
     "duplicate_image": Kind(
-        "warning", "images with the same pixels as another one", "keep one of them", "the first one is kept"
+        "warning",
+        "images that are the same file as another one, or have the same pixels",
+        "keep one of them, with the objects of all",
+        "the first one is kept, with its own objects",
     ),
     "orientation_tag": Kind(
         "note",
@@ -223,6 +231,13 @@ KINDS: dict[str, Kind] = {
         "sets in which no object touches the border",
         "objects at the border were removed or cut: the model learns that there are none",
     ),
-    "lost_objects": Kind("warning", "objects that reading loses or uses in part", "see the message"),
-    "mistaken_objects": Kind("error", "objects that are never meant to be as they are", "see the message"),
+    "lost_objects": Kind(
+        "warning", "objects that reading loses or uses in part", "see the message", "the copy has what is read of them"
+    ),
+    "mistaken_objects": Kind(
+        "error",
+        "objects that are never meant to be as they are",
+        "see the message",
+        "the copy has what is read of them",
+    ),
 }

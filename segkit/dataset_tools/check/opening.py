@@ -5,16 +5,22 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats import Dataset, Recognition, build_dataset, recognize
+from segkit.data.formats import (
+    Dataset,
+    PartiallyAnnotated,
+    Recognition,
+    build_dataset,
+    recognize,
+)
 from segkit.data.formats.file_errors import collect_errors
 from segkit.data.formats.json_stream import stream_mapping
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import Fault
-from segkit.dataset_tools.source import configured_specs
+from segkit.dataset_tools.source import ConfiguredData, configured_data
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
@@ -32,33 +38,60 @@ class OpenedSplits:
         specs: of all splits, also those that could not be opened.
         faults: of the annotation files.
         format: name of the format.
+        regions: categories that a configuration names as regions, which are no classes.
     """
 
     datasets: dict[str, Dataset]
     specs: dict[str, Spec]
     faults: list[Fault]
     format: str
+    regions: tuple[str, ...] = ()
 
 
 def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) -> OpenedSplits:
     """Opens what can be opened, and lists the faults of the rest.
 
     Args:
-        source: folder or file; a spec as in a configuration; or specs by split.
+        source: folder or file; a configuration; a spec as in a configuration; or specs by split.
         format: name of the format; None: recognised by content.
         scratch: a folder that has to exist as long as the data sets.
     Raises:
-        SegkitError: there is no such file, or no format recognises it.
+        SegkitError: there is no such file, it cannot be read, or no format recognises it.
     """
-    specs = find_specs(source, format)
+    configured = None
     datasets: dict[str, Dataset] = {}
     faults: list[Fault] = []
-    for split, spec in specs.items():
-        dataset, found = _open(split, spec, scratch)
-        faults += found
-        if dataset is not None:
-            datasets[split] = dataset
-    return OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")))
+    try:
+        if format is None and not isinstance(source, Mapping):
+            configured = configured_data(local_path(str(source), "data set"))
+        specs = find_specs(source, format) if configured is None else dict(configured.specs)
+        for split, spec in specs.items():
+            dataset, found = _open(split, spec, scratch)
+            faults += found
+            if dataset is not None:
+                datasets[split] = dataset
+    except OSError as error:
+        path = error.filename or source
+        raise SegkitError(f"{path}: cannot be read: {error.strerror or error}", value=str(path)) from error
+    opened = OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")))
+    return opened if configured is None else _as_configured(opened, configured)
+
+
+def _as_configured(opened: OpenedSplits, configured: ConfiguredData) -> OpenedSplits:
+    """The splits with the configuration's reader, regions, and validation images of the training data.
+
+    Raises:
+        SegkitError: the training data have no category of the name of a region, or cannot be divided.
+    """
+    datasets, partial = dict(opened.datasets), configured.partial
+    for dataset in datasets.values():
+        dataset.reader = configured.reader
+    if "train" in datasets:
+        train = datasets["train"]
+        # The parts are those of the run; their objects are all that are annotated, for their faults and a mended copy.
+        parts = configured.divide(PartiallyAnnotated(train, partial) if partial else train)
+        datasets |= {name: train.subset(part.indices) for name, part in parts.items()}
+    return replace(opened, datasets=datasets, regions=tuple(partial.region_classes))
 
 
 def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]:
@@ -71,9 +104,6 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     path = local_path(str(source), "data set")
     if path.is_dir() and not any(path.iterdir()):
         raise SegkitError(f"{path}: the folder is empty", value=str(path))
-    configured = configured_specs(path) if format is None else None
-    if configured is not None:
-        return configured
     if format is not None or _is_coco(path):
         found = _as_format(path, format or "coco")
     else:

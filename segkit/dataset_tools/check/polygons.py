@@ -2,83 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 CHUNK = 1 << 18  # pairs of sides that are compared at once
 MAX_CORNERS = 2000  # of longer polygons, only pairs of sides whose boxes meet in x are compared
+POLYGON_PROBLEMS = {
+    "self_intersecting": "a polygon intersects itself",
+    "degenerate_polygon": "a polygon has no area: its corners lie on one line",
+}
+FLAT = 1e-9  # largest height of a polygon without area, relative to its length
 
 
-def polygon_problems(polygons: Sequence[Sequence[float] | np.ndarray]) -> list[str]:
-    """``self_intersecting``, ``degenerate_polygon`` or an empty text for each polygon.
+def polygon_problems(corners: np.ndarray, counts: np.ndarray) -> list[str]:
+    """``self_intersecting``, ``degenerate_polygon`` or an empty text for each of N polygons.
 
     A polygon is degenerate if its corners lie on one line. It intersects itself if two sides cross at an inner point of
     both; corners that touch other sides, as in keyholes around a hole, are no crossing.
 
     Args:
-        polygons: each x0, y0, x1, y1, ..., at least three corners, finite.
+        corners: float64 [P, 2], the corners of all polygons, one polygon after the other.
+        counts: int64 [N], number of corners of each polygon, 3 or more.
     """
-    found = [""] * len(polygons)
-    by_length: dict[int, list[int]] = {}
-    for i, polygon in enumerate(polygons):
-        by_length.setdefault(len(polygon), []).append(i)
-    for length, indices in by_length.items():
-        size = max(1, CHUNK // max(length // 2, 1) ** 2)
-        for start in range(0, len(indices), size):
-            chunk = indices[start : start + size]
-            points = np.array([polygons[i] for i in chunk], np.float64).reshape(len(chunk), -1, 2)
-            with np.errstate(over="ignore", invalid="ignore"):  # of coordinates that are too large to be drawn
-                problems = _problems(points)
-            for i, problem in zip(chunk, problems, strict=True):
-                found[i] = problem
+    found = [""] * len(counts)
+    if not found:
+        return found
+    with np.errstate(over="ignore", invalid="ignore"):  # of coordinates that are too large to be drawn
+        corners, counts = _without_repeats(corners, counts)
+        is_star, is_thin = _stars(corners, counts)
+        ends = counts.cumsum()
+        suspects: dict[int, list[int]] = {}  # polygons by number of corners
+        for i in np.flatnonzero(~is_star | is_thin).tolist():
+            suspects.setdefault(int(counts[i]), []).append(i)
+        for count, indices in suspects.items():
+            size = max(1, CHUNK // count**2)
+            for start in range(0, len(indices), size):
+                chunk = np.array(indices[start : start + size])
+                points = corners[(ends[chunk] - count)[:, None] + np.arange(count)]
+                flat, star = _are_flat(points), is_star[chunk]
+                crossing = ~flat & ~star
+                if crossing.any():
+                    crossing[crossing] = _self_crossing(points[crossing])
+                for i in chunk[flat].tolist():
+                    found[i] = "degenerate_polygon"
+                for i in chunk[crossing].tolist():
+                    found[i] = "self_intersecting"
     return found
 
 
-def _problems(points: np.ndarray) -> list[str]:
-    """The problem of each of the polygons [B, K, 2]."""
-    flat = _is_flat(points)
-    repeats = (points == np.roll(points, 1, axis=1)).all(2).any(1)
-    found = np.where(flat, "degenerate_polygon", "").astype(object)
-    if points.shape[1] <= MAX_CORNERS:
-        regular = np.flatnonzero(~flat & ~repeats)
-        found[regular[_self_crossing(points[regular])]] = "self_intersecting"
-        irregular = np.flatnonzero(~flat & repeats)
-    else:
-        irregular = np.flatnonzero(~flat)
-    for i in irregular.tolist():
-        corners = points[i][(points[i] != np.roll(points[i], 1, axis=0)).any(1)]
-        crosses = _crosses_long(corners) if len(corners) > MAX_CORNERS else bool(_self_crossing(corners[None])[0])
-        found[i] = "self_intersecting" if crosses else ""
-    return [str(problem) for problem in found]
+def _without_repeats(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The polygons without corners that the next corner repeats, as at the end of a closed polygon.
+
+    A polygon of fewer than three different corners stays as it is.
+    """
+    ends = counts.cumsum()
+    differs = (corners != _following(corners, ends, ends - counts)).any(1)
+    if differs.all():
+        return corners, counts
+    kept = np.add.reduceat(differs, ends - counts, dtype=np.int64)
+    differs |= np.repeat(kept < 3, counts)
+    return corners[differs], np.where(kept < 3, counts, kept)
 
 
-def _is_flat(points: np.ndarray) -> np.ndarray:
+def _following(values: np.ndarray, ends: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The value [P, ...] at the next corner of the same polygon."""
+    following = np.empty_like(values)
+    following[:-1] = values[1:]
+    following[ends - 1] = values[starts]
+    return following
+
+
+def _stars(corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bool [N] and [N]: which polygons are star-shaped around the mean of their corners, and which may have no area.
+
+    A star cannot cross itself: seen from the mean, all sides turn the same way, and together once around. Most polygons of
+    annotations are stars.
+    """
+    ends = counts.cumsum()
+    starts = ends - counts
+    x, y = (np.ascontiguousarray(corners[:, axis]) for axis in (0, 1))
+    x -= np.repeat(np.add.reduceat(x, starts) / counts, counts)
+    y -= np.repeat(np.add.reduceat(y, starts) / counts, counts)
+    next_x, next_y = _following(x, ends, starts), _following(y, ends, starts)
+    turns = x * next_y - next_x * y
+    is_one_way = (np.minimum.reduceat(turns, starts) > 0) | (np.maximum.reduceat(turns, starts) < 0)
+    # Each turn is less than half around, so that a side crosses y = 0 upwards once in each round.
+    rounds = np.add.reduceat((y < 0) & (next_y >= 0), starts, dtype=np.int64)
+    # An upper bound of the squared length, since no corner is farther from the mean than the root of this sum. Twice the
+    # area of a flat polygon is at most counts * 3 * FLAT * max(squared length, 1).
+    squared_length = 4 * np.add.reduceat(x * x + y * y, starts)
+    is_thin = np.abs(np.add.reduceat(turns, starts)) <= counts * 10 * FLAT * np.maximum(squared_length, 1)
+    return is_one_way & (rounds == 1), is_thin
+
+
+def _are_flat(points: np.ndarray) -> np.ndarray:
     """Bool [B]: whether all corners of the polygons [B, K, 2] lie on one line."""
     spread = points - points[:, :1]
     farthest = np.abs(spread).sum(2).argmax(1)
     far = spread[np.arange(len(points)), farthest][:, None]
     height = np.abs(_cross(spread, far)).max(1)
-    return np.asarray(height <= 1e-9 * np.maximum((far * far).sum((1, 2)), 1.0))
+    return np.asarray(height <= FLAT * np.maximum((far * far).sum((1, 2)), 1.0))
 
 
 def _self_crossing(points: np.ndarray) -> np.ndarray:
     """Bool [B]: which polygons [B, K, 2] have two sides that cross."""
+    if points.shape[1] > MAX_CORNERS:
+        return np.array([_crosses_long(one) for one in points], bool)
     following = np.roll(points, -1, axis=1)
-    # Most polygons are star-shaped around the mean of their corners, and these cannot cross: seen from there, all sides
-    # turn the same way, and together once around.
-    center = points.mean(1, keepdims=True)
-    u, v = points - center, following - center
-    turns = _cross(u, v)
-    angles = np.arctan2(turns, (u * v).sum(2)).sum(1)
-    is_star = ((turns > 0).all(1) | (turns < 0).all(1)) & (np.abs(angles) < 3 * np.pi)
-    crossing = np.zeros(len(points), bool)
-    rest = np.flatnonzero(~is_star)
-    if not len(rest):
-        return crossing
-    points, following = points[rest], following[rest]
     first, second = np.triu_indices(points.shape[1], k=1)
-    near = np.ones((len(rest), len(first)), bool)
+    near = np.ones((len(points), len(first)), bool)
     for axis in (0, 1):
         low = np.minimum(points[:, :, axis], following[:, :, axis])
         high = np.maximum(points[:, :, axis], following[:, :, axis])
@@ -86,7 +117,8 @@ def _self_crossing(points: np.ndarray) -> np.ndarray:
     polygon, pair = near.nonzero()
     i, j = first[pair], second[pair]
     hits = _crossing(points[polygon, i], following[polygon, i], points[polygon, j], following[polygon, j])
-    crossing[rest[polygon[hits]]] = True
+    crossing = np.zeros(len(points), bool)
+    crossing[polygon[hits]] = True
     return crossing
 
 

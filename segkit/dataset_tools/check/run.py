@@ -25,6 +25,7 @@ from segkit.dataset_tools.check.mend import SplitImages, write_mended
 from segkit.dataset_tools.check.opening import OpenedSplits, Spec, open_splits
 from segkit.dataset_tools.check.report import Fault, Report, SplitSummary
 from segkit.dataset_tools.check.scan import ImageScan, scan_images
+from segkit.dataset_tools.check.stated import whole_dataset
 from segkit.dataset_tools.writing import check_output
 from segkit.utils.errors import SegkitError
 
@@ -45,7 +46,7 @@ def check_dataset(
     """Finds the faults of a data set, and writes a mended copy if asked to.
 
     Args:
-        source: folder or file of any format; a spec as in a configuration; or specs by split.
+        source: folder or file of any format; a configuration; a spec as in one; or specs by split.
         format: name of the format; None: recognised by content.
         pixels: decode the images. Without, only their headers are read, and equal images are not found.
         workers: processes that look at images; None: one a core, at most MAX_WORKERS; 0: none.
@@ -66,31 +67,28 @@ def check_dataset(
         opened = open_splits(source, format, Path(scratch))
         report = Report("data set" if isinstance(source, dict) else str(source), opened.format, pixels=pixels)
         report.faults += opened.faults
-        images = _check_splits(report, opened, ImageOptions(pixels, stride, detections), workers)
+        images = _check_splits(report, opened, stride=stride, detections=detections, workers=workers)
         report.sentence = describe(opened, report)
         if output is not None:
             report.fix = write_mended(output, opened, images, report.faults, merge_classes=merge_classes)
     return report
 
 
-class ImageOptions:
-    """How images are looked at: as the arguments of ``check_dataset``."""
-
-    def __init__(self, pixels: bool, stride: float, detections: int) -> None:
-        self.pixels, self.stride, self.detections = pixels, stride, detections
-
-
-def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, workers: int) -> dict[str, SplitImages]:
+def _check_splits(
+    report: Report, opened: OpenedSplits, *, stride: float, detections: int, workers: int
+) -> dict[str, SplitImages]:
     """Adds the faults of all splits to the report; returns what is known of their images."""
     facts: dict[str, list[ImageFacts]] = {}
     names: dict[str, list[str]] = {}
     files: dict[str, list[str | None]] = {}
+    listed_wholes: list[Dataset] = []
     for split, dataset in opened.datasets.items():
         paths = dataset.image_files()
         listed: list[str | None] = [None] * len(dataset) if paths is None else list(paths)
         names[split] = image_names(dataset, listed)
         files[split] = whole_files(dataset, listed)
-        scan = ImageScan(dataset, files[split], options.pixels, options.stride, options.detections)
+        regions = tuple(label for label, name in enumerate(dataset.classes) if name in opened.regions)
+        scan = ImageScan(dataset, files[split], report.pixels, stride, detections, regions)
         found: list[Fault] = []
         facts[split] = []
         for image, faults in scan_images(scan, workers):
@@ -101,21 +99,25 @@ def _check_splits(report: Report, opened: OpenedSplits, options: ImageOptions, w
         report.faults += unlike_images(split, facts[split], names[split])
         report.faults += check_class_names(split, dataset.classes)
         report.faults += check_border(split, facts[split])
-        report.faults += _lost(split, dataset)
-        if notes := dataset.notes():
-            report.notes[split] = notes
-        counts = class_counts(dataset, facts[split])
+        whole = whole_dataset(dataset)
+        if all(whole is not other for other in listed_wholes):  # two splits may be parts of one data set
+            listed_wholes.append(whole)
+            report.faults += _lost(split, whole)
+            if notes := dataset.notes():
+                report.notes[split] = notes
+        counts = class_counts(dataset, facts[split], opened.regions)
         report.splits[split] = SplitSummary(len(dataset), sum(image.objects for image in facts[split]), counts)
     report.faults += check_counts({split: summary.classes for split, summary in report.splits.items()})
     # An image of two splits is kept in validation and test data, and removed from the training.
+    ids = {split: dataset.image_ids for split, dataset in opened.datasets.items()}
     order = sorted(facts, key=lambda split: is_training(split, list(facts)))
-    report.faults += repeated_images({split: facts[split] for split in order}, names, files)
+    report.faults += repeated_images({split: facts[split] for split in order}, names, files, ids)
     return {split: SplitImages(facts[split], names[split], files[split]) for split in facts}
 
 
 def whole_files(dataset: Dataset, files: Sequence[str | None]) -> list[str | None]:
     """The file of each image; None for an image that is a part of its file, as a tile."""
-    if isinstance(dataset, FaultyCoco):
+    if isinstance(whole_dataset(dataset), FaultyCoco):
         return list(files)
     counts, whole = Counter(files), list(files)
     for index, file in enumerate(files):

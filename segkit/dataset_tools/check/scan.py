@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from segkit.data.formats import Dataset
+from segkit.data.formats import Dataset, ParsedDataset
+from segkit.dataset_tools.check.coco_dataset import FaultyCoco
 from segkit.dataset_tools.check.images import ImageFacts, LocalFault, check_image
 from segkit.dataset_tools.check.objects import ImageObjects, check_objects, check_parts
 from segkit.dataset_tools.check.stated import stated_objects, whole_dataset
+from segkit.structures.targets import ALL_CLASSES
 from segkit.utils.errors import SegkitError
 
 CHUNK = 16  # images that a worker checks at once
@@ -32,6 +35,7 @@ class ImageScan:
         pixels: whether to decode images.
         stride: of the finest feature level, in pixels.
         detections: the largest number of detections in an image.
+        regions: labels of categories that are no classes: their objects are ignore regions.
     """
 
     dataset: Dataset
@@ -39,6 +43,7 @@ class ImageScan:
     pixels: bool
     stride: float
     detections: int
+    regions: tuple[int, ...] = ()
 
     def chunk(self, indices: Sequence[int]) -> list[Checked]:
         """Facts and faults of some images."""
@@ -65,17 +70,23 @@ class ImageScan:
         except SegkitError as error:
             facts, faults = check_image(dataset, index, file, None, self.pixels)
             if facts.readable:
-                kind = "wrong_size" if SIZES.search(str(error)) else "invalid_annotation"
+                is_parsed = isinstance(whole_dataset(dataset), FaultyCoco | ParsedDataset)
+                kind = "invalid_annotation" if is_parsed else "unreadable_annotations"
+                kind = "wrong_size" if SIZES.search(str(error)) else kind
                 facts.consistent = False
                 faults.append((kind, str(error), None, file or ""))
             return (facts, faults), None
+        if self.regions:
+            is_region = torch.isin(targets.labels, torch.tensor(self.regions))
+            labels = targets.labels.masked_fill(is_region, ALL_CLASSES)
+            targets = replace(targets, labels=labels, crowd=targets.crowd | is_region)
         stated = stated_objects(dataset, index, len(targets))
         facts, faults = check_image(dataset, index, file, stated.size, self.pixels)
         if not facts.readable and targets.masks is None and stated.size is None:
             return (facts, faults), None
         size = targets.masks.image_size if targets.masks is not None else dataset.size(index)
         objects = ImageObjects(targets, stated, size)
-        exclusive = whole_dataset(dataset, index)[0].exclusive
+        exclusive = whole_dataset(dataset).exclusive
         faults += check_objects(objects, facts, stride=self.stride, detections=self.detections, exclusive=exclusive)
         return (facts, faults), objects
 
@@ -111,6 +122,7 @@ _scan: ImageScan | None = None  # of a worker process
 
 def _start_worker(scan: ImageScan) -> None:
     global _scan
+    gc.freeze()  # the collector writes to the objects that it visits, which copies the memory shared with the parent
     torch.set_num_threads(1)  # a forked process must not use the threads of its parent
     _scan = scan
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from segkit.data.formats import Dataset, ParsedDataset, SubsetDataset
-from segkit.dataset_tools.check.polygons import polygon_problems
+from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,39 @@ def nothing_stated(count: int, file: str = "", size: tuple[int, int] | None = No
     return StatedObjects(file, None, None, boxes, np.full(count, np.nan), bounds, np.zeros(count, bool), (), size)
 
 
-def whole_dataset(dataset: Dataset, index: int) -> tuple[Dataset, int]:
-    """The data set that a subset is a part of, and the index of an image there."""
+def whole_dataset(dataset: Dataset) -> Dataset:
+    """The data set that a subset is a part of."""
     while isinstance(dataset, SubsetDataset):
-        index = dataset.indices[index]
         dataset = dataset.dataset
-    return dataset, index
+    return dataset
+
+
+def join_polygons(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [P, 2] of the polygons of all objects, and the corner count of each polygon.
+
+    Args:
+        objects: the polygons of each object, each x0, y0, x1, y1, ...
+    """
+    polygons = [polygon for own in objects for polygon in own]
+    corners = np.concatenate(polygons).reshape(-1, 2) if polygons else np.zeros((0, 2))
+    return corners, np.array([len(polygon) // 2 for polygon in polygons], np.int64)
+
+
+def polygon_bounds(objects: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """XYXY bounds [N, 4] of the polygons of each object; NaN for an object without polygons.
+
+    Args:
+        objects: as for ``join_polygons``.
+    """
+    corners, counts = join_polygons(objects)
+    bounds = np.full((len(objects), 4), np.nan)
+    if len(corners):
+        owned = np.array([len(own) for own in objects])  # polygons of each object
+        drawn = np.flatnonzero(owned)
+        starts = np.append(0, counts.cumsum())[owned.cumsum()[drawn] - owned[drawn]]
+        bounds[drawn, :2] = np.minimum.reduceat(corners, starts)
+        bounds[drawn, 2:] = np.maximum.reduceat(corners, starts)
+    return bounds
 
 
 def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
@@ -71,7 +99,8 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
         index: of the image.
         count: number of its objects.
     """
-    dataset, index = whole_dataset(dataset, index)
+    while isinstance(dataset, SubsetDataset):
+        index, dataset = dataset.indices[index], dataset.dataset
     own = getattr(dataset, "stated_objects", None)
     if own is not None:
         found: StatedObjects = own(index)
@@ -83,29 +112,29 @@ def stated_objects(dataset: Dataset, index: int, count: int) -> StatedObjects:
     if len(annotation.objects) != count:
         return stated
     problems: list[tuple[str, int, str]] = []
+    polygons: list[list[np.ndarray]] = [[] for _ in annotation.objects]
     for i, item in enumerate(annotation.objects):
         if item.box is not None:
             stated.boxes[i] = item.box
         if not isinstance(item.segmentation, list):
             continue
-        polygons = [*item.segmentation, *item.holes]
-        usable = [polygon for polygon in polygons if len(polygon) >= 6]
-        if len(usable) < len(polygons):
-            problems.append(("few_corners", i, f"{len(polygons) - len(usable)} of {len(polygons)} polygons"))
-        for problem in filter(None, polygon_problems(usable)):
-            text = "intersects itself" if problem == "self_intersecting" else "has no area: its corners lie on one line"
-            problems.append((problem, i, f"a polygon {text}"))
+        own = [*item.segmentation, *item.holes]
+        polygons[i] = [np.asarray(polygon, np.float64) for polygon in own if len(polygon) >= 6]
+        if len(polygons[i]) < len(own):
+            problems.append(("few_corners", i, f"{len(own) - len(polygons[i])} of {len(own)} polygons"))
         stated.several_polygons[i] = len(item.segmentation) > 1
-        if usable:
-            corners = np.concatenate([np.asarray(polygon, float) for polygon in usable]).reshape(-1, 2)
-            stated.bounds[i] = [*corners.min(0), *corners.max(0)]
+    corners, counts = join_polygons(polygons)
+    owners = [i for i, own in enumerate(polygons) for _ in own]
+    for i, problem in zip(owners, polygon_problems(corners, counts), strict=True):
+        if problem:
+            problems.append((problem, i, POLYGON_PROBLEMS[problem]))
     return StatedObjects(
         annotation.source,
         None,
         None,
         stated.boxes,
         stated.areas,
-        stated.bounds,
+        polygon_bounds(polygons),
         stated.several_polygons,
         tuple(problems),
         annotation.size,

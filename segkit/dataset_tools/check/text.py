@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Sequence
 
 from segkit.dataset_tools.check.kinds import KINDS
 from segkit.dataset_tools.check.report import Fault, Mending, Report
@@ -30,7 +31,7 @@ def report_text(report: Report) -> str:
         for note in notes:
             lines += textwrap.wrap(note, width - 2, initial_indent="  ", subsequent_indent="    ")
     if report.fix is not None:
-        lines += ["", *_mending(report.fix)]
+        lines += ["", *_mending(report.fix, list(counts))]
     return "\n".join(lines)
 
 
@@ -82,12 +83,11 @@ def _first(report: Report, kind: str) -> list[Fault]:
     return found
 
 
-def _mending(fix: Mending) -> list[str]:
-    """What was mended, and what remains."""
+def _mending(fix: Mending, kinds: Sequence[str]) -> list[str]:
+    """What was mended, and what remains; ``kinds``: their order."""
     lines = [f"mended copy: {fix.output} ({fix.format}), {fix.images:,} images, {fix.objects:,} objects"]
-    lines += [f"  mended: {number:,} {kind} ({KINDS[kind].mended})" for kind, number in fix.done.items()]
-    lines += [
-        f"  not mended: {number:,} {kind}" for kind, number in fix.remaining.items() if KINDS[kind].severity != "note"
-    ]
+    lines += [f"  mended: {fix.done[kind]:,} {kind} ({KINDS[kind].mended})" for kind in kinds if fix.done[kind]]
+    remaining = [kind for kind in kinds if fix.remaining[kind] and KINDS[kind].severity != "note"]
+    lines += [f"  not mended: {fix.remaining[kind]:,} {kind}" for kind in remaining]
     lines += [f"  the format cannot hold: {number:,} {loss}" for loss, number in fix.losses.items()]
     return lines
