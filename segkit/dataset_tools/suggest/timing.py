@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +23,10 @@ from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.train_loop import TrainerBase
 from segkit.evaluation import evaluate
+from segkit.utils.cli import Terminated
 from segkit.utils.device import choose_device
+from segkit.utils.errors import RunInterrupted
+from segkit.utils.logging import logging_from
 from segkit.utils.out_of_memory import is_out_of_memory
 
 WARM_UP = 2  # steps, not counted
@@ -70,12 +72,16 @@ def measure_run(cfg: Config, seconds: float) -> RunTimes:
     Raises:
         OutOfMemory: a step does not fit into the memory.
         SegkitError: a mistake in the configuration or the data.
+        KeyboardInterrupt: SIGINT or SIGTERM arrived; there is no run yet that could be resumed.
     """
     device = choose_device(cfg.train.device)
-    with tempfile.TemporaryDirectory(prefix="segkit_fit_") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="segkit_fit_") as folder, logging_from(logging.CRITICAL):
         cfg = cfg.with_values({"output_dir": folder, "train.iterations": WARM_UP + MOST_STEPS}, "measurement")
         try:
             return _measure(cfg, device, seconds)
+        except RunInterrupted as interruption:
+            ended = Terminated if interruption.number == signal.SIGTERM else KeyboardInterrupt
+            raise ended("while steps were timed; nothing was trained yet") from interruption
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory from error
@@ -120,15 +126,3 @@ def _typical(dataset: Dataset, count: int) -> list[int]:
     order = np.argsort(areas, kind="stable")
     count = min(count, len(order))
     return sorted(int(order[int((k + 0.5) * len(order) / count)]) for k in range(count))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Context without the log of the measured run; errors are raised as ever."""
-    log = logging.getLogger("segkit")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
