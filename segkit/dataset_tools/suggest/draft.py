@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from segkit.dataset_tools.suggest import appearance, crowding, memory, model, scale, validation
-from segkit.dataset_tools.suggest.choices import Choices, counted
+from segkit.dataset_tools.suggest.choices import Choices
 from segkit.dataset_tools.suggest.facts import Facts, missing_classes, objects_in_crop
 from segkit.dataset_tools.suggest.pretrained import Pretrained
 from segkit.dataset_tools.suggest.schedule import Schedule, warmup_of
+from segkit.utils.errors import counted, first_few
 
 CROPS = {"cpu": 256, "cuda": 512}  # usual sides of training crops
 JITTER = 0.2
@@ -33,6 +34,7 @@ class Draft:
         device: ``train.device``; None: not set.
         most_batch: the largest batch that fits, once a larger one did not; None: none was too large.
         most_val_images: that can be evaluated in the time; None: any number.
+        step_images: images of a step; None: as the batch that fits.
     """
 
     size: model.ModelSize
@@ -43,6 +45,7 @@ class Draft:
     device: str | None = None
     most_batch: int | None = None
     most_val_images: int | None = None
+    step_images: int | None = None
 
 
 def choose_all(facts: Facts, draft: Draft) -> Choices:
@@ -64,7 +67,7 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
     _transforms(choices, facts, chosen, (crop, crop_reason))
     choices.add("data.batch_size", batch, batch_reason)
     _sampler(choices, facts)
-    _training(choices, facts, draft, batch * accumulate)
+    _training(choices, facts, draft, draft.step_images or batch * accumulate)
     if accumulate > 1:
         choices.add(
             "train.accumulate", accumulate, f"Gradients of {accumulate} batches together: the memory holds {batch}."
@@ -99,8 +102,8 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     choices.add(
         "model.neck",
         {"name": "FPN", "out_channels": size.channels, "norm": "gn"},
-        f"{size.channels} channels: narrow, since more steps in the same time help more. Group norm trains well with small "
-        "batches.",
+        f"{size.channels} channels{', narrow, since more steps in the same time help more' if size.channels < 256 else ''}. "
+        "Group norm trains well with small batches.",
     )
     anchors, anchors_why = scale.choose_anchors(sides)
     ratios, ratios_why = scale.choose_aspect_ratios(facts.stats.objects.aspect)
@@ -147,14 +150,20 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
         stats.images, source.val, facts.name_groups, draft.most_val_images, tiled=source.tiled
     )
     choices.add("data.val", val, reason)
+    if source.partial.ignore_classes:
+        names = first_few(source.partial.ignore_classes)
+        choices.add(
+            "data.ignore_classes",
+            list(source.partial.ignore_classes),
+            f"Regions and no objects, by the name of the category ({names}): nothing is learnt or evaluated there.",
+        )
     if unreadable := stats.intensities.unreadable:
         read = unreadable + stats.intensities.images
         choices.add("data.unreadable", "skip", f"{unreadable} of {read} images that were looked at cannot be read.")
     if facts.channels is not None:
         choices.add("data.channels", "all", f"The images have {facts.channels} channels.")
-        if "measure_pixel_stats" in facts.known_keys:
-            choices.add("data.measure_pixel_stats", True, "Mean and deviation of these channels are measured.")
-    if not stats.intensities.is_8_bit and "intensity" in facts.known_keys:
+        choices.add("data.measure_pixel_stats", True, "Mean and deviation of these channels are measured.")
+    if not stats.intensities.is_8_bit:
         choices.add("data.intensity", *appearance.choose_intensity(stats.intensities))
 
 
@@ -194,7 +203,7 @@ def _transforms(choices: Choices, facts: Facts, chosen: scale.Scale, crop: tuple
 
 
 def _sampler(choices: Choices, facts: Facts) -> None:
-    found = crowding.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes, True)
+    found = crowding.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes)
     if found is not None:
         choices.add("data.sampler", *found)
 
@@ -210,7 +219,7 @@ def _training(choices: Choices, facts: Facts, draft: Draft, batch: int) -> None:
     choices.add(
         "solver.schedule",
         {"name": "Cosine", "end_lr": 1e-5, "step": "iteration", "warmup_iterations": warmup_of(schedule.iterations)},
-        "Falls to almost 0 at the end of the time; a short warm-up.",
+        "A short warm-up, then it falls to almost 0 at the end.",
     )
     choices.add("solver.clip_norm", 3.0, "Keeps single large gradients from undoing what was learnt.")
     if draft.device is not None:

@@ -70,7 +70,7 @@ def heads_spec(
     mask: dict[str, Any] = {"name": "FCNMaskHead", "conv_dims": [size.channels] * size.mask_convs}
     if list(levels) != ["p2", "p3", "p4", "p5"]:
         head["levels"] = mask["levels"] = list(levels)
-    why = f"Layers of {size.fc_dim}, which suit the narrow neck."
+    why = f"Layers of {size.fc_dim}, which suit a neck of {size.channels} channels."
     if quick:
         head["sampling_ratio"] = mask["sampling_ratio"] = 1
         why += " One sample in each bin (of RoIAlign) reads a quarter of the pixels of the usual two."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ import segkit
 from segkit.config.yaml_reader import read_yaml
 from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.suggest import config as suggestions
-from segkit.dataset_tools.suggest import facts, source
+from segkit.dataset_tools.suggest import source, timing
 from segkit.dataset_tools.suggest.choices import Choices, leaves
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.dataset_tools.suggest.timing import OutOfMemory, StepClock
-from segkit.utils.errors import SegkitError
+from segkit.utils.cli import Terminated
+from segkit.utils.errors import RunInterrupted, SegkitError
 
 SYNTHETIC = {"format": "synthetic", "num_images": 6, "image_size": [64, 64], "max_objects": 12, "max_size": 30}
 
@@ -106,8 +108,18 @@ def test_overrides():
     assert cfg.comments["data.batch_size"] == "Set by the user."
     with pytest.raises(SegkitError, match="out_chanels"):
         suggested(overrides=["model.neck.out_chanels=32"])
-    epochs = suggested(minutes=None, overrides=["train.epochs=3"]).config.train
-    assert (epochs.epochs, epochs.iterations) == (3, None)
+    epochs = suggested(minutes=None, overrides=["train.epochs=30"]).config.train
+    assert (epochs.epochs, epochs.iterations) == (30, None)
+    assert epochs.eval_period.count == 30 // 5  # a batch has the four training images, and there are five evaluations
+
+
+def test_choices_follow_overrides():
+    plain, given = (
+        suggested(minutes=None),
+        suggested(minutes=None, overrides=["data.batch_size=16", "train.device=cpu"]),
+    )
+    assert given.config.solver.optimizer["lr"] == 2 * plain.config.solver.optimizer["lr"]
+    assert given.config.comments["solver.optimizer"].startswith("For 16 images a step")
 
 
 def test_batch_shrinks_until_it_fits():
@@ -195,7 +207,7 @@ def test_own_splits(monkeypatch):
     train, val = Rectangles(scattered(9)), Rectangles(scattered(3, seed=1))
     specs = {"val": {"format": "synthetic", "seed": 2}, "train": {"format": "synthetic"}}
     monkeypatch.setattr(
-        source, "open_data", lambda path, format: OpenedData({"val": val, "train": train}, specs, "x: y")
+        source, "open_data", lambda path, format, **_: OpenedData({"val": val, "train": train}, specs, "x: y")
     )
     found = suggested("folder/my_data", minutes=None)
     assert found.config.data.val["seed"] == 2 and found.config.output_dir == "output/fit/my_data"
@@ -230,8 +242,6 @@ def test_many_channels(monkeypatch):
             sample.image = sample.image.repeat(2, 1, 1)[:5]
             return sample
 
-    known = facts.data_keys()
-    monkeypatch.setattr(facts, "data_keys", lambda: known | {"channels"})
     monkeypatch.setattr(suggestions, "build_config", lambda choices, overrides: (_ for _ in ()).throw(Seen(choices)))
     with pytest.raises(Seen) as seen:
         suggested(Channels(scattered(9)), minutes=None)
@@ -268,6 +278,14 @@ def test_step_clock():
     assert trainer.stopped
     clock.ends = [0.0, 5.0, 6.0, 7.0]
     assert clock.step == 1
+
+
+@pytest.mark.parametrize("number, kind", [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_measurement_that_is_interrupted_leaves_nothing_to_resume(monkeypatch, number, kind, found):
+    monkeypatch.setattr(timing, "_measure", lambda *args: (_ for _ in ()).throw(RunInterrupted(number)))
+    with pytest.raises(KeyboardInterrupt, match="nothing was trained") as raised:
+        timing.measure_run(found.config, 1.0)
+    assert type(raised.value) is kind
 
 
 def test_a_gpu(monkeypatch):
