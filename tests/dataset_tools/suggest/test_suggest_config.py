@@ -11,10 +11,9 @@ from rectangles import Rectangles, scattered
 
 import segkit
 from segkit.config.yaml_reader import read_yaml
-from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.suggest import config as suggestions
-from segkit.dataset_tools.suggest import source, timing
-from segkit.dataset_tools.suggest.choices import Choices, leaves
+from segkit.dataset_tools.suggest import timing
+from segkit.dataset_tools.suggest.choices import leaves
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.dataset_tools.suggest.timing import OutOfMemory, StepClock
@@ -203,20 +202,6 @@ def test_wrong_arguments():
         suggested(minutes=0.1)
 
 
-def test_own_splits(monkeypatch):
-    train, val = Rectangles(scattered(9)), Rectangles(scattered(3, seed=1))
-    specs = {"val": {"format": "synthetic", "seed": 2}, "train": {"format": "synthetic"}}
-    monkeypatch.setattr(
-        source, "open_data", lambda path, format, **_: OpenedData({"val": val, "train": train}, specs, "x: y")
-    )
-    found = suggested("folder/my_data", minutes=None)
-    assert found.config.data.val["seed"] == 2 and found.config.output_dir == "output/fit/my_data"
-    assert "'val'" in found.config.comments["data.val"] and found.stats.images == 9
-    val.classes = ["a", "c"]
-    with pytest.raises(SegkitError, match="'train' and 'val' differ, in b, c"):
-        suggested("folder/my_data", minutes=None)
-
-
 def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
     base = found.config
     torch.save({"model": {"x": torch.zeros(1)}, "config": base.to_dict(), "classes": ["cell"]}, tmp_path / "a.pth")
@@ -233,26 +218,6 @@ def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
         suggested(weights=str(tmp_path / "x.pth"))
     with pytest.raises(SegkitError, match="torchvision's detection"):
         suggested(weights="MaskRCNN_ResNet50_FPN_Weights.COCO_V1")
-
-
-def test_many_channels(monkeypatch):
-    class Channels(Rectangles):
-        def load(self, index):
-            sample = super().load(index)
-            sample.image = sample.image.repeat(2, 1, 1)[:5]
-            return sample
-
-    monkeypatch.setattr(suggestions, "build_config", lambda choices, overrides: (_ for _ in ()).throw(Seen(choices)))
-    with pytest.raises(Seen) as seen:
-        suggested(Channels(scattered(9)), minutes=None)
-    choices: Choices = seen.value.args[0]
-    assert choices["data.channels"] == "all" and choices["model.pixel_mean"] == [0.5] * 5
-    assert choices["model.backbone"]["in_channels"] == 5
-    assert "ColorJitter" not in [spec["name"] for spec in choices["data.train_transforms"]]
-
-
-class Seen(Exception):
-    """Holds the choices."""
 
 
 def test_public_function_writes_a_file(tmp_path):

@@ -8,6 +8,8 @@ import tifffile
 from rectangles import Rectangles, scattered
 
 import segkit
+from segkit.dataset_tools.source import OpenedData
+from segkit.dataset_tools.suggest import source
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.source import open_source
 from segkit.utils.errors import SegkitError
@@ -81,3 +83,30 @@ def test_paths_of_specs_are_absolute(tmp_path, monkeypatch):
     spec = {"format": "label_pairs", "root": "d"}
     assert open_source(spec).spec["root"] == str(tmp_path / "d") and open_source(spec).name == "d"
     assert open_source("d").spec["root"] == str(tmp_path / "d")
+
+
+def test_many_channels():
+    class Channels(Rectangles):
+        def load(self, index):
+            sample = super().load(index)
+            sample.image = sample.image.repeat(2, 1, 1)[:5]
+            return sample
+
+    cfg = suggest(Channels(scattered(9)), memory=16).config
+    assert cfg.data.channels == "all" and list(cfg.model["pixel_mean"]) == [0.5] * 5
+    assert cfg.model["backbone"]["in_channels"] == 5
+    assert "ColorJitter" not in [spec["name"] for spec in cfg.data.train_transforms]
+
+
+def test_own_splits(monkeypatch):
+    train, val = Rectangles(scattered(9)), Rectangles(scattered(3, seed=1))
+    specs = {"val": {"format": "synthetic", "seed": 2}, "train": {"format": "synthetic"}}
+    monkeypatch.setattr(
+        source, "open_data", lambda path, format, **_: OpenedData({"val": val, "train": train}, specs, "x: y")
+    )
+    found = suggest("folder/my_data", memory=16)
+    assert found.config.data.val["seed"] == 2 and found.config.output_dir == "output/fit/my_data"
+    assert "'val'" in found.config.comments["data.val"] and found.stats.images == 9
+    val.classes = ["a", "c"]
+    with pytest.raises(SegkitError, match="'train' and 'val' differ, in b, c"):
+        suggest("folder/my_data", memory=16)
