@@ -262,9 +262,10 @@ def _classes(splits: Mapping[str, Dataset], cards: Sequence[Card]) -> Iterator[d
     """Name, colour and number of objects on the page of each class, and of the ignore regions if there are any."""
     counts = Counter(shape.label for card in cards for shape in card.shapes)
     for label, name in enumerate(next(iter(splits.values())).classes):
-        yield {"label": label, "name": name, "hue": round(label * 137.508 + 200) % 360, "count": counts[str(label)]}
+        color = f"hsl({round(label * 137.508 + 200) % 360} 85% 55%)"
+        yield {"label": label, "name": name, "color": color, "count": counts[str(label)]}
     if counts["x"]:
-        yield {"label": "x", "name": "ignored regions", "hue": 348, "count": counts["x"]}
+        yield {"label": "x", "name": "ignored regions", "color": "hsl(0 0% 62%)", "count": counts["x"]}
 
 
 def _severities(entry: Entry) -> list[int]:

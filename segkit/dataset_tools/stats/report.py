@@ -152,7 +152,7 @@ def _intensities(looks: Intensities) -> str:
 
     head = (
         f"intensities of {counted(looks.images, 'image')}: {listed(looks.dtypes)}, bits {listed(looks.bits)}, channels "
-        f"{listed(looks.channels)}, {listed(looks.colors)}"
+        f"{listed(looks.channels)}, stored as {listed(looks.colors)}"
     )
     if looks.unreadable:
         head += f"; {counted(looks.unreadable, 'image')} could not be read"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from segkit.utils.errors import counted
+
 LEAST_DETECTIONS = 100
 STEP = 50
 OUTLIER = 1.5  # the limit is not raised for an image with this many times the objects of the 99.9th percentile
@@ -23,7 +25,8 @@ def choose_detections(counts: np.ndarray) -> tuple[int, str]:
     most, high = int(counts.max()), float(np.percentile(counts, 99.9))
     covered = most if most <= OUTLIER * high else high
     limit = max(LEAST_DETECTIONS, math.ceil(covered / STEP) * STEP)
-    return limit, f"At most {most} objects an image, 99.9 % of the images have no more than {high:.0f}."
+    text = f"At most {counted(most, 'object')} an image, 99.9 % of the images have no more than {high:,.0f}"
+    return limit, f"{text}; {LEAST_DETECTIONS} is COCO's usual limit." if limit == LEAST_DETECTIONS else f"{text}."
 
 
 def choose_proposals(detections: int, objects_in_crop: float, cuda: bool) -> tuple[list[int], str]:

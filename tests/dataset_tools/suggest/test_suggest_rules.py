@@ -77,7 +77,7 @@ def test_detections():
     assert crowding.choose_detections(np.array([1001]))[0] == 1050
     crowded = np.r_[np.full(9999, 20), 5000]  # an outlier does not raise the limit of all
     found, reason = crowding.choose_detections(crowded)
-    assert found == 100 and "5000" in reason
+    assert found == 100 and "5,000" in reason
 
 
 def test_proposals():
