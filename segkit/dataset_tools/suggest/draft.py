@@ -10,7 +10,7 @@ import numpy as np
 
 from segkit.dataset_tools.suggest import appearance, crowding, memory, model, scale, validation
 from segkit.dataset_tools.suggest.choices import Choices
-from segkit.dataset_tools.suggest.facts import Facts, missing_classes, objects_in_crop
+from segkit.dataset_tools.suggest.facts import Facts, objects_in_crop, rare_classes
 from segkit.dataset_tools.suggest.pretrained import Pretrained
 from segkit.dataset_tools.suggest.schedule import Schedule, warmup_of
 from segkit.utils.errors import counted, first_few
@@ -114,14 +114,13 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     choices.add(f"{rpn}.head", {"name": "RPNHead"}, "One convolution, then objectness and deltas.")
     choices.add(f"{rpn}.pre_nms_top_k", proposals, f"In training and at test. {proposals_why}")
     choices.add(f"{rpn}.post_nms_top_k", proposals, "As many after NMS.")
+    objects = facts.stats.objects
+    meeting = objects.touching if facts.masks else objects.box_iou > MEETING
     keys = model.heads_spec(
         size,
-        touching=float(facts.stats.objects.touching.mean())
-        if facts.masks
-        else float((facts.stats.objects.box_iou > MEETING).mean()),
+        touching=float(meeting.mean()),
         masks=facts.masks,
         quick=facts.quick,
-        levels=("p2", "p3", "p4", "p5"),
     )
     name, *others = keys
     choices.add(f"{heads}.name", name[1], name[2])
@@ -140,8 +139,8 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
 
 def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     source, stats = facts.source, facts.stats
-    lacking = missing_classes(stats)
-    note = f" No object of the class {', '.join(lacking)} was found." if lacking else ""
+    rare = [f"{name} ({counted(count, 'object')})" for name, count in rare_classes(stats).items()]
+    note = f" Too few objects to learn from: {first_few(rare)}." if rare else ""
     sampled = f" Measured on {stats.measured:,} of {stats.images:,} images." if stats.is_sample else ""
     choices.add(
         "data.train", dict(source.spec), f"{source.reason}. {counted(len(source.train), 'image')}.{sampled}{note}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,8 @@ from segkit.dataset_tools.suggest.scale import choose_scale
 from segkit.dataset_tools.suggest.source import Source
 from segkit.engine.channel_checks import image_channels
 from segkit.utils.errors import SegkitError
+
+FEW_OBJECTS = 10  # of a class
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
     return float(np.percentile(counts * share, 99))
 
 
-def missing_classes(stats: DatasetStats) -> Sequence[str]:
-    """Classes without an object in the measured images."""
-    return [name for name, count in zip(stats.classes, stats.class_objects, strict=True) if not count]
+def rare_classes(stats: DatasetStats) -> dict[str, int]:
+    """Classes with too few objects in the measured images to learn from, and the number of their objects."""
+    counts = zip(stats.classes, stats.class_objects.tolist(), strict=True)
+    return {name: count for name, count in counts if count < FEW_OBJECTS}
