@@ -213,7 +213,7 @@ def _training(choices: Choices, facts: Facts, draft: Draft, batch: int) -> None:
         rate, why = draft.pretrained.learning_rate, "Small, since the weights are trained already."
     else:
         rate = float(f"{draft.size.learning_rate * math.sqrt(batch / 4):.2g}")
-        why = f"For {batch} images a step, from scratch."
+        why = f"For {counted(batch, 'image')} a step, from scratch."
     choices.add("solver.optimizer", {"name": "AdamW", "lr": rate, "weight_decay": 2e-2}, why)
     choices.add(
         "solver.schedule",

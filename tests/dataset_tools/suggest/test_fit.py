@@ -42,7 +42,7 @@ def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
     assert "segm/AP" in metrics
     out = capsys.readouterr().out
     last = out.strip().splitlines()[-1]
-    assert last.startswith(f"segm AP {metrics['segm/AP']:.2f}, bbox AP") and last.endswith("output/fit/my_data")
+    assert last.startswith(f"segm AP {100 * metrics['segm/AP']:.2f}, bbox AP") and last.endswith("output/fit/my_data")
     assert "taken for catalog: for the test" in out and "12 images, 48 objects of 2 classes (a, b)" in out
     file = tmp_path / "output/fit/my_data/suggested.yaml"
     assert str(file.relative_to(tmp_path)) in out and "# " in file.read_text()
@@ -89,7 +89,7 @@ def test_folder_of_the_run(tmp_path, monkeypatch):
 
 
 def test_result_of_boxes_and_of_no_evaluation(tmp_path):
-    assert fitting.result({"bbox/AP": 12.345, "bbox/AP50": 1}, tmp_path).startswith(
+    assert fitting.result({"bbox/AP": 0.12345, "bbox/AP50": 1}, tmp_path).startswith(
         "bbox AP 12.35 on the validation data;"
     )
     assert "nothing was evaluated" in fitting.result({}, tmp_path)
