@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -257,4 +258,5 @@ def describe(result: SplitResult) -> str:
     if result.groups < images:
         lines.append(f"{counted(images, 'image')} form {counted(result.groups, 'group')} that stay together")
     lines += result.unreadable.lines()
-    return "\n".join([*lines, result.table, f"to train on it: segkit train quickstart data.train={result.output}"])
+    advice = f"to train on it: segkit train quickstart {shlex.quote(f'data.train={result.output}')}"
+    return "\n".join([*lines, result.table, advice])
