@@ -130,7 +130,7 @@ def fit(
 
 
 def result(metrics: Mapping[str, float], run_dir: Path) -> str:
-    """The last line of the command: AP (x 100) on the validation data, and the folder of the models."""
+    """The last line of the command: AP (x 100) on the validation data, and the run's folder."""
     found = [f"{kind} AP {100 * metrics[f'{kind}/AP']:.2f}" for kind in ("segm", "bbox") if f"{kind}/AP" in metrics]
     text = f"{', '.join(found)} on the validation data" if found else "trained; nothing was evaluated"
     return f"{text}; models, log and pictures: {run_dir}"

@@ -63,6 +63,8 @@ def write_plots(stats: DatasetStats, folder: Path, name: str) -> list[Path]:
 
 def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False) -> None:
     """A histogram; with ``log`` of positive values on a logarithmic scale."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, **TITLE)
     axes.tick_params(labelsize=8)
     if not len(values):
@@ -74,7 +76,7 @@ def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False)
         _log_scale(axes, "x", high / low)
     elif values.dtype.kind == "i" and high - low < BINS:
         axes.hist(values, (np.arange(low, high + 2) - 0.5).tolist(), color=COLOR, rwidth=0.8)  # a bar for each number
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.hist(values, BINS, color=COLOR)
     middle = float(np.median(values))
