@@ -143,6 +143,6 @@ def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
 
 
 def rare_classes(stats: DatasetStats) -> dict[str, int]:
-    """Classes with too few objects in the measured images to learn from, and the number of their objects."""
+    """Classes with too few measured objects to learn from, and their numbers of objects."""
     counts = zip(stats.classes, stats.class_objects.tolist(), strict=True)
     return {name: count for name, count in counts if count < FEW_OBJECTS}
