@@ -83,6 +83,7 @@ def test_paths_of_specs_are_absolute(tmp_path, monkeypatch):
     spec = {"format": "label_pairs", "root": "d"}
     assert open_source(spec).spec["root"] == str(tmp_path / "d") and open_source(spec).name == "d"
     assert open_source("d").spec["root"] == str(tmp_path / "d")
+    assert source._paths({"format": "yolo", "data": "d", "split": "train"}) == {"data": str(tmp_path / "d")}
 
 
 def test_many_channels():
