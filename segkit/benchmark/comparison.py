@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from segkit.benchmark.syncs import count_syncs
 from segkit.config.loader import load_config
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.utils.errors import SegkitError
+from segkit.utils.logging import logging_from
 
 PEER_FILE = "peer.pth"
 OWN_FILE = "own.pth"
@@ -65,24 +65,12 @@ def write_weights(options: Options, folder: Path, shape: Shape | None) -> tuple[
         shape(peer, True, options)
     torch.save(peer.state_dict(), folder / PEER_FILE)
     torch.save(state_to_load(peer), folder / OWN_FILE)
-    with without_loading_warnings():  # the notes say what its warning would say
+    with logging_from(logging.ERROR, "segkit.modeling.weights"):  # the notes say what its warning would say
         report = load_checkpoint(model, str(folder / OWN_FILE), on_mismatch="reinitialize")
     torch.save({"model": model.state_dict()}, folder / OWN_FILE)
     alone = report.missing + report.reinitialized
     notes = [f"{len(alone)} tensors are segkit's alone, {alone[0]} the first of them"] if alone else []
     return [OWN, PEER], notes
-
-
-@contextlib.contextmanager
-def without_loading_warnings() -> Iterator[None]:
-    """Context that suppresses warnings about loading the weights."""
-    log = logging.getLogger("segkit.modeling.weights")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def bound_activations(peer: nn.Module) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.loader import load_config
-from segkit.dataset_tools.suggest.choices import counted
+from segkit.config.overrides import parse_overrides
 from segkit.dataset_tools.suggest.config import Timer, suggest
 from segkit.dataset_tools.suggest.result import Suggestion, write_suggestion
+from segkit.dataset_tools.suggest.source import name_of
 from segkit.dataset_tools.suggest.timing import measure_run
 from segkit.engine.dry_run import dry_run
 from segkit.engine.run import train
 from segkit.engine.run_dir import refuse_earlier_run
-from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.errors import SegkitError, counted, first_few
 from segkit.utils.paths import output_folder
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,10 @@ class FitOptions:
     @property
     def run_dir(self) -> Path:
         """The folder of the run."""
-        name = os.path.splitext(os.path.basename(os.path.abspath(self.data)))[0] or "data"
-        return output_folder(self.output or f"output/fit/{name}", "--output")
+        given = dict(parse_overrides(self.overrides)).get("output_dir")
+        if given is not None:
+            return output_folder(str(given.plain()), "output_dir")
+        return output_folder(self.output or f"output/fit/{name_of(self.data)}", "--output")
 
 
 def fit(
@@ -87,10 +90,11 @@ def fit(
                 f"--resume: there is no {file}, so there is no run to continue; start it without --resume",
                 value=str(file),
             )
-        metrics = train(load_config(file, options.overrides), resume=True, resume_command=resume_command)
+        overrides = [*([f"train.device={options.device}"] if options.device else []), *options.overrides]
+        metrics = train(load_config(file, overrides), resume=True, resume_command=resume_command)
         print(result(metrics, run_dir), flush=True)
         return metrics
-    if not restart and not only_try:
+    if not restart:
         refuse_earlier_run(run_dir)
     suggestion = suggest(
         options.data,
@@ -106,7 +110,10 @@ def fit(
     )
     print(summary(suggestion))
     write_suggestion(suggestion, file)
-    print(f"written to {file}; change what you know better, and train it again with: segkit train {file}\n", flush=True)
+    advice = (
+        f"; change what you know better, and train it with: segkit train {shlex.quote(str(file))}" if only_try else ""
+    )
+    print(f"written to {file}{advice}\n", flush=True)
     if only_try:
         dry_run(suggestion.config)
         return {}
@@ -123,8 +130,8 @@ def fit(
 
 
 def result(metrics: Mapping[str, float], run_dir: Path) -> str:
-    """The last line of the command: AP on the validation data, and the folder of the models."""
-    found = [f"{kind} AP {metrics[f'{kind}/AP']:.2f}" for kind in ("segm", "bbox") if f"{kind}/AP" in metrics]
+    """The last line of the command: AP (x 100) on the validation data, and the run's folder."""
+    found = [f"{kind} AP {100 * metrics[f'{kind}/AP']:.2f}" for kind in ("segm", "bbox") if f"{kind}/AP" in metrics]
     text = f"{', '.join(found)} on the validation data" if found else "trained; nothing was evaluated"
     return f"{text}; models, log and pictures: {run_dir}"
 
@@ -134,9 +141,7 @@ def summary(suggestion: Suggestion) -> str:
     stats = suggestion.stats
     sample = stats.is_sample and stats.all_counts is None
     objects = counted(int(stats.counts.sum()), "object") + (f" in {stats.measured:,} of them" if sample else "")
-    classes = (
-        f"{len(stats.classes)} {'class' if len(stats.classes) == 1 else 'classes'} ({first_few(stats.classes, 12)})"
-    )
+    classes = f"{counted(len(stats.classes), 'class', 'es')} ({first_few(stats.classes, 12)})"
     return (
         f"taken for {suggestion.reason}\n{counted(stats.images, 'image')}, {objects} of {classes}\n\n{suggestion.yaml}"
     )

@@ -27,7 +27,7 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import check_tiles, tile_windows
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import ImageFile, ImageReader, LazyImage, Planes
 from segkit.utils.images.stored_image import StoredImage
 from segkit.utils.images.stored_writer import write_stored
@@ -77,10 +77,11 @@ class TileReport:
         c = self.counts
         return [
             f"read as {self.reason}",
-            f"{c['images']:,} images, {c['tiles']:,} tiles written"
+            f"{counted(c['images'], 'image')}, {counted(c['tiles'], 'tile')} written"
             + (f", {c['empty']:,} without objects skipped" if c["empty"] else ""),
-            f"{c['objects']:,} objects became {c['parts']:,} objects of tiles; {c['cut']:,} of these are cut at a border",
-            f"{c['removed']:,} parts of objects were removed (min_visibility); {c['lost']:,} objects are in no tile",
+            f"{counted(c['objects'], 'object')} became {counted(c['parts'], 'object')} of tiles, {c['cut']:,} of them cut at a "
+            "border",
+            f"{counted(c['removed'], 'part')} of objects removed (min_visibility); objects in no tile: {c['lost']:,}",
             *(f"not held by the format: {count:,} {what}" for what, count in self.losses.items()),
             *self.unreadable.lines(),
         ]

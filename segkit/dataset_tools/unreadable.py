@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, counted
 
 OPTION = "--skip-unreadable"
 
@@ -69,7 +69,10 @@ class UnreadableImages:
         """What was skipped, for the terminal; empty if nothing was."""
         if not self.errors:
             return []
-        count = f"{len(self):,} image{'s' * (len(self) != 1)}"
         first = list(self.errors.values())[:3]
         more = [f"  and {len(self) - 3:,} more: segkit dataset check lists them"] if len(self) > 3 else []
-        return [f"{count} skipped, because they cannot be read:", *(f"  {message}" for message in first), *more]
+        return [
+            f"{counted(len(self), 'image')} skipped, because they cannot be read:",
+            *(f"  {message}" for message in first),
+            *more,
+        ]

@@ -71,7 +71,7 @@ def image_channels(dataset: Dataset) -> int | None:
     """Number of channels of the first readable image; None if none of the first can be read."""
     for index in range(min(MAX_TRIED, len(dataset))):
         try:
-            return len(dataset.load(index).image)
+            return dataset.open(index).image.shape[0]
         except SegkitError as error:
             if error.key == "data.channels":
                 raise

@@ -64,6 +64,11 @@ def nearest(word: str, choices: Iterable[str], count: int = 3) -> list[str]:
     return [by_lower[match] for match in difflib.get_close_matches(str(word).lower(), by_lower, n=count, cutoff=0.6)]
 
 
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """A number with its noun, for a message: ``1 image``, ``2,000 images``."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
 def first_few(names: Sequence[str], count: int = 5) -> str:
     """The first names of a list, for a message: ``a, b, ...``."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

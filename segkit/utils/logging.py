@@ -177,3 +177,20 @@ def failure_warned(what: str) -> Iterator[None]:
         logger.warning("%s could not be made (%s: %s); the run continues", what, type(error).__name__, error)
         if not isinstance(error, SegkitError):
             logger.warning("%s", what, exc_info=True, extra={"for_file": True})
+
+
+@contextmanager
+def logging_from(level: int, name: str = "segkit") -> Iterator[None]:
+    """Context in which a logger and those below it are silent below ``level``.
+
+    Args:
+        level: as ``logging.ERROR``.
+        name: of the logger.
+    """
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -166,6 +166,19 @@ def test_an_unreadable_image_has_a_card(tmp_path):
     assert len(page.find("article")) == 2 and len(page.find("img")) == 1 and len(page.find("li", "error")) == 1
 
 
+def test_an_unreadable_annotation_is_the_last_of_the_fullest(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"d.v2/{name}").mkdir(parents=True)
+        Image.fromarray(np.full((8, 9, 3), 90, np.uint8)).save(tmp_path / f"d.v2/{name}/image.png")
+        Image.fromarray(np.eye(8, 9, dtype=np.uint8)).save(tmp_path / f"d.v2/{name}/class1.png")
+    (tmp_path / "d.v2/a/class1.png").write_bytes((tmp_path / "d.v2/a/class1.png").read_bytes()[:40])
+    monkeypatch.chdir(tmp_path)
+    assert show("d.v2", sort="objects").startswith("d.v2.html: 2 of 2 images")
+    page = Page((tmp_path / "d.v2.html").read_text())
+    assert [a["data-name"] for a in page.find("article")] == ["b/image.png", "a/image.png"]
+    assert len(page.find("li", "error")) == 1
+
+
 def test_ignore_regions_are_named():
     objects = InstanceMasks.from_dense(torch.ones(1, 20, 20, dtype=torch.bool))
     targets = Targets(objects.boxes(), torch.tensor([ALL_CLASSES]), objects, torch.tensor([True]))

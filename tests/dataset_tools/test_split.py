@@ -54,7 +54,11 @@ def test_lists_that_train_as_they_are(maps, tmp_path, capsys):
     words = ["--fractions", "train=0.6", "val=0.2", "test=0.2", "--group", r"^(p\d+)_"]
     main(["dataset", "split", str(maps), "--output", str(tmp_path / "out"), *words])
     printed = capsys.readouterr().out
-    assert "2 images are a copy of another one" in printed and "9 groups" in printed and "class class2" in printed
+    assert (
+        "equal or nearly equal to another image: 2 images" in printed
+        and "9 groups" in printed
+        and "class class2" in printed
+    )
     found = names(open_data(str(tmp_path / "out")).splits)
     assert {name: len(images) for name, images in found.items()} == {"train": 12, "val": 4, "test": 4}
     split_of = {image: name for name, images in found.items() for image in images}
@@ -126,6 +130,12 @@ def test_mistakes(maps, tmp_path, change, message):
     with pytest.raises(SegkitError, match=message):
         split_data(str(maps), str(tmp_path / "out"), **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_is_named_once(capsys):
+    with pytest.raises(SystemExit):
+        main(["dataset", "split", "data", "--output", "out", "--fractions", "train=0.5", "train=0.5"])
+    assert "'train' is given twice" in capsys.readouterr().err
 
 
 def test_every_stratum_has_its_share():

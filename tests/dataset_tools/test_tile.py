@@ -101,7 +101,7 @@ def test_every_object_is_accounted_for(data, tmp_path):
     assert report.counts["lost"] == 2 and kept == 1 and report.counts["removed"] > 0
     assert report.counts["tiles"] + report.counts["empty"] == 2 * 3 + 1 and report.counts["empty"] > 0
     text = "\n".join(report.lines())
-    assert "2 objects are in no tile" in text and "without objects skipped" in text
+    assert "objects in no tile: 2" in text and "without objects skipped" in text
 
 
 def test_refusals(data, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from segkit.utils.cli import Terminated, run_cli, sigterm_interrupts, typed_command
 from segkit.utils.errors import RunInterrupted, SegkitError
-from segkit.utils.logging import setup_logging
+from segkit.utils.logging import logging_from, setup_logging
 
 
 def raiser(error):
@@ -117,3 +117,14 @@ def test_log_file_gets_each_message_once(tmp_path):
             handler.close()
         root.setLevel(level)
         logging.captureWarnings(False)
+
+
+def test_a_logger_is_silent_below_a_level(caplog):
+    log = logging.getLogger("segkit.some.module")
+    with caplog.at_level(logging.INFO, "segkit"):
+        with pytest.raises(KeyError), logging_from(logging.ERROR):
+            log.warning("hidden")
+            log.error("shown")
+            raise KeyError
+        log.warning("as before")
+    assert [record.message for record in caplog.records] == ["shown", "as before"]

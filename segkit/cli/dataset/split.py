@@ -70,6 +70,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     fractions = {}
     for word in options.fractions:
         name, _, share = word.partition("=")
+        if name in fractions:
+            parser.error(f"--fractions: '{name}' is given twice")
         try:
             fractions[name] = float(share)
         except ValueError:

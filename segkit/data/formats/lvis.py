@@ -125,7 +125,8 @@ def _is_lvis(file: Path) -> bool:
 def _recognition(files: Sequence[Path], folder: Path) -> Recognition:
     """The recognition of LVIS files whose images are below ``folder`` or beside it."""
     parents = [folder, folder / "images", folder.parent]
-    images = next((p for p in parents if any((p / name).is_dir() for name in IMAGE_FOLDERS)), folder)
+    beside = folder / "images" if (folder / "images").is_dir() else folder
+    images = next((p for p in parents if any((p / name).is_dir() for name in IMAGE_FOLDERS)), beside)
     specs = {file: {"format": "lvis", "json": str(file), "images": str(images)} for file in files}
     splits: dict[str, dict[str, str]] = {}
     for file, spec in specs.items():

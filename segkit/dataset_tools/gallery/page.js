@@ -71,7 +71,7 @@ byId("back").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => zoom.close());
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select")) return;
   const key = event.key.toLowerCase();
   const views = { m: "masks", b: "boxes", c: "crowds", o: "by-object" };
   if (key >= "1" && key <= "9" && classes[key - 1]) toggleClass(classes[key - 1]);

@@ -17,7 +17,7 @@ from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, Shape, enlargement, 
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview
 from segkit.utils.paths import local_path, output_file, prepare_folder
@@ -96,8 +96,8 @@ def show(
         check: JSON of ``segkit dataset check --json``.
         side: longer side of an image on the page, in pixels.
     """
-    name = Path(source).resolve().stem
-    file = output_file(output or f"{name}.html", "--output")
+    path = Path(source).resolve()
+    file = output_file(output or f"{path.stem if path.is_file() else path.name}.html", "--output")
     prepare_folder(file.parent, "--output")
     if sort == "check" and check is None:
         raise SegkitError(
@@ -117,7 +117,7 @@ def show(
         if total > MAX_BYTES:
             break
         cards.append(card)
-    shown = f"{len(cards):,} of {len(entries):,} images"
+    shown = f"{len(cards):,} of {counted(len(entries), 'image')}"
     reason = ""
     if len(cards) < len(entries):
         reason = f"({'the page would be too large with more' if total > MAX_BYTES else '--limit shows more'})"
@@ -180,11 +180,18 @@ def assign_faults(entries: Sequence[Entry], faults: Sequence[Fault]) -> list[Fau
 def sort_entries(entries: Sequence[Entry], splits: Mapping[str, Dataset], by: Sort) -> list[Entry]:
     """The entries in the order of the page; equal ones stay as they are."""
     if by == "objects":
-        counts = {id(entry): sum(splits[entry.split].label_counts(entry.index).values()) for entry in entries}
-        return sorted(entries, key=lambda entry: -counts[id(entry)])
+        return sorted(entries, key=lambda entry: -_object_count(splits[entry.split], entry.index))
     if by == "check":
         return sorted(entries, key=lambda entry: [-n for n in _severities(entry)])
     return sorted(entries, key=lambda entry: (entry.split != "train", entry.split, entry.name))
+
+
+def _object_count(dataset: Dataset, index: int) -> int:
+    """Objects of an image; 0 if its annotation cannot be read, which its card says."""
+    try:
+        return sum(dataset.label_counts(index).values())
+    except (SegkitError, OSError):
+        return 0
 
 
 def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
@@ -206,7 +213,7 @@ def make_card(dataset: Dataset, entry: Entry, side: int) -> Card:
     unit = enlargement((height, width))
     objects = int((~targets.crowd).sum())
     regions = len(targets) - objects
-    count = f"{objects:,} object{'s' * (objects != 1)}" + (f", {regions:,} crowd or ignored" if regions else "")
+    count = counted(objects, "object") + (f", {regions:,} crowd or ignored" if regions else "")
     return Card(
         entry.name,
         entry.split,
@@ -260,9 +267,10 @@ def _classes(splits: Mapping[str, Dataset], cards: Sequence[Card]) -> Iterator[d
     """Name, colour and number of objects on the page of each class, and of the ignore regions if there are any."""
     counts = Counter(shape.label for card in cards for shape in card.shapes)
     for label, name in enumerate(next(iter(splits.values())).classes):
-        yield {"label": label, "name": name, "hue": round(label * 137.508 + 200) % 360, "count": counts[str(label)]}
+        color = f"hsl({round(label * 137.508 + 200) % 360} 85% 55%)"
+        yield {"label": label, "name": name, "color": color, "count": counts[str(label)]}
     if counts["x"]:
-        yield {"label": "x", "name": "ignored regions", "hue": 348, "count": counts["x"]}
+        yield {"label": "x", "name": "ignored regions", "color": "hsl(0 0% 62%)", "count": counts["x"]}
 
 
 def _severities(entry: Entry) -> list[int]:

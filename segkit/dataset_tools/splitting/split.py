@@ -25,7 +25,7 @@ from segkit.dataset_tools.splitting.near_duplicates import ImagePrint, duplicate
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output, write_splits
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, counted, did_you_mean
 from segkit.utils.seeding import split_generator
 
 SIZES = ("small", "medium", "large")  # thirds of the objects of a class, by the root of their box's area
@@ -115,7 +115,7 @@ def split_data(
     indices = divide(groups, strata(objects, by), fractions, order)
     empty = [split for split, found in indices.items() if not found]
     if empty:
-        count = f"{len(groups)} group{'s' * (len(groups) != 1)}"
+        count = counted(len(groups), "group")
         raise SegkitError(
             f"the split '{empty[0]}' would have no images: the {len(dataset)} images form {count} that stay "
             "together; give it a larger fraction, or a --group of fewer images"
@@ -252,12 +252,11 @@ def describe(result: SplitResult) -> str:
     """What was written, for the terminal."""
     lines = [f"written to {result.output}"]
     if result.duplicates:
-        lines.append(
-            f"{result.duplicates:,} images are a copy of another one, exactly or nearly; copies are in one split"
-        )
+        found = counted(result.duplicates, "image")
+        lines.append(f"equal or nearly equal to another image: {found}; such images stay in one split")
     images = sum(map(len, result.indices.values()))
     if result.groups < images:
-        lines.append(f"{images:,} images form {result.groups:,} groups that stay together")
+        lines.append(f"{counted(images, 'image')} form {counted(result.groups, 'group')} that stay together")
     lines += result.unreadable.lines()
     advice = f"to train on it: segkit fit {shlex.quote(str(result.output))}"
     return "\n".join([*lines, result.table, advice])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST_BARS = 20
 BINS = 40
+FEWEST_ROWS = 6  # of the bars of classes
+FEW_TICKS = 10  # ratio of a logarithmic axis' ends up to which each of 1, 1.5, 2, 3, ... has a tick
 COLOR = "#3465a4"
 SUFFIXES = (".png", ".svg")
 TITLE: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a class may have any name, with $ too
@@ -61,6 +63,8 @@ def write_plots(stats: DatasetStats, folder: Path, name: str) -> list[Path]:
 
 def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False) -> None:
     """A histogram; with ``log`` of positive values on a logarithmic scale."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(title, **TITLE)
     axes.tick_params(labelsize=8)
     if not len(values):
@@ -69,7 +73,10 @@ def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False)
     low, high = float(values.min()), float(values.max())
     if log and low > 0 and high > low:
         axes.hist(values, np.geomspace(low, high, BINS + 1).tolist(), color=COLOR)
-        axes.set_xscale("log")
+        _log_scale(axes, "x", high / low)
+    elif values.dtype.kind == "i" and high - low < BINS:
+        axes.hist(values, (np.arange(low, high + 2) - 0.5).tolist(), color=COLOR, rwidth=0.8)  # a bar for each number
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.hist(values, BINS, color=COLOR)
     middle = float(np.median(values))
@@ -77,12 +84,31 @@ def _histogram(axes: Axes, values: np.ndarray, title: str, *, log: bool = False)
     axes.legend(fontsize=8)
 
 
+def _log_scale(axes: Axes, axis: Literal["x", "y"], ratio: float) -> None:
+    """Makes an axis logarithmic, with plain numbers at its ticks.
+
+    Args:
+        axes: the panel.
+        axis: which axis.
+        ratio: of the largest to the smallest value, which says how many ticks there are.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
+
+    axes.set(**{f"{axis}scale": "log"})
+    found = axes.xaxis if axis == "x" else axes.yaxis
+    found.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > FEW_TICKS else (1, 1.5, *range(2, 10)), numticks=20))
+    found.set_major_formatter(StrMethodFormatter("{x:g}"))
+    found.set_minor_locator(NullLocator())
+    found.set_minor_formatter(NullFormatter())
+
+
 def _sizes(axes: Axes, sizes: np.ndarray) -> None:
     found, counts = np.unique(sizes, axis=0, return_counts=True)
     axes.scatter(found[:, 1], found[:, 0], s=10 + 200 * counts / counts.max(), color=COLOR, alpha=0.6)
     axes.set_title("sizes of images: width and height, px", **TITLE)
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    height, width = sizes.max(0).tolist()
+    axes.set_xlim(0, 1.1 * width)
+    axes.set_ylim(0, 1.1 * height)
     axes.tick_params(labelsize=8)
 
 
@@ -91,7 +117,7 @@ def _bars(axes: Axes, stats: DatasetStats) -> None:
     order = np.argsort(-counts, kind="stable")[:MOST_BARS]
     axes.barh(range(len(order)), counts[order], color=COLOR)
     axes.set_yticks(range(len(order)), [stats.classes[k][:24] for k in order], fontsize=7, parse_math=False)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(order), FEWEST_ROWS) - 0.5, -0.5)  # the first class on top; few bars stay thin
     more = f" (the first {len(order)} of {len(counts)})" if len(counts) > len(order) else ""
     axes.set_title(f"objects of each class{more}", **TITLE)
     axes.tick_params(axis="x", labelsize=8)
@@ -105,8 +131,8 @@ def _scatter(axes: Axes, stats: DatasetStats) -> None:
     if len(objects):
         step = max(1, len(objects) // 5000)
         axes.scatter(objects.width[::step], objects.height[::step], s=2, alpha=0.3, color=COLOR, rasterized=True)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        _log_scale(axes, "x", float(objects.width.max() / objects.width.min()))
+        _log_scale(axes, "y", float(objects.height.max() / objects.height.min()))
 
 
 def _intensities(axes: Axes, stats: DatasetStats) -> None:

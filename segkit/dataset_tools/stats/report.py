@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from segkit.dataset_tools.stats.intensities import PERCENTS, Intensities
 from segkit.dataset_tools.stats.measure import DatasetStats
+from segkit.utils.errors import counted
 
 QUANTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
 MOST_CLASSES = 40  # rows of the table of classes
@@ -89,34 +90,32 @@ def as_dict(stats: DatasetStats) -> dict[str, Any]:
 def as_text(stats: DatasetStats) -> str:
     """Tables for a terminal."""
     objects = stats.objects
-    number = f"{len(objects):,} objects"
+    parts = [counted(stats.images, "image"), counted(len(objects), "object")]
     if stats.is_sample:
-        number += f" measured, in a random sample of {stats.measured:,} images"
-    extra = [
-        f"{count:,} {what}"
-        for count, what in (
-            (int((stats.counts == 0).sum()), "images without objects"),
-            (objects.crowds, "crowd regions"),
-            (objects.ignored, "ignore regions"),
-            (objects.empty, "objects without area"),
-        )
-        if count
-    ]
-    head = f"{stats.name}: {stats.images:,} images, {number}{''.join(', ' + text for text in extra)}"
+        parts[1] += f" measured, in a random sample of {counted(stats.measured, 'image')}"
+    for count, noun, rest in (
+        (int((stats.counts == 0).sum()), "image", " without objects"),
+        (objects.crowds, "crowd region", ""),
+        (objects.ignored, "ignore region", ""),
+        (objects.empty, "object", " without area"),
+    ):
+        if count:
+            parts.append(f"{counted(count, noun)}{rest}")
+    head = f"{stats.name}: {', '.join(parts)}"
     rows = [
         [name, *(_number(value) for value in np.percentile(values, QUANTILES)), _number(float(np.mean(values)))]
         for name, values in quantities(stats).items()
     ]
     titles = ["min", *(f"{q} %" for q in QUANTILES[1:-1]), "max", "mean"]
     align = ["left"] + ["right"] * len(titles)
-    parts = [
+    tables = [
         head,
         tabulate(rows, ["", *titles], colalign=align, disable_numparse=True) if rows else "",
         _classes(stats),
         _shares(stats),
         _intensities(stats.intensities),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(table for table in tables if table)
 
 
 def _classes(stats: DatasetStats) -> str:
@@ -152,11 +151,11 @@ def _intensities(looks: Intensities) -> str:
         )
 
     head = (
-        f"intensities of {looks.images} images: {listed(looks.dtypes)}, bits {listed(looks.bits)}, channels "
-        f"{listed(looks.channels)}, {listed(looks.colors)}"
+        f"intensities of {counted(looks.images, 'image')}: {listed(looks.dtypes)}, bits {listed(looks.bits)}, channels "
+        f"{listed(looks.channels)}, stored as {listed(looks.colors)}"
     )
     if looks.unreadable:
-        head += f"; {looks.unreadable} images could not be read"
+        head += f"; {counted(looks.unreadable, 'image')} could not be read"
     rows = [
         [f"channel {k}", *(_number(v) for v in row), _number(looks.mean[k]), _number(looks.std[k])]
         for k, row in enumerate(looks.percentiles)

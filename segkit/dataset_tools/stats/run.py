@@ -13,7 +13,7 @@ from segkit.dataset_tools.stats.plots import write_plots
 from segkit.dataset_tools.stats.report import as_dict, as_text
 from segkit.dataset_tools.suggest.choices import Choices
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
-from segkit.dataset_tools.suggest.facts import Facts
+from segkit.dataset_tools.suggest.facts import facts_of
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
 from segkit.dataset_tools.suggest.schedule import schedule_without_time
@@ -28,6 +28,9 @@ LINES = (
     "model.proposal_generator.pre_nms_top_k",
     "model.proposal_generator.post_nms_top_k",
     "model.roi_heads.detections_per_image",
+    "data.channels",
+    "data.measure_pixel_stats",
+    "data.intensity",
     "data.train_transforms",
     "data.test_transforms",
     "data.batch_size",
@@ -37,7 +40,7 @@ LINES = (
 
 def measure_splits(
     source: str, format: str | None, max_images: int, seed: int
-) -> tuple[dict[str, DatasetStats], str, Any]:
+) -> tuple[dict[str, DatasetStats], str, Choices | None]:
     """Measures each split of a data set.
 
     Returns:
@@ -59,7 +62,7 @@ def measure_splits(
 def config_lines(dataset: Dataset, stats: DatasetStats, reason: str) -> Choices:
     """The choices of a configuration that follow from the statistics, for this machine."""
     device = choose_device()
-    facts = Facts(Source(dataset, {}, None, reason, "data"), stats, device.type, free_memory(device), None)
+    facts = facts_of(Source(dataset, {}, None, reason, "data"), stats, device.type, free_memory(device))
     draft = Draft(SIZES[0], schedule_without_time(stats.images, 4, 0))
     return choose_all(facts, draft).only(LINES)
 

@@ -119,6 +119,6 @@ def choose_intensity(found: Intensities) -> tuple[dict[str, Any], str]:
     few, many = (float(v) for v in np.percentile(found.ranges, (10, 90)))
     if few > 0 and len(found.ranges) > 1 and many < EXPOSURE * few:
         return {"name": "dataset_percentile"}, (
-            f"{bits}, and the images have one exposure (their ranges differ by {many / few:.2g} times): one scale for all."
+            f"{bits}, and the images have one exposure (their ranges differ by {many / few:.3g} times): one scale for all."
         )
     return {"name": "percentile"}, f"{bits}; each image is scaled by its own percentiles."

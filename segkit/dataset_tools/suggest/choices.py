@@ -80,8 +80,3 @@ def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield from leaves(value, f"{path}{key}.")
         else:
             yield f"{path}{key}"
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: ``1 image``, ``2,000 images``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

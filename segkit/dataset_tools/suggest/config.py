@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -15,21 +14,24 @@ from segkit.config.schema import Config, SplitConfig
 from segkit.config.sources import Overrides, as_texts
 from segkit.config.spec import to_plain
 from segkit.data import split_dataset
-from segkit.data.formats import build_dataset
 from segkit.dataset_tools.stats.measure import MOST_IMAGES
 from segkit.dataset_tools.suggest.draft import Draft, choose_all
 from segkit.dataset_tools.suggest.facts import Facts, gather
 from segkit.dataset_tools.suggest.memory import free_memory
 from segkit.dataset_tools.suggest.model import SIZES
 from segkit.dataset_tools.suggest.pretrained import recognize_weights
-from segkit.dataset_tools.suggest.result import Suggestion, build_config, finish, write_suggestion
-from segkit.dataset_tools.suggest.schedule import RunTimes, Schedule, schedule_within, schedule_without_time
-from segkit.dataset_tools.suggest.source import DataSource, open_source
+from segkit.dataset_tools.suggest.result import LENGTH_KEYS, Suggestion, build_config, finish, write_suggestion
+from segkit.dataset_tools.suggest.schedule import (
+    RunTimes,
+    schedule_within,
+    schedule_without_time,
+    seconds_for_steps,
+)
+from segkit.dataset_tools.suggest.source import DataSource, Source, open_source
 from segkit.dataset_tools.suggest.timing import OutOfMemory, measure_run
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError
 
-logger = logging.getLogger(__name__)
 Timer = Callable[[Config, float], RunTimes]
 MEASURED_SHARE = 0.03  # of the time, for each measurement
 # A larger model is tried if the smaller one has time for more than twice as many.
@@ -106,35 +108,39 @@ def suggest(
         raise SegkitError(f"minutes: expected a number above 0; got {minutes}", key="minutes", value=minutes)
     if memory is not None and not memory > 0:
         raise SegkitError(f"memory: expected gigabytes above 0; got {memory}", key="memory", value=memory)
-    chosen = choose_device(device, key="device")
+    texts = list(overrides or [])
+    given = {key: node.plain() for key, node in parse_overrides(texts)}
+    chosen = choose_device(given.get("train.device", device), key="device")
     pretrained = None if weights is None else recognize_weights(weights)
-    facts = gather(
-        open_source(data, format), chosen.type, free_memory(chosen) if memory is None else memory * 1e9, max_images
-    )
-    schedule = schedule_without_time(len(facts.source.train), 4, 1)  # replaced below
+    source = open_source(data, format, overrides=texts)
+    facts = gather(source, chosen.type, free_memory(chosen) if memory is None else memory * 1e9, max_images)
     draft = Draft(
         SIZES[0],
-        schedule,
+        schedule_without_time(len(source.train), 4, 1),  # until batch and validation images are known
         pretrained=pretrained,
-        output_dir=output_dir or f"output/fit/{facts.source.name}",
+        output_dir=output_dir or f"output/fit/{source.name}",
         device=device,
     )
-    texts = list(overrides or [])
-    if minutes is None:
-        cfg, _ = build_config(choose_all(facts, draft), texts)
-        batch = cfg.data.batch_size * cfg.train.accumulate
-        draft = replace(
-            draft, schedule=schedule_without_time(_train_images(cfg, facts), batch, _val_images(cfg, facts))
-        )
-        return finish(facts, draft, texts, None)
-    seconds = minutes * 60
-    draft, times = _fitting(facts, draft, texts, seconds, timer)
-    if times.evaluation > 0:
-        draft = replace(draft, most_val_images=max(1, int(MOST_EVALUATION * seconds / times.evaluation)))
+    times = None
+    seconds = math.inf if minutes is None else 60 * minutes
+    if minutes is not None:
+        draft, times = _fitting(facts, draft, texts, seconds, timer)
+        if times.evaluation > 0:
+            draft = replace(draft, most_val_images=max(1, int(MOST_EVALUATION * seconds / times.evaluation)))
     cfg, _ = build_config(choose_all(facts, draft), texts)
-    spent = 0.0 if began is None else time.perf_counter() - began
-    draft = replace(draft, schedule=_schedule(cfg, facts, seconds - spent, times))
-    return finish(facts, draft, texts, times)
+    images, val_images = _image_counts(cfg, facts.source)
+    batch = _batch(cfg)
+    steps = None  # unless they are given
+    if given.keys() & set(LENGTH_KEYS):
+        steps = cfg.train.iterations or math.ceil((cfg.train.epochs or 0) * images / batch)
+    if times is None:
+        schedule = schedule_without_time(images, batch, val_images, steps)
+    else:
+        schedule = schedule_within(
+            seconds, times, images=images, batch=batch, val_images=val_images, steps=steps,
+            spent=0.0 if began is None else time.perf_counter() - began,
+        )  # fmt: skip
+    return finish(facts, replace(draft, schedule=schedule, step_images=batch), texts, times)
 
 
 def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, timer: Timer) -> tuple[Draft, RunTimes]:
@@ -147,14 +153,13 @@ def _fitting(facts: Facts, draft: Draft, overrides: list[str], seconds: float, t
         tried = replace(draft, size=size)
         try:
             tried, times = _measured(facts, tried, overrides, seconds, timer)
-            cfg, _ = build_config(choose_all(facts, tried), overrides)
-            steps = _schedule(cfg, facts, seconds, replace(times, evaluation=0.0), capped=False).iterations
         except SegkitError:
             if found is None:
                 raise
-            break  # the larger model leaves no time
-        batch = cfg.data.batch_size * cfg.train.accumulate
-        enough = max(ENOUGH_STEPS, ENOUGH_PASSES * images / batch)
+            break  # the larger model does not fit
+        cfg, _ = build_config(choose_all(facts, tried), overrides)
+        steps = seconds_for_steps(seconds, times, 0) / times.step
+        enough = max(ENOUGH_STEPS, ENOUGH_PASSES * images / _batch(cfg))
         if found is not None and steps < enough:
             break
         found = tried, times
@@ -201,32 +206,22 @@ def _as_trained(cfg: Config, facts: Facts) -> Config:
     return cfg.with_values({"model.roi_heads.detections_per_image": limit}, "measurement")
 
 
-def _schedule(cfg: Config, facts: Facts, seconds: float, times: RunTimes, *, capped: bool = True) -> Schedule:
-    images = _train_images(cfg, facts)
-    return schedule_within(
-        seconds,
-        times,
-        images=images if capped else 10**9,
-        batch=cfg.data.batch_size * cfg.train.accumulate,
-        val_images=_val_images(cfg, facts),
-    )
+def _batch(cfg: Config) -> int:
+    """Images of a step."""
+    return cfg.data.batch_size * cfg.train.accumulate
 
 
-def _val_images(cfg: Config, facts: Facts) -> int:
-    """Images of ``data.val``, which overrides may have set."""
-    val, train = cfg.data.val, facts.source.train
+def _image_counts(cfg: Config, source: Source) -> tuple[int, int]:
+    """Numbers of training and validation images; overrides may have set ``data.val``."""
+    val, train = cfg.data.val, source.train
     if isinstance(val, SplitConfig):
-        return len(split_dataset(train, val.from_train, val.seed, val.stratify, val.group)[1])
+        first, second = split_dataset(train, val.from_train, val.seed, val.stratify, val.group)
+        return len(first), len(second)
     if val is None:
-        return 0
-    own, plain = facts.source.val, to_plain(val)
-    if own is not None and all(plain.get(key) == value for key, value in own.spec.items()):  # defaults were added
-        return own.images
+        return len(train), 0
+    plain = to_plain(val)
+    if source.val is not None and all(plain.get(key) == value for key, value in source.val.spec.items()):
+        return len(train), source.val.images  # the spec has further keys, which are defaults
     if plain["format"] == "subset" and plain.get("count"):
-        return int(plain["count"])
-    return len(build_dataset(val, train.classes, train.category_ids, path="data.val"))
-
-
-def _train_images(cfg: Config, facts: Facts) -> int:
-    taken = _val_images(cfg, facts) if isinstance(cfg.data.val, SplitConfig) else 0
-    return max(1, len(facts.source.train) - taken)
+        return len(train), int(plain["count"])
+    return len(train), len(source.open(val, "data.val"))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from segkit.utils.errors import counted
+
 LEAST_DETECTIONS = 100
 STEP = 50
 OUTLIER = 1.5  # the limit is not raised for an image with this many times the objects of the 99.9th percentile
@@ -23,7 +25,8 @@ def choose_detections(counts: np.ndarray) -> tuple[int, str]:
     most, high = int(counts.max()), float(np.percentile(counts, 99.9))
     covered = most if most <= OUTLIER * high else high
     limit = max(LEAST_DETECTIONS, math.ceil(covered / STEP) * STEP)
-    return limit, f"At most {most} objects an image, 99.9 % of the images have no more than {high:.0f}."
+    text = f"At most {counted(most, 'object')} an image, 99.9 % of the images have no more than {high:,.0f}"
+    return limit, f"{text}; {LEAST_DETECTIONS} is COCO's usual limit." if limit == LEAST_DETECTIONS else f"{text}."
 
 
 def choose_proposals(detections: int, objects_in_crop: float, cuda: bool) -> tuple[list[int], str]:
@@ -40,16 +43,13 @@ def choose_proposals(detections: int, objects_in_crop: float, cuda: bool) -> tup
     return [training, test], f"{text}{objects_in_crop:.0f} objects."
 
 
-def choose_sampler(
-    class_images: np.ndarray, images: int, sizes: np.ndarray, crops: bool
-) -> tuple[dict[str, Any], str] | None:
+def choose_sampler(class_images: np.ndarray, images: int, sizes: np.ndarray) -> tuple[dict[str, Any], str] | None:
     """The sampler's spec and the reason; None: every image once an epoch.
 
     Args:
         class_images: images with each class.
         images: number of images.
-        sizes: [M, 2], height and width.
-        crops: whether a training image is a crop of fixed size.
+        sizes: [M, 2], height and width of the images, of which training sees crops of one size.
     """
     present = class_images[class_images > 0]
     reasons = []
@@ -65,7 +65,7 @@ def choose_sampler(
             )
     areas = sizes.astype(np.float64).prod(1)
     few, many = np.percentile(areas, (10, 90))
-    if crops and many > VARIED_AREA * few:
+    if many > VARIED_AREA * few:
         spec["area_power"] = AREA_POWER if areas.max() <= MOST_RATIO * areas.min() else GENTLE_POWER
         spec.setdefault("threshold", LEAST_THRESHOLD)
         reasons.append(

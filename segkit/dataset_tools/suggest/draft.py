@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from segkit.dataset_tools.suggest import appearance, crowding, memory, model, scale, validation
-from segkit.dataset_tools.suggest.choices import Choices, counted
-from segkit.dataset_tools.suggest.facts import Facts, missing_classes, objects_in_crop
+from segkit.dataset_tools.suggest.choices import Choices
+from segkit.dataset_tools.suggest.facts import Facts, objects_in_crop, rare_classes
 from segkit.dataset_tools.suggest.pretrained import Pretrained
 from segkit.dataset_tools.suggest.schedule import Schedule, warmup_of
+from segkit.utils.errors import counted, first_few
 
 CROPS = {"cpu": 256, "cuda": 512}  # usual sides of training crops
 JITTER = 0.2
@@ -33,6 +34,7 @@ class Draft:
         device: ``train.device``; None: not set.
         most_batch: the largest batch that fits, once a larger one did not; None: none was too large.
         most_val_images: that can be evaluated in the time; None: any number.
+        step_images: images of a step; None: as the batch that fits.
     """
 
     size: model.ModelSize
@@ -43,6 +45,7 @@ class Draft:
     device: str | None = None
     most_batch: int | None = None
     most_val_images: int | None = None
+    step_images: int | None = None
 
 
 def choose_all(facts: Facts, draft: Draft) -> Choices:
@@ -64,7 +67,7 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
     _transforms(choices, facts, chosen, (crop, crop_reason))
     choices.add("data.batch_size", batch, batch_reason)
     _sampler(choices, facts)
-    _training(choices, facts, draft, batch * accumulate)
+    _training(choices, facts, draft, draft.step_images or batch * accumulate)
     if accumulate > 1:
         choices.add(
             "train.accumulate", accumulate, f"Gradients of {accumulate} batches together: the memory holds {batch}."
@@ -99,8 +102,8 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     choices.add(
         "model.neck",
         {"name": "FPN", "out_channels": size.channels, "norm": "gn"},
-        f"{size.channels} channels: narrow, since more steps in the same time help more. Group norm trains well with small "
-        "batches.",
+        f"{size.channels} channels{', narrow, since more steps in the same time help more' if size.channels < 256 else ''}. "
+        "Group norm trains well with small batches.",
     )
     anchors, anchors_why = scale.choose_anchors(sides)
     ratios, ratios_why = scale.choose_aspect_ratios(facts.stats.objects.aspect)
@@ -111,14 +114,13 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
     choices.add(f"{rpn}.head", {"name": "RPNHead"}, "One convolution, then objectness and deltas.")
     choices.add(f"{rpn}.pre_nms_top_k", proposals, f"In training and at test. {proposals_why}")
     choices.add(f"{rpn}.post_nms_top_k", proposals, "As many after NMS.")
+    objects = facts.stats.objects
+    meeting = objects.touching if facts.masks else objects.box_iou > MEETING
     keys = model.heads_spec(
         size,
-        touching=float(facts.stats.objects.touching.mean())
-        if facts.masks
-        else float((facts.stats.objects.box_iou > MEETING).mean()),
+        touching=float(meeting.mean()),
         masks=facts.masks,
         quick=facts.quick,
-        levels=("p2", "p3", "p4", "p5"),
     )
     name, *others = keys
     choices.add(f"{heads}.name", name[1], name[2])
@@ -137,8 +139,8 @@ def _model(choices: Choices, facts: Facts, draft: Draft, sides: np.ndarray, crow
 
 def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
     source, stats = facts.source, facts.stats
-    lacking = missing_classes(stats)
-    note = f" No object of the class {', '.join(lacking)} was found." if lacking else ""
+    rare = [f"{name} ({counted(count, 'object')})" for name, count in rare_classes(stats).items()]
+    note = f" Too few objects to learn from: {first_few(rare)}." if rare else ""
     sampled = f" Measured on {stats.measured:,} of {stats.images:,} images." if stats.is_sample else ""
     choices.add(
         "data.train", dict(source.spec), f"{source.reason}. {counted(len(source.train), 'image')}.{sampled}{note}"
@@ -147,14 +149,20 @@ def _data(choices: Choices, facts: Facts, draft: Draft) -> None:
         stats.images, source.val, facts.name_groups, draft.most_val_images, tiled=source.tiled
     )
     choices.add("data.val", val, reason)
+    if source.partial.ignore_classes:
+        names = first_few(source.partial.ignore_classes)
+        choices.add(
+            "data.ignore_classes",
+            list(source.partial.ignore_classes),
+            f"Regions and no objects, by the name of the category ({names}): nothing is learnt or evaluated there.",
+        )
     if unreadable := stats.intensities.unreadable:
         read = unreadable + stats.intensities.images
         choices.add("data.unreadable", "skip", f"{unreadable} of {read} images that were looked at cannot be read.")
     if facts.channels is not None:
         choices.add("data.channels", "all", f"The images have {facts.channels} channels.")
-        if "measure_pixel_stats" in facts.known_keys:
-            choices.add("data.measure_pixel_stats", True, "Mean and deviation of these channels are measured.")
-    if not stats.intensities.is_8_bit and "intensity" in facts.known_keys:
+        choices.add("data.measure_pixel_stats", True, "Mean and deviation of these channels are measured.")
+    if not stats.intensities.is_8_bit:
         choices.add("data.intensity", *appearance.choose_intensity(stats.intensities))
 
 
@@ -194,7 +202,7 @@ def _transforms(choices: Choices, facts: Facts, chosen: scale.Scale, crop: tuple
 
 
 def _sampler(choices: Choices, facts: Facts) -> None:
-    found = crowding.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes, True)
+    found = crowding.choose_sampler(facts.stats.class_images, facts.stats.measured, facts.stats.sizes)
     if found is not None:
         choices.add("data.sampler", *found)
 
@@ -205,12 +213,12 @@ def _training(choices: Choices, facts: Facts, draft: Draft, batch: int) -> None:
         rate, why = draft.pretrained.learning_rate, "Small, since the weights are trained already."
     else:
         rate = float(f"{draft.size.learning_rate * math.sqrt(batch / 4):.2g}")
-        why = f"For {batch} images a step, from scratch."
+        why = f"For {counted(batch, 'image')} a step, from scratch."
     choices.add("solver.optimizer", {"name": "AdamW", "lr": rate, "weight_decay": 2e-2}, why)
     choices.add(
         "solver.schedule",
         {"name": "Cosine", "end_lr": 1e-5, "step": "iteration", "warmup_iterations": warmup_of(schedule.iterations)},
-        "Falls to almost 0 at the end of the time; a short warm-up.",
+        "A short warm-up, then it falls to almost 0 at the end.",
     )
     choices.add("solver.clip_norm", 3.0, "Keeps single large gradients from undoing what was learnt.")
     if draft.device is not None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from segkit.config.schema import DataConfig
 from segkit.data.formats.image_names import image_names
 from segkit.dataset_tools.stats.measure import DatasetStats, measure
 from segkit.dataset_tools.suggest.large_images import file_groups, needs_tiles, with_tiles
@@ -18,11 +15,10 @@ from segkit.dataset_tools.suggest.memory import most_evaluated_pixels
 from segkit.dataset_tools.suggest.name_groups import NameGroups, find_name_groups
 from segkit.dataset_tools.suggest.scale import choose_scale
 from segkit.dataset_tools.suggest.source import Source
+from segkit.engine.channel_checks import image_channels
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import ImageReader
 
-RGB_CHANNELS = (1, 3, 4)  # grey, RGB, with or without alpha: the model gets RGB
-ALL_CHANNELS: dict[str, Any] = {"channels": "all"}
+FEW_OBJECTS = 10  # of a class
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,10 @@ class Facts:
         stats: their measurements.
         device: ``cpu``, ``cuda`` or ``mps``.
         memory: free bytes.
-        channels: of the images, if they are not grey or RGB; None: the model gets RGB.
+        channels: of the images, if they are chosen or neither grey nor RGB; None: the model gets RGB.
         bf16: whether the device has bf16 arithmetic.
         cores: processors of this process.
         name_groups: of the training images; None: their names form none.
-        known_keys: keys of the section ``data``.
     """
 
     source: Source
@@ -49,7 +44,6 @@ class Facts:
     bf16: bool = False
     cores: int = 1
     name_groups: NameGroups | None = None
-    known_keys: frozenset[str] = field(default_factory=lambda: data_keys())
 
     @property
     def masks(self) -> bool:
@@ -60,11 +54,6 @@ class Facts:
     def quick(self) -> bool:
         """Whether steps are expensive, so that models and crops are small."""
         return self.device != "cuda"
-
-
-def data_keys() -> frozenset[str]:
-    """The keys of ``data`` that this version of segkit has."""
-    return frozenset(f.name for f in fields(DataConfig))
 
 
 def check_trainable(source: Source) -> None:
@@ -103,27 +92,31 @@ def gather(source: Source, device: str, memory: float, max_images: int) -> Facts
         SegkitError: there are no images, no classes or no objects.
     """
     check_trainable(source)
-    channels = None
     stats = _measure(source, max_images)
-    most = stats.intensities.most_channels
-    if most and most not in RGB_CHANNELS and "channels" in data_keys():
-        channels = most
-        if any(f.name == "channels" for f in fields(ImageReader)):
-            source.train.reader = replace(source.train.reader, **ALL_CHANNELS)
-            stats = _measure(source, max_images)
     check_objects(source, stats)
-    most_pixels = most_evaluated_pixels(memory)
     chosen = choose_scale(stats.objects.side, stats.objects.image, stats.sizes, float("inf"))
-    if needs_tiles(stats, chosen.factors(stats.sizes), most_pixels):
-        reader = source.train.reader
+    if needs_tiles(stats, chosen.factors(stats.sizes), most_evaluated_pixels(memory)):
         source = with_tiles(source, stats, chosen.zoom)
-        source.train.reader = reader
         stats = _measure(source, max_images)
         check_objects(source, stats)
+    return facts_of(source, stats, device, memory)
+
+
+def facts_of(source: Source, stats: DatasetStats, device: str, memory: float) -> Facts:
+    """The facts about data that are measured already.
+
+    Args:
+        source: the data.
+        stats: their measurements.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        memory: free bytes.
+    """
+    channels = image_channels(source.train)
+    is_rgb = channels in (None, 3) and source.train.reader.channels in (None, "any")
     groups = file_groups(source) if source.tiled else find_name_groups(image_names(source.train))
     bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Facts(source, stats, device, memory, channels, bf16, cores, groups)
+    return Facts(source, stats, device, memory, None if is_rgb else channels, bf16, cores, groups)
 
 
 def _measure(source: Source, max_images: int) -> DatasetStats:
@@ -149,6 +142,7 @@ def objects_in_crop(counts: np.ndarray, zoomed: np.ndarray, crop: int) -> float:
     return float(np.percentile(counts * share, 99))
 
 
-def missing_classes(stats: DatasetStats) -> Sequence[str]:
-    """Classes without an object in the measured images."""
-    return [name for name, count in zip(stats.classes, stats.class_objects, strict=True) if not count]
+def rare_classes(stats: DatasetStats) -> dict[str, int]:
+    """Classes with too few measured objects to learn from, and their numbers of objects."""
+    counts = zip(stats.classes, stats.class_objects.tolist(), strict=True)
+    return {name: count for name, count in counts if count < FEW_OBJECTS}

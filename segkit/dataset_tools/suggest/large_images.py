@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from segkit.data.formats import build_dataset
 from segkit.data.formats.image_names import file_names
 from segkit.dataset_tools.stats.measure import DatasetStats
 from segkit.dataset_tools.suggest.name_groups import NameGroups
@@ -48,15 +47,13 @@ def with_tiles(source: Source, stats: DatasetStats, factor: float) -> Source:
     val = source.val
     if val is not None:
         val_spec = {"format": "tiles", "of": dict(val.spec), **how}
-        opened = build_dataset(val_spec, source.train.classes, source.train.category_ids, path="data.val")
-        val = OwnValidation(val.name, val_spec, len(opened))
+        val = OwnValidation(val.name, val_spec, len(source.open(val_spec, "data.val")))
     height, width = stats.sizes[stats.sizes.prod(1).argmax()].tolist()
     reason = (
         f"{source.reason}. Images of up to {height} x {width} pixels are cut into tiles of {size}, which share "
         f"{how['overlap']} pixels; each is read by itself"
     )
-    train = build_dataset(spec, path="data.train")
-    return replace(source, train=train, spec=spec, val=val, reason=reason, tiled=True)
+    return replace(source, train=source.open(spec, "data.train"), spec=spec, val=val, reason=reason, tiled=True)
 
 
 def file_groups(source: Source) -> NameGroups | None:

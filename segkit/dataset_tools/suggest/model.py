@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +53,7 @@ def backbone_spec(size: ModelSize, channels: int | None) -> tuple[dict[str, Any]
     )
 
 
-def heads_spec(
-    size: ModelSize, *, touching: float, masks: bool, quick: bool, levels: Sequence[str]
-) -> list[tuple[str, Any, str]]:
+def heads_spec(size: ModelSize, *, touching: float, masks: bool, quick: bool) -> list[tuple[str, Any, str]]:
     """Keys below ``model.roi_heads``, their values and reasons.
 
     Args:
@@ -64,18 +61,16 @@ def heads_spec(
         touching: share of the objects that touch or overlap another one.
         masks: whether there are masks to learn.
         quick: whether steps are expensive (no GPU).
-        levels: names of the feature maps that boxes are pooled from.
     """
     head: dict[str, Any] = {"name": "FastRCNNHead", "fc_dims": [size.fc_dim, size.fc_dim]}
     mask: dict[str, Any] = {"name": "FCNMaskHead", "conv_dims": [size.channels] * size.mask_convs}
-    if list(levels) != ["p2", "p3", "p4", "p5"]:
-        head["levels"] = mask["levels"] = list(levels)
-    why = f"Layers of {size.fc_dim}, which suit the narrow neck."
+    why = f"Layers of {size.fc_dim}, which suit a neck of {size.channels} channels."
     if quick:
         head["sampling_ratio"] = mask["sampling_ratio"] = 1
         why += " One sample in each bin (of RoIAlign) reads a quarter of the pixels of the usual two."
     keys: list[tuple[str, Any, str]] = []
-    share = f"{100 * touching:.0f} % of the objects touch or overlap another one"
+    meeting = "touch or overlap another one" if masks else "overlap another box"
+    share = f"{100 * touching:.0f} % of the objects {meeting}"
     if touching >= TOUCHING:
         heads = [{**head, "class_agnostic": True, "box_weights": weights} for weights in CASCADE_WEIGHTS]
         keys += [

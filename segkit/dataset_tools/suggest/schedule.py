@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from segkit.dataset_tools.suggest.choices import counted
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, counted
 
 RESERVE = 0.06  # of the time, since steps later in the training differ from the measured ones
 PASSES = 40  # over the images, if no time is given
@@ -53,59 +52,85 @@ class Schedule:
     eval_reason: str
 
 
-def schedule_without_time(images: int, batch: int, val_images: int) -> Schedule:
-    """The schedule for a number of training and validation images, if no time is given."""
-    steps = max(LEAST_STEPS, min(MOST_STEPS, math.ceil(images * PASSES / batch / 100) * 100))
+def schedule_without_time(images: int, batch: int, val_images: int, steps: int | None = None) -> Schedule:
+    """The schedule if no time is given.
+
+    Args:
+        images: training images.
+        batch: images a step.
+        val_images: images of an evaluation.
+        steps: given steps; None: for the number of images.
+    """
+    if steps is None:
+        steps = max(LEAST_STEPS, min(MOST_STEPS, math.ceil(images * PASSES / batch / 100) * 100))
     return Schedule(
         steps,
-        steps // EVALUATIONS if val_images else 0,
+        max(1, steps // EVALUATIONS) if val_images else 0,
         max(LEAST_PERIOD, steps // CHECKPOINTS),
         f"No time was given: {_passes(steps * batch, images)}, {LEAST_STEPS:,} steps at least.",
         f"{EVALUATIONS} evaluations." if val_images else NOT_EVALUATED,
     )
 
 
-def schedule_within(seconds: float, times: RunTimes, *, images: int, batch: int, val_images: int) -> Schedule:
+def seconds_for_steps(seconds: float, times: RunTimes, val_images: int) -> float:
+    """Seconds of a run of ``seconds`` in which it trains, if it evaluates once, at its end."""
+    evaluated = val_images + min(val_images, PICTURES)
+    return seconds * (1 - RESERVE) - times.start - evaluated * times.evaluation - times.end
+
+
+def schedule_within(
+    seconds: float,
+    times: RunTimes,
+    *,
+    images: int,
+    batch: int,
+    val_images: int,
+    spent: float = 0.0,
+    steps: int | None = None,
+) -> Schedule:
     """The schedule that ends within ``seconds``, evaluation and checkpoints included.
 
     Args:
-        seconds: until the end of the run.
+        seconds: from the start of the command to the end of the run.
         times: measured.
         images: training images.
         batch: images a step.
         val_images: images of an evaluation.
+        spent: seconds that are over already.
+        steps: given steps; None: as many as fit.
     Raises:
         SegkitError: not even a few steps fit.
     """
+    left = seconds - spent
     evaluation = val_images * times.evaluation
-    pictures = min(val_images, PICTURES) * times.evaluation
-    usable = seconds * (1 - RESERVE) - times.start - evaluation - pictures - times.end
-    fitting = math.floor(usable / times.step)
-    if fitting < FEWEST_STEPS:
+    usable = seconds_for_steps(left, times, val_images)
+    if steps is None and usable < FEWEST_STEPS * times.step:
         needed = math.ceil((seconds + FEWEST_STEPS * times.step - usable) / 60 + 0.5)
-        images_text = counted(val_images, "image")
         raise SegkitError(
-            f"{seconds / 60:.2g} minutes are not enough: a step takes {times.step:.2g} s, the evaluation of {images_text} "
-            f"{evaluation:.0f} s; give at least {needed} minutes",
+            f"minutes: {seconds / 60:.3g} is not enough: a step takes {times.step:.2g} s, the evaluation of "
+            f"{counted(val_images, 'image')} {evaluation:.0f} s, and the data and the measurements took {spent:.0f} s; give at "
+            f"least {needed}",
             key="minutes",
             value=seconds / 60,
         )
     evaluations = 0
     if evaluation > 0:
-        evaluations = min(MOST_EVALUATIONS, math.floor(EVALUATION_SHARE * seconds / evaluation))
+        time_of_evaluations = min(EVALUATION_SHARE * left, usable / 2)
+        evaluations = min(MOST_EVALUATIONS, max(0, math.floor(time_of_evaluations / evaluation)))
         evaluations = evaluations if evaluations > 1 else 0  # a single one, halfway, says little
-    fitting -= math.ceil(evaluations * evaluation / times.step)
-    most = max(LEAST_STEPS, math.ceil(images * MOST_PASSES / batch))
-    steps = min(fitting, most)
+    fitting = math.floor(usable / times.step) - math.ceil(evaluations * evaluation / times.step)
     reason = (
         f"A step takes {times.step:.2g} s here, the evaluation {evaluation:.0f} s: {fitting:,} steps fit into the "
-        f"{seconds / 60:.3g} minutes that are left ({100 * RESERVE:.0f} % in reserve)."
+        f"{left / 60:.3g} minutes that are left ({100 * RESERVE:.0f} % in reserve)."
     )
+    most = max(LEAST_STEPS, math.ceil(images * MOST_PASSES / batch))
+    if steps is None:
+        steps = min(fitting, most)
     if steps < fitting:
         reason += f" {MOST_PASSES} passes over the images, or {LEAST_STEPS:,} steps, are enough."
     else:
         reason += f" That is {_passes(steps * batch, images)}."
-    period = steps // (evaluations + 1) if evaluations else 0
+    period = max(1, steps // (evaluations + 1)) if evaluations else 0
     share = f"{100 * EVALUATION_SHARE:.0f} % of the time"
     if not val_images:
         eval_reason = NOT_EVALUATED

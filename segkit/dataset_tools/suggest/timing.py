@@ -6,30 +6,32 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from segkit.config.schema import Config
 from segkit.data.formats.base import Dataset
 from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.engine.amp import autocast
 from segkit.engine.build import build_evaluators, build_trainer, prepare_model
-from segkit.engine.datasets import build_data, val_loader
+from segkit.engine.datasets import RunData, build_data, val_loader
 from segkit.engine.environment import seed_everything
 from segkit.engine.hooks.base import Hook
 from segkit.engine.hooks.timer import peak_memory_mb
 from segkit.engine.train_loop import TrainerBase
 from segkit.evaluation import evaluate
+from segkit.utils.cli import sigterm_interrupts
 from segkit.utils.device import choose_device
+from segkit.utils.errors import RunInterrupted
+from segkit.utils.logging import logging_from
 from segkit.utils.out_of_memory import is_out_of_memory
 
 WARM_UP = 2  # steps, not counted
 LEAST_STEPS, MOST_STEPS = 3, 12  # that are counted
-EVALUATED = 4  # images
+EVALUATED = 4  # images at most
 
 
 class OutOfMemory(Exception):
@@ -66,16 +68,24 @@ def measure_run(cfg: Config, seconds: float) -> RunTimes:
 
     Args:
         cfg: the configuration of the run.
-        seconds: about how long the steps may take.
+        seconds: about how long the steps may take, and the evaluation.
     Raises:
         OutOfMemory: a step does not fit into the memory.
         SegkitError: a mistake in the configuration or the data.
+        KeyboardInterrupt: SIGINT or SIGTERM arrived; there is no run yet that could be resumed.
     """
     device = choose_device(cfg.train.device)
-    with tempfile.TemporaryDirectory(prefix="segkit_fit_") as folder, _quiet():
+    # SIGTERM ends the block as Ctrl-C does, so that the folder is removed.
+    with (
+        sigterm_interrupts(),
+        tempfile.TemporaryDirectory(prefix="segkit_fit_") as folder,
+        logging_from(logging.CRITICAL),
+    ):
         cfg = cfg.with_values({"output_dir": folder, "train.iterations": WARM_UP + MOST_STEPS}, "measurement")
         try:
             return _measure(cfg, device, seconds)
+        except RunInterrupted as interruption:
+            raise KeyboardInterrupt("while steps were timed; nothing was trained yet") from interruption
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory from error
@@ -87,7 +97,7 @@ def _measure(cfg: Config, device: torch.device, seconds: float) -> RunTimes:
     began = time.perf_counter()
     seed_everything(cfg.train.seed)
     data = build_data(cfg)
-    cfg = cfg.with_values({"data.classes": data.classes})
+    cfg = cfg.with_values({"data.classes": data.classes, **data.measured})
     model = prepare_model(cfg, data, device)
     # Without validation data the trainer evaluates nothing at its end, which is timed by itself below.
     trainer = build_trainer(cfg, model, replace(data, val=None), device)
@@ -96,22 +106,33 @@ def _measure(cfg: Config, device: torch.device, seconds: float) -> RunTimes:
     trainer.train()
     end = time.perf_counter()
     start = clock.ends[0] - began - clock.step
-    evaluation = 0.0
-    if data.val is not None:
-        few = replace(data, val=data.val.subset(_typical(data.val, EVALUATED)))
-        evaluators = build_evaluators(cfg, model, few)
+    evaluation = 0.0 if data.val is None else _seconds_of_evaluation(cfg, data, data.val, model, device, seconds)
+    used = (peak_memory_mb(device) - memory) * 2**20
+    return RunTimes(max(start, 0.0), clock.step, evaluation, end - clock.ends[-1], max(used, 0.0))
+
+
+def _seconds_of_evaluation(
+    cfg: Config, data: RunData, val: Dataset, model: nn.Module, device: torch.device, seconds: float
+) -> float:
+    """Seconds that the evaluation of a typical image takes: of one image, and of several if ``seconds`` allow it."""
+    each = 0.0
+    for count in (1, EVALUATED):
+        began = time.perf_counter()
+        few = val.subset(_typical(val, count))
+        part = replace(data, val=few)
         evaluate(
             model,
-            val_loader(cfg, few, device),
-            evaluators,
+            val_loader(cfg, part, device),
+            build_evaluators(cfg, model, part),
             device,
             autocast(cfg.train.precision, device),
             losses=cfg.train.eval_losses,
         )
-        assert few.val is not None
-        evaluation = (time.perf_counter() - end) / len(few.val)
-    used = (peak_memory_mb(device) - memory) * 2**20
-    return RunTimes(max(start, 0.0), clock.step, evaluation, end - clock.ends[-1], max(used, 0.0))
+        spent = time.perf_counter() - began
+        each = spent / len(few)
+        if spent > seconds:
+            break
+    return each
 
 
 def _typical(dataset: Dataset, count: int) -> list[int]:
@@ -120,15 +141,3 @@ def _typical(dataset: Dataset, count: int) -> list[int]:
     order = np.argsort(areas, kind="stable")
     count = min(count, len(order))
     return sorted(int(order[int((k + 0.5) * len(order) / count)]) for k in range(count))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Context without the log of the measured run; errors are raised as ever."""
-    log = logging.getLogger("segkit")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)

@@ -20,7 +20,7 @@ from segkit.utils.errors import SegkitError
 
 SMALL = (
     "model.backbone={name: TinyNet, width: 8}", "model.neck={name: FPN, out_channels: 16}", "data.num_workers=0",
-    "data.batch_size=1", "train.iterations=2", "data.train_transforms=[]",
+    "data.batch_size=1", "train.iterations=2", "train.eval_period=0", "data.train_transforms=[]",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
     register_dataset("fit_test", lambda: data)
     opened = OpenedData({"all": data}, {"all": {"format": "catalog", "name": "fit_test"}}, "catalog: for the test")
     for module in (source, stats_run):
-        monkeypatch.setattr(module, "open_data", lambda path, format: opened)
+        monkeypatch.setattr(module, "open_data", lambda path, format, **_: opened)
     monkeypatch.chdir(tmp_path)
     return data
 
@@ -42,7 +42,7 @@ def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
     assert "segm/AP" in metrics
     out = capsys.readouterr().out
     last = out.strip().splitlines()[-1]
-    assert last.startswith(f"segm AP {metrics['segm/AP']:.2f}, bbox AP") and last.endswith("output/fit/my_data")
+    assert last.startswith(f"segm AP {100 * metrics['segm/AP']:.2f}, bbox AP") and last.endswith("output/fit/my_data")
     assert "taken for catalog: for the test" in out and "12 images, 48 objects of 2 classes (a, b)" in out
     file = tmp_path / "output/fit/my_data/suggested.yaml"
     assert str(file.relative_to(tmp_path)) in out and "# " in file.read_text()
@@ -54,11 +54,16 @@ def test_fit_and_resume(folder, capsys, tmp_path, monkeypatch):
     before = file.read_text()
     resumed = []
     monkeypatch.setattr(
-        fitting, "train", lambda cfg, **settings: resumed.append((cfg.train.iterations, settings)) or {}
+        fitting,
+        "train",
+        lambda cfg, **settings: resumed.append((cfg.train.iterations, cfg.train.device, settings)) or {},
     )
-    more = FitOptions(data="my_data", overrides=("train.iterations=3",))
+    more = FitOptions(data="my_data", device="cpu", overrides=("train.iterations=3",))
     fit(more, resume=True, resume_command="again", timer=lambda cfg, seconds: pytest.fail("nothing is suggested again"))
-    assert resumed == [(3, {"resume": True, "resume_command": "again"})] and file.read_text() == before
+    assert resumed == [(3, "cpu", {"resume": True, "resume_command": "again"})] and file.read_text() == before
+    with pytest.raises(SegkitError, match="holds an earlier run"):  # whose configuration a dry run would replace
+        fit(FitOptions(data="my_data"), only_try=True)
+    assert file.read_text() == before
 
 
 def test_a_mistake_in_a_value_is_of_the_command_line(folder):
@@ -75,8 +80,21 @@ def test_dry_run_trains_nothing(folder, tmp_path, monkeypatch):
     ]
 
 
+def test_folder_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cells.v2").mkdir()
+    (tmp_path / "train.json").write_text("")
+    for settings, expected in (
+        ({"data": "cells.v2/"}, "output/fit/cells.v2"),
+        ({"data": "train.json"}, "output/fit/train"),
+        ({"data": "x", "output": "out"}, "out"),
+        ({"data": "x", "overrides": ("output_dir=there",)}, "there"),
+    ):
+        assert str(FitOptions(**settings).run_dir) == expected
+
+
 def test_result_of_boxes_and_of_no_evaluation(tmp_path):
-    assert fitting.result({"bbox/AP": 12.345, "bbox/AP50": 1}, tmp_path).startswith(
+    assert fitting.result({"bbox/AP": 0.12345, "bbox/AP50": 1}, tmp_path).startswith(
         "bbox AP 12.35 on the validation data;"
     )
     assert "nothing was evaluated" in fitting.result({}, tmp_path)

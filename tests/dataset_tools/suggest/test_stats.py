@@ -88,7 +88,7 @@ class Odd(Rectangles):
 def test_crowds_are_counted_and_not_measured():
     stats = measure(Odd([[(0, 0, 10, 5, 0)]]))
     assert (stats.objects.crowds, stats.objects.ignored, stats.objects.empty, len(stats.objects)) == (1, 1, 1, 1)
-    assert "1 ignore regions" in as_text(stats) and as_dict(stats)["crowd_regions"] == 1
+    assert "1 ignore region," in as_text(stats) and as_dict(stats)["crowd_regions"] == 1
 
 
 def test_a_sample_of_a_large_set_is_said():
@@ -154,3 +154,16 @@ def test_lines_of_a_configuration_have_reasons():
         key in comments or any(name.startswith(f"{key}.") for name in comments)
         for key in given - {"data.test_transforms"}
     )
+
+
+def test_lines_for_many_channels():
+    class Channels(Rectangles):
+        def load(self, index):
+            sample = super().load(index)
+            sample.image = sample.image.repeat(2, 1, 1)[:5]
+            return sample
+
+    data = Channels(scattered(12))
+    lines = config_lines(data, measure(data), "test")
+    assert lines["data.channels"] == "all" and lines["data.measure_pixel_stats"] is True
+    assert "ColorJitter" not in [spec["name"] for spec in lines["data.train_transforms"]]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,14 +13,14 @@ from rectangles import Rectangles, scattered
 
 import segkit
 from segkit.config.yaml_reader import read_yaml
-from segkit.dataset_tools.source import OpenedData
 from segkit.dataset_tools.suggest import config as suggestions
-from segkit.dataset_tools.suggest import facts, source
-from segkit.dataset_tools.suggest.choices import Choices, leaves
+from segkit.dataset_tools.suggest import timing
+from segkit.dataset_tools.suggest.choices import leaves
 from segkit.dataset_tools.suggest.config import suggest
 from segkit.dataset_tools.suggest.schedule import RunTimes
 from segkit.dataset_tools.suggest.timing import OutOfMemory, StepClock
-from segkit.utils.errors import SegkitError
+from segkit.utils.cli import Terminated
+from segkit.utils.errors import RunInterrupted, SegkitError
 
 SYNTHETIC = {"format": "synthetic", "num_images": 6, "image_size": [64, 64], "max_objects": 12, "max_size": 30}
 
@@ -106,8 +109,18 @@ def test_overrides():
     assert cfg.comments["data.batch_size"] == "Set by the user."
     with pytest.raises(SegkitError, match="out_chanels"):
         suggested(overrides=["model.neck.out_chanels=32"])
-    epochs = suggested(minutes=None, overrides=["train.epochs=3"]).config.train
-    assert (epochs.epochs, epochs.iterations) == (3, None)
+    epochs = suggested(minutes=None, overrides=["train.epochs=30"]).config.train
+    assert (epochs.epochs, epochs.iterations) == (30, None)
+    assert epochs.eval_period.count == 30 // 5  # a batch has the four training images, and there are five evaluations
+
+
+def test_choices_follow_overrides():
+    plain, given = (
+        suggested(minutes=None),
+        suggested(minutes=None, overrides=["data.batch_size=16", "train.device=cpu"]),
+    )
+    assert given.config.solver.optimizer["lr"] == 2 * plain.config.solver.optimizer["lr"]
+    assert given.config.comments["solver.optimizer"].startswith("For 16 images a step")
 
 
 def test_batch_shrinks_until_it_fits():
@@ -160,14 +173,14 @@ def test_detections_are_limited_while_measuring():
 def test_boxes_without_masks():
     cfg = suggested(Rectangles(scattered(9), masks=False)).config
     assert cfg.model["roi_heads"]["mask_head"] is None and list(cfg.evaluators[0]["iou_types"]) == ["bbox"]
-    assert cfg.train.best_metric == "bbox/AP"
+    assert cfg.train.best_metric == "bbox/AP" and "overlap another box" in cfg.comments["model.roi_heads.name"]
 
 
 def test_one_image_and_one_object():
     found = suggested(Rectangles([[(20, 20, 40, 40, 0)]]), minutes=None)
     cfg = found.config
     assert cfg.data.val is None and cfg.train.eval_period.count == 0
-    assert "No object of the class b" in cfg.comments["data.train"]
+    assert "Too few objects to learn from: a (1 object), b (0 objects)." in cfg.comments["data.train"]
 
 
 @pytest.mark.parametrize(
@@ -191,20 +204,6 @@ def test_wrong_arguments():
         suggested(minutes=0.1)
 
 
-def test_own_splits(monkeypatch):
-    train, val = Rectangles(scattered(9)), Rectangles(scattered(3, seed=1))
-    specs = {"val": {"format": "synthetic", "seed": 2}, "train": {"format": "synthetic"}}
-    monkeypatch.setattr(
-        source, "open_data", lambda path, format: OpenedData({"val": val, "train": train}, specs, "x: y")
-    )
-    found = suggested("folder/my_data", minutes=None)
-    assert found.config.data.val["seed"] == 2 and found.config.output_dir == "output/fit/my_data"
-    assert "'val'" in found.config.comments["data.val"] and found.stats.images == 9
-    val.classes = ["a", "c"]
-    with pytest.raises(SegkitError, match="'train' and 'val' differ, in b, c"):
-        suggested("folder/my_data", minutes=None)
-
-
 def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
     base = found.config
     torch.save({"model": {"x": torch.zeros(1)}, "config": base.to_dict(), "classes": ["cell"]}, tmp_path / "a.pth")
@@ -221,28 +220,6 @@ def test_weights_of_a_checkpoint_and_of_a_classifier(tmp_path, found):
         suggested(weights=str(tmp_path / "x.pth"))
     with pytest.raises(SegkitError, match="torchvision's detection"):
         suggested(weights="MaskRCNN_ResNet50_FPN_Weights.COCO_V1")
-
-
-def test_many_channels(monkeypatch):
-    class Channels(Rectangles):
-        def load(self, index):
-            sample = super().load(index)
-            sample.image = sample.image.repeat(2, 1, 1)[:5]
-            return sample
-
-    known = facts.data_keys()
-    monkeypatch.setattr(facts, "data_keys", lambda: known | {"channels"})
-    monkeypatch.setattr(suggestions, "build_config", lambda choices, overrides: (_ for _ in ()).throw(Seen(choices)))
-    with pytest.raises(Seen) as seen:
-        suggested(Channels(scattered(9)), minutes=None)
-    choices: Choices = seen.value.args[0]
-    assert choices["data.channels"] == "all" and choices["model.pixel_mean"] == [0.5] * 5
-    assert choices["model.backbone"]["in_channels"] == 5
-    assert "ColorJitter" not in [spec["name"] for spec in choices["data.train_transforms"]]
-
-
-class Seen(Exception):
-    """Holds the choices."""
 
 
 def test_public_function_writes_a_file(tmp_path):
@@ -268,6 +245,22 @@ def test_step_clock():
     assert trainer.stopped
     clock.ends = [0.0, 5.0, 6.0, 7.0]
     assert clock.step == 1
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+def test_a_measurement_that_is_interrupted_leaves_nothing_to_resume(monkeypatch, kind, found):
+    folders = []
+
+    def interrupted(cfg, *_):
+        folders.append(Path(cfg.output_dir))
+        if kind is Terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise RunInterrupted(signal.SIGINT)
+
+    monkeypatch.setattr(timing, "_measure", interrupted)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        timing.measure_run(found.config, 1.0)
+    assert type(raised.value) is kind and not folders[0].exists()
 
 
 def test_a_gpu(monkeypatch):

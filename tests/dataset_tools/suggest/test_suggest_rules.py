@@ -77,7 +77,7 @@ def test_detections():
     assert crowding.choose_detections(np.array([1001]))[0] == 1050
     crowded = np.r_[np.full(9999, 20), 5000]  # an outlier does not raise the limit of all
     found, reason = crowding.choose_detections(crowded)
-    assert found == 100 and "5000" in reason
+    assert found == 100 and "5,000" in reason
 
 
 def test_proposals():
@@ -90,16 +90,15 @@ def test_proposals():
 
 def test_sampler():
     equal = np.full((100, 2), 64)
-    assert crowding.choose_sampler(np.array([100]), 100, equal, True) is None  # one class
-    assert crowding.choose_sampler(np.array([60, 50]), 100, equal, True) is None
-    spec, reason = crowding.choose_sampler(np.array([99, 1]), 100, equal, True)
+    assert crowding.choose_sampler(np.array([100]), 100, equal) is None  # one class
+    assert crowding.choose_sampler(np.array([60, 50]), 100, equal) is None
+    spec, reason = crowding.choose_sampler(np.array([99, 1]), 100, equal)
     assert spec == {"name": "RepeatFactorSampler", "threshold": 0.6} and "1 %" in reason
-    assert crowding.choose_sampler(np.r_[100, np.full(99, 1)], 100, equal, True)[0]["threshold"] == 0.012
+    assert crowding.choose_sampler(np.r_[100, np.full(99, 1)], 100, equal)[0]["threshold"] == 0.012
     varied = np.array([[64, 64]] * 80 + [[256, 256]] * 20)
-    assert crowding.choose_sampler(np.array([100]), 100, varied, True)[0]["area_power"] == 0.75
-    assert crowding.choose_sampler(np.array([100]), 100, varied, False) is None
+    assert crowding.choose_sampler(np.array([100]), 100, varied)[0]["area_power"] == 0.75
     huge = np.array([[64, 64]] * 80 + [[6400, 6400]] * 20)
-    assert crowding.choose_sampler(np.array([100]), 100, huge, True)[0]["area_power"] == 0.5
+    assert crowding.choose_sampler(np.array([100]), 100, huge)[0]["area_power"] == 0.5
 
 
 def test_batch():
@@ -174,8 +173,23 @@ def test_schedule_ends_when_it_is_enough():
 
 
 def test_too_short_a_time():
-    with pytest.raises(SegkitError, match=r"1 minutes are not enough.*40 images.*at least 3 minutes"):
-        schedule_within(60, TIMES, images=400, batch=4, val_images=40)
+    with pytest.raises(SegkitError, match=r"minutes: 1 is not enough.*40 images.*took 30 s; give at least 4$"):
+        schedule_within(60, TIMES, images=400, batch=4, val_images=40, spent=30)
+    with pytest.raises(SegkitError, match=r"minutes: 1 is not enough.*give at least 5$"):
+        schedule_within(60, TIMES, images=400, batch=4, val_images=40, spent=90)  # longer than the minutes
+
+
+def test_evaluations_leave_time_for_steps():
+    long_start = RunTimes(start=400, step=1, evaluation=0.5, end=0)
+    found = schedule_within(600, long_start, images=400, batch=4, val_images=20)
+    assert found.iterations > 20 and found.eval_period > 0
+
+
+def test_given_steps_set_the_periods():
+    found = schedule_within(2400, RunTimes(10, 1, 0.5, 5), images=400, batch=4, val_images=40, steps=70)
+    assert (found.iterations, found.eval_period, found.checkpoint_period) == (70, 10, 100)
+    assert schedule_within(1, TIMES, images=400, batch=4, val_images=40, steps=5).iterations == 5  # as it was asked for
+    assert schedule_without_time(400, 4, 40, 50).eval_period == 10
 
 
 def test_schedule_without_time():
