@@ -18,7 +18,7 @@ from segkit.data.formats import build_dataset, register_dataset
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.partial import PartiallyAnnotated
 from segkit.data.reader import build_reader
-from segkit.dataset_tools.source import OpenedData, configured_specs, open_data
+from segkit.dataset_tools.source import OpenedData, configured_data, open_data
 from segkit.dataset_tools.suggest.validation import OwnValidation, choose_train_split, choose_val_split
 from segkit.engine.datasets import partial_annotation
 from segkit.utils.errors import SegkitError
@@ -105,7 +105,7 @@ def open_source(data: DataSource, format: str | None = None, *, overrides: Seque
 
 def _open_path(path: str, format: str | None, reader: ImageReader) -> OpenedData:
     """The data of a folder or file; their specs have absolute paths, so that they work from any folder."""
-    if format is None and configured_specs(Path(path)) is not None:
+    if format is None and configured_data(Path(path)) is not None:
         raise SegkitError(
             f"'{path}' is a configuration: segkit train {path} trains it; to suggest another one, give its data",
             value=path,
