@@ -11,6 +11,7 @@ Reading for a model: ``image_reader`` opens an ``image_file``, ``channels`` choo
 ``intensity``         from a file's numbers to uint8 or float 0..1
 ``planes``            which time point, z plane, page and scene of a file with several
 ``image_cache``       decoded images in memory or on disk, shared by worker processes
+``tile_cache``        likewise, decoded tiles of large images
 ``composite``         pictures of images of any number of channels
 ``stored_image``      an image as its file stores it, and its conversion to 8 bits
 ``stored_writer``     writes stored samples as they are

@@ -16,12 +16,14 @@ import numpy as np
 
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.containers import open_container
+from segkit.utils.images.image_cache import ImageCache
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.pillow_decoder import PillowSource
 from segkit.utils.images.planes import ONE_PLANE, Planes, check_single_plane
 from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, upright, upright_size
 from segkit.utils.images.suffixes import is_image_folder
 from segkit.utils.images.tiff import TiffSource, is_tiff
+from segkit.utils.images.tile_cache import TileCache
 from segkit.utils.paths.hints import why_unusable
 
 LAZY_PIXELS = 4096 * 4096  # images with more are read by window, if their format allows it
@@ -39,11 +41,15 @@ class ImageFile:
     Args:
         path: of the file; a folder for Zarr.
         planes: which image of a file with several.
+        cache: keeps the decoded tiles of a large file; None: they are decoded for each window.
     """
 
-    def __init__(self, path: str | os.PathLike[str], planes: Planes = ONE_PLANE) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], planes: Planes = ONE_PLANE, cache: ImageCache | None = None
+    ) -> None:
         self.path = path
         self.planes = planes
+        self.cache = cache
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,12 +84,12 @@ class ImageFile:
             SegkitError: the file cannot be read; the window is not inside the image.
         """
         with self._source() as opened:
-            return self._read(opened.source, window)
+            return self._read(opened, window)
 
     def read_unless_large(self) -> StoredImage | None:
         """The whole image, upright; None if it is large. The file is opened once for both."""
         with self._source() as opened:
-            return None if opened.is_large else self._read(opened.source, None)
+            return None if opened.is_large else self._read(opened, None)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
         """The value of ``compute``, computed once while a large file stays open."""
@@ -95,8 +101,8 @@ class ImageFile:
             opened.memory[key] = value
         return value
 
-    def _read(self, source: ImageSource, window: Window | None) -> StoredImage:
-        stored = None
+    def _read(self, opened: _Opened, window: Window | None) -> StoredImage:
+        source, stored = opened.source, None
         if window is not None:
             height, width = upright_size(*source.size, source.orientation)
             x0, y0, x1, y1 = window
@@ -105,7 +111,10 @@ class ImageFile:
                     f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels"
                 )
             stored = _stored_window(window, (height, width), source.orientation)
-        image = source.read(stored)
+        if stored is not None and self.cache is not None and opened.is_large and source.tile is not None:
+            image = opened.tile_cache(self).read(source, stored)
+        else:
+            image = source.read(stored)
         return replace(image, pixels=upright(image.pixels, image.orientation), orientation=1)
 
     @contextmanager
@@ -178,6 +187,7 @@ class _Opened:
 
     Attributes:
         memory: what was computed from the file.
+        tiles: its decoded tiles, if they are cached.
         closed: whether another thread has closed it, to keep the number of open files.
     """
 
@@ -185,12 +195,20 @@ class _Opened:
     stamp: tuple[int, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock)
     memory: dict[str, Any] = field(default_factory=dict)
+    tiles: TileCache | None = None
     closed: bool = False
 
     @property
     def is_large(self) -> bool:
         source = self.source
         return source.always_lazy or (source.windowed and math.prod(source.size) > LAZY_PIXELS)
+
+    def tile_cache(self, file: ImageFile) -> TileCache:
+        """The cache of the tiles, opened when it is first needed."""
+        assert file.cache is not None
+        if self.tiles is None or self.tiles.cache is not file.cache:
+            self.tiles = TileCache(file.cache, self.source, file.path, repr(file.planes))
+        return self.tiles
 
 
 class _OpenFiles:

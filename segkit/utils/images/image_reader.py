@@ -27,7 +27,7 @@ class ImageReader:
         channels: ``data.channels``: numbers or names of channels, ``all``, or None: grey and colours as RGB. ``any``: as
             None, but all channels of images that are neither.
         intensity: how samples become intensities; None: the default of ``data.intensity``.
-        cache: of decoded images; None: each is decoded whenever it is read. Large images are not cached.
+        cache: of decoded images, and of the decoded tiles of large ones; None: each is decoded whenever it is read.
     """
 
     planes: Planes = field(default_factory=Planes)
@@ -44,12 +44,15 @@ class ImageReader:
         Raises:
             SegkitError: the file cannot be read, or lacks one of the channels.
         """
-        if self.cache is None or ImageFile(path, self.planes).is_large:
+        if self.cache is None or self._file(path).is_large:
             return self._decode(path)
         return self.cache.read(path, self._decode)
 
+    def _file(self, path: str | os.PathLike[str]) -> ImageFile:
+        return ImageFile(path, self.planes, self.cache)
+
     def _decode(self, path: str | os.PathLike[str]) -> torch.Tensor:
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         image = file.read_unless_large()
         if image is None:
             return self._with_limits_of_file(file, file.read())
@@ -61,7 +64,7 @@ class ImageReader:
         Raises:
             SegkitError: the file cannot be read; the window is not inside the image.
         """
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         if not file.is_large:
             x0, y0, x1, y1 = window
             return self.read(path)[:, y0:y1, x0:x1]
@@ -72,7 +75,7 @@ class ImageReader:
 
         :attr:`ImageFile.is_large` defines which are large.
         """
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         if not file.is_large:
             return None
         pixel = file.remember(f"pixel {self}", lambda: self.read_window(path, (0, 0, 1, 1)))
