@@ -30,13 +30,14 @@ LAZY_PIXELS = 4096 * 4096  # images with more are read by window, if their forma
 SAMPLED_WINDOWS, SAMPLED_SIDE = 8, 256  # of a large image's intensities: 8 x 8 windows of this side
 MAX_OPEN = 16  # large files that a process keeps open
 MAX_KNOWN = 1 << 16  # files of which a process remembers that they are not large
+MAX_REMEMBERED = 4096  # large files of which a process remembers what was computed
 
 
 class ImageFile:
     """One image of a file, read whole or by window.
 
     Large files (:attr:`is_large`) stay open in the process, ``MAX_OPEN`` at most, so that their header is parsed once. A
-    forked process opens them itself. Every failure is a SegkitError that names the file.
+    forked process opens them itself. Every failure is a SegkitError that names the file, and the window.
 
     Args:
         path: of the file; a folder for Zarr.
@@ -92,7 +93,7 @@ class ImageFile:
             return None if opened.is_large else self._read(opened, None)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of ``compute``, computed once while a large file stays open."""
+        """The value of ``compute``, computed once for a large file, and small: it is kept when the file is closed."""
         with self._source() as opened:
             if key in opened.memory:
                 return opened.memory[key]
@@ -111,10 +112,15 @@ class ImageFile:
                     f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels"
                 )
             stored = _stored_window(window, (height, width), source.orientation)
-        if stored is not None and self.cache is not None and opened.is_large and source.tile is not None:
-            image = opened.tile_cache(self).read(source, stored)
-        else:
-            image = source.read(stored)
+        try:
+            if stored is not None and self.cache is not None and opened.is_large and source.tile is not None:
+                image = opened.tile_cache(self).read(source, stored)
+            else:
+                image = source.read(stored)
+        except (RuntimeError, ValueError, OSError) as error:
+            if window is None or isinstance(error, SegkitError):
+                raise
+            raise ValueError(f"the window {window}: {_one_line(error)}") from error
         return replace(image, pixels=upright(image.pixels, image.orientation), orientation=1)
 
     @contextmanager
@@ -128,8 +134,12 @@ class ImageFile:
         except Exception as error:  # decoders raise errors of many types; each means that the file cannot be read
             from PIL import Image
 
-            hint = LIMIT_HINT if isinstance(error, Image.DecompressionBombError) else ""
-            text = f"{_one_line(error)}{hint}" if hint else f"cannot be read as an image ({_one_line(error)})"
+            if isinstance(error, Image.DecompressionBombError):
+                text = f"{_one_line(error)}{LIMIT_HINT}"
+            elif isinstance(error, PermissionError):
+                text = "cannot be read: permission denied"
+            else:
+                text = f"cannot be read as an image ({_one_line(error)})"
             raise SegkitError(f"{self.path}: {text}", value=str(self.path)) from error
 
 
@@ -217,6 +227,7 @@ class _OpenFiles:
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[str, Planes], _Opened] = OrderedDict()
         self._small: dict[tuple[str, Planes], tuple[int, ...]] = {}  # stamps of files that are not large
+        self._memories: OrderedDict[tuple[str, Planes, tuple[int, ...]], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_small(self, path: str | os.PathLike[str], planes: Planes) -> bool:
@@ -243,12 +254,22 @@ class _OpenFiles:
                 finally:
                     found.source.close()
                 return
+            found.memory = self._memory(key, stamp)
             self._keep(key, found)
         with found.lock:
             if found.closed:
                 found.source, found.closed = _open_source(path, planes), False
                 self._keep(key, found)
             yield found
+
+    def _memory(self, key: tuple[str, Planes], stamp: tuple[int, ...]) -> dict[str, Any]:
+        """What was computed from a file, which may have been closed since."""
+        with self._lock:
+            memory = self._memories.setdefault((*key, stamp), {})
+            self._memories.move_to_end((*key, stamp))
+            if len(self._memories) > MAX_REMEMBERED:
+                self._memories.popitem(last=False)
+        return memory
 
     def _keep(self, key: tuple[str, Planes], opened: _Opened) -> None:
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from segkit.utils.images.image_source import Window
 from segkit.utils.images.intensity import IntensityRule, Limits, percentile_limits, to_unit_range
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.planes import Planes
-from segkit.utils.images.stored_image import StoredImage, spread_to_uint8
+from segkit.utils.images.stored_image import StoredImage, judged_channels, spread_to_uint8
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,15 @@ class ImageReader:
         return LazyImage(self, path, file.size, len(pixel), pixel.dtype)
 
     def _with_limits_of_file(self, file: ImageFile, image: StoredImage) -> torch.Tensor:
-        """Pixels of a large file, with the intensities of its sample."""
-        limits = file.remember(f"limits {self}", lambda: self.limits(file))
-        name = str(file.path)
-        return self.to_tensor(choose_channels(image, self.channels, name), limits, name)
+        """Pixels of a large file, with the intensities and the unmarked channels of its sample."""
+        if "unknown" in image.extra and self.channels in (None, "any"):
+            judged = file.remember("extra", lambda: judged_channels(intensity_sample(file)))
+            image = replace(image, extra=judged)
+        name, limits = str(file.path), None
+        chosen = choose_channels(image, self.channels, name)
+        if not (chosen.is_8_bit and (self.intensity is None or getattr(self.intensity, "keeps_8_bits", False))):
+            limits = file.remember(f"limits {self}", lambda: self.limits(file))
+        return self.to_tensor(chosen, limits, name)
 
     def convert(self, image: StoredImage, name: str) -> torch.Tensor:
         """A whole image that is read already, as :meth:`read` returns it.
