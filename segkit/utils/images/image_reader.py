@@ -78,8 +78,12 @@ class ImageReader:
         file = self._file(path)
         if not file.is_large:
             return None
-        pixel = file.remember(f"pixel {self}", lambda: self.read_window(path, (0, 0, 1, 1)))
-        return LazyImage(self, path, file.size, len(pixel), pixel.dtype)
+
+        def measure() -> tuple[tuple[int, int], int, torch.dtype]:
+            pixel = self.read_window(path, (0, 0, 1, 1))
+            return file.size, len(pixel), pixel.dtype
+
+        return LazyImage(self, path, *file.remember(f"image {self}", measure))
 
     def _with_limits_of_file(self, file: ImageFile, image: StoredImage) -> torch.Tensor:
         """Pixels of a large file, with the intensities and the unmarked channels of its sample."""
