@@ -155,7 +155,8 @@ def _images(
                 if file is not None and dataset.reader.size(file) != size:
                     file = None  # a part of the file; or a wrong size, which loading says
                 load = partial(_load, dataset, i)
-                image = WritableImage(name, image_id, size, targets, split, file, load=load, link=link)
+                planes = dataset.reader.planes
+                image = WritableImage(name, image_id, size, targets, split, file, load=load, link=link, planes=planes)
             if image is not None:
                 yield image
 
