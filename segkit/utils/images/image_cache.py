@@ -110,7 +110,7 @@ class ImageCache:
             counter.used += size
             return True
 
-    def give_up(self, error: OSError) -> None:
+    def stop_filling(self, error: OSError) -> None:
         """Ends the filling of the cache, with one warning: the disk is full, or fails."""
         if not self._full:
             logger.warning(
@@ -141,7 +141,7 @@ class ImageCache:
             if self.reserve(HEADER + len(data)):
                 self._write(entry, json.dumps(facts).encode().ljust(HEADER), data)
         except OSError as error:
-            self.give_up(error)
+            self.stop_filling(error)
 
     def _write(self, path: Path, *parts: Any) -> None:
         """Writes a file under a temporary name and renames it; an existing file of no content stays."""

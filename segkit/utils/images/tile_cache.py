@@ -54,7 +54,7 @@ class TileCache:
         try:
             self._open(json.dumps(facts).encode().ljust(HEADER), self._start + count * self._slot)
         except OSError as error:
-            cache.give_up(error)
+            cache.stop_filling(error)
 
     def read(self, source: ImageSource, window: Window) -> StoredImage:
         """What ``source.read(window)`` returns.
@@ -136,7 +136,7 @@ class TileCache:
         except FileNotFoundError:  # a later run has deleted it
             self._entry = None
         except OSError as error:
-            self.cache.give_up(error)
+            self.cache.stop_filling(error)
 
     def _crc(self, index: int) -> int:
         """The stored CRC of a tile; 0 if it is not in the file."""
