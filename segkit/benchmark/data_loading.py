@@ -1,4 +1,4 @@
-"""Rows of the part ``data``: a loader of crops of a large TIFF, beside the same windows as PNG files."""
+"""Rows of the part ``data``: a loader of crops of a large TIFF, beside PNG files."""
 
 from __future__ import annotations
 

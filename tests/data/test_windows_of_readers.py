@@ -27,7 +27,7 @@ RULES = (
 @pytest.fixture(autouse=True)
 def lazy(monkeypatch):
     monkeypatch.setattr(image_file, "LAZY_PIXELS", 100)
-    monkeypatch.setattr(image_file, "SAMPLED_SIDE", 4)
+    monkeypatch.setattr("segkit.utils.images.sampled_windows.SAMPLED_SIDE", 4)
     monkeypatch.setattr(image_file, "_OPEN_FILES", image_file._OpenFiles())
 
 

@@ -98,7 +98,7 @@ class ImageCache:
         return len(sizes), sum(sizes)
 
     def reserve(self, size: int) -> bool:
-        """Adds ``size`` to the bytes used if they fit, after deleting entries of earlier runs if needed."""
+        """Adds ``size`` to the bytes used if they fit; deletes entries of earlier runs for it."""
         if self._full:
             return False
         with self._counter() as counter:
@@ -120,7 +120,7 @@ class ImageCache:
         self._full = True
 
     def capacity(self, images: int) -> str:
-        """How many of ``images`` images fit, estimated from the entries of whole images: a clause for the log."""
+        """How many of ``images`` images fit, by the entries of whole images: for the log."""
         sizes = [size for path, size, _ in self._entries() if path.suffix == SUFFIX]
         entries, size = len(sizes), sum(sizes)
         if not entries:

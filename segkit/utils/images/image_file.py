@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.containers import open_container
 from segkit.utils.images.image_cache import ImageCache
@@ -27,7 +25,6 @@ from segkit.utils.images.tile_cache import TileCache
 from segkit.utils.paths.hints import why_unusable
 
 LAZY_PIXELS = 4096 * 4096  # images with more are read by window, if their format allows it
-SAMPLED_WINDOWS, SAMPLED_SIDE = 8, 256  # of a large image's intensities: 8 x 8 windows of this side
 MAX_OPEN = 16  # large files that a process keeps open
 MAX_KNOWN = 1 << 16  # files of which a process remembers that they are not large
 MAX_REMEMBERED = 4096  # large files of which a process remembers what was computed
@@ -93,7 +90,7 @@ class ImageFile:
             return None if opened.is_large else self._read(opened, None)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of ``compute``, computed once for a large file, and small: it is kept when the file is closed."""
+        """The value of ``compute``, once for a large file; kept when the file is closed."""
         with self._source() as opened:
             if key in opened.memory:
                 return opened.memory[key]
@@ -141,30 +138,6 @@ class ImageFile:
             else:
                 text = f"cannot be read as an image ({_one_line(error)})"
             raise SegkitError(f"{self.path}: {text}", value=str(self.path)) from error
-
-
-def intensity_sample(file: ImageFile) -> StoredImage:
-    """The samples by which a file's intensities are judged: all, or some of a large image.
-
-    Of a large image these are the same 8 x 8 windows of 256 x 256 pixels on a regular grid, whether the image is then read
-    whole or by window.
-    """
-    image = file.read_unless_large()
-    if image is not None:
-        return image
-    height, width = file.size
-    rows, columns = _window_starts(height), _window_starts(width)
-    parts = [
-        file.read((x, y, min(x + SAMPLED_SIDE, width), min(y + SAMPLED_SIDE, height))) for y in rows for x in columns
-    ]
-    pixels = np.concatenate([part.pixels.reshape(-1, *part.pixels.shape[2:]) for part in parts])
-    return replace(parts[0], pixels=pixels[:, None])
-
-
-def _window_starts(length: int) -> list[int]:
-    """First pixels of the sampled windows along a side, at multiples of their side so that each touches few tiles."""
-    steps = np.linspace(0, max(0, (length - 1) // SAMPLED_SIDE), SAMPLED_WINDOWS).astype(int)
-    return [int(step) * SAMPLED_SIDE for step in np.unique(steps)]
 
 
 def _stored_window(window: Window, size: tuple[int, int], orientation: int) -> Window:

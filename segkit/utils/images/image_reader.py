@@ -10,11 +10,12 @@ import torch
 
 from segkit.utils.images.channels import ChannelChoice, ChannelImage, choose_channels
 from segkit.utils.images.image_cache import ImageCache
-from segkit.utils.images.image_file import ImageFile, intensity_sample
+from segkit.utils.images.image_file import ImageFile
 from segkit.utils.images.image_source import Window
 from segkit.utils.images.intensity import IntensityRule, Limits, percentile_limits, to_unit_range
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.planes import Planes
+from segkit.utils.images.sampled_windows import intensity_sample
 from segkit.utils.images.stored_image import StoredImage, judged_channels, spread_to_uint8
 
 

@@ -149,7 +149,7 @@ def _crc_of(data: np.ndarray) -> int:
 
 
 def _create(entry: Path, head: bytes, size: int) -> None:
-    """Creates a sparse file that begins with ``head``; one that another process has created meanwhile stays."""
+    """Creates a sparse file that begins with ``head``, unless another process has done so."""
     temporary = entry.with_name(f"{entry.name}.{os.getpid()}{TEMPORARY}")
     try:
         with open(temporary, "wb") as file:
