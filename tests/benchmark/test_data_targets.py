@@ -57,7 +57,13 @@ def test_a_loader_of_crops_is_timed_beside_png_files(monkeypatch, tmp_path):
     counts = [len(windows.targets(i)) for i in range(6)]
     assert 0 < sum(counts) < 6 * len(slide.targets(0))
     report = Report.of("data", "", OPTIONS)
+    caches = []
+    rate_of = data_loading.windows_a_second
+    monkeypatch.setattr(
+        data_loading, "windows_a_second", lambda data, side: caches.append(data.reader.cache) or rate_of(data, side)
+    )
     data_loading.measure_loading(OPTIONS, report, tmp_path / "s.tif", 128)
+    assert [cache is not None for cache in caches] == [False, True, False] * 2
     found = {row.work.split(": ", 1)[1]: row.values[OWN] for row in report.rows}
     assert set(found) >= {data_loading.TIFF, data_loading.CACHED, data_loading.PNG} and min(found.values()) > 0
     ratio = found[f"{data_loading.TIFF} by {data_loading.PNG}"]
