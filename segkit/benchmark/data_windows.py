@@ -12,6 +12,7 @@ import numpy as np
 import tifffile
 import torch
 
+from segkit.benchmark.data_loading import measure_loading
 from segkit.benchmark.measure import PeakMemory, alternate, median
 from segkit.benchmark.options import Options
 from segkit.benchmark.peak_memory import figures_of
@@ -31,7 +32,7 @@ Reader = Callable[[int, int], np.ndarray]
 
 
 def measure_windows(options: Options, report: Report) -> None:
-    """Adds the time of a window, and the memory of reading many."""
+    """Adds the time of a window, the memory of reading many, and the rate of a loader of crops."""
     assert options.slide and options.runs
     side = options.slide
     with tempfile.TemporaryDirectory() as name:
@@ -49,6 +50,7 @@ def measure_windows(options: Options, report: Report) -> None:
         times, _ = alternate(steps, options.runs, torch.device("cpu"), 0.0)
         seconds = {key: median(values) / WINDOWS for key, values in times.items()}
         memory = {key: figures_of(__name__, key, str(file), str(side)) for key in readers}
+        measure_loading(options, report, file, window_side(side))
     title = f"a {window_side(side)} window of {side:,} x {side:,} pixels"
     report.rows.append(Row(title, "ms", {key: 1000 * value for key, value in seconds.items()}))
     if ZARR in seconds:

@@ -24,9 +24,11 @@ class Intensity(ABC):
 
     Attributes:
         measured_on_data: whether :meth:`measure` replaces the rule at the start of a run.
+        keeps_8_bits: whether ``limits`` returns None for every image of 8 bits; then large ones are not measured.
     """
 
     measured_on_data: ClassVar[bool] = False
+    keeps_8_bits: bool = False
 
     @abstractmethod
     def limits(self, image: ChannelImage, name: str) -> Limits | None:
@@ -76,8 +78,12 @@ class Percentile(Intensity):
         self.per_channel = per_channel
         self.stretch_8_bit = stretch_8_bit
 
+    @property
+    def keeps_8_bits(self) -> bool:  # type: ignore[override]
+        return not self.stretch_8_bit
+
     def limits(self, image: ChannelImage, name: str) -> Limits | None:
-        if image.is_8_bit and not self.stretch_8_bit:
+        if image.is_8_bit and self.keeps_8_bits:
             return None
         joint = None if self.per_channel == "auto" else not self.per_channel
         return percentile_limits(image, name, (self.low, self.high), joint=joint)
@@ -94,6 +100,8 @@ class DtypeRange(Intensity):
         bits: how many bits of a sample are used, such as 12 for a camera of 12 bits whose files have 16; null: all. It
             applies to images of more than 8 bits.
     """
+
+    keeps_8_bits = True
 
     def __init__(self, *, bits: int | None = None) -> None:
         if bits is not None and not 1 <= bits <= 64:

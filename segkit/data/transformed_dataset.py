@@ -14,7 +14,7 @@ from segkit.data.transforms.base import Compose, Transform, randint
 from segkit.data.transforms.geometry import without_degenerate
 from segkit.data.transforms.invertible import InvertibleCompose
 from segkit.structures.sample import Sample
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, UnreadableImage
 from segkit.utils.seeding import generator_for
 
 MAX_SKIPPED = 10  # unreadable images in a row: more than these suggest a failed disk
@@ -41,7 +41,7 @@ class TransformedTrainDataset(TorchDataset):
         transforms: augmentation.
         seed: of the run.
         skip_unreadable: replace an image that cannot be read by the next readable one, at most ``MAX_SKIPPED`` images
-            further on, so that batches keep their size.
+            further on, so that batches keep their size. Of a large image only a window may be unreadable.
     """
 
     def __init__(self, dataset: Dataset, transforms: Transform, seed: int, skip_unreadable: bool = False) -> None:
@@ -57,10 +57,18 @@ class TransformedTrainDataset(TorchDataset):
         def load_other(generator: torch.Generator) -> Sample:
             return self._load(randint(0, len(self.dataset) - 1, generator), skipped)
 
-        try:
-            sample = self._load(draw.index, skipped)
+        def transformed(index: int) -> Sample:
+            sample = self._load(index % len(self.dataset), skipped)
             sample = without_degenerate(self.transforms(sample, generator, load_other))
             return dataclasses.replace(sample, skipped=tuple(skipped))
+
+        try:
+            for step in range(MAX_SKIPPED if self.skip_unreadable else 0):
+                try:
+                    return transformed(draw.index + step)
+                except UnreadableImage as error:  # of a window; the generator goes on, so that others are drawn
+                    skipped.append(str(error))
+            return transformed(draw.index + MAX_SKIPPED if self.skip_unreadable else draw.index)
         except SegkitError as error:
             return Failure(str(error), error.key)
 

@@ -19,7 +19,7 @@ from segkit.dataset_tools.convert import writer_spec
 from segkit.dataset_tools.incomplete import IncompleteFolder
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
-from segkit.dataset_tools.unreadable import ImageError, UnreadableImages, image_errors
+from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.lazy_targets import LazyTargets, Window
@@ -27,7 +27,7 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import check_tiles, tile_windows
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, counted
+from segkit.utils.errors import SegkitError, UnreadableImage, counted, image_errors
 from segkit.utils.images import ImageFile, ImageReader, LazyImage, Planes
 from segkit.utils.images.stored_image import StoredImage
 from segkit.utils.images.stored_writer import write_stored
@@ -64,7 +64,7 @@ class TileReport:
         counts: ``images``, ``tiles``, ``empty`` tiles, ``objects``, their ``parts`` in tiles, parts that are ``cut`` or
             ``removed``, and objects that are ``lost``.
         losses: what the written format could not hold.
-        unreadable: images that were skipped.
+        unreadable: images, and tiles of large ones, that were skipped.
     """
 
     reason: str
@@ -137,10 +137,11 @@ def tile_dataset(
             for dataset in datasets:
                 dataset.reader = ImageReader(options.planes, "any")
             for split, dataset, i, name in progress(images, len(images), "images cut"):
-                with report.unreadable.reading(name, split, ImageError):
+                with report.unreadable.reading(name, split, UnreadableImage):
                     _tile_image(_Task(dataset, i, split, Path(scratch), writer, options), report, tiles)
                     written.done += 1
-        report.unreadable.require_others(len(images), source)
+        if not report.counts["tiles"]:
+            report.unreadable.require_others(len(images), source)
         report.losses = writer.losses
         with atomic_write(folder / MAP_FILE) as temporary:
             temporary.write_text(json.dumps({"tiles": tiles}, indent=1) + "\n", encoding="utf-8")
@@ -173,14 +174,18 @@ def _tile_image(task: _Task, report: TileReport, tiles: list[dict[str, Any]]) ->
     for window in _windows((height, width), options):
         targets = sample.targets.read(window)[0] if isinstance(sample.targets, LazyTargets) else sample.targets
         kept, cut, removed, objects = _objects_of(targets, window, options)
-        found |= objects  # an object is in several tiles; equal ones are counted by their number in one tile
-        counts.update(parts=len(kept), cut=cut, removed=removed)
         if not options.keep_empty and not bool((kept.labels != ALL_CLASSES).any()):
             counts["empty"] += 1
             continue
+        found |= objects  # an object is in several tiles; equal ones are counted by their number in one tile
+        counts.update(parts=len(kept), cut=cut, removed=removed)
         x0, y0, x1, y1 = window
         name = f"{_safe_stem(sample.file_name)}_y{y0:06d}_x{x0:06d}"
-        stored = _stored(sample, file, whole, window)
+        stored = None
+        with report.unreadable.reading(f"{sample.file_name} {window}", task.split, UnreadableImage), image_errors():
+            stored = _stored(sample, file, whole, window)
+        if stored is None:
+            continue
         path = write_stored(task.scratch / task.split / f"{len(tiles)}" / name.rsplit("/")[-1], stored)
         relative = f"{name.rpartition('/')[0]}/{path.name}".lstrip("/")
         tiles.append(

@@ -10,19 +10,6 @@ from segkit.utils.errors import SegkitError, counted
 OPTION = "--skip-unreadable"
 
 
-class ImageError(SegkitError):
-    """An image of the source, or its annotation, cannot be read."""
-
-
-@contextmanager
-def image_errors() -> Iterator[None]:
-    """Raises a SegkitError of its block, which reads an image, as :class:`ImageError`."""
-    try:
-        yield
-    except SegkitError as error:
-        raise ImageError(str(error), key=error.key, value=error.value) from error
-
-
 class UnreadableImages:
     """Collects the errors of images that cannot be read.
 

@@ -17,10 +17,10 @@ from segkit.data.formats.recognition import INCOMPLETE
 from segkit.data.writers import DatasetWriter, WritableImage, written_names
 from segkit.dataset_tools.incomplete import IncompleteFolder
 from segkit.dataset_tools.progress import progress
-from segkit.dataset_tools.unreadable import ImageError, UnreadableImages, image_errors
+from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.sample import Sample
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, UnreadableImage, image_errors
 from segkit.utils.paths import output_folder, prepare_folder
 
 IDS_CHANGED = "classes whose category id changed, because two classes had the same"
@@ -108,7 +108,7 @@ def write_splits(
     with IncompleteFolder(output, total) as folder:
         with writer:
             for image in progress(_images(splits, classes, written, link), total, "images written"):
-                with written.unreadable.reading(image.name, image.split, ImageError):
+                with written.unreadable.reading(image.name, image.split, UnreadableImage):
                     writer.write(image)
                     written.images[image.split] += 1
                     written.objects += len(image.targets)
@@ -159,7 +159,8 @@ def _images(
                 if file is not None and dataset.reader.size(file) != size:
                     file = None  # a part of the file; or a wrong size, which loading says
                 load = partial(_load, dataset, i)
-                image = WritableImage(name, image_id, size, targets, split, file, load=load, link=link)
+                planes = dataset.reader.planes
+                image = WritableImage(name, image_id, size, targets, split, file, load=load, link=link, planes=planes)
             if image is not None:
                 yield image
 

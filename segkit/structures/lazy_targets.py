@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segkit.structures.targets import Targets
+from segkit.utils.errors import image_errors
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
 
@@ -27,5 +28,9 @@ class LazyTargets:
         """The objects that may have a pixel in ``window`` (None: all), and the number of the others.
 
         Objects without an area count as others.
+
+        Raises:
+            UnreadableImage: the annotations cannot be read.
         """
-        return self.read_objects(window)
+        with image_errors():
+            return self.read_objects(window)

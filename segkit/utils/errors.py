@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -37,6 +38,19 @@ def _unpickle(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, An
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
     return error
+
+
+class UnreadableImage(SegkitError):
+    """An image of a data set, or its annotation, cannot be read; such images may be skipped."""
+
+
+@contextmanager
+def image_errors() -> Iterator[None]:
+    """Raises a SegkitError of its block, which reads an image, as :class:`UnreadableImage`."""
+    try:
+        yield
+    except SegkitError as error:
+        raise UnreadableImage(str(error), key=error.key, value=error.value) from error
 
 
 class PeerLost(SegkitError):

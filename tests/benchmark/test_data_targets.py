@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import pytest
 import tifffile
 
-from segkit.benchmark import data, data_channels, data_check, data_windows
+from segkit.benchmark import data, data_channels, data_check, data_loading, data_windows
 from segkit.benchmark.data_check import Process, check_words, measure_check, run_process
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, Report
+from segkit.utils.images import image_file
 from segkit.utils.images.image_file import ImageFile
 
 OPTIONS = Options(batch=1, objects=3, size=(64, 96), runs=1, annotations=40, slide=700, checked_images=2)
@@ -22,6 +23,7 @@ def rows(report):
 def test_windows_are_equal_and_timed(monkeypatch, tmp_path):
     pytest.importorskip("zarr")
     monkeypatch.setattr(data_windows, "figures_of", lambda module, key, file, side: [3 * 2**20, 1.0])
+    monkeypatch.setattr(data_windows, "measure_loading", lambda *_: None)
 
     def read(self, window=None):  # of any version: cut from the whole image
         x0, y0, x1, y1 = window
@@ -43,6 +45,29 @@ def test_windows_are_equal_and_timed(monkeypatch, tmp_path):
     report = Report.of("data", "", OPTIONS)
     data_windows.measure_windows(OPTIONS, report)
     assert [note for note in report.notes if "differ" in note]
+
+
+def test_a_loader_of_crops_is_timed_beside_png_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(image_file, "LAZY_PIXELS", 100)
+    for name, value in {"WORKERS": 0, "WARM_UP": 1, "BATCHES": 2, "OBJECT_AREA": 9000}.items():
+        monkeypatch.setattr(data_loading, name, value)
+    data_windows.write_slide(tmp_path / "s.tif", 300)
+    slide, windows = data_loading.write_datasets(tmp_path / "s.tif", tmp_path, 128)
+    assert slide.open(0).is_lazy and not windows.open(0).is_lazy and len(slide) == len(windows) == 6
+    counts = [len(windows.targets(i)) for i in range(6)]
+    assert 0 < sum(counts) < 6 * len(slide.targets(0))
+    report = Report.of("data", "", OPTIONS)
+    caches = []
+    rate_of = data_loading.windows_a_second
+    monkeypatch.setattr(
+        data_loading, "windows_a_second", lambda data, side: caches.append(data.reader.cache) or rate_of(data, side)
+    )
+    data_loading.measure_loading(OPTIONS, report, tmp_path / "s.tif", 128)
+    assert [cache is not None for cache in caches] == [False, True, False] * 2
+    found = {row.work.split(": ", 1)[1]: row.values[OWN] for row in report.rows}
+    assert set(found) >= {data_loading.TIFF, data_loading.CACHED, data_loading.PNG} and min(found.values()) > 0
+    ratio = found[f"{data_loading.TIFF} by {data_loading.PNG}"]
+    assert ratio == pytest.approx(found[data_loading.TIFF] / found[data_loading.PNG])
 
 
 def test_check_is_timed_beside_its_peers(monkeypatch):

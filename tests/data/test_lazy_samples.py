@@ -204,6 +204,26 @@ def test_workers_read_what_this_process_reads(coco):
         assert_equal(one, two)
 
 
+def test_unreadable_windows_are_skipped_and_counted(coco, tmp_path):
+    pixels = RNG.integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint8)
+    write(tmp_path / "x.tif", pixels, photometric="rgb", compression="zlib")
+    data = bytearray((tmp_path / "x.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "x.tif") as file:
+        for tile in range(9, 64, 9):
+            data[(at := file.pages[0].dataoffsets[tile]) : at + 12] = bytes(12)
+    (tmp_path / "x.tif").write_bytes(data)
+    settings = {"sampler": Always(), "batch_size": 1, "seed": 3}
+    loader = build_train_loader(coco, Compose([RandomCrop(size=32)]), skip_unreadable=True, **settings)
+    samples = [batch.samples[0] for _, batch in zip(range(12), loader, strict=False)]
+    skipped = [problem for sample in samples for problem in sample.skipped]
+    assert skipped and all("x.tif: cannot" in one and "the tile at x" in one for one in skipped)
+    assert all(sample.image.shape == (3, 32, 32) for sample in samples)
+    with pytest.raises(SegkitError, match="the tile at x"):
+        list(zip(range(12), build_train_loader(coco, Compose([RandomCrop(size=32)]), **settings), strict=False))
+    with pytest.raises(SegkitError, match=r"x\.tif: cannot be read"):
+        next(iter(build_train_loader(coco, Compose([RandomCrop(size=SIDE - 1)]), skip_unreadable=True, **settings)))
+
+
 def test_an_error_names_the_object_of_the_whole_image(coco, parsed):
     broken = dataclasses.replace(parsed._images[0])
     broken.objects[30] = ObjectAnnotation("a", None, {"size": [SIDE, SIDE], "counts": "x"})

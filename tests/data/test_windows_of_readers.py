@@ -27,7 +27,7 @@ RULES = (
 @pytest.fixture(autouse=True)
 def lazy(monkeypatch):
     monkeypatch.setattr(image_file, "LAZY_PIXELS", 100)
-    monkeypatch.setattr(image_file, "SAMPLED_SIDE", 4)
+    monkeypatch.setattr("segkit.utils.images.sampled_windows.SAMPLED_SIDE", 4)
     monkeypatch.setattr(image_file, "_OPEN_FILES", image_file._OpenFiles())
 
 
@@ -69,7 +69,7 @@ def test_rows_that_are_not_compressed_are_read_by_column(tmp_path, options):
     assert np.array_equal(file.read((0, 6, SIDE, 33)).pixels, pixels[6:33])
 
 
-def test_large_images_are_not_cached(tmp_path):
+def test_large_images_that_are_read_whole_are_not_cached(tmp_path):
     write_stack(tmp_path / "large.ome.tif", np.uint16)
     tifffile.imwrite(tmp_path / "small.tif", np.zeros((8, 8), np.uint8))
     (tmp_path / "cache").mkdir()

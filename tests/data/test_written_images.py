@@ -13,7 +13,7 @@ from PIL import Image
 from segkit.data.writers import WritableImage
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Targets
-from segkit.utils.images import ImageReader, is_image_name
+from segkit.utils.images import ImageFile, ImageReader, Planes, is_image_name
 
 H, W = 20, 30
 ALL_CHANNELS = ImageReader(channels="all")
@@ -92,3 +92,19 @@ def test_links_are_not_made_to_turned_files(tmp_path, format):
     )
     images = [path for path in (tmp_path / "out").rglob("*") if is_image_name(path.name)]
     assert images and not any(path.is_symlink() for path in images)
+
+
+@pytest.mark.parametrize("format", DATASET_WRITER_REGISTRY.names())
+def test_of_a_stack_the_selected_plane_is_written(tmp_path, format):
+    stack = np.random.default_rng(0).integers(0, 65536, (3, H, W), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
+    targets = Targets.empty((H, W))
+    for z, expected in ((1, stack[1]), ("max", stack.max(0))):
+        planes = Planes(z=z)
+        image = WritableImage("a.tif", 1, (H, W), targets, "train", tmp_path / "stack.tif", planes=planes)
+        write(tmp_path / f"out{z}", format, [image])
+        found = next(path for path in (tmp_path / f"out{z}").rglob("*.tif") if not path.stem.startswith("class"))
+        assert np.array_equal(ImageFile(found).read().pixels, expected)
+    plain = WritableImage("b.png", 1, (H, W), targets, "train", files(tmp_path)["plain"], planes=Planes(z=0))
+    write(tmp_path / "plain", format, [plain])
+    assert [path.name for path in (tmp_path / "plain").rglob("*.png") if "Seg" not in path.parent.name]

@@ -203,3 +203,59 @@ def test_only_some_files_stay_open(tmp_path, lazy_from):
         assert (reader.read_window(tmp_path / f"{k}.tif", (1, 1, 20, 20)) == k).all()
     assert len(image_file._OPEN_FILES._files) == image_file.MAX_OPEN
     assert (read_image(tmp_path / "0.tif") == 0).all()
+
+
+def damaged(path, index):
+    """Overwrites the data of a tile."""
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[index]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + 12] = bytes(12)
+    path.write_bytes(data)
+    return path
+
+
+def test_an_error_names_the_damaged_tile(tmp_path):
+    pixels = RNG.integers(0, 255, (64, 64), np.uint8)
+    tifffile.imwrite(tmp_path / "x.tif", pixels, tile=(16, 16), compression="zlib")
+    file = ImageFile(damaged(tmp_path / "x.tif", 6))
+    assert np.array_equal(file.read((0, 0, 64, 16)).pixels, pixels[:16])
+    expected = r"x\.tif: cannot be read as an image \(the window \(0, 0, 64, 63\): the tile at x 32, y 16: "
+    with pytest.raises(SegkitError, match=expected):
+        file.read((0, 0, 64, 63))
+
+
+def test_an_unmarked_channel_is_judged_once_a_file(tmp_path, lazy_from):
+    lazy_from(100)
+    pixels = RNG.integers(0, 255, (64, 64, 4)).astype(np.uint8)
+    for name, part in {"alpha.tif": (slice(0), slice(0)), "varying.tif": (slice(8), slice(8))}.items():
+        pixels[..., 3] = 255
+        pixels[..., 3][part] = 7
+        write_tiff(tmp_path / name, [page(pixels, tile=16, compression=8, photometric=2, t338=0)])
+    window = (20, 20, 50, 50)  # constant in both files
+    assert ImageReader().read_window(tmp_path / "alpha.tif", window).shape == (3, 30, 30)
+    with pytest.raises(SegkitError, match="channel 4 is marked neither as colour nor as"):
+        ImageReader().read_window(tmp_path / "varying.tif", window)
+    assert ImageReader(channels="any").read_window(tmp_path / "varying.tif", window).shape == (4, 30, 30)
+    assert ImageReader(channels=[3]).read_window(tmp_path / "varying.tif", window).shape == (1, 30, 30)
+
+
+def test_what_was_computed_outlives_an_open_file(tmp_path, lazy_from, monkeypatch):
+    lazy_from(100)
+    monkeypatch.setattr(image_file, "MAX_OPEN", 1)
+    computed = []
+    for name in "ab":
+        write_tiff(tmp_path / name, [page(np.full((64, 64), 9, np.uint16), tile=16)])
+    for name in "abab":
+        ImageFile(tmp_path / name).remember("limits", lambda name=name: computed.append(name))
+    assert computed == ["a", "b"]
+
+
+def test_permission_errors_are_one_clear_message(tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "x.tif").write_bytes(b"II*\0")
+    monkeypatch.setattr(image_file, "is_tiff", refused)
+    with pytest.raises(SegkitError, match=r"x\.tif: cannot be read: permission denied$"):
+        ImageFile(tmp_path / "x.tif").read()

@@ -17,8 +17,10 @@ import tifffile
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError
-from segkit.utils.images import ImageFile, ImageReader, write_image
+from segkit.utils.errors import SegkitError, image_errors
+from segkit.utils.images import ImageFile, ImageReader, Planes, write_image
+from segkit.utils.images.planes import ONE_PLANE
+from segkit.utils.images.stored_writer import write_stored
 
 TURNED = "images with an orientation tag, which is applied: tools that ignore it would show them turned"
 
@@ -84,6 +86,7 @@ class WritableImage:
         sample: the loaded image, where there is no file or it is encoded again.
         load: loads ``sample`` when it is first needed.
         link: make symbolic links in place of copies.
+        planes: which image of a file with several.
     """
 
     def __init__(
@@ -98,11 +101,12 @@ class WritableImage:
         *,
         load: Callable[[], Sample] | None = None,
         link: bool = False,
+        planes: Planes = ONE_PLANE,
     ) -> None:
         assert not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts, name
         assert file is not None or sample is not None or load is not None
         self.name, self.image_id, self.size, self.targets = name, image_id, size, targets
-        self.split, self.file, self.link = split, file, link
+        self.split, self.file, self.link, self.planes = split, file, link, planes
         self._sample, self._load = sample, load
 
     @property
@@ -134,12 +138,25 @@ class WritableImage:
         False if the file is unreadable. Objects and sizes are those of the upright image.
         """
         try:
-            return self.file is not None and ImageFile(self.file).orientation != 1
+            return self.file is not None and ImageFile(self.file, self.planes).orientation != 1
         except SegkitError:
             return False
 
+    @cached_property
+    def _is_plane(self) -> bool:
+        """Whether the image is one of several of its file."""
+        if self.file is None or self.planes == ONE_PLANE:
+            return False
+        try:
+            ImageFile(self.file).orientation  # noqa: B018 - opens the file
+        except SegkitError:
+            return True
+        return False
+
     def save_to(self, path: Path, suffixes: Sequence[str] = ()) -> Path:
         """Copies the image's file where the format allows it, else writes its upright pixels.
+
+        Of a file that holds several images the selected one is written, with its stored samples.
 
         Args:
             path: the file to write; its suffix is replaced by that of what is written.
@@ -147,6 +164,9 @@ class WritableImage:
         Returns:
             The path written. Pixels are written as PNG, or TIFF if PNG cannot hold them.
         """
+        if self._is_plane and self.file is not None:
+            with image_errors():
+                return write_stored(path.with_name(path.stem), ImageFile(self.file, self.planes).read())
         may_copy = self.file is not None and not self.file.is_dir() and not self.is_turned  # a Zarr store is a folder
         if may_copy and self.file is not None and (not suffixes or self.file.suffix.lower() in suffixes):
             target = path.with_name(path.stem + self.file.suffix)

@@ -6,11 +6,13 @@ Reading for a model: ``image_reader`` opens an ``image_file``, ``channels`` choo
 ``image_reader``      image files as the tensors that a model gets
 ``image_io``          8-bit RGB, label maps, and writing: a function each
 ``image_file``        an image file, read whole or by window; which decoder reads which file
+``sampled_windows``   the part of a large image by which its intensities are judged
 ``lazy_image``        an image in a sample that is read by window
 ``channels``          the channels of a file by number and name, and the choice among them
 ``intensity``         from a file's numbers to uint8 or float 0..1
 ``planes``            which time point, z plane, page and scene of a file with several
 ``image_cache``       decoded images in memory or on disk, shared by worker processes
+``tile_cache``        likewise, decoded tiles of large images
 ``composite``         pictures of images of any number of channels
 ``stored_image``      an image as its file stores it, and its conversion to 8 bits
 ``stored_writer``     writes stored samples as they are
@@ -35,13 +37,14 @@ Decoders, each an ``image_source``:
 from segkit.utils.images.channels import ChannelImage
 from segkit.utils.images.composite import composite
 from segkit.utils.images.image_cache import ImageCache
-from segkit.utils.images.image_file import ImageFile, intensity_sample
+from segkit.utils.images.image_file import ImageFile
 from segkit.utils.images.image_io import image_size, read_image, read_pixels, write_image
 from segkit.utils.images.image_reader import ImageReader
 from segkit.utils.images.intensity import Limits, percentile_limits, percentiles
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.listing import ImageFiles, is_system_file
 from segkit.utils.images.planes import Planes
+from segkit.utils.images.sampled_windows import intensity_sample
 from segkit.utils.images.stored_image import scale_to_uint8
 from segkit.utils.images.suffixes import IMAGE_SUFFIXES, is_image_name
 

@@ -23,6 +23,7 @@ from segkit.utils.images.stored_image import (
 ChannelChoice = Sequence[int | str] | Literal["all", "any"] | None
 KEY = "data.channels"
 RGB = ("red", "green", "blue")
+EXTRA_NAMES = {"premultiplied": "alpha", "unknown": "", "varying": ""}
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ def channel_names(image: StoredImage, count: int) -> list[str]:
         return list(image.channel_names)
     color = [*RGB] if image.color in ("rgb", "palette", "cmyk") else ["grey"] if count == 1 else []
     names = [*color, *[""] * (count - len(color) - len(image.extra)), *image.extra][:count]
-    return [
-        name if name not in ("unknown", "premultiplied") else "alpha" if name != "unknown" else "" for name in names
-    ]
+    return [EXTRA_NAMES.get(name, name) for name in names]
 
 
 def _all_channels(image: StoredImage, name: str) -> tuple[np.ndarray, int]:

@@ -28,7 +28,8 @@ except ImportError:  # Windows: processes may together exceed the budget by a fe
 
 logger = logging.getLogger(__name__)
 LAYOUT = 1  # of the files, and of the meaning of their pixels
-SUFFIX = ".pixels"
+SUFFIX = ".pixels"  # an image
+TILES = ".tiles"  # the tiles of a large image, in a sparse file: segkit.utils.images.tile_cache
 TEMPORARY = ".part"
 DTYPES = {"uint8": np.uint8, "float32": np.float32}
 OLDEST_TEMPORARY = 3600  # seconds; no image takes as long to write
@@ -68,32 +69,60 @@ class ImageCache:
             path: of the file.
             decode: returns a uint8 or float32 tensor [C, H, W] of a path.
         """
-        try:
-            stat = os.stat(path)
-        except OSError:
+        entry = self.entry(path, self.reading, SUFFIX)
+        if entry is None:
             return decode(path)  # raises the error that explains it
-        origin = json.dumps(
-            [LAYOUT, os.path.realpath(path), stat.st_size, stat.st_mtime_ns, self.reading], ensure_ascii=True
-        )
-        entry = self.folder / (hashlib.sha256(origin.encode()).hexdigest()[:40] + SUFFIX)
         image = _load(entry)
         if image is not None:
             self.hits += 1
             return image
         self.misses += 1
         image = decode(path)
-        if not self._full:
-            self._store(entry, image)
+        self._store(entry, image)
         return image
+
+    def entry(self, path: str | os.PathLike[str], reading: str, suffix: str) -> Path | None:
+        """The entry of a file that is read in one way; None if the file cannot be accessed."""
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        origin = json.dumps(
+            [LAYOUT, os.path.realpath(path), stat.st_size, stat.st_mtime_ns, reading], ensure_ascii=True
+        )
+        return self.folder / (hashlib.sha256(origin.encode()).hexdigest()[:40] + suffix)
 
     def size_on_disk(self) -> tuple[int, int]:
         """Number and bytes of all entries."""
         sizes = [size for _, size, _ in self._entries()]
         return len(sizes), sum(sizes)
 
+    def reserve(self, size: int) -> bool:
+        """Adds ``size`` to the bytes used if they fit; deletes entries of earlier runs for it."""
+        if self._full:
+            return False
+        with self._counter() as counter:
+            if counter.used + size > self.budget:
+                counter.used = self._delete_unread(self.budget - size)
+            if counter.used + size > self.budget:
+                self._full = True
+                return False
+            counter.used += size
+            return True
+
+    def stop_filling(self, error: OSError) -> None:
+        """Ends the filling of the cache, with one warning: the disk is full, or fails."""
+        if not self._full:
+            logger.warning(
+                "data.cache: %s cannot be written (%s); images that are not in the cache are decoded each time",
+                self.folder, error.strerror or error,
+            )  # fmt: skip
+        self._full = True
+
     def capacity(self, images: int) -> str:
-        """How many of ``images`` images fit, estimated from the entries: a clause for the log."""
-        entries, size = self.size_on_disk()
+        """How many of ``images`` images fit, by the entries of whole images: for the log."""
+        sizes = [size for path, size, _ in self._entries() if path.suffix == SUFFIX]
+        entries, size = len(sizes), sum(sizes)
         if not entries:
             return "no image is in it yet"
         fitting = self.budget * entries // max(size, 1)
@@ -101,25 +130,18 @@ class ImageCache:
         return f"{share} images fit, at {size / entries / 1e6:.1f} MB each"
 
     def _store(self, entry: Path, image: torch.Tensor) -> None:
-        """Writes an entry if there is room; a full or failing disk ends the filling of the cache with one warning."""
+        """Writes an entry if there is room."""
         planar = image.is_contiguous()  # the layout is kept: the last bit of a resized image may depend on it
         rows = np.ascontiguousarray((image if planar else image.permute(1, 2, 0)).numpy())
         if rows.dtype.name not in DTYPES:
             return
         data = _bytes_of(rows)
         facts = {"dtype": rows.dtype.name, "shape": rows.shape, "planar": planar, "crc": zlib.crc32(data)}
-        size = HEADER + len(data)
         try:
-            if not self._reserve(size):
-                self._full = True
-                return
-            self._write(entry, json.dumps(facts).encode().ljust(HEADER), data)
+            if self.reserve(HEADER + len(data)):
+                self._write(entry, json.dumps(facts).encode().ljust(HEADER), data)
         except OSError as error:
-            self._full = True
-            logger.warning(
-                "data.cache: %s cannot be written (%s); images that are not in the cache are decoded each time",
-                self.folder, error.strerror or error,
-            )  # fmt: skip
+            self.stop_filling(error)
 
     def _write(self, path: Path, *parts: Any) -> None:
         """Writes a file under a temporary name and renames it; an existing file of no content stays."""
@@ -135,16 +157,6 @@ class ImageCache:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-
-    def _reserve(self, size: int) -> bool:
-        """Adds ``size`` to the bytes used if they fit, after deleting entries of earlier runs if needed."""
-        with self._counter() as counter:
-            if counter.used + size > self.budget:
-                counter.used = self._delete_unread(self.budget - size)
-            if counter.used + size > self.budget:
-                return False
-            counter.used += size
-            return True
 
     def _delete_unread(self, target: int) -> int:
         """Deletes entries that were not read since the cache was opened, the oldest first; returns the bytes left."""
@@ -170,10 +182,11 @@ class ImageCache:
         found = []
         with os.scandir(self.folder) as files:
             for file in files:
-                if file.name.endswith(SUFFIX):
+                if file.name.endswith((SUFFIX, TILES)):
                     with contextlib.suppress(OSError):  # another process deleted it
                         stat = file.stat()
-                        found.append((Path(file.path), stat.st_size, stat.st_mtime))
+                        size = stat.st_size if file.name.endswith(SUFFIX) else _size_of_sparse(stat)
+                        found.append((Path(file.path), size, stat.st_mtime))
         return found
 
     @contextlib.contextmanager
@@ -216,6 +229,12 @@ def _load(entry: Path) -> torch.Tensor | None:
         return None
     image = torch.from_numpy(rows)
     return image if facts.get("planar") else image.permute(2, 0, 1)
+
+
+def _size_of_sparse(stat: os.stat_result) -> int:
+    """Bytes that a sparse file takes."""
+    blocks = getattr(stat, "st_blocks", None)  # not on Windows
+    return stat.st_size if blocks is None else blocks * 512
 
 
 def _bytes_of(rows: np.ndarray) -> memoryview:

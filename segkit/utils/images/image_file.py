@@ -12,38 +12,42 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.containers import open_container
+from segkit.utils.images.image_cache import ImageCache
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.pillow_decoder import PillowSource
 from segkit.utils.images.planes import ONE_PLANE, Planes, check_single_plane
 from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, upright, upright_size
 from segkit.utils.images.suffixes import is_image_folder
 from segkit.utils.images.tiff import TiffSource, is_tiff
+from segkit.utils.images.tile_cache import TileCache
 from segkit.utils.paths.hints import why_unusable
 
 LAZY_PIXELS = 4096 * 4096  # images with more are read by window, if their format allows it
-SAMPLED_WINDOWS, SAMPLED_SIDE = 8, 256  # of a large image's intensities: 8 x 8 windows of this side
 MAX_OPEN = 16  # large files that a process keeps open
 MAX_KNOWN = 1 << 16  # files of which a process remembers that they are not large
+MAX_REMEMBERED = 4096  # large files of which a process remembers what was computed
 
 
 class ImageFile:
     """One image of a file, read whole or by window.
 
     Large files (:attr:`is_large`) stay open in the process, ``MAX_OPEN`` at most, so that their header is parsed once. A
-    forked process opens them itself. Every failure is a SegkitError that names the file.
+    forked process opens them itself. Every failure is a SegkitError that names the file, and the window.
 
     Args:
         path: of the file; a folder for Zarr.
         planes: which image of a file with several.
+        cache: keeps the decoded tiles of a large file; None: they are decoded for each window.
     """
 
-    def __init__(self, path: str | os.PathLike[str], planes: Planes = ONE_PLANE) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], planes: Planes = ONE_PLANE, cache: ImageCache | None = None
+    ) -> None:
         self.path = path
         self.planes = planes
+        self.cache = cache
 
     @property
     def size(self) -> tuple[int, int]:
@@ -78,15 +82,15 @@ class ImageFile:
             SegkitError: the file cannot be read; the window is not inside the image.
         """
         with self._source() as opened:
-            return self._read(opened.source, window)
+            return self._read(opened, window)
 
     def read_unless_large(self) -> StoredImage | None:
         """The whole image, upright; None if it is large. The file is opened once for both."""
         with self._source() as opened:
-            return None if opened.is_large else self._read(opened.source, None)
+            return None if opened.is_large else self._read(opened, None)
 
     def remember(self, key: str, compute: Callable[[], Any]) -> Any:
-        """The value of ``compute``, computed once while a large file stays open."""
+        """The value of ``compute``, once for a large file; kept when the file is closed."""
         with self._source() as opened:
             if key in opened.memory:
                 return opened.memory[key]
@@ -95,8 +99,8 @@ class ImageFile:
             opened.memory[key] = value
         return value
 
-    def _read(self, source: ImageSource, window: Window | None) -> StoredImage:
-        stored = None
+    def _read(self, opened: _Opened, window: Window | None) -> StoredImage:
+        source, stored = opened.source, None
         if window is not None:
             height, width = upright_size(*source.size, source.orientation)
             x0, y0, x1, y1 = window
@@ -105,7 +109,15 @@ class ImageFile:
                     f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels"
                 )
             stored = _stored_window(window, (height, width), source.orientation)
-        image = source.read(stored)
+        try:
+            if stored is not None and self.cache is not None and opened.is_large and source.tile is not None:
+                image = opened.tile_cache(self).read(source, stored)
+            else:
+                image = source.read(stored)
+        except (RuntimeError, ValueError, OSError) as error:
+            if window is None or isinstance(error, SegkitError):
+                raise
+            raise ValueError(f"the window {window}: {_one_line(error)}") from error
         return replace(image, pixels=upright(image.pixels, image.orientation), orientation=1)
 
     @contextmanager
@@ -119,33 +131,13 @@ class ImageFile:
         except Exception as error:  # decoders raise errors of many types; each means that the file cannot be read
             from PIL import Image
 
-            hint = LIMIT_HINT if isinstance(error, Image.DecompressionBombError) else ""
-            text = f"{_one_line(error)}{hint}" if hint else f"cannot be read as an image ({_one_line(error)})"
+            if isinstance(error, Image.DecompressionBombError):
+                text = f"{_one_line(error)}{LIMIT_HINT}"
+            elif isinstance(error, PermissionError):
+                text = "cannot be read: permission denied"
+            else:
+                text = f"cannot be read as an image ({_one_line(error)})"
             raise SegkitError(f"{self.path}: {text}", value=str(self.path)) from error
-
-
-def intensity_sample(file: ImageFile) -> StoredImage:
-    """The samples by which a file's intensities are judged: all, or some of a large image.
-
-    Of a large image these are the same 8 x 8 windows of 256 x 256 pixels on a regular grid, whether the image is then read
-    whole or by window.
-    """
-    image = file.read_unless_large()
-    if image is not None:
-        return image
-    height, width = file.size
-    rows, columns = _window_starts(height), _window_starts(width)
-    parts = [
-        file.read((x, y, min(x + SAMPLED_SIDE, width), min(y + SAMPLED_SIDE, height))) for y in rows for x in columns
-    ]
-    pixels = np.concatenate([part.pixels.reshape(-1, *part.pixels.shape[2:]) for part in parts])
-    return replace(parts[0], pixels=pixels[:, None])
-
-
-def _window_starts(length: int) -> list[int]:
-    """First pixels of the sampled windows along a side, at multiples of their side so that each touches few tiles."""
-    steps = np.linspace(0, max(0, (length - 1) // SAMPLED_SIDE), SAMPLED_WINDOWS).astype(int)
-    return [int(step) * SAMPLED_SIDE for step in np.unique(steps)]
 
 
 def _stored_window(window: Window, size: tuple[int, int], orientation: int) -> Window:
@@ -178,6 +170,7 @@ class _Opened:
 
     Attributes:
         memory: what was computed from the file.
+        tiles: its decoded tiles, if they are cached.
         closed: whether another thread has closed it, to keep the number of open files.
     """
 
@@ -185,12 +178,20 @@ class _Opened:
     stamp: tuple[int, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock)
     memory: dict[str, Any] = field(default_factory=dict)
+    tiles: TileCache | None = None
     closed: bool = False
 
     @property
     def is_large(self) -> bool:
         source = self.source
         return source.always_lazy or (source.windowed and math.prod(source.size) > LAZY_PIXELS)
+
+    def tile_cache(self, file: ImageFile) -> TileCache:
+        """The cache of the tiles, opened when it is first needed."""
+        assert file.cache is not None
+        if self.tiles is None or self.tiles.cache is not file.cache:
+            self.tiles = TileCache(file.cache, self.source, file.path, repr(file.planes))
+        return self.tiles
 
 
 class _OpenFiles:
@@ -199,6 +200,7 @@ class _OpenFiles:
     def __init__(self) -> None:
         self._files: OrderedDict[tuple[str, Planes], _Opened] = OrderedDict()
         self._small: dict[tuple[str, Planes], tuple[int, ...]] = {}  # stamps of files that are not large
+        self._memories: OrderedDict[tuple[str, Planes, tuple[int, ...]], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def is_small(self, path: str | os.PathLike[str], planes: Planes) -> bool:
@@ -225,12 +227,22 @@ class _OpenFiles:
                 finally:
                     found.source.close()
                 return
+            found.memory = self._memory(key, stamp)
             self._keep(key, found)
         with found.lock:
             if found.closed:
                 found.source, found.closed = _open_source(path, planes), False
                 self._keep(key, found)
             yield found
+
+    def _memory(self, key: tuple[str, Planes], stamp: tuple[int, ...]) -> dict[str, Any]:
+        """What was computed from a file, which may have been closed since."""
+        with self._lock:
+            memory = self._memories.setdefault((*key, stamp), {})
+            self._memories.move_to_end((*key, stamp))
+            if len(self._memories) > MAX_REMEMBERED:
+                self._memories.popitem(last=False)
+        return memory
 
     def _keep(self, key: tuple[str, Planes], opened: _Opened) -> None:
         with self._lock:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from segkit.utils.images.channels import ChannelChoice, ChannelImage, choose_channels
 from segkit.utils.images.image_cache import ImageCache
-from segkit.utils.images.image_file import ImageFile, intensity_sample
+from segkit.utils.images.image_file import ImageFile
 from segkit.utils.images.image_source import Window
 from segkit.utils.images.intensity import IntensityRule, Limits, percentile_limits, to_unit_range
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.planes import Planes
-from segkit.utils.images.stored_image import StoredImage, spread_to_uint8
+from segkit.utils.images.sampled_windows import intensity_sample
+from segkit.utils.images.stored_image import StoredImage, judged_channels, spread_to_uint8
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ImageReader:
         channels: ``data.channels``: numbers or names of channels, ``all``, or None: grey and colours as RGB. ``any``: as
             None, but all channels of images that are neither.
         intensity: how samples become intensities; None: the default of ``data.intensity``.
-        cache: of decoded images; None: each is decoded whenever it is read. Large images are not cached.
+        cache: of decoded images, and of the decoded tiles of large ones; None: each is decoded whenever it is read.
     """
 
     planes: Planes = field(default_factory=Planes)
@@ -44,12 +45,15 @@ class ImageReader:
         Raises:
             SegkitError: the file cannot be read, or lacks one of the channels.
         """
-        if self.cache is None or ImageFile(path, self.planes).is_large:
+        if self.cache is None or self._file(path).is_large:
             return self._decode(path)
         return self.cache.read(path, self._decode)
 
+    def _file(self, path: str | os.PathLike[str]) -> ImageFile:
+        return ImageFile(path, self.planes, self.cache)
+
     def _decode(self, path: str | os.PathLike[str]) -> torch.Tensor:
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         image = file.read_unless_large()
         if image is None:
             return self._with_limits_of_file(file, file.read())
@@ -61,7 +65,7 @@ class ImageReader:
         Raises:
             SegkitError: the file cannot be read; the window is not inside the image.
         """
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         if not file.is_large:
             x0, y0, x1, y1 = window
             return self.read(path)[:, y0:y1, x0:x1]
@@ -72,17 +76,26 @@ class ImageReader:
 
         :attr:`ImageFile.is_large` defines which are large.
         """
-        file = ImageFile(path, self.planes)
+        file = self._file(path)
         if not file.is_large:
             return None
-        pixel = file.remember(f"pixel {self}", lambda: self.read_window(path, (0, 0, 1, 1)))
-        return LazyImage(self, path, file.size, len(pixel), pixel.dtype)
+
+        def measure() -> tuple[tuple[int, int], int, torch.dtype]:
+            pixel = self.read_window(path, (0, 0, 1, 1))
+            return file.size, len(pixel), pixel.dtype
+
+        return LazyImage(self, path, *file.remember(f"image {self}", measure))
 
     def _with_limits_of_file(self, file: ImageFile, image: StoredImage) -> torch.Tensor:
-        """Pixels of a large file, with the intensities of its sample."""
-        limits = file.remember(f"limits {self}", lambda: self.limits(file))
-        name = str(file.path)
-        return self.to_tensor(choose_channels(image, self.channels, name), limits, name)
+        """Pixels of a large file, with the intensities and the unmarked channels of its sample."""
+        if "unknown" in image.extra and self.channels in (None, "any"):
+            judged = file.remember("extra", lambda: judged_channels(intensity_sample(file)))
+            image = replace(image, extra=judged)
+        name, limits = str(file.path), None
+        chosen = choose_channels(image, self.channels, name)
+        if not (chosen.is_8_bit and (self.intensity is None or getattr(self.intensity, "keeps_8_bits", False))):
+            limits = file.remember(f"limits {self}", lambda: self.limits(file))
+        return self.to_tensor(chosen, limits, name)
 
     def convert(self, image: StoredImage, name: str) -> torch.Tensor:
         """A whole image that is read already, as :meth:`read` returns it.

@@ -18,10 +18,12 @@ class ImageSource(ABC):
     Attributes:
         windowed: whether a window is decoded without the whole image.
         always_lazy: whether data sets read it by window at any size.
+        tile: (h, w) of the parts that are decoded, if a cache of them saves time; None: it does not.
     """
 
     windowed: bool = False
     always_lazy: bool = False
+    tile: tuple[int, int] | None = None
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import torch
 
+from segkit.utils.errors import image_errors
 from segkit.utils.images.image_source import Window
 
 
@@ -48,6 +49,7 @@ class LazyImage:
         """The pixels [C, H, W] of a window; None: of the whole image.
 
         Raises:
-            SegkitError: the file cannot be read.
+            UnreadableImage: the file, or what the window needs of it, cannot be read.
         """
-        return self.reader.read(self.path) if window is None else self.reader.read_window(self.path, window)
+        with image_errors():
+            return self.reader.read(self.path) if window is None else self.reader.read_window(self.path, window)

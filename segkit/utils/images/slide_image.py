@@ -22,6 +22,7 @@ class SlideSource(ImageSource):
 
     windowed = True
     always_lazy = True
+    tile = (512, 512)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._name = str(path)

@@ -14,7 +14,7 @@ PERCENTILES = (0.1, 99.9)  # mapped to 0 and 255 where a file has more than 8 bi
 LIMIT_HINT = "; the limit is twice PIL.Image.MAX_IMAGE_PIXELS: cut the image into tiles, or raise MAX_IMAGE_PIXELS"
 COLOR_CHANNELS = {"grey": 1, "white_is_zero": 1, "palette": 1, "rgb": 3, "cmyk": 4}
 ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
-Extra = Literal["alpha", "premultiplied", "unknown"]
+Extra = Literal["alpha", "premultiplied", "unknown", "varying"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,8 @@ class StoredImage:
             meaning; or the name of one that segkit cannot convert.
         bits: bits of a sample, at most those of the array's type.
         palette: uint8 ``[N, 3]`` RGB, if ``color`` is ``palette``.
-        extra: meaning of each channel after the colour channels.
+        extra: meaning of each channel after the colour channels. ``unknown``: not marked in the file, taken for alpha if it
+            is constant; ``varying``: not marked, and known not to be constant.
         orientation: 1 to 8, as in EXIF.
         channel_names: name of each channel, if the file states them.
     """
@@ -181,14 +182,26 @@ def is_grey_or_rgb(image: StoredImage) -> bool:
     return image.color != "channels" and _unknown_channel(image) is None
 
 
+def judged_channels(image: StoredImage) -> tuple[Extra, ...]:
+    """``image.extra`` with ``alpha`` or ``varying`` in place of ``unknown``.
+
+    A window of a large image is judged by a sample of the whole.
+    """
+    first = COLOR_CHANNELS.get(image.color, 0)
+
+    def judged(index: int, meaning: Extra) -> Extra:
+        if meaning != "unknown":
+            return meaning
+        channel = image.pixels[:, :, index]
+        return "varying" if channel.size and (channel != channel.flat[0]).any() else "alpha"
+
+    return tuple(judged(index, meaning) for index, meaning in enumerate(image.extra, first))
+
+
 def _unknown_channel(image: StoredImage) -> int | None:
     """Index of the first channel that is neither colour nor alpha and not constant."""
-    for index, meaning in enumerate(image.extra, COLOR_CHANNELS.get(image.color, 0)):
-        if meaning == "unknown":
-            channel = image.pixels[:, :, index]
-            if channel.size and (channel != channel.flat[0]).any():
-                return index
-    return None
+    judged = judged_channels(image)
+    return COLOR_CHANNELS.get(image.color, 0) + judged.index("varying") if "varying" in judged else None
 
 
 def _apply_palette(indices: np.ndarray, palette: np.ndarray, name: str) -> np.ndarray:

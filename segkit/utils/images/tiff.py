@@ -18,7 +18,7 @@ from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, pages_as_z, 
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage
 from segkit.utils.images.tiff_pages import find_planes
 from segkit.utils.images.tiff_samples import FAX, SAMPLE_CODECS, read_window
-from segkit.utils.images.tiff_segments import can_read_parts
+from segkit.utils.images.tiff_segments import UNCOMPRESSED, can_read_parts, segment_grid
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -27,6 +27,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # little and big endian; BigTI
 COLORS = {0: "white_is_zero", 1: "grey", 2: "rgb", 3: "palette", 5: "cmyk", 6: "rgb"}  # by PhotometricInterpretation
 CHANNELS = {"white_is_zero": 1, "grey": 1, "palette": 1, "cmyk": 4}  # all others: 3
 EXTRAS: dict[int, Extra] = {1: "premultiplied", 2: "alpha"}  # by ExtraSamples; all others: unknown
+CACHED_ROWS = 128  # lower strips and tiles are cached several at once
 MAX_CHANNELS = 1024  # more are a damaged file
 XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 
@@ -104,6 +105,9 @@ class TiffSource(ImageSource):
         if len(kinds) > 1:
             raise SegkitError(f"{name}: its planes have different sizes or sample types; save them as one stack")
         self.windowed = all(can_read_parts(other) for row in self._pages for other in row)
+        if self.windowed and int(page.compression) != UNCOMPRESSED:
+            _, _, height, width = segment_grid(page)
+            self.tile = max(1, CACHED_ROWS // height) * height, width
 
     @property
     def size(self) -> tuple[int, int]:

@@ -136,9 +136,14 @@ class PagePart:
         # Only the window is copied from each segment: memory that is not written costs no time.
         found = np.empty(shape, page.dtype)
         for index, data in zip(self._indices, read_segments(self), strict=True):
-            segment, (plane, _, y, x, _), size = page.decode(
-                data or None, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
-            )
+            try:
+                segment, (plane, _, y, x, _), size = page.decode(
+                    data or None, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader
+                )
+            except (ImportError, NotImplementedError):
+                raise
+            except Exception as error:  # the codecs raise errors of many types
+                raise ValueError(f"{self._place_of(index)}: {error}") from error
             y, x = y - self._rows[0] - rows.start, x - self._columns[0] - columns.start  # in the window
             top, left = max(y, 0), max(x, 0)
             target = found[plane, 0, top : max(y + size[1], 0), left : max(x + size[2], 0)]
@@ -147,6 +152,13 @@ class PagePart:
                 page.nodata if segment is None else segment[0, top - y : top - y + down, left - x : left - x + across]
             )
         return found
+
+    def _place_of(self, index: int) -> str:
+        """A strip or tile of the page, for messages."""
+        down, across, height, width = segment_grid(self._page)
+        row, column = divmod(index % (down * across), across)
+        what = f"the tile at x {column * width}," if self._page.is_tiled else "the strip at"
+        return f"{what} y {row * height}"
 
     def _read_rows(self) -> bytes:
         """The bytes of the window's columns in each of its rows, which are uncompressed."""
