@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pixel_formats import SIZE, loaded_set, mask_set, save_image
 
-from segkit.data.formats import build_dataset, imagej_files, recognize
-from segkit.data.formats.imagej_files import class_prefix
-from segkit.data.formats.imagej_rois import ImageJRois, roi_stem
+from segkit.data.formats import build_dataset, recognize
+from segkit.data.formats.imagej_rois import files as imagej_files
+from segkit.data.formats.imagej_rois.dataset import ImageJRois, roi_stem
+from segkit.data.formats.imagej_rois.files import class_prefix
 from segkit.utils.errors import SegkitError
 
 roifile = pytest.importorskip("roifile")

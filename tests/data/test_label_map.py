@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from segkit.data import LabelMap, build_dataset
-from segkit.data.formats.label_map import count_objects, name_categories, read_label_map
+from segkit.data.formats.label_map.dataset import count_objects, name_categories, read_label_map
 from segkit.utils.errors import SegkitError
 
 

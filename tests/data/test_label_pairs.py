@@ -5,7 +5,7 @@ from pixel_formats import SIZE, label_map, loaded_set, mask_set, save, save_imag
 
 from segkit.data.formats import build_dataset, recognize
 from segkit.data.formats.label_pairs import LabelPairs
-from segkit.data.formats.path_patterns import PathPattern
+from segkit.data.formats.label_pairs.path_patterns import PathPattern
 from segkit.utils.errors import SegkitError
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, default_category_ids
-from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
 from segkit.data.formats.lazy_samples import open_lazily
 from segkit.data.formats.objects import TrainingObjects
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.folder_contents import files_in, sub_folders
 from segkit.data.formats.split_names import find_split, split_kind
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY

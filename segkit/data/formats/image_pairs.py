@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segkit.data.formats.file_errors import skip_missing
+from segkit.data.formats.label_pairs.path_patterns import Key
 from segkit.data.formats.pairing import unpaired_note
-from segkit.data.formats.path_patterns import Key
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import ImageFiles
 from segkit.utils.images.listing import is_system_file

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.class_names import default_category_ids
-from segkit.data.formats.label_pair_layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
+from segkit.data.formats.label_pairs.layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
 from segkit.data.formats.parsed import relative_name
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.path_patterns import Key
+from segkit.data.formats.label_pairs.path_patterns import Key
 from segkit.data.formats.recognition import Recognition
 from segkit.utils.errors import first_few, nearest
 from segkit.utils.images.listing import is_system_file

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.folder_contents import files_in, sub_folders
 from segkit.data.formats.split_names import find_split, split_kind
 from segkit.utils.images import is_image_name
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.formats.label_map_file import count_values, pickle_hint, read_label_array
-from segkit.data.formats.label_pair_layout import (
+from segkit.data.formats.label_pairs.layout import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     PARTS_OF_CELLPOSE,
@@ -21,9 +21,9 @@ from segkit.data.formats.label_pair_layout import (
     find_layout,
     find_splits,
 )
+from segkit.data.formats.label_pairs.path_patterns import STEM, Key, PathPattern
 from segkit.data.formats.pairing import repeated, shown_pair, unpaired_note
 from segkit.data.formats.parsed import relative_name
-from segkit.data.formats.path_patterns import STEM, Key, PathPattern
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.cityscapes_labels import CLASSES, IDS, INSTANCE_CLASSES, NOT_EVALUATED, PER_CLASS
-from segkit.data.formats.cityscapes_polygons import draw_instance_ids
+from segkit.data.formats.cityscapes.labels import CLASSES, IDS, INSTANCE_CLASSES, NOT_EVALUATED, PER_CLASS
+from segkit.data.formats.cityscapes.polygons import draw_instance_ids
 from segkit.data.formats.label_map_file import read_label_map
 from segkit.data.formats.objects import TrainingObjects, training_objects
 from segkit.data.formats.pixel_dataset import PixelDataset

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.data.formats.path_patterns import STEM, PathPattern
+from segkit.data.formats.label_pairs.path_patterns import STEM, PathPattern
 from segkit.utils.images import IMAGE_SUFFIXES
 from segkit.utils.images.listing import is_system_file
 

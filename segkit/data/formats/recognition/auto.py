@@ -12,8 +12,8 @@ from typing import Any
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset
-from segkit.data.formats.folder_contents import FolderContents, files_in, sub_folders
-from segkit.data.formats.recognition import INCOMPLETE, Recognition
+from segkit.data.formats.recognition.folder_contents import FolderContents, files_in, sub_folders
+from segkit.data.formats.recognition.result import INCOMPLETE, Recognition
 from segkit.data.formats.split_names import find_split
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.docstrings import first_line
