@@ -245,6 +245,7 @@ def test_archives_are_bounded(tmp_path, monkeypatch):
 def test_damaged_files(tmp_path, data):
     save_image(tmp_path / "a.png")
     (tmp_path / "a.roi").write_bytes(data)
+    assert recognize(tmp_path).spec["format"] == "imagej_rois"  # and the error names the file
     try:
         ImageJRois(root=str(tmp_path)).load(0)
     except SegkitError as error:
@@ -252,6 +253,19 @@ def test_damaged_files(tmp_path, data):
     (tmp_path / "a.roi").rename(tmp_path / "a.zip")
     with pytest.raises(SegkitError, match=r"a.zip: cannot be read"):
         ImageJRois(root=str(tmp_path))
+
+
+def test_members_of_archives(tmp_path):
+    save_image(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("__MACOSX/._x.roi", b"resource fork")
+        archive.writestr("notes.txt", b"")
+    with pytest.raises(SegkitError, match=r"a.zip: holds no .roi file; it holds __MACOSX/._x.roi, notes.txt"):
+        ImageJRois(root=str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("x.roi", roi("RECT", (1, 1, 4, 4)).tobytes())
+    assert recognize(tmp_path).spec["format"] == "imagej_rois"
+    assert len(ImageJRois(root=str(tmp_path)).load(0).targets) == 1
 
 
 def test_without_roifile(tmp_path, monkeypatch):

@@ -11,7 +11,6 @@ import torch
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.image_names import image_names
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.split_names import find_split
 from segkit.registry import DATASET_FORMAT_REGISTRY, Slot
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import ImageReader
@@ -74,10 +73,7 @@ class NamedSubset(SubsetDataset):
             split: {"format": "subset", "dataset": content["dataset"], "names": str((file.parent / name).absolute())}
             for split, name in names.items()
         }
-        if not specs:
-            return None
-        first = find_split(specs, "train") or next(iter(specs))
-        return Recognition(specs[first], f"{SPLITS_FILE} with lists of image names", specs)
+        return Recognition.of_splits(specs, f"{SPLITS_FILE} with lists of image names")
 
     @property
     def reader(self) -> ImageReader:

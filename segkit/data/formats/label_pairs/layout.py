@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.data.formats.label_pairs.path_patterns import STEM, PathPattern
+from segkit.data.formats.recognition.folder_contents import folder_names
 from segkit.utils.images import IMAGE_SUFFIXES
-from segkit.utils.images.listing import is_system_file
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 TIFF = (".tif", ".tiff")
@@ -47,7 +47,7 @@ class PairLayout:
 
 def find_layout(root: Path) -> PairLayout | None:
     """The layout of a folder without splits; None if it holds no such pairs."""
-    folders = _folders(root)
+    folders = folder_names(root)
     if (layout := find_flat_layout(root)) is not None:
         return layout
     inner = [name for name in folders if name.lower() not in SPLITS]
@@ -58,23 +58,23 @@ def find_layout(root: Path) -> PairLayout | None:
 
 def find_flat_layout(root: Path) -> PairLayout | None:
     """The layout of a folder, folders of experiments not tried."""
-    folders = _folders(root)
-    return _in_sister_folders(root, folders) or _in_class_folders(root, folders) or _beside(root)
+    folders = folder_names(root)
+    return _in_sisterfolder_names(root, folders) or _in_classfolder_names(root, folders) or _beside(root)
 
 
 def find_splits(root: Path) -> dict[str, PairLayout]:
     """The layout of each split of a folder: ``train/images`` or ``images/train``."""
     splits: dict[str, PairLayout] = {}
-    for name in sorted(_folders(root), key=_split_order):
+    for name in sorted(folder_names(root), key=_split_order):
         if name.lower() in SPLITS and (layout := find_layout(root / name)) is not None:
             splits[name] = layout.below(name)
     if splits:
         return splits
-    folders = _folders(root)
+    folders = folder_names(root)
     images = [name for name in folders if name.lower() in IMAGE_FOLDERS]
     masks = [name for name in folders if name.lower() in MASK_FOLDERS]
     for image, mask in ((i, m) for i in images for m in masks):
-        for split in sorted(_folders(root / image), key=_split_order):
+        for split in sorted(folder_names(root / image), key=_split_order):
             if split.lower() in SPLITS and (root / mask / split).is_dir():
                 layout = _best_names(root, f"{image}/{split}", f"{mask}/{split}", None)
                 if layout is not None:
@@ -86,7 +86,7 @@ def _split_order(name: str) -> tuple[int, str]:
     return (SPLITS.index(name.lower()) if name.lower() in SPLITS else len(SPLITS), name)
 
 
-def _in_sister_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
+def _in_sisterfolder_names(root: Path, folders: Sequence[str]) -> PairLayout | None:
     """``images/`` or the folder itself, and ``masks/``, whose subfolders may be classes."""
     images = [name for name in folders if name.lower() in IMAGE_FOLDERS] or [""]
     best: PairLayout | None = None
@@ -96,7 +96,7 @@ def _in_sister_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
             if layout is None:
                 parts = [
                     found
-                    for name in _folders(root / mask)
+                    for name in folder_names(root / mask)
                     if (found := _best_names(root, image, f"{mask}/{name}", name)) is not None
                 ]
                 layout = _joined(parts)
@@ -105,7 +105,7 @@ def _in_sister_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
     return best
 
 
-def _in_class_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
+def _in_classfolder_names(root: Path, folders: Sequence[str]) -> PairLayout | None:
     """``images/`` and a folder of masks for each class, as ``nucleus_masks/``."""
     image = next((name for name in folders if name.lower() in IMAGE_FOLDERS), "")
     named = {name: match["before"] or match["after"] for name in folders if (match := CLASS_FOLDER.fullmatch(name))}
@@ -116,7 +116,7 @@ def _in_class_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
 def _beside(root: Path) -> PairLayout | None:
     """``NAME_masks.tif`` in the folder of ``NAME.tif``, or ``maskNAME.tif`` in that of ``imgNAME.tif``."""
     best: PairLayout | None = None
-    for folder in ("", *(f"{name}/" for name in _folders(root) if name.lower() in IMAGE_FOLDERS)):
+    for folder in ("", *(f"{name}/" for name in folder_names(root) if name.lower() in IMAGE_FOLDERS)):
         names = [path.stem for path in (root / folder).iterdir()]
         for ending in (e for e in BESIDE if any(name.endswith(e) for name in names)):
             layout = _counted(root, PairLayout(f"{folder}{STEM}.*", {None: f"{folder}{STEM}{ending}.*"}, 0))
@@ -156,14 +156,7 @@ def _counted(root: Path, layout: PairLayout) -> PairLayout | None:
         return None
     chosen = layout.images
     if layout.images.endswith(".*") and any(len(files) > 1 for files in pairs):
-        suffixes = [suffix for suffix in TIFF if all(any(f.suffix == suffix for f in files) for files in pairs)]
-        chosen = layout.images.removesuffix(".*") + suffixes[0] if suffixes else chosen
+        shared = set.intersection(*({file.suffix for file in files} for files in pairs))
+        tiff = sorted(suffix for suffix in shared if suffix.lower() in TIFF)
+        chosen = layout.images.removesuffix(".*") + tiff[0] if tiff else chosen
     return PairLayout(chosen, layout.masks, len(pairs))
-
-
-def _folders(root: Path) -> list[str]:
-    """Names of the subfolders, sorted, without those of the operating system."""
-    try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_system_file(path.name))
-    except OSError:
-        return []
