@@ -27,7 +27,8 @@ def connected_components(labels: np.ndarray, connectivity: int = 8) -> tuple[np.
     values = np.zeros(count, runs.values.dtype)
     values[owners] = runs.values
     bits, crop_boxes = fill_runs(owners, runs.rows, runs.starts, runs.ends, count)
-    return values, _as_masks(bits, crop_boxes, labels.shape)
+    size = (labels.shape[0], labels.shape[1])
+    return values, InstanceMasks(torch.from_numpy(bits), torch.from_numpy(crop_boxes), size)
 
 
 def count_components(labels: np.ndarray, connectivity: int = 8) -> int:
@@ -37,15 +38,16 @@ def count_components(labels: np.ndarray, connectivity: int = 8) -> int:
 
 def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, int]:
     """The component of each run, numbered by their first runs, and their number."""
-    assert connectivity in (4, 8), connectivity
-    first, second = _touching(runs, corner=connectivity == 8)
+    first, second = touching_runs(runs, connectivity)
     roots = smallest_members(len(runs.starts), first, second)
     kinds, owners = np.unique(roots, return_inverse=True)  # a root is the component's first run
     return owners.reshape(-1), len(kinds)
 
 
-def _touching(runs: LabelRuns, corner: bool) -> tuple[np.ndarray, np.ndarray]:
+def touching_runs(runs: LabelRuns, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of runs of equal value in neighbouring rows that touch, as two index arrays."""
+    assert connectivity in (4, 8), connectivity
+    corner = connectivity == 8
     values, rows, starts, ends = runs
     stride = int(ends.max(initial=0)) + 2  # runs widened by a corner stay within their row's part of the line
     below = (rows + 1) * stride
@@ -78,7 +80,3 @@ def smallest_members(count: int, first: np.ndarray, second: np.ndarray) -> np.nd
                 break
             parents = jumped
     return parents
-
-
-def _as_masks(bits: np.ndarray, crop_boxes: np.ndarray, shape: tuple[int, ...]) -> InstanceMasks:
-    return InstanceMasks(torch.from_numpy(bits), torch.from_numpy(crop_boxes), (shape[0], shape[1]))
