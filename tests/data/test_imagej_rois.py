@@ -212,6 +212,20 @@ def test_several_images(tmp_path):
     assert [roi_stem(name) for name in ("a-RoiSet.zip", "b.roi", "c_rois.zip")] == ["a", "b", "c"]
 
 
+def test_files_of_no_images_name(tmp_path):
+    write(tmp_path, [roi("RECT", (1, 1, 4, 4))], "0001-0002.roi")
+    write(tmp_path, [roi("RECT", (1, 1, 4, 4))], "0003-0004.roi")
+    found = recognize(tmp_path)
+    assert found.spec["format"] == "imagej_rois"
+    with pytest.raises(SegkitError, match=r"holds 2 ROI files \(0001-0002.roi, ...\) and one image; .* here a.zip"):
+        build_dataset(found.spec)
+    save_image(tmp_path / "0001-0003.png")
+    with pytest.raises(
+        SegkitError, match=r"none of 2 images has .*first ROI file is 0001-0002.roi \(nearest: 0001-0003"
+    ):
+        build_dataset(found.spec)
+
+
 def test_archives_are_bounded(tmp_path, monkeypatch):
     save_image(tmp_path / "a.png")
     data = roi("RECT", (1, 1, 4, 4)).tobytes()

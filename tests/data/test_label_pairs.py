@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import tifffile
@@ -203,6 +205,8 @@ def test_two_images_of_one_name(tmp_path):
 
 def test_upper_case_suffixes_and_odd_names(tmp_path):
     dense = write(tmp_path, "Zellen 1ä", "masks/{}.PNG", image="images/{}.TIF")
+    decomposed = unicodedata.normalize("NFD", "Zellen 1ä.PNG")  # as macOS writes it
+    (tmp_path / "masks" / "Zellen 1ä.PNG").rename(tmp_path / "masks" / decomposed)
     save_image(tmp_path / "images" / "Zellen 1ä.png")
     (tmp_path / "images" / "._x.png").touch()
     (tmp_path / "masks" / "Thumbs.db").touch()

@@ -80,8 +80,7 @@ class MaskFolder(PixelDataset):
             splits = [name for name in folder_names(top) if scan_mask_folders(top / name)] if not found else []
             hint = f"; set split to one of {', '.join(splits)}" if splits else ""
             raise SegkitError(
-                f"{self.root}: no image has a folder of masks; expected ID/images/ID.png and ID/masks/*.png, or "
-                f"images/NAME.png and masks/NAME/*.png{hint}",
+                f"{self.root}: no image has a folder of masks; expected {self.expected}{hint}",
                 key="root",
                 value=root,
             )

@@ -13,6 +13,7 @@ from segkit.data.formats.recognition.folder_contents import folder_names
 from segkit.utils.errors import SegkitError, did_you_mean, first_few, nearest
 from segkit.utils.images import ImageFiles
 from segkit.utils.paths.missing_files import leads_out
+from segkit.utils.paths.spellings import composed
 
 MAX_COMPARED = 2000  # names that an unpaired file is compared with
 SHOWN = 3
@@ -49,14 +50,14 @@ def pair_files(
     """
     by_name: dict[str, list[Path]] = {}
     for image in images:
-        for name in {image.name, image.stem}:
+        for name in {composed(image.name), composed(image.stem)}:
             by_name.setdefault(name, []).append(image)
     found: dict[Path, Path] = {}
     extra: list[Named] = []
     for file in annotations:
-        name = stem(file.name)
+        name = composed(stem(file.name))
         own = by_name.get(name, [])
-        exact = [image for image in own if image.name == name] or own
+        exact = [image for image in own if composed(image.name) == name] or own
         if len(exact) > 1:
             both = " and ".join(image.name for image in exact[:2])
             raise SegkitError(f"{file}: both {both} may be its image; give the file the name of one, with its suffix")
@@ -66,14 +67,15 @@ def pair_files(
             raise SegkitError(f"{exact[0]}: has two annotation files, {found[exact[0]].name} and {file.name}")
         else:
             found[exact[0]] = file
+    image_names = [(image.stem, image.name) for image in images]
+    if not found:
+        example = f"; the first {what} is {shown_pair(extra[0], image_names)}" if extra else ""
+        raise SegkitError(f"{where}: none of {len(images)} images has a {what} of its name{example}")
     notes = []
     if without := [(image.stem, image.name) for image in images if image not in found]:
         notes.append(unpaired_note(without, [(stem(file.name), file.name) for file in annotations], "images", what))
     if extra:
-        notes.append(unpaired_note(extra, [(image.stem, image.name) for image in images], f"{what}s", "image"))
-    if not found:
-        example = f"; {notes[-1]}" if extra else ""
-        raise SegkitError(f"{where}: none of {len(images)} images has a {what} of its name{example}")
+        notes.append(unpaired_note(extra, image_names, f"{what}s", "image"))
     return ImagePairs(sorted(found.items()), notes)
 
 

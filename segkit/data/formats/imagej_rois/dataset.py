@@ -192,6 +192,11 @@ def find_pairs(images: Sequence[Path], files: Sequence[Path], where: Path) -> Im
     """The ROI file of each image, by their names."""
     if len(images) == 1 and len(files) == 1:
         return ImagePairs([(images[0], files[0])])
+    if len(images) == 1 and len(files) > 1 and not any(roi_stem(file.name) in images[0].name for file in files):
+        raise SegkitError(
+            f"{where}: holds {len(files)} ROI files ({files[0].name}, ...) and one image; save the ROIs of an image in one "
+            f"file, here {images[0].stem}.zip, with the ROI Manager's 'More > Save'"
+        )
     return pair_files(images, files, roi_stem, "ROI file", where)
 
 
@@ -216,9 +221,9 @@ def _count_pairs(path: Path) -> int:
         files = roi_files(folder)
     except OSError:
         return 0
-    if not (len(files) == 1 and 0 < len(names) <= 2):  # one file belongs to the only image
-        files = [file for file in files if roi_stem(file.name) in names]
-    return len(files) if any(map(_holds_rois, files[:LOOKED_AT])) else 0
+    # Files of no image's name, as ROIs saved one by one, are recognised too: opening them says what is wrong.
+    found = [file for file in files if roi_stem(file.name) in names] or (files if names else [])
+    return len(found) if any(map(_holds_rois, found[:LOOKED_AT])) else 0
 
 
 def _holds_rois(file: Path) -> bool:

@@ -64,10 +64,7 @@ class LabelMap(PixelDataset):
         self.folders = PackedList(parse_each((path for path in children if path.is_dir()), scan_folder))
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
-            raise SegkitError(
-                f"{self.root}: holds no images; expected one folder an image, with image.tif, class1.tif, ...",
-                value=root,
-            )
+            raise SegkitError(f"{self.root}: holds no images; expected {self.expected}", value=root)
         files = [folder.class_files for folder in self.folders]
         self._images_with = Counter(k for class_files in files for k in class_files)
         self._without = sum(not class_files for class_files in files)

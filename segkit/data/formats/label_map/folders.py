@@ -10,7 +10,7 @@ from segkit.data.formats.label_map_file import refuse_jpeg
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.recognition.folder_contents import files_in, sub_folders
 from segkit.data.formats.split_names import split_kind
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError, nearest
 from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file
 
@@ -38,12 +38,13 @@ def scan_folder(folder: Path) -> LabelMapFolder:
     class_files: dict[int, str] = {}
     for name in sorted(p.name for p in folder.iterdir() if not is_system_file(p.name)):
         match = CLASS_FILE.fullmatch(name)
-        if Path(name).stem == "image" and is_image_name(name):
+        if _is_image(name):
             images.append(name)
         elif match is None:
+            near = "".join(f"; did you mean '{other}'?" for other in nearest(name, ("image.tif", "class1.tif"), 1))
             raise SegkitError(
                 f"{folder / name}: unknown file; expected image.tif and class1.tif, class2.tif, ..."
-                + (did_you_mean(name, ["image.tif", "class1.tif"]) if not name.lower().startswith("class") else "")
+                + (near if not name.lower().startswith("class") else "")
             )
         elif int(match.group(1)) in class_files:
             raise SegkitError(f"{folder}: has both {class_files[int(match.group(1))]} and {name}; expected one of them")
@@ -74,6 +75,10 @@ def count_image_folders(root: Path, sampled: int = 50) -> int:
     """
     folders = sub_folders(root)
     names = [[file.name for file in files_in(folder, limit=100)] for folder in folders[:sampled]]
-    with_image = [own for own in names if any(Path(name).stem == "image" and is_image_name(name) for name in own)]
+    with_image = [own for own in names if any(map(_is_image, own))]
     with_maps = any(CLASS_FILE.fullmatch(name) for own in with_image for name in own)
     return len(folders) if with_maps and len(with_image) > len(names) / 2 else 0
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).stem.lower() == "image" and is_image_name(name)

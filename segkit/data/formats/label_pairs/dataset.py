@@ -120,8 +120,8 @@ class LabelPairs(PixelDataset):
             )
         if self.first_maps.smoothed is not None:
             self._notes.append(
-                f"the values of {relative_name(self.first_maps.smoothed, self.root)} are scattered over many small regions, "
-                "as those of masks with smoothed edges: each value counts as an object; save masks without antialiasing"
+                f"the values of {relative_name(self.first_maps.smoothed, self.root)} are scattered over many regions, as "
+                "those of classes or of smoothed edges; expected one value an object, saved without antialiasing"
             )
 
     @classmethod

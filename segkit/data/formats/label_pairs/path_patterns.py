@@ -10,6 +10,7 @@ from pathlib import Path
 from segkit.data.formats.recognition.folder_contents import scan
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths.missing_files import leads_out
+from segkit.utils.paths.spellings import composed
 
 STEM = "{stem}"
 Key = tuple[str, ...]  # what the * of the folders stand for, and the stem
@@ -71,7 +72,7 @@ class PathPattern:
             match = pattern.fullmatch(name)
             if match is None or is_folder != bool(rest):
                 continue
-            own = (*key, *match.groups())
+            own = (*key, *map(composed, match.groups()))  # macOS writes names in another form of Unicode
             if rest:
                 yield from self._matches(folder / name, rest, own)
             else:
