@@ -13,6 +13,7 @@ import torch
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.formats.label_map_file import JPEG_SUFFIXES, read_samples, refuse_jpeg
 from segkit.data.formats.label_pairs.layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
+from segkit.data.formats.pairing import split_folder
 from segkit.data.formats.parsed import relative_name
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
@@ -68,11 +69,7 @@ class MaskFolder(PixelDataset):
         category_ids: Sequence[int] | None = None,
     ) -> None:
         top = local_path(root, "data set folder", kind="folder")
-        if split is not None and split not in folder_names(top):
-            raise SegkitError(
-                f"{top}: there is no split '{split}'{did_you_mean(split, folder_names(top))}", key="split", value=split
-            )
-        self.root = top if split is None else top / split
+        self.root = split_folder(top, split)
         found = scan_mask_folders(self.root)
         with_masks = [entry for entry in found if entry.folder.is_dir()]
         self._without = [relative_name(entry.image, self.root) for entry in found if not entry.folder.is_dir()]
