@@ -23,25 +23,23 @@ def connected_components(labels: np.ndarray, connectivity: int = 8) -> tuple[np.
         The value of each region [N], and the regions' masks, in the order of their first pixels, row by row.
     """
     runs = label_runs(labels)
-    owners, count = _components(runs, connectivity)
-    values = np.zeros(count, runs.values.dtype)
-    values[owners] = runs.values
-    bits, crop_boxes = fill_runs(owners, runs.rows, runs.starts, runs.ends, count)
+    owners, values = _components(runs, connectivity)
+    bits, crop_boxes = fill_runs(owners, runs.rows, runs.starts, runs.ends, len(values))
     size = (labels.shape[0], labels.shape[1])
     return values, InstanceMasks(torch.from_numpy(bits), torch.from_numpy(crop_boxes), size)
 
 
-def count_components(labels: np.ndarray, connectivity: int = 8) -> int:
-    """Number of connected regions of equal non-zero value; see :func:`connected_components`."""
+def component_values(labels: np.ndarray, connectivity: int = 8) -> np.ndarray:
+    """The value of each connected region [N], without the masks; see :func:`connected_components`."""
     return _components(label_runs(labels), connectivity)[1]
 
 
-def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, int]:
-    """The component of each run, numbered by their first runs, and their number."""
+def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """The component of each run, numbered by their first runs, and the value of each component."""
     first, second = touching_runs(runs, connectivity)
     roots = smallest_members(len(runs.starts), first, second)
     kinds, owners = np.unique(roots, return_inverse=True)  # a root is the component's first run
-    return owners.reshape(-1), len(kinds)
+    return owners.reshape(-1), runs.values[kinds]
 
 
 def touching_runs(runs: LabelRuns, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:

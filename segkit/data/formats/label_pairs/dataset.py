@@ -29,7 +29,7 @@ from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
-from segkit.structures.components import connected_components, count_components
+from segkit.structures.components import component_values, connected_components
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -66,11 +66,12 @@ class LabelPairs(PixelDataset):
         class_name: the class of all objects, if ``masks`` names none.
         classes: names in the order of the labels; by default those of ``masks``.
         category_ids: the id of each class; by default 1, 2, ...
-        colors: whether each colour of an RGB mask is one value; without it, masks in colour are refused.
+        colors: whether each colour of an RGB mask is one value; without it, masks in colour are refused, and RGB masks
+            without colours are read as grey.
         components: whether each connected region of equal value is one object, for binary masks.
         connectivity: 8 if regions that touch at a corner are one, 4 if not.
     Raises:
-        SegkitError: no image has a label map, or two files claim to be the same one.
+        SegkitError: no image has a label map, two files claim to be the same one, or label maps are JPEG or in colour.
     """
 
     exclusive = True
@@ -169,7 +170,7 @@ class LabelPairs(PixelDataset):
         for label, path in self._pairs[index].masks.items():
             label_map = read_label_array(path, None, self.colors)
             counts[label] = (
-                count_components(label_map, self.connectivity) if self.components else count_values(label_map)
+                len(component_values(label_map, self.connectivity)) if self.components else count_values(label_map)
             )
         return counts
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segkit.data.formats.label_map_file import count_values
 from segkit.data.formats.label_pairs.arrays import has_colors, label_values, read_stored
-from segkit.structures.components import count_components
+from segkit.structures.components import component_values
 from segkit.utils.errors import SegkitError
 
 MAX_COMPONENTS = 4  # that a single object may have
@@ -53,13 +52,14 @@ def look_at_maps(maps: Iterable[Mapping[int, Path]], connectivity: int) -> First
             continue
         if not values and has_colors(stored):
             colored = path
-        values.setdefault(label, set()).update(np.unique(label_map).tolist())
-        components, count = count_components(label_map, connectivity), count_values(label_map)
-        most = max(most, components)
-        if colored is None and count >= SMOOTHED_VALUES and components >= SMOOTHED_COMPONENTS * count:
+        # Of a picture in colour only the number of colours is needed, not its many regions.
+        components = label_map[label_map != 0] if colored else component_values(label_map, connectivity)
+        own = set(np.unique(components).tolist())
+        values.setdefault(label, set()).update(own)
+        most = max(most, len(components))
+        if not colored and len(own) >= SMOOTHED_VALUES and len(components) >= SMOOTHED_COMPONENTS * len(own):
             smoothed = smoothed or path
-    of_class = [own - {0} for own in values.values()]
-    found = frozenset().union(*of_class)
+    found = frozenset().union(*values.values())
+    one_value = bool(found) and all(len(own) <= 1 for own in values.values())
     # A single object has the number 1, and rarely more than a few components.
-    is_binary = bool(found) and all(len(own) <= 1 for own in of_class) and (found != {1} or most > MAX_COMPONENTS)
-    return FirstMaps(colored, found, is_binary, smoothed)
+    return FirstMaps(colored, found, one_value and (found != {1} or most > MAX_COMPONENTS), smoothed)
