@@ -51,9 +51,8 @@ def refuse_jpeg(path: Path, look_inside: bool = False) -> None:
             is_jpeg = file.read(len(JPEG_START)) == JPEG_START
     if is_jpeg:
         raise SegkitError(
-            f"{path}: is a JPEG, which changes the values of pixels, so that its objects cannot be told apart: export the "
-            "mask or label map again as PNG or TIFF; a black and white one can be mended by setting the pixels above 127 "
-            "to 255 and the others to 0"
+            f"{path}: is a JPEG, whose values are not those that were saved, so that objects cannot be told apart: export it "
+            "again as PNG or TIFF, or threshold it at 127 if it is black and white"
         )
 
 

@@ -111,7 +111,7 @@ class MaskFolder(PixelDataset):
         spec = {"format": "mask_folder", "root": str(path.absolute())}
         parts = {name: {**spec, "split": name} for name in folder_names(path)[:MAX_SPLITS] if _holds_masks(path / name)}
         if _holds_masks(path):
-            count = len(scan_mask_folders(path, list_masks=False))
+            count = sum(entry.folder.is_dir() for entry in scan_mask_folders(path, list_masks=False))
             return Recognition(spec, f"{count} images with a folder of mask files each", certainty=0.9)
         return Recognition.of_splits(parts, "folders of images with a folder of mask files each", certainty=0.9)
 

@@ -75,7 +75,10 @@ class LabelPairs(PixelDataset):
     """
 
     exclusive = True
-    expected = "images/ and masks/ (labels/, GT/, CLASS_masks/) of equal names, or NAME_masks.tif beside NAME.tif"
+    expected = (
+        "images/ and masks/ (labels/, GT/, CLASS_masks/) of equal names, NAME_masks.tif beside NAME.tif, or other names by "
+        f"patterns, as masks: segmentation/{STEM}.tif"
+    )
 
     def __init__(
         self,
@@ -200,10 +203,7 @@ class LabelPairs(PixelDataset):
         pickles = sorted(path.name for path in self.root.rglob("*_seg.npy"))[:1]
         if pickles:
             return f"{pickles[0]} {PICKLE}"
-        return (
-            "no image has a label map; expected images/ and masks/ (or labels/, GT/) with equal names, or NAME_masks.tif "
-            f"beside NAME.tif; other names are set with images and masks, as masks: labels/{STEM}_cell.tif"
-        )
+        return f"no image has a label map; expected {self.expected}"
 
     def _paired(self, images: str, masks: Mapping[int, str]) -> list[LabelPair]:
         """Images with at least one label map; the others are noted."""
