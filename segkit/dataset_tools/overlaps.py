@@ -27,7 +27,10 @@ def meeting_pairs(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pairs_with_next(counts: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All pairs of an index i with the ``counts[i]`` indices after it, ``MAX_PAIRS`` or one i at a time."""
+    """Pairs of each index i with the ``counts[i]`` indices after it, in parts.
+
+    A part has at most ``MAX_PAIRS`` pairs, or the pairs of a single i.
+    """
     counts = np.maximum(counts, 0)
     start = 0
     while start < len(counts):

@@ -30,7 +30,7 @@ def connected_components(labels: np.ndarray, connectivity: int = 8) -> tuple[np.
 
 
 def component_values(labels: np.ndarray, connectivity: int = 8) -> np.ndarray:
-    """The value of each connected region [N], without the masks; see :func:`connected_components`."""
+    """The value of each connected region [N]; see :func:`connected_components`."""
     return _components(label_runs(labels), connectivity)[1]
 
 

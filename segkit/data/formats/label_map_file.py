@@ -51,7 +51,7 @@ def refuse_jpeg(path: Path, look_inside: bool = False) -> None:
             is_jpeg = file.read(len(JPEG_START)) == JPEG_START
     if is_jpeg:
         raise SegkitError(
-            f"{path}: is a JPEG, whose values are not those that were saved, so that objects cannot be told apart: export it "
+            f"{path}: is a JPEG, whose values are not those that were saved, so that its objects are lost: export it "
             "again as PNG or TIFF, or threshold it at 127 if it is black and white"
         )
 

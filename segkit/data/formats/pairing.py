@@ -1,4 +1,4 @@
-"""Pairs images with their annotation files by name, and says which are left without a partner."""
+"""Pairs images with their annotation files by name, and notes those without a partner."""
 
 from __future__ import annotations
 

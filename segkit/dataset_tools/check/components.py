@@ -9,7 +9,9 @@ from segkit.structures.label_maps import LabelRuns
 
 
 def row_runs(bits: np.ndarray, crop_boxes: np.ndarray) -> LabelRuns:
-    """The runs of set pixels of all crops: their values are the objects, their rows are counted over all crops.
+    """The runs of set pixels of all crops at once.
+
+    Their values are the indices of the objects; their rows are counted over all crops.
 
     Args:
         bits: uint8 [P] of 0 and 1: the crops, each row-major, one after the other.

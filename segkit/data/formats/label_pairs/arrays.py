@@ -48,7 +48,7 @@ def label_values(stored: np.ndarray, path: Path, size: tuple[int, int] | None, c
 
 
 def read_stored(path: Path) -> np.ndarray:
-    """The samples of a label map as stored, [H, W] or [H, W, C]; raises the errors of :func:`read_label_array`."""
+    """The samples of a label map as stored, [H, W] or [H, W, C]; see :func:`read_label_array`."""
     return _read_npy(path) if path.suffix.lower() == ".npy" else read_samples(path)
 
 
@@ -58,7 +58,7 @@ def is_rgb(stored: np.ndarray) -> bool:
 
 
 def has_colors(stored: np.ndarray) -> bool:
-    """Whether the samples are RGB or RGBA and their colours differ from grey where they are not transparent."""
+    """Whether the samples are RGB or RGBA and, where they are not transparent, not all grey."""
     if not is_rgb(stored):
         return False
     rgb = stored[stored[:, :, 3] != 0] if stored.shape[2] == 4 else stored

@@ -1,4 +1,4 @@
-"""What the first label maps of a data set look like: in colour, binary, or with smoothed edges."""
+"""What the first label maps of a data set look like: in colour, binary, or smoothed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class FirstMaps:
 
 
 def look_at_maps(maps: Iterable[Mapping[int, Path]], connectivity: int) -> FirstMaps:
-    """Reads label maps; those that cannot be read are skipped, since ``load`` raises their errors.
+    """What label maps look like.
+
+    Those that cannot be read are skipped, since ``load`` raises their errors.
 
     Args:
         maps: the files of each image by label.

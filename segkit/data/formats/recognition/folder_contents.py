@@ -92,9 +92,10 @@ class FolderContents:
 
 
 def scan(folder: Path) -> Iterator[tuple[str, bool]]:
-    """The names in a folder, and whether each is a folder; one that is an image (Zarr) counts as a file.
+    """The names in a folder, and whether each is a folder.
 
-    System files, broken links and links to themselves are skipped. A folder that cannot be read has no names.
+    A folder that is an image (Zarr) counts as a file. System files, broken links and links to themselves are skipped. A
+    folder that cannot be read has no names.
     """
     try:
         with os.scandir(folder) as entries:
