@@ -13,7 +13,7 @@ import torch
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.formats.label_map_file import JPEG_SUFFIXES, read_samples, refuse_jpeg
 from segkit.data.formats.label_pairs.layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
-from segkit.data.formats.pairing import split_folder
+from segkit.data.formats.pairing import recognize_pairs, split_folder
 from segkit.data.formats.parsed import relative_name
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
@@ -27,7 +27,6 @@ from segkit.utils.images import ImageFiles
 from segkit.utils.paths import local_path
 
 UNNAMED = ""  # class of masks that lie in no subfolder
-MAX_SPLITS = 12  # folders in which data sets are looked for
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,7 @@ class MaskFolder(PixelDataset):
         if not path.is_dir():
             return None
         spec = {"format": "mask_folder", "root": str(path.absolute())}
-        parts = {name: {**spec, "split": name} for name in folder_names(path)[:MAX_SPLITS] if _holds_masks(path / name)}
-        if _holds_masks(path):
-            count = sum(entry.folder.is_dir() for entry in scan_mask_folders(path, list_masks=False))
-            return Recognition(spec, f"{count} images with a folder of mask files each", certainty=0.9)
-        return Recognition.of_splits(parts, "folders of images with a folder of mask files each", certainty=0.9)
+        return recognize_pairs(path, spec, _count_images, "a folder of mask files")
 
     def image_file(self, index: int) -> Path:
         return self._entries[index].image
@@ -214,16 +209,16 @@ def _entry(image: Path, folder: Path, list_masks: bool) -> MaskFiles:
     return MaskFiles(image, folder, masks)
 
 
-def _holds_masks(root: Path) -> bool:
-    """Whether one of the first images of a folder has a folder with mask files.
+def _count_images(root: Path) -> int:
+    """Number of images that have a folder of masks; 0 if those of the first images hold no mask files.
 
     A folder of an image and its label map, as that of a split with a single image, is none.
     """
-    first = [entry for entry in scan_mask_folders(root, list_masks=False)[:5] if entry.folder.is_dir()]
-    if not any(_entry(entry.image, entry.folder, True).masks for entry in first):
-        return False
-    folders = {entry.image.parent.parent for entry in first} - {root}
-    return not any(find_flat_layout(folder) for folder in folders)
+    found = [entry for entry in scan_mask_folders(root, list_masks=False) if entry.folder.is_dir()]
+    if not any(_entry(entry.image, entry.folder, True).masks for entry in found[:5]):
+        return 0
+    folders = {entry.image.parent.parent for entry in found[:5]} - {root}
+    return 0 if any(find_flat_layout(folder) for folder in folders) else len(found)
 
 
 def _of_kind(folders: Sequence[str], kinds: Sequence[str]) -> str | None:
