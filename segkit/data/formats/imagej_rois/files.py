@@ -76,7 +76,7 @@ def roi_bytes(file: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_roi(name: str) -> bool:
-    """Whether a member of an archive is a ROI; macOS adds ``__MACOSX/._NAME.roi``, which is none."""
+    """Whether a member of an archive is a ROI; macOS adds files ``__MACOSX/._NAME.roi``, which are skipped."""
     return name.lower().endswith(".roi") and not any(map(is_system_file, name.split("/")))
 
 
