@@ -11,7 +11,7 @@ from segkit.config.nodes import DEFAULT
 from segkit.config.schema import Config, SplitConfig
 from segkit.config.spec import to_plain
 from segkit.data.formats import Recognition, recognize
-from segkit.data.formats.auto import choose_split
+from segkit.data.formats.recognition.auto import choose_split
 from segkit.data.formats.split_names import Kind, find_split, split_kind
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path

@@ -23,29 +23,29 @@ def connected_components(labels: np.ndarray, connectivity: int = 8) -> tuple[np.
         The value of each region [N], and the regions' masks, in the order of their first pixels, row by row.
     """
     runs = label_runs(labels)
-    owners, count = _components(runs, connectivity)
-    values = np.zeros(count, runs.values.dtype)
-    values[owners] = runs.values
-    bits, crop_boxes = fill_runs(owners, runs.rows, runs.starts, runs.ends, count)
-    return values, _as_masks(bits, crop_boxes, labels.shape)
+    owners, values = _components(runs, connectivity)
+    bits, crop_boxes = fill_runs(owners, runs.rows, runs.starts, runs.ends, len(values))
+    size = (labels.shape[0], labels.shape[1])
+    return values, InstanceMasks(torch.from_numpy(bits), torch.from_numpy(crop_boxes), size)
 
 
-def count_components(labels: np.ndarray, connectivity: int = 8) -> int:
-    """Number of connected regions of equal non-zero value; see :func:`connected_components`."""
+def component_values(labels: np.ndarray, connectivity: int = 8) -> np.ndarray:
+    """The value of each connected region [N]; see :func:`connected_components`."""
     return _components(label_runs(labels), connectivity)[1]
 
 
-def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, int]:
-    """The component of each run, numbered by their first runs, and their number."""
-    assert connectivity in (4, 8), connectivity
-    first, second = _touching(runs, corner=connectivity == 8)
+def _components(runs: LabelRuns, connectivity: int) -> tuple[np.ndarray, np.ndarray]:
+    """The component of each run, numbered by their first runs, and the value of each component."""
+    first, second = touching_runs(runs, connectivity)
     roots = smallest_members(len(runs.starts), first, second)
     kinds, owners = np.unique(roots, return_inverse=True)  # a root is the component's first run
-    return owners.reshape(-1), len(kinds)
+    return owners.reshape(-1), runs.values[kinds]
 
 
-def _touching(runs: LabelRuns, corner: bool) -> tuple[np.ndarray, np.ndarray]:
+def touching_runs(runs: LabelRuns, connectivity: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of runs of equal value in neighbouring rows that touch, as two index arrays."""
+    assert connectivity in (4, 8), connectivity
+    corner = connectivity == 8
     values, rows, starts, ends = runs
     stride = int(ends.max(initial=0)) + 2  # runs widened by a corner stay within their row's part of the line
     below = (rows + 1) * stride
@@ -78,7 +78,3 @@ def smallest_members(count: int, first: np.ndarray, second: np.ndarray) -> np.nd
                 break
             parents = jumped
     return parents
-
-
-def _as_masks(bits: np.ndarray, crop_boxes: np.ndarray, shape: tuple[int, ...]) -> InstanceMasks:
-    return InstanceMasks(torch.from_numpy(bits), torch.from_numpy(crop_boxes), (shape[0], shape[1]))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from pixel_formats import SIZE, loaded_set, mask_set, save_image
 
-from segkit.data.formats import build_dataset, imagej_files, recognize
-from segkit.data.formats.imagej_files import class_prefix
-from segkit.data.formats.imagej_rois import ImageJRois, roi_stem
+from segkit.data.formats import build_dataset, recognize
+from segkit.data.formats.imagej_rois import files as imagej_files
+from segkit.data.formats.imagej_rois.dataset import ImageJRois, roi_stem
+from segkit.data.formats.imagej_rois.files import class_prefix
 from segkit.utils.errors import SegkitError
 
 roifile = pytest.importorskip("roifile")
@@ -211,6 +212,20 @@ def test_several_images(tmp_path):
     assert [roi_stem(name) for name in ("a-RoiSet.zip", "b.roi", "c_rois.zip")] == ["a", "b", "c"]
 
 
+def test_files_of_no_images_name(tmp_path):
+    write(tmp_path, [roi("RECT", (1, 1, 4, 4))], "0001-0002.roi")
+    write(tmp_path, [roi("RECT", (1, 1, 4, 4))], "0003-0004.roi")
+    found = recognize(tmp_path)
+    assert found.spec["format"] == "imagej_rois"
+    with pytest.raises(SegkitError, match=r"holds 2 ROI files \(0001-0002.roi, ...\) and one image; .* here a.zip"):
+        build_dataset(found.spec)
+    save_image(tmp_path / "0001-0003.png")
+    with pytest.raises(
+        SegkitError, match=r"none of 2 images has .*first ROI file is 0001-0002.roi \(nearest: 0001-0003"
+    ):
+        build_dataset(found.spec)
+
+
 def test_archives_are_bounded(tmp_path, monkeypatch):
     save_image(tmp_path / "a.png")
     data = roi("RECT", (1, 1, 4, 4)).tobytes()
@@ -244,6 +259,7 @@ def test_archives_are_bounded(tmp_path, monkeypatch):
 def test_damaged_files(tmp_path, data):
     save_image(tmp_path / "a.png")
     (tmp_path / "a.roi").write_bytes(data)
+    assert recognize(tmp_path).spec["format"] == "imagej_rois"  # and the error names the file
     try:
         ImageJRois(root=str(tmp_path)).load(0)
     except SegkitError as error:
@@ -251,6 +267,19 @@ def test_damaged_files(tmp_path, data):
     (tmp_path / "a.roi").rename(tmp_path / "a.zip")
     with pytest.raises(SegkitError, match=r"a.zip: cannot be read"):
         ImageJRois(root=str(tmp_path))
+
+
+def test_members_of_archives(tmp_path):
+    save_image(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("__MACOSX/._x.roi", b"resource fork")
+        archive.writestr("notes.txt", b"")
+    with pytest.raises(SegkitError, match=r"a.zip: holds no .roi file; it holds __MACOSX/._x.roi, notes.txt"):
+        ImageJRois(root=str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+        archive.writestr("x.roi", roi("RECT", (1, 1, 4, 4)).tobytes())
+    assert recognize(tmp_path).spec["format"] == "imagej_rois"
+    assert len(ImageJRois(root=str(tmp_path)).load(0).targets) == 1
 
 
 def test_without_roifile(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from segkit.data import LabelMap, build_dataset
-from segkit.data.formats.label_map import count_objects, name_categories, read_label_map
+from segkit.data.formats import recognize
+from segkit.data.formats.label_map.dataset import count_objects, name_categories, read_label_map
 from segkit.utils.errors import SegkitError
 
 
@@ -108,12 +109,23 @@ def _load_all(root):
         (lambda a: (a / "clas1.tif").touch(), r"clas1.tif: unknown file.*did you mean 'class1.tif'"),
         (lambda a: (a / "class0.tif").touch(), r"class0.tif: unknown file"),
         (lambda a: (a / "class1.png").touch(), r"a: has both class1.png and class1.tif"),
+        (lambda a: _save(a / "class2.JPG", np.zeros((20, 30), np.uint8)), r"class2.JPG: is a JPEG.*again as PNG or TIFF"),
+        (lambda a: (a / "class1.tif").write_bytes(b"\xff\xd8\xff\xe0"), r"class1.tif: is a JPEG"),
     ],
 )  # fmt: skip
 def test_bad_files_are_named(label_map_root, spoil, message):
     spoil(label_map_root / "a")
     with pytest.raises(SegkitError, match=message):
         _load_all(label_map_root)
+
+
+def test_folders_with_unknown_files_are_recognised(label_map_root):
+    (label_map_root / "a" / "notes.txt").touch()
+    (label_map_root / "results").mkdir()
+    spec = recognize(label_map_root).spec
+    assert spec["format"] == "label_map"
+    with pytest.raises(SegkitError, match=r"a.notes.txt: unknown file"):
+        build_dataset(spec)
 
 
 def test_bad_roots(tmp_path, label_map_root):

@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 import tifffile
@@ -5,7 +7,7 @@ from pixel_formats import SIZE, label_map, loaded_set, mask_set, save, save_imag
 
 from segkit.data.formats import build_dataset, recognize
 from segkit.data.formats.label_pairs import LabelPairs
-from segkit.data.formats.path_patterns import PathPattern
+from segkit.data.formats.label_pairs.path_patterns import PathPattern
 from segkit.utils.errors import SegkitError
 
 
@@ -131,6 +133,55 @@ def test_colours(tmp_path):
     assert build_dataset(found.spec).label_counts(0) == {0: 10}
 
 
+def test_a_few_colours_are_classes(tmp_path):
+    values = np.zeros((*SIZE, 3), np.uint8)
+    values[2:5, 3:9] = (255, 0, 0)
+    save_image(tmp_path / "images" / "a.png")
+    save(tmp_path / "masks" / "a.png", values)
+    spec = recognize(tmp_path).spec
+    assert spec["format"] == "label_pairs" and "colors" not in spec
+    with pytest.raises(SegkitError, match=r"masks/a.png: .*in colour, and colours usually say classes"):
+        build_dataset(spec)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_grey_files_of_several_channels(tmp_path, channels):
+    dense = scene()
+    values = np.repeat(label_map(dense, np.uint8)[..., None], channels, 2)
+    if channels == 4:
+        values[..., 3] = np.where(values[..., 0] > 0, 255, 0)
+        values[tuple(np.argwhere(values[..., 0] == 0)[0])] = (9, 8, 7, 0)  # transparent: no object, no colour
+    save_image(tmp_path / "images" / "a.png")
+    save(tmp_path / "masks" / "a.png", values)
+    dataset = build_dataset(recognize(tmp_path).spec)
+    assert loaded_set(dataset.load(0).targets) == mask_set(dense) and dataset.label_counts(0) == {0: len(dense)}
+
+
+def test_jpeg_is_refused(tmp_path):
+    save_image(tmp_path / "images" / "a.jpg")
+    save(tmp_path / "masks" / "a.jpg", label_map(scene(), np.uint8))
+    found = recognize(tmp_path)
+    assert found.spec["format"] == "label_pairs"
+    with pytest.raises(SegkitError, match=r"masks/a.jpg: is a JPEG, .* again as PNG or TIFF"):
+        build_dataset(found.spec)
+    (tmp_path / "masks" / "a.jpg").rename(tmp_path / "masks" / "a.png")
+    with pytest.raises(SegkitError, match=r"masks/a.png: is a JPEG"):
+        build_dataset(found.spec).load(0)
+
+
+def test_smoothed_edges_are_noted(tmp_path):
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    values = np.zeros(SIZE, np.uint8)
+    for center in (8, 24):
+        radius = np.hypot(y - 12, x - center)
+        values = np.maximum(values, np.clip((7 - radius) * 60, 0, 255).astype(np.uint8))
+    save_image(tmp_path / "images" / "a.png")
+    save(tmp_path / "masks" / "a.png", values)
+    assert "the values of masks/a.png are scattered" in build_dataset(recognize(tmp_path).spec).summary()
+    save(tmp_path / "masks" / "a.png", label_map(scene()))
+    assert "scattered" not in build_dataset(recognize(tmp_path).spec).summary()
+
+
 def test_unpaired_files_are_counted_and_named(tmp_path):
     write(tmp_path, "cell1", "masks/{}.tif", image="images/{}.png")
     save_image(tmp_path / "images" / "cell02.png")
@@ -150,6 +201,18 @@ def test_two_images_of_one_name(tmp_path):
     assert "images/{stem}.tif" in LabelPairs(root=str(tmp_path)).summary()
     with pytest.raises(SegkitError, match=r"1 images have two files of one name.*images/\{stem\}.png"):
         LabelPairs(root=str(tmp_path), images="images", masks="masks")
+
+
+def test_upper_case_suffixes_and_odd_names(tmp_path):
+    dense = write(tmp_path, "Zellen 1ä", "masks/{}.PNG", image="images/{}.TIF")
+    decomposed = unicodedata.normalize("NFD", "Zellen 1ä.PNG")  # as macOS writes it
+    (tmp_path / "masks" / "Zellen 1ä.PNG").rename(tmp_path / "masks" / decomposed)
+    save_image(tmp_path / "images" / "Zellen 1ä.png")
+    (tmp_path / "images" / "._x.png").touch()
+    (tmp_path / "masks" / "Thumbs.db").touch()
+    (tmp_path / "itself").symlink_to("itself")
+    dataset = build_dataset(recognize(tmp_path).spec)
+    assert dataset.name(0) == "images/Zellen 1ä.TIF" and loaded_set(dataset.load(0).targets) == mask_set(dense)
 
 
 def test_pickles_are_refused(tmp_path):

@@ -67,11 +67,12 @@ def test_splits_and_images_without_masks(tmp_path):
     bowl(tmp_path / "stage1_train", "b", scene(2))
     (tmp_path / "stage1_train" / "c" / "images").mkdir(parents=True)
     save_image(tmp_path / "stage1_train" / "c" / "images" / "c.png")
+    bowl(tmp_path / "stage1_a_test", "d", scene(1))
     found = recognize(tmp_path)
-    assert list(found.splits) == ["stage1_train"]
+    assert list(found.splits) == ["stage1_a_test", "stage1_train"] and found.spec["split"] == "stage1_train"
     dataset = build_dataset(found.spec)
     assert len(dataset) == 2 and "1 images have no folder of masks" in dataset.summary()
-    with pytest.raises(SegkitError, match="set split to one of stage1_train"):
+    with pytest.raises(SegkitError, match="set split to one of stage1_a_test, stage1_train"):
         MaskFolder(root=str(tmp_path))
     with pytest.raises(SegkitError, match=r"no split 'stage_1'.*'stage1_train'"):
         MaskFolder(root=str(tmp_path), split="stage_1")
@@ -86,6 +87,10 @@ def test_bad_masks(tmp_path):
     (tmp_path / "a" / "masks" / "m00.png").write_bytes(b"junk")
     with pytest.raises(SegkitError, match=r"m00.png: cannot be read"):
         dataset.load(0)
+    (tmp_path / "a" / "masks" / "m00.png").rename(tmp_path / "a" / "masks" / "m00.JPEG")
+    assert recognize(tmp_path).spec["format"] == "mask_folder"
+    with pytest.raises(SegkitError, match=r"m00.JPEG: is a JPEG"):
+        MaskFolder(root=str(tmp_path))
     save_image(tmp_path / "a" / "images" / "b.png")
     with pytest.raises(SegkitError, match="holds 2 images"):
         MaskFolder(root=str(tmp_path))

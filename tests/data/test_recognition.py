@@ -109,7 +109,18 @@ def test_nothing_fits(tmp_path):
     with pytest.raises(SegkitError) as error:
         recognize(tmp_path)
     text = str(error.value)
-    assert "2 .txt" in text and "1 .pdf" in text and "folders images" in text and "image_folder: " in text
+    assert "2 .txt" in text and "1 .pdf" in text and "folders images" in text
+    assert "label_pairs: images/ and masks/" in text and "label_map: " not in text
+
+
+def test_lists_outside_of_the_folder_of_splits(tmp_path):
+    content = {
+        "dataset": {"format": "image_folder", "root": "x"},
+        "splits": {"train": "train.txt", "val": "../val.txt"},
+    }
+    (tmp_path / "splits.json").write_text(json.dumps(content))
+    with pytest.raises(SegkitError, match=r"splits.json: the list '../val.txt' of the split 'val' lies outside"):
+        recognize(tmp_path)
 
 
 class Broken(Dataset):

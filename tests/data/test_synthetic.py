@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from segkit.data import Synthetic
-from segkit.data.formats.synthetic_shapes import SHAPES, draw_shape
+from segkit.data.formats.synthetic.shapes import SHAPES, draw_shape
 from segkit.utils.errors import SegkitError
 
 

@@ -77,7 +77,7 @@ def test_pairs(dense, data):
 
 
 def test_pairs_of_boxes_without_masks(monkeypatch):
-    monkeypatch.setattr("segkit.dataset_tools.check.overlaps.MAX_CANDIDATES", 1)
+    monkeypatch.setattr("segkit.dataset_tools.overlaps.MAX_PAIRS", 1)
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 9.9], [5, 0, 15, 10]])
     targets = Targets(boxes, torch.zeros(4, dtype=torch.long))
     pairs = alike_pairs(targets)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from fuzz_annotations import try_annotations
 from fuzz_configs import try_config
+from fuzz_folders import try_folder
 from fuzz_lvis import try_lvis
 from fuzz_mask_formats import try_cityscapes, try_coco_panoptic, try_label_pairs, try_mask_folder
 from fuzz_outline_formats import try_geojson, try_imagej_rois
@@ -31,6 +32,7 @@ TRIES = {
     "coco_panoptic": try_coco_panoptic,
     "geojson": try_geojson,
     "imagej_rois": try_imagej_rois,
+    "folders": try_folder,
 }
 
 

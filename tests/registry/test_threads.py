@@ -16,7 +16,7 @@ from torch import nn
 
 import segkit
 from segkit.data import LabelMap, Synthetic
-from segkit.data.formats import label_map
+from segkit.data.formats.label_map import dataset as label_map
 from segkit.modeling.nonfinite import NotFiniteError, first_not_finite
 from segkit.registry import Registry
 from segkit.utils.errors import SegkitError

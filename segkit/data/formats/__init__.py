@@ -1,10 +1,9 @@
-"""Data set formats, one module each; importing this package registers them.
+"""Data set formats, one module or package each; importing this package registers them.
 
 A COCO JSON is read by several modules: ``coco`` (the data set), ``coco_table`` (the JSON as arrays), ``coco_annotations``,
 ``coco_categories``, ``coco_images`` (checks of its three lists), ``coco_box_checks``, ``coco_segmentation_errors``.
 """
 
-from segkit.data.formats.auto import open_dataset, open_recognized, recognize
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.build import build_dataset, class_difference
 from segkit.data.formats.catalog import catalog_names, register_dataset
@@ -24,6 +23,7 @@ from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, Parsed
 from segkit.data.formats.partial import PartialAnnotation, PartiallyAnnotated
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.auto import open_dataset, open_recognized, recognize
 from segkit.data.formats.subset import NamedSubset
 from segkit.data.formats.synthetic import Synthetic
 from segkit.data.formats.tiles import Tiles

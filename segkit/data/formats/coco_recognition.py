@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.folder_contents import files_in, sub_folders
 from segkit.data.formats.split_names import find_split, split_word
 from segkit.utils.paths.missing_files import leads_out
 

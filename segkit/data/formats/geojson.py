@@ -9,16 +9,16 @@ from typing import Any
 
 from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.geojson_features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
-from segkit.data.formats.image_pairs import (
+from segkit.data.formats.json_stream import stream_list
+from segkit.data.formats.pairing import (
     ImagePairs,
     images_in,
     inner_folder,
     mapped_files,
     pair_files,
+    recognize_pairs,
     split_folder,
 )
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.pairing import recognize_pairs
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, default_category_ids
-from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
 from segkit.data.formats.lazy_samples import open_lazily
 from segkit.data.formats.objects import TrainingObjects
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.split_names import find_split, split_kind
+from segkit.data.formats.recognition.folder_contents import files_in, sub_folders
+from segkit.data.formats.split_names import split_kind
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window
@@ -80,10 +80,7 @@ class ImageFolder(Dataset):
             return Recognition({"format": "image_folder", "root": str(path.absolute())}, "only images", certainty=0.05)
         folders = [child for child in sub_folders(path, 20) if split_kind(child.name) and holds_images(child)]
         specs = {child.name: {"format": "image_folder", "root": str(child.absolute())} for child in folders}
-        if not specs:
-            return None
-        first = find_split(specs, "train") or next(iter(specs))
-        return Recognition(specs[first], f"{', '.join(specs)}: only images", specs, certainty=0.05)
+        return Recognition.of_splits(specs, f"{', '.join(specs)}: only images", certainty=0.05)
 
     def load(self, index: int) -> Sample:
         entry = self.entries[index]

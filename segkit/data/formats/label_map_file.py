@@ -1,8 +1,7 @@
-"""Reads label maps: image files, or NumPy arrays, with one number for each object."""
+"""Reads label maps: image files with one number for each object."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images import read_pixels
 
 MAX_COUNTED_ID = 1 << 20  # for larger ids, sorting the pixels is faster than counting every possible id
-MAX_ARRAY_PIXELS = 1 << 28  # of a NumPy file, whose header may claim any size
-COLORS = (
-    "colours usually say classes, not objects: save one number for each object, as 16-bit TIFF; if each colour is one "
-    "object, set colors: true"
-)
+JPEG_SUFFIXES, JPEG_START = (".jpg", ".jpeg"), b"\xff\xd8\xff"
 
 
 def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -27,47 +22,38 @@ def read_label_map(path: Path, size: tuple[int, int] | None = None) -> np.ndarra
     Returns:
         Integers ``[H, W]``: 0 is background, each other value is one object.
     Raises:
-        SegkitError: the file is unreadable, a stack, in colour or of another size, or has values that are negative,
+        SegkitError: the file is unreadable, JPEG, a stack, in colour or of another size, or has values that are negative,
             fractional or not finite.
     """
-    label_map = read_pixels(path)
-    return check_label_map(label_map, path, size)
+    return check_label_map(read_samples(path), path, size)
 
 
-def read_label_array(path: Path, size: tuple[int, int] | None = None, colors: bool = False) -> np.ndarray:
-    """Reads a label map from an image file, or from an ``.npy`` file without Python objects.
+def read_samples(path: Path) -> np.ndarray:
+    """The samples of a label map or mask as its file stores them, upright: [H, W] or [H, W, C].
+
+    Raises:
+        SegkitError: the file is unreadable, or a JPEG, whose samples are not those that were saved.
+    """
+    refuse_jpeg(path, look_inside=True)
+    return read_pixels(path)
+
+
+def refuse_jpeg(path: Path, look_inside: bool = False) -> None:
+    """Raises a SegkitError for a mask or label map in a JPEG file.
 
     Args:
         path: of the file.
-        size: expected (H, W); None: any.
-        colors: whether each colour of an RGB file is one number, R + 256 G + 65536 B; black and transparent pixels are 0.
-    Raises:
-        SegkitError: as :func:`read_label_map`; an ``.npy`` file holds a pickle, such as Cellpose's ``_seg.npy``.
+        look_inside: whether the file is opened, since it may be a JPEG of another suffix.
     """
-    if path.suffix.lower() != ".npy":
-        pixels = read_pixels(path)
-        if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-            if not colors:
-                raise SegkitError(f"{path}: a label map has one channel; this file is in colour, and {COLORS}")
-            pixels = color_codes(pixels, path)
-        return check_label_map(pixels, path, size)
-    if path.name.endswith("_seg.npy"):
-        raise SegkitError(f"{path}: {pickle_hint()}")
-    try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(values, np.ndarray):
-            raise ValueError("it is an archive of several arrays")
-        if values.size > MAX_ARRAY_PIXELS:
-            raise ValueError(f"it holds {values.size} values")
-        values = np.array(values)
-    except Exception as error:  # NumPy raises many types for damaged headers
-        if re.search("allow_pickle|[Oo]bject", str(error)):
-            raise SegkitError(f"{path}: {pickle_hint()}") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SegkitError(f"{path}: cannot be read as an array ({reason})") from error
-    if values.dtype.kind not in "iufb" or values.dtype.itemsize > 8:
-        raise SegkitError(f"{path}: holds values of type {values.dtype}; a label map holds whole numbers")
-    return check_label_map(values.astype(np.uint8) if values.dtype.kind == "b" else values, path, size)
+    is_jpeg = path.suffix.lower() in JPEG_SUFFIXES
+    if look_inside and not is_jpeg and path.is_file():
+        with path.open("rb") as file:
+            is_jpeg = file.read(len(JPEG_START)) == JPEG_START
+    if is_jpeg:
+        raise SegkitError(
+            f"{path}: is a JPEG, whose values are not those that were saved, so that its objects are lost: export it "
+            "again as PNG or TIFF, or threshold it at 127 if it is black and white"
+        )
 
 
 def color_codes(pixels: np.ndarray, path: Path) -> np.ndarray:
@@ -89,14 +75,6 @@ def color_codes(pixels: np.ndarray, path: Path) -> np.ndarray:
     if pixels.shape[2] == 4:
         codes[pixels[:, :, 3] == 0] = 0
     return codes
-
-
-def pickle_hint() -> str:
-    """Why Cellpose's ``_seg.npy`` is not read, and how to save its masks; the end of a message."""
-    return (
-        "is a pickle (Cellpose's _seg.npy), which may run any code when it is opened, so segkit does not; save the masks "
-        "as TIFF: in Cellpose's window 'File > Save masks as TIF', on its command line --save_tif"
-    )
 
 
 def check_label_map(label_map: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:

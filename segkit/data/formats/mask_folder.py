@@ -11,21 +11,22 @@ import numpy as np
 import torch
 
 from segkit.data.formats.class_names import default_category_ids
-from segkit.data.formats.label_pair_layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
+from segkit.data.formats.label_map_file import JPEG_SUFFIXES, read_samples, refuse_jpeg
+from segkit.data.formats.label_pairs.layout import IMAGE_FOLDERS, MASK_FOLDERS, find_flat_layout
+from segkit.data.formats.pairing import recognize_pairs, split_folder
 from segkit.data.formats.parsed import relative_name
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.folder_contents import folder_names
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import ImageFiles, read_pixels
-from segkit.utils.images.listing import is_system_file
+from segkit.utils.images import ImageFiles
 from segkit.utils.paths import local_path
 
 UNNAMED = ""  # class of masks that lie in no subfolder
-MAX_SPLITS = 12  # folders in which data sets are looked for
 
 
 @dataclass(frozen=True)
@@ -67,27 +68,25 @@ class MaskFolder(PixelDataset):
         category_ids: Sequence[int] | None = None,
     ) -> None:
         top = local_path(root, "data set folder", kind="folder")
-        if split is not None and split not in _subfolders(top):
-            raise SegkitError(
-                f"{top}: there is no split '{split}'{did_you_mean(split, _subfolders(top))}", key="split", value=split
-            )
-        self.root = top if split is None else top / split
+        self.root = split_folder(top, split)
         found = scan_mask_folders(self.root)
         with_masks = [entry for entry in found if entry.folder.is_dir()]
         self._without = [relative_name(entry.image, self.root) for entry in found if not entry.folder.is_dir()]
         if not with_masks:
-            splits = [name for name in _subfolders(top) if scan_mask_folders(top / name)] if not found else []
+            splits = [name for name in folder_names(top) if scan_mask_folders(top / name)] if not found else []
             hint = f"; set split to one of {', '.join(splits)}" if splits else ""
             raise SegkitError(
-                f"{self.root}: no image has a folder of masks; expected ID/images/ID.png and ID/masks/*.png, or "
-                f"images/NAME.png and masks/NAME/*.png{hint}",
+                f"{self.root}: no image has a folder of masks; expected {self.expected}{hint}",
                 key="root",
                 value=root,
             )
         self._entries = PackedList(with_masks)
         counts: Counter[str] = Counter()
         for entry in with_masks:
-            counts.update({name or class_name: len(files) for name, files in entry.masks.items()})
+            for name, files in entry.masks.items():
+                counts[name or class_name] += len(files)
+                for file in (file for file in files if file.lower().endswith(JPEG_SUFFIXES)):
+                    refuse_jpeg(entry.folder / name / file)
         names = (sorted(counts) or [class_name]) if classes is None else list(classes)
         unknown = sorted(set(counts) - set(names))
         if unknown:
@@ -109,14 +108,7 @@ class MaskFolder(PixelDataset):
         if not path.is_dir():
             return None
         spec = {"format": "mask_folder", "root": str(path.absolute())}
-        parts = {name: {**spec, "split": name} for name in _subfolders(path)[:MAX_SPLITS] if _holds_masks(path / name)}
-        if _holds_masks(path):
-            count = len(scan_mask_folders(path, list_masks=False))
-            return Recognition(spec, f"{count} images with a folder of mask files each", certainty=0.9)
-        if parts:
-            first = next(iter(parts.values()))
-            return Recognition(first, "folders of images with a folder of mask files each", parts, certainty=0.9)
-        return None
+        return recognize_pairs(path, spec, _count_images, "a folder of mask files")
 
     def image_file(self, index: int) -> Path:
         return self._entries[index].image
@@ -158,9 +150,9 @@ def read_mask(path: Path, size: tuple[int, int]) -> InstanceMasks:
         path: an image file; an alpha channel is ignored.
         size: (H, W) of the image.
     Raises:
-        SegkitError: the file is unreadable or of another size.
+        SegkitError: the file is unreadable, a JPEG, or of another size.
     """
-    pixels = read_pixels(path)
+    pixels = read_samples(path)
     if pixels.ndim == 3:
         colors = pixels[:, :, :-1] if pixels.shape[2] in (2, 4) else pixels
         pixels = np.asarray(colors.any(2))
@@ -182,14 +174,14 @@ def scan_mask_folders(root: Path, list_masks: bool = True) -> list[MaskFiles]:
     Raises:
         SegkitError: a folder ``ID/images`` holds several images.
     """
-    folders = _subfolders(root)
+    folders = folder_names(root)
     images, masks = _of_kind(folders, IMAGE_FOLDERS), _of_kind(folders, MASK_FOLDERS)
     if images and masks:
         files = ImageFiles.in_folder(root / images).images
         return [_entry(image, root / masks / image.stem, list_masks) for image in files]
     entries = []
     for name in folders:
-        inner = _subfolders(root / name)
+        inner = folder_names(root / name)
         image_folder = _of_kind(inner, IMAGE_FOLDERS)
         if image_folder is None:
             continue
@@ -210,31 +202,24 @@ def scan_mask_folders(root: Path, list_masks: bool = True) -> list[MaskFiles]:
 def _entry(image: Path, folder: Path, list_masks: bool) -> MaskFiles:
     masks: dict[str, list[str]] = {}
     if list_masks and folder.is_dir():
-        for name in (UNNAMED, *_subfolders(folder)):
+        for name in (UNNAMED, *folder_names(folder)):
             files = [path.name for path in ImageFiles.in_folder(folder / name).images]
             if files:
                 masks[name] = files
     return MaskFiles(image, folder, masks)
 
 
-def _holds_masks(root: Path) -> bool:
-    """Whether one of the first images of a folder has a folder with mask files.
+def _count_images(root: Path) -> int:
+    """Number of images that have a folder of masks; 0 if those of the first images hold no mask files.
 
     A folder of an image and its label map, as that of a split with a single image, is none.
     """
-    first = [entry for entry in scan_mask_folders(root, list_masks=False)[:5] if entry.folder.is_dir()]
-    if not any(_entry(entry.image, entry.folder, True).masks for entry in first):
-        return False
-    folders = {entry.image.parent.parent for entry in first} - {root}
-    return not any(find_flat_layout(folder) for folder in folders)
+    found = [entry for entry in scan_mask_folders(root, list_masks=False) if entry.folder.is_dir()]
+    if not any(_entry(entry.image, entry.folder, True).masks for entry in found[:5]):
+        return 0
+    folders = {entry.image.parent.parent for entry in found[:5]} - {root}
+    return 0 if any(find_flat_layout(folder) for folder in folders) else len(found)
 
 
 def _of_kind(folders: Sequence[str], kinds: Sequence[str]) -> str | None:
     return next((name for name in folders if name.lower() in kinds), None)
-
-
-def _subfolders(root: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_system_file(path.name))
-    except OSError:
-        return []

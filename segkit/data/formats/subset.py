@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ import torch
 from segkit.data.formats.base import Dataset, SubsetDataset
 from segkit.data.formats.image_names import image_names
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.split_names import find_split
 from segkit.registry import DATASET_FORMAT_REGISTRY, Slot
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.images import ImageReader
@@ -69,15 +69,13 @@ class NamedSubset(SubsetDataset):
         content = _read(file) if file.name == SPLITS_FILE and file.is_file() else None
         if content is None:
             return None
-        names = {split: name for split, name in content["splits"].items() if not leads_out(str(name))}
-        specs = {
-            split: {"format": "subset", "dataset": content["dataset"], "names": str((file.parent / name).absolute())}
-            for split, name in names.items()
-        }
-        if not specs:
-            return None
-        first = find_split(specs, "train") or next(iter(specs))
-        return Recognition(specs[first], f"{SPLITS_FILE} with lists of image names", specs)
+        specs = {}
+        for split, name in content["splits"].items():
+            if leads_out(name):
+                raise SegkitError(f"{file}: the list '{name}' of the split '{split}' lies outside of its folder")
+            names = str((file.parent / name).absolute())
+            specs[split] = {"format": "subset", "dataset": content["dataset"], "names": names}
+        return Recognition.of_splits(specs, f"{SPLITS_FILE} with lists of image names")
 
     @property
     def reader(self) -> ImageReader:
@@ -102,7 +100,7 @@ def _listed_indices(dataset: Dataset, names: str) -> list[int]:
     listed = [line for line in lines if line]
     if not listed:
         raise SegkitError(f"{file}: lists no images", value=names)
-    repeated = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
+    repeated = sorted(name for name, count in Counter(listed).items() if count > 1)
     if repeated:
         raise SegkitError(f"{file}: names {len(repeated)} images twice: {first_few(repeated)}", value=names)
     index_of = {name: i for i, name in enumerate(image_names(dataset))}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segkit.dataset_tools.overlaps import meeting_pairs, shared_pixels
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 
@@ -51,44 +52,25 @@ def measure_overlaps(targets: Targets) -> Overlaps:
     return found
 
 
-def meeting_pairs(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of all pairs of boxes [N, 4] that overlap or are less than a pixel apart."""
-    order = np.argsort(boxes[:, 0], kind="stable")
-    left, right = boxes[order, 0], boxes[order, 2]
-    ends = np.searchsorted(left, right + 1, side="left")  # the boxes that begin before this one ends
-    counts = np.maximum(ends - np.arange(len(boxes)) - 1, 0)
-    first = np.repeat(np.arange(len(boxes)), counts)
-    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
-    first, second = order[first], order[second]
-    apart = np.maximum(boxes[first, 1], boxes[second, 1]) - np.minimum(boxes[first, 3], boxes[second, 3])
-    return first[apart < 1], second[apart < 1]
-
-
 def _compare_masks(
     masks: InstanceMasks, has_mask: np.ndarray, first: np.ndarray, second: np.ndarray, found: Overlaps
 ) -> None:
     """Fills in ``mask_iou`` and ``touching`` for the pairs."""
     crops = [crop.numpy().astype(bool) for crop in masks.crops()]
-    boxes, areas = masks.crop_boxes.tolist(), masks.areas().tolist()
+    corners = [(x, y) for x, y, _, _ in masks.crop_boxes.tolist()]
+    areas = masks.areas().tolist()
     grown: dict[int, np.ndarray] = {}
     for i, j in zip(first.tolist(), second.tolist(), strict=True):
         if not (has_mask[i] and has_mask[j]):
             continue
         if i not in grown:
             grown[i] = _grow(crops[i])
-        x0, y0, x1, y1 = boxes[i]
-        around = _window([x0 - 1, y0 - 1, x1 + 1, y1 + 1], boxes[j])
-        if (
-            around is None
-            or not (_cut(grown[i], (x0 - 1, y0 - 1), around) & _cut(crops[j], (boxes[j][0], boxes[j][1]), around)).any()
-        ):
+        if not shared_pixels(grown[i], (corners[i][0] - 1, corners[i][1] - 1), crops[j], corners[j]):
             continue
         found.touching[[i, j]] = True
-        inside = _window(boxes[i], boxes[j])
-        if inside is not None:
-            shared = int((_cut(crops[i], (x0, y0), inside) & _cut(crops[j], (boxes[j][0], boxes[j][1]), inside)).sum())
-            iou = shared / max(areas[i] + areas[j] - shared, 1)
-            found.mask_iou[i], found.mask_iou[j] = max(found.mask_iou[i], iou), max(found.mask_iou[j], iou)
+        shared = shared_pixels(crops[i], corners[i], crops[j], corners[j])
+        iou = shared / max(areas[i] + areas[j] - shared, 1)
+        found.mask_iou[i], found.mask_iou[j] = max(found.mask_iou[i], iou), max(found.mask_iou[j], iou)
 
 
 def _grow(crop: np.ndarray) -> np.ndarray:
@@ -100,15 +82,3 @@ def _grow(crop: np.ndarray) -> np.ndarray:
     result[:, :-1] |= padded[:, 1:]
     result[:, 1:] |= padded[:, :-1]
     return result
-
-
-def _window(a: list[int], b: list[int]) -> tuple[int, int, int, int] | None:
-    """The common part of two pixel boxes; None if it is empty."""
-    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
-
-
-def _cut(crop: np.ndarray, corner: tuple[int, int], window: tuple[int, int, int, int]) -> np.ndarray:
-    """The part of a crop, whose left upper corner is given, inside a window of the image."""
-    (left, top), (x0, y0, x1, y1) = corner, window
-    return crop[y0 - top : y1 - top, x0 - left : x1 - left]

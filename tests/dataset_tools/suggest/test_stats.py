@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 from rectangles import Rectangles, scattered
 
+from segkit.dataset_tools.overlaps import meeting_pairs
 from segkit.dataset_tools.stats import intensities
 from segkit.dataset_tools.stats.measure import measure
 from segkit.dataset_tools.stats.objects import sampled_indices
-from segkit.dataset_tools.stats.overlaps import measure_overlaps, meeting_pairs
+from segkit.dataset_tools.stats.overlaps import measure_overlaps
 from segkit.dataset_tools.stats.plots import write_plots
 from segkit.dataset_tools.stats.report import as_dict, as_text
 from segkit.dataset_tools.stats.run import LINES, config_lines

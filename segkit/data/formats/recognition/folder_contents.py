@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from segkit.utils.errors import first_few
@@ -54,30 +56,27 @@ class FolderContents:
         texts: dict[str, str] = {}
         while waiting and self.complete:
             folder = waiting.popleft()
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        seen += 1
-                        if seen > MAX_ENTRIES or time.monotonic() > deadline:
-                            self.complete = False
-                            break
-                        if is_system_file(entry.name):
-                            continue
-                        if entry.is_dir(follow_symlinks=folder == root) and not is_image_folder(Path(entry.path)):
-                            waiting.append(folder / entry.name)
-                            if folder == root:
-                                self.folders.append(entry.name)
-                            continue
-                        stem, suffix = os.path.splitext(entry.name)
-                        self.suffixes[suffix.lower()] += 1
-                        if suffix.lower() in ANNOTATION_SUFFIXES:
-                            self.annotations.append(os.path.relpath(entry.path, root))
-                        elif suffix.lower() == ".txt":
-                            texts[stem] = os.path.relpath(entry.path, root)
-                        elif is_image_name(entry.name):
-                            images.add(stem)
-            except OSError:
-                continue
+            for name, is_folder in scan(folder):
+                seen += 1
+                if seen > MAX_ENTRIES or time.monotonic() > deadline:
+                    self.complete = False
+                    break
+                path = folder / name
+                if is_folder:
+                    if folder == root:
+                        self.folders.append(name)
+                    elif path.is_symlink():  # it may lead back
+                        continue
+                    waiting.append(path)
+                    continue
+                stem, suffix = os.path.splitext(name)
+                self.suffixes[suffix.lower()] += 1
+                if suffix.lower() in ANNOTATION_SUFFIXES:
+                    self.annotations.append(os.path.relpath(path, root))
+                elif suffix.lower() == ".txt":
+                    texts[stem] = os.path.relpath(path, root)
+                elif is_image_name(name):
+                    images.add(stem)
         self.annotations += [file for stem, file in texts.items() if stem in images]
         self.annotations.sort()
 
@@ -92,44 +91,40 @@ class FolderContents:
         return text + (f"; folders {first_few(self.folders, 8)}" if self.folders else "")
 
 
-def sub_folders(folder: Path, limit: int = 1000) -> list[Path]:
-    """At most ``limit`` folders directly in a folder, sorted.
+def scan(folder: Path) -> Iterator[tuple[str, bool]]:
+    """The names in a folder, and whether each is a folder.
 
-    System folders and folders that are one image (Zarr) are skipped.
+    A folder that is an image (Zarr) counts as a file. System files, broken links and links to themselves are skipped. A
+    folder that cannot be read has no names.
     """
-    found: list[Path] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not is_system_file(entry.name) and entry.is_dir() and not is_image_folder(Path(entry.path)):
-                    found.append(folder / entry.name)
-                    if len(found) == limit:
-                        break
+                path = os.path.join(folder, entry.name)
+                if is_system_file(entry.name) or (entry.is_symlink() and not os.path.exists(path)):
+                    continue
+                yield entry.name, entry.is_dir() and not is_image_folder(Path(path))
     except OSError:
-        return []
-    return sorted(found)
+        return
 
 
-def files_in(folder: Path, suffix: str | None = None, limit: int = 1000) -> list[Path]:
-    """At most ``limit`` files directly in a folder, sorted, without system files.
+def folder_names(folder: Path, limit: int | None = None) -> list[str]:
+    """Names of the folders directly in a folder, at most ``limit``, sorted; see :func:`scan`."""
+    return sorted(islice((name for name, is_folder in scan(folder) if is_folder), limit))
 
-    A folder that is one image (Zarr) counts as a file.
+
+def sub_folders(folder: Path, limit: int | None = None) -> list[Path]:
+    """The folders of :func:`folder_names`, with their paths."""
+    return [folder / name for name in folder_names(folder, limit)]
+
+
+def files_in(folder: Path, suffix: str = "", limit: int = 1000) -> list[Path]:
+    """At most ``limit`` files directly in a folder, sorted; see :func:`scan`.
 
     Args:
-        folder: that is listed; one that cannot be read has no files.
-        suffix: in lower case, with the dot; None: all files.
+        folder: that is listed.
+        suffix: in lower case, with the dot; empty: all files.
         limit: largest number of files.
     """
-    found: list[Path] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                fits = suffix is None or entry.name.lower().endswith(suffix)
-                is_one = entry.is_file() or is_image_folder(Path(entry.path))
-                if fits and is_one and not is_system_file(entry.name):
-                    found.append(folder / entry.name)
-                    if len(found) == limit:
-                        break
-    except OSError:
-        return []
-    return sorted(found)
+    names = (name for name, is_folder in scan(folder) if not is_folder and name.lower().endswith(suffix))
+    return sorted(folder / name for name in islice(names, limit))

@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.cityscapes_labels import CLASSES, IDS, INSTANCE_CLASSES, NOT_EVALUATED, PER_CLASS
-from segkit.data.formats.cityscapes_polygons import draw_instance_ids
+from segkit.data.formats.cityscapes.labels import CLASSES, IDS, INSTANCE_CLASSES, NOT_EVALUATED, PER_CLASS
+from segkit.data.formats.cityscapes.polygons import draw_instance_ids
 from segkit.data.formats.label_map_file import read_label_map
 from segkit.data.formats.objects import TrainingObjects, training_objects
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.recognition.folder_contents import folder_names
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.label_maps import cut_labels
@@ -80,9 +81,11 @@ class Cityscapes(PixelDataset):
             ("split", split, self.root / IMAGES),
             ("split", split, self.root / annotations),
         ):
-            if name not in _folders(parent):
+            if name not in folder_names(parent):
                 raise SegkitError(
-                    f"{parent}: there is no folder '{name}'{did_you_mean(name, _folders(parent))}", key=key, value=name
+                    f"{parent}: there is no folder '{name}'{did_you_mean(name, folder_names(parent))}",
+                    key=key,
+                    value=name,
                 )
         pairs, self._missing = find_pairs(self.root, split, annotations, source)
         if not pairs:
@@ -113,9 +116,7 @@ class Cityscapes(PixelDataset):
             for name in SPLITS
             if (path / IMAGES / name).is_dir() and (path / annotations / name).is_dir()
         }
-        if not splits:
-            return None
-        return Recognition(next(iter(splits.values())), f"the folders {IMAGES} and {annotations}", splits)
+        return Recognition.of_splits(splits, f"the folders {IMAGES} and {annotations}")
 
     def image_file(self, index: int) -> Path:
         return self.root / self._pairs[index][0]
@@ -156,10 +157,9 @@ def find_pairs(root: Path, split: str, annotations: str, source: str | None) -> 
     """Images with their annotation files, relative to the root, and the images that have none."""
     pairs: list[tuple[str, str]] = []
     missing: list[str] = []
-    for city in _folders(root / IMAGES / split):
-        for image in sorted(p.name for p in (root / IMAGES / split / city).iterdir() if is_image_name(p.name)):
-            if is_system_file(image):
-                continue
+    for city in folder_names(root / IMAGES / split):
+        names = (path.name for path in (root / IMAGES / split / city).iterdir())
+        for image in sorted(name for name in names if is_image_name(name) and not is_system_file(name)):
             stem = Path(image).stem.removesuffix(f"_{IMAGES}")
             tried = [source] if source is not None else list(ENDINGS)
             files = [f"{annotations}/{split}/{city}/{stem}_{annotations}_{ENDINGS[kind]}" for kind in tried]
@@ -170,10 +170,3 @@ def find_pairs(root: Path, split: str, annotations: str, source: str | None) -> 
             else:
                 pairs.append((name, found))
     return pairs, missing
-
-
-def _folders(path: Path) -> list[str]:
-    try:
-        return sorted(p.name for p in path.iterdir() if p.is_dir() and not is_system_file(p.name))
-    except OSError:
-        return []

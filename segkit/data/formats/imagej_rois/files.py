@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.missing_files import leads_out
 
 MAX_ROI = 64 << 20  # bytes of one ROI
@@ -59,16 +60,24 @@ def roi_bytes(file: Path) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             _check(file, infos)
-            for info in infos:
-                if info.filename.lower().endswith(".roi"):
-                    with archive.open(info) as stream:
-                        data = stream.read(info.file_size + 1)
-                    yield f"{file}: {info.filename}", data
+            rois = [info for info in infos if _is_roi(info.filename)]
+            if not rois:
+                names = first_few([info.filename for info in infos], 3) or "nothing"
+                raise SegkitError(f"{file}: holds no .roi file; it holds {names}")
+            for info in rois:
+                with archive.open(info) as stream:
+                    data = stream.read(info.file_size + 1)
+                yield f"{file}: {info.filename}", data
     except SegkitError:
         raise
     except Exception as error:  # zipfile raises a dozen types of errors for damaged archives
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SegkitError(f"{file}: cannot be read ({reason:.200})") from error
+
+
+def _is_roi(name: str) -> bool:
+    """Whether a member of an archive is a ROI; macOS adds files ``__MACOSX/._NAME.roi``, which are skipped."""
+    return name.lower().endswith(".roi") and not any(map(is_system_file, name.split("/")))
 
 
 def _check(file: Path, infos: list[zipfile.ZipInfo]) -> None:

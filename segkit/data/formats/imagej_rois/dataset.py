@@ -12,11 +12,18 @@ import numpy as np
 import torch
 
 from segkit.data.formats.file_errors import parse_each
-from segkit.data.formats.image_pairs import ImagePairs, images_in, inner_folder, mapped_files, pair_files, split_folder
-from segkit.data.formats.imagej_files import class_prefix, read_rois, roi_bytes
-from segkit.data.formats.imagej_shapes import RoiShape, shape_of
+from segkit.data.formats.imagej_rois.files import class_prefix, read_rois, roi_bytes
+from segkit.data.formats.imagej_rois.shapes import RoiShape, shape_of
 from segkit.data.formats.objects import LostObjects
-from segkit.data.formats.pairing import recognize_pairs
+from segkit.data.formats.pairing import (
+    ImagePairs,
+    images_in,
+    inner_folder,
+    mapped_files,
+    pair_files,
+    recognize_pairs,
+    split_folder,
+)
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -117,8 +124,7 @@ class ImageJRois(ParsedDataset):
     def recognize(cls, path: Path) -> Recognition | None:
         spec: dict[str, Any] = {"format": "imagej_rois", "root": str(path.absolute())}
         if path.is_file():
-            holds = path.suffix.lower() in SUFFIXES and _starts_like_rois(path)
-            return Recognition(spec, "a file of ImageJ ROIs", certainty=0.9) if holds else None
+            return Recognition(spec, "a file of ImageJ ROIs", certainty=0.9) if _holds_rois(path) else None
         return recognize_pairs(path, spec, _count_pairs, "a file of ImageJ ROIs")
 
     def notes(self) -> list[str]:
@@ -186,6 +192,11 @@ def find_pairs(images: Sequence[Path], files: Sequence[Path], where: Path) -> Im
     """The ROI file of each image, by their names."""
     if len(images) == 1 and len(files) == 1:
         return ImagePairs([(images[0], files[0])])
+    if len(images) == 1 and len(files) > 1 and not any(roi_stem(file.name) in images[0].name for file in files):
+        raise SegkitError(
+            f"{where}: holds {len(files)} ROI files ({files[0].name}, ...) and one image; save the ROIs of an image in one "
+            f"file, here {images[0].stem}.zip, with the ROI Manager's 'More > Save'"
+        )
     return pair_files(images, files, roi_stem, "ROI file", where)
 
 
@@ -210,15 +221,16 @@ def _count_pairs(path: Path) -> int:
         files = roi_files(folder)
     except OSError:
         return 0
-    if files and len(names) <= 2 and len(files) == 1 and names:
-        return int(_starts_like_rois(files[0]))
-    found = [file for file in files if roi_stem(file.name) in names]
-    return len(found) if any(map(_starts_like_rois, found[:LOOKED_AT])) else 0
+    # Files of no image's name, as ROIs saved one by one, are recognised too: opening them says what is wrong.
+    found = [file for file in files if roi_stem(file.name) in names] or (files if names else [])
+    return len(found) if any(map(_holds_rois, found[:LOOKED_AT])) else 0
 
 
-def _starts_like_rois(file: Path) -> bool:
-    """Whether the first ROI of a file begins as ImageJ's do."""
+def _holds_rois(file: Path) -> bool:
+    """Whether a file is a ``.roi``, or an archive whose first ``.roi`` begins as ImageJ's do."""
+    if file.suffix.lower() != ".zip":
+        return file.suffix.lower() == ".roi"
     try:
-        return next(iter(roi_bytes(file)))[1][:4] == b"Iout"
-    except (SegkitError, StopIteration):
+        return next(roi_bytes(file))[1][:4] == b"Iout"
+    except SegkitError:
         return False

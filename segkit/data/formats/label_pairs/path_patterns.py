@@ -7,9 +7,10 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from segkit.data.formats.recognition.folder_contents import scan
 from segkit.utils.errors import SegkitError
-from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.missing_files import leads_out
+from segkit.utils.paths.spellings import composed
 
 STEM = "{stem}"
 Key = tuple[str, ...]  # what the * of the folders stand for, and the stem
@@ -67,19 +68,14 @@ class PathPattern:
             yield from self._matches(folder / part, rest, key)
             return
         pattern = _regex(part, captured=bool(rest))
-        try:
-            with os.scandir(folder) as entries:
-                names = sorted((e.name, e.is_file()) for e in entries if not is_system_file(e.name))
-        except OSError:  # no such folder, or a file
-            return
-        for name, is_file in names:
+        for name, is_folder in sorted(scan(folder)):
             match = pattern.fullmatch(name)
-            if match is None:
+            if match is None or is_folder != bool(rest):
                 continue
-            own = (*key, *match.groups())
+            own = (*key, *map(composed, match.groups()))  # macOS writes names in another form of Unicode
             if rest:
                 yield from self._matches(folder / name, rest, own)
-            elif is_file:
+            else:
                 yield own, folder / name
 
 

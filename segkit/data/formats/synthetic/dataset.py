@@ -11,7 +11,7 @@ import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
-from segkit.data.formats.synthetic_shapes import SHAPES, DrawnShape, draw_shape
+from segkit.data.formats.synthetic.shapes import SHAPES, DrawnShape, draw_shape
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample

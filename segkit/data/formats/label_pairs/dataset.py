@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from segkit.data.formats.class_names import default_category_ids
-from segkit.data.formats.label_map_file import count_values, pickle_hint, read_label_array
-from segkit.data.formats.label_pair_layout import (
+from segkit.data.formats.label_map_file import count_values, refuse_jpeg
+from segkit.data.formats.label_pairs.arrays import PICKLE, read_label_array
+from segkit.data.formats.label_pairs.first_maps import FirstMaps, look_at_maps
+from segkit.data.formats.label_pairs.layout import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     PARTS_OF_CELLPOSE,
@@ -21,22 +22,20 @@ from segkit.data.formats.label_pair_layout import (
     find_layout,
     find_splits,
 )
-from segkit.data.formats.pairing import repeated, shown_pair, unpaired_note
+from segkit.data.formats.label_pairs.path_patterns import STEM, Key, PathPattern
+from segkit.data.formats.pairing import Named, shown_pair, unpaired_note
 from segkit.data.formats.parsed import relative_name
-from segkit.data.formats.path_patterns import STEM, Key, PathPattern
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
-from segkit.structures.components import connected_components, count_components
+from segkit.structures.components import component_values, connected_components
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.images import read_pixels
 from segkit.utils.paths import local_path
 
 LOOKED_AT = 3  # images whose label maps are opened to see whether they are binary
-MAX_COMPONENTS = 4  # that a single object may have
 MIN_COLORS = 8  # from this many colours in the first masks on, colours are taken for objects
 CONNECTIVITIES = (4, 8)
 
@@ -67,15 +66,19 @@ class LabelPairs(PixelDataset):
         class_name: the class of all objects, if ``masks`` names none.
         classes: names in the order of the labels; by default those of ``masks``.
         category_ids: the id of each class; by default 1, 2, ...
-        colors: whether each colour of an RGB mask is one value; without it, masks in colour are refused.
+        colors: whether each colour of an RGB mask is one value; without it, masks in colour are refused, and RGB masks
+            without colours are read as grey.
         components: whether each connected region of equal value is one object, for binary masks.
         connectivity: 8 if regions that touch at a corner are one, 4 if not.
     Raises:
-        SegkitError: no image has a label map, or two files claim to be the same one.
+        SegkitError: no image has a label map, two files claim to be the same one, or label maps are JPEG or in colour.
     """
 
     exclusive = True
-    expected = "images/ and masks/ (labels/, GT/, CLASS_masks/) of equal names, or NAME_masks.tif beside NAME.tif"
+    expected = (
+        "images/ and masks/ (labels/, GT/, CLASS_masks/) of equal names, NAME_masks.tif beside NAME.tif, or other names by "
+        f"patterns, as masks: segmentation/{STEM}.tif"
+    )
 
     def __init__(
         self,
@@ -111,10 +114,18 @@ class LabelPairs(PixelDataset):
         ids = default_category_ids(names) if category_ids is None else category_ids
         where = f"images with label maps in {self.root}" + (f" ({split})" if split else "")
         super().__init__(len(self._pairs), names, ids, where)
-        if not components and self._looks_binary():
+        self.first_maps = look_at_maps((pair.masks for pair in islice(self._pairs, LOOKED_AT)), connectivity)
+        if self.first_maps.colored is not None and not colors:
+            read_label_array(self.first_maps.colored)  # raises the error of masks in colour
+        if self.first_maps.is_binary and not components:
             self._notes.append(
                 "the label maps hold only 0 and one value, so that all objects of an image are one; if they are binary "
                 "masks, components: true makes each connected region an object"
+            )
+        if self.first_maps.smoothed is not None:
+            self._notes.append(
+                f"the values of {relative_name(self.first_maps.smoothed, self.root)} are scattered over many regions, as "
+                "those of classes or of smoothed edges; expected one value an object, saved without antialiasing"
             )
 
     @classmethod
@@ -126,22 +137,19 @@ class LabelPairs(PixelDataset):
         if layout is None:
             return None
         spec: dict[str, Any] = {"format": "label_pairs", "root": str(path.absolute())}
-        try:
-            found = cls(root=str(path), split=next(iter(splits), None), colors=True)
-            in_color = found.in_color()
-        except SegkitError:
-            return None
         reason = f"{layout.pairs} images with a label map, {layout}"
-        if in_color:
-            if (count := found._count_colors()) < MIN_COLORS:  # classes, probably
-                return None
+        try:
+            first = cls(root=str(path), split=next(iter(splits), None), colors=True).first_maps
+        except SegkitError:  # opening the data set raises it again
+            first = FirstMaps()
+        if first.colored and len(first.values) >= MIN_COLORS:  # fewer say classes, probably, and are refused
             spec |= {"colors": True, "components": True}
-            reason += f", in {count} colours: regions of one colour are the objects"
-        elif found._looks_binary():
+            reason += f", in {len(first.values)} colours: regions of one colour are the objects"
+        elif first.is_binary and not first.colored:
             spec["components"] = True
             reason += ", binary: connected regions are the objects"
         specs = {name: {**spec, "split": name} for name in splits}
-        return Recognition(next(iter(specs.values()), spec), reason, specs, certainty=0.7)
+        return Recognition.of_splits(specs, reason, 0.7) or Recognition(spec, reason, certainty=0.7)
 
     def image_file(self, index: int) -> Path:
         return self._pairs[index].image
@@ -165,7 +173,7 @@ class LabelPairs(PixelDataset):
         for label, path in self._pairs[index].masks.items():
             label_map = read_label_array(path, None, self.colors)
             counts[label] = (
-                count_components(label_map, self.connectivity) if self.components else count_values(label_map)
+                len(component_values(label_map, self.connectivity)) if self.components else count_values(label_map)
             )
         return counts
 
@@ -184,26 +192,18 @@ class LabelPairs(PixelDataset):
         found = find_layout(self.root) if split is None else splits[split]
         if found is None and splits:
             raise SegkitError(f"{self.root}: has splits; set split to one of {', '.join(splits)}", key="split")
-        if found is None and images is None and masks is None:
-            raise SegkitError(f"{self.root}: {self._why_no_pairs()}", key="root", value=str(self.root))
-        if images is None and masks is None:
-            assert found is not None
-            return found
-        base = "" if split is None else f"{split}/"
-        chosen = images if images is not None else (found.images if found else f"{base}images/{STEM}.*")
-        if masks is not None:
-            return PairLayout(chosen, _by_class(masks), 0)
-        return PairLayout(chosen, found.masks if found else {None: f"{base}masks/{STEM}.*"}, 0)
+        if found is None:
+            if images is None and masks is None:
+                raise SegkitError(f"{self.root}: {self._why_no_pairs()}", key="root", value=str(self.root))
+            found = PairLayout(f"images/{STEM}.*", {None: f"masks/{STEM}.*"}, 0)
+        return PairLayout(images or found.images, found.masks if masks is None else _by_class(masks), 0)
 
     def _why_no_pairs(self) -> str:
         """What is missing in a folder without pairs; the predicate of a message."""
         pickles = sorted(path.name for path in self.root.rglob("*_seg.npy"))[:1]
         if pickles:
-            return f"{pickles[0]} {pickle_hint()}"
-        return (
-            "no image has a label map; expected images/ and masks/ (or labels/, GT/) with equal names, or NAME_masks.tif "
-            f"beside NAME.tif; other names are set with images and masks, as masks: labels/{STEM}_cell.tif"
-        )
+            return f"{pickles[0]} {PICKLE}"
+        return f"no image has a label map; expected {self.expected}"
 
     def _paired(self, images: str, masks: Mapping[int, str]) -> list[LabelPair]:
         """Images with at least one label map; the others are noted."""
@@ -215,78 +215,43 @@ class LabelPairs(PixelDataset):
             if own:
                 found[key] = own
         for what, files in (("images", found), *(("masks", files) for files in maps.values())):
-            if doubles := repeated(files):
+            if doubles := [group for group in files.values() if len(group) > 1]:
                 both = " and ".join(path.name for path in doubles[0][:2])
                 raise SegkitError(
                     f"{self.root}: {len(doubles)} {what} have two files of one name, as {both}; name the suffix in the "
                     f"pattern, as {what}: {relative_name(doubles[0][0].with_name(STEM + doubles[0][0].suffix), self.root)}",
                     key=what,
                 )
-        with_mask = {key for files in maps.values() for key in files}
         every = {key: paths for files in maps.values() for key, paths in files.items()}
         pairs = [
             LabelPair(path[0], {label: files[key][0] for label, files in maps.items() if key in files})
             for key, path in found.items()
-            if key in with_mask
+            if key in every
         ]
-        alone = {key: paths for key, paths in found.items() if key not in with_mask}
+        image_names, map_names = _named(found), _named(every)
         if not pairs:
-            first = next(iter(alone.items()), None)
-            example = f"; the first image is {shown_pair(first[1][0].name, first[0], every)}" if first else ""
+            example = f"; the first image is {shown_pair(image_names[0], map_names)}" if found else ""
             raise SegkitError(
                 f"{self.root}: none of {len(found)} images ({images}) and {len(every)} label maps "
                 f"({', '.join(masks.values())}) belong together{example}",
                 key="masks",
             )
-        if alone:
-            self._notes.append(unpaired_note(alone, every, "images", "label map"))
+        for path in (path for pair in pairs for path in pair.masks.values()):
+            refuse_jpeg(path)
+        if alone := {key: paths for key, paths in found.items() if key not in every}:
+            self._notes.append(unpaired_note(_named(alone), map_names, "images", "label map"))
         if extra := {key: paths for key, paths in every.items() if key not in found}:
-            self._notes.append(unpaired_note(extra, found, "label maps", "image"))
+            self._notes.append(unpaired_note(_named(extra), image_names, "label maps", "image"))
         if partly := sum(len(pair.masks) < len(maps) for pair in pairs):
             self._notes.append(
                 f"{partly} images lack the label map of a class, and count as images without its objects"
             )
         return pairs
 
-    def in_color(self) -> bool:
-        """Whether the first mask that can be read is an RGB image; SegkitError if none can."""
-        paths = [path for pair in islice(self._pairs, LOOKED_AT) for path in pair.masks.values()]
-        for path in paths[:-1]:
-            with contextlib.suppress(SegkitError):
-                return _is_color(path)
-        return _is_color(paths[-1])
 
-    def _first_maps(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Label and pixels of the first label maps; load raises the errors of those that cannot be read."""
-        for index in range(min(LOOKED_AT, len(self._pairs))):
-            for label, path in self._pairs[index].masks.items():
-                try:
-                    yield label, read_label_array(path, None, self.colors)
-                except SegkitError:
-                    continue
-
-    def _count_colors(self) -> int:
-        """Number of different non-zero values of the first label maps."""
-        return len({value for _, pixels in self._first_maps() for value in np.unique(pixels).tolist()} - {0})
-
-    def _looks_binary(self) -> bool:
-        """Whether the first label maps of each class hold only 0 and one value, which is not the number of one object.
-
-        A single object has the number 1 and rarely more than a few pieces.
-        """
-        values: dict[int, set[int]] = {}
-        most = 0
-        for label, pixels in self._first_maps():
-            values.setdefault(label, set()).update(np.unique(pixels).tolist())
-            if len(values[label] - {0}) > 1:
-                return False
-            most = max(most, count_components(pixels, self.connectivity))
-        found = {value for own in values.values() for value in own if value}
-        return bool(found) and (found != {1} or most > MAX_COMPONENTS)
-
-
-def _is_color(path: Path) -> bool:
-    return path.suffix.lower() != ".npy" and read_pixels(path).ndim == 3
+def _named(files: Mapping[Key, Sequence[Path]]) -> list[Named]:
+    """The stem and the name of each image or label map, for notes."""
+    return [(key[-1], paths[0].name) for key, paths in files.items()]
 
 
 def _by_class(masks: str | Mapping[str, str]) -> dict[str | None, str]:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from segkit.data.formats.path_patterns import STEM, PathPattern
+from segkit.data.formats.label_pairs.path_patterns import STEM, PathPattern
+from segkit.data.formats.recognition.folder_contents import folder_names, scan
+from segkit.data.formats.split_names import KINDS
 from segkit.utils.images import IMAGE_SUFFIXES
-from segkit.utils.images.listing import is_system_file
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 TIFF = (".tif", ".tiff")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "raw", "inputs", "input")
 MASK_FOLDERS = ("masks", "mask", "labels", "label", "gt", "groundtruth", "ground_truth", "label_maps", "labelmaps")
-SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
+SPLITS = tuple(KINDS)
 CLASS_FOLDER = re.compile(r"(?:(?P<before>.+?)[ _-](?:masks?|labels?)|(?:masks?|labels?)[ _-](?P<after>.+))", re.I)
 BESIDE = ("_cp_masks", "_masks", "_mask", "_labels", "_label", "_seg", "_gt", "-masks", "-mask", "-labels", "-label")
 PREFIXES = (("img", "mask"), ("image", "mask"), ("img", "label"), ("image", "label"))
@@ -47,10 +49,9 @@ class PairLayout:
 
 def find_layout(root: Path) -> PairLayout | None:
     """The layout of a folder without splits; None if it holds no such pairs."""
-    folders = _folders(root)
     if (layout := find_flat_layout(root)) is not None:
         return layout
-    inner = [name for name in folders if name.lower() not in SPLITS]
+    inner = [name for name in folder_names(root) if name.lower() not in SPLITS]
     # Folders of experiments, each with the same layout: a * in place of their names.
     first = next((found for name in inner[:20] if (found := find_flat_layout(root / name)) is not None), None)
     return None if first is None else _counted(root, first.below("*"))
@@ -58,89 +59,76 @@ def find_layout(root: Path) -> PairLayout | None:
 
 def find_flat_layout(root: Path) -> PairLayout | None:
     """The layout of a folder, folders of experiments not tried."""
-    folders = _folders(root)
+    folders = folder_names(root)
     return _in_sister_folders(root, folders) or _in_class_folders(root, folders) or _beside(root)
 
 
 def find_splits(root: Path) -> dict[str, PairLayout]:
     """The layout of each split of a folder: ``train/images`` or ``images/train``."""
     splits: dict[str, PairLayout] = {}
-    for name in sorted(_folders(root), key=_split_order):
-        if name.lower() in SPLITS and (layout := find_layout(root / name)) is not None:
+    for name in _split_names(root):
+        if (layout := find_layout(root / name)) is not None:
             splits[name] = layout.below(name)
     if splits:
         return splits
-    folders = _folders(root)
+    folders = folder_names(root)
     images = [name for name in folders if name.lower() in IMAGE_FOLDERS]
     masks = [name for name in folders if name.lower() in MASK_FOLDERS]
-    for image, mask in ((i, m) for i in images for m in masks):
-        for split in sorted(_folders(root / image), key=_split_order):
-            if split.lower() in SPLITS and (root / mask / split).is_dir():
-                layout = _best_names(root, f"{image}/{split}", f"{mask}/{split}", None)
-                if layout is not None:
-                    splits[split] = layout
+    for image, mask in product(images, masks):
+        for split in _split_names(root / image):
+            if (layout := _best_names(root, f"{image}/{split}", f"{mask}/{split}", None)) is not None:
+                splits[split] = layout
     return splits
 
 
-def _split_order(name: str) -> tuple[int, str]:
-    return (SPLITS.index(name.lower()) if name.lower() in SPLITS else len(SPLITS), name)
+def _split_names(root: Path) -> list[str]:
+    """The folders that have the name of a split: training, validation, test."""
+    return sorted((n for n in folder_names(root) if n.lower() in SPLITS), key=lambda n: SPLITS.index(n.lower()))
 
 
 def _in_sister_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
     """``images/`` or the folder itself, and ``masks/``, whose subfolders may be classes."""
     images = [name for name in folders if name.lower() in IMAGE_FOLDERS] or [""]
-    best: PairLayout | None = None
-    for image in images:
-        for mask in (name for name in folders if name.lower() in MASK_FOLDERS):
-            layout = _best_names(root, image, mask, None)
-            if layout is None:
-                parts = [
-                    found
-                    for name in _folders(root / mask)
-                    if (found := _best_names(root, image, f"{mask}/{name}", name)) is not None
-                ]
-                layout = _joined(parts)
-            if layout is not None and (best is None or layout.pairs > best.pairs):
-                best = layout
-    return best
+    masks = [name for name in folders if name.lower() in MASK_FOLDERS]
+    return _largest(
+        _best_names(root, image, mask, None)
+        or _joined(_best_names(root, image, f"{mask}/{name}", name) for name in folder_names(root / mask))
+        for image, mask in product(images, masks)
+    )
 
 
 def _in_class_folders(root: Path, folders: Sequence[str]) -> PairLayout | None:
     """``images/`` and a folder of masks for each class, as ``nucleus_masks/``."""
     image = next((name for name in folders if name.lower() in IMAGE_FOLDERS), "")
     named = {name: match["before"] or match["after"] for name in folders if (match := CLASS_FOLDER.fullmatch(name))}
-    parts = [_best_names(root, image, folder, label) for folder, label in named.items()]
-    return _joined([part for part in parts if part is not None])
+    return _joined(_best_names(root, image, folder, label) for folder, label in named.items())
 
 
 def _beside(root: Path) -> PairLayout | None:
     """``NAME_masks.tif`` in the folder of ``NAME.tif``, or ``maskNAME.tif`` in that of ``imgNAME.tif``."""
-    best: PairLayout | None = None
-    for folder in ("", *(f"{name}/" for name in _folders(root) if name.lower() in IMAGE_FOLDERS)):
-        names = [path.stem for path in (root / folder).iterdir()]
-        for ending in (e for e in BESIDE if any(name.endswith(e) for name in names)):
-            layout = _counted(root, PairLayout(f"{folder}{STEM}.*", {None: f"{folder}{STEM}{ending}.*"}, 0))
-            if layout is not None and (best is None or layout.pairs > best.pairs):
-                best = layout
-    for image, mask in PREFIXES:
-        layout = _counted(root, PairLayout(f"{image}{STEM}.*", {None: f"{mask}{STEM}.*"}, 0))
-        if layout is not None and (best is None or layout.pairs > best.pairs):
-            best = layout
-    return best
+    tried: list[tuple[str, str]] = []
+    for folder in ("", *(f"{name}/" for name in folder_names(root) if name.lower() in IMAGE_FOLDERS)):
+        stems = [Path(name).stem for name, _ in scan(root / folder)]
+        tried += [(f"{folder}{STEM}.*", f"{folder}{STEM}{e}.*") for e in BESIDE if any(s.endswith(e) for s in stems)]
+    tried += [(f"{image}{STEM}.*", f"{mask}{STEM}.*") for image, mask in PREFIXES]
+    return _largest(_counted(root, PairLayout(images, {None: masks}, 0)) for images, masks in tried)
 
 
 def _best_names(root: Path, image: str, mask: str, label: str | None) -> PairLayout | None:
     """The naming of masks in a folder that fits an image: equal names, else one of the usual endings."""
     prefix = f"{image}/" if image else ""
-    for ending in ("", *BESIDE):
-        layout = _counted(root, PairLayout(f"{prefix}{STEM}.*", {label: f"{mask}/{STEM}{ending}.*"}, 0))
-        if layout is not None:
-            return layout
-    return None
+    patterns = (PairLayout(f"{prefix}{STEM}.*", {label: f"{mask}/{STEM}{ending}.*"}, 0) for ending in ("", *BESIDE))
+    return next((found for layout in patterns if (found := _counted(root, layout)) is not None), None)
 
 
-def _joined(parts: Sequence[PairLayout]) -> PairLayout | None:
+def _largest(layouts: Iterable[PairLayout | None]) -> PairLayout | None:
+    """The layout of the most pairs, of equal ones the first."""
+    return max((layout for layout in layouts if layout is not None), key=lambda layout: layout.pairs, default=None)
+
+
+def _joined(layouts: Iterable[PairLayout | None]) -> PairLayout | None:
     """One layout of several classes."""
+    parts = [layout for layout in layouts if layout is not None]
     if not parts:
         return None
     masks = {label: pattern for part in parts for label, pattern in part.masks.items()}
@@ -156,14 +144,7 @@ def _counted(root: Path, layout: PairLayout) -> PairLayout | None:
         return None
     chosen = layout.images
     if layout.images.endswith(".*") and any(len(files) > 1 for files in pairs):
-        suffixes = [suffix for suffix in TIFF if all(any(f.suffix == suffix for f in files) for files in pairs)]
-        chosen = layout.images.removesuffix(".*") + suffixes[0] if suffixes else chosen
+        shared = set.intersection(*({file.suffix for file in files} for files in pairs))
+        tiff = sorted(suffix for suffix in shared if suffix.lower() in TIFF)
+        chosen = layout.images.removesuffix(".*") + tiff[0] if tiff else chosen
     return PairLayout(chosen, layout.masks, len(pairs))
-
-
-def _folders(root: Path) -> list[str]:
-    """Names of the subfolders, sorted, without those of the operating system."""
-    try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_system_file(path.name))
-    except OSError:
-        return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from segkit.data.formats.class_names import category_of_name, check_classes
 from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.label_map.folders import recognize_label_maps, scan_folder
+from segkit.data.formats.label_map.windows import MapObjects, find_objects, read_objects
 from segkit.data.formats.label_map_file import count_objects, read_label_map
-from segkit.data.formats.label_map_recognition import CLASS_FILE, recognize_label_maps
-from segkit.data.formats.label_map_windows import MapObjects, find_objects, read_objects
 from segkit.data.formats.objects import TrainingObjects
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
@@ -23,23 +22,11 @@ from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import ImageFile, is_image_name
+from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.images import ImageFile
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import suggest_files
-
-
-@dataclass(frozen=True)
-class LabelMapFolder:
-    """The files of one image.
-
-    ``class_files`` maps each category K to its file name, in ascending order.
-    """
-
-    folder: Path
-    image: str
-    class_files: dict[int, str]
 
 
 @DATASET_FORMAT_REGISTRY.register(name="label_map")
@@ -77,10 +64,7 @@ class LabelMap(PixelDataset):
         self.folders = PackedList(parse_each((path for path in children if path.is_dir()), scan_folder))
         self.stray_files = [path.name for path in children if not path.is_dir()]
         if len(self.folders) == 0:
-            raise SegkitError(
-                f"{self.root}: holds no images; expected one folder an image, with image.tif, class1.tif, ...",
-                value=root,
-            )
+            raise SegkitError(f"{self.root}: holds no images; expected {self.expected}", value=root)
         files = [folder.class_files for folder in self.folders]
         self._images_with = Counter(k for class_files in files for k in class_files)
         self._without = sum(not class_files for class_files in files)
@@ -187,31 +171,6 @@ class LabelMap(PixelDataset):
                 value=id_map,
             )
         return [ids[name] for name in names]
-
-
-def scan_folder(folder: Path) -> LabelMapFolder:
-    """Finds the image and the label maps in a folder.
-
-    Raises a SegkitError for a missing, repeated or unknown file.
-    """
-    images: list[str] = []
-    class_files: dict[int, str] = {}
-    for name in sorted(p.name for p in folder.iterdir() if not is_system_file(p.name)):
-        match = CLASS_FILE.fullmatch(name)
-        if Path(name).stem == "image" and is_image_name(name):
-            images.append(name)
-        elif match is None:
-            raise SegkitError(
-                f"{folder / name}: unknown file; expected image.tif and class1.tif, class2.tif, ..."
-                + (did_you_mean(name, ["image.tif", "class1.tif"]) if not name.lower().startswith("class") else "")
-            )
-        elif int(match.group(1)) in class_files:
-            raise SegkitError(f"{folder}: has both {class_files[int(match.group(1))]} and {name}; expected one of them")
-        else:
-            class_files[int(match.group(1))] = name
-    if len(images) != 1:
-        raise SegkitError(f"{folder}: expected one image.tif (or .png, ...); found {', '.join(images) or 'none'}")
-    return LabelMapFolder(folder, images[0], dict(sorted(class_files.items())))
 
 
 def name_categories(

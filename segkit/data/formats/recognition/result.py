@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from segkit.data.formats.split_names import find_split
+
 INCOMPLETE = "INCOMPLETE.txt"  # in a folder that segkit has begun to write; removed when all of it is written
 
 
@@ -26,3 +28,13 @@ class Recognition:
     reason: str
     splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     certainty: float = 1.0
+
+    @classmethod
+    def of_splits(
+        cls, splits: Mapping[str, Mapping[str, Any]], reason: str, certainty: float = 1.0
+    ) -> Recognition | None:
+        """A data set of some splits, by default the training split; None if there are none."""
+        if not splits:
+            return None
+        first = find_split(splits, "train") or next(iter(splits))
+        return cls(splits[first], reason, splits, certainty)

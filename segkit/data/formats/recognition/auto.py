@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ from typing import Any
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.build import build_dataset
-from segkit.data.formats.folder_contents import FolderContents, files_in, sub_folders
-from segkit.data.formats.recognition import INCOMPLETE, Recognition
+from segkit.data.formats.recognition.folder_contents import FolderContents, files_in, sub_folders
+from segkit.data.formats.recognition.result import INCOMPLETE, Recognition
 from segkit.data.formats.split_names import find_split
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.docstrings import first_line
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
-from segkit.utils.images import ImageReader
+from segkit.utils.images import IMAGE_SUFFIXES, ImageReader
 from segkit.utils.paths import local_path
 
 logger = logging.getLogger(__name__)
@@ -190,9 +191,8 @@ def _recognitions(
 def _nothing_fits(path: Path, asked: Mapping[str, type[Dataset]], failures: Mapping[str, Exception]) -> str:
     """The message when no format fits: what was seen, and what the formats that come near expect."""
     seen = FolderContents.of(path)
-    words = {suffix.lstrip(".") for suffix in seen.suffixes} | {name.lower() for name in seen.folders}
     expected = {name: cls.expected or first_line(cls).rstrip(".") for name, cls in asked.items()}
-    near = [name for name, text in expected.items() if words & set(_words(text))]
+    near = [name for name, text in expected.items() if _comes_near(text.lower(), seen)]
     if len(asked) == 1:
         lines = [f"{path}: is no data set of the format {next(iter(asked))}; seen: {seen.describe()}; expected:"]
         lines += list(expected.values())
@@ -211,6 +211,8 @@ def _nothing_fits(path: Path, asked: Mapping[str, type[Dataset]], failures: Mapp
     return "\n".join(lines)
 
 
-def _words(text: str) -> list[str]:
-    """The words of a text in lower case, suffixes and folders among them."""
-    return "".join(c.lower() if c.isalnum() or c == "_" else " " for c in text).split()
+def _comes_near(expected: str, seen: FolderContents) -> bool:
+    """Whether a description of files names a suffix that was seen, other than those of images, or a folder."""
+    words = set(re.findall(r"\w+", expected))
+    suffixes = {suffix.lstrip(".") for suffix in seen.suffixes if suffix not in IMAGE_SUFFIXES}
+    return bool(words & suffixes) or any(f"{name.lower()}/" in expected for name in seen.folders)

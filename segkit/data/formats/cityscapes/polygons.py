@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from segkit.data.formats.cityscapes_labels import GROUP, IDS, INSTANCE_CLASSES, PER_CLASS
+from segkit.data.formats.cityscapes.labels import GROUP, IDS, INSTANCE_CLASSES, PER_CLASS
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.json_values import all_finite, as_integer, shown
 from segkit.utils.errors import SegkitError, did_you_mean
