@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from pixel_formats import SIZE, loaded_set, mask_outlines, mask_set, save_image, save_json, scene, targets_of
 
-from segkit.data.formats import build_dataset, recognize, text_file
+from segkit.data.formats import build_dataset, recognize
 from segkit.data.formats.geojson import GeoJson
+from segkit.data.formats.parsing import text_file
 from segkit.structures.mask_parts import unite_parts
 from segkit.utils.errors import SegkitError
 

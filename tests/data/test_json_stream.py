@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segkit.data.formats import json_stream
-from segkit.data.formats.json_stream import stream_list, stream_mapping
+from segkit.data.formats.parsing import json_stream
+from segkit.data.formats.parsing.json_stream import stream_list, stream_mapping
 from segkit.utils.errors import SegkitError
 
 TEXT = st.text(st.sampled_from('ab\\"\n/ é☃🜚{}[],:'), max_size=8)

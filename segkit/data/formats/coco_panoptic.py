@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from segkit.data.formats.coco_categories import read_categories
-from segkit.data.formats.file_errors import parse_each, skip_missing
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.data.formats.label_map_file import check_label_map, color_codes
+from segkit.data.formats.parsing.categories import read_categories
+from segkit.data.formats.parsing.file_errors import parse_each, skip_missing
+from segkit.data.formats.parsing.json_stream import stream_list
+from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.split_names import split_word

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.coco_categories import read_categories
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import as_integer, not_integer_message, shown
+from segkit.data.formats.parsing.categories import read_categories
+from segkit.data.formats.parsing.json_stream import stream_list
+from segkit.data.formats.parsing.json_values import as_integer, not_integer_message, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
 from segkit.utils.paths.spellings import name_key

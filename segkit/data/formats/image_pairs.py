@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segkit.data.formats.file_errors import skip_missing
 from segkit.data.formats.pairing import unpaired_note
+from segkit.data.formats.parsing.file_errors import skip_missing
 from segkit.data.formats.path_patterns import Key
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import ImageFiles

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.image_pairs import ImagePairs, images_in, inner_folder, mapped_files, pair_files, split_folder
 from segkit.data.formats.imagej_files import class_prefix, read_rois, roi_bytes
 from segkit.data.formats.imagej_shapes import RoiShape, shape_of
 from segkit.data.formats.objects import LostObjects
 from segkit.data.formats.pairing import recognize_pairs
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.file_errors import parse_each
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks

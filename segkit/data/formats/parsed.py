@@ -15,8 +15,8 @@ from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
-from segkit.data.formats.masks import decode_masks, subtract_holes
 from segkit.data.formats.objects import LostObjects, TrainingObjects, training_objects
+from segkit.data.formats.parsing.masks import decode_masks, subtract_holes
 from segkit.data.packed_list import PackedList
 from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample

@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import torch
 
-from segkit.data.formats.voc_masks import VOC_PALETTE, VOID
+from segkit.data.formats.voc.masks import VOC_PALETTE, VOID
 from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY

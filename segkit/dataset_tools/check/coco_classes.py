@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from segkit.data.formats.class_names import name_problem
-from segkit.data.formats.coco_categories import Category, read_categories
-from segkit.data.formats.json_values import as_integer
+from segkit.data.formats.parsing.categories import Category, read_categories
+from segkit.data.formats.parsing.json_values import as_integer
 from segkit.utils.errors import SegkitError
 
 OnFault = Callable[[str, int, str], None]  # kind, list index, message

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segkit.data.formats.coco_annotations import BOX_ONLY, SKIPPED
-from segkit.data.formats.coco_box_checks import are_corners
-from segkit.data.formats.coco_images import Images
-from segkit.data.formats.json_stream import stream_mapping
-from segkit.data.formats.json_values import as_integer
+from segkit.data.formats.coco.annotations import BOX_ONLY, SKIPPED
+from segkit.data.formats.coco.box_checks import are_corners
+from segkit.data.formats.coco.images import Images
+from segkit.data.formats.parsing.json_stream import stream_mapping
+from segkit.data.formats.parsing.json_values import as_integer
 from segkit.dataset_tools.check.coco_annotations import INVALID_ID, FaultyAnnotations
 from segkit.dataset_tools.check.coco_classes import FaultyCategories
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from segkit.data.formats import Dataset, Recognition, build_dataset, recognize
-from segkit.data.formats.file_errors import collect_errors
-from segkit.data.formats.json_stream import stream_mapping
+from segkit.data.formats.parsing.file_errors import collect_errors
+from segkit.data.formats.parsing.json_stream import stream_mapping
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import Fault
 from segkit.dataset_tools.source import configured_specs

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from segkit.data.array_file import ArrayWriter
-from segkit.data.formats.coco_extra_columns import ExtraColumns
-from segkit.data.formats.coco_table import DTYPES, CocoTable
-from segkit.data.formats.json_values import as_integer, shown
+from segkit.data.formats.coco.extra_columns import ExtraColumns
+from segkit.data.formats.coco.table import DTYPES, CocoTable
+from segkit.data.formats.parsing.json_values import as_integer, shown
 from segkit.utils.errors import SegkitError
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"

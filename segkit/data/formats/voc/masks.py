@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segkit.data.formats.parsed import ObjectAnnotation
-from segkit.data.formats.voc_annotation import VocObject
+from segkit.data.formats.voc.annotation import VocObject
 from segkit.structures.masks import InstanceMasks
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import read_pixels

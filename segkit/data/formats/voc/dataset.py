@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-from segkit.data.formats.file_errors import list_missing, parse_each
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.file_errors import list_missing, parse_each
+from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.voc_annotation import NO_AREA, VocFile, read_voc_file
-from segkit.data.formats.voc_layout import (
+from segkit.data.formats.voc.annotation import NO_AREA, VocFile, read_voc_file
+from segkit.data.formats.voc.layout import (
     VOC_CLASSES,
     VocLayout,
     files_by_stem,
@@ -24,7 +24,7 @@ from segkit.data.formats.voc_layout import (
     listed_stems,
     read_labelmap,
 )
-from segkit.data.formats.voc_masks import VOC_PALETTE, match_segments, read_segments
+from segkit.data.formats.voc.masks import VOC_PALETTE, match_segments, read_segments
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean, first_few

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.formats.json_values import all_finite, as_integer, shown
-from segkit.data.formats.lost_counter import LostCounter
-from segkit.data.formats.shapes import Shape, ellipse_polygon, place_crop
+from segkit.data.formats.parsing.json_values import all_finite, as_integer, shown
+from segkit.data.formats.parsing.lost_counter import LostCounter
+from segkit.data.formats.parsing.shapes import Shape, ellipse_polygon, place_crop
 from segkit.utils.errors import SegkitError, did_you_mean
 
 FEW_POINTS = "polygons of fewer than three points"

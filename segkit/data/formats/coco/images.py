@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
+from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths.missing_files import leads_out
 

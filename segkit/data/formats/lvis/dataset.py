@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from segkit.data.formats.coco import Coco
-from segkit.data.formats.lvis_table import LvisTable
+from segkit.data.formats.lvis.table import LvisTable
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window

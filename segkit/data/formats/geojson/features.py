@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import all_finite, shown
 from segkit.data.formats.objects import LostObjects
 from segkit.data.formats.parsed import ObjectAnnotation
+from segkit.data.formats.parsing.json_stream import stream_list
+from segkit.data.formats.parsing.json_values import all_finite, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 
 Outline = Literal["cell", "nucleus"]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.data.formats.lost_counter import LostCounter
+from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.utils.errors import SegkitError
 from segkit.utils.xml_reader import Element, read_xml
 

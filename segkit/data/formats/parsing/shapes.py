@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.masks import decode_masks
 from segkit.data.formats.parsed import ObjectAnnotation
+from segkit.data.formats.parsing.masks import decode_masks
 from segkit.structures.masks import InstanceMasks
 from segkit.utils.errors import SegkitError
 

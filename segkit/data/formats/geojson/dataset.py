@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.file_errors import parse_each
-from segkit.data.formats.geojson_features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
+from segkit.data.formats.geojson.features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
 from segkit.data.formats.image_pairs import (
     ImagePairs,
     images_in,
@@ -17,9 +16,10 @@ from segkit.data.formats.image_pairs import (
     pair_files,
     split_folder,
 )
-from segkit.data.formats.json_stream import stream_list
 from segkit.data.formats.pairing import recognize_pairs
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.file_errors import parse_each
+from segkit.data.formats.parsing.json_stream import stream_list
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.mask_parts import unite_parts

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.data.formats.annotation_text import read_text
-from segkit.data.formats.voc_masks import Color
+from segkit.data.formats.parsing.annotation_text import read_text
+from segkit.data.formats.voc.masks import Color
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from segkit.data.formats.coco_box_checks import (
+from segkit.data.formats.coco.box_checks import (
     CORNERS,
     OUTSIDE,
     UNIT_BOX,
@@ -22,16 +22,16 @@ from segkit.data.formats.coco_box_checks import (
     in_unit_square,
     outside,
 )
-from segkit.data.formats.coco_categories import Category
-from segkit.data.formats.coco_images import Images
-from segkit.data.formats.coco_segmentation_errors import (
+from segkit.data.formats.coco.images import Images
+from segkit.data.formats.coco.segmentation_errors import (
     are_pairs,
     counts_problem,
     polygons_problem,
     size_problem,
     string_problem,
 )
-from segkit.data.formats.json_values import all_finite, as_integer, mappings, not_integer_message, shown
+from segkit.data.formats.parsing.categories import Category
+from segkit.data.formats.parsing.json_values import all_finite, as_integer, mappings, not_integer_message, shown
 from segkit.structures.rle import covered_pixels
 from segkit.utils.errors import SegkitError
 

@@ -14,15 +14,15 @@ import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, names_differing_in_case
-from segkit.data.formats.coco_annotations import CROWD, NO_POLYGON
-from segkit.data.formats.coco_box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
-from segkit.data.formats.coco_categories import match_classes
-from segkit.data.formats.coco_recognition import recognize_coco
-from segkit.data.formats.coco_table import CocoTable, ImageObjects
+from segkit.data.formats.coco.annotations import CROWD, NO_POLYGON
+from segkit.data.formats.coco.box_checks import BESIDE, CORNERS, OUTSIDE, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco.categories import match_classes
+from segkit.data.formats.coco.recognition import recognize_coco
+from segkit.data.formats.coco.table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.lazy_samples import EVERYWHERE, RegionCache, object_regions, open_lazily, with_masks
-from segkit.data.formats.masks import decode_masks
 from segkit.data.formats.objects import LostObjects, TrainingObjects, ground_truth_from_targets, training_objects
+from segkit.data.formats.parsing.masks import decode_masks
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window

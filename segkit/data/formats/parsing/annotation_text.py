@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.json_values import shown
+from segkit.data.formats.parsing.json_values import shown
 from segkit.utils.errors import SegkitError
 
 MAX_TEXT = 1 << 26  # bytes of a text file: a million polygons

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from segkit.data.formats.json_values import all_finite, as_integer, shown
+from segkit.data.formats.parsing.json_values import all_finite, as_integer, shown
 
 POLYGONS = "expected a list of polygons, each a flat list: [[x, y, x, y, ...], ...]"
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from segkit.data.formats.lost_counter import LostCounter
 from segkit.data.formats.parsed import ObjectAnnotation
+from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.utils.errors import SegkitError
 
 TOLERANCE = 0.01  # how far a coordinate may lie outside of 0..1, as Ultralytics allows; the image clips it

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segkit.data.formats.lost_counter import LostCounter
-from segkit.data.formats.shapes import Shape, ellipse_polygon, place_crop, turned
+from segkit.data.formats.parsing.lost_counter import LostCounter
+from segkit.data.formats.parsing.shapes import Shape, ellipse_polygon, place_crop, turned
 from segkit.utils.errors import SegkitError
 from segkit.utils.xml_reader import Element
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from segkit.data.array_cache import cached_arrays
 from segkit.data.array_file import ArrayWriter
-from segkit.data.formats.coco_annotations import (
+from segkit.data.formats.coco.annotations import (
     BOX_ONLY,
     COMPRESSED,
     COUNTS,
@@ -19,10 +19,11 @@ from segkit.data.formats.coco_annotations import (
     SKIPPED,
     Annotations,
 )
-from segkit.data.formats.coco_categories import Category, read_categories, resolve_repeated_names
-from segkit.data.formats.coco_extra_columns import ExtraColumns
-from segkit.data.formats.coco_images import Images
-from segkit.data.formats.json_stream import stream_mapping
+from segkit.data.formats.coco.categories import resolve_repeated_names
+from segkit.data.formats.coco.extra_columns import ExtraColumns
+from segkit.data.formats.coco.images import Images
+from segkit.data.formats.parsing.categories import Category, read_categories
+from segkit.data.formats.parsing.json_stream import stream_mapping
 from segkit.utils.errors import SegkitError
 
 LAYOUT = "coco 4"  # increment it whenever the arrays, or the checks before them, change

@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 import torch
 
-from segkit.data.formats.annotation_text import read_json, read_json_mapping
-from segkit.data.formats.file_errors import parse_each
-from segkit.data.formats.json_values import as_integer, shown
-from segkit.data.formats.labelme_shapes import read_shape
-from segkit.data.formats.lost_counter import LostCounter
+from segkit.data.formats.labelme.shapes import read_shape
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.annotation_text import read_json, read_json_mapping
+from segkit.data.formats.parsing.file_errors import parse_each
+from segkit.data.formats.parsing.json_values import as_integer, shown
+from segkit.data.formats.parsing.lost_counter import LostCounter
+from segkit.data.formats.parsing.shapes import Shape, group_shapes
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.shapes import Shape, group_shapes
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, first_few

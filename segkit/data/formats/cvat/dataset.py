@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from segkit.data.formats.cvat_shapes import read_shapes
-from segkit.data.formats.file_errors import parse_each, skip_missing
-from segkit.data.formats.lost_counter import LostCounter
+from segkit.data.formats.cvat.shapes import read_shapes
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.file_errors import parse_each, skip_missing
+from segkit.data.formats.parsing.lost_counter import LostCounter
+from segkit.data.formats.parsing.shapes import group_shapes
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.shapes import group_shapes
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean
