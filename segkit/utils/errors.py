@@ -39,6 +39,10 @@ def _unpickle(cls: type[SegkitError], args: tuple[Any, ...], state: dict[str, An
     return error
 
 
+class MissingPackage(SegkitError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+
 class PeerLost(SegkitError):
     """Another process of a distributed run ended with an error, which the message holds."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +13,7 @@ import numpy as np
 
 from segkit.data.formats.coco.annotations import BOX_ONLY, SKIPPED
 from segkit.data.formats.coco.box_checks import are_corners
+from segkit.data.formats.coco.extra_columns import ExtraColumns
 from segkit.data.formats.coco.images import Images
 from segkit.data.formats.parsing.json_stream import stream_mapping
 from segkit.data.formats.parsing.json_values import as_integer
@@ -41,7 +42,9 @@ class ImageList:
     known_ids: set[int] = field(default_factory=set)
 
 
-def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[FaultyCoco | None, list[Fault]]:
+def read_coco(
+    json: Path, images: Path, split: str, scratch: Path, columns: type[ExtraColumns] = ExtraColumns
+) -> tuple[FaultyCoco | None, list[Fault]]:
     """The data set of a COCO JSON without what is invalid, and all faults of the file.
 
     Args:
@@ -49,10 +52,11 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
         images: the folder of images.
         split: for the faults.
         scratch: a folder for the arrays of the file, which has to exist as long as the data set.
+        columns: checks the keys of a format that extends COCO.
     Returns:
         The data set; None if no image is left.
     """
-    reading = _Reading(json, images, split)
+    reading = _Reading(json, images, split, columns(json))
     records = scratch / f"{len(os.listdir(scratch))}.records"
     with open(records, "wb") as stream:
         reading.read(stream)
@@ -62,8 +66,8 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
 class _Reading:
     """One pass over the file."""
 
-    def __init__(self, json: Path, folder: Path, split: str) -> None:
-        self.json, self.folder, self.split = json, folder, split
+    def __init__(self, json: Path, folder: Path, split: str, columns: ExtraColumns) -> None:
+        self.json, self.folder, self.split, self.columns = json, folder, split, columns
         self.faults: list[Fault] = []
         self.images = ImageList()
         self.categories = FaultyCategories(json, self._category_fault)
@@ -82,9 +86,11 @@ class _Reading:
                     continue
                 lists.add(key)
                 if key == "images":
-                    self._read_images(items)
+                    self._read_images(self._checked("images", items, self.columns.add_image, "invalid_class_list"))
                 elif key == "categories":
-                    self.categories.read(items)
+                    self.categories.read(
+                        self._checked("categories", items, self.columns.add_category, "invalid_category")
+                    )
                 elif key == "annotations":
                     annotations.read(items)
         except SegkitError as error:
@@ -105,20 +111,29 @@ class _Reading:
         table = FaultyTable({**self.columns, "records": Records(records)})
         return FaultyCoco(self.json, self.folder, table, self.statements, self.categories.classes())
 
+    def _checked(self, key: str, items: Iterable[Any], check: Callable[[int, Any], None], kind: str) -> Iterator[Any]:
+        """The entries of a list, whose keys beside COCO's are checked."""
+        for index, item in enumerate(items):
+            place = f"{self.json}: {key}[{index}]"
+            try:
+                check(index, item)
+            except SegkitError as error:
+                self._add(kind, str(error).removeprefix(f"{place}: "), image=self._file_name(item), place=place)
+            yield item
+
     def _read_images(self, items: Iterable[Any]) -> None:
         """Checks the list of images."""
         seen: dict[int, str] = {}
         for index, item in enumerate(items):
             place = f"{self.json}: images[{index}]"
             try:
-                one = Images(self.json, [item])
+                one = Images(self.json, [self.columns.with_coco_keys(item)])
             except SegkitError as error:
-                name = item.get("file_name") if isinstance(item, dict) else None
                 found = as_integer(item.get("id")) if isinstance(item, dict) else None
                 if found is not None:
                     self.images.known_ids.add(found)
                 text = str(error).removeprefix(f"{self.json}: images[0]").lstrip(": ")
-                self._add("invalid_image_entry", text, image=name if isinstance(name, str) else "", place=place)
+                self._add("invalid_image_entry", text, image=self._file_name(item), place=place)
                 continue
             image_id, name = one.ids[0], one.names.decode("utf-8", "surrogatepass")
             if image_id in seen:
@@ -186,10 +201,13 @@ class _Reading:
             image_id = annotations.image_ids[index]
             if image_id not in (*self.images.known_ids, INVALID_ID):
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
-        for index in np.flatnonzero(~known_category).tolist() if "categories" not in self.unread else ():
-            category_id = annotations.category_ids[index]
-            if category_id not in (*self.categories.invalid_ids, INVALID_ID):
-                self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
+        if "categories" not in self.unread:
+            for index in np.flatnonzero(~known_category).tolist():
+                category_id = annotations.category_ids[index]
+                if category_id not in (*self.categories.invalid_ids, INVALID_ID):
+                    self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
+            for unknown in self.columns.unknown_ids([*self.categories.ids(), *self.categories.invalid_ids]):
+                self._add("invalid_class_list", unknown.problem, place=f"{self.json}: images[{unknown.index}]")
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] >= 0)]
@@ -240,6 +258,12 @@ class _Reading:
             found = annotations.ids[index]
             place = f"{self.json}: annotations[{index}]"
             self.faults.append(Fault(kind, text, self.split, name, found if found >= 0 else None, place))
+
+    def _file_name(self, image: Any) -> str:
+        """The file name of an entry of the list of images, for messages; empty if it has none."""
+        image = self.columns.with_coco_keys(image)
+        name = image.get("file_name") if isinstance(image, dict) else None
+        return name if isinstance(name, str) else ""
 
     def _category_fault(self, kind: str, index: int, text: str) -> None:
         self._add(kind, text, place=f"{self.json}: categories[{index}]")

@@ -1,31 +1,45 @@
-"""Columns of a COCO table beside COCO's own keys, for formats that extend COCO."""
+"""Keys of a COCO JSON beside COCO's own, for formats that extend COCO."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from segkit.data.array_file import ArrayWriter
 
 
+class UnknownId(NamedTuple):
+    """A list index of an image, the category id there that the file lacks, and the message about it."""
+
+    index: int
+    category_id: int
+    problem: str
+
+
 class ExtraColumns:
-    """What a table has beside COCO's keys; a subclass collects it.
+    """What a table has beside COCO's keys: nothing here; a subclass collects it.
 
     Args:
         file: for messages.
     """
 
     def __init__(self, file: Path) -> None:
-        pass
+        self.file = file
 
-    def images(self, items: Iterable[Any]) -> Iterable[Any]:
-        """The entries of the list ``images``, as they will be checked."""
-        return items
+    def with_coco_keys(self, image: Any) -> Any:
+        """An entry of the list ``images`` with the keys that COCO has."""
+        return image
 
-    def categories(self, items: Iterable[Any]) -> Iterable[Any]:
-        """The entries of the list ``categories``."""
-        return items
+    def add_image(self, index: int, image: Any) -> None:
+        """Checks the further keys of an entry of ``images``."""
+
+    def add_category(self, index: int, category: Any) -> None:
+        """Checks the further keys of an entry of ``categories``."""
+
+    def unknown_ids(self, ids: Sequence[int]) -> Iterable[UnknownId]:
+        """The category ids of images that are not among ``ids``."""
+        return ()
 
     def finish(self, writer: ArrayWriter, ids: Sequence[int], kept: Sequence[int]) -> Mapping[str, Any]:
         """Writes arrays, and returns further facts of the table.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, shown
+from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, not_text_message, shown
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths.missing_files import leads_out
 
@@ -44,9 +44,7 @@ class Images:
             where = f"{file}: images[{index}]"
             name, image_id = image.get("file_name"), as_integer(image.get("id"))
             if not isinstance(name, str):
-                problem = (
-                    f"'file_name' is {shown(name)}; expected text" if "file_name" in image else "has no 'file_name'"
-                )
+                problem = not_text_message(image, "file_name")
                 raise SegkitError(
                     f"{where}: {problem}; each image needs a 'file_name' and an 'id', a whole number{_url_hint(image)}"
                 )

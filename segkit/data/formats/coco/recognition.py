@@ -7,53 +7,92 @@ Roboflow's ``train/_annotations.coco.json`` beside the images, and one JSON besi
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from segkit.data.formats.folder_contents import files_in, sub_folders
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.split_names import find_split, split_word
+from segkit.utils.errors import first_few
 from segkit.utils.paths.missing_files import leads_out
 
 PEEKED_BYTES = 1 << 18  # read from each end of a file
 MAX_FILES = 40  # JSON files that are looked at; a folder of more is one of a JSON an image
+MAX_NAMES = 20  # of a file's images, which are looked for
 CERTAINTY = 0.9
-_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+LESS_CERTAIN = 0.7  # for files of LVIS, which a format of their own reads
 _OTHER_TASKS = (b'"segments_info"', b'"caption"')
-_LVIS = b'"not_exhaustive_category_ids"'
 _KIND = re.compile(r"^(instances|person_keypoints|captions|panoptic|image_info|stuff)_")
 
 
 def recognize_coco(path: Path) -> Recognition | None:
     """Recognises a COCO file, or a folder with such files."""
-    if not path.is_dir():
-        names = _coco_names(path)
-        if names is None:
-            return None
-        return Recognition(
-            _spec(path, names), "a JSON with images, annotations and categories", certainty=_certainty(path)
-        )
-    found = {file: names for file in _json_files(path) if (names := _coco_names(file)) is not None}
+    found = find_files(path, _coco_names)
     if any(file.name.startswith("instances_") for file in found):  # not keypoints and captions of the same images
         found = {file: names for file, names in found.items() if file.name.startswith("instances_")}
+    certainty = LESS_CERTAIN if any(has_lvis_keys(_ends(file)) for file in found) else CERTAINTY
+    return describe_files(found, path, "coco", "images, annotations and categories", certainty)
+
+
+def find_files(path: Path, image_names: Callable[[bytes], Sequence[str] | None]) -> dict[Path, Sequence[str]]:
+    """The JSON files of a format, each with the names of its first images.
+
+    Args:
+        path: a file, or a folder that is searched two levels deep.
+        image_names: returns these names from the beginning and end of a file; None if the file is another.
+    """
+    found: dict[Path, Sequence[str]] = {}
+    for file in _json_files(path) if path.is_dir() else [path]:
+        try:
+            names = image_names(_ends(file))
+        except OSError:
+            continue
+        if names is not None:
+            found[file] = names
+    return found
+
+
+def describe_files(
+    found: Mapping[Path, Sequence[str]], path: Path, format: str, keys: str, certainty: float
+) -> Recognition | None:
+    """The recognition of :func:`find_files`' files, a split each; None if there are no files.
+
+    Args:
+        found: the files.
+        path: the file, or the folder that holds them.
+        format: name of the format.
+        keys: what the files have, for the reason.
+        certainty: of the recognition.
+    """
     if not found:
         return None
-    specs = {file: _spec(file, names) for file, names in found.items()}
-    titles = _split_names(list(found), path)
-    splits = {title: specs[file] for title, file in titles.items()}
+    specs = {
+        file: {"format": format, "json": str(file.absolute()), "images": str(_image_folder(file.absolute(), names))}
+        for file, names in found.items()
+    }
+    if not path.is_dir():
+        return Recognition(specs[path], f"a JSON with {keys}", certainty=certainty)
+    splits = {title: specs[file] for title, file in _split_names(list(found), path).items()}
     first = find_split(splits, "train") or next(iter(splits))
+    spec = splits[first]
     if len(found) == 1 and split_word(first) is None:
-        spec, splits = next(iter(specs.values())), {}
-    else:
-        spec = splits[first]
-    listed = ", ".join(file.relative_to(path).as_posix() for file in list(found)[:3]) + (
-        ", ..." if len(found) > 3 else ""
-    )
+        splits = {}
+    listed = first_few([file.relative_to(path).as_posix() for file in found], 3)
     plural = "a JSON" if len(found) == 1 else f"{len(found)} JSON files"
-    reason = f"{plural} with images, annotations and categories: {listed}"
-    return Recognition(spec, reason, splits, min(map(_certainty, found)))
+    return Recognition(spec, f"{plural} with {keys}: {listed}", splits, certainty)
+
+
+def has_lvis_keys(text: bytes) -> bool:
+    """Whether the beginning and end of a file have keys that only LVIS's files have."""
+    return b'"neg_category_ids"' in text or (b'"synset"' in text and b'"frequency"' in text)
+
+
+def values_of(key: str, text: bytes) -> list[str]:
+    """The texts that a key has in JSON, in their order."""
+    found = re.findall(rf'"{key}"\s*:\s*("(?:[^"\\]|\\.)*")'.encode(), text)
+    return [value for value in map(_decoded, found) if value]
 
 
 def _json_files(root: Path) -> list[Path]:
@@ -82,25 +121,16 @@ def _ends(file: Path) -> bytes:
         return head + stream.read()
 
 
-def _coco_names(file: Path) -> list[str] | None:
+def _coco_names(text: bytes) -> list[str] | None:
     """The first file names in a COCO file of objects; None if the file is another."""
-    try:
-        text = _ends(file)
-    except OSError:
-        return None
     if not text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return None
+    names = values_of("file_name", text)
     has_list = re.search(rb'"images"\s*:\s*\[', text) is not None
-    names = [_decoded(name) for name in _NAME.findall(text)]
     has_objects = re.search(rb'"annotations"\s*:\s*\[', text) is not None or b'"category_id"' in text
     if any(key in text for key in _OTHER_TASKS) or not has_objects or not (has_list or names):
         return None
-    return [name for name in names if name and not leads_out(name)][:20]
-
-
-def _certainty(file: Path) -> float:
-    """That of LVIS's files, which a format of their own reads, is lower."""
-    return CERTAINTY - 0.2 if _LVIS in _ends(file) else CERTAINTY
+    return names
 
 
 def _decoded(text: bytes) -> str:
@@ -111,13 +141,9 @@ def _decoded(text: bytes) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _spec(file: Path, names: Sequence[str]) -> dict[str, Any]:
-    file = file.absolute()
-    return {"format": "coco", "json": str(file), "images": str(_image_folder(file, names))}
-
-
 def _image_folder(file: Path, names: Sequence[str]) -> Path:
     """The folder near a COCO file that holds its images; the file's own folder if none does."""
+    names = [name for name in names if not leads_out(name)][:MAX_NAMES]
     tag = _KIND.sub("", file.stem)
     words = [word for word in (tag, file.stem, split_word(file.stem)) if word]
     folders: list[Path] = []
@@ -129,7 +155,7 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
         folders += sub_folders(base, 50)
     best, most = file.parent, 0
     for folder in dict.fromkeys(folders):
-        count = sum((folder / name).is_file() for name in names) if folder.is_dir() else 0
+        count = sum(os.path.exists(folder / name) for name in names) if folder.is_dir() else 0
         if count > most:
             best, most = folder, count
         if most and most == len(names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -223,9 +223,9 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any], columns: E
             continue
         lists.add(key)
         if key == "images":
-            images = Images(file, columns.images(items))
+            images = Images(file, _image_entries(items, columns))
         elif key == "categories":
-            categories = read_categories(file, columns.categories(items))
+            categories = read_categories(file, _category_entries(items, columns))
         elif key == "annotations":
             annotations.read(items)
     for key in ("images", "annotations", "categories"):
@@ -268,6 +268,18 @@ def write_table(file: Path, stream: BinaryIO, origin: dict[str, Any], columns: E
         },
     }
     writer.finish(facts)
+
+
+def _image_entries(items: Iterable[Any], columns: ExtraColumns) -> Iterator[Any]:
+    for index, image in enumerate(items):
+        columns.add_image(index, image)
+        yield columns.with_coco_keys(image)
+
+
+def _category_entries(items: Iterable[Any], columns: ExtraColumns) -> Iterator[Any]:
+    for index, category in enumerate(items):
+        columns.add_category(index, category)
+        yield category
 
 
 def _describe(examples: list[tuple[int, Any]], image: np.ndarray, images: Images) -> list[str]:

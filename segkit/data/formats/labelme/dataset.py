@@ -16,9 +16,8 @@ import torch
 
 from segkit.data.formats.labelme.shapes import read_shape
 from segkit.data.formats.parsed import ImageAnnotation, ParsedDataset, class_names, relative_name
-from segkit.data.formats.parsing.annotation_text import read_json, read_json_mapping
 from segkit.data.formats.parsing.file_errors import parse_each
-from segkit.data.formats.parsing.json_values import as_integer, shown
+from segkit.data.formats.parsing.json_values import as_integer, read_json, read_json_mapping, shown
 from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.data.formats.parsing.shapes import Shape, group_shapes
 from segkit.data.formats.recognition import Recognition

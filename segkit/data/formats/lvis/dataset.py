@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from segkit.data.formats.coco import Coco
+from segkit.data.formats.coco.recognition import CERTAINTY, describe_files, find_files, has_lvis_keys, values_of
 from segkit.data.formats.lvis.table import LvisTable
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -20,10 +20,7 @@ from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
 FREQUENCY_NAMES = {"r": "rare", "c": "common", "f": "frequent"}
-SPLITS = ("train", "val", "test")
 IMAGE_FOLDERS = ("train2017", "val2017", "test2017")  # that LVIS's file names begin with
-CERTAINTY = 0.9  # COCO's own: beside a file of COCO's objects, the user says which
-LOOKED_AT = 1 << 16  # bytes at each end of a file that recognition reads
 
 
 @DATASET_FORMAT_REGISTRY.register(name="lvis")
@@ -55,10 +52,8 @@ class Lvis(Coco):
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
-        if path.is_file():
-            return _recognition([path], path.parent) if _is_lvis(path) else None
-        files = [file for file in _json_files(path) if _is_lvis(file)]
-        return _recognition(files, path) if files else None
+        found = find_files(path, _image_names)
+        return describe_files(found, path, "lvis", "LVIS's keys, as neg_category_ids or frequency", CERTAINTY)
 
     def load(self, index: int) -> Sample:
         sample = super().load(index)
@@ -101,36 +96,12 @@ class Lvis(Coco):
         return dataclasses.replace(targets, unlabelled=self.unlabelled(index))
 
 
-def _json_files(folder: Path) -> Iterator[Path]:
-    """The JSON files of a folder and of its folder ``annotations``."""
-    for parent in (folder, folder / "annotations"):
-        if parent.is_dir():
-            yield from sorted(file for file in parent.iterdir() if file.suffix.lower() == ".json" and file.is_file())
+def _image_names(text: bytes) -> Sequence[str] | None:
+    """The first image names in the beginning and end of a file, or the folders that they begin with.
 
-
-def _is_lvis(file: Path) -> bool:
-    """Whether the beginning or end of a file has keys that only LVIS's files have."""
-    if file.suffix.lower() != ".json":
-        return False
-    try:
-        with open(file, "rb") as stream:
-            text = stream.read(LOOKED_AT)
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - LOOKED_AT))
-            text += stream.read()
-    except OSError:
-        return False
-    return b'"neg_category_ids"' in text or (b'"synset"' in text and b'"frequency"' in text)
-
-
-def _recognition(files: Sequence[Path], folder: Path) -> Recognition:
-    """The recognition of LVIS files whose images are below ``folder`` or beside it."""
-    parents = [folder, folder / "images", folder.parent]
-    images = next((p for p in parents if any((p / name).is_dir() for name in IMAGE_FOLDERS)), folder)
-    specs = {file: {"format": "lvis", "json": str(file), "images": str(images)} for file in files}
-    splits: dict[str, dict[str, str]] = {}
-    for file, spec in specs.items():
-        name = next((split for split in SPLITS if split in file.stem.lower()), file.stem)
-        splits.setdefault(name, spec)
-    first = splits.get("train", specs[files[0]])
-    reason = f"{files[0].name} has the keys of LVIS, as neg_category_ids or frequency"
-    return Recognition(first, reason, splits if len(files) > 1 else {}, certainty=CERTAINTY)
+    None if the file is not one of LVIS.
+    """
+    if not text.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") or not has_lvis_keys(text):
+        return None
+    of_urls = ["/".join(url.split("/")[-2:]) for url in values_of("coco_url", text)]
+    return values_of("file_name", text) or of_urls or IMAGE_FOLDERS

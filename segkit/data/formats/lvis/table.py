@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from segkit.data.array_file import ArrayWriter
-from segkit.data.formats.coco.extra_columns import ExtraColumns
+from segkit.data.formats.coco.extra_columns import ExtraColumns, UnknownId
 from segkit.data.formats.coco.table import DTYPES, CocoTable
 from segkit.data.formats.parsing.json_values import as_integer, shown
 from segkit.utils.errors import SegkitError
@@ -28,60 +28,54 @@ LVIS_DTYPES = {
 
 
 class LvisColumns(ExtraColumns):
-    """Collects the keys of an LVIS JSON that COCO's JSON does not have.
-
-    Args:
-        file: for messages.
-    """
+    """Collects the keys of an LVIS JSON that COCO's JSON does not have."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        super().__init__(file)
+        self._entries = array("q")  # list index of each image
         self._ids = {NEGATIVE: array("q"), NOT_EXHAUSTIVE: array("q")}
         self._ends = {NEGATIVE: array("q"), NOT_EXHAUSTIVE: array("q")}
         self._frequencies: dict[int, str] = {}
 
-    def images(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The entries, with a ``file_name`` from ``coco_url``, as ``train2017/000000391895.jpg``."""
-        for values in (*self._ids.values(), *self._ends.values()):
-            del values[:]  # of two lists of a name the reader takes the last
-        for index, image in enumerate(items):
-            if not isinstance(image, dict):
-                yield image  # an error of the reader of images
-                continue
-            for key in (NEGATIVE, NOT_EXHAUSTIVE):
-                self._ids[key].extend(self._category_ids(index, key, image))
-                self._ends[key].append(len(self._ids[key]))
-            url = image.get("coco_url")
-            if "file_name" not in image and isinstance(url, str):
-                image = {**image, "file_name": "/".join(url.split("/")[-2:])}
-            yield image
+    def with_coco_keys(self, image: Any) -> Any:
+        """The entry with a ``file_name`` from ``coco_url``, as ``train2017/000000391895.jpg``."""
+        url = image.get("coco_url") if isinstance(image, dict) and "file_name" not in image else None
+        return {**image, "file_name": "/".join(url.split("/")[-2:])} if isinstance(url, str) else image
 
-    def categories(self, items: Iterable[Any]) -> Iterator[Any]:
-        """The entries, whose frequencies are remembered."""
-        self._frequencies = {}
-        for index, category in enumerate(items):
-            if isinstance(category, dict) and category.get("frequency") is not None:
-                frequency, category_id = category["frequency"], as_integer(category.get("id"))
-                if frequency not in FREQUENCIES:
-                    self._fail(
-                        "categories", index, f"'frequency' is {shown(frequency)}; expected 'r', 'c' or 'f'", frequency
-                    )
-                if category_id is not None:
-                    self._frequencies[category_id] = frequency
-            yield category
+    def add_image(self, index: int, image: Any) -> None:
+        if not isinstance(image, dict):
+            return  # an error of the reader of images
+        found = {key: self._category_ids(index, key, image) for key in self._ids}
+        self._entries.append(index)
+        for key, ids in found.items():
+            self._ids[key].extend(ids)
+            self._ends[key].append(len(self._ids[key]))
+
+    def add_category(self, index: int, category: Any) -> None:
+        if not isinstance(category, dict) or category.get("frequency") is None:
+            return
+        frequency, category_id = category["frequency"], as_integer(category.get("id"))
+        if frequency not in FREQUENCIES:
+            self._fail("categories", index, f"'frequency' is {shown(frequency)}; expected 'r', 'c' or 'f'", frequency)
+        if category_id is not None:
+            self._frequencies[category_id] = frequency
+
+    def unknown_ids(self, ids: Sequence[int]) -> Iterator[UnknownId]:
+        for key, values in self._ids.items():
+            found = np.asarray(values)
+            for position in np.flatnonzero(~np.isin(found, np.asarray(ids, np.int64))).tolist():
+                image = int(np.searchsorted(np.asarray(self._ends[key]), position, side="right"))
+                value = values[position]
+                yield UnknownId(self._entries[image], value, f"'{key}' has {value}, which is the id of no category")
 
     def finish(self, writer: ArrayWriter, ids: Sequence[int], kept: Sequence[int]) -> Mapping[str, Any]:
         """Writes the lists of each image; returns the frequency of each kept category."""
+        for index, value, problem in self.unknown_ids(ids):
+            self._fail("images", index, problem, value)
         index_of = {ids[category]: index for index, category in enumerate(kept)}
         for key, name in ((NEGATIVE, "negative"), (NOT_EXHAUSTIVE, "partly")):
-            found = np.asarray(self._ids[key])
-            unknown = np.flatnonzero(~np.isin(found, np.asarray(ids, np.int64)))
-            if len(unknown):
-                image = int(np.searchsorted(np.asarray(self._ends[key]), unknown[0], side="right"))
-                value = int(found[unknown[0]])
-                self._fail("images", image, f"'{key}' has {value}, which is the id of no category", value)
             # A category that is ignored, because another one has its name, is skipped.
-            indices = np.array([index_of.get(category_id, -1) for category_id in found.tolist()], np.int32)
+            indices = np.array([index_of.get(category_id, -1) for category_id in self._ids[key]], np.int32)
             ends = np.append(0, (indices >= 0).cumsum())[np.asarray(self._ends[key], np.int64)]
             writer.add(name, indices[indices >= 0], LVIS_DTYPES[name])
             writer.add(f"{name}_end", ends, LVIS_DTYPES[f"{name}_end"])
@@ -101,7 +95,7 @@ class LvisColumns(ExtraColumns):
         return [category_id for category_id in found if category_id is not None]
 
     def _fail(self, key: str, index: int, problem: str, value: Any = None) -> NoReturn:
-        raise SegkitError(f"{self._file}: {key}[{index}]: {problem}", value=value)
+        raise SegkitError(f"{self.file}: {key}[{index}]: {problem}", value=value)
 
 
 class LvisTable(CocoTable):

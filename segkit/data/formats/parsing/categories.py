@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, shown
+from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, not_text_message
 from segkit.utils.errors import SegkitError
 
 
@@ -32,7 +32,7 @@ def read_categories(file: Path, items: Iterable[Any]) -> list[Category]:
         where = f"{file}: categories[{index}]"
         name, category_id = category.get("name"), as_integer(category.get("id"))
         if not isinstance(name, str):
-            problem = f"'name' is {shown(name)}; expected text" if "name" in category else "has no 'name'"
+            problem = not_text_message(category, "name")
             raise SegkitError(f"{where}: {problem}; each category needs a 'name' and an 'id', a whole number")
         if not name.strip():
             raise SegkitError(f"{where}: 'name' is empty; expected the name of a class")

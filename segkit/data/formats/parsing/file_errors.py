@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage, SegkitError
 from segkit.utils.paths.missing_files import check_files, files_in, missing_files, suggest_files
 
 File = TypeVar("File")
@@ -16,11 +16,17 @@ Parsed = TypeVar("Parsed")
 
 
 class FileError(NamedTuple):
-    """A file that a reader skipped, and why; ``missing``: there is no such file."""
+    """A file that a reader skipped, and why.
+
+    Attributes:
+        file: its path, or the place of an entry in it.
+        message: of the error.
+        problem: ``unreadable``; ``missing``: there is no such file; ``package``: one that reads it is not installed.
+    """
 
     file: str
     message: str
-    missing: bool = False
+    problem: Literal["unreadable", "missing", "package"] = "unreadable"
 
 
 _collected: ContextVar[list[FileError] | None] = ContextVar("collected_file_errors", default=None)
@@ -48,7 +54,8 @@ def parse_each(
 ) -> Iterator[Parsed]:
     """Yields what ``parse`` returns for each file.
 
-    A SegkitError ends the reading, as usual; inside :func:`collect_errors` the file is listed and the next one is read.
+    A SegkitError ends the reading, as usual; inside :func:`collect_errors` the file is listed and the next one is read,
+    unless a package is missing, which the other files need too.
 
     Args:
         files: paths of annotation files or of the folders of images, or entries of one file.
@@ -62,6 +69,9 @@ def parse_each(
             errors = _collected.get()
             if errors is None:
                 raise
+            if isinstance(error, MissingPackage):
+                errors.append(FileError(str(where(file)), str(error), "package"))
+                return
             errors.append(FileError(str(where(file)), str(error)))
             continue
         yield parsed
@@ -79,7 +89,7 @@ def list_missing(folder: Path, missing: Sequence[str], hint: str) -> bool:
     if errors is None:
         return False
     for name in missing:
-        errors.append(FileError(str(folder / name), f"there is no such file in {folder}{hint}", missing=True))
+        errors.append(FileError(str(folder / name), f"there is no such file in {folder}{hint}", "missing"))
         hint = ""
     return True
 

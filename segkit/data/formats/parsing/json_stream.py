@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from segkit.data.formats.parsing.text_file import open_text
+from segkit.data.formats.parsing.text import open_text
 from segkit.utils.errors import SegkitError
 
 CHUNK = 1 << 20  # characters read at a time

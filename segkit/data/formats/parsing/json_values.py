@@ -1,14 +1,50 @@
-"""Checks of single JSON values, and how messages show them."""
+"""Reads small JSON files, checks single values, and shows them in messages."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from segkit.data.formats.parsing.text import read_text
 from segkit.utils.errors import SegkitError
+
+MAX_JSON = 1 << 29  # bytes of a JSON file, which may hold the image
+
+
+def read_json(path: Path, name: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: of the file, in UTF-8.
+        name: the file in messages.
+    Raises:
+        SegkitError: the file cannot be read, is not JSON, or too deep.
+    """
+    text = read_text(path, name, MAX_JSON)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise SegkitError(f"{name}: lists or mappings are nested too deep") from error
+    except json.JSONDecodeError as error:
+        raise SegkitError(f"{name}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise SegkitError(f"{name}: not JSON: {error}") from error
+
+
+def read_json_mapping(path: Path, name: str) -> dict[str, Any]:
+    """The mapping of a JSON file; see :func:`read_json`.
+
+    Raises:
+        SegkitError: as there, or the file holds no mapping.
+    """
+    content = read_json(path, name)
+    if not isinstance(content, dict):
+        raise SegkitError(f"{name}: holds {shown(content)}; expected a mapping")
+    return content
 
 
 def mappings(file: Path, key: str, items: Iterable[Any]) -> Iterator[dict]:
@@ -58,6 +94,11 @@ def shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str) else str(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"the text {text}" if isinstance(value, str) else text
+
+
+def not_text_message(item: dict, key: str) -> str:
+    """Why the value of a key is not text; the end of a message."""
+    return f"'{key}' is {shown(item[key])}; expected text" if key in item else f"has no '{key}'"
 
 
 def not_integer_message(item: dict, key: str) -> str:

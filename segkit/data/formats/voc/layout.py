@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.data.formats.parsing.annotation_text import read_text
+from segkit.data.formats.parsing.text import read_text
 from segkit.data.formats.voc.masks import Color
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name

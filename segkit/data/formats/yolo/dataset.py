@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, relative_name
-from segkit.data.formats.parsing.annotation_text import read_text
 from segkit.data.formats.parsing.file_errors import parse_each, skip_missing
 from segkit.data.formats.parsing.lost_counter import LostCounter
+from segkit.data.formats.parsing.text import read_text
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.yolo.labels import HINTS, MISTAKES, in_pixels, parse_labels
 from segkit.data.formats.yolo.layout import Layout, find_data_file, find_images, find_layout, label_file

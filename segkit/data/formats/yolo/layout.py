@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segkit.config.yaml_reader import read_yaml
-from segkit.data.formats.parsing.annotation_text import read_text
+from segkit.data.formats.parsing.text import read_text
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file

@@ -1,4 +1,4 @@
-"""Opens text files, packed by gzip or not, with a bound on what a packed one expands to."""
+"""Opens and reads text files, with bounds on what they expand to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,34 @@ import zlib
 from pathlib import Path
 from typing import TextIO
 
-MAX_UNPACKED = 512 << 20  # bytes
+from segkit.utils.errors import SegkitError
+
+MAX_TEXT = 1 << 26  # bytes of a text file: a million polygons
+MAX_UNPACKED = 512 << 20  # bytes that a packed file may hold
+
+
+def read_text(path: Path, name: str, limit: int = MAX_TEXT) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Args:
+        path: of the file.
+        name: the file in messages.
+        limit: most bytes that are read.
+    Raises:
+        SegkitError: the file cannot be read, is larger, or not UTF-8.
+    """
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read(limit + 1)
+    except OSError as error:
+        raise SegkitError(f"{name}: cannot be read ({error.strerror or error})", value=str(path)) from error
+    if len(content) > limit:
+        raise SegkitError(f"{name}: is larger than {limit >> 20} MiB, too large for an annotation file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SegkitError(f"{name}:{line}: is not UTF-8 text ({error.reason}); save it with this encoding") from error
 
 
 def open_text(file: Path) -> TextIO:
