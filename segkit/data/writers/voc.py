@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -36,8 +35,6 @@ class VocWriter(DatasetWriter):
     ``difficult`` objects, and ignore regions void. ``labelmap.txt`` has the names of the classes in the order of their
     indices. Lists of all images are in ``ImageSets/Main``, and of those with masks in ``ImageSets/Segmentation``.
     """
-
-    suffixes: ClassVar[Sequence[str]] = ()
 
     def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
         super().__init__(output, classes, category_ids)

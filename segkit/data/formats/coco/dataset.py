@@ -22,7 +22,7 @@ from segkit.data.formats.coco.table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.lazy_samples import EVERYWHERE, RegionCache, object_regions, open_lazily, with_masks
 from segkit.data.formats.objects import LostObjects, TrainingObjects, ground_truth_from_targets, training_objects
-from segkit.data.formats.parsing.masks import decode_masks
+from segkit.data.formats.parsing.masks import annotated_targets, decode_masks
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.lazy_targets import Window
@@ -228,13 +228,8 @@ class Coco(Dataset):
             masks = decode_masks(objects.segmentations, size)
         except SegkitError as error:
             raise SegkitError(f"{self.file}: the annotations of the image '{name}': {error}") from error
-        has_mask = torch.tensor([segmentation is not None for segmentation in objects.segmentations], dtype=torch.bool)
-        height, width = size
-        corners = torch.from_numpy(_corners(objects))
-        inside = corners.clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
-        boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels, crowd = torch.from_numpy(self._labels[objects.categories]), torch.from_numpy(objects.crowds)
-        return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
+        return annotated_targets(masks, objects.segmentations, _corners(objects), labels, crowd)
 
 
 def _corners(objects: ImageObjects) -> np.ndarray:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segkit.data.formats.geojson.features import CLASS_FILE, FeatureReader, Outline, PartsAnnotation
 from segkit.data.formats.image_pairs import (
     ImagePairs,
@@ -99,7 +101,12 @@ class GeoJson(ParsedDataset):
         names = [*listed, *(name for name in own_names if name not in listed)]
         names = names if names or classes is not None else [class_name]
         super().__init__(
-            entries, names, classes, category_ids, where=f"GeoJSON files in {folder}", lost=self._reader.lost()
+            entries,
+            names,
+            classes,
+            category_ids,
+            where=f"GeoJSON files in {folder}",
+            lost=self._reader.lost.lost_objects(),
         )
         self._found_notes = found.notes
 
@@ -123,8 +130,8 @@ class GeoJson(ParsedDataset):
             return super()._targets(annotation, size)
         targets = super()._targets(replace(annotation, objects=[part for _, part in parts]), size)
         assert targets.masks is not None
-        owners = [owner for owner, _ in parts]
-        first = [owners.index(i) for i in range(len(annotation.objects))]
+        owners = [owner for owner, _ in parts]  # ascending, and each object has a part
+        first = np.searchsorted(owners, np.arange(len(annotation.objects))).tolist()
         masks = unite_parts(targets.masks, owners, len(first))
         rest = targets[first]
         boxes = rest.boxes.where(~rest.has_mask[:, None], masks.boxes())

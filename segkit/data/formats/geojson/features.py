@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segkit.data.formats.objects import LostObjects
 from segkit.data.formats.parsed import ObjectAnnotation
 from segkit.data.formats.parsing.json_stream import stream_list
 from segkit.data.formats.parsing.json_values import all_finite, shown
+from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.utils.errors import SegkitError, did_you_mean
 
 Outline = Literal["cell", "nucleus"]
@@ -25,7 +25,6 @@ LINES, POINTS = ("LineString", "MultiLineString"), ("Point", "MultiPoint")
 CLASS_FILE = "classes.json"  # QuPath's list of a project's classes
 NO_AREA = "outlines of fewer than three points"
 CROWD, IGNORE, BOX = "iscrowd", "ignore", "box"  # keys of QuPath's metadata that segkit's writer sets to "1"
-SHOWN = 3
 
 
 @dataclass
@@ -47,6 +46,9 @@ class FeatureReader:
         class_name: class of objects without a classification.
         object_types: QuPath's types to read, as ``cell``; None: all.
         cell_outline: which outline of a cell is read.
+    Attributes:
+        lost: counts the objects that have no area.
+        types, skipped_types: number of the objects read, and of those that ``object_types`` excludes, by type.
     """
 
     def __init__(self, class_name: str, object_types: list[str] | None, cell_outline: Outline) -> None:
@@ -60,8 +62,7 @@ class FeatureReader:
         self.class_name, self.object_types, self.cell_outline = class_name, object_types, cell_outline
         self.types: Counter[str] = Counter()
         self.skipped_types: Counter[str] = Counter()
-        self._lost: Counter[str] = Counter()
-        self._examples: defaultdict[str, list[str]] = defaultdict(list)
+        self.lost = LostCounter()
 
     def read(self, file: Path) -> list[ObjectAnnotation]:
         """The objects of a FeatureCollection or a list of Features, ``.gz`` or not.
@@ -81,10 +82,6 @@ class FeatureReader:
                 f"{file}: is not GeoJSON; expected a FeatureCollection, or a list of Features", value=str(file)
             ) from None
         return objects
-
-    def lost(self) -> list[LostObjects]:
-        """The objects that have no area, by reason."""
-        return [LostObjects(reason, n, tuple(self._examples[reason])) for reason, n in sorted(self._lost.items())]
 
     def notes(self) -> list[str]:
         """Sentences about the types of the objects."""
@@ -112,10 +109,10 @@ class FeatureReader:
         if kind == "cell" and self.cell_outline == "nucleus":
             geometry = feature.get("nucleusGeometry") or properties.get("nucleusGeometry")
             if geometry is None:
-                self._lose("cells without an outline of the nucleus", where)
+                self.lost.add("cells without an outline of the nucleus", where)
                 return
         if geometry is None:
-            self._lose("objects without a geometry", where)
+            self.lost.add("objects without a geometry", where)
             return
         if not isinstance(geometry, dict):
             raise SegkitError(f"{where}: 'geometry' is {shown(geometry)}; expected a mapping")
@@ -139,7 +136,7 @@ class FeatureReader:
         """The polygons of a geometry, each as its rings without their closing points."""
         kind, coordinates = geometry.get("type"), geometry.get("coordinates")
         if kind in POINTS or kind in LINES:
-            self._lose("points" if kind in POINTS else "lines", where)
+            self.lost.add("points" if kind in POINTS else "lines", where)
             return []
         if kind not in ("Polygon", "MultiPolygon"):
             valid = ("Polygon", "MultiPolygon", *LINES, *POINTS)
@@ -154,13 +151,8 @@ class FeatureReader:
         read = [[_ring(ring, where) for ring in polygon] for polygon in polygons]
         kept = [[ring for ring in polygon if len(ring) >= 6] for polygon in read if polygon and len(polygon[0]) >= 6]
         if not kept:
-            self._lose(NO_AREA, where)
+            self.lost.add(NO_AREA, where)
         return kept
-
-    def _lose(self, reason: str, where: str) -> None:
-        self._lost[reason] += 1
-        if len(self._examples[reason]) < SHOWN:
-            self._examples[reason].append(where)
 
 
 def _annotation(polygons: list[list[Ring]], name: str, metadata: Any) -> ObjectAnnotation:

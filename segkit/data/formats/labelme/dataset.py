@@ -21,6 +21,7 @@ from segkit.data.formats.parsing.json_values import as_integer, read_json, read_
 from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.data.formats.parsing.shapes import Shape, group_shapes
 from segkit.data.formats.recognition import Recognition
+from segkit.data.formats.split_names import SPLIT_FOLDERS
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, first_few
@@ -30,7 +31,6 @@ from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import files_in, leads_out, suggest_files
 
 MAX_SIDE = 10**6
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LOOKED_AT = 20  # JSON files that recognition opens: others may lie beside those of LabelMe
 HEAD = 1 << 20  # bytes of a file in which LabelMe's keys are looked for
 # By their first bytes, for images inside of JSON files.
@@ -95,7 +95,7 @@ class LabelMe(ParsedDataset):
             return None
         splits = {
             split: {**spec, "root": str(path.absolute() / name)}
-            for name, split in SPLITS.items()
+            for name, split in SPLIT_FOLDERS.items()
             if (path / name).is_dir() and _first_labelme(path / name) is not None
         }
         if first.parent == path:

@@ -1,14 +1,17 @@
-"""Masks of annotations: polygons with holes, RLE, and objects without a mask, mixed."""
+"""Masks and targets of annotations: polygons with holes, RLE, and objects without a mask, mixed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.ragged import arrays, pack, tighten
+from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
 
@@ -40,6 +43,25 @@ def decode_masks(segmentations: list, size: tuple[int, int]) -> InstanceMasks:
 def _with_indices(message: str, indices: list[int]) -> str:
     """Replaces ``objects[i]`` in a message about some of the objects by ``objects[indices[i]]``."""
     return re.sub(r"objects\[(\d+)\]", lambda found: f"objects[{indices[int(found[1])]}]", message)
+
+
+def annotated_targets(
+    masks: InstanceMasks, segmentations: Sequence[Any], corners: np.ndarray, labels: torch.Tensor, crowd: torch.Tensor
+) -> Targets:
+    """Targets with the boxes of their masks; an object without a mask has the annotated box, clipped to the image.
+
+    Args:
+        masks: of N objects; empty for those without a mask.
+        segmentations: N annotations; None: the object has no mask.
+        corners: float64 [N, 4], the annotated boxes XYXY; read for objects without a mask only.
+        labels: int64 [N].
+        crowd: bool [N].
+    """
+    has_mask = torch.tensor([segmentation is not None for segmentation in segmentations], dtype=torch.bool)
+    height, width = masks.image_size
+    inside = torch.from_numpy(corners).clamp(min=0).minimum(torch.tensor([width, height, width, height])).float()
+    boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
+    return Targets(boxes, labels, None if len(boxes) and not has_mask.any() else masks, crowd, has_mask)
 
 
 def subtract_holes(masks: InstanceMasks, holes: Sequence[Sequence[Sequence[float]]]) -> InstanceMasks:

@@ -30,12 +30,10 @@ class VocFile:
     """The content of an annotation file.
 
     Attributes:
-        file_name: of the image, as stated.
         size: (H, W) as stated; None: not stated, or 0 as some tools write.
         objects: those with a box.
     """
 
-    file_name: str | None
     size: tuple[int, int] | None
     objects: list[VocObject]
 
@@ -71,7 +69,7 @@ def read_voc_file(path: Path, name: str, first_pixel: int, lost: LostCounter) ->
             lost.add(NO_AREA, place)
             continue
         objects.append(VocObject(label, box, element.find_text("difficult") in ("1", "true", "True")))
-    return VocFile(root.find_text("filename"), _size(root, name), objects)
+    return VocFile(_size(root, name), objects)
 
 
 def _number(bndbox: Element, corner: str, name: str) -> float:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
@@ -177,13 +177,14 @@ def _recognize_folders(path: Path) -> Recognition | None:
     return Recognition(next(iter(splits.values())), f"VOC's XML files in {', '.join(splits)}", splits)
 
 
-class ImageFiles:
-    """The files of one image; those of its annotations may be None."""
+class ImageFiles(NamedTuple):
+    """The files of one image: its annotation file, masks and their classes may be None; ``source`` is for messages."""
 
-    def __init__(
-        self, image: Path, annotation: Path | None, masks: Path | None, classes: Path | None, source: str
-    ) -> None:
-        self.image, self.annotation, self.masks, self.classes, self.source = image, annotation, masks, classes, source
+    image: Path
+    annotation: Path | None
+    masks: Path | None
+    classes: Path | None
+    source: str
 
 
 def find_files(layout: VocLayout, stems: Sequence[str] | None) -> list[ImageFiles]:

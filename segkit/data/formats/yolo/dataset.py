@@ -16,7 +16,7 @@ from segkit.data.formats.parsing.file_errors import parse_each, skip_missing
 from segkit.data.formats.parsing.lost_counter import LostCounter
 from segkit.data.formats.parsing.text import read_text
 from segkit.data.formats.recognition import Recognition
-from segkit.data.formats.yolo.labels import HINTS, MISTAKES, in_pixels, parse_labels
+from segkit.data.formats.yolo.labels import HINTS, MISTAKES, in_pixels, is_number, parse_labels
 from segkit.data.formats.yolo.layout import Layout, find_data_file, find_images, find_layout, label_file
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
@@ -220,14 +220,6 @@ def _has_labels(folder: Path) -> bool:
             labels = label_file(file)
             if labels.is_file() and labels.name != "classes.txt" and is_image_name(file):
                 words = labels.read_bytes()[:4096].split(b"\n")[0].split()
-                if len(words) >= 5 and all(_is_float(word) for word in words):
+                if len(words) >= 5 and all(is_number(word) for word in words):
                     return True
     return False
-
-
-def _is_float(word: bytes) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

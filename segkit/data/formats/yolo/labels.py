@@ -45,7 +45,7 @@ def parse_labels(
         try:
             index, *values = map(float, words)
         except ValueError:
-            wrong = next(word for word in words if not _is_number(word))
+            wrong = next(word for word in words if not is_number(word))
             raise SegkitError(f"{place}: '{wrong[:40]}' is not a number; expected class x y x y ...") from None
         category = classes.get(int(index)) if index.is_integer() else None
         if category is None:
@@ -79,7 +79,8 @@ def in_pixels(annotation: ObjectAnnotation, size: tuple[int, int]) -> ObjectAnno
     return replace(annotation, segmentation=[scaled])
 
 
-def _is_number(word: str) -> bool:
+def is_number(word: str | bytes) -> bool:
+    """Whether a word of a label file is a number."""
     try:
         float(word)
     except ValueError:

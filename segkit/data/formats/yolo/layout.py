@@ -10,16 +10,16 @@ from typing import Any
 
 from segkit.config.yaml_reader import read_yaml
 from segkit.data.formats.parsing.text import read_text
+from segkit.data.formats.split_names import SPLIT_FOLDERS
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import is_image_name
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.missing_files import leads_out
 
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 CLASS_FILES = ("classes.txt", "labels/classes.txt", "images/classes.txt", "obj.names")
 IMAGES, LABELS = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
 MAX_LISTED = 10_000_000  # images of one split
-DATA_KEYS = {"names", "nc", "path", "kpt_shape", *SPLITS}
+DATA_KEYS = {"names", "nc", "path", "kpt_shape", *SPLIT_FOLDERS}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def find_data_file(folder: Path) -> Path | None:
     for file in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         text = file.read_bytes()[: 1 << 16] if file.is_file() else b""
         is_named = file.stem in ("data", "dataset")
-        if b"names" in text and (is_named or any(key.encode() + b":" in text for key in SPLITS)):
+        if b"names" in text and (is_named or any(key.encode() + b":" in text for key in SPLIT_FOLDERS)):
             found.append(file)
     named = [file for file in found if file.stem in ("data", "dataset")]
     if len(named or found) > 1:
@@ -86,7 +86,7 @@ def image_folders(root: Path) -> dict[str, Path]:
     Known are ``images/train``, ``train/images``, ``images``, and images with label files beside them.
     """
     found: dict[str, Path] = {}
-    for name, split in SPLITS.items():
+    for name, split in SPLIT_FOLDERS.items():
         for folder in (root / "images" / name, root / name / "images"):
             if folder.is_dir():
                 found.setdefault(split, folder)
@@ -111,13 +111,13 @@ def read_data_file(file: Path) -> Layout:
         raise SegkitError(f"{file}: describes keypoints ('kpt_shape'); expected labels for detection or segmentation")
     root = _root(file, content.get("path"))
     splits: dict[str, list[Path]] = {}
-    for key, split in SPLITS.items():
+    for key, split in SPLIT_FOLDERS.items():
         entries = content.get(key)
         for entry in entries if isinstance(entries, list) else [entries]:
             if entry is not None and entry != "":
                 splits.setdefault(split, []).append(_find_entry(file, root, key, entry))
     if not splits:
-        hint = did_you_mean(next((str(k) for k in content if k not in DATA_KEYS), "train"), SPLITS)
+        hint = did_you_mean(next((str(k) for k in content if k not in DATA_KEYS), "train"), SPLIT_FOLDERS)
         raise SegkitError(f"{file}: has no 'train', 'val' or 'test'{hint}")
     return Layout(root, _classes(file, content), splits, file)
 
