@@ -23,6 +23,7 @@ HIDDEN = "objects without a visible pixel, which keep their box"
 EMPTY = "objects without a pixel"
 ROUNDED = "boxes rounded to whole pixels"
 BEYOND = "objects after the first 254 of an image, which keep their box"
+SPACED = "class names, which lose the spaces at their ends"
 MAX_OBJECTS = VOID - 1  # with a mask in one image, the values of SegmentationObject
 
 
@@ -40,6 +41,8 @@ class VocWriter(DatasetWriter):
         super().__init__(output, classes, category_ids)
         if len(self.classes) > MAX_OBJECTS:
             raise SegkitError(f"voc: there are {len(self.classes)} classes; the format holds {MAX_OBJECTS}")
+        if spaced := sum(name != name.strip() for name in self.classes):
+            self.losses[SPACED] += spaced
         self._names = ImagePaths()
         self._lists: dict[str, dict[str, list[str]]] = {"Main": {}, "Segmentation": {}}
         self._palette = [value for color in VOC_PALETTE for value in color]

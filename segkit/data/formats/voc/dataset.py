@@ -16,6 +16,7 @@ from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.voc.annotation import NO_AREA, VocFile, read_voc_file
 from segkit.data.formats.voc.layout import (
     VOC_CLASSES,
+    Labelmap,
     VocLayout,
     files_by_stem,
     find_layout,
@@ -24,7 +25,7 @@ from segkit.data.formats.voc.layout import (
     listed_stems,
     read_labelmap,
 )
-from segkit.data.formats.voc.masks import VOC_PALETTE, match_segments, read_segments
+from segkit.data.formats.voc.masks import VOC_PALETTE, Color, match_segments, read_segments
 from segkit.data.packed_list import PackedList
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
@@ -90,8 +91,9 @@ class Voc(ParsedDataset):
             return f, None if f.annotation is None else read_voc_file(f.annotation, f.source, first_pixel, lost)
 
         parsed = list(parse_each(files, read, lambda f: f.annotation))
-        names = _order_names(layout, parsed, classes)
-        palette = _palette(layout)
+        labelmap = read_labelmap(layout.root)
+        names = list(classes) if classes is not None else _names_of_indices(labelmap, parsed)
+        palette = _palette(labelmap)
         with ThreadPoolExecutor(THREADS) as pool:
             drawn = ((f, pool.submit(self._image, f, file, layout, names, palette)) for f, file in parsed)
             images = PackedList(
@@ -99,7 +101,7 @@ class Voc(ParsedDataset):
             )
         used = class_names(o for image in images for o in image.objects)
         found = used
-        if classes is None and (read_labelmap(layout.root) is not None or _is_voc(used)):
+        if classes is None and (labelmap is not None or _is_voc(used)):
             found = names
             unknown = next((name for name in used if name not in names), None)
             if unknown is not None:
@@ -145,7 +147,7 @@ class Voc(ParsedDataset):
         parsed: VocFile | None,
         layout: VocLayout,
         names: Sequence[str],
-        palette: dict[tuple[int, int, int], int],
+        palette: dict[Color, int],
     ) -> ImageAnnotation:
         boxes = parsed.objects if parsed is not None else []
         size, void = parsed.size if parsed is not None else None, None
@@ -245,25 +247,17 @@ def _is_voc(names: Sequence[str]) -> bool:
     return bool(names) and set(names) <= set(VOC_CLASSES)
 
 
-def _order_names(
-    layout: VocLayout, parsed: Sequence[tuple[ImageFiles, VocFile | None]], classes: Sequence[str] | None
-) -> list[str]:
-    """The names of the indices in SegmentationClass, from 1 on."""
-    if classes is not None:
-        return list(classes)
-    labelmap = read_labelmap(layout.root)
+def _names_of_indices(labelmap: Labelmap | None, parsed: Sequence[tuple[ImageFiles, VocFile | None]]) -> list[str]:
+    """The names of the indices in SegmentationClass, from 1 on: those of ``labelmap.txt``, VOC's, or all sorted."""
     if labelmap is not None:
-        return [name for name in labelmap if name != "background"]
+        return list(labelmap)
     used = sorted({o.name for _, file in parsed if file is not None for o in file.objects})
     return list(VOC_CLASSES) if _is_voc(used) or not used else used
 
 
-def _palette(layout: VocLayout) -> dict[tuple[int, int, int], int]:
+def _palette(labelmap: Labelmap | None) -> dict[Color, int]:
     """The index of each colour in SegmentationClass."""
-    labelmap = read_labelmap(layout.root)
     if labelmap is None or None in labelmap.values():
         return VOC_PALETTE
-    names = [name for name in labelmap if name != "background"]
-    colors: dict[tuple[int, int, int], int] = {(0, 0, 0): 0, (224, 224, 192): 255}
-    colors |= {color: names.index(name) + 1 for name, color in labelmap.items() if color and name != "background"}
-    return colors
+    colors: dict[Color, int] = {(0, 0, 0): 0, (224, 224, 192): 255}
+    return colors | {color: index for index, color in enumerate(labelmap.values(), start=1) if color is not None}

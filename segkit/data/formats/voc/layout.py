@@ -18,6 +18,8 @@ from segkit.utils.xml_reader import root_tag
 
 OF_CLASS = re.compile(r"\s+-?[01]$")  # in lists of one class: whether the image has an object of it
 LISTS = ("Segmentation", "Main")  # of ImageSets: the first that has a split is used
+LABELMAP_LINE = re.compile(r"(.+):\s*(\d+\s*,\s*\d+\s*,\s*\d+)\s*:[^:]*:[^:]*")  # whose name may have colons
+Labelmap = dict[str, Color | None]  # classes and colours of labelmap.txt
 # In the order of their indices in SegmentationClass.
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
@@ -50,7 +52,7 @@ def find_layout(root: Path) -> VocLayout:
     Raises:
         SegkitError: there are neither annotation files nor masks.
     """
-    if not _folders(root) and not _has_xml(root):
+    if not _folders(root) and _first_xml(root) is None:
         inner = [child for child in _children(root) if _folders(child)]
         nested = [
             child for top in _children(root) if top.name == "VOCdevkit" for child in _children(top) if _folders(child)
@@ -128,8 +130,8 @@ def files_by_stem(folder: Path | None, suffixes: Iterable[str] | None = None) ->
     return found
 
 
-def read_labelmap(root: Path) -> dict[str, Color | None] | None:
-    """The classes and colours of ``labelmap.txt``; None if there is no such file.
+def read_labelmap(root: Path) -> Labelmap | None:
+    """The classes and colours of ``labelmap.txt``, without the background; None if there is no such file.
 
     CVAT and Datumaro write it.
 
@@ -139,19 +141,21 @@ def read_labelmap(root: Path) -> dict[str, Color | None] | None:
     file = root / "labelmap.txt"
     if not file.is_file():
         return None
-    found: dict[str, Color | None] = {}
+    found: Labelmap = {}
     for number, line in enumerate(read_text(file, file.name).splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
+        whole = LABELMAP_LINE.fullmatch(line.strip())
+        if whole is None and (not line.strip() or line.startswith("#")):
             continue
-        name, _, rest = line.strip().partition(":")
-        color = rest.partition(":")[0].strip()
+        fields = whole.groups() if whole is not None else line.split(":")
+        name, text = fields[0].strip(), "".join(fields[1:2]).strip()
         try:
-            r, g, b = (int(part) for part in color.split(",")) if color else (0, 0, 0)
+            r, g, b = (int(part) for part in text.split(",")) if text else (0, 0, 0)
         except ValueError:
             raise SegkitError(f"{file.name}:{number}: '{line[:60]}'; expected name:r,g,b:parts:actions") from None
         if not all(0 <= value <= 255 for value in (r, g, b)):
-            raise SegkitError(f"{file.name}:{number}: the colour {color[:40]} is not of 0 to 255")
-        found[name] = (r, g, b) if color else None
+            raise SegkitError(f"{file.name}:{number}: the colour {text[:40]} is not of 0 to 255")
+        if (name, (r, g, b)) != ("background", (0, 0, 0)):
+            found[name] = (r, g, b) if text else None
     return found
 
 
@@ -162,15 +166,10 @@ def _children(folder: Path) -> list[Path]:
 def _folders(root: Path) -> bool:
     """Whether a folder has VOC's folders of annotations or masks."""
     masks = (root / "SegmentationObject").is_dir() and (root / "JPEGImages").is_dir()
-    return masks or _has_xml(root / "Annotations")
+    return masks or _first_xml(root / "Annotations") is not None
 
 
-def _has_xml(folder: Path) -> bool:
-    """Whether a folder has XML files."""
-    return first_xml(folder) is not None
-
-
-def first_xml(folder: Path | None) -> Path | None:
+def _first_xml(folder: Path | None) -> Path | None:
     """An XML file of a folder; None if it has none."""
     if folder is None or not folder.is_dir():
         return None
@@ -180,5 +179,5 @@ def first_xml(folder: Path | None) -> Path | None:
 
 def is_voc(layout: VocLayout) -> bool:
     """Whether the first XML file is one of VOC; without XML files, whether there are masks."""
-    file = first_xml(layout.annotations)
+    file = _first_xml(layout.annotations)
     return layout.objects is not None if file is None else root_tag(file) == "annotation"

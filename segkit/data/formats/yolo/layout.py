@@ -155,7 +155,7 @@ def _root(file: Path, stated: Any) -> Path:
         raise SegkitError(f"{file}: 'path' is {str(stated)[:60]}; expected a folder")
     text = stated.replace("\\", "/")
     candidates = [file.parent / text, file.parent.parent / text, Path.cwd() / text]
-    found = next((path for path in candidates if _is_dir(path)), None)
+    found = next((path for path in candidates if os.path.isdir(path)), None)
     # A copied data set still states the folder of the machine that it came from.
     return file.parent if found is None else _normal(found)
 
@@ -168,7 +168,7 @@ def _find_entry(file: Path, root: Path, key: str, entry: Any) -> Path:
     tails = [text, text.removeprefix("./"), text.removeprefix("../"), text.removeprefix("../../")]
     tried = [folder / tail for folder in (root, file.parent) for tail in tails]
     for path in tried:
-        if _is_dir(path) or (path.suffix == ".txt" and _is_file(path)):
+        if os.path.isdir(path) or (path.suffix == ".txt" and os.path.isfile(path)):  # False for names too long
             return _normal(path)
     raise SegkitError(
         f"{file}: '{key}' is '{entry[:200]}', which is neither a folder nor a text file below {root}; the folders there "
@@ -187,20 +187,6 @@ def _normal(path: Path) -> Path:
     return plain if plain.exists() else path.resolve()
 
 
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that is too long, or has a null character
-        return False
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def _listed_images(file: Path, root: Path) -> Iterator[Path]:
     """The images of a text file with one path a line."""
     for number, line in enumerate(read_text(file, file.name, 1 << 30).splitlines(), start=1):
@@ -214,7 +200,7 @@ def _listed_images(file: Path, root: Path) -> Iterator[Path]:
             if leads_out(name):
                 raise SegkitError(f"{file.name}:{number}: the path '{name[:200]}' leads out of the data set's folder")
             below = [folder / name.removeprefix("./") for folder in (root, file.parent)]
-            path = next((candidate for candidate in below if _is_file(candidate)), below[0])
+            path = next((candidate for candidate in below if os.path.isfile(candidate)), below[0])
         yield path
 
 
