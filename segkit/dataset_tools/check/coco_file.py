@@ -66,8 +66,8 @@ def read_coco(
 class _Reading:
     """One pass over the file."""
 
-    def __init__(self, json: Path, folder: Path, split: str, columns: ExtraColumns) -> None:
-        self.json, self.folder, self.split, self.columns = json, folder, split, columns
+    def __init__(self, json: Path, folder: Path, split: str, extra: ExtraColumns) -> None:
+        self.json, self.folder, self.split, self.extra = json, folder, split, extra
         self.faults: list[Fault] = []
         self.images = ImageList()
         self.categories = FaultyCategories(json, self._category_fault)
@@ -86,10 +86,10 @@ class _Reading:
                     continue
                 lists.add(key)
                 if key == "images":
-                    self._read_images(self._checked("images", items, self.columns.add_image, "invalid_class_list"))
+                    self._read_images(self._checked("images", items, self.extra.add_image, "invalid_class_list"))
                 elif key == "categories":
                     self.categories.read(
-                        self._checked("categories", items, self.columns.add_category, "invalid_category")
+                        self._checked("categories", items, self.extra.add_category, "invalid_category")
                     )
                 elif key == "annotations":
                     annotations.read(items)
@@ -127,7 +127,7 @@ class _Reading:
         for index, item in enumerate(items):
             place = f"{self.json}: images[{index}]"
             try:
-                one = Images(self.json, [self.columns.with_coco_keys(item)])
+                one = Images(self.json, [self.extra.with_coco_keys(item)])
             except SegkitError as error:
                 found = as_integer(item.get("id")) if isinstance(item, dict) else None
                 if found is not None:
@@ -206,8 +206,8 @@ class _Reading:
                 category_id = annotations.category_ids[index]
                 if category_id not in (*self.categories.invalid_ids, INVALID_ID):
                     self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
-            for unknown in self.columns.unknown_ids([*self.categories.ids(), *self.categories.invalid_ids]):
-                self._add("invalid_class_list", unknown.problem, place=f"{self.json}: images[{unknown.index}]")
+            for unknown in self.extra.unknown_ids([*self.categories.ids(), *self.categories.invalid_ids]):
+                self._add("invalid_class_list", unknown.problem, place=f"{self.json}: images[{unknown.image}]")
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] >= 0)]
@@ -261,7 +261,7 @@ class _Reading:
 
     def _file_name(self, image: Any) -> str:
         """The file name of an entry of the list of images, for messages; empty if it has none."""
-        image = self.columns.with_coco_keys(image)
+        image = self.extra.with_coco_keys(image)
         name = image.get("file_name") if isinstance(image, dict) else None
         return name if isinstance(name, str) else ""
 

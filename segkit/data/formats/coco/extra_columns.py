@@ -10,9 +10,9 @@ from segkit.data.array_file import ArrayWriter
 
 
 class UnknownId(NamedTuple):
-    """A list index of an image, the category id there that the file lacks, and the message about it."""
+    """A category id of an image that no category has: the image's list index, the id, the message about them."""
 
-    index: int
+    image: int
     category_id: int
     problem: str
 

@@ -93,7 +93,7 @@ class LabelMe(ParsedDataset):
         first = _first_labelme(path)
         if first is None:
             return None
-        splits = {
+        splits: dict[str, dict[str, Any]] = {
             split: {**spec, "root": str(path.absolute() / name)}
             for name, split in SPLIT_FOLDERS.items()
             if (path / name).is_dir() and _first_labelme(path / name) is not None
