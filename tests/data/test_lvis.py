@@ -159,7 +159,7 @@ def test_a_check_lists_all_faults(tmp_path):
     assert faults["invalid_image_entry"] == ["images[3]"] and faults["invalid_category"] == ["categories[0]"]
     assert faults["unknown_category"] == ["annotations[0]"]
     assert report.of_kind("invalid_class_list")[0].image == "val2017/000000001000.jpg"
-    assert report.fix.format == "coco" and report.splits["all"].images == 4
+    assert report.fix.format == "coco" and report.splits["train"].images == 4
 
 
 @pytest.mark.parametrize(
