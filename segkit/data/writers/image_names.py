@@ -80,7 +80,10 @@ def split_root(output: Path, split: str) -> Path:
 
 
 def usable_stem(stem: str) -> str:
-    """The name of a file or folder with ``_``, if readers skip it as a system's file or Windows refuses it."""
+    """A name without suffix that readers do not skip as a system file, and that Windows accepts.
+
+    Others get a ``_``.
+    """
     if is_system_file(stem):
         return f"_{stem}_"
     return f"{stem}_" if _RESERVED.fullmatch(stem) else stem

@@ -10,7 +10,13 @@ from segkit.data.array_file import ArrayWriter
 
 
 class UnknownId(NamedTuple):
-    """A category id of an image that no category has: the image's list index, the id, the message about them."""
+    """A category id that an image lists and no category has.
+
+    Attributes:
+        image: list index of the image.
+        category_id: the id.
+        problem: the end of a message about it.
+    """
 
     image: int
     category_id: int

@@ -1,4 +1,4 @@
-"""Masks and targets of annotations: polygons with holes, RLE, and objects without a mask, mixed."""
+"""Masks and targets of annotations: polygons with holes, RLE, and boxes, mixed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def _with_indices(message: str, indices: list[int]) -> str:
 def annotated_targets(
     masks: InstanceMasks, segmentations: Sequence[Any], corners: np.ndarray, labels: torch.Tensor, crowd: torch.Tensor
 ) -> Targets:
-    """Targets with the boxes of their masks; an object without a mask has the annotated box, clipped to the image.
+    """Targets of annotations whose masks are decoded.
+
+    An object has the box of its mask; without a mask it has the annotated box, clipped to the image.
 
     Args:
         masks: of N objects; empty for those without a mask.

@@ -180,7 +180,10 @@ def _recognize_folders(path: Path) -> Recognition | None:
 
 
 class ImageFiles(NamedTuple):
-    """The files of one image: its annotation file, masks and their classes may be None; ``source`` is for messages."""
+    """The files of one image; those of its annotations may be None.
+
+    ``source`` is the name of the annotations in messages.
+    """
 
     image: Path
     annotation: Path | None
@@ -248,7 +251,10 @@ def _is_voc(names: Sequence[str]) -> bool:
 
 
 def _names_of_indices(labelmap: Labelmap | None, parsed: Sequence[tuple[ImageFiles, VocFile | None]]) -> list[str]:
-    """The names of the indices in SegmentationClass, from 1 on: those of ``labelmap.txt``, VOC's, or all sorted."""
+    """The names of the indices in SegmentationClass, from 1 on.
+
+    They are those of ``labelmap.txt``, VOC's, or all that occur, sorted.
+    """
     if labelmap is not None:
         return list(labelmap)
     used = sorted({o.name for _, file in parsed if file is not None for o in file.objects})

@@ -131,9 +131,9 @@ def files_by_stem(folder: Path | None, suffixes: Iterable[str] | None = None) ->
 
 
 def read_labelmap(root: Path) -> Labelmap | None:
-    """The classes and colours of ``labelmap.txt``, without the background; None if there is no such file.
+    """The classes and colours of ``labelmap.txt``, without the background.
 
-    CVAT and Datumaro write it.
+    CVAT and Datumaro write the file. Returns None if there is none.
 
     Raises:
         SegkitError: a line is not ``name:r,g,b:parts:actions``.
