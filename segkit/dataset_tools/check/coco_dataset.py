@@ -12,7 +12,7 @@ import torch
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.coco.table import CocoTable
-from segkit.data.formats.parsing.masks import annotated_targets, decode_masks
+from segkit.data.formats.parsing.masks import decode_masks
 from segkit.dataset_tools.check.stated import StatedObjects
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
@@ -104,8 +104,12 @@ class FaultyCoco(Dataset):
         drawn = bool(segmentations) and all(isinstance(segmentation, list) for segmentation in segmentations)
         decode = InstanceMasks.from_polygons if drawn else decode_masks  # the latter sorts mixed ones
         masks = decode(segmentations, (height, width))
+        has_mask = torch.tensor([segmentation is not None for segmentation in segmentations], dtype=torch.bool)
+        inside = torch.from_numpy(np.minimum(np.maximum(corners, 0), sides)).float()
+        together = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels = torch.from_numpy(objects.categories.astype(np.int64))
-        return annotated_targets(masks, segmentations, corners, labels, torch.from_numpy(objects.crowds))
+        known = None if len(together) and not has_mask.any() else masks
+        return Targets(together, labels, known, torch.from_numpy(objects.crowds), has_mask)
 
     def stated_objects(self, index: int) -> StatedObjects:
         """What the file states about the objects of an image."""
