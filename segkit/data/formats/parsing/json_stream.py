@@ -20,6 +20,7 @@ from segkit.data.formats.parsing.text import open_text
 from segkit.utils.errors import SegkitError
 
 CHUNK = 1 << 20  # characters read at a time
+GROWTH = 8  # of the window of a value that it does not hold
 _SPACE = re.compile(r"[ \t\n\r]*")
 # The scanner reports a token that the window's end cuts off at most so far before that end. The longest tokens are
 # "-Infinity" and "\uD83D\uDE00".
@@ -192,7 +193,7 @@ class _Scanner:
                 self.fail(str(error))
             else:
                 # The window's end may cut a number off, as 1e+5 after 1; three more characters exclude that.
-                if end + 3 <= len(self.window) or self.ended:
+                if not isinstance(value, int | float) or end + 3 <= len(self.window) or self.ended:
                     self.position = end
                     return value
             self.grow()
@@ -221,11 +222,11 @@ class _Scanner:
     def grow(self) -> None:
         """Reads more text and discards the consumed text.
 
-        The window of a long value doubles: linear time in total.
+        The window of a long value grows by a factor: linear time in total, although each window is decoded again.
         """
         rest = self.window[self.position :]
         try:
-            more = self.stream.read(max(CHUNK, len(rest)))
+            more = self.stream.read(max(CHUNK, (GROWTH - 1) * len(rest)))
         except (ValueError, OSError) as error:  # not UTF-8, or a failed disk
             self.fail(str(error))
         self.ended = not more
