@@ -53,6 +53,10 @@ def image_errors() -> Iterator[None]:
         raise UnreadableImage(str(error), key=error.key, value=error.value) from error
 
 
+class MissingPackage(SegkitError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+
 class PeerLost(SegkitError):
     """Another process of a distributed run ended with an error, which the message holds."""
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from segkit.data import Coco, array_cache
-from segkit.data.formats import coco_table
+from segkit.data.formats.coco import table as coco_table
 from segkit.data.formats.objects import ground_truth_from_targets
 from segkit.structures import Sample, Targets
 from segkit.utils.errors import SegkitError

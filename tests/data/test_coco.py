@@ -9,7 +9,7 @@ import pytest
 from pycocotools import mask as mask_util
 
 from segkit.data import Coco, array_cache
-from segkit.data.formats import coco_table
+from segkit.data.formats.coco import table as coco_table
 from segkit.utils.errors import SegkitError
 
 

@@ -118,5 +118,5 @@ def test_chosen_classes(data):
     write, _, _ = data
     dataset = CocoPanoptic(**write(), classes=["cell", "dust", "rock"])
     assert dataset.category_ids[:2] == [9, 4] and len(set(dataset.category_ids)) == 3
-    with pytest.raises(SegkitError, match="thing 'dust', which is not among"):
+    with pytest.raises(SegkitError, match="category 'dust' is not among"):
         CocoPanoptic(**write(), classes=["cell"])

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from pixel_formats import SIZE, loaded_set, mask_outlines, mask_set, save_image, save_json, scene, targets_of
 
-from segkit.data.formats import build_dataset, recognize, text_file
+from segkit.data.formats import build_dataset, recognize
 from segkit.data.formats.geojson import GeoJson
+from segkit.data.formats.parsing import text
 from segkit.structures.mask_parts import unite_parts
 from segkit.utils.errors import SegkitError
 
@@ -187,7 +188,7 @@ def test_packed_files_are_bounded(tmp_path, monkeypatch):
     (tmp_path / "a.geojson").unlink()
     (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(b"[" + b" " * 3_000_000 + b"]"))
     assert len(GeoJson(root=str(tmp_path)).load(0).targets) == 0
-    monkeypatch.setattr(text_file, "MAX_UNPACKED", 2_000_000)
+    monkeypatch.setattr(text, "MAX_UNPACKED", 2_000_000)
     with pytest.raises(SegkitError, match=r"a.geojson.gz: .*unpacks to more than"):
         GeoJson(root=str(tmp_path))
     (tmp_path / "a.geojson.gz").write_bytes(gzip.compress(b"[]" * 999)[:-9])

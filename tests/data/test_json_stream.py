@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segkit.data.formats import json_stream
-from segkit.data.formats.json_stream import stream_list, stream_mapping
+from segkit.data.formats.parsing import json_stream
+from segkit.data.formats.parsing.json_stream import stream_list, stream_mapping
 from segkit.utils.errors import SegkitError
 
 TEXT = st.text(st.sampled_from('ab\\"\n/ é☃🜚{}[],:'), max_size=8)
@@ -90,7 +90,7 @@ def test_a_broken_file_is_not_read_to_its_end(tmp_path, monkeypatch):
     assert len(read(tmp_path / "long.json")["a"]) == 20001
     assert (
         len(windows) < 130 and sorted(windows)[-7] < 10000
-    )  # the window of a long value doubles, and shrinks afterwards
+    )  # the window of a long value grows, and shrinks afterwards
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
@@ -115,3 +115,18 @@ def test_text_after_the_list_is_not_read(tmp_path):
     path = tmp_path / "some.json"
     path.write_text('{"mine": [1], "other": [')
     assert list(stream_list(path, "mine")) == [1]
+
+
+def test_a_long_value_is_decoded_again_few_times(tmp_path, monkeypatch):
+    """A feature of 20 MB, as of a slide's tissue, is decoded once for each window that cuts it off."""
+    monkeypatch.setattr(json_stream, "CHUNK", 1000)
+    lengths, decode = [], json.JSONDecoder.raw_decode
+    monkeypatch.setattr(
+        json.JSONDecoder,
+        "raw_decode",
+        lambda self, text, start=0: lengths.append(len(text)) or decode(self, text, start),
+    )
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps([list(range(20_000))]))
+    assert next(iter(stream_list(file, "list"))) == list(range(20_000))
+    assert sum(lengths) < 2.5 * file.stat().st_size

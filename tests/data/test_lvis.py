@@ -1,6 +1,7 @@
 """The LVIS reader: compared with a plain reading of the JSON."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pycocotools import mask as mask_api
 
 from segkit.data import PartialAnnotation, build_dataset
 from segkit.data.formats import recognize
+from segkit.dataset_tools.check import check_dataset
 from segkit.utils.errors import SegkitError
 
 H, W = 40, 50
@@ -111,6 +113,57 @@ def test_auto_recognises_it(tmp_path):
     (own / "images").mkdir(parents=True)
     (own / "x.json").write_bytes((tmp_path / "lvis_v1_val.json").read_bytes())
     assert recognize(own).spec["images"] == str(own / "images")
+
+
+@pytest.mark.parametrize("names", ["urls", "file names", "unknown"])
+def test_the_images_may_lie_in_a_folder_beside_the_file(tmp_path, names):
+    found = content()
+    write(tmp_path / "images", found)
+    (tmp_path / "images/lvis_v1_train.json").unlink()
+    for image in found["images"]:
+        url = image.pop("coco_url") if names != "urls" else ""
+        if names == "file names":
+            image["file_name"] = "/".join(url.split("/")[-2:])
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations/lvis_v1_train.json").write_text(json.dumps(found))
+    recognized = recognize(tmp_path)
+    assert (recognized.spec["format"], recognized.spec["images"]) == ("lvis", str(tmp_path / "images"))
+    assert recognize(tmp_path / "annotations/lvis_v1_train.json").spec == recognized.spec
+
+
+def test_a_file_whose_beginning_and_end_show_its_categories_alone(tmp_path, monkeypatch):
+    """In LVIS's own files the list of images is in the middle, between a gigabyte of annotations and the categories."""
+    from segkit.data.formats.coco import recognition
+
+    found = content()
+    found["annotations"] *= 20
+    keys = ("info", "annotations", "images", "licenses", "categories")
+    write(tmp_path, {key: found[key] for key in keys})
+    monkeypatch.setattr(recognition, "PEEKED_BYTES", 500)
+    assert recognize(tmp_path).spec == {
+        "format": "lvis", "json": str(tmp_path / "lvis_v1_train.json"), "images": str(tmp_path)
+    }  # fmt: skip
+
+
+def test_a_check_lists_all_faults(tmp_path):
+    found = content()
+    file = Path(write(tmp_path / "data", found)["json"])
+    clean = check_dataset(file, workers=0)
+    assert clean.format == "lvis" and clean.ok and clean.splits["all"].images == 5
+    found["images"][0].pop("neg_category_ids")
+    found["images"][1]["not_exhaustive_category_ids"] = 7
+    found["images"][2]["neg_category_ids"] = [3, 99, 98]
+    found["images"][3]["height"] = 0
+    found["categories"][0]["frequency"] = "x"
+    found["annotations"][0]["category_id"] = 5
+    file.write_text(json.dumps(found))
+    report = check_dataset(file.parent, workers=0, fix=tmp_path / "mended")
+    faults = {kind: [fault.place.rpartition(": ")[2] for fault in report.of_kind(kind)] for kind in report.counts()}
+    assert faults["invalid_class_list"] == ["images[0]", "images[1]", "images[2]", "images[2]"]
+    assert faults["invalid_image_entry"] == ["images[3]"] and faults["invalid_category"] == ["categories[0]"]
+    assert faults["unknown_category"] == ["annotations[0]"]
+    assert report.of_kind("invalid_class_list")[0].image == "val2017/000000001000.jpg"
+    assert report.fix.format == "coco" and report.splits["train"].images == 4
 
 
 @pytest.mark.parametrize(

@@ -247,3 +247,17 @@ def test_a_class_is_no_region(tmp_path):
 def test_without_partial_annotation_nothing_is_wrapped(tmp_path):
     spec = write_coco(tmp_path)
     assert type(build_dataset(spec, partial=PartialAnnotation())) is type(build_dataset(spec))
+
+
+def test_windows_count_the_regions_of_the_data_once(spec, monkeypatch):
+    """Each crop of a large image asks for its objects; counting reads all annotations."""
+    data = build_dataset(spec, partial=REGIONS)
+    counted = []
+    count = type(data.dataset).counts_of
+    monkeypatch.setattr(
+        type(data.dataset), "counts_of", lambda *args, **kwargs: counted.append(1) or count(*args, **kwargs)
+    )
+    for _ in range(3):
+        targets, others = data.window_targets(0, (0, 0, 7, 7))
+        assert others == 1 and targets.labels.tolist().count(ALL_CLASSES) < 2  # one cell is outside of the window
+    assert len(counted) == 1

@@ -63,6 +63,12 @@ def test_one_coco_file_and_its_images(tmp_path):
         assert Path(found.spec["images"]).name == "pictures"
 
 
+def test_a_name_that_no_file_can_have_hides_no_file(tmp_path):
+    """One of more than 255 characters is an error of the operating system, not a missing file."""
+    coco(tmp_path / "cells.json", ["x" * 300, picture(tmp_path / "pictures/x.png")])
+    assert recognize(tmp_path).spec["images"] == str(tmp_path / "pictures")
+
+
 def test_instances_are_chosen_among_files_of_several_tasks(tmp_path):
     names = [picture(tmp_path / "train2017/a.png")]
     coco(tmp_path / "annotations/instances_train2017.json", names)

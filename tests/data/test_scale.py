@@ -17,9 +17,10 @@ from PIL import Image
 
 from segkit.data import Coco, LabelMap, Synthetic, array_cache, build_test_loader, build_transforms
 from segkit.data.array_file import ArrayFile, ArrayWriter
-from segkit.data.formats import coco_table, json_stream
-from segkit.data.formats.coco_annotations import HEAD, POLYGONS
-from segkit.data.formats.coco_table import DTYPES, CocoTable
+from segkit.data.formats.coco import table as coco_table
+from segkit.data.formats.coco.annotations import HEAD, POLYGONS
+from segkit.data.formats.coco.table import DTYPES, CocoTable
+from segkit.data.formats.parsing import json_stream
 from segkit.structures import InstanceMasks
 from segkit.utils.seeding import generator_for
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from segkit.data.formats import build_dataset, recognize
-from segkit.data.formats.voc_masks import voc_color
+from segkit.data.formats.voc.masks import voc_color
 from segkit.utils.errors import SegkitError
 
 H, W = 40, 60

@@ -191,3 +191,86 @@ def test_labelme_files_have_all_keys(tmp_path):
     content = json.loads((tmp_path / "train/sub/0.json").read_text())
     assert {"version", "flags", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"} <= set(content)
     assert (tmp_path / "train/sub" / content["imagePath"]).is_file() and content["imageData"] is None
+
+
+ODD_NAMES = [
+    "a:b",
+    "#x",
+    "a&b<c>",
+    "é",
+    "1",
+    "null",
+    "x,y",
+    "background",
+    "A:B:C::",
+    "# label:color",
+    "'q'",
+    "~",
+    "1e3",
+    "..",
+]
+
+
+@pytest.mark.parametrize("format", DATASET_WRITER_REGISTRY.names())
+def test_class_names_with_signs_of_the_format(tmp_path, format):
+    """Each object keeps its class, or the loss is counted; none is lost."""
+    count = len(ODD_NAMES)
+    dense = torch.eye(count, dtype=torch.bool)[:, :, None].expand(-1, -1, 4)
+    masks = InstanceMasks.from_dense(dense.contiguous())
+    targets = Targets(masks.boxes(), torch.arange(count), masks)
+    sample = Sample(torch.zeros(3, count, 4, dtype=torch.uint8), targets, 1, "a.png", (count, 4), None)
+    spec = {"format": format}
+    with DATASET_WRITER_REGISTRY.build(
+        spec, output=tmp_path, classes=ODD_NAMES, category_ids=list(range(1, count + 1))
+    ) as writer:
+        writer.write(WritableImage("a.png", 1, sample.size, targets, "train", sample=sample))
+    data = build_dataset(recognize(tmp_path, format).spec)
+    found = data.load(0).targets
+    rows = found.boxes[:, 1].long().tolist()
+    assert sorted(rows) == list(range(count))
+    names = [data.classes[label] for _, label in sorted(zip(rows, found.labels.tolist(), strict=True))]
+    assert names == ODD_NAMES or any(reason.startswith("class names") for reason in writer.losses)
+
+
+ODD_FILES = [
+    "classes.png",
+    "~$a.png",
+    "q~.png",
+    "Thumbs.db.png",
+    "0001.png",
+    "masks.png",
+    "x.json.png",
+    "c 1.png",
+    "[x].png",
+]
+
+
+@pytest.mark.parametrize("format", DATASET_WRITER_REGISTRY.names())
+def test_image_names_with_a_meaning(tmp_path, format):
+    """Names of system files, of lists of classes and of mask files: every image is read with its object."""
+    mask = InstanceMasks.from_dense(torch.ones(1, 4, 4, dtype=torch.bool))
+    for names in ([name] for name in ODD_FILES) if format == "mask_folder" else [ODD_FILES]:
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        with DATASET_WRITER_REGISTRY.build(
+            {"format": format}, output=folder, classes=["cell", "b"], category_ids=[1, 2]
+        ) as writer:
+            for i, name in enumerate(names):
+                image = torch.full((3, 4, 4), i, dtype=torch.uint8)
+                targets = Targets(mask.boxes(), torch.zeros(1, dtype=torch.int64), mask)
+                sample = Sample(image, targets, 1, name, (4, 4), None)
+                writer.write(WritableImage(name, i + 1, (4, 4), targets, "train", sample=sample))
+        data = build_dataset(recognize(folder, format).spec)
+        samples = [data.load(i) for i in range(len(data))]
+        assert sorted(int(s.image[0, 0, 0]) for s in samples) == list(range(len(names)))
+        assert all(len(s.targets) == 1 for s in samples)
+
+
+def test_voc_counts_the_spaces_that_names_lose(tmp_path):
+    with DATASET_WRITER_REGISTRY.build(
+        {"format": "voc"}, output=tmp_path, classes=["a ", "b"], category_ids=[1, 2]
+    ) as one:
+        sample = scene(0)
+        one.write(WritableImage("a.png", 1, sample.size, sample.targets, "train", sample=sample))
+    assert one.losses["class names, which lose the spaces at their ends"] == 1
+    assert build_dataset({"format": "voc", "root": str(tmp_path)}).classes == ["a", "b"]

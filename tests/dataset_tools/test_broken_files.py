@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,24 @@ def test_ids_of_invalid_images_are_looked_up(annotated, tmp_path, monkeypatch):
     file = Path(annotated.specs()["train"]["json"])
     _, faults = coco_file.read_coco(file, annotated.root / "images", "train", tmp_path)
     assert [fault.kind for fault in faults] == ["invalid_image_entry", "unknown_image"] and 3 in ids
+
+
+def test_a_package_that_is_missing_is_no_damaged_file(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    monkeypatch.setitem(sys.modules, "nd2", None)
+    for name in "ab":
+        write_image(tmp_path / f"rois/{name}.png", np.zeros((8, 8), np.uint8))
+        (tmp_path / f"rois/{name}.roi").write_bytes(b"Iout")
+    report = check_dataset({"format": "imagej_rois", "root": str(tmp_path / "rois")}, workers=0)
+    (fault,) = report.of_kind("missing_package")  # once: all files need it
+    assert "pip install 'segkit[imagej]'" in fault.message and not report.of_kind("unreadable_annotations")
+    (tmp_path / "a.nd2").write_bytes(b"x")
+    content = {
+        "images": [{"id": 1, "file_name": "a.nd2", "width": 8, "height": 8}],
+        "annotations": [],
+        "categories": [],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    spec = {"format": "coco", "json": str(tmp_path / "a.json"), "images": str(tmp_path)}
+    (fault,) = check_dataset(spec, workers=0).of_kind("missing_package")
+    assert fault.image == "a.nd2" and "pip install nd2" in fault.message

@@ -11,7 +11,7 @@ from PIL import Image
 from test_mend import writer  # noqa: F401  # a fixture
 
 from segkit.cli.dataset.check import main, parse_arguments
-from segkit.data.formats.file_errors import collect_errors, parse_each
+from segkit.data.formats.parsing.file_errors import collect_errors, parse_each
 from segkit.dataset_tools.check import KINDS, Report
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import VERSION, Fault

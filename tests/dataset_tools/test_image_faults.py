@@ -18,6 +18,8 @@ PLANTED = {
     "unreadable_image", "wrong_size", "duplicate_image", "image_in_two_splits", "orientation_tag", "mixed_channels",
     "mixed_bits", "not_decoded", "unreadable_annotations", "overlap", "merged_objects", "cut_by_border",
     "cleared_border", "lost_objects", "mistaken_objects", "class_imbalance", "over_detection_limit",
+    "missing_package",  # test_broken_files.py
+    "invalid_class_list",  # tests/data/test_lvis.py
 }  # fmt: skip
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from pycocotools import mask as mask_api
 
-from segkit.data.formats import json_stream
 from segkit.data.formats.id_map import ImageEntry, load_id_map
+from segkit.data.formats.parsing import json_stream
 from segkit.evaluation.results import PredictionsWriter
 from segkit.evaluation.submission import write_submission
 from segkit.structures.detections import Detections

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segkit.data.formats.masks import subtract_holes
+from segkit.data.formats.parsing.masks import subtract_holes
 from segkit.structures import InstanceMasks
 from segkit.structures.outline_polygons import even_odd_polygon, mask_outlines
 

@@ -1,7 +1,18 @@
 """Data set formats, one module or package each; importing this package registers them.
 
-A COCO JSON is read by several modules: ``coco`` (the data set), ``coco_table`` (the JSON as arrays), ``coco_annotations``,
-``coco_categories``, ``coco_images`` (checks of its three lists), ``coco_box_checks``, ``coco_segmentation_errors``.
+A format is a module of its name, or a package, whose module ``dataset`` has the class. The others are shared:
+
+====================================  =======================================================================
+``base``, ``recognition``             the interface of a data set, and of its recognition
+``parsed``                            base class: annotation files that are parsed when a data set is opened
+``pixel_dataset``                     base class: masks in image files
+``parsing``                           what readers of annotation files share
+``auto``, ``catalog``, ``build``      which format data are of; data sets by name; a data set of a spec
+``partial``                           ignore regions, and classes that are not annotated everywhere
+``objects``, ``lazy_samples``         counts and ground truth of objects; samples of large images
+``class_names``, ``split_names``      names of classes and of splits
+``id_map``                            JSON files that list the images of a test folder
+====================================  =======================================================================
 """
 
 from segkit.data.formats.base import Dataset, SubsetDataset

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from segkit.data.formats.coco_categories import read_categories
-from segkit.data.formats.file_errors import parse_each, skip_missing
+from segkit.data.formats.coco.categories import match_classes
 from segkit.data.formats.id_map import ImageEntry, check_size, load_id_map
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.data.formats.label_map_file import check_label_map, color_codes
+from segkit.data.formats.parsing.categories import read_categories
+from segkit.data.formats.parsing.file_errors import parse_each, skip_missing
+from segkit.data.formats.parsing.json_stream import stream_list
+from segkit.data.formats.parsing.json_values import as_integer, mappings, not_integer_message, shown
 from segkit.data.formats.pixel_dataset import PixelDataset
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.split_names import split_word
@@ -25,7 +26,7 @@ from segkit.structures.label_maps import cut_labels
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
-from segkit.utils.errors import SegkitError, did_you_mean, first_few
+from segkit.utils.errors import SegkitError, first_few
 from segkit.utils.images import read_pixels
 from segkit.utils.paths import local_path
 from segkit.utils.paths.missing_files import leads_out
@@ -85,15 +86,7 @@ class CocoPanoptic(PixelDataset):
         self.folder = local_path(images, "folder of images", kind="folder")
         self.masks = local_path(masks or str(self.file.with_suffix("")), "folder of panoptic PNGs", kind="folder")
         things, stuff = self._categories()
-        names = sorted(things, key=lambda name: things[name]) if classes is None else list(classes)
-        for name in things:
-            if name not in names:
-                raise SegkitError(
-                    f"{self.file}: has the thing '{name}', which is not among the classes {', '.join(names)}"
-                    f"{did_you_mean(name, names)}",
-                    key="classes",
-                    value=name,
-                )
+        names, ids, _ = match_classes(self.file, things, None if classes is None else list(classes))
         self._label_of = {things[name]: label for label, name in enumerate(names) if name in things}
         self._images = PackedList(self._read_images(stuff))
         image_files = [image.entry.file_name for image in self._images]
@@ -105,9 +98,11 @@ class CocoPanoptic(PixelDataset):
                 for image in self._images
                 if image.entry.file_name not in without_image and image.masks not in without_masks
             )
-        ids = list(category_ids) if category_ids is not None else self._ids(names, things)
         image_ids = [image.entry.image_id for image in self._images]
-        super().__init__(len(self._images), names, ids, f"COCO panoptic data set {self.file}", image_ids)
+        where = f"COCO panoptic data set {self.file}"
+        super().__init__(
+            len(self._images), names, ids if category_ids is None else list(category_ids), where, image_ids
+        )
 
     @classmethod
     def recognize(cls, path: Path) -> Recognition | None:
@@ -252,15 +247,6 @@ class CocoPanoptic(PixelDataset):
             else:
                 raise SegkitError(f"{at}: no category has the id {shown(segment.get('category_id'))}")
         return PanopticImage(entry, str(masks), things, others)
-
-    def _ids(self, names: Sequence[str], things: dict[str, int]) -> list[int]:
-        """The category id of each class; unused ids for classes that the file lacks."""
-        free = max([0, *things.values()]) + 1
-        ids = []
-        for name in names:
-            ids.append(things.get(name, free))
-            free += name not in things
-        return ids
 
 
 def check_annotated(file: Path, entries: Collection[ImageEntry], annotated: Collection[int]) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.coco_categories import read_categories
-from segkit.data.formats.json_stream import stream_list
-from segkit.data.formats.json_values import as_integer, not_integer_message, shown
+from segkit.data.formats.parsing.categories import read_categories
+from segkit.data.formats.parsing.json_stream import stream_list
+from segkit.data.formats.parsing.json_values import as_integer, not_integer_message, not_text_message, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.paths import local_path
 from segkit.utils.paths.spellings import name_key
@@ -42,7 +42,7 @@ def load_id_map(path: str) -> list[ImageEntry]:
             raise SegkitError(f"{file}: entry {index} is {shown(item)}; expected a mapping with 'file_name' and 'id'")
         name, image_id = item.get("file_name"), as_integer(item.get("id"))
         if not isinstance(name, str):
-            problem = f"'file_name' is {shown(name)}; expected text" if "file_name" in item else "has no 'file_name'"
+            problem = not_text_message(item, "file_name")
             raise SegkitError(f"{file}: entry {index}: {problem}; each entry needs a 'file_name' and an 'id'")
         if not name.strip() or "\0" in name:
             raise SegkitError(f"{file}: entry {index}: 'file_name' is {shown(name)}; expected the name of an image")

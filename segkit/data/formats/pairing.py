@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segkit.data.formats.file_errors import skip_missing
+from segkit.data.formats.parsing.file_errors import skip_missing
 from segkit.data.formats.recognition import Recognition
 from segkit.data.formats.recognition.folder_contents import folder_names
 from segkit.utils.errors import SegkitError, did_you_mean, first_few, nearest

@@ -15,8 +15,8 @@ from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import check_size
 from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
-from segkit.data.formats.masks import decode_masks, subtract_holes
 from segkit.data.formats.objects import LostObjects, TrainingObjects, training_objects
+from segkit.data.formats.parsing.masks import annotated_targets, decode_masks, subtract_holes
 from segkit.data.packed_list import PackedList
 from segkit.structures.lazy_targets import Window
 from segkit.structures.sample import Sample
@@ -195,8 +195,7 @@ class ParsedDataset(Dataset):
 
         Overridden by formats whose objects have other coordinates or shapes.
         """
-        boxes = np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
-        return object_regions([o.segmentation for o in objects], boxes, size)
+        return object_regions([o.segmentation for o in objects], _boxes(objects), size)
 
     def _targets(self, annotation: ImageAnnotation, size: tuple[int, int]) -> Targets:
         """Targets of an image of ``size`` (H, W), those without area included."""
@@ -206,14 +205,20 @@ class ParsedDataset(Dataset):
             masks = subtract_holes(masks, [o.holes for o in objects])
         except SegkitError as error:
             raise SegkitError(f"{annotation.source or annotation.name}: {error}") from error
-        has_mask = torch.tensor([o.segmentation is not None for o in objects], dtype=torch.bool)
-        given = torch.tensor([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], dtype=torch.float64).reshape(-1, 4)
-        inside = given.clamp(min=0).minimum(torch.tensor([size[1], size[0], size[1], size[0]])).float()
-        boxes = torch.where(has_mask[:, None], masks.boxes(), inside)
         labels = [ALL_CLASSES if o.category is None else self._label_of[o.category] for o in objects]
-        crowd = torch.tensor([o.crowd or o.category is None for o in objects], dtype=torch.bool)
-        known = masks if has_mask.any() or not objects else None
-        return Targets(boxes, torch.tensor(labels, dtype=torch.int64), known, crowd, has_mask)
+        crowd = [o.crowd or o.category is None for o in objects]
+        return annotated_targets(
+            masks,
+            [o.segmentation for o in objects],
+            _boxes(objects),
+            torch.tensor(labels, dtype=torch.int64),
+            torch.tensor(crowd, dtype=torch.bool),
+        )
+
+
+def _boxes(objects: Sequence[ObjectAnnotation]) -> np.ndarray:
+    """The annotated boxes XYXY, float64 [N, 4]; 0 for objects without one."""
+    return np.array([o.box or (0.0, 0.0, 0.0, 0.0) for o in objects], np.float64).reshape(-1, 4)
 
 
 def is_object(annotation: ObjectAnnotation) -> bool:

@@ -148,10 +148,8 @@ class PartiallyAnnotated(Dataset):
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
         inner, others = self.dataset.window_targets(index, window)
         if others and self.region_labels:  # regions are not objects, so that a crop does not drop them
-            regions = self.dataset.counts_of(self.region_labels)
-            assert regions is not None
             read = int((self._is_in(inner.labels, self.region_labels) & ~inner.crowd).sum())
-            others = max(0, others - max(0, int(regions[index]) - read))
+            others = max(0, others - max(0, int(self._regions[index]) - read))
         return self._converted(inner, self.dataset.size(index), window), others
 
     def label_counts(self, index: int) -> dict[int, int]:
@@ -160,7 +158,7 @@ class PartiallyAnnotated(Dataset):
 
     def object_counts(self) -> np.ndarray | None:
         counts = self.dataset.object_counts()
-        return None if counts is None else self._without_regions(counts, self.dataset.counts_of(self.region_labels))
+        return None if counts is None else self._without_regions(counts, self._regions)
 
     def unmasked_counts(self) -> np.ndarray | None:
         counts = self.dataset.unmasked_counts()
@@ -175,8 +173,7 @@ class PartiallyAnnotated(Dataset):
 
     def lost_objects(self) -> tuple[int, list[LostObjects]]:
         total, lost = self.dataset.lost_objects()
-        regions = self.dataset.counts_of(self.region_labels) if total else None
-        return (total if regions is None else max(0, total - int(regions.sum()))), lost
+        return max(0, total - int(self._regions.sum())) if total else 0, lost
 
     def training_objects(self, index: int) -> TrainingObjects:
         found = self.dataset.training_objects(index)
@@ -206,11 +203,11 @@ class PartiallyAnnotated(Dataset):
     def notes(self) -> list[str]:
         notes = list(self.dataset.notes())
         for label in self._ignored:
-            counts = self._region_counts(label)
+            counts = self._counts_of_categories([label])
             which = f"{int(counts.sum()):,} of '{self.dataset.classes[label]}' in {int((counts > 0).sum()):,} images"
             notes.append(f"of these objects {which} are ignore regions")
         if self._annotated is not None:
-            counts, name = self._region_counts(self._annotated), self.dataset.classes[self._annotated]
+            counts, name = self._counts_of_categories([self._annotated]), self.dataset.classes[self._annotated]
             which = f"{int(counts.sum()):,} of '{name}' in {int((counts > 0).sum()):,} images"
             notes.append(f"of these objects {which} are annotated regions; all outside of them is an ignore region")
             without = [int(i) for i in np.flatnonzero(counts == 0)]
@@ -227,14 +224,18 @@ class PartiallyAnnotated(Dataset):
             notes.append(f"not annotated everywhere: {first_few(list(self.partial.not_exhaustive))}")
         return notes
 
-    def _region_counts(self, label: int) -> np.ndarray:
-        counts = self.dataset.counts_of([label])
+    @functools.cached_property
+    def _regions(self) -> np.ndarray:
+        """int64 [images]: number of regions of each image; counted once, since every window of an image needs it."""
+        return self._counts_of_categories(self.region_labels)
+
+    def _counts_of_categories(self, labels: Collection[int]) -> np.ndarray:
+        counts = self.dataset.counts_of(labels)
         assert counts is not None  # only those of objects without masks may be unknown
         return counts
 
     @staticmethod
-    def _without_regions(counts: np.ndarray, regions: np.ndarray | None) -> np.ndarray:
-        assert regions is not None
+    def _without_regions(counts: np.ndarray, regions: np.ndarray) -> np.ndarray:
         return (counts - regions).clip(min=0)
 
     @staticmethod

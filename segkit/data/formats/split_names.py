@@ -12,6 +12,8 @@ KINDS: dict[str, Kind] = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "minival": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+# Folders of splits, as exporters call them.
+SPLIT_FOLDERS: dict[str, Kind] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _WORD = re.compile(
     rf"(?<![a-z])({'|'.join(sorted(KINDS, key=len, reverse=True))})(?=\d{{0,4}}(?![a-z\d]))", re.IGNORECASE
 )

@@ -3,10 +3,10 @@
 from segkit.data.writers.base import DatasetWriter, WritableImage, write_pixels
 from segkit.data.writers.coco import CocoWriter
 from segkit.data.writers.geojson import GeoJsonWriter
+from segkit.data.writers.image_names import written_names
 from segkit.data.writers.label_maps import LabelMapWriter, LabelPairsWriter
 from segkit.data.writers.labelme import LabelMeWriter
 from segkit.data.writers.mask_folder import MaskFolderWriter
-from segkit.data.writers.names import written_names
 from segkit.data.writers.voc import VocWriter
 from segkit.data.writers.yolo import YoloWriter
 

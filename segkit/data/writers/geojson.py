@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segkit.data.formats.class_names import default_category_ids
-from segkit.data.formats.geojson_features import BOX, CLASS_FILE, CROWD, IGNORE
+from segkit.data.formats.geojson.features import BOX, CLASS_FILE, CROWD, IGNORE
 from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImageNames, split_root
 from segkit.data.writers.label_maps import RENUMBERED

@@ -31,7 +31,8 @@ class MaskFolderWriter(ClassFolderWriter):
         page = np.zeros(image.size, np.uint8)
         boxes, crops = targets.masks.crop_boxes.tolist(), arrays(targets.masks.bits, targets.masks.crop_boxes)
         digits = max(4, len(str(len(boxes))))
+        prefix = "mask" if stem.isdecimal() else ""  # the file of a mask with the image's name would be its label map
         for i, (label, (x0, y0, x1, y1), crop) in enumerate(zip(targets.labels.tolist(), boxes, crops, strict=True)):
             page[y0:y1, x0:x1] = crop * np.uint8(255)
-            write_image(folder / "masks" / self._folders[label] / f"{i + 1:0{digits}}.png", page)
+            write_image(folder / "masks" / self._folders[label] / f"{prefix}{i + 1:0{digits}}.png", page)
             page[y0:y1, x0:x1] = 0

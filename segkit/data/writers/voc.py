@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 from xml.sax.saxutils import escape
 
 import numpy as np
 import torch
 
-from segkit.data.formats.voc_masks import VOC_PALETTE, VOID
+from segkit.data.formats.voc.masks import VOC_PALETTE, VOID
 from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
@@ -24,6 +23,7 @@ HIDDEN = "objects without a visible pixel, which keep their box"
 EMPTY = "objects without a pixel"
 ROUNDED = "boxes rounded to whole pixels"
 BEYOND = "objects after the first 254 of an image, which keep their box"
+SPACED = "class names, which lose the spaces at their ends"
 MAX_OBJECTS = VOID - 1  # with a mask in one image, the values of SegmentationObject
 
 
@@ -37,12 +37,12 @@ class VocWriter(DatasetWriter):
     indices. Lists of all images are in ``ImageSets/Main``, and of those with masks in ``ImageSets/Segmentation``.
     """
 
-    suffixes: ClassVar[Sequence[str]] = ()
-
     def __init__(self, output: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
         super().__init__(output, classes, category_ids)
         if len(self.classes) > MAX_OBJECTS:
             raise SegkitError(f"voc: there are {len(self.classes)} classes; the format holds {MAX_OBJECTS}")
+        if spaced := sum(name != name.strip() for name in self.classes):
+            self.losses[SPACED] += spaced
         self._names = ImagePaths()
         self._lists: dict[str, dict[str, list[str]]] = {"Main": {}, "Segmentation": {}}
         self._palette = [value for color in VOC_PALETTE for value in color]

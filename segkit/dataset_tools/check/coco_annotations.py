@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from segkit.data.formats.coco_annotations import (
+from segkit.data.formats.coco.annotations import (
     BOX_ONLY,
     FLAT_BOX,
     HEAD,
@@ -22,9 +22,9 @@ from segkit.data.formats.coco_annotations import (
     SKIPPED,
     Annotations,
 )
-from segkit.data.formats.coco_box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
-from segkit.data.formats.coco_segmentation_errors import string_problem
-from segkit.data.formats.json_values import all_finite, as_integer
+from segkit.data.formats.coco.box_checks import CORNERS, UNIT_BOX, UNIT_SQUARE
+from segkit.data.formats.coco.segmentation_errors import string_problem
+from segkit.data.formats.parsing.json_values import all_finite, as_integer
 from segkit.dataset_tools.check.coco_classes import INVALID_ID, OnFault
 from segkit.dataset_tools.check.polygons import POLYGON_PROBLEMS, polygon_problems
 from segkit.structures.polygons import MAX_COORDINATE

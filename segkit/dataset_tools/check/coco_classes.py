@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from segkit.data.formats.class_names import name_problem
-from segkit.data.formats.coco_categories import Category, read_categories
-from segkit.data.formats.json_values import as_integer
+from segkit.data.formats.parsing.categories import Category, read_categories
+from segkit.data.formats.parsing.json_values import as_integer
 from segkit.utils.errors import SegkitError
 
 OnFault = Callable[[str, int, str], None]  # kind, list index, message
@@ -60,13 +60,17 @@ class FaultyCategories:
             by_id[category.id] = category.name
             self._categories.append((index, category))
 
+    def ids(self) -> list[int]:
+        """Ids of the valid categories, in the file's order."""
+        return [category.id for _, category in self._categories]
+
     def match(self, ids: Any) -> tuple[np.ndarray, np.ndarray]:
         """Index of each id among the valid categories, and whether it is one of them.
 
         Lists the names of several categories with annotations.
         """
         searched = np.asarray(ids, np.int64)
-        known = np.array([category.id for _, category in self._categories], np.int64)
+        known = np.array(self.ids(), np.int64)
         if not len(known):
             return np.zeros(len(searched), np.int64), np.zeros(len(searched), bool)
         order = np.argsort(known)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from segkit.data.formats import Dataset
-from segkit.data.formats.coco_table import CocoTable, ImageObjects
-from segkit.data.formats.masks import decode_masks
+from segkit.data.formats.coco.table import CocoTable, ImageObjects
+from segkit.data.formats.parsing.masks import decode_masks
 from segkit.dataset_tools.check.stated import StatedObjects, polygon_bounds
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from segkit.data.formats.coco_annotations import BOX_ONLY, SKIPPED
-from segkit.data.formats.coco_box_checks import are_corners
-from segkit.data.formats.coco_images import Images
-from segkit.data.formats.json_stream import stream_mapping
-from segkit.data.formats.json_values import as_integer
+from segkit.data.formats.coco.annotations import BOX_ONLY, SKIPPED
+from segkit.data.formats.coco.box_checks import are_corners
+from segkit.data.formats.coco.extra_columns import ExtraColumns
+from segkit.data.formats.coco.images import Images
+from segkit.data.formats.parsing.json_stream import stream_mapping
+from segkit.data.formats.parsing.json_values import as_integer
 from segkit.dataset_tools.check.coco_annotations import FaultyAnnotations
 from segkit.dataset_tools.check.coco_classes import INVALID_ID, FaultyCategories
 from segkit.dataset_tools.check.coco_dataset import FaultyCoco, FaultyTable, Records
@@ -44,7 +45,9 @@ class ImageList:
     known_ids: set[int] = field(default_factory=lambda: {INVALID_ID})
 
 
-def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[FaultyCoco | None, list[Fault]]:
+def read_coco(
+    json: Path, images: Path, split: str, scratch: Path, columns: type[ExtraColumns] = ExtraColumns
+) -> tuple[FaultyCoco | None, list[Fault]]:
     """The data set of a COCO JSON without what is invalid, and all faults of the file.
 
     Args:
@@ -52,12 +55,13 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
         images: the folder of images.
         split: for the faults.
         scratch: a folder for the arrays of the file, which has to exist as long as the data set.
+        columns: checks the keys of a format that extends COCO.
     Returns:
         The data set; None if no image is left.
     Raises:
         SegkitError: ``scratch`` cannot be written to.
     """
-    reading = _Reading(json, images, split)
+    reading = _Reading(json, images, split, columns(json))
     records = scratch / f"{len(os.listdir(scratch))}.records"
     try:
         with open(records, "wb") as stream, gc_paused():
@@ -74,8 +78,8 @@ def read_coco(json: Path, images: Path, split: str, scratch: Path) -> tuple[Faul
 class _Reading:
     """One pass over the file."""
 
-    def __init__(self, json: Path, folder: Path, split: str) -> None:
-        self.json, self.folder, self.split = json, folder, split
+    def __init__(self, json: Path, folder: Path, split: str, extra: ExtraColumns) -> None:
+        self.json, self.folder, self.split, self.extra = json, folder, split, extra
         self.faults: list[Fault] = []
         self.images = ImageList()
         self.categories = FaultyCategories(json, self._category_fault)
@@ -94,9 +98,11 @@ class _Reading:
                     continue
                 lists.add(key)
                 if key == "images":
-                    self._read_images(items)
+                    self._read_images(self._checked("images", items, self.extra.add_image, "invalid_class_list"))
                 elif key == "categories":
-                    self.categories.read(items)
+                    self.categories.read(
+                        self._checked("categories", items, self.extra.add_category, "invalid_category")
+                    )
                 elif key == "annotations":
                     annotations.read(items)
         except SegkitError as error:
@@ -117,20 +123,29 @@ class _Reading:
         table = FaultyTable({**self.columns, "records": Records(records)})
         return FaultyCoco(self.json, self.folder, table, self.statements, self.categories.classes())
 
+    def _checked(self, key: str, items: Iterable[Any], check: Callable[[int, Any], None], kind: str) -> Iterator[Any]:
+        """The entries of a list, whose keys beside COCO's are checked."""
+        for index, item in enumerate(items):
+            place = f"{self.json}: {key}[{index}]"
+            try:
+                check(index, item)
+            except SegkitError as error:
+                self._add(kind, str(error).removeprefix(f"{place}: "), image=self._file_name(item), place=place)
+            yield item
+
     def _read_images(self, items: Iterable[Any]) -> None:
         """Checks the list of images."""
         seen: dict[int, str] = {}
         for index, item in enumerate(items):
             place = f"{self.json}: images[{index}]"
             try:
-                one = Images(self.json, [item])
+                one = Images(self.json, [self.extra.with_coco_keys(item)])
             except SegkitError as error:
-                name = item.get("file_name") if isinstance(item, dict) else None
                 found = as_integer(item.get("id")) if isinstance(item, dict) else None
                 if found is not None:
                     self.images.known_ids.add(found)
                 text = str(error).removeprefix(f"{self.json}: images[0]").lstrip(": ")
-                self._add("invalid_image_entry", text, image=name if isinstance(name, str) else "", place=place)
+                self._add("invalid_image_entry", text, image=self._file_name(item), place=place)
                 continue
             image_id, name = one.ids[0], one.names.decode("utf-8", "surrogatepass")
             if image_id in seen:
@@ -194,10 +209,13 @@ class _Reading:
             image_id = annotations.image_ids[index]
             if image_id not in self.images.known_ids:
                 self.listed.append(("unknown_image", index, f"there is no image with the id {image_id}"))
-        for index in np.flatnonzero(~known_category).tolist() if "categories" not in self.unread else ():
-            category_id = annotations.category_ids[index]
-            if category_id not in self.categories.invalid_ids:
-                self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
+        if "categories" not in self.unread:
+            for index in np.flatnonzero(~known_category).tolist():
+                category_id = annotations.category_ids[index]
+                if category_id not in self.categories.invalid_ids:
+                    self.listed.append(("unknown_category", index, f"there is no category with the id {category_id}"))
+            for unknown in self.extra.unknown_ids([*self.categories.ids(), *self.categories.invalid_ids]):
+                self._add("invalid_class_list", unknown.problem, place=f"{self.json}: images[{unknown.image}]")
         ids = np.asarray(annotations.ids)
         order = np.argsort(ids, kind="stable")
         again = order[1:][(ids[order[1:]] == ids[order[:-1]]) & (ids[order[1:]] >= 0)]
@@ -242,6 +260,12 @@ class _Reading:
             found = annotations.ids[index]
             place = f"{self.json}: annotations[{index}]"
             self.faults.append(Fault(kind, text, self.split, name, found if found >= 0 else None, place))
+
+    def _file_name(self, image: Any) -> str:
+        """The file name of an entry of the list of images, for messages; empty if it has none."""
+        image = self.extra.with_coco_keys(image)
+        name = image.get("file_name") if isinstance(image, dict) else None
+        return name if isinstance(name, str) else ""
 
     def _category_fault(self, kind: str, index: int, text: str) -> None:
         self._add(kind, text, place=f"{self.json}: categories[{index}]")

@@ -11,7 +11,7 @@ from segkit.data.formats import Dataset
 from segkit.dataset_tools.check.image_header import read_header
 from segkit.dataset_tools.check.report import Fault
 from segkit.dataset_tools.pixel_digest import pixel_digest
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage, SegkitError
 
 MAX_DECODED = 1 << 27  # pixels; of larger images only the header is read
 
@@ -89,7 +89,8 @@ def check_image(
             facts.channels = facts.channels or int(image.shape[0])
     except SegkitError as error:
         facts.readable = False
-        return facts, [*faults, ("unreadable_image", str(error).removeprefix(f"{file}: "), None, file)]
+        kind = "missing_package" if isinstance(error, MissingPackage) else "unreadable_image"
+        return facts, [*faults, (kind, str(error).removeprefix(f"{file}: "), None, file)]
     if stated_size is not None and tuple(size) != tuple(stated_size):
         facts.consistent = False
         turned = ", width and height exchanged" if tuple(size) == tuple(stated_size)[::-1] else ""

@@ -32,11 +32,23 @@ KINDS: dict[str, Kind] = {
         "mend the file; see the message",
         "the images or objects of which nothing can be read are skipped",
     ),
+    "missing_package": Kind(
+        "error",
+        "files that a package reads which is not installed",
+        "install it: the message has the command",
+        "skipped",
+    ),
     "invalid_image_entry": Kind(
         "error",
         "entries of the list of images that are invalid",
         "each needs a file name, an id, a height and a width",
         "skipped",
+    ),
+    "invalid_class_list": Kind(
+        "error",
+        "lists of annotated classes of an image that are invalid",
+        "LVIS needs neg_category_ids and not_exhaustive_category_ids of each image: lists of category ids",
+        "dropped: the copy is in the COCO format, which has no such lists",
     ),
     "invalid_category": Kind(
         "error", "categories that are invalid", "each needs a name and an id, a whole number", "skipped"

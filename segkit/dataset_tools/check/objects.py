@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segkit.data.formats.coco_box_checks import TOLERANCE
+from segkit.data.formats.coco.box_checks import TOLERANCE
 from segkit.dataset_tools.check.components import parts_and_holes
 from segkit.dataset_tools.check.images import ImageFacts, LocalFault
 from segkit.dataset_tools.check.overlaps import Pair, alike_pairs, overlapping_pairs

@@ -11,13 +11,16 @@ from typing import Any
 
 from segkit.data.formats import (
     Dataset,
+    Lvis,
     PartiallyAnnotated,
     Recognition,
     build_dataset,
     recognize,
 )
-from segkit.data.formats.file_errors import collect_errors
-from segkit.data.formats.json_stream import stream_mapping
+from segkit.data.formats.coco.extra_columns import ExtraColumns
+from segkit.data.formats.lvis.table import LvisColumns
+from segkit.data.formats.parsing.file_errors import collect_errors
+from segkit.data.formats.parsing.json_stream import stream_mapping
 from segkit.dataset_tools.check.coco_file import read_coco
 from segkit.dataset_tools.check.report import Fault
 from segkit.dataset_tools.source import ConfiguredData, configured_data
@@ -27,6 +30,8 @@ from segkit.utils.images import is_image_name
 from segkit.utils.paths import local_path
 
 Spec = Mapping[str, Any]
+# Formats that are read entry by entry, with the keys that they have beside COCO's.
+COCO_LIKE: dict[str, type[ExtraColumns]] = {"coco": ExtraColumns, "lvis": LvisColumns}
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,10 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     path = local_path(str(source), "data set")
     if path.is_dir() and not any(path.iterdir()):
         raise SegkitError(f"{path}: the folder is empty", value=str(path))
-    if format is not None or _is_coco(path):
-        found = _as_format(path, format or "coco")
+    if format is None and _is_coco(path):  # a file that is too broken to be recognised may be opened
+        format = "coco" if Lvis.recognize(path) is None else "lvis"
+    if format is not None:
+        found = _as_format(path, format)
     else:
         try:
             found = recognize(path)
@@ -119,11 +126,12 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
 
 def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[Fault]]:
     """The data set of a spec, and the faults of its annotation files."""
-    if spec.get("format") == "coco" and "json" in spec and "images" in spec:
+    columns = COCO_LIKE.get(str(spec.get("format")))
+    if columns is not None and "json" in spec and "images" in spec:
         file, folder = local_path(spec["json"], "COCO annotation file"), local_path(spec["images"], "folder of images")
         if not folder.is_dir():
             raise SegkitError(f"{folder}: is not a folder", value=str(folder))
-        return read_coco(file, folder, split, scratch)
+        return read_coco(file, folder, split, scratch, columns)
     with collect_errors() as errors:
         try:
             dataset: Dataset | None = build_dataset(spec)
@@ -132,8 +140,13 @@ def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[F
             dataset, failure = None, str(error)
     faults = [
         Fault("missing_image", error.message, split, Path(error.file).name, place=error.file)
-        if error.missing
-        else Fault("unreadable_annotations", error.message, split, place=error.file)
+        if error.problem == "missing"
+        else Fault(
+            "missing_package" if error.problem == "package" else "unreadable_annotations",
+            error.message,
+            split,
+            place=error.file,
+        )
         for error in errors
     ]
     if failure:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage
 from segkit.utils.images.planes import Selection, color_of, project
 from segkit.utils.images.stored_image import StoredImage
 
@@ -19,12 +19,12 @@ IN_PLANE = "YXS"
 def import_package(module: str, path: str | os.PathLike[str], extra: str, package: str = "") -> Any:
     """An optional package.
 
-    Raises a SegkitError with the line that installs it if it is missing.
+    Raises MissingPackage, with the line that installs it, if it is missing.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise SegkitError(
+        raise MissingPackage(
             f"{path}: reading it needs the package {package or module}: pip install {package or module} (or pip install "
             f"'segkit[{extra}]'); {error}",
             value=str(path),

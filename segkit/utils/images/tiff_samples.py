@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage, SegkitError
 from segkit.utils.images.image_source import Window
 from segkit.utils.images.tiff_segments import PagePart, can_read_parts, part_of, read_segments, segment_grid
 
@@ -98,14 +98,14 @@ def read_samples(page: TiffPage | PagePart, name: str) -> np.ndarray:
 
 
 def _read_with_tifffile(page: TiffPage | PagePart, name: str) -> np.ndarray:
-    """Reads a page by tifffile; SegkitError if that needs imagecodecs, which is not installed."""
+    """Reads a page by tifffile; MissingPackage if that needs imagecodecs, which is not installed."""
     read_segments(page, check_only=True)
     try:
         found = page.asarray(squeeze=False, maxworkers=1)  # [planes, depth, H, W, samples]
     except (ValueError, NotImplementedError, ImportError) as error:
         if "imagecodecs" not in str(error) and not isinstance(error, ImportError):
             raise
-        raise SegkitError(
+        raise MissingPackage(
             f"{name}: {page.bitspersample} bits a sample with the compression {_codec_name(page)} need the package "
             "imagecodecs: pip install imagecodecs, or save the file without compression"
         ) from error

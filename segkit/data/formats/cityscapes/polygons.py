@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from segkit.data.formats.cityscapes.labels import GROUP, IDS, INSTANCE_CLASSES, PER_CLASS
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.json_values import all_finite, as_integer, shown
+from segkit.data.formats.parsing.json_values import all_finite, as_integer, shown
 from segkit.utils.errors import SegkitError, did_you_mean
 
 MAX_FILE = 64 << 20  # bytes; the largest of Cityscapes' has 0.5 MB

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.imagej_rois.files import class_prefix, read_rois, roi_bytes
 from segkit.data.formats.imagej_rois.shapes import RoiShape, shape_of
 from segkit.data.formats.objects import LostObjects
@@ -25,6 +24,7 @@ from segkit.data.formats.pairing import (
     split_folder,
 )
 from segkit.data.formats.parsed import ImageAnnotation, ObjectAnnotation, ParsedDataset, class_names, relative_name
+from segkit.data.formats.parsing.file_errors import parse_each
 from segkit.data.formats.recognition import Recognition
 from segkit.registry import DATASET_FORMAT_REGISTRY
 from segkit.structures.masks import InstanceMasks

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.errors import MissingPackage, SegkitError, first_few
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.missing_files import leads_out
 
@@ -23,12 +23,13 @@ def read_rois(file: Path) -> Iterator[tuple[str, Any]]:
     """The ROIs of a ``.roi`` or ``.zip`` file, each with where it is, for messages.
 
     Raises:
-        SegkitError: roifile is missing, the file is no such file, or it unpacks to more than can be read.
+        MissingPackage: roifile is not installed.
+        SegkitError: the file is no such file, or it unpacks to more than can be read.
     """
     try:
         import roifile
     except ImportError as error:
-        raise SegkitError(f"{file}: {INSTALL}") from error
+        raise MissingPackage(f"{file}: {INSTALL}") from error
     for where, data in roi_bytes(file):
         try:
             yield where, roifile.ImagejRoi.frombytes(data)

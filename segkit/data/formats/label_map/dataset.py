@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.formats.class_names import category_of_name, check_classes
-from segkit.data.formats.file_errors import parse_each
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.formats.label_map.folders import recognize_label_maps, scan_folder
 from segkit.data.formats.label_map.windows import MapObjects, find_objects, read_objects
 from segkit.data.formats.label_map_file import count_objects, read_label_map
 from segkit.data.formats.objects import TrainingObjects
+from segkit.data.formats.parsing.file_errors import parse_each
 from segkit.data.formats.pixel_dataset import PixelDataset, targets_of
 from segkit.data.formats.recognition import Recognition
 from segkit.data.packed_list import PackedList
