@@ -111,13 +111,11 @@ class _Writer:
                 "type": "string",
                 "description": f"a {registry.title} that a module in imports registers, or a dotted path",
             }
-            choices = [self._component(registry, name) for name in names]
+            choices = [{"if": _named(registry, name), "then": self._component(registry, name)} for name in names]
             self.definitions[title] = {
                 "type": "object",
                 "properties": {registry.key: {"anyOf": [*known, other]}},
-                "allOf": [
-                    {"if": _named(registry, name), "then": choice} for name, choice in zip(names, choices, strict=True)
-                ],
+                **({"allOf": choices} if choices else {}),
                 "if": {"required": [registry.key]},
                 "else": self._nameless(registry),
             }

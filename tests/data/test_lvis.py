@@ -109,10 +109,6 @@ def test_auto_recognises_it(tmp_path):
     assert set(found.splits) == {"train", "val"}
     assert len(build_dataset({"format": "auto", "path": str(tmp_path), "split": "val"})) == 5
     assert recognize(tmp_path / "lvis_v1_val.json").spec["images"] == str(tmp_path)
-    own = tmp_path / "a/b"  # a file of LVIS's form with images of its own
-    (own / "images").mkdir(parents=True)
-    (own / "x.json").write_bytes((tmp_path / "lvis_v1_val.json").read_bytes())
-    assert recognize(own).spec["images"] == str(own / "images")
 
 
 @pytest.mark.parametrize("names", ["urls", "file names", "unknown"])

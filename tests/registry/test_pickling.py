@@ -56,6 +56,8 @@ def components():
 
 @pytest.mark.parametrize(("registry", "spec"), list(components()))
 def test_every_component(registry, spec, tmp_path):
+    if package := getattr(registry.get(spec[registry.key]), "package", ""):  # of an extra
+        pytest.importorskip(package)
     made = registry.build({**NEEDED.get(registry.title, {}), **spec}, **runtime(tmp_path))
     for way in WAYS:
         again = way(made)

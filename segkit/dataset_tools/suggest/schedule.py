@@ -65,7 +65,7 @@ def schedule_without_time(images: int, batch: int, val_images: int, steps: int |
         steps = max(LEAST_STEPS, min(MOST_STEPS, math.ceil(images * PASSES / batch / 100) * 100))
     return Schedule(
         steps,
-        max(1, steps // EVALUATIONS) if val_images else 0,
+        math.ceil(steps / EVALUATIONS) if val_images else 0,
         max(LEAST_PERIOD, steps // CHECKPOINTS),
         f"No time was given: {_passes(steps * batch, images)}, {LEAST_STEPS:,} steps at least.",
         f"{EVALUATIONS} evaluations." if val_images else NOT_EVALUATED,
@@ -130,7 +130,8 @@ def schedule_within(
         reason += f" {MOST_PASSES} passes over the images, or {LEAST_STEPS:,} steps, are enough."
     else:
         reason += f" That is {_passes(steps * batch, images)}."
-    period = max(1, steps // (evaluations + 1)) if evaluations else 0
+    # Rounded up: rounded down, the last of them would come just before the one at the end.
+    period = math.ceil(steps / (evaluations + 1)) if evaluations else 0
     share = f"{100 * EVALUATION_SHARE:.0f} % of the time"
     if not val_images:
         eval_reason = NOT_EVALUATED
