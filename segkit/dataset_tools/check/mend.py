@@ -84,6 +84,7 @@ def write_mended(
                         split,
                         None if file is None else Path(file),
                         dataset.load(image.index) if file is None else None,
+                        planes=dataset.reader.planes,
                     )
                 )
                 folder.done = mending.images = mending.images + 1

@@ -29,7 +29,7 @@ NO_PATHS = ("format", "name", "split")  # keys of specs that are no path, althou
 REGION_KEYS = ("data.ignore_classes", "data.annotated_region_class", "data.not_exhaustive")
 READING_KEYS = ("data.planes", "data.channels", *REGION_KEYS)
 # Names of categories, without case, spaces and signs, that mark regions: KITTI's DontCare, VisDrone's "ignored regions".
-IGNORED = re.compile(r"(ignored?|unlabell?ed)((region|area)s?)?|dontcare")
+IGNORED = re.compile(r"(ignored?|unlabell?ed)((region|area)s?)?|crowds?|dontcare")
 
 
 @dataclass(frozen=True)
