@@ -99,8 +99,9 @@ def count_cells(overlaps: Overlaps) -> CellCounts:
     counts = CellCounts(objects=objects, detections=detections)
     ious = overlaps.ious
     matched = match_at(overlaps, IOU_THRESHOLDS[IOU_50])
+    alone = bool((matched == (ious >= IOU_THRESHOLDS[IOU_50])).all())  # no pair competes with another one
     for t, threshold in enumerate(IOU_THRESHOLDS):
-        pairs = matched if t == IOU_50 else match_at(overlaps, threshold)
+        pairs = matched & (ious >= threshold) if alone or t == IOU_50 else match_at(overlaps, threshold)
         counts.true_positives[t], counts.matched_ious[t] = pairs.sum(), ious[pairs].sum()
     _count_errors(counts, overlaps, matched)
     best = _first_of_largest(overlaps.objects, ious)
