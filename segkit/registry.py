@@ -271,12 +271,9 @@ TRANSFORM_REGISTRY = Registry("TRANSFORM", "segkit.data.transforms", runtime=[],
 DATASET_FORMAT_REGISTRY = Registry(
     "DATASET_FORMAT", "segkit.data.formats", key="format", runtime=[], makes=["load", "classes", "image_ids"]
 )
+_OUTPUT = ["output", "classes", "category_ids"]
 DATASET_WRITER_REGISTRY = Registry(
-    "DATASET_WRITER",
-    "segkit.data.writers",
-    key="format",
-    runtime=["output", "classes", "category_ids"],
-    makes=["write", "close"],
+    "DATASET_WRITER", "segkit.data.writers", key="format", runtime=_OUTPUT, makes=["write", "close"]
 )
 INTENSITY_REGISTRY = Registry("INTENSITY", "segkit.data.intensity", runtime=[], makes=["limits"])
 _SAMPLING = ["dataset", "num_samples", "seed"]
@@ -295,12 +292,8 @@ HOOK_REGISTRY = Registry(
 EVALUATOR_REGISTRY = Registry(
     "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
 )
-WRITER_REGISTRY = Registry(
-    "WRITER",
-    "segkit.engine.hooks",
-    runtime=["period"],
-    makes=["open", "write", "write_checkpoint", "write_pictures", "close"],
-    hint="derive it from segkit.engine.hooks.Writer",
-)
+_WRITING = ["open", "write", "write_checkpoint", "write_pictures", "close"]
+_WRITER = "derive it from segkit.engine.hooks.Writer"
+WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=_WRITING, hint=_WRITER)
 
 ALL_REGISTRIES = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

@@ -46,7 +46,7 @@ def evaluate_results(
     masks = any("segmentation" in one for one in found)
     if evaluators is None:
         evaluators = [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
-    counts = Counter(one.get("image_id") for one in found)
+    counts = Counter(one["image_id"] for one in found)
     runtime = {
         "classes": dataset.classes,
         "category_ids": dataset.category_ids,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.evaluation.cell_counts import IOU_50, IOU_THRESHOLDS, CellCounts, count_cells, match_at
-from segkit.evaluation.coco_matching import lacks_mask
-from segkit.evaluation.evaluator import Evaluator
-from segkit.evaluation.overlaps import Overlaps, mask_overlaps, require_scipy, shares_in
+from segkit.evaluation.coco_matching import box_rles, lacks_mask
+from segkit.evaluation.evaluator import Evaluator, checked_truth, merge_images
+from segkit.evaluation.overlaps import Overlaps, mask_overlaps, shares_in
 from segkit.evaluation.unannotated import is_region
 from segkit.registry import EVALUATOR_REGISTRY
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage, SegkitError
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
@@ -85,7 +86,8 @@ class CellEvaluator(Evaluator):
             raise SegkitError(
                 f"iou_thresholds: expected some of 0.5, 0.55, ..., 0.95, got {wrong[0]}", key="iou_thresholds"
             )
-        require_scipy()
+        if importlib.util.find_spec("scipy") is None:
+            raise MissingPackage("the evaluator Cells needs SciPy: pip install 'segkit[cells]'", key="evaluators")
         self.classes = list(classes)
         self.class_agnostic = class_agnostic
         self.score_threshold = score_threshold
@@ -109,10 +111,7 @@ class CellEvaluator(Evaluator):
     def process(self, batch: Batch, detections: list[Detections]) -> None:
         rows = zip(batch.image_ids, batch.annotations, batch.targets, detections, strict=True)
         for image_id, truth, targets, found in rows:
-            if image_id in self._images:
-                raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
-            if truth is None:
-                raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
+            truth = checked_truth(image_id, truth, self._images.keys())
             above = found.scores >= self.score_threshold
             found = found if above.all() else found[above]
             self._images[image_id] = self._count(truth, found, set(targets.unlabelled.tolist()))
@@ -144,12 +143,8 @@ class CellEvaluator(Evaluator):
         return self._images, self._without_mask
 
     def merge(self, shares: Sequence[Any]) -> None:
-        self.reset()
-        for images, without_mask in shares:
-            if twice := self._images.keys() & images.keys():
-                raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
-            self._images.update(images)
-            self._without_mask += without_mask
+        self._images = merge_images(images for images, _ in shares)
+        self._without_mask = sum(without_mask for _, without_mask in shares)
 
     def evaluate(self) -> dict[str, float]:
         if self._without_mask and not self._warned_of_masks:
@@ -218,9 +213,7 @@ def _rle(item: Mapping[str, Any], size: tuple[int, int]) -> Mapping[str, Any]:
     """The mask of an object or region; without one, its box."""
     if not lacks_mask(item):
         return item["segmentation"]
-    from pycocotools import mask as mask_api
-
-    [rle] = mask_api.frPyObjects(np.array([item["bbox"]], np.float64), *size)
+    [rle] = box_rles(np.array([item["bbox"]], np.float64), size)
     return rle
 
 

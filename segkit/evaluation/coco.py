@@ -20,7 +20,7 @@ from segkit.evaluation.coco_matching import (
     lacks_mask,
     with_ignored_boxes,
 )
-from segkit.evaluation.evaluator import Evaluator
+from segkit.evaluation.evaluator import Evaluator, checked_truth, merge_images
 from segkit.evaluation.results import result_dicts, write_json, xywh
 from segkit.evaluation.unannotated import has_unannotated, is_region, with_crowds
 from segkit.registry import EVALUATOR_REGISTRY
@@ -124,10 +124,7 @@ class CocoEvaluator(Evaluator):
     def process(self, batch: Batch, detections: list[Detections]) -> None:
         rows = zip(batch.image_ids, batch.sizes, batch.annotations, batch.targets, detections, strict=True)
         for image_id, size, truth, targets, found in rows:
-            if image_id in self._images:
-                raise SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
-            if truth is None:
-                raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
+            truth = checked_truth(image_id, truth, self._images.keys())
             if "segm" in self.iou_types and not found.has_masks and len(found):
                 raise SegkitError(NO_MASKS, key="iou_types")
             assert tuple(found.size) == tuple(size), (found.size, size)
@@ -147,11 +144,7 @@ class CocoEvaluator(Evaluator):
         return self._images
 
     def merge(self, shares: Sequence[dict[int, EvaluatedImage]]) -> None:
-        self._images = {}
-        for share in shares:
-            if twice := self._images.keys() & share.keys():
-                raise SegkitError(f"the image id {min(twice)} occurs twice in the evaluation data", value=min(twice))
-            self._images.update(share)
+        self._images = merge_images(shares)
 
     @gc_paused()  # garbage collection over 50,000 objects' dicts would add two thirds to the time
     def evaluate(self) -> dict[str, float]:

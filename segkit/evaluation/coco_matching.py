@@ -153,7 +153,7 @@ def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]
     for image in images:
         boxes = np.array([item["bbox"] for item in image.truth if lacks_mask(item)], np.float64)
         if len(boxes):
-            regions = iter(_box_rles(boxes, image.size))
+            regions = iter(box_rles(boxes, image.size))
             truth = [
                 {**item, "iscrowd": 1, "segmentation": next(regions)} if lacks_mask(item) else item
                 for item in image.truth
@@ -163,7 +163,7 @@ def with_ignored_boxes(images: Sequence[EvaluatedImage]) -> list[EvaluatedImage]
     return ignored
 
 
-def _box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
+def box_rles(boxes: np.ndarray, size: tuple[int, int]) -> list[dict[str, Any]]:
     """Encodes all pixels that boxes [N, 4] XYWH touch as RLEs of ``size`` (height, width)."""
     corners = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, :2] + boxes[:, 2:])], 1)
     crop_boxes = corners.clip(0, [size[1], size[0]] * 2).astype(np.int64)

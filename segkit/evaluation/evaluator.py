@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from segkit.structures.sample import Batch
 
 logger = logging.getLogger(__name__)
+
+_State = TypeVar("_State")  # what an evaluator keeps of an image
 
 
 class Evaluator(ABC):
@@ -107,6 +109,37 @@ def all_metrics(evaluators: Sequence[Evaluator], known: Mapping[str, float] | No
             raise _computed_twice(evaluator, i, sorted(twice))
         metrics.update(found)
     return metrics
+
+
+def checked_truth(image_id: int, truth: list[dict] | None, known: Collection[int]) -> list[dict]:
+    """Returns an image's ground truth.
+
+    Raises:
+        SegkitError: there is none, or the image is among the ``known`` ones, which have been processed.
+    """
+    if image_id in known:
+        raise _image_twice(image_id)
+    if truth is None:
+        raise SegkitError(f"image {image_id} comes without ground truth: such data cannot be evaluated")
+    return truth
+
+
+def merge_images(shares: Iterable[Mapping[int, _State]]) -> dict[int, _State]:
+    """Unites what the evaluators of several processes keep of their images, by image id.
+
+    Raises:
+        SegkitError: two of them have the same image.
+    """
+    images: dict[int, _State] = {}
+    for share in shares:
+        if twice := images.keys() & share.keys():
+            raise _image_twice(min(twice))
+        images.update(share)
+    return images
+
+
+def _image_twice(image_id: int) -> SegkitError:
+    return SegkitError(f"the image id {image_id} occurs twice in the evaluation data", value=image_id)
 
 
 def _computed_twice(evaluator: Evaluator, number: int, names: Sequence[str]) -> SegkitError:

@@ -10,7 +10,6 @@ import numpy as np
 
 from segkit.structures.rle import parse_strings
 from segkit.structures.runs import ragged_arange
-from segkit.utils.errors import SegkitError
 
 CHUNK = 4_000_000  # IoUs that are in memory at a time
 
@@ -111,15 +110,12 @@ def assign(objects: np.ndarray, detections: np.ndarray, weights: np.ndarray) -> 
         objects: int64 [P].
         detections: int64 [P]; no pair occurs twice.
         weights: float [P], above 0.
-    Raises:
-        SegkitError: SciPy is needed and not installed.
     """
     alone = (np.bincount(objects)[objects] == 1) & (np.bincount(detections)[detections] == 1)
     chosen = alone.copy()
     others = np.flatnonzero(~alone)
     if not len(others):
         return chosen
-    require_scipy()
     from scipy.optimize import linear_sum_assignment
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -141,13 +137,3 @@ def assign(objects: np.ndarray, detections: np.ndarray, weights: np.ndarray) -> 
         pairs = pair_at[linear_sum_assignment(table, maximize=True)]
         chosen[pairs[pairs >= 0]] = True
     return chosen
-
-
-def require_scipy() -> None:
-    """Raises a SegkitError with the command that installs SciPy, if it is missing."""
-    try:
-        import scipy  # noqa: F401
-    except ImportError as error:
-        raise SegkitError(
-            "the evaluator Cells needs SciPy, which is not installed: pip install 'segkit[cells]'", key="evaluators"
-        ) from error

@@ -22,7 +22,7 @@ from segkit.engine.hooks.base import Writer
 from segkit.engine.hooks.logging import is_pending
 from segkit.engine.train_loop import TrainerBase
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import MissingPackage, SegkitError
 from segkit.utils.logging import failure_warned
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Tracker(Writer):
         if not 0 <= timeout <= threading.TIMEOUT_MAX:
             raise SegkitError(f"timeout is 0 or more seconds, got {timeout}", key="timeout", value=timeout)
         if not is_installed(self.package):
-            raise SegkitError(f"{self.title} needs the package {self.package}: pip install 'segkit[{self.extra}]'")
+            raise MissingPackage(f"{self.title} needs the package {self.package}: pip install 'segkit[{self.extra}]'")
         self.upload_checkpoints = upload_checkpoints
         self.timeout = timeout
         self.finished = False  # whether the run came to its end; set before `finish`
