@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from segkit.evaluation.coco_backends import BackendName, choose_backend
 from segkit.evaluation.coco_matching import (
@@ -21,8 +18,8 @@ from segkit.evaluation.coco_matching import (
     with_ignored_boxes,
 )
 from segkit.evaluation.evaluator import Evaluator, checked_truth, merge_images
-from segkit.evaluation.results import result_dicts, write_json, xywh
-from segkit.evaluation.unannotated import has_unannotated, is_region, with_crowds
+from segkit.evaluation.results import result_dicts, write_json
+from segkit.evaluation.unannotated import has_unannotated, with_crowds
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.garbage import gc_paused
@@ -128,16 +125,8 @@ class CocoEvaluator(Evaluator):
             if "segm" in self.iou_types and not found.has_masks and len(found):
                 raise SegkitError(NO_MASKS, key="iou_types")
             assert tuple(found.size) == tuple(size), (found.size, size)
-            # Encoded masks are kept, not the probabilities, which take gigabytes for a thousand images.
-            masks = [rle["counts"] for rle in found.to_rle()] if "segm" in self.iou_types and len(found) else []
-            self._images[image_id] = EvaluatedImage(
-                size=(int(size[0]), int(size[1])),
-                truth=truth,
-                boxes=xywh(found),
-                scores=found.scores.detach().cpu().numpy(),
-                labels=found.labels.detach().cpu().numpy(),
-                masks=masks if "segm" in self.iou_types else None,
-                unlabelled=targets.unlabelled.tolist(),
+            self._images[image_id] = EvaluatedImage.of(
+                truth, found, targets.unlabelled.tolist(), masks="segm" in self.iou_types
             )
 
     def results(self) -> dict[int, EvaluatedImage]:
@@ -156,7 +145,7 @@ class CocoEvaluator(Evaluator):
             logger.warning("no ground truth in the %d images evaluated, so there are no metrics", len(images))
             return {}
         if self.class_agnostic:
-            images = [_of_one_class(image) for image in images]
+            images = [image.of_one_class() for image in images]
         metrics: dict[str, float] = {}
         for iou_type, (truth, images_of_type) in self._ground_truths(images).items():
             max_dets = sorted({STANDARD_LIMIT, self.max_detections})
@@ -246,10 +235,3 @@ class CocoEvaluator(Evaluator):
             "%d of %d objects cannot be found, so that recall is at most %.1f %%; raise the model's detections_per_image",
             len(over), len(counts), self.max_detections, max(over), missed, sum(counts), 100 * (1 - missed / sum(counts)),
         )  # fmt: skip
-
-
-def _of_one_class(image: EvaluatedImage) -> EvaluatedImage:
-    """Returns the image with all its objects and detections of class 0; ignore regions stay."""
-    truth = [item if is_region(item) else {**item, "label": 0} for item in image.truth]
-    unlabelled = [0] if len(image.unlabelled) else []
-    return replace(image, truth=truth, labels=np.zeros_like(image.labels), unlabelled=unlabelled)

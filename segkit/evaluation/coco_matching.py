@@ -5,12 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from segkit.evaluation.results import xywh
 from segkit.structures.masks import InstanceMasks
+from segkit.structures.targets import ALL_CLASSES
+
+if TYPE_CHECKING:
+    from segkit.structures.detections import Detections
 
 IouType = Literal["bbox", "segm"]
 AREAS = ("all", "small", "medium", "large")
@@ -76,6 +81,35 @@ class EvaluatedImage:
     masks: Sequence[str] | None
     unlabelled: Sequence[int] = ()
     region_shares: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, truth: Sequence[Mapping[str, Any]], found: Detections, unlabelled: Sequence[int] = (), *, masks: bool
+    ) -> EvaluatedImage:
+        """Collects the arrays of one image.
+
+        Args:
+            truth: its ground truth.
+            found: its detections, in the file's pixels, on any device.
+            unlabelled: classes that are not annotated everywhere in it.
+            masks: whether to encode the detections' masks.
+        """
+        return cls(
+            size=(int(found.size[0]), int(found.size[1])),
+            truth=truth,
+            boxes=xywh(found),
+            scores=found.scores.detach().cpu().numpy(),
+            labels=found.labels.detach().cpu().numpy(),
+            # Encoded masks are kept, not the probabilities, which take gigabytes for a thousand images.
+            masks=([rle["counts"] for rle in found.to_rle()] if len(found) else []) if masks else None,
+            unlabelled=unlabelled,
+        )
+
+    def of_one_class(self) -> EvaluatedImage:
+        """Returns the image with all its objects and detections of class 0; ignore regions stay."""
+        truth = [item if item["label"] == ALL_CLASSES else {**item, "label": 0} for item in self.truth]
+        unlabelled = [0] if len(self.unlabelled) else []
+        return replace(self, truth=truth, labels=np.zeros_like(self.labels), unlabelled=unlabelled)
 
     def rles(self) -> list[dict[str, Any]]:
         """Returns the detections' masks as COCO's RLE; an empty list if masks are not evaluated."""

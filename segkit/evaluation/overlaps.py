@@ -16,12 +16,12 @@ CHUNK = 4_000_000  # IoUs that are in memory at a time
 
 @dataclass(frozen=True)
 class Overlaps:
-    """The pairs of M objects and N detections that have pixels in common.
+    """The pairs of M objects and N detections that overlap, as masks or as boxes.
 
     Attributes:
         objects: int64 [P], the object of each pair.
         detections: int64 [P], its detection.
-        intersections: float64 [P], the pixels in common, at least 1.
+        intersections: float64 [P], the area in common, above 0; of masks the number of pixels.
         object_areas: float64 [M], in pixels.
         detection_areas: float64 [N], in pixels.
     """
@@ -80,6 +80,26 @@ def mask_overlaps(objects: Sequence[Mapping[str, Any]], detections: Sequence[Map
     # With A + B the sum of the areas, IoU = I / (A + B - I); areas are whole numbers of pixels.
     intersections = np.rint(iou * (object_areas[column] + detection_areas[row]) / (1 + iou))
     return Overlaps(column, row, intersections, object_areas, detection_areas)
+
+
+def box_overlaps(objects: np.ndarray, detections: np.ndarray) -> Overlaps:
+    """Returns the overlapping pairs of boxes [M, 4] and [N, 4], float64 XYWH in continuous pixel coordinates.
+
+    The arithmetic is pycocotools', operation for operation, so that IoUs are equal to the last bit.
+    """
+    object_areas, detection_areas = (boxes[:, 2] * boxes[:, 3] for boxes in (objects, detections))
+    rows, columns, intersections = [], [], []
+    step = max(1, CHUNK // max(len(objects), 1))
+    for start in range(0, len(detections) if len(objects) else 0, step):
+        part = detections[start : start + step, None]
+        sides = np.minimum(part[..., 2:] + part[..., :2], objects[:, 2:] + objects[:, :2])
+        sides -= np.maximum(part[..., :2], objects[:, :2])
+        row, column = np.nonzero((sides > 0).all(axis=2))
+        rows.append(row + start)
+        columns.append(column)
+        intersections.append(sides[row, column].prod(axis=1))
+    row, column = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (rows, columns))
+    return Overlaps(column, row, np.concatenate([np.zeros(0), *intersections]), object_areas, detection_areas)
 
 
 def rle_areas(rles: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -26,12 +26,11 @@ import torch
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from segkit.evaluation.coco_matching import AREAS, Curves, EvaluatedImage, IouType, lacks_mask
+from segkit.evaluation.precision import COCO_IOUS, RECALLS, interpolated_precision
 from segkit.structures.area_table import AreaTable
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import ALL_CLASSES
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0.0, 1.0, 101)
 AREA_LIMITS = (0, 32**2, 96**2, 1e10)  # between small, medium and large, in pixels
 
 
@@ -177,22 +176,14 @@ def _curve(
     order = np.argsort(-scores, kind="mergesort")
 
     def joined(key: str) -> np.ndarray:
-        rows = [np.asarray(entry[key]).reshape(len(IOU_THRESHOLDS), -1)[:, :limit] != 0 for entry in group]
+        rows = [np.asarray(entry[key]).reshape(len(COCO_IOUS), -1)[:, :limit] != 0 for entry in group]
         return np.concatenate(rows, axis=1)[:, order]
 
     ids = np.concatenate([np.asarray(entry["dtIds"], np.int64)[:limit] for entry in group])[order]
     matched, ignored = joined("dtMatches"), joined("dtIgnore")
-    ignored |= ~matched & (shares[ids - 1] >= IOU_THRESHOLDS[:, None])
-    precision, recall = np.zeros((len(IOU_THRESHOLDS), len(RECALLS))), np.zeros(len(IOU_THRESHOLDS))
-    for t in range(len(IOU_THRESHOLDS)):
-        true = np.cumsum(matched[t] & ~ignored[t], dtype=np.float64)
-        false = np.cumsum(~matched[t] & ~ignored[t], dtype=np.float64)
-        if not len(true):
-            continue
-        reached = true / objects
-        recall[t] = reached[-1]
-        falling = np.maximum.accumulate((true / (false + true + np.spacing(1)))[::-1])[::-1]
-        positions = np.searchsorted(reached, RECALLS, side="left")
-        valid = positions < len(falling)
-        precision[t, valid] = falling[positions[valid]]
+    ignored |= ~matched & (shares[ids - 1] >= COCO_IOUS[:, None])
+    precision, recall = np.zeros((len(COCO_IOUS), len(RECALLS))), np.zeros(len(COCO_IOUS))
+    for t in range(len(COCO_IOUS)):
+        counted = ~ignored[t]
+        precision[t], recall[t] = interpolated_precision(matched[t] & counted, ~matched[t] & counted, objects)
     return precision, recall
