@@ -18,7 +18,9 @@ def average_precisions(
     area_range: tuple[float, float] = ANY_AREA,
     matches: Sequence[Matches] | None = None,
 ) -> np.ndarray:
-    """Returns the AP of each IoU threshold and class: float64 [T, K]; NaN for a class without objects.
+    """Returns the AP of each IoU threshold and class: float64 [T, K].
+
+    It is NaN for a class without objects.
 
     Their mean over thresholds and classes, without NaN, is COCO's AP, equal to that of the COCO evaluator.
 

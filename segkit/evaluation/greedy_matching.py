@@ -47,7 +47,7 @@ def match_detections(
     area_range: tuple[float, float] = ANY_AREA,
     max_detections: int | None = None,
 ) -> Matches:
-    """Matches detections with the objects of their class, as pycocotools' ``COCOeval.evaluateImg``.
+    """Matches detections with the objects of their class, as pycocotools' ``evaluateImg`` does.
 
     In the order of their scores, each detection takes the free object of the largest IoU, if that reaches the threshold.
 

@@ -1,4 +1,4 @@
-"""The overlaps of an image's objects and detections, from which metrics, curves and errors are computed."""
+"""The overlaps of objects and detections: what metrics and errors are computed from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from segkit.evaluation.unannotated import with_crowds
 
 @dataclass(frozen=True)
 class ImageOverlaps:
-    """M objects and N detections of one image, and the overlap of each pair that has any, of whatever classes.
+    """M objects and N detections of one image, and every pair of them that overlaps.
+
+    The two of a pair may differ in class.
 
     Masks are not kept, so that a data set of 1,000 images takes some tens of megabytes. Objects and detections refer to
     where they came from by position.
@@ -114,7 +116,7 @@ def _ignored_shares(image: EvaluatedImage, rles: Sequence[Any], iou_type: IouTyp
         own = np.flatnonzero(image.labels == label)
         for region in regions:
             if iou_type == "segm":
-                inside = shares_in([region["segmentation"]], [rles[i] for i in own])
+                inside = shares_in([region["segmentation"]], [rles[i] for i in own.tolist()])
             else:
                 crowd = np.asarray(region["bbox"], np.float64)[None]
                 boxes = np.asarray(image.boxes, np.float64)[own]

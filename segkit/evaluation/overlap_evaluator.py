@@ -19,7 +19,7 @@ CLASS_AGNOSTIC = ("object",)  # the one class of a model whose detections have n
 
 
 class OverlapEvaluator(Evaluator):
-    """Computes the overlaps of each batch when it arrives; a subclass computes metrics from all of them.
+    """Keeps the overlaps of each batch; subclasses compute metrics from all of them.
 
     Args:
         classes: name of each label.

@@ -83,9 +83,10 @@ def mask_overlaps(objects: Sequence[Mapping[str, Any]], detections: Sequence[Map
 
 
 def box_overlaps(objects: np.ndarray, detections: np.ndarray) -> Overlaps:
-    """Returns the overlapping pairs of boxes [M, 4] and [N, 4], float64 XYWH in continuous pixel coordinates.
+    """Returns the overlapping pairs of boxes [M, 4] and [N, 4].
 
-    The arithmetic is pycocotools', operation for operation, so that IoUs are equal to the last bit.
+    Boxes are float64 XYWH in continuous pixel coordinates. The arithmetic is pycocotools', operation for operation, so that
+    IoUs are equal to the last bit.
     """
     object_areas, detection_areas = (boxes[:, 2] * boxes[:, 3] for boxes in (objects, detections))
     rows, columns, intersections = [], [], []

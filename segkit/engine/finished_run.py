@@ -1,0 +1,149 @@
+"""A run that has been evaluated: its configuration, metrics, ground truth and detections."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from segkit.config.loader import load_config
+from segkit.config.schema import Config
+from segkit.data.formats.base import Dataset
+from segkit.engine.checkpoint import METRICS
+from segkit.engine.datasets import build_data
+from segkit.engine.recognized_data import with_recognized_data
+from segkit.evaluation.coco import RESULTS_NAME
+from segkit.evaluation.coco_matching import IouType
+from segkit.evaluation.image_overlaps import DatasetOverlaps
+from segkit.evaluation.overlap_evaluator import OverlapEvaluator
+from segkit.evaluation.predictions import evaluate_predictions
+from segkit.evaluation.results import read_results
+from segkit.registry import META_ARCH_REGISTRY
+from segkit.utils.errors import SegkitError
+from segkit.utils.paths import local_path
+
+logger = logging.getLogger(__name__)
+LEAST_DETECTIONS = 100  # COCO's limit per image; results with more in an image are evaluated with all of them
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The detections of a model on a data set, and how the model came about.
+
+    Attributes:
+        name: of the run's folder, or of the results file.
+        path: the folder, or the file.
+        config: the run's; None for a results file.
+        dataset: the ground truth, of the validation split.
+        results: COCO results of each image, by image id; an image without detections is absent.
+        metrics: the lines of ``metrics.json``, in the order of their iterations; empty without.
+    """
+
+    name: str
+    path: Path
+    config: Config | None
+    dataset: Dataset
+    results: Mapping[int, Sequence[Mapping[str, Any]]]
+    metrics: Sequence[Mapping[str, Any]] = ()
+    _overlaps: dict[IouType, DatasetOverlaps] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def has_masks(self) -> bool:
+        """Whether the results have masks."""
+        return any("segmentation" in one for found in self.results.values() for one in found)
+
+    @cached_property
+    def class_agnostic(self) -> bool:
+        """Whether the detections have no class, because the model predicts none."""
+        return self.config is not None and META_ARCH_REGISTRY.get(self.config.model["name"]).class_agnostic
+
+    @property
+    def max_detections(self) -> int:
+        """The most detections in an image, at least COCO's 100."""
+        return max([LEAST_DETECTIONS, *map(len, self.results.values())])
+
+    def overlaps(self, iou_type: IouType | None = None) -> DatasetOverlaps:
+        """Computes the overlaps of objects and detections once.
+
+        Args:
+            iou_type: masks or boxes; None: masks if the results have any.
+        """
+        kind: IouType = iou_type or ("segm" if self.has_masks else "bbox")
+        if kind not in self._overlaps:
+            collector = _Collector(
+                self.dataset.classes, self.max_detections, self.class_agnostic, self.has_masks, iou_type=kind
+            )
+            listed = [one for found in self.results.values() for one in found]
+            evaluate_predictions(listed, self.dataset, [collector])
+            self._overlaps[kind] = collector.data
+        return self._overlaps[kind]
+
+    def ground_truth(self, image_id: int) -> list[dict[str, Any]]:
+        """Returns an image's ground truth, as evaluators get it.
+
+        The ``object`` of an example is a position in it.
+        """
+        index = self._index_of[image_id]
+        return self.dataset.ground_truth(index, self.dataset.open(index).with_targets()) or []
+
+    @cached_property
+    def _index_of(self) -> dict[int, int]:
+        return {image_id: index for index, image_id in enumerate(self.dataset.image_ids)}
+
+
+class _Collector(OverlapEvaluator):
+    def metrics(self, data: DatasetOverlaps) -> dict[str, float]:
+        return {}
+
+
+def open_finished_run(path: str | os.PathLike[str]) -> FinishedRun:
+    """Opens the folder of a run that has been evaluated.
+
+    Raises:
+        SegkitError: it is no folder of a run, it has not been evaluated yet, or its data cannot be opened.
+    """
+    folder = local_path(os.fspath(path), "run", kind="folder")
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
+    results = folder / "inference" / RESULTS_NAME
+    if not results.is_file():
+        raise SegkitError(
+            f"{folder} has not been evaluated: it has no inference/{RESULTS_NAME}; segkit eval --config-file {config} "
+            f"output_dir={folder} makes it",
+            value=str(folder),
+        )
+    cfg = with_recognized_data(load_config(config))
+    dataset = build_data(cfg, eval_only=True).val
+    assert dataset is not None  # build_data raises without data.val
+    return FinishedRun(
+        folder.resolve().name, folder, cfg, dataset, _by_image(read_results(results)), _metrics(folder / METRICS)
+    )
+
+
+def finished_run(name: str, results: str | os.PathLike[str], dataset: Dataset) -> FinishedRun:
+    """Makes a run of a COCO results file and its ground truth."""
+    return FinishedRun(name, Path(results), None, dataset, _by_image(read_results(results)))
+
+
+def _by_image(results: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for one in results:
+        found.setdefault(one["image_id"], []).append(one)
+    return found
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.json``; a line that a kill cut off is skipped."""
+    lines: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            logger.warning("%s: a line that is no JSON is skipped", path)
+    return lines
