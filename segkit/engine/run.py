@@ -28,6 +28,7 @@ from segkit.engine.pictures import draw_pictures
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
+    REPORT,
     full_disk_errors,
     lock_run_dir,
     log_length,
@@ -231,6 +232,7 @@ def _log_results(run_dir: Path, device: torch.device, seconds: float) -> None:
         "curves": run_dir / "curves.png",
         "metrics": run_dir / METRICS,
         "pictures": run_dir / "inference",
+        "report": run_dir / REPORT,
         "best model": run_dir / "model_best.pth",
         "final model": run_dir / "model_final.pth",
     }

@@ -1,0 +1,129 @@
+"""Analyses a run: metrics, intervals, curves by score, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from segkit.diagnosis.diagnose import diagnose
+from segkit.diagnosis.label_errors import find_label_errors
+from segkit.diagnosis.settings import ModelSettings
+from segkit.engine.finished_run import FinishedRun
+from segkit.evaluation.bootstrap import bootstrap_intervals
+from segkit.evaluation.predictions import evaluate_predictions
+from segkit.evaluation.score_curves import calibration, confusion_matrix, score_curves
+from segkit.registry import EVALUATOR_REGISTRY
+from segkit.report.analysis import ReportOptions, RunAnalysis, check_same_data, labels_of, part
+from segkit.report.metrics_lines import MetricsLines
+from segkit.report.run_log import RunLog, read_run_log
+from segkit.utils.errors import SegkitError
+
+MOST_LABEL_ERRORS = 200  # that are ranked; the page shows the first
+logger = logging.getLogger(__name__)
+NO_OBJECTS = "the validation images have no objects, so there is nothing to find"
+
+
+def analyse_runs(runs: Sequence[FinishedRun], options: ReportOptions) -> list[RunAnalysis]:
+    """Analyses runs that were evaluated on the same data.
+
+    Raises:
+        SegkitError: there is no run; runs have different data.
+    """
+    if not runs:
+        raise SegkitError("a report needs at least one run")
+    opened = [_opened(run, label, i) for i, (run, label) in enumerate(zip(runs, labels_of(runs), strict=True))]
+    check_same_data(opened)
+    analysed = [analyse(run, options) for run in opened]
+    return [_with_label_errors(analysed), *analysed[1:]]
+
+
+def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
+    """Computes everything that the page says about one run.
+
+    What the data do not allow is absent, with the reason.
+    """
+    began = time.perf_counter()
+    data, run = opened.data, opened.run
+    absent: dict[str, str] = {}
+    if not opened.objects:
+        names = ("metrics", "cells", "intervals", "curves", "calibration", "confusion", "diagnosis", "labels")
+        return dataclasses.replace(opened, absent=dict.fromkeys(names, NO_OBJECTS))
+    found = dataclasses.replace(opened, curves=part(absent, "curves", lambda: score_curves(data)) or [])
+    threshold = found.threshold
+    metrics = part(absent, "metrics", lambda: _coco_metrics(run)) or {}
+    if run.has_masks:
+        metrics |= part(absent, "cells", lambda: _cell_metrics(run, threshold)) or {}
+    else:
+        absent["cells"] = "the detections have no masks"
+    intervals = None
+    if options.resamples:
+        resampled = {"resamples": options.resamples, "seed": options.seed}
+        intervals = part(absent, "intervals", lambda: bootstrap_intervals(data, **resampled))
+    else:
+        absent["intervals"] = "no resamples were asked for"
+    settings = ModelSettings.from_config(run.config)
+    found = dataclasses.replace(
+        found,
+        metrics=metrics,
+        intervals=intervals or {},
+        calibration=part(absent, "calibration", lambda: calibration(data)),
+        confusion=part(absent, "confusion", lambda: confusion_matrix(data, threshold)),
+        diagnosis=part(absent, "diagnosis", lambda: diagnose(data, settings, score_threshold=threshold)),
+        absent=absent,
+    )
+    logger.info("%s: analysed in %.1f s", found.label, time.perf_counter() - began)
+    return found
+
+
+def _with_label_errors(runs: Sequence[RunAnalysis]) -> RunAnalysis:
+    """The first run with the label errors that all runs show together."""
+    first = runs[0]
+    absent = dict(first.absent)
+    if "labels" in absent:
+        return first
+    same = [run.data for run in runs if run.iou_type == first.iou_type]
+    found = part(absent, "labels", lambda: find_label_errors(same, limit=MOST_LABEL_ERRORS))
+    return dataclasses.replace(first, label_errors=found or (), absent=absent)
+
+
+def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
+    """The run with its overlaps and files, before anything is computed."""
+    log = read_run_log(run.path) if run.path.is_dir() else RunLog()
+    return RunAnalysis(
+        run=run,
+        label=label,
+        color=color,
+        data=run.overlaps(),
+        lines=MetricsLines(run.metrics),
+        log=log,
+        metrics={},
+        intervals={},
+        curves=(),
+        calibration=None,
+        confusion=None,
+        diagnosis=None,
+    )
+
+
+def _coco_metrics(run: FinishedRun) -> dict[str, float]:
+    return _evaluated(run, {"name": "COCO", "iou_types": ["bbox", "segm"] if run.has_masks else ["bbox"]})
+
+
+def _cell_metrics(run: FinishedRun, threshold: float) -> dict[str, float]:
+    return _evaluated(run, {"name": "Cells", "score_threshold": float(threshold)})
+
+
+def _evaluated(run: FinishedRun, spec: dict[str, Any]) -> dict[str, float]:
+    runtime = {
+        "classes": run.dataset.classes,
+        "category_ids": run.dataset.category_ids,
+        "max_detections": run.max_detections,
+        "results_dir": None,
+        "class_agnostic": run.class_agnostic,
+        "predicts_masks": run.has_masks,
+    }
+    listed = [one for found in run.results.values() for one in found]
+    return evaluate_predictions(listed, run.dataset, [EVALUATOR_REGISTRY.build(spec, path="report", **runtime)])

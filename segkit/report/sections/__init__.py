@@ -1,0 +1,1 @@
+"""The sections of the page: one module each, with a function ``section(runs, ...)`` and a template of its name."""
