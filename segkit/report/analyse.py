@@ -13,6 +13,8 @@ from segkit.diagnosis.label_errors import find_label_errors
 from segkit.diagnosis.settings import ModelSettings
 from segkit.engine.finished_run import FinishedRun
 from segkit.evaluation.bootstrap import bootstrap_intervals
+from segkit.evaluation.image_overlaps import DatasetOverlaps
+from segkit.evaluation.intervals import Interval
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.score_curves import calibration, confusion_matrix, score_curves
 from segkit.registry import EVALUATOR_REGISTRY
@@ -54,21 +56,17 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     found = dataclasses.replace(opened, curves=part(absent, "curves", lambda: score_curves(data)) or [])
     threshold = found.threshold
     metrics = part(absent, "metrics", lambda: _coco_metrics(run)) or {}
-    if run.has_masks:
-        metrics |= part(absent, "cells", lambda: _cell_metrics(run, threshold)) or {}
-    else:
+    intervals = part(absent, "intervals", lambda: _intervals(data, threshold, options)) or {}
+    metrics |= {name: interval.value for name, interval in intervals.items() if name not in metrics}
+    if not run.has_masks:
         absent["cells"] = "the detections have no masks"
-    intervals = None
-    if options.resamples:
-        resampled = {"resamples": options.resamples, "seed": options.seed}
-        intervals = part(absent, "intervals", lambda: bootstrap_intervals(data, **resampled))
-    else:
-        absent["intervals"] = "no resamples were asked for"
+    elif not any(name.startswith("cells/") for name in metrics):
+        metrics |= part(absent, "cells", lambda: _cell_metrics(run, threshold)) or {}
     settings = ModelSettings.from_config(run.config)
     found = dataclasses.replace(
         found,
         metrics=metrics,
-        intervals=intervals or {},
+        intervals=intervals,
         calibration=part(absent, "calibration", lambda: calibration(data)),
         confusion=part(absent, "confusion", lambda: confusion_matrix(data, threshold)),
         diagnosis=part(absent, "diagnosis", lambda: diagnose(data, settings, score_threshold=threshold)),
@@ -105,6 +103,18 @@ def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
         calibration=None,
         confusion=None,
         diagnosis=None,
+    )
+
+
+def _intervals(data: DatasetOverlaps, threshold: float, options: ReportOptions) -> dict[str, Interval]:
+    if not options.resamples:
+        raise SegkitError("no resamples were asked for")
+    return bootstrap_intervals(
+        data,
+        resamples=options.resamples,
+        seed=options.seed,
+        score_threshold=threshold,
+        cells_threshold=threshold if data.iou_type == "segm" else None,
     )
 
 

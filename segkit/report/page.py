@@ -12,6 +12,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 import segkit
+from segkit.report.analysis import RunAnalysis
 from segkit.report.sections.base import Section, fill
 
 FOLDER = Path(__file__).parent  # of the style and the script
@@ -20,6 +21,7 @@ _END = re.compile(r"</(?=script|style)", re.IGNORECASE)
 
 def render(
     title: str,
+    runs: Sequence[RunAnalysis],
     sections: Sequence[Section],
     *,
     styles: Sequence[str] = (),
@@ -32,6 +34,7 @@ def render(
 
     Args:
         title: names of the runs.
+        runs: whose colours the head of the page explains, if there are several.
         sections: in their order; the first is the page's head.
         styles, scripts: of sections, as the gallery's, after the page's own.
         seconds: how long the analysis took, for people.
@@ -44,6 +47,7 @@ def render(
         fill(
             "page.html",
             title=title,
+            runs=runs,
             sections=sections,
             style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
             styles=[Markup(style) for style in styles],

@@ -89,4 +89,4 @@ def render_report(runs: Sequence[RunAnalysis], options: ReportOptions, began: fl
     ]
     title = " and ".join(run.label for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
     seconds = duration(time.perf_counter() - began)
-    return render(title, sections, styles=pictures.styles, scripts=pictures.scripts, seconds=seconds)
+    return render(title, runs, sections, styles=pictures.styles, scripts=pictures.scripts, seconds=seconds)

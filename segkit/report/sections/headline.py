@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segkit.report.analysis import RunAnalysis
-from segkit.report.cells import bounds, count, head, percent, words
+from segkit.report.cells import Cell, bounds, count, head, percent, words
 from segkit.report.sections.base import Section, fill
 from segkit.report.sections.errors import FindingCard, costly_findings
 from segkit.report.svg import IntervalRow, interval_chart
@@ -115,7 +115,7 @@ def _table(runs: Sequence[RunAnalysis]) -> dict[str, Any]:
             words(run.label),
             *(percent(run.metrics.get(key), interval_of(run, key)) for key in keys),
             count(run.detections),
-            words(f"{run.threshold:.2f}"),
+            Cell(f"{run.threshold:.2f}", run.threshold, number=True),
         ]
         for run in runs
     ]

@@ -82,7 +82,15 @@ def _precision_recall(runs: Sequence[RunAnalysis], label: str | None) -> Markup:
             lines.append(Line(name, recall, precision, color, run.css if label is None else ""))
             found = at_threshold(curve, curve.best_threshold)
             if found is not None and label is None:
-                marks.append(Mark(found[1], found[0], f"score {curve.best_threshold:.2f}", color, run.css))
+                marks.append(
+                    Mark(
+                        found[1],
+                        found[0],
+                        f"score {curve.best_threshold:.2f}" if len(runs) == 1 else "",
+                        color,
+                        run.css,
+                    )
+                )
     title = "Precision and recall, best threshold marked"
     if label is not None:
         left = (
@@ -120,7 +128,7 @@ def _by_threshold(runs: Sequence[RunAnalysis]) -> Markup:
                 Mark(
                     curve.best_threshold,
                     found[2],
-                    f"{100 * found[2]:.1f} at {curve.best_threshold:.2f}",
+                    f"{100 * found[2]:.1f} at {curve.best_threshold:.2f}" if len(runs) == 1 else "",
                     color,
                     run.css,
                 )
