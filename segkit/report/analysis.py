@@ -114,7 +114,7 @@ class RunAnalysis:
 
 
 def part(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:
-    """The result of ``compute``; None if the data do not allow it, with the reason in ``absent``."""
+    """The result of ``compute``; None, with the reason in ``absent``, if it is impossible."""
     try:
         return compute()
     except SegkitError as error:

@@ -1,4 +1,4 @@
-"""The values of a configuration that differ from the defaults of the schema and of its components."""
+"""The values of a configuration that differ from the defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens what the arguments of ``segkit report`` name: folders of runs, or results files with their data."""
+"""Opens the runs of ``segkit report``: folders, or results files with their data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def open_runs(
 
 
 def default_output(runs: Sequence[FinishedRun]) -> Path:
-    """``report.html`` in the folder of the only run; of several runs or a results file, in the current folder."""
+    """``report.html`` in the folder of the only run, else in the current folder."""
     return runs[0].path / REPORT if len(runs) == 1 and runs[0].path.is_dir() else Path(REPORT)
 
 

@@ -15,22 +15,22 @@ from segkit.engine.finished_run import open_finished_run
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory) -> Path:
+def run_dir(tmp_path_factory) -> Path:
     """The folder of a run with metrics and a log."""
     return make_run(tmp_path_factory.mktemp("runs") / "first")
 
 
 @pytest.fixture(scope="session")
-def finished(run_folder):
+def finished(run_dir):
     """The run in that folder, opened."""
-    return open_finished_run(run_folder)
+    return open_finished_run(run_dir)
 
 
 @pytest.fixture
-def results_file(run_folder, tmp_path) -> Path:
+def results_file(run_dir, tmp_path) -> Path:
     """The run's results in a file outside of its folder."""
     path = tmp_path / "results.json"
-    path.write_text((run_folder / "inference/coco_instances_results.json").read_text())
+    path.write_text((run_dir / "inference/coco_instances_results.json").read_text())
     return path
 
 

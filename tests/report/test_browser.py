@@ -47,9 +47,9 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def page(run_folder, tmp_path_factory):
+def page(run_dir, tmp_path_factory):
     path = tmp_path_factory.mktemp("browser") / "page.html"
-    return write_report([open_finished_run(run_folder)], path, ReportOptions(images=2, resamples=20))
+    return write_report([open_finished_run(run_dir)], path, ReportOptions(images=2, resamples=20))
 
 
 def opened(browser, page, *options) -> tuple[str, str]:

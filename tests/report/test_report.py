@@ -63,18 +63,18 @@ def test_the_data_are_described(page, finished):
     assert all(name in text for name in finished.dataset.classes)
 
 
-def test_two_runs_stand_side_by_side(run_folder, tmp_path):
+def test_two_runs_stand_side_by_side(run_dir, tmp_path):
     make_run(tmp_path / "a/first", "solver.optimizer.lr=0.1", missed=0.5, seed=3)
-    runs = [open_finished_run(run_folder), open_finished_run(tmp_path / "a/first")]
+    runs = [open_finished_run(run_dir), open_finished_run(tmp_path / "a/first")]
     page = made(runs, tmp_path)
     assert list(page.sections) == [SECTIONS[0], "comparison", *SECTIONS[1:]]
-    assert "a/first" in page.sections["summary"]  # the second run's name is told apart
+    assert "a/first" in page.sections["summary"]  # the two have the same name
     assert "solver.optimizer.lr" in page.sections["setup"] and "0.002" in page.sections["setup"]
     assert {a["data-hides"] for a in page.find("button", "chip")} >= {"r0", "r1", "raw"}
 
 
-def test_runs_of_other_data_are_refused(run_folder, tmp_path):
-    first = open_finished_run(run_folder)
+def test_runs_of_other_data_are_refused(run_dir, tmp_path):
+    first = open_finished_run(run_dir)
     for overrides, fact in (("data.val.num_images=5", "6 images"), ("data.val.seed=7", "objects")):
         shutil.rmtree(tmp_path / "other", ignore_errors=True)
         other = open_finished_run(make_run(tmp_path / "other", overrides))
@@ -97,8 +97,8 @@ def test_a_results_file_has_a_page_that_names_what_is_absent(coco_folder, tmp_pa
     assert "onerror=alert" in page.text or "&lt;img" not in page.text
 
 
-def test_a_run_without_its_files_has_a_page(run_folder, tmp_path):
-    folder = shutil.copytree(run_folder, tmp_path / "bare")
+def test_a_run_without_its_files_has_a_page(run_dir, tmp_path):
+    folder = shutil.copytree(run_dir, tmp_path / "bare")
     (folder / "metrics.json").unlink()
     (folder / "log.txt").unlink()
     page = made([open_finished_run(folder)], tmp_path, ReportOptions(images=1, resamples=0, checked_images=2))
@@ -108,8 +108,8 @@ def test_a_run_without_its_files_has_a_page(run_folder, tmp_path):
 
 
 @pytest.mark.parametrize("found", [[], "boxes"])
-def test_no_detections_or_no_masks(run_folder, tmp_path, found):
-    folder = shutil.copytree(run_folder, tmp_path / "run")
+def test_no_detections_or_no_masks(run_dir, tmp_path, found):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
     file = folder / "inference/coco_instances_results.json"
     if found:
         found = [{k: v for k, v in one.items() if k != "segmentation"} for one in json.loads(file.read_text())]

@@ -14,8 +14,8 @@ from segkit.utils.errors import SegkitError
 QUICK = ["--resamples", "10", "--images", "1"]
 
 
-def test_the_page_is_in_the_folder_of_the_run(run_folder, tmp_path, capsys):
-    folder = shutil.copytree(run_folder, tmp_path / "run")
+def test_the_page_is_in_the_folder_of_the_run(run_dir, tmp_path, capsys):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
     main(["report", str(folder), *QUICK])
     assert f"{folder}/report.html" in capsys.readouterr().out and (folder / "report.html").stat().st_size > 10_000
 
@@ -36,16 +36,16 @@ def test_a_results_file_with_its_data(coco_folder, tmp_path, capsys, monkeypatch
         (["{run}", "{run}", "--output", "{tmp}/log.txt/a.html"], "log.txt"),
     ],
 )
-def test_mistakes_are_named(run_folder, tmp_path, words, fact):
+def test_mistakes_are_named(run_dir, tmp_path, words, fact):
     (tmp_path / "log.txt").write_text("")
-    words = [word.format(tmp=tmp_path, run=run_folder) for word in words]
+    words = [word.format(tmp=tmp_path, run=run_dir) for word in words]
     with pytest.raises(SegkitError, match=fact):
         main(["report", *words, *QUICK])
 
 
-def test_a_run_that_was_not_evaluated(run_folder, tmp_path):
+def test_a_run_that_was_not_evaluated(run_dir, tmp_path):
     (tmp_path / "run").mkdir()
-    shutil.copy(run_folder / "config.yaml", tmp_path / "run")
+    shutil.copy(run_dir / "config.yaml", tmp_path / "run")
     with pytest.raises(SegkitError, match=r"has not been evaluated.*segkit eval"):
         main(["report", str(tmp_path / "run")])
 
@@ -57,8 +57,8 @@ def test_wrong_arguments_end_with_status_2(words, capsys):
     assert ended.value.code == 2 and "segkit report" in capsys.readouterr().err
 
 
-def test_the_end_of_a_training(run_folder, tmp_path, monkeypatch, caplog):
-    folder = shutil.copytree(run_folder, tmp_path / "run")
+def test_the_end_of_a_training(run_dir, tmp_path, monkeypatch, caplog):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
     with caplog.at_level(logging.INFO):
         assert report_after_training(folder) == folder / "report.html"
     assert "report.html" in caplog.text and (folder / "report.html").is_file()
@@ -71,8 +71,8 @@ def test_the_end_of_a_training(run_folder, tmp_path, monkeypatch, caplog):
     assert report_after_training(folder) is None and not (folder / "report.html").exists()
 
 
-def test_a_report_that_fails_is_a_warning(run_folder, tmp_path, monkeypatch, caplog):
-    folder = shutil.copytree(run_folder, tmp_path / "run")
+def test_a_report_that_fails_is_a_warning(run_dir, tmp_path, monkeypatch, caplog):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
 
     def broken(*arguments, **named):
         raise RuntimeError("broken")

@@ -28,7 +28,7 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
 
 
 def lines_of(run: RunAnalysis, key: str, name: str, color: int, *, smooth: bool, dashed: bool = False) -> list[Line]:
-    """The line of a key; with ``smooth`` its raw values and their running mean, if there are enough."""
+    """The line of a key; with ``smooth``, if there are enough values, also their running mean."""
     x, y = run.lines.series(key)
     if smooth and len(y) >= SMOOTHED_FROM:
         raw = thinned(x, y)

@@ -1,4 +1,4 @@
-"""What was trained and evaluated on: images, classes, sizes, and the faults of the annotations."""
+"""What was trained and evaluated on: images, classes, sizes, faults of the annotations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SplitFacts:
 
 
 def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> Section:
-    """Facts about the validation data, and about the training data of the runs that have a configuration."""
+    """Facts about the validation data and the training data of the runs."""
     first = runs[0]
     validation = validation_facts(first)
     trainings: list[tuple[RunAnalysis, SplitFacts]] = []

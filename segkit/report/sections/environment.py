@@ -1,4 +1,4 @@
-"""The configuration, as far as it is not the default or differs between runs, and the surroundings of the training."""
+"""What differs from the default configuration or between runs; versions and devices."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _parted(cards: Sequence[FindingCard]) -> tuple[list[FindingCard], list[Findi
 
 
 def costly_findings(run: RunAnalysis) -> list[FindingCard]:
-    """The cards of the errors that cost most; those with advice come first, since something can be done."""
+    """The cards of the errors that cost most; those with advice come first."""
     if run.diagnosis is None:
         return []
     found = [
@@ -112,7 +112,10 @@ def card(run: RunAnalysis, finding: Finding) -> FindingCard:
 
 
 def command(run: RunAnalysis, finding: Finding) -> str:
-    """The command that trains with the finding's overrides; empty without overrides or a configuration."""
+    """The command that trains with the finding's overrides.
+
+    It is empty without overrides or a configuration.
+    """
     if not finding.overrides or run.run.config is None:
         return ""
     folder = run.run.path

@@ -1,4 +1,4 @@
-"""Tables of metrics: COCO's, those of cells, by class, and what the last evaluation of the training wrote."""
+"""Tables of metrics: COCO's, those of cells, by class, and those that the training logged."""
 
 from __future__ import annotations
 

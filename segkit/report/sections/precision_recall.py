@@ -21,7 +21,7 @@ BACKGROUND = "background"
 
 
 def section(runs: Sequence[RunAnalysis]) -> Section:
-    """Curves of all runs together, those of the classes by run, and what follows from the scores."""
+    """Curves of all runs together and of their classes, calibration, confusion, thresholds."""
     known = [run for run in runs if run.curves]
     charts = []
     if known:
@@ -60,7 +60,7 @@ def thinned_curve(curve: ScoreCurve) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def at_threshold(curve: ScoreCurve, threshold: float | None) -> tuple[float, float, float] | None:
-    """Precision, recall and F1 of the detections that score at least ``threshold``; None without any."""
+    """Precision, recall and F1 at a score threshold; None without detections."""
     if threshold is None or not len(curve.thresholds):
         return None
     position = int(np.searchsorted(-curve.thresholds, -threshold, side="right")) - 1

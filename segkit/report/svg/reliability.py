@@ -12,7 +12,9 @@ from segkit.report.svg.scales import Scale, tick_text
 
 
 def reliability_diagram(title: str, calibration: Calibration, *, color: int = 0, css: str = "") -> Markup:
-    """Draws the precision of each bin of scores, the line of perfect scores, and the number of detections below.
+    """Draws the precision of each bin of scores beside the line of perfect scores.
+
+    Below are the numbers of detections, relative to the largest.
 
     Args:
         title: caption.
