@@ -44,12 +44,12 @@ def image_scores(run: RunAnalysis) -> list[ImageScore]:
 
 
 def worst_images(scores: list[ImageScore], count: int) -> list[ImageScore]:
-    """Images with the lowest F1 first; of equal ones those with the most errors. Images without errors are absent."""
+    """Images with errors, the lowest F1 first; of equal ones those with the most errors."""
     return sorted((one for one in scores if one.wrong), key=lambda one: (one.f1, -one.wrong))[:count]
 
 
 def best_images(scores: list[ImageScore], count: int) -> list[ImageScore]:
-    """Images with the highest F1 first; of equal ones those with the most objects. Empty images are absent."""
+    """Images with objects, the highest F1 first; of equal ones those with the most objects."""
     return sorted((one for one in scores if one.objects), key=lambda one: (-one.f1, -one.objects))[:count]
 
 

@@ -74,10 +74,10 @@ def render_report(runs: Sequence[RunAnalysis], options: ReportOptions, began: fl
     began = time.perf_counter() if began is None else began
     pictures = galleries.section(runs, options)
     sections = [
-        headline.section(runs),
+        headline.section(runs, pictures.ids),
         *([comparison.section(runs, options)] if len(runs) > 1 else []),
         metrics.section(runs),
-        errors.section(runs),
+        errors.section(runs, pictures.ids),
         slices.section(runs),
         precision_recall.section(runs),
         pictures.section,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+CELLS = {"td", "th", "li", "dt", "dd", "p", "text", "caption", "b"}
 VOID = {"meta", "img", "link", "input", "br", "hr"}
 
 
@@ -31,6 +32,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         if not self.stack or self.stack.pop() != tag:
             self.errors.append(f"</{tag}> at {self.getpos()}")
+        if tag in CELLS:
+            self.handle_data(" ")
         if tag == "section":
             self._section = ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from segkit.diagnosis.findings import Finding
@@ -41,8 +41,13 @@ class FindingCard:
     gallery: str
 
 
-def section(runs: Sequence[RunAnalysis]) -> Section:
-    """Bars of both families of errors, and a card for each kind with advice."""
+def section(runs: Sequence[RunAnalysis], examples: Collection[str]) -> Section:
+    """Bars of both families of errors, and a card for each kind with advice.
+
+    Args:
+        runs: the runs.
+        examples: ids of groups of the gallery, to which cards link.
+    """
     diagnosed = [run for run in runs if run.diagnosis is not None]
     charts = []
     if diagnosed:
@@ -59,7 +64,7 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
         "errors.html",
         several=len(runs) > 1,
         charts=charts,
-        cards=[(run, *_parted(cards_of(run))) for run in diagnosed],
+        cards=[(run, *_parted(cards_of(run, examples))) for run in diagnosed],
         missing=[(run, run.absent.get("diagnosis", "")) for run in runs if run.diagnosis is None],
     )
     lead = (
@@ -69,11 +74,11 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
     return Section("errors", "Errors", "Why it fails", body, lead if diagnosed else "")
 
 
-def cards_of(run: RunAnalysis) -> list[FindingCard]:
+def cards_of(run: RunAnalysis, examples: Collection[str]) -> list[FindingCard]:
     """A card for each finding that occurs, the most costly first."""
     assert run.diagnosis is not None
     found = sorted((*run.diagnosis.tide, *run.diagnosis.cells), key=lambda finding: -finding.lost_ap)
-    return [card(run, finding) for finding in found if finding.count]
+    return [card(run, finding, examples) for finding in found if finding.count]
 
 
 def _parted(cards: Sequence[FindingCard]) -> tuple[list[FindingCard], list[FindingCard]]:
@@ -83,7 +88,7 @@ def _parted(cards: Sequence[FindingCard]) -> tuple[list[FindingCard], list[Findi
     ]
 
 
-def costly_findings(run: RunAnalysis) -> list[FindingCard]:
+def costly_findings(run: RunAnalysis, examples: Collection[str]) -> list[FindingCard]:
     """The cards of the errors that cost most; those with advice come first."""
     if run.diagnosis is None:
         return []
@@ -93,11 +98,12 @@ def costly_findings(run: RunAnalysis) -> list[FindingCard]:
         if finding.count and finding.lost_ap >= LEAST_SHOWN
     ]
     found.sort(key=lambda finding: (not finding.advice, -finding.lost_ap))
-    return [card(run, finding) for finding in found]
+    return [card(run, finding, examples) for finding in found]
 
 
-def card(run: RunAnalysis, finding: Finding) -> FindingCard:
+def card(run: RunAnalysis, finding: Finding, examples: Collection[str]) -> FindingCard:
     """What the page says about a finding."""
+    group = gallery_id(run, finding.kind)
     return FindingCard(
         title=finding.title,
         lost=f"{100 * finding.lost_ap:.1f} points of AP",
@@ -107,7 +113,7 @@ def card(run: RunAnalysis, finding: Finding) -> FindingCard:
         evidence=finding.evidence,
         advice=finding.advice,
         command=command(run, finding),
-        gallery=gallery_id(run, finding.kind) if finding.examples else "",
+        gallery=group if group in examples else "",
     )
 
 

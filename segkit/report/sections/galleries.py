@@ -11,9 +11,10 @@ from segkit.report.sections.base import Section, fill
 
 @dataclass(frozen=True)
 class GallerySection:
-    """The section, with the gallery's own styles and scripts."""
+    """The section, the ids of its groups, and the gallery's own styles and scripts."""
 
     section: Section
+    ids: frozenset[str] = frozenset()
     styles: tuple[str, ...] = ()
     scripts: tuple[str, ...] = ()
 

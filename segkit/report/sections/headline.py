@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from segkit.report.analysis import RunAnalysis
 from segkit.report.cells import Cell, bounds, count, head, percent, words
 from segkit.report.sections.base import Section, fill
-from segkit.report.sections.errors import FindingCard, costly_findings
+from segkit.report.sections.errors import costly_findings
 from segkit.report.svg import IntervalRow, interval_chart
 from segkit.utils.errors import counted, first_few
 
@@ -27,8 +27,13 @@ class Tile:
     meaning: str
 
 
-def section(runs: Sequence[RunAnalysis]) -> Section:
-    """The first section; its markup has the page's heading."""
+def section(runs: Sequence[RunAnalysis], examples: Collection[str]) -> Section:
+    """The first section; its markup has the page's heading.
+
+    Args:
+        runs: the runs.
+        examples: ids of groups of the gallery, to which cards link.
+    """
     several = len(runs) > 1
     body = fill(
         "headline.html",
@@ -38,7 +43,7 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
         tiles=[] if several else tiles(runs[0]),
         table=_table(runs) if several else None,
         intervals=_interval_chart(runs) if several else None,
-        findings=[(run, _findings(run, several)) for run in runs],
+        findings=[(run, costly_findings(run, examples)[: 1 if several else COSTLY]) for run in runs],
         absent=[(run, run.absent["metrics"]) for run in runs if "metrics" in run.absent],
     )
     return Section("summary", "Summary", "Summary", body)
@@ -138,7 +143,3 @@ def _interval_chart(runs: Sequence[RunAnalysis]) -> Any:
         0.95,
     )
     return interval_chart(f"AP of {runs[0].overlap} with its {100 * level:.0f} % interval", rows) if rows else None
-
-
-def _findings(run: RunAnalysis, several: bool) -> list[FindingCard]:
-    return costly_findings(run)[: 1 if several else COSTLY]
