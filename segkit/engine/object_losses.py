@@ -6,12 +6,13 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from segkit.data import Dataset
-from segkit.engine.run_split import RunSplit
+from segkit.engine.run_split import Progress, RunSplit, watched
 from segkit.modeling.modes import evaluation_mode
 from segkit.modeling.nonfinite import naming_images
 from segkit.modeling.object_losses import object_losses
@@ -22,13 +23,14 @@ logger = logging.getLogger(__name__)
 
 
 def measure_object_losses(
-    run: RunSplit, checkpoints: Sequence[str | os.PathLike[str]]
+    run: RunSplit, checkpoints: Sequence[str | os.PathLike[str]], progress: Progress | None = None
 ) -> tuple[dict[int, np.ndarray], int]:
     """Computes the loss of each annotated object with each checkpoint, the model in evaluation mode.
 
     Args:
         run: the model and the images.
         checkpoints: R files of weights.
+        progress: wraps the batches; called with them, their number and a title.
     Returns:
         by image id, float32 [R, G] for the G entries of the image's ground truth, NaN for regions and for objects that reading
         or a transform removes; and the number of images whose objects cannot be told apart, which are NaN too.
@@ -39,7 +41,7 @@ def measure_object_losses(
         run.load(checkpoint)
         logger.info("losses of the objects with %s", checkpoint)
         with evaluation_mode(run.model), torch.inference_mode(), run.context:
-            for batch in run.loader(dataset):
+            for batch in watched(run.loader(dataset), f"batches, losses with {Path(checkpoint).name}", progress):
                 originals = [dataset.split(targets) for targets in batch.targets]
                 batch = batch.to(run.device)
                 with naming_images(batch.file_names):
@@ -47,7 +49,9 @@ def measure_object_losses(
                 for image_id, truth, (_, positions), one in zip(
                     batch.image_ids, batch.annotations, originals, losses, strict=True
                 ):
-                    table = found.setdefault(image_id, np.full((len(checkpoints), len(truth or ())), np.nan, np.float32))
+                    table = found.setdefault(
+                        image_id, np.full((len(checkpoints), len(truth or ())), np.nan, np.float32)
+                    )
                     known = positions >= 0
                     table[k, positions[known]] = one.total.float().cpu().numpy()[known]
     unknown = sum(bool(table.shape[1]) and not np.isfinite(table).any() for table in found.values())

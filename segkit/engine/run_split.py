@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,7 @@ from segkit.utils.paths import local_path
 
 logger = logging.getLogger(__name__)
 Split = Literal["train", "val"]
+Progress = Callable[[Iterable[Batch], int, str], Iterable[Batch]]
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,15 @@ class RunSplit:
         precision = self.config.train.precision
         return autocast("fp32" if precision == "fp16" and self.device.type == "cpu" else precision, self.device)
 
-    def predict(self, checkpoint: str | os.PathLike[str], results: Path) -> FinishedRun:
+    def predict(
+        self, checkpoint: str | os.PathLike[str], results: Path, progress: Progress | None = None
+    ) -> FinishedRun:
         """Predicts all images; neither masks nor results stay in memory.
 
         Args:
             checkpoint: the weights.
             results: a file for the detections, one line an image, which the returned run reads as long as it lives.
+            progress: wraps the batches; called with them, their number and a title.
         """
         self.load(checkpoint)
         agnostic = bool(getattr(self.model, "class_agnostic", False))
@@ -100,7 +104,8 @@ class RunSplit:
                 bool(getattr(self.model, "predicts_masks", True)),
                 stream,
             )
-            evaluate(self.model, self.loader(), [recorder], self.device, self.context, losses=False)
+            batches = watched(self.loader(), f"batches predicted with {Path(checkpoint).name}", progress)
+            evaluate(self.model, batches, [recorder], self.device, self.context, losses=False)
         stored = StoredResults(results, recorder.offsets)
         overlaps = {recorder.iou_type: recorder.data}
         return FinishedRun(
@@ -153,6 +158,11 @@ class _Recorder(OverlapEvaluator):
         return {}
 
 
+def watched(loader: TestLoader, title: str, progress: Progress | None) -> Iterable[Batch]:
+    """The batches of a loader, with a line about how far they are if ``progress`` is set."""
+    return loader if progress is None else progress(loader, len(loader), title)
+
+
 def open_run_split(path: str | os.PathLike[str], split: str = "val", device: str | None = None) -> RunSplit:
     """Opens the model and one split of the data of a run, which need not have been evaluated.
 
@@ -164,7 +174,9 @@ def open_run_split(path: str | os.PathLike[str], split: str = "val", device: str
         raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
     if split not in ("train", "val"):
         raise SegkitError(
-            f"split is '{split}'{did_you_mean(split, ['train', 'val'])}; expected train or val", key="split", value=split
+            f"split is '{split}'{did_you_mean(split, ['train', 'val'])}; expected train or val",
+            key="split",
+            value=split,
         )
     cfg = with_recognized_data(load_config(folder / "config.yaml"))
     data = build_data(cfg, eval_only=split == "val")
@@ -184,7 +196,9 @@ def best_checkpoint(folder: Path) -> Path:
     for path in (folder / "model_best.pth", folder / "model_final.pth", find_last_checkpoint(folder)):
         if path is not None and path.is_file():
             return path
-    raise SegkitError(f"{folder} has no checkpoint, as model_final.pth; name one with --weights FILE", value=str(folder))
+    raise SegkitError(
+        f"{folder} has no checkpoint, as model_final.pth; name one with --weights FILE", value=str(folder)
+    )
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:
