@@ -19,6 +19,7 @@ from segkit.visualization.outlines import paint_boxes, paint_masks
 
 SHAPES = ("annotation", "detection", "other annotations")
 COLORS = np.array([(255, 140, 0), (70, 170, 255), (190, 190, 190)], np.uint8)  # of SHAPES
+FLAT = 160  # of 255; crops of a smaller range are stretched
 CONTEXT = 0.6  # of the longer side, around the shapes
 LEAST_CONTEXT = 12  # pixels
 LARGEST, TARGET = 640, 320  # longer side of a crop in pixels; smaller crops are enlarged to about TARGET
@@ -69,16 +70,24 @@ def _part(boxes: Tensor, masks: InstanceMasks | None, label: int, size: tuple[in
 
 
 def pixels_of(image: Tensor | LazyImage, window: tuple[int, int, int, int]) -> Tensor:
-    """The pixels [C, h, w] of a window of an image, of which no more is read than needed."""
+    """A picture uint8 [3, h, w] of a window of an image, of which no more is read than needed.
+
+    A dark or pale crop is stretched between its percentiles 0.5 and 99.5, over all colours alike.
+    """
     x0, y0, x1, y1 = window
-    return image.read(window) if isinstance(image, LazyImage) else image[:, y0:y1, x0:x1]
+    part = image.read(window) if isinstance(image, LazyImage) else image[:, y0:y1, x0:x1]
+    picture = composite(part)
+    low, high = np.percentile(picture, (0.5, 99.5))
+    if high > low and high - low < FLAT:
+        picture = np.clip((picture - low) * (255 / (high - low)), 0, 255).round().astype(np.uint8)
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
 
 
 def crop_picture(pixels: Tensor, found: Targets) -> np.ndarray:
-    """The crop beside the crop with outlines: uint8 [h, w, 3]."""
+    """The crop uint8 [3, h, w] beside the crop with outlines: uint8 [h, w, 3]."""
     size = (int(pixels.shape[1]), int(pixels.shape[2]))
     scaled = thumbnail_size(size, LARGEST)
-    plain = composite(pixels)
+    plain = pixels.permute(1, 2, 0).numpy()
     if scaled != size:
         tensor = torch.from_numpy(plain).permute(2, 0, 1)[None].float()
         plain = (
