@@ -84,7 +84,7 @@ class ImageEvidence:
     def missing(self) -> Iterator[Evidence]:
         """Detections that no annotation touches: confidence times the share that is not annotated.
 
-        A detection around a whole annotation of its class is none of them. Of detections that show the same thing the most
+        A detection around a whole annotation of its class does not count. Of detections that show the same thing the most
         confident one is reported. In an image with annotations the score is multiplied by (m + 4) / (c + 4), where c is the
         sum of the confidences of its detections and m that of those with an annotation: where a model often disagrees, it
         probably fails.

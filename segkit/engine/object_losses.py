@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def measure_object_losses(
     run: RunSplit, checkpoints: Sequence[str | os.PathLike[str]], progress: Progress | None = None
 ) -> tuple[dict[int, np.ndarray], int]:
-    """Computes the loss of each annotated object with each checkpoint, the model in evaluation mode.
+    """Computes the loss of each annotated object with each checkpoint, in evaluation mode.
 
     Args:
         run: the model and the images.
@@ -33,7 +33,7 @@ def measure_object_losses(
         progress: wraps the batches; called with them, their number and a title.
     Returns:
         by image id, float32 [R, G] for the G entries of the image's ground truth, NaN for regions and for objects that reading
-        or a transform removes; and the number of images whose objects cannot be told apart, which are NaN too.
+        or a transform removes; and the number of images with objects of which no loss is known.
     """
     dataset = PositionedObjects(run.dataset)
     found: dict[int, np.ndarray] = {}

@@ -202,7 +202,7 @@ def best_checkpoint(folder: Path) -> Path:
 
 
 def kept_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run in the order of the training, its last one included; the best one without others."""
+    """The checkpoints of a run in the order of the training; the best one without others."""
     periodic = sorted(path for path in folder.glob("model_*.pth") if path.stem.removeprefix("model_").isdigit())
     final = folder / "model_final.pth"
     return [*periodic, *([final] if final.is_file() else [])] or [best_checkpoint(folder)]

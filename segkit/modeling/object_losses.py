@@ -48,9 +48,9 @@ class ObjectLosses:
 def object_losses(
     model: nn.Module, images: Sequence[Tensor] | ImageBatch, targets: Sequence[Targets]
 ) -> list[ObjectLosses]:
-    """Computes the loss of each annotated object, in the model's current mode and without sampling.
+    """Computes the loss of each annotated object, without sampling.
 
-    The RoI heads see the ground-truth boxes in place of proposals, so that each object has one loss, and nearby objects do
+    The model stays in its mode. The RoI heads see the ground-truth boxes in place of proposals, so that each object has one loss, and nearby objects do
     not compete for proposals. Its class loss is the cross-entropy -log p of its class, as the heads score it in prediction;
     its mask loss is the mean binary cross-entropy between the mask logits of its class and its mask target, both in its
     box. A model without RoI heads has no classes: the class loss is -log p of the best objectness p among the proposals

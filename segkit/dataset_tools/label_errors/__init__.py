@@ -1,4 +1,4 @@
-"""``segkit dataset label-errors``: annotations that are probably wrong, as a list, crops and files to correct them."""
+"""``segkit dataset label-errors``: a list of wrong annotations, and files to correct them."""
 
 from segkit.dataset_tools.label_errors.run import label_errors
 

@@ -1,4 +1,4 @@
-"""The flagged images as a data set in which the probable errors are marked, for other tools to correct."""
+"""The flagged images as a data set in which the probable errors are marked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from segkit.dataset_tools.label_errors.flagged import FlaggedImage, FlaggedImage
 from segkit.diagnosis.label_errors import LabelError
 from segkit.diagnosis.label_evidence import MISSING
 from segkit.structures.lazy_targets import Window
-from segkit.structures.masks import InstanceMasks
 from segkit.structures.sample import Sample
 from segkit.structures.targets import Targets
 
@@ -20,7 +19,7 @@ SUGGESTION = "suggestion"
 
 
 class CorrectionData(Dataset):
-    """The flagged images with all their annotations, of which the suspicious ones have a class of their own.
+    """The flagged images with all their annotations; suspicious ones have classes of their own.
 
     The class of a suspicious annotation is ``KIND: CLASS``, as ``other_class: nucleus``. A missing annotation is the mask of
     its detection. The detection beside a suspicious annotation is an object of the class ``suggestion: CLASS``.
@@ -92,8 +91,3 @@ class CorrectionData(Dataset):
         """The classes that the errors of an image add."""
         found = [self.flagged.flag(image, error) for _, error in image.errors]
         return [*found, *filter(None, (self._added(image, error) for _, error in image.errors))]
-
-
-def masks_of(targets: Targets, size: tuple[int, int]) -> InstanceMasks:
-    """The masks of targets; empty ones for boxes."""
-    return InstanceMasks.empty(size, len(targets)) if targets.masks is None else targets.masks

@@ -19,6 +19,7 @@ from segkit.visualization.outlines import paint_boxes, paint_masks
 
 SHAPES = ("annotation", "detection", "other annotations")
 COLORS = np.array([(255, 140, 0), (70, 170, 255), (190, 190, 190)], np.uint8)  # of SHAPES
+DETECTION, DASH = 1, 5  # label of the detection; pixels of a dash of its outline
 FLAT = 160  # of 255; crops of a smaller range are stretched
 CONTEXT = 0.6  # of the longer side, around the shapes
 LEAST_CONTEXT = 12  # pixels
@@ -39,7 +40,7 @@ def window_of(image: FlaggedImage, error: LabelError) -> tuple[int, int, int, in
 
 
 def cropped_shapes(image: FlaggedImage, error: LabelError, window: tuple[int, int, int, int]) -> Targets:
-    """The shapes in a window, labelled by ``SHAPES``, in its pixels: other annotations, annotation, detection."""
+    """The shapes in a window, in its pixels, labelled by ``SHAPES``; the detection comes last."""
     truth = image.truth
     others = [i for i, region in enumerate(is_region(truth).tolist()) if not region and i != error.object]
     parts = [_part(truth.boxes[others], None if truth.masks is None else truth.masks[others], 2, image.size)]
@@ -84,7 +85,7 @@ def pixels_of(image: Tensor | LazyImage, window: tuple[int, int, int, int]) -> T
 
 
 def crop_picture(pixels: Tensor, found: Targets) -> np.ndarray:
-    """The crop uint8 [3, h, w] beside the crop with outlines: uint8 [h, w, 3]."""
+    """The crop uint8 [3, h, w] beside itself with outlines, the detection's dashed."""
     size = (int(pixels.shape[1]), int(pixels.shape[2]))
     scaled = thumbnail_size(size, LARGEST)
     plain = pixels.permute(1, 2, 0).numpy()
@@ -95,8 +96,29 @@ def crop_picture(pixels: Tensor, found: Targets) -> np.ndarray:
         )
     scale = max(1, TARGET // max(scaled))
     plain = np.ascontiguousarray(plain.repeat(scale, axis=0).repeat(scale, axis=1))
-    drawn = plain.copy()
-    colors = COLORS[found.labels.numpy()]
+    annotated = _outlined(plain, found[found.labels != DETECTION], size, scaled, scale)
+    drawn = _outlined(annotated, found[found.labels == DETECTION], size, scaled, scale)
+    rows, columns = np.indices(drawn.shape[:2])
+    gaps = (
+        rows + columns
+    ) // DASH % 2 == 1  # of the detection's outline, so that an equal one of the annotation is seen
+    drawn[gaps] = annotated[gaps]
+    return side_by_side(plain, drawn, 4)
+
+
+def _outlined(
+    picture: np.ndarray, found: Targets, size: tuple[int, int], scaled: tuple[int, int], scale: int
+) -> np.ndarray:
+    """The picture with outlines.
+
+    Args:
+        picture: uint8, of ``scaled`` times ``scale`` pixels.
+        found: shapes at ``size``.
+        size: (H, W) of the crop.
+        scaled: (H, W) that it was scaled down to.
+        scale: whole factor of enlargement after that.
+    """
+    drawn, colors = picture.copy(), COLORS[found.labels.numpy()]
     thickness = 1 if scale == 1 else 2
     factor = torch.tensor([scaled[1] / size[1], scaled[0] / size[0]] * 2)
     boxed = ~found.has_mask.numpy()
@@ -104,7 +126,7 @@ def crop_picture(pixels: Tensor, found: Targets) -> np.ndarray:
         masks = found.masks if scaled == size else found.masks.resize(scaled)
         paint_masks(drawn, masks, colors, scale, thickness, style="outline", in_order=True)
     paint_boxes(drawn, (found.boxes * factor).numpy()[boxed], colors[boxed], scale, thickness)
-    return side_by_side(plain, drawn, 4)
+    return drawn
 
 
 def card_of(

@@ -17,7 +17,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a text that beg
 
 @dataclass(frozen=True)
 class Row:
-    """One error, as the files have it; positions are empty where there is none."""
+    """One error, as the files have it; positions are None if there is no object or detection."""
 
     rank: int
     kind: str
@@ -74,7 +74,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> Path:
 
 
 def write_list(path: Path, rows: Sequence[Row], models: Sequence[str], notes: Sequence[str], found: int) -> Path:
-    """Writes the list as JSON: models, notes, what the kinds mean, number of errors found, and the errors listed."""
+    """Writes the list as JSON, with the models, the notes and the meaning of the kinds."""
     content = {
         "models": list(models),
         "notes": list(notes),

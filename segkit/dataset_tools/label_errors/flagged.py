@@ -87,9 +87,9 @@ class FlaggedImages:
         return "" if error.detection is None else self.detected_classes[int(image.found.labels[error.detection])]
 
     def flag(self, image: FlaggedImage, error: LabelError) -> str:
-        """The class by which an annotation is marked: ``KIND: CLASS``, with the class that the model proposes.
+        """The class by which an annotation is marked, ``KIND: CLASS``.
 
-        QuPath shows it as a class CLASS derived from KIND.
+        CLASS is the one that the model proposes. QuPath shows it as a class CLASS derived from KIND.
         """
         proposed = self.detected_class(image, error) if error.kind in (MISSING, OTHER_CLASS) else ""
         return f"{error.kind}: {proposed or self.annotated_class(image, error)}"

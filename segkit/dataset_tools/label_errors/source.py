@@ -57,7 +57,7 @@ def read_models(
     losses: bool = True,
     device: str | None = None,
 ) -> Models:
-    """Opens the runs or the results file, predicts where nothing is predicted yet, and measures losses.
+    """Opens runs or a results file, predicts what is not predicted yet, measures losses.
 
     Args:
         sources: folders of runs, or one COCO results file.

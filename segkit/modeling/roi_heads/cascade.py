@@ -199,7 +199,7 @@ class CascadeROIHeads(ROIHeads):
     def class_log_probs(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Logarithm of the mean over all stages, each of which scores the boxes that the stage before refined."""
+        """Logarithm of the mean over all stages; each scores the boxes refined before it."""
         refined, of_stages = list(boxes), []
         for head in self.box_heads:
             assert isinstance(head, BoxHead)
