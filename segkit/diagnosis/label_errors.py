@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from segkit.diagnosis.label_evidence import (
     never_found,
 )
 from segkit.diagnosis.loss_ranks import LossRanks
-from segkit.diagnosis.run_statistics import RunStatistics, run_statistics, touched
+from segkit.diagnosis.run_statistics import RunStatistics, odds_score, run_statistics, touched
 from segkit.evaluation.image_overlaps import DatasetOverlaps, ImageOverlaps
 from segkit.evaluation.overlaps import box_overlaps
 from segkit.utils.errors import SegkitError
@@ -78,7 +78,8 @@ def find_label_errors(
     overlooked, badly located and swapped; the kinds of touching objects, duplicates and losses (Schubert et al. 2024) are
     added. Each score is about a probability, so that all kinds are one list:
 
-    - ``missing_annotation``: confidence, times the share of the detection that no annotation covers;
+    - ``missing_annotation``: confidence, times the share of the detection that no annotation covers, less in images of which
+      the model finds little that is annotated;
     - ``never_found``: w / (w + (1 - w) s), where s is the share of the objects of that class, size and image that no
       detection touches, and w = 0.03 the share of annotations that is assumed to be wrong (Bayes' rule);
     - ``other_class``: confidence, times 1 - the confidence of the detections of the annotated class;
@@ -87,6 +88,10 @@ def find_label_errors(
     - ``duplicate``: the middle of the bounds of the IoU of the two annotations;
     - ``high_loss``: the same with s the share of the objects of the class with a higher loss, times
       1 - exp(-(loss - median of the class)); loss and share are medians over the checkpoints.
+
+    The scores of the kinds that detections claim are multiplied by w / (w + (1 - w) c), where c is the sum of the other
+    scores of the kind by the number of annotations: a model that often merges neighbours, say, is no witness against their
+    annotations.
 
     An annotation is listed once, with the highest score of all kinds. Its kind is the most telling one of those with nearly
     that score: touching objects and duplicates before classes, these before outlines, and losses last. Ignore regions,
@@ -106,10 +111,11 @@ def find_label_errors(
     _check_same(runs)
     found_objects = [np.any([touched(image) for image in images], axis=0) for images in _by_image(runs)]
     usual = [run_statistics(run, found_objects) for run in runs]
+    claims = [_Claims(run, own) for run, own in zip(runs, usual, strict=True)]
     losses = None if object_losses is None else LossRanks(runs[0], object_losses)
     found: list[LabelError] = []
     for images, touched_objects in zip(_by_image(runs), found_objects, strict=True):
-        evidence = _evidence(images, usual)
+        evidence = _evidence(images, claims)
         if all(len(image.scores) < run.max_detections for image, run in zip(images, runs, strict=True)):
             evidence += never_found(images[0], usual[0], touched_objects)  # a full list may lack them
         rows = [] if losses is None else losses.evidence(images[0])
@@ -162,9 +168,34 @@ def _check_same(runs: Sequence[DatasetOverlaps]) -> None:
                 )
 
 
-def _evidence(images: Sequence[ImageOverlaps], usual: Sequence[RunStatistics]) -> list[Evidence]:
+class _Claims:
+    """The evidence of one model, weighed by how often the model claims such errors.
+
+    Args:
+        data: its overlaps.
+        usual: what is usual for it.
+    """
+
+    def __init__(self, data: DatasetOverlaps, usual: RunStatistics) -> None:
+        self._usual = usual
+        self._objects = max(sum(len(image.object_ids) for image in data.images), 1)
+        self._sums: dict[str, float] = {}
+        for image in data.images:
+            for one in ImageEvidence(image, usual).all():
+                self._sums[one.kind] = self._sums.get(one.kind, 0.0) + one.score
+
+    def of(self, image: ImageOverlaps) -> list[Evidence]:
+        """The evidence about one image."""
+        found = []
+        for one in ImageEvidence(image, self._usual).all():
+            others = max(self._sums[one.kind] - one.score, 0.5) / self._objects
+            found.append(replace(one, score=one.score * float(odds_score(others))))
+        return found
+
+
+def _evidence(images: Sequence[ImageOverlaps], claims: Sequence[_Claims]) -> list[Evidence]:
     """The evidence of all models about one image; scores are means over the models."""
-    each = [list(ImageEvidence(image, own).all()) for image, own in zip(images, usual, strict=True)]
+    each = [own.of(image) for image, own in zip(images, claims, strict=True)]
     found = list(duplicates(images[0]))
     missing = [[one for one in evidence if one.kind == MISSING] for evidence in each]
     for one in missing[0]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segkit.diagnosis.run_statistics import FOUND_IOU, TOUCHING, RunStatistics, best_ious, odds_score
+from segkit.diagnosis.run_statistics import FOUND_IOU, PRIOR, TOUCHING, RunStatistics, best_ious, odds_score
 from segkit.evaluation.image_overlaps import ImageOverlaps
 from segkit.evaluation.overlaps import box_overlaps
 
@@ -84,12 +84,21 @@ class ImageEvidence:
     def missing(self) -> Iterator[Evidence]:
         """Detections that no annotation touches: confidence times the share that is not annotated.
 
-        Of detections that show the same thing the most confident one is reported.
+        A detection around a whole annotation of its class does not count. Of detections that show the same thing the most
+        confident one is reported. In an image with annotations the score is multiplied by (m + 4) / (c + 4), where c is the
+        sum of the confidences of its detections and m that of those with an annotation: where a model often disagrees, it
+        probably fails.
         """
-        image = self.image
-        near = self._largest(self.detections, self.ious, len(image.scores))
-        taken = np.minimum(np.bincount(self.detections, self.of_detection, len(image.scores)), 1.0)
-        score = np.where((near < TOUCHING) & (taken < FOUND_IOU), self.confidence * (1 - taken), 0.0)
+        image, count = self.image, len(self.image.scores)
+        near = self._largest(self.detections, self.ious, count)
+        taken = np.minimum(np.bincount(self.detections, self.of_detection, count), 1.0)
+        around = self._largest(self.detections[self.same_class], self.of_object[self.same_class], count)
+        is_missing = (near < TOUCHING) & (taken < FOUND_IOU) & (around < INSIDE)
+        agreement = 1.0
+        if len(image.object_ids):
+            agreed = float(self.confidence[near >= FOUND_IOU].sum())
+            agreement = (agreed + PRIOR) / (float(self.confidence.sum()) + PRIOR)
+        score = np.where(is_missing, self.confidence * (1 - taken) * agreement, 0.0)
         candidates = np.flatnonzero(score > 0)
         candidates = candidates[np.lexsort((-image.scores[candidates], -score[candidates]))]
         boxes = image.boxes[candidates]

@@ -18,7 +18,7 @@ OBJECTS_A_BIN, MOST_SIZES = 100, 8  # of the sizes of a class
 # Share of the annotations that is assumed to be wrong before anything is known of one: in ten common test sets 3.4 % of the
 # labels are (Northcutt, Athalye and Mueller 2021).
 WRONG = 0.03
-PRIOR = 4.0  # objects; the weight of the whole data's recall in that of one image
+PRIOR = 4.0  # objects or detections; the weight of the whole data in what is measured in one image
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,10 @@ def show(
     reason = ""
     if len(cards) < len(entries):
         reason = f"({'the page would be too large with more' if total > MAX_BYTES else '--limit shows more'})"
-    page = render(source, opened.reason, shown, reason, opened.splits, cards, general, bool(found_faults))
+    classes = next(iter(opened.splits.values())).classes
+    page = render(
+        source, opened.reason, shown, reason, classes, list(opened.splits), cards, general, bool(found_faults)
+    )
     try:
         with atomic_write(file) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -233,7 +236,8 @@ def render(
     format_reason: str,
     shown: str,
     reason: str,
-    splits: Mapping[str, Dataset],
+    classes: Sequence[str],
+    splits: Sequence[str],
     cards: Sequence[Card],
     general: Sequence[Fault],
     has_faults: bool,
@@ -252,7 +256,7 @@ def render(
         source=format_reason,
         shown=shown,
         reason=reason,
-        classes=list(_classes(splits, cards)),
+        classes=list(_classes(classes, cards)),
         splits=list(splits),
         cards=cards,
         faults=sorted(general, key=lambda fault: _rank(fault.severity)),
@@ -263,10 +267,10 @@ def render(
     )
 
 
-def _classes(splits: Mapping[str, Dataset], cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
+def _classes(classes: Sequence[str], cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
     """Name, colour and number of objects on the page of each class, and of the ignore regions if there are any."""
     counts = Counter(shape.label for card in cards for shape in card.shapes)
-    for label, name in enumerate(next(iter(splits.values())).classes):
+    for label, name in enumerate(classes):
         color = f"hsl({round(label * 137.508 + 200) % 360} 85% 55%)"
         yield {"label": label, "name": name, "color": color, "count": counts[str(label)]}
     if counts["x"]:
