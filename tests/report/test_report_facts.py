@@ -11,7 +11,6 @@ from segkit.evaluation.score_curves import ScoreCurve
 from segkit.report.cells import bounds, count, duration, percent, plain
 from segkit.report.config_differences import differences_from_defaults
 from segkit.report.metrics_lines import MetricsLines, thinned
-from segkit.report.ranking import ImageScore, best_images, random_images, worst_images
 from segkit.report.run_log import RunLog, read_run_log
 from segkit.report.sections.precision_recall import at_threshold, thinned_curve
 
@@ -77,15 +76,6 @@ def test_a_curve_is_read_at_a_threshold():
     long = ScoreCurve("a", np.linspace(1, 0, n), np.linspace(1, 0.1, n), np.linspace(0, 0.9, n), 0.5)
     thresholds, _, recall = thinned_curve(long)
     assert len(thresholds) <= 242 and recall[0] == 0 and recall[-1] == 0.9 and np.abs(np.diff(recall)).max() < 0.02
-
-
-def test_worst_best_and_random_images():
-    scores = [ImageScore(1, 1.0, 0, 0), ImageScore(2, 0.5, 4, 3), ImageScore(3, 0.5, 9, 8), ImageScore(4, 1.0, 7, 0)]
-    assert [one.image_id for one in worst_images(scores, 3)] == [3, 2]
-    assert [one.image_id for one in best_images(scores, 2)] == [4, 3]
-    drawn = random_images(scores, 3, seed=1)
-    assert len({one.image_id for one in drawn}) == 3 and drawn == random_images(scores, 3, seed=1)
-    assert [one.image_id for one in random_images(scores, 99, 0)] == [1, 2, 3, 4]
 
 
 def test_texts_for_people():
