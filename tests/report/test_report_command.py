@@ -6,8 +6,11 @@ import logging
 import shutil
 
 import pytest
+from finished_runs import SMALL
+from page_parser import Page
 
 from segkit.cli.main import main
+from segkit.engine.run_dir import set_aside_earlier_run
 from segkit.report.after_training import report_after_training
 from segkit.utils.errors import SegkitError
 
@@ -82,3 +85,26 @@ def test_a_report_that_fails_is_a_warning(run_dir, tmp_path, monkeypatch, caplog
     assert "report.html could not be made (RuntimeError: broken)" in caplog.text
     shutil.rmtree(folder / "inference")
     assert report_after_training(folder) is None
+
+
+def test_an_earlier_report_is_set_aside(run_dir, tmp_path):
+    folder = shutil.copytree(run_dir, tmp_path / "run")
+    (folder / "report.html").write_text("old")
+    set_aside_earlier_run(folder)
+    assert (folder / "previous_1/report.html").read_text() == "old" and not (folder / "report.html").exists()
+
+
+def test_a_training_ends_with_a_report(tmp_path, monkeypatch):
+    """After ``--resume`` of a finished run without one, too; not for ``--dry-run`` or with ``train.report=false``."""
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "quickstart", "output_dir=run", "train.device=cpu", *SMALL]
+    main([*words, "--dry-run"])
+    assert not (tmp_path / "run").exists()
+    main([*words, "train.report=false"])
+    assert (tmp_path / "run/inference").is_dir() and not (tmp_path / "run/report.html").exists()
+    main([*words, "--resume"])
+    report = tmp_path / "run/report.html"
+    first = report.stat().st_mtime_ns
+    assert "TinyNet" in Page(report.read_text()).sections["summary"]
+    main([*words, "--resume"])
+    assert report.stat().st_mtime_ns == first  # nothing has changed, so that it is not made again
