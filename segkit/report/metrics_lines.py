@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class MetricsLines:
     def __len__(self) -> int:
         return len(self.lines)
 
-    @property
+    @cached_property
     def keys(self) -> list[str]:
         """All keys, in the order in which they first occur."""
         return list(dict.fromkeys(key for line in self.lines for key in line))

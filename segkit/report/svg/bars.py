@@ -52,8 +52,8 @@ def bar_chart(
         empty: what is said without rows.
     """
     if not rows:
-        words = [text(WIDTH / 2, 24, empty, class_="none", text_anchor="middle")]
-        return figure(title, empty, (WIDTH, 40.0), words, class_="bars")
+        nothing = [text(WIDTH / 2, 24, empty, class_="none", text_anchor="middle")]
+        return figure(title, empty, (WIDTH, 40.0), nothing, class_="bars")
     ends = [end for _, bars in rows for bar in bars for end in (bar.value, bar.high) if end is not None]
     full = highest if highest is not None else max([0.0, *ends])
     unit = (WIDTH - LEFT - RIGHT) / (full or 1.0)
