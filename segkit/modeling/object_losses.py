@@ -50,11 +50,11 @@ def object_losses(
 ) -> list[ObjectLosses]:
     """Computes the loss of each annotated object, without sampling.
 
-    The model stays in its mode. The RoI heads see the ground-truth boxes in place of proposals, so that each object has one loss, and nearby objects do
-    not compete for proposals. Its class loss is the cross-entropy -log p of its class, as the heads score it in prediction;
-    its mask loss is the mean binary cross-entropy between the mask logits of its class and its mask target, both in its
-    box. A model without RoI heads has no classes: the class loss is -log p of the best objectness p among the proposals
-    of an IoU of at least 0.5.
+    The model stays in its mode. The RoI heads see the ground-truth boxes in place of proposals, so that each object has one
+    loss, and nearby objects do not compete for proposals. Its class loss is the cross-entropy -log p of its class, as the
+    heads score it in prediction. Its mask loss is the mean binary cross-entropy between the mask logits of its class and its
+    mask target, both in its box. A model without RoI heads has no classes: the class loss is -log p of the best objectness p
+    among the proposals of an IoU of at least 0.5.
 
     Args:
         model: a :class:`~segkit.modeling.meta_arch.detector.Detector`; in evaluation mode for comparable losses.
