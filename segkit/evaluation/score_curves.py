@@ -137,6 +137,12 @@ def check_iou(key: str, value: float) -> None:
         raise SegkitError(f"{key}: expected an IoU above 0 and at most 1, got {value!r}", key=key, value=value)
 
 
+def check_bins(bins: int) -> None:
+    """Raises SegkitError unless the number of bins is whole and at least 1."""
+    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+        raise SegkitError(f"bins: expected a whole number, 1 or more, got {bins!r}", key="bins", value=bins)
+
+
 def calibration(
     data: DatasetOverlaps,
     *,
@@ -157,8 +163,7 @@ def calibration(
         matches: results of :func:`match_all` at ``[iou_threshold]``, if they are known.
     """
     check_iou("iou_threshold", iou_threshold)
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise SegkitError(f"bins: expected a whole number, 1 or more, got {bins!r}", key="bins", value=bins)
+    check_bins(bins)
     _, scores, true, false = _detections(data, iou_threshold, matches)
     counted = true | false
     scores, true = scores[counted], true[counted]
