@@ -17,6 +17,7 @@ setup(
     package_data={
         "segkit": ["py.typed"],
         "segkit.dataset_tools.gallery": ["page.*"],
+        "segkit.report.gallery": ["*.html", "*.css", "*.js"],
         "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
     },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},
