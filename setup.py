@@ -18,6 +18,7 @@ setup(
         "segkit": ["py.typed"],
         "segkit.dataset_tools.gallery": ["page.*"],
         "segkit.report": ["page.*", "templates/*.html"],
+        "segkit.report.gallery": ["*.html", "*.css", "*.js"],
         "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
     },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},

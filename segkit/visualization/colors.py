@@ -31,31 +31,51 @@ def class_colors(labels: np.ndarray) -> np.ndarray:
 
 
 def instance_colors(boxes: np.ndarray) -> np.ndarray:
-    """Returns colours whose hues differ between touching objects.
-
-    In their order, each object gets the golden-angle hue that is farthest from the hues of the earlier objects whose boxes
-    touch its own; of equals, the next in the golden-angle sequence.
+    """Returns colours whose hues differ between touching objects, those of :func:`instance_hues`.
 
     Args:
         boxes: [N, 4] XYXY.
     Returns:
         uint8 [N, 3].
     """
-    count = len(boxes)
-    sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
-    hues = np.zeros(count)
+    return hue_colors()[instance_hues(boxes)]
+
+
+def hue_colors() -> np.ndarray:
+    """Returns the colours of :func:`instance_hues`: uint8 [12, 3]."""
+    return np.array([_rgb(hue) for hue in _hues()], dtype=np.uint8)
+
+
+def instance_hues(boxes: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
+    """Returns hues that differ between touching objects, as indices of :func:`hue_colors`.
+
+    In their order, each object gets the golden-angle hue that is farthest from the hues of the earlier objects whose boxes
+    touch its own; of equals, the next in the golden-angle sequence.
+
+    Args:
+        boxes: [N, 4] XYXY.
+        known: int64 [N], hues that are decided before all others; -1 where there is none. None: none is known.
+    Returns:
+        int64 [N].
+    """
+    sequence = _hues()
+    chosen = np.full(len(boxes), -1) if known is None else known.copy()
     margin = 2.0
     low, high = boxes[:, :2] - margin, boxes[:, 2:] + margin
-    for i in range(count):
-        touching = ((low[:i] <= high[i]) & (high[:i] >= low[i])).all(axis=1)
-        candidates = np.roll(sequence, -(i % HUES))
+    for i in np.flatnonzero(chosen < 0).tolist():
+        touching = (chosen >= 0) & ((low <= high[i]) & (high >= low[i])).all(axis=1)
+        order = np.roll(np.arange(HUES), -(i % HUES))
         if not touching.any():
-            hues[i] = candidates[0]
+            chosen[i] = order[0]
             continue
-        apart = np.abs(candidates[:, None] - hues[:i][touching][None])
+        apart = np.abs(sequence[order][:, None] - sequence[np.unique(chosen[touching])][None])
         nearest = np.minimum(apart, 1 - apart).min(axis=1)
-        hues[i] = candidates[int(np.argmax(nearest > nearest.max() - 1e-9))]
-    return np.array([_rgb(hue) for hue in hues], dtype=np.uint8).reshape(-1, 3)
+        chosen[i] = order[int(np.argmax(nearest > nearest.max() - 1e-9))]
+    return chosen
+
+
+def _hues() -> np.ndarray:
+    return (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
 
 
 def _rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:

@@ -16,11 +16,12 @@ from PIL import Image
 from segkit import SegkitError
 from segkit.cli.main import main
 from segkit.data import Dataset
-from segkit.dataset_tools.gallery.shapes import shapes, simplify
+from segkit.dataset_tools.gallery.shapes import shapes
 from segkit.dataset_tools.gallery.show import show
 from segkit.dataset_tools.writing import make_output, write_splits
 from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.structures.targets import ALL_CLASSES
+from segkit.visualization.svg_paths import simplify
 
 EVIL = "<script>alert('x')</script>&\"c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -184,7 +185,7 @@ def test_ignore_regions_are_named():
     targets = Targets(objects.boxes(), torch.tensor([ALL_CLASSES]), objects, torch.tensor([True]))
     (shape,) = shapes(targets, ["a"], (20, 20), (20, 20))
     assert (shape.label, shape.kind) == ("x", "ignore") and "ignored" in shape.title
-    assert shape.path == "M0 0L300 0L300 300L0 300Z" and shape.box == (0, 0, 300, 300)
+    assert shape.path == "M0 0l300 0 0 300-300 0z" and shape.box == (0, 0, 300, 300)
 
 
 def test_simplified_outlines_stay_near():

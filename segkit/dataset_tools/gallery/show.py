@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
-from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery.shapes import Shape, shapes
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
@@ -21,6 +21,7 @@ from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview
 from segkit.utils.paths import local_path, output_file, prepare_folder
+from segkit.visualization.data_uris import SMALL_SIDE, enlargement, picture_uri, thumbnail_size
 
 FOLDER = Path(__file__).parent  # of the page and its style and script
 MAX_BYTES = 100 << 20  # of the page
