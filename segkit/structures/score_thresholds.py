@@ -52,6 +52,15 @@ class ScoreThresholds:
         return torch.tensor([self.by_class.get(name, self.overall) for name in classes], dtype=torch.float32)
 
 
+def saved_thresholds(checkpoint: Mapping[str, Any]) -> ScoreThresholds | None:
+    """Returns the best score thresholds that a checkpoint's content holds; None if it has none.
+
+    They are those of the last evaluation before the checkpoint was written.
+    """
+    values = checkpoint.get("score_thresholds")
+    return None if values is None else ScoreThresholds.of_dict(values)
+
+
 def resolve_threshold(
     setting: float | str, saved: ScoreThresholds | None, classes: Sequence[str], source: str
 ) -> float | Tensor:
