@@ -183,8 +183,8 @@ def test_no_errors(world, tmp_path):
         (["results.json", "--data", "data", "--split", "vla"], "no split 'vla'"),
         (["results.json", "--data", "data", "--weights", "x.pth"], "--weights belongs to a run"),
         (
-            ["results.json", "--data", "data", "--kind", "missing"],
-            "no kind 'missing'; did you mean 'missing_annotation'",
+            ["results.json", "--data", "data", "--kind", "never_fond"],
+            "no kind 'never_fond'; did you mean 'never_found'",
         ),
         (["data"], "is no run"),
         (["data", "--data", "data"], "--data belongs to a results file"),
