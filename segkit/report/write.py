@@ -80,12 +80,12 @@ def render_report(runs: Sequence[RunAnalysis], options: ReportOptions, began: fl
         errors.section(runs, pictures.ids),
         slices.section(runs),
         precision_recall.section(runs),
-        pictures.section,
         labels.section(runs),
         curves.section(runs),
         speed.section(runs),
         data.section(runs, options),
         environment.section(runs),
+        pictures.section,  # last, since it is long
     ]
     title = " and ".join(run.label for run in runs) if len(runs) < 4 else f"{len(runs)} runs"
     seconds = duration(time.perf_counter() - began)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from segkit.cli.dataset.label_errors import KINDS as HELP_KINDS
 from segkit.cli.main import main
 from segkit.data.formats import Synthetic
 from segkit.data.writers import WritableImage
 from segkit.dataset_tools.label_errors import label_errors
 from segkit.dataset_tools.source import open_data
+from segkit.diagnosis.label_errors import KINDS
 from segkit.evaluation import coco_results
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.detections import Detections
@@ -158,6 +160,15 @@ def test_the_command_prints_what_it_found(world, capsys, tmp_path):
     assert "losses are not measured" in printed
 
 
+def test_chosen_kinds(world, tmp_path):
+    folder, _, _ = world
+    report = label_errors(
+        [str(folder / "results.json")], str(tmp_path / "x"), data=str(folder / "data"), kinds=["other_class"]
+    )
+    assert [(error.kind, error.image_id) for error in report.errors] == [("other_class", SWAPPED)]
+    assert list(KINDS) == list(HELP_KINDS)
+
+
 def test_no_errors(world, tmp_path):
     folder, _, _ = world
     report = label_errors([str(folder / "results.json")], str(tmp_path / "x"), data=str(folder / "data"), min_score=1.0)
@@ -171,6 +182,10 @@ def test_no_errors(world, tmp_path):
         (["results.json"], "--data"),
         (["results.json", "--data", "data", "--split", "vla"], "no split 'vla'"),
         (["results.json", "--data", "data", "--weights", "x.pth"], "--weights belongs to a run"),
+        (
+            ["results.json", "--data", "data", "--kind", "never_fond"],
+            "no kind 'never_fond'; did you mean 'never_found'",
+        ),
         (["data"], "is no run"),
         (["data", "--data", "data"], "--data belongs to a results file"),
         (["data", "data", "--weights", "x.pth"], "one run"),

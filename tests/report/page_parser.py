@@ -25,7 +25,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attributes)))
         if tag not in VOID:
             self.stack.append(tag)
-        if tag == "section":
+        if tag == "section" and not self._section:  # a gallery has sections of its own
             self._section = dict(attributes)["id"]
             self.sections[self._section] = ""
 
@@ -34,7 +34,7 @@ class Page(HTMLParser):
             self.errors.append(f"</{tag}> at {self.getpos()}")
         if tag in CELLS:
             self.handle_data(" ")
-        if tag == "section":
+        if tag == "section" and self.stack[-1:] == ["main"]:
             self._section = ""
 
     def handle_data(self, data):

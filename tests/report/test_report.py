@@ -17,7 +17,7 @@ from segkit.utils.errors import SegkitError
 
 EVIL = "<script>alert('x')</script>&\"c"
 FEW = ReportOptions(images=2, resamples=20, measured_images=3)
-SECTIONS = ["summary", "metrics", "errors", "slices", "scores", "gallery", "labels", "curves", "speed", "data", "setup"]
+SECTIONS = ["summary", "metrics", "errors", "slices", "scores", "labels", "curves", "speed", "data", "setup", "gallery"]
 
 
 def made(runs, tmp_path, options=FEW) -> Page:

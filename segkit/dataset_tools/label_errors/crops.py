@@ -141,7 +141,7 @@ def card_of(
         error.kind,
         width * unit,
         height * unit,
-        f"{flagged.flag(image, error)}",
+        flagged.flag(image, error).removeprefix(f"{error.kind}: "),
         f"score {error.score:.2f}",
         picture_uri(pixels, (height, width)),
         max(height, width) < SMALL_SIDE,

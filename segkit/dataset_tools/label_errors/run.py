@@ -22,7 +22,7 @@ from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.writing import WrittenData, check_output, make_output, write_splits
 from segkit.diagnosis.label_errors import KINDS, LabelError, find_label_errors
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import counted
+from segkit.utils.errors import SegkitError, counted, did_you_mean
 from segkit.utils.images import write_image
 
 FORMATS = {
@@ -85,6 +85,7 @@ def label_errors(
     losses: bool = True,
     top: int = 200,
     min_score: float = 0.1,
+    kinds: Sequence[str] = (),
     device: str | None = None,
 ) -> LabelErrorReport:
     """Finds the annotations that are probably wrong and writes them to a new folder.
@@ -98,10 +99,16 @@ def label_errors(
         losses: whether to measure the losses of the objects.
         top: number of errors listed at most.
         min_score: errors of a lower score are not listed.
+        kinds: keys of ``KINDS`` to list; empty: all.
         device: where the models run; None: the runs' own.
     Raises:
         SegkitError: the models or data cannot be read, or the folder has content.
     """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise SegkitError(
+                f"--kind: there is no kind '{kind}'{did_you_mean(kind, KINDS)}", key="kind", choices=KINDS
+            )
     check_output(output)
     with tempfile.TemporaryDirectory(prefix="segkit_") as folder:
         models = read_models(
@@ -116,6 +123,7 @@ def label_errors(
         )
         require_images(models.runs[0].dataset, sources[0])
         found = find_label_errors(models.data, object_losses=models.losses, min_score=min_score)
+        found = [error for error in found if not kinds or error.kind in kinds]
         report = LabelErrorReport(make_output(output), found[:top], len(found), models.notes)
         _write(report, models)
     return report
@@ -160,6 +168,6 @@ def _write_page(report: LabelErrorReport, models: Models, cards: Sequence[Card])
     kinds = [kind for kind in KINDS if any(card.split == kind for card in cards)]
     shown = f"{len(cards):,} of {report.found:,} probable label errors"
     source = f"{models.split} images of {models.runs[0].dataset.describe()}"
-    page = render(f"{models.runs[0].name}, label errors", source, shown, "", SHAPES, kinds, cards, [], True)
+    page = render(f"{models.runs[0].name}, label errors", source, shown, "", SHAPES, kinds, cards, [], False)
     with atomic_write(report.output / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
