@@ -30,6 +30,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--images", type=int, default=12, metavar="N", help="images in each group of the gallery (default: 12)")
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap; 0: no intervals (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the bootstrap and of the random images (default: 0)")
+    add("--attributes", metavar="CSV", help="divide the metrics by its columns; the first column names the images")
     add = parser.add_argument_group("results files in place of runs").add_argument
     add("--data", metavar="DATA", help="their ground truth: a folder, file or configuration")
     add("--format", metavar="F", help="format of the data (default: recognised by content)")
@@ -58,6 +59,8 @@ def main(options: argparse.Namespace) -> None:
 
     setup_logging()
     runs = open_runs(options.runs, data=options.data, format=options.format, split=options.split)
-    choices = ReportOptions(images=options.images, resamples=options.resamples, seed=options.seed)
+    choices = ReportOptions(
+        images=options.images, resamples=options.resamples, seed=options.seed, attributes=options.attributes
+    )
     path = write_report(runs, options.output or default_output(runs), choices)
     print(f"{path}: {path.stat().st_size / 2**20:.1f} MB")

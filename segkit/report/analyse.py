@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from segkit.diagnosis.attributes import image_attributes
 from segkit.diagnosis.diagnose import diagnose
 from segkit.diagnosis.label_errors import find_label_errors
 from segkit.diagnosis.settings import ModelSettings
@@ -18,12 +19,11 @@ from segkit.evaluation.intervals import Interval
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.score_curves import calibration, confusion_matrix, score_curves
 from segkit.registry import EVALUATOR_REGISTRY
-from segkit.report.analysis import ReportOptions, RunAnalysis, check_same_data, labels_of, part
+from segkit.report.analysis import MOST_LABEL_ERRORS, ReportOptions, RunAnalysis, check_same_data, labels_of, part
 from segkit.report.metrics_lines import MetricsLines
 from segkit.report.run_log import RunLog, read_run_log
 from segkit.utils.errors import SegkitError
 
-MOST_LABEL_ERRORS = 200  # that are ranked; the page shows the first
 logger = logging.getLogger(__name__)
 NO_OBJECTS = "the validation images have no objects, so there is nothing to find"
 
@@ -63,13 +63,16 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     elif not any(name.startswith("cells/") for name in metrics):
         metrics |= part(absent, "cells", lambda: _cell_metrics(run, threshold)) or {}
     settings = ModelSettings.from_config(run.config)
+    attributes = image_attributes(run.dataset, options.attributes)
     found = dataclasses.replace(
         found,
         metrics=metrics,
         intervals=intervals,
         calibration=part(absent, "calibration", lambda: calibration(data)),
         confusion=part(absent, "confusion", lambda: confusion_matrix(data, threshold)),
-        diagnosis=part(absent, "diagnosis", lambda: diagnose(data, settings, score_threshold=threshold)),
+        diagnosis=part(
+            absent, "diagnosis", lambda: diagnose(data, settings, score_threshold=threshold, attributes=attributes)
+        ),
         absent=absent,
     )
     logger.info("%s: analysed in %.1f s", found.label, time.perf_counter() - began)
@@ -83,7 +86,7 @@ def _with_label_errors(runs: Sequence[RunAnalysis]) -> RunAnalysis:
     if "labels" in absent:
         return first
     same = [run.data for run in runs if run.iou_type == first.iou_type]
-    found = part(absent, "labels", lambda: find_label_errors(same, limit=MOST_LABEL_ERRORS))
+    found = part(absent, "labels", lambda: find_label_errors(same, limit=MOST_LABEL_ERRORS + 1))
     return dataclasses.replace(first, label_errors=found or (), absent=absent)
 
 

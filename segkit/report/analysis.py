@@ -19,6 +19,7 @@ from segkit.report.run_log import RunLog
 from segkit.utils.errors import SegkitError, counted, first_few
 
 logger = logging.getLogger(__name__)
+MOST_LABEL_ERRORS = 1000  # that are counted; the page shows the first
 DEFAULT_THRESHOLD = 0.5  # of detections where no best threshold is known
 Result = TypeVar("Result")
 
@@ -32,6 +33,8 @@ class ReportOptions:
         resamples: of the bootstrap; 0: no intervals.
         seed: of the bootstrap and of what is drawn at random.
         checked_images: largest number of images of the data sets whose annotations are checked; 0: none.
+        attributes: a CSV table of values by which metrics are divided, see
+            :func:`~segkit.diagnosis.attributes.image_attributes`.
         measured_images: largest number of training images whose objects are measured; of more a random sample.
     """
 
@@ -40,10 +43,11 @@ class ReportOptions:
     seed: int = 0
     checked_images: int = 2000
     measured_images: int = 500
+    attributes: str | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 0:
+            if isinstance(value, int) and value < 0:
                 raise SegkitError(f"{name} is {value}; expected 0 or more", key=name, value=value)
 
 

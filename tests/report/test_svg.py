@@ -96,7 +96,7 @@ def test_names_are_escaped_everywhere():
 def test_bars_are_as_long_as_their_values():
     rows = [("a", [Bar(0.5, "50"), Bar(None, "nothing to measure")]), ("b", [Bar(1.0, "100", low=0.8, high=1.1)])]
     chart = bar_chart("t", rows, highest=1.0)
-    assert [float(r.get("width")) for r in found(chart, "rect")] == [89, 178]
+    assert [float(r.get("width")) for r in found(chart, "rect")] == [116, 232]
     assert len(found(chart, "line", "whisker")) == 1 and "nothing to measure" in "".join(parsed(chart).itertext())
     assert "no classes" in "".join(parsed(bar_chart("t", [], empty="no classes")).itertext())
 

@@ -52,11 +52,9 @@ def section(runs: Sequence[RunAnalysis], examples: Collection[str]) -> Section:
     charts = []
     if diagnosed:
         charts = [
+            _bars("TIDE: AP50 that each kind costs", [(run, run.diagnosis.tide) for run in diagnosed if run.diagnosis]),
             _bars(
-                "Kinds of TIDE: AP that each costs", [(run, run.diagnosis.tide) for run in diagnosed if run.diagnosis]
-            ),
-            _bars(
-                "Kinds of errors of cells and settings: AP that each costs",
+                "Cells and settings: AP that each kind costs",
                 [(run, run.diagnosis.cells) for run in diagnosed if run.diagnosis],
             ),
         ]
@@ -68,8 +66,8 @@ def section(runs: Sequence[RunAnalysis], examples: Collection[str]) -> Section:
         missing=[(run, run.absent.get("diagnosis", "")) for run in runs if run.diagnosis is None],
     )
     lead = (
-        "How much higher AP would be without the errors of a kind. The families overlap, and what kinds cost does not add "
-        "up: a detection that is corrected changes the rank of others."
+        "How much higher AP would be without the errors of a kind; TIDE counts it at IoU 0.5. The families overlap, and the "
+        "costs do not add up: a detection that is corrected changes the rank of others."
     )
     return Section("errors", "Errors", "Why it fails", body, lead if diagnosed else "")
 
@@ -103,10 +101,12 @@ def costly_findings(run: RunAnalysis, examples: Collection[str]) -> list[Finding
 
 def card(run: RunAnalysis, finding: Finding, examples: Collection[str]) -> FindingCard:
     """What the page says about a finding."""
+    assert run.diagnosis is not None
+    metric = "AP50" if finding in run.diagnosis.tide else "AP"
     group = gallery_id(run, finding.kind)
     return FindingCard(
         title=finding.title,
-        lost=f"{100 * finding.lost_ap:.1f} points of AP",
+        lost=f"{100 * finding.lost_ap:.1f} points of {metric}",
         cost=f"{100 * finding.share:.0f} % of what its family costs, {counted(finding.count, 'case')}",
         cases=counted(finding.count, "case"),
         percent=round(100 * min(max(finding.share, 0.0), 1.0)),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
 
 from segkit.data.formats.image_names import image_names
 from segkit.diagnosis.label_errors import KINDS, LabelError
-from segkit.report.analysis import RunAnalysis
-from segkit.report.cells import Cell, count, head, words
+from segkit.report.analysis import MOST_LABEL_ERRORS, RunAnalysis
+from segkit.report.cells import Cell, head, words
 from segkit.report.sections.base import Section, fill
+from segkit.report.svg import Bar, bar_chart
 
 SHOWN = 25  # errors in the table
 
@@ -25,14 +28,19 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
         "labels.html",
         heads=[head("rank"), words("image"), words("what"), head("score"), words("why")],
         rows=[_row(i, error, names) for i, error in enumerate(found[:SHOWN])],
-        kind_heads=[words("kind"), head("annotations")],
-        kinds=[[words(KINDS.get(kind, kind)), count(number)] for kind, number in kinds.items()],
+        kinds=_chart(kinds, len(found)),
         shown=min(SHOWN, len(found)),
-        total=len(found),
         absent=first.absent.get("labels", ""),
     )
     lead = "What the detections speak against. Look at them before the next training: segkit dataset label-errors lists all."
     return Section("labels", "Labels", "Annotations that are probably wrong", body, lead if found else "")
+
+
+def _chart(kinds: Mapping[str, int], total: int) -> Markup:
+    ordered = sorted(kinds.items(), key=lambda item: -item[1])
+    rows = [(kind.replace("_", " "), [Bar(float(number), f"{number:,}", 6)]) for kind, number in ordered]
+    counted = f"more than {MOST_LABEL_ERRORS:,}" if total > MOST_LABEL_ERRORS else f"{total:,}"
+    return bar_chart(f"Annotations that are probably wrong: {counted}", rows, empty="none")
 
 
 def _row(i: int, error: LabelError, names: dict[int, str]) -> list[Cell]:

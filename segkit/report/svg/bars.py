@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from segkit.report.svg.elements import element, figure, ink, shortened, text
+from segkit.report.svg.elements import CHARACTER, element, figure, ink, shortened, text
 
 WIDTH = 380.0
-LEFT, RIGHT = 118.0, 84.0
+SHORTEST, LONGEST, RIGHT = 64.0, 176.0, 84.0  # space for names of rows, and for texts of bars
 ROW, BAR, GAP = 13.0, 11.0, 9.0
 
 
@@ -56,32 +56,33 @@ def bar_chart(
         return figure(title, empty, (WIDTH, 40.0), nothing, class_="bars")
     ends = [end for _, bars in rows for bar in bars for end in (bar.value, bar.high) if end is not None]
     full = highest if highest is not None else max([0.0, *ends])
-    unit = (WIDTH - LEFT - RIGHT) / (full or 1.0)
+    left = min(max(SHORTEST, 10 + CHARACTER * max(len(name) for name, _ in rows)), LONGEST)
+    unit = (WIDTH - left - RIGHT) / (full or 1.0)
     children, y, listed = [], 4.0, []
     for name, bars in rows:
         middle = y + ROW * len(bars) / 2 + 2.5
-        label = text(LEFT - 8, middle, shortened(name, LEFT - 8), class_="label", text_anchor="end")
+        label = text(left - 8, middle, shortened(name, left - 8), class_="label", text_anchor="end")
         parts = [element("title", f"{name}: {', '.join(bar.text for bar in bars)}"), label]
         for bar in bars:
-            parts.append(_bar(bar, y, unit))
+            parts.append(_bar(bar, left, y, unit))
             y += ROW
         y += GAP
         children.append(element("g", *parts))
         listed.append(f"{name}: {', '.join(bar.text for bar in bars)}")
-    children.append(element("line", x1=LEFT, x2=LEFT, y1=0, y2=y - GAP + 4, class_="axis"))
+    children.append(element("line", x1=left, x2=left, y1=0, y2=y - GAP + 4, class_="axis"))
     words = f"{description or 'Bar chart.'} {'; '.join(listed[:30])}"
     return figure(title, words, (WIDTH, y - GAP + 6), children, class_="bars")
 
 
-def _bar(bar: Bar, y: float, unit: float) -> Markup:
+def _bar(bar: Bar, left: float, y: float, unit: float) -> Markup:
     css = f"bar {ink(bar.color)} {bar.css}".strip()
     if bar.value is None:
-        return element("g", text(LEFT + 6, y + 9, bar.text, class_="value"), class_=css)
+        return element("g", text(left + 6, y + 9, bar.text, class_="value"), class_=css)
     length = max(0.0, bar.value) * unit
-    parts = [element("rect", x=LEFT, y=y, width=max(length, 0.8), height=BAR, rx=2)]
-    end = LEFT + length
+    parts = [element("rect", x=left, y=y, width=max(length, 0.8), height=BAR, rx=2)]
+    end = left + length
     if bar.low is not None and bar.high is not None:
-        low, high, middle = LEFT + max(0.0, bar.low) * unit, LEFT + max(0.0, bar.high) * unit, y + BAR / 2
+        low, high, middle = left + max(0.0, bar.low) * unit, left + max(0.0, bar.high) * unit, y + BAR / 2
         parts.append(element("line", x1=low, x2=high, y1=middle, y2=middle, class_="whisker"))
         end = max(end, high)
     parts.append(text(end + 6, y + 9, bar.text, class_="value"))
