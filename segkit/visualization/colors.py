@@ -31,7 +31,9 @@ def class_colors(labels: np.ndarray) -> np.ndarray:
 
 
 def instance_colors(boxes: np.ndarray) -> np.ndarray:
-    """Returns colours whose hues differ between touching objects, those of :func:`instance_hues`.
+    """Returns colours whose hues differ between touching objects.
+
+    They are those of :func:`instance_hues`.
 
     Args:
         boxes: [N, 4] XYXY.
@@ -54,7 +56,7 @@ def instance_hues(boxes: np.ndarray, known: np.ndarray | None = None) -> np.ndar
 
     Args:
         boxes: [N, 4] XYXY.
-        known: int64 [N], hues that are decided before all others; -1 where there is none. None: none is known.
+        known: int64 [N], hues that are decided before all others; -1 for an undecided one. None: all are undecided.
     Returns:
         int64 [N].
     """

@@ -19,7 +19,7 @@ def svg_path(
     Args:
         parts: outer ring and holes of each part, as of :func:`~segkit.structures.outline_polygons.mask_outlines`.
         unit: units for a pixel.
-        tolerance: largest distance of a corner that is left out from the path, in units.
+        tolerance: how far the path may be from a corner that it lacks, in units.
     """
     texts = []
     for outer, holes in parts:

@@ -1,9 +1,10 @@
-"""The interactive gallery of a report: ground truth beside detections, with a threshold slider.
+"""The gallery of a report: ground truth beside detections, with a threshold slider.
 
 ============  ========================================================================
 ``groups``    which images and objects are shown
 ``records``   what the page knows about an image: labels, boxes, scores, pairs
 ``scenes``    a picture of a window of an image and the outlines there
+``builder``   opens and draws the images, and keeps what fits into the page
 ``page``      the HTML fragment with its data
 ============  ========================================================================
 

@@ -81,7 +81,7 @@ function drawPanel(context, data, state, panel, view, picture, pixelRatio) {
   context.clip();
   const run = which < 0 ? null : data.images[scene.i].r[which];
   const labels = [];
-  const line = Math.min(2.2, 1.1 + s / 6);
+  const line = Math.min(2, 0.85 + s / 5);
   const drawn = panelShapes(data, scene, which).map((shape) => [shape, shapeStyle(data, state, result, which, shape)]);
   if (which >= 0 && state.errors && result) { // missed objects, under the detections
     for (const shape of panelShapes(data, scene, -1)) {
@@ -104,6 +104,7 @@ function drawPanel(context, data, state, panel, view, picture, pixelRatio) {
     if (run) shape.score = style.hollow ? 0 : run.q[shape.index];
     if (!style.hollow) labels.push({ box, texts: shapeText(data, state, which, shape), color: style.color });
   }
+  if (panel.mark) labels.push({ frame: [panel.mark[0] * s + view.left, panel.mark[1] * s + view.top, panel.mark[2] * s, panel.mark[3] * s] });
   context.restore();
   context.setTransform(pixelRatio, 0, 0, pixelRatio, 0, 0);
   drawLabels(context, labels);
@@ -125,7 +126,7 @@ function drawShape(context, state, shape, style, box, toScreen, line, pixelRatio
   }
   if (path && (state.outline || style.hollow)) {
     const unit = toScreen();
-    for (const [color, extra] of [[HALO, 1.4], [style.color, 0]]) {
+    for (const [color, extra] of [[HALO, 1.2], [style.color, 0]]) {
       context.strokeStyle = color;
       context.lineWidth = (line + extra) / unit;
       context.setLineDash(extra ? [] : dash.map((length) => length / unit));

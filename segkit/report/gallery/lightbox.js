@@ -40,7 +40,6 @@ class Lightbox {
     if (!this.isOpen) {
       this.dialog.querySelector(".g-slot").append(gallery.dock);
       this.dialog.showModal();
-      this.stage.focus();
     }
     this.fill();
     this.status.textContent = "";
@@ -96,11 +95,11 @@ class Lightbox {
     const { gallery } = this, { data, state } = gallery, rows = [];
     const fits = (shape) => !shape.region && (state.label < 0 || shape.label < 0 || shape.label === state.label);
     for (const shape of panelShapes(data, this.figure.scene, -1)) {
-      if (fits(shape) && result.objects[shape.index] === MISSED) rows.push({ kind: MISSED, shape, order: -shape.w * shape.h, text: `object${gallery.className(shape.label)}` });
+      if (fits(shape) && result.objects[shape.index] === MISSED) rows.push({ kind: MISSED, shape, order: -shape.w * shape.h, text: `#${shape.index}${gallery.className(shape.label)}`, title: `Zoom to object ${shape.index}` });
     }
     for (const shape of panelShapes(data, this.figure.scene, r)) {
       const kind = result.detections[shape.index];
-      if (fits(shape) && kind > RIGHT && kind !== IGNORED) rows.push({ kind, shape, order: -run.q[shape.index], text: `score ${(run.q[shape.index] / STEPS).toFixed(2)}${gallery.className(shape.label)}` });
+      if (fits(shape) && kind > RIGHT && kind !== IGNORED) rows.push({ kind, shape, order: -run.q[shape.index], text: `${(run.q[shape.index] / STEPS).toFixed(2)}${gallery.className(shape.label)}`, title: `Zoom to detection ${shape.index}, by its score` });
     }
     rows.sort((a, b) => ERROR_ORDER.indexOf(a.kind) - ERROR_ORDER.indexOf(b.kind) || a.order - b.order);
     const box = make("div", "", "g-errors");
@@ -114,7 +113,7 @@ class Lightbox {
       for (const row of own) {
         const line = make("li"), button = make("button", row.text);
         button.type = "button";
-        button.title = "Zoom to it";
+        button.title = row.title;
         button.addEventListener("click", () => this.zoomTo(row.shape));
         line.append(button);
         list.append(line);

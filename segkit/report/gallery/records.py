@@ -1,4 +1,4 @@
-"""What a page knows about an image: labels, boxes, scores, colours and overlapping pairs, as JSON."""
+"""What a page knows about an image: labels, boxes, scores, colours and overlapping pairs."""
 
 from __future__ import annotations
 
