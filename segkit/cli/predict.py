@@ -49,6 +49,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--device", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     add("--no-overlays", action="store_true", help="write no pictures")
     add("--color-by", choices=("instance", "class"), default="instance", help="one colour for each (default: instance)")
+    add("--style", choices=("both", "outline", "fill"), default="both", help="what is drawn of a mask (default: both)")
     add("--skip-unreadable", action="store_true", help="warn about images that cannot be read instead of stopping")
     add("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="configuration values to change")
     return parser
@@ -143,7 +144,7 @@ def make_writers(
     ids = {entry.file_name: entry.image_id for entry in id_map}
     writers: list[Writer] = [PredictionsWriter(output / "predictions.json", classes, category_ids, ids)]
     if not options.no_overlays:
-        writers.append(OverlayWriter(output / "overlays", inputs, classes, options.color_by))
+        writers.append(OverlayWriter(output / "overlays", inputs, classes, options.color_by, options.style))
     if options.id_map is not None:
         writers.append(SubmissionWriter(output, id_map, category_ids))
     return writers

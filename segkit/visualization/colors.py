@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from segkit.visualization.outlines import crops
+
+if TYPE_CHECKING:
+    from segkit.structures.masks import InstanceMasks
+
 GOLDEN_ANGLE = 0.3819660112501051  # of a full turn: each further hue falls into the largest gap
 HUES = 12  # candidates for an object; more would look alike
+BOX_MARGIN = 2.0  # pixels around a box within which others touch it
 DARKEST = 0.5  # lowest brightness of a hue
 CROWD_COLOR = (150, 150, 150)
 # Orange, blue, green, ..., distinct to most colour-blind people too (Okabe and Ito), lightened for dark images.
@@ -30,17 +37,43 @@ def class_colors(labels: np.ndarray) -> np.ndarray:
     return np.array(colors, dtype=np.uint8).reshape(-1, 3)
 
 
-def instance_colors(boxes: np.ndarray) -> np.ndarray:
-    """Returns colours whose hues differ between touching objects.
+def instance_colors(boxes: np.ndarray, neighbors: np.ndarray | None = None) -> np.ndarray:
+    """Returns colours whose hues differ between neighbours.
 
-    They are those of :func:`instance_hues`.
+    In their order, each object gets the golden-angle hue that is farthest from the hues of its earlier neighbours; of equals,
+    the next in the golden-angle sequence. If its neighbours have all of these hues, it gets the middle of the largest gap.
 
     Args:
         boxes: [N, 4] XYXY.
+        neighbors: int64 [P, 2], pairs of objects; None: those whose boxes touch.
     Returns:
         uint8 [N, 3].
     """
-    return hue_colors()[instance_hues(boxes)]
+    count = len(boxes)
+    earlier: list[list[int]] = [[] for _ in range(count)]
+    if neighbors is None:
+        low, high = boxes[:, :2] - BOX_MARGIN, boxes[:, 2:] + BOX_MARGIN
+        for i in range(count):
+            earlier[i] = np.flatnonzero(((low[:i] <= high[i]) & (high[:i] >= low[i])).all(axis=1)).tolist()
+    else:
+        for one, other in neighbors.tolist():
+            earlier[max(one, other)].append(min(one, other))
+    sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
+    hues = np.zeros(count)
+    for i in range(count):
+        candidates = np.roll(sequence, -(i % HUES))
+        if not earlier[i]:
+            hues[i] = candidates[0]
+            continue
+        known = hues[earlier[i]]
+        apart = np.abs(candidates[:, None] - known[None])
+        nearest = np.minimum(apart, 1 - apart).min(axis=1)
+        hues[i] = candidates[int(np.argmax(nearest > nearest.max() - 1e-9))]
+        if nearest.max() < 1e-9:
+            known = np.unique(known)
+            gaps = np.diff(known, append=known[0] + 1)
+            hues[i] = (known[int(gaps.argmax())] + gaps.max() / 2) % 1.0
+    return np.array([_rgb(hue) for hue in hues], dtype=np.uint8).reshape(-1, 3)
 
 
 def hue_colors() -> np.ndarray:
@@ -78,6 +111,34 @@ def instance_hues(boxes: np.ndarray, known: np.ndarray | None = None) -> np.ndar
 
 def _hues() -> np.ndarray:
     return (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
+
+
+def touching_masks(masks: InstanceMasks) -> np.ndarray:
+    """Returns the pairs of objects whose masks overlap or come within two pixels of each other.
+
+    Pixels that several objects share count for the last of them, after the pair has been noted.
+
+    Args:
+        masks: N masks on one image.
+    Returns:
+        int64 [P, 2], each pair once, the smaller index first.
+    """
+    height, width = masks.image_size
+    owner = np.zeros((height, width), np.int32)  # index + 1
+    pairs = [np.zeros((0, 2), np.int64)]
+    for i, (x0, y0, crop) in enumerate(crops(masks), start=1):
+        part = owner[y0 : y0 + crop.shape[0], x0 : x0 + crop.shape[1]]
+        below = np.unique(part[crop])
+        below = below[below > 0]
+        pairs.append(np.stack([below, np.full(len(below), i)], 1))
+        part[crop] = i
+    for dy, dx in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (1, -1)):
+        one = owner[: height - dy, max(0, -dx) : width - max(0, dx)]
+        other = owner[dy:, max(0, dx) : width - max(0, -dx)]
+        differ = (one != other) & (one > 0) & (other > 0)
+        found = np.sort(np.stack([one[differ], other[differ]], 1), axis=1)
+        pairs.append(np.unique(found, axis=0).astype(np.int64))
+    return np.unique(np.concatenate(pairs), axis=0) - 1
 
 
 def _rgb(hue: float, saturation: float = 0.85) -> tuple[int, int, int]:
