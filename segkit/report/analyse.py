@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from segkit.diagnosis.attributes import image_attributes
 from segkit.diagnosis.diagnose import diagnose
@@ -16,9 +15,7 @@ from segkit.engine.finished_run import FinishedRun
 from segkit.evaluation.bootstrap import bootstrap_intervals
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
-from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.score_curves import calibration, confusion_matrix, score_curves
-from segkit.registry import EVALUATOR_REGISTRY
 from segkit.report.analysis import MOST_LABEL_ERRORS, ReportOptions, RunAnalysis, check_same_data, labels_of, part
 from segkit.report.metrics_lines import MetricsLines
 from segkit.report.run_log import RunLog, read_run_log
@@ -52,16 +49,16 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     absent: dict[str, str] = {}
     if not opened.objects:
         names = ("metrics", "cells", "intervals", "curves", "calibration", "confusion", "diagnosis", "labels")
-        return dataclasses.replace(opened, absent=dict.fromkeys(names, NO_OBJECTS))
+        return dataclasses.replace(opened, metrics={}, absent=dict.fromkeys(names, NO_OBJECTS))
     found = dataclasses.replace(opened, curves=part(absent, "curves", lambda: score_curves(data)) or [])
     threshold = found.threshold
-    metrics = part(absent, "metrics", lambda: _coco_metrics(run)) or {}
     intervals = part(absent, "intervals", lambda: _intervals(data, threshold, options)) or {}
-    metrics |= {name: interval.value for name, interval in intervals.items() if name not in metrics}
+    metrics = {**{name: interval.value for name, interval in intervals.items()}, **opened.metrics}
     if not run.has_masks:
         absent["cells"] = "the detections have no masks"
     elif not any(name.startswith("cells/") for name in metrics):
-        metrics |= part(absent, "cells", lambda: _cell_metrics(run, threshold)) or {}
+        cells = {"name": "Cells", "score_threshold": float(threshold)}
+        metrics |= part(absent, "cells", lambda: run.evaluate([cells])) or {}
     settings = ModelSettings.from_config(run.config)
     attributes = image_attributes(run.dataset, options.attributes)
     found = dataclasses.replace(
@@ -91,7 +88,8 @@ def _with_label_errors(runs: Sequence[RunAnalysis]) -> RunAnalysis:
 
 
 def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
-    """The run with its overlaps and files, before anything is computed."""
+    """The run with its files, overlaps and COCO's metrics, which take one pass over the images."""
+    metrics = run.evaluate([{"name": "COCO", "iou_types": ["bbox", "segm"] if run.has_masks else ["bbox"]}])
     log = read_run_log(run.path) if run.path.is_dir() else RunLog()
     return RunAnalysis(
         run=run,
@@ -100,7 +98,7 @@ def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
         data=run.overlaps(),
         lines=MetricsLines(run.metrics),
         log=log,
-        metrics={},
+        metrics=metrics,
         intervals={},
         curves=(),
         calibration=None,
@@ -119,24 +117,3 @@ def _intervals(data: DatasetOverlaps, threshold: float, options: ReportOptions) 
         score_threshold=threshold,
         cells_threshold=threshold if data.iou_type == "segm" else None,
     )
-
-
-def _coco_metrics(run: FinishedRun) -> dict[str, float]:
-    return _evaluated(run, {"name": "COCO", "iou_types": ["bbox", "segm"] if run.has_masks else ["bbox"]})
-
-
-def _cell_metrics(run: FinishedRun, threshold: float) -> dict[str, float]:
-    return _evaluated(run, {"name": "Cells", "score_threshold": float(threshold)})
-
-
-def _evaluated(run: FinishedRun, spec: dict[str, Any]) -> dict[str, float]:
-    runtime = {
-        "classes": run.dataset.classes,
-        "category_ids": run.dataset.category_ids,
-        "max_detections": run.max_detections,
-        "results_dir": None,
-        "class_agnostic": run.class_agnostic,
-        "predicts_masks": run.has_masks,
-    }
-    listed = [one for found in run.results.values() for one in found]
-    return evaluate_predictions(listed, run.dataset, [EVALUATOR_REGISTRY.build(spec, path="report", **runtime)])
