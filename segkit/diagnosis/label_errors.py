@@ -39,6 +39,7 @@ KINDS = {
     HIGH_LOSS: "an object whose loss stays high",
 }
 TELLING = (DUPLICATE, AS_ONE, AS_SEVERAL, OTHER_CLASS, BADLY_DRAWN, NEVER_FOUND, HIGH_LOSS)  # the most telling first
+CONFIRMED_BY_LOSS = (NEVER_FOUND, OTHER_CLASS)
 NEARLY = 0.7  # of the highest score, from which a more telling kind names the error
 
 
@@ -93,9 +94,12 @@ def find_label_errors(
     scores of the kind by the number of annotations: a model that often merges neighbours, say, is no witness against their
     annotations.
 
-    An annotation is listed once, with the highest score of all kinds. Its kind is the most telling one of those with nearly
-    that score: touching objects and duplicates before classes, these before outlines, and losses last. Ignore regions,
-    crowd regions and classes that are not annotated everywhere in an image are never listed.
+    With losses, the scores of ``never_found`` and ``other_class`` are means of the score above and that of the loss, which
+    such errors raise for certain; the loss then does not count again. An annotation is listed once, with the highest score
+    of its kinds. Its kind is the most telling one of those with nearly that score: touching objects and duplicates before
+    classes, these before outlines, and losses last.
+
+    Ignore regions, crowd regions and classes that are not annotated everywhere in an image are never listed.
 
     Args:
         data: overlaps of one model, or of several models or checkpoints on the same images. Of several the scores are
@@ -232,11 +236,20 @@ def _listed(
         if one.kind != MISSING:
             groups.setdefault(one.object, []).append(one)
     for group in groups.values():
-        best = max(one.score for one in group if one.kind != HIGH_LOSS or len(group) == 1)
+        best, group = _with_loss(group)
         group = sorted(group, key=lambda one: (one.score < NEARLY * best, TELLING.index(one.kind), -one.score))
         reasons = [_reason(image, one, classes) for one in group if one is group[0] or one.score >= 0.5]
-        found.append(_entry(image, group[0], max(one.score for one in group), "; ".join(reasons)))
+        found.append(_entry(image, group[0], best, "; ".join(reasons)))
     return found
+
+
+def _with_loss(group: Sequence[Evidence]) -> tuple[float, Sequence[Evidence]]:
+    """The score of an annotation, and its evidence with the scores that the loss has changed."""
+    of_loss = next((one.score for one in group if one.kind == HIGH_LOSS), None)
+    if of_loss is None or not any(one.kind in CONFIRMED_BY_LOSS for one in group):
+        return max(one.score for one in group), group
+    group = [replace(one, score=(one.score + of_loss) / 2) if one.kind in CONFIRMED_BY_LOSS else one for one in group]
+    return max(one.score for one in group if one.kind != HIGH_LOSS), group
 
 
 def _entry(image: ImageOverlaps, one: Evidence, score: float, reason: str) -> LabelError:

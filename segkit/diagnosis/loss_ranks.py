@@ -66,7 +66,7 @@ class LossRanks:
         return of_truth[:, image.object_ids]
 
     def evidence(self, image: ImageOverlaps) -> list[Evidence]:
-        """The objects of an image whose loss stays high."""
+        """How high the loss of each object of an image stays; objects without a loss are absent."""
         first, count = self._start[image.image_id], len(image.object_ids)
         losses, ranks, usual = (table[:, first : first + count] for table in (self.losses, self.ranks, self.usual))
         found = []
@@ -75,7 +75,6 @@ class LossRanks:
             loss, rank = float(np.median(losses[known, o])), float(np.median(ranks[known, o]))
             excess = max(0.0, loss - float(np.median(usual[known, o])))
             score = odds_score(1 - rank) * (1 - np.exp(-excess))
-            if score > 0:
-                high = int((ranks[known, o] >= HIGH_RANK).sum())
-                found.append(Evidence(HIGH_LOSS, o, -1, float(score), (loss, rank, high, int(known.sum()))))
+            high = int((ranks[known, o] >= HIGH_RANK).sum())
+            found.append(Evidence(HIGH_LOSS, o, -1, float(score), (loss, rank, high, int(known.sum()))))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import heapq
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,8 +41,10 @@ def class_colors(labels: np.ndarray) -> np.ndarray:
 def instance_colors(boxes: np.ndarray, neighbors: np.ndarray | None = None) -> np.ndarray:
     """Returns colours whose hues differ between neighbours.
 
-    In their order, each object gets the golden-angle hue that is farthest from the hues of its earlier neighbours; of equals,
-    the next in the golden-angle sequence. If its neighbours have all of these hues, it gets the middle of the largest gap.
+    One after the other, each object gets the golden-angle hue that is farthest from the hues of its earlier neighbours; of
+    equals, the next in the golden-angle sequence. If its neighbours have all of these hues, it gets the middle of the largest
+    gap. With given pairs the objects follow each other smallest last (Matula and Beck 1983), so that each object has few
+    earlier neighbours, at most five in the plane.
 
     Args:
         boxes: [N, 4] XYXY.
@@ -50,18 +53,22 @@ def instance_colors(boxes: np.ndarray, neighbors: np.ndarray | None = None) -> n
         uint8 [N, 3].
     """
     count = len(boxes)
+    order = list(range(count))
     earlier: list[list[int]] = [[] for _ in range(count)]
     if neighbors is None:
         low, high = boxes[:, :2] - BOX_MARGIN, boxes[:, 2:] + BOX_MARGIN
         for i in range(count):
             earlier[i] = np.flatnonzero(((low[:i] <= high[i]) & (high[:i] >= low[i])).all(axis=1)).tolist()
     else:
+        order = smallest_last(count, neighbors)
+        rank = np.argsort(order)
         for one, other in neighbors.tolist():
-            earlier[max(one, other)].append(min(one, other))
+            first, second = (one, other) if rank[one] < rank[other] else (other, one)
+            earlier[second].append(first)
     sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
     hues = np.zeros(count)
-    for i in range(count):
-        candidates = np.roll(sequence, -(i % HUES))
+    for step, i in enumerate(order):
+        candidates = np.roll(sequence, -(step % HUES))
         if not earlier[i]:
             hues[i] = candidates[0]
             continue
@@ -74,6 +81,36 @@ def instance_colors(boxes: np.ndarray, neighbors: np.ndarray | None = None) -> n
             gaps = np.diff(known, append=known[0] + 1)
             hues[i] = (known[int(gaps.argmax())] + gaps.max() / 2) % 1.0
     return np.array([_rgb(hue) for hue in hues], dtype=np.uint8).reshape(-1, 3)
+
+
+def smallest_last(count: int, pairs: np.ndarray) -> list[int]:
+    """Orders the nodes of a graph so that each has as few earlier neighbours as possible.
+
+    From the end on, the next node is the one with the fewest neighbours among those that are left.
+
+    Args:
+        count: number of nodes.
+        pairs: int64 [P, 2], its edges.
+    """
+    neighbors: list[set[int]] = [set() for _ in range(count)]
+    for one, other in pairs.tolist():
+        neighbors[one].add(other)
+        neighbors[other].add(one)
+    heap = [(len(found), -i) for i, found in enumerate(neighbors)]
+    heapq.heapify(heap)
+    order: list[int] = []
+    placed = [False] * count
+    while heap:
+        degree, negative = heapq.heappop(heap)
+        i = -negative
+        if placed[i] or degree != len(neighbors[i]):
+            continue
+        placed[i] = True
+        order.append(i)
+        for other in neighbors[i]:
+            neighbors[other].discard(i)
+            heapq.heappush(heap, (len(neighbors[other]), -other))
+    return order[::-1]
 
 
 def hue_colors() -> np.ndarray:

@@ -172,3 +172,8 @@ def test_an_annotation_is_listed_once_with_its_best_score():
     assert len(keys) == len(set(keys))
     assert hits(found[:3], planted) == 3
     assert all("loss is 5.00" in one.reason for one in found[:3])
+    losses[planted[0][1]][0, planted[0][2]] = 0.01  # the model has no trouble with this one
+    doubted = {(one.image_id, one.object): one.score for one in find_label_errors(data, object_losses=losses)}
+    alone = {(one.image_id, one.object): one.score for one in find_label_errors(data)}
+    first, second, _ = (planted_[1:] for planted_ in planted)
+    assert doubted[first] == pytest.approx(alone[first] / 2) and doubted[second] > 0.9 * alone[second]
