@@ -63,7 +63,7 @@ class Evaluator(ABC):
         """Returns the names of possible metrics, if known; two evaluators of one are an error."""
         return ()
 
-    def score_thresholds(self) -> ScoreThresholds | None:
+    def best_thresholds(self) -> ScoreThresholds | None:
         """Returns the best score thresholds of the last :meth:`evaluate`, which checkpoints keep; None: it has none."""
         return None
 

@@ -104,7 +104,7 @@ class PrecisionRecall(OverlapEvaluator):
         super().reset()
         self._thresholds: ScoreThresholds | None = None
 
-    def score_thresholds(self) -> ScoreThresholds | None:
+    def best_thresholds(self) -> ScoreThresholds | None:
         return self._thresholds
 
     def metrics(self, data: DatasetOverlaps) -> dict[str, float]:

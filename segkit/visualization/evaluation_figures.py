@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from segkit.visualization.figures import save_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -108,7 +110,7 @@ def plot_f1(
             text.set_parse_math(False)
     else:
         _say(axes, "no detections")
-    _unit_axes(axes, "score threshold", "F1")
+    _unit_axes(axes, "score threshold", "F1, precision, recall")
     return _save(figure, output)
 
 
@@ -240,19 +242,3 @@ def _save(figure: Figure, output: str | os.PathLike[str]) -> list[Path]:
     for path in paths:
         save_figure(figure, path)
     return paths
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure completely or not at all; the suffix selects the format.
-
-    An SVG file has its text as text and is the same whenever it is written.
-    """
-    from matplotlib import rc_context
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without atomic_write's fsync: the figure can be drawn again.
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    svg = path.suffix.lower() == ".svg"
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
-        figure.savefig(temporary, metadata={"Date": None} if svg else None)
-    os.replace(temporary, path)

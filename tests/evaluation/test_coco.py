@@ -36,6 +36,7 @@ def expected_metrics(pairs, iou_type, limit, threshold=0.0):
         "APl": p[:, :, :, 3],
         "AP@100": precision[:, :, :, 0, hundred],
     }
+    values |= {"ARs": r[:, :, 1], "ARm": r[:, :, 2], "ARl": r[:, :, 3]}
     for k, name in enumerate(CLASSES):
         values |= {f"AP-{name}": p[:, :, k, 0], f"AP50-{name}": p[0, :, k, 0], f"AP75-{name}": p[5, :, k, 0]}
     return {f"{iou_type}/{key}": mean(v) for key, v in values.items() if mean(v) is not None}

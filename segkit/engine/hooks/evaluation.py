@@ -84,7 +84,7 @@ def best_score_thresholds(evaluators: Sequence[Any], iteration: int | None = Non
     """
     found = None
     if distributed.is_main():  # it alone has computed the metrics
-        known = (getattr(evaluator, "score_thresholds", lambda: None)() for evaluator in evaluators)
+        known = (getattr(evaluator, "best_thresholds", lambda: None)() for evaluator in evaluators)
         found = next((one for one in known if one is not None), None)
     found = distributed.broadcast(found)
     return None if found is None else replace(found, iteration=iteration)
