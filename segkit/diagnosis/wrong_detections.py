@@ -174,7 +174,7 @@ def _split_finding(errors: Unexplained, kind: str, rows: np.ndarray, detections:
         advice = "Separate the objects that share a label; segkit dataset label-errors lists them."
         overrides = prescriptions.separate_components(settings)
     gain = table.gain(
-        removed=_indicator(table.labels, detections).astype(bool), objects=_indicator(table.object_labels, rows)
+        removed=_indicator(table.labels, detections).astype(bool), recovered=_indicator(table.object_labels, rows)
     )
     examples = table.examples(objects=rows, cost=table.object_areas[rows])
     return Finding(kind, title, gain, 0.0, len(rows), text, advice, overrides, examples)
