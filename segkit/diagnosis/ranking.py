@@ -31,6 +31,7 @@ class Ranking:
         labels: int64 [N].
         scores: float64 [N].
         boxes: float64 [N, 4] XYWH.
+        mask_boxes: float64 [N, 4] XYWH, boxes of the masks; without masks, ``boxes``.
         object_areas: float64 [M], of masks, or of boxes.
         areas: float64 [N], likewise.
         pairs: int64 [P, 2], object and detection of each pair that overlaps, of any classes.
@@ -49,6 +50,7 @@ class Ranking:
     labels: np.ndarray
     scores: np.ndarray
     boxes: np.ndarray
+    mask_boxes: np.ndarray
     object_areas: np.ndarray
     areas: np.ndarray
     pairs: np.ndarray
@@ -80,6 +82,9 @@ class Ranking:
             _joined([image.labels for image in images], np.zeros(0, np.int64)),
             _joined([image.scores for image in images], np.zeros(0)),
             _joined([image.boxes for image in images], np.zeros((0, 4))),
+            _joined(
+                [image.boxes if image.mask_boxes is None else image.mask_boxes for image in images], np.zeros((0, 4))
+            ),
             _joined([image.overlaps.object_areas for image in images], np.zeros(0)),
             _joined([image.overlaps.detection_areas for image in images], np.zeros(0)),
             _joined(pairs, np.zeros((0, 2), np.int64)),
@@ -129,7 +134,8 @@ class Ranking:
         self,
         *,
         removed: np.ndarray | None = None,
-        objects: np.ndarray | None = None,
+        uncounted: np.ndarray | None = None,
+        recovered: np.ndarray | None = None,
         true: np.ndarray | None = None,
         false: np.ndarray | None = None,
         labels: np.ndarray | None = None,
@@ -138,8 +144,10 @@ class Ranking:
 
         Args:
             removed: bool [N], detections that are removed.
-            objects: float64 [M], share of each object that is no longer counted. Without any object left, a class with
-                objects has AP 1: nothing of it is missed.
+            uncounted: bool or float64 [M], share of each object that is no longer counted. Without any object left, a
+                class with objects has AP 1: nothing of it is missed.
+            recovered: likewise, share of each object that is found too, with the highest score. At a higher IoU threshold
+                it counts as far as the matches of all classes at the first one reach that.
             true: bool [T, N] in place of ``self.true``.
             false: likewise.
             labels: int64 [N], likewise.
@@ -151,33 +159,49 @@ class Ranking:
             of_class = self._of_class
         else:
             of_class = [self._order[labels[self._order] == label] for label in range(len(self.counts))]
-        gone = np.zeros(len(self.counts))
-        if objects is not None:
-            gone = np.bincount(self.object_labels, objects, minlength=len(self.counts))
+        gone, added = self._per_class(uncounted), self._per_class(recovered)
         aps = []
         for label, own in enumerate(of_class):
             remaining = self.counts[label] - gone[label]
             for t in range(len(true)) if self.counts[label] else ():
                 if remaining < 1e-6:
                     aps.append(1.0)
-                else:
-                    # Ignored detections are neither; a weight of 0 leaves precision and recall as they are.
-                    counted = own[true[t, own] | false[t, own]]
-                    aps.append(interpolated_precision(true[t, counted], false[t, counted], remaining)[0].mean())
+                    continue
+                # Ignored detections are neither true nor false.
+                counted = own[true[t, own] | false[t, own]]
+                first = added[label] * self._reach[t]
+                hits = np.concatenate([[first], true[t, counted]])
+                wrong = np.concatenate([[0.0], false[t, counted]])
+                aps.append(interpolated_precision(hits, wrong, remaining)[0].mean())
         return float(np.mean(aps)) if aps else 0.0
 
     def gain(
         self,
         *,
         removed: np.ndarray | None = None,
-        objects: np.ndarray | None = None,
+        uncounted: np.ndarray | None = None,
+        recovered: np.ndarray | None = None,
         true: np.ndarray | None = None,
         false: np.ndarray | None = None,
         labels: np.ndarray | None = None,
     ) -> float:
         """By how much :meth:`mended_ap` exceeds the AP, at least 0."""
-        mended = self.mended_ap(removed=removed, objects=objects, true=true, false=false, labels=labels)
+        mended = self.mended_ap(
+            removed=removed, uncounted=uncounted, recovered=recovered, true=true, false=false, labels=labels
+        )
         return max(0.0, mended - self.ap)
+
+    def _per_class(self, shares: np.ndarray | None) -> np.ndarray:
+        """The sum of shares of objects [M] in each class: float64 [K]."""
+        if shares is None:
+            return np.zeros(len(self.counts))
+        return np.bincount(self.object_labels, shares, minlength=len(self.counts))
+
+    @cached_property
+    def _reach(self) -> np.ndarray:
+        """Share of the matches at the first threshold that are matches at each one: float64 [T], 1 without matches."""
+        matches = self.true.sum(axis=1)
+        return np.minimum(matches / matches[0], 1.0) if len(matches) and matches[0] else np.ones(len(self.true))
 
     @cached_property
     def _order(self) -> np.ndarray:

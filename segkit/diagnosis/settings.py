@@ -20,7 +20,6 @@ PATHS: Mapping[str, Sequence[str]] = {
     "model_score_threshold": ("model.roi_heads.score_threshold", "model.score_threshold"),
     "nms_threshold": ("model.roi_heads.nms_threshold", "model.nms_threshold", "model.proposal_generator.nms_threshold"),
     "mask_resolution": ("model.roi_heads.mask_head.resolution",),
-    "mask_aligned": ("model.roi_heads.mask_head.aligned",),
     "predict_score_threshold": ("predict.score_threshold",),
 }
 
@@ -37,7 +36,6 @@ class ModelSettings:
         model_score_threshold: detections of lower scores are not in the results.
         nms_threshold: of two detections of a class whose boxes have a larger IoU, the one with the lower score is removed.
         mask_resolution: side of the map that the mask head pools; masks have twice that side.
-        mask_aligned: whether the mask head pools with RoIAlign's half-pixel correction.
         predict_score_threshold: lowest score of a detection that is drawn or submitted; None also for ``best``.
         tile_size: (height, width) of the tiles, if the validation data are tiles.
         tile_overlap: pixels that neighbouring tiles share at least.
@@ -54,7 +52,6 @@ class ModelSettings:
     model_score_threshold: float | None = None
     nms_threshold: float | None = None
     mask_resolution: int | None = None
-    mask_aligned: bool | None = None
     predict_score_threshold: float | None = None
     tile_size: tuple[int, int] | None = None
     tile_overlap: int | None = None
@@ -161,10 +158,6 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _flag(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
-
-
 def _pair(value: Any) -> tuple[int, int] | None:
     sides = [value, value] if isinstance(value, int) else value
     if not isinstance(sides, (list, tuple)) or len(sides) != 2 or not all(isinstance(side, int) for side in sides):
@@ -194,6 +187,5 @@ _KINDS = {
     "model_score_threshold": _number,
     "nms_threshold": _number,
     "mask_resolution": _whole,
-    "mask_aligned": _flag,
     "predict_score_threshold": _number,
 }

@@ -103,7 +103,7 @@ def tide_of_ranking(table: Ranking) -> tuple[Finding, ...]:
         findings.append(Finding(kind, TITLES[kind], cost, 0.0, len(rows), examples=examples))
     rows = np.flatnonzero(missed)
     examples = table.examples(objects=rows, cost=table.object_areas[rows])
-    cost = table.gain(objects=missed.astype(np.float64))
+    cost = table.gain(uncounted=missed)
     findings.append(Finding("missed", TITLES["missed"], cost, 0.0, len(rows), examples=examples))
     return ranked(findings)
 

@@ -22,7 +22,8 @@ class Matches:
     Attributes:
         objects: int64 [T, N], the matched object; -1 without a match.
         ignored: bool [T, N], whether the detection counts neither way.
-        ignored_objects: bool [M], objects outside of the range of areas, and others, which count neither as found nor as missed.
+        ignored_objects: bool [M], objects that count neither as found nor as missed: those outside of the range of
+            areas, and others that are ignored.
     """
 
     objects: np.ndarray
