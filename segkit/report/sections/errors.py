@@ -101,9 +101,8 @@ def costly_findings(run: RunAnalysis, examples: Collection[str]) -> list[Finding
 
 def card(run: RunAnalysis, finding: Finding, examples: Collection[str]) -> FindingCard:
     """What the page says about a finding."""
-    assert run.diagnosis is not None
-    metric = "AP50" if finding in run.diagnosis.tide else "AP"
-    group = gallery_id(run, finding.kind)
+    metric = "AP50" if is_tide(run, finding) else "AP"
+    group = gallery_id(run, finding)
     return FindingCard(
         title=finding.title,
         lost=f"{100 * finding.lost_ap:.1f} points of {metric}",
@@ -130,9 +129,15 @@ def command(run: RunAnalysis, finding: Finding) -> str:
     return " \\\n  ".join([shlex.join(words[:3]), *map(shlex.quote, words[3:])])
 
 
-def gallery_id(run: RunAnalysis, kind: str) -> str:
-    """The id of the examples of a kind of errors."""
-    return f"examples-{run.color}-{''.join(c if c.isalnum() else '-' for c in kind)}"
+def gallery_id(run: RunAnalysis, finding: Finding) -> str:
+    """The id of the examples of a finding; both families may have a kind of one name."""
+    kind = "".join(c if c.isalnum() else "-" for c in finding.kind)
+    return f"examples-{run.color}-{'tide' if is_tide(run, finding) else 'cells'}-{kind}"
+
+
+def is_tide(run: RunAnalysis, finding: Finding) -> bool:
+    """Whether a finding is one of TIDE's kinds, whose cost is counted at IoU 0.5."""
+    return run.diagnosis is not None and any(finding is one for one in run.diagnosis.tide)
 
 
 def _bars(title: str, families: Sequence[tuple[RunAnalysis, Sequence[Finding]]]) -> object:

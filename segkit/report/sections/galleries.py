@@ -69,7 +69,7 @@ def _examples(run: RunAnalysis, several: bool, options: ReportOptions) -> list[G
             f"{finding.title}, {run.label}" if several else finding.title,
             finding.evidence,
             finding.examples[: options.images],
-            gallery_id(run, finding.kind),
+            gallery_id(run, finding),
         )
         for finding in found[: MOST_KINDS_BESIDE if several else MOST_KINDS]
     ]
