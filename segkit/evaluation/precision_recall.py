@@ -58,7 +58,8 @@ class PrecisionRecall(OverlapEvaluator):
         classes: name of each label.
         max_detections: the model's limit per image.
         results_dir: where ``precision_recall.json`` is written: the curves, interpolated precision at the ten IoUs of
-            COCO, calibration, and the confusion matrix at the best threshold (0.5 without one); None: nowhere.
+            COCO, calibration, and the confusion matrix at the best threshold (0.5 without one); None: nowhere. For the
+            boxes of a model with masks it is ``precision_recall_bbox.json``.
         class_agnostic: whether the model's detections have no class.
         predicts_masks: whether the model predicts masks; if not, ``segm`` is an error.
         iou_type: whether masks (``segm``) or boxes (``bbox``) overlap; None: masks, or boxes of a model without them.
@@ -89,7 +90,7 @@ class PrecisionRecall(OverlapEvaluator):
         check_metric(metric)
         check_bins(bins)
         super().__init__(classes, max_detections, class_agnostic, predicts_masks, iou_type=iou_type)
-        self.results_dir = results_dir
+        self.file = None if results_dir is None else Path(results_dir) / file_name(self.iou_type, predicts_masks)
         self.iou_threshold = iou_threshold
         self.metric = metric
         self.per_class = per_class and len(self.classes) > 1
@@ -115,11 +116,11 @@ class PrecisionRecall(OverlapEvaluator):
         found = calibration(data, iou_threshold=self.iou_threshold, bins=self.bins, matches=at_threshold)
         overall = curves[0].best_threshold
         self._thresholds = None if overall is None else self._best(overall, curves[1:])
-        if self.results_dir is not None:
+        if self.file is not None:
             confusion = confusion_matrix(data, OTHERWISE if overall is None else overall, self.iou_threshold)
             precision = precision_at_recalls(data, matches=[_some(one, slice(len(COCO_IOUS))) for one in matches])
             content = file_content(data, self.iou_threshold, curves, found, confusion, precision)
-            write_json(Path(self.results_dir) / FILE_NAME, content)
+            write_json(self.file, content)
         if not curves[0].objects:
             logger.warning("no objects in the %d images evaluated: no precision and recall", len(data.images))
             return {}
@@ -133,6 +134,11 @@ class PrecisionRecall(OverlapEvaluator):
     def _best(self, overall: float, curves: Sequence[ScoreCurve]) -> ScoreThresholds:
         by_class = {curve.name: curve.best_threshold for curve in curves if curve.best_threshold is not None}
         return ScoreThresholds(overall, by_class, self.metric, self.iou_threshold, self.iou_type)
+
+
+def file_name(iou_type: IouType, predicts_masks: bool) -> str:
+    """The name of the file that the evaluator writes."""
+    return "precision_recall_bbox.json" if iou_type == "bbox" and predicts_masks else FILE_NAME
 
 
 def _some(matches: Matches, rows: slice) -> Matches:
