@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from segkit.diagnosis.findings import Diagnosis
 from segkit.diagnosis.label_errors import LabelError
 from segkit.engine.finished_run import FinishedRun
@@ -159,9 +161,11 @@ def check_same_data(runs: Sequence[RunAnalysis]) -> None:
                 "of each, or evaluate both on the same data",
                 value=other.label,
             )
-        if first.iou_type == other.iou_type and first.objects != other.objects:
+        pairs = zip(first.data.images, other.data.images, strict=True)
+        changed = sum(not np.array_equal(one.object_labels, two.object_labels) for one, two in pairs)
+        if first.iou_type == other.iou_type and changed:
             raise SegkitError(
-                f"the runs cannot stand side by side: the same images have {first.objects:,} objects for {first.label} "
-                f"and {other.objects:,} for {other.label}, so their annotations differ",
+                f"the runs cannot stand side by side: the objects of {counted(changed, 'image')} differ; {first.label} has "
+                f"{first.objects:,} objects in all, {other.label} has {other.objects:,}. Evaluate both on the same annotations",
                 value=other.label,
             )

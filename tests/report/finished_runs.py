@@ -18,13 +18,15 @@ runs on      cpu: 2 threads, 2 processors
 2026-01-02 03:05:01 done in 0:00:56, peak memory 321 MB
 """
 TINY = [
-    "data.num_workers=0", "data.train.num_images=5", "data.val.num_images=6", "data.train.image_size=[64, 64]",
-    "data.val.image_size=[64, 64]", "train.iterations=40", "data.batch_size=2",
+    "data.num_workers=0", "data.train.num_images=3", "data.val.num_images=4", "data.train.image_size=[64, 64]",
+    "data.val.image_size=[64, 64]", "data.train.max_objects=11", "data.val.max_objects=11", "train.iterations=40",
+    "data.batch_size=2",
 ]  # fmt: skip
 
 SMALL = [
     "train.iterations=1", "data.num_workers=0", "data.train.num_images=4", "data.val.num_images=2", "data.batch_size=2",
-    "data.train.image_size=[64, 64]", "data.val.image_size=[64, 64]", "model.backbone.width=8",
+    "data.train.image_size=[64, 64]", "data.val.image_size=[64, 64]", "data.train.max_objects=11",
+    "data.val.max_objects=11", "model.backbone.width=8",
     "model.neck.out_channels=16", "model.proposal_generator.post_nms_top_k=[20, 20]",
     "model.roi_heads.box_head.fc_dims=[16]",
 ]  # fmt: skip

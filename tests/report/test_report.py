@@ -16,7 +16,7 @@ from segkit.report import ReportOptions, write_report
 from segkit.utils.errors import SegkitError
 
 EVIL = "<script>alert('x')</script>&\"c"
-FEW = ReportOptions(images=2, resamples=20, measured_images=3)
+FEW = ReportOptions(images=1, resamples=20, measured_images=2)
 SECTIONS = ["summary", "metrics", "errors", "slices", "scores", "labels", "curves", "speed", "data", "setup", "gallery"]
 
 
@@ -40,7 +40,7 @@ def page(finished, tmp_path_factory):
 def test_a_run_has_all_sections(page, finished):
     assert list(page.sections) == SECTIONS
     summary = page.sections["summary"]
-    assert finished.name in summary and "6 validation images" in summary and "TinyNet" in summary
+    assert finished.name in summary and "4 validation images" in summary and "TinyNet" in summary
     assert "40 iterations (10.0 epochs) in 0:00:56 on cpu" in summary
     assert "bootstrap intervals" in summary and re.search(r"\[\d+\.\d, \d+\.\d\]", summary)
     assert len(page.find("div", "tile")) == 6
@@ -59,7 +59,7 @@ def test_curves_speed_and_environment_are_those_of_the_files(page):
 
 def test_the_data_are_described(page, finished):
     text = page.sections["data"]
-    assert "in 3 measured images" in text and "checked" in text
+    assert "in 2 measured images" in text and "checked" in text
     assert all(name in text for name in finished.dataset.classes)
 
 
@@ -75,7 +75,7 @@ def test_two_runs_stand_side_by_side(run_dir, tmp_path):
 
 def test_runs_of_other_data_are_refused(run_dir, tmp_path):
     first = open_finished_run(run_dir)
-    for overrides, fact in (("data.val.num_images=5", "6 images"), ("data.val.seed=7", "objects")):
+    for overrides, fact in (("data.val.num_images=3", "4 images"), ("data.val.seed=7", "objects")):
         shutil.rmtree(tmp_path / "other", ignore_errors=True)
         other = open_finished_run(make_run(tmp_path / "other", overrides))
         with pytest.raises(SegkitError, match=rf"side by side.*{fact}"):

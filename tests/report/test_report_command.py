@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 
 import pytest
@@ -95,16 +96,30 @@ def test_an_earlier_report_is_set_aside(run_dir, tmp_path):
 
 
 def test_a_training_ends_with_a_report(tmp_path, monkeypatch):
-    """After ``--resume`` of a finished run without one, too; not for ``--dry-run`` or with ``train.report=false``."""
+    """After ``--resume`` of a finished run without one, too; not with ``train.report=false``."""
     monkeypatch.chdir(tmp_path)
     words = ["train", "quickstart", "output_dir=run", "train.device=cpu", *SMALL]
-    main([*words, "--dry-run"])
-    assert not (tmp_path / "run").exists()
     main([*words, "train.report=false"])
-    assert (tmp_path / "run/inference").is_dir() and not (tmp_path / "run/report.html").exists()
-    main([*words, "--resume"])
     report = tmp_path / "run/report.html"
-    first = report.stat().st_mtime_ns
-    assert "TinyNet" in Page(report.read_text()).sections["summary"]
+    assert (tmp_path / "run/inference").is_dir() and not report.exists()
     main([*words, "--resume"])
+    assert "TinyNet" in Page(report.read_text()).sections["summary"]
+    first = report.stat().st_mtime_ns
+    assert str(report_after_training("run")) == os.path.join("run", "report.html")
     assert report.stat().st_mtime_ns == first  # nothing has changed, so that it is not made again
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "quickstart", "--dry-run"], ["eval", "quickstart"], ["fit", "data", "--dry-run"]]
+)
+def test_no_report_without_a_training(words, monkeypatch):
+    called = []
+    monkeypatch.setattr("segkit.report.after_training.report_after_training", called.append)
+    monkeypatch.setattr("segkit.engine.dry_run.dry_run", lambda *arguments, **named: None)
+    monkeypatch.setattr("segkit.engine.run.train", lambda *arguments, **named: {})
+    monkeypatch.setattr("segkit.dataset_tools.fit.fit", lambda *arguments, **named: {})
+    main(words)
+    assert called == []
+    main(["train", "quickstart", "output_dir=there"])
+    main(["fit", "data", "--output", "here"])
+    assert str(called[0]) == "there" and str(called[1]).endswith("here")
