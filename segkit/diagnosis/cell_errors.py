@@ -19,7 +19,7 @@ def cell_errors(table: Ranking, settings: ModelSettings, *, score_threshold: flo
     """Returns the kinds of errors of cells and of settings, the most costly first; kinds without errors are absent.
 
     Each object without a match and each false positive at IoU 0.5 is counted in one kind, the first of this order that
-    explains it: ``swapped``, ``merged``, ``merged_labels``, ``split``, ``nms``, ``shifted``; then missed objects are divided
+    explains it: ``swapped``, ``nms``, ``merged``, ``merged_labels``, ``split``, ``shifted``; then missed objects are divided
     among ``below_model_threshold``, ``detection_limit``, ``small_for_anchors``, ``large_for_anchors``, ``tile_seam`` and
     ``missed``; then ``coarse_masks``, ``imprecise``, ``duplicate``, ``unannotated`` and ``spurious``. ``below_threshold`` is
     beside them: its objects are found.
@@ -33,7 +33,7 @@ def cell_errors(table: Ranking, settings: ModelSettings, *, score_threshold: flo
         score_threshold: the one in use.
     """
     errors = Unexplained.of(table, settings, score_threshold)
-    found = [below_threshold(errors), swapped(errors), merged(errors), *split(errors), nms_losses(errors)]
+    found = [below_threshold(errors), swapped(errors), nms_losses(errors), merged(errors), *split(errors)]
     shift, pairs = shifted(errors, pairs_of(errors))
     near = np.zeros(len(table.object_labels), bool)
     near[pairs.objects] = True

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from segkit.diagnosis import prescriptions
+from segkit.diagnosis.blamed_settings import BLAMED, Blame, at_limit, divided, limit_of
 from segkit.diagnosis.findings import Finding
 from segkit.diagnosis.misses import cause_shares
 from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.unexplained import Unexplained, count_of, percent
 from segkit.evaluation.overlaps import box_overlaps
 
-FEWEST_AT_LIMIT = 3  # images with the same, largest number of detections that show a limit which is not known
 SCORE_BIN = 0.1  # the scores above the model's threshold from which those below it are estimated
 USUAL_THRESHOLD = 0.05  # of scores, in Detectron2 and torchvision
 SMALL_SIDE = 16.0  # pixels that the model sees: four cells of a feature map of stride 4
@@ -72,39 +72,23 @@ def missed_objects(errors: Unexplained, near: np.ndarray) -> Iterator[Finding]:
     seen = errors.seen_sides
     by_threshold, text = _below_model_threshold(errors, int(missed.sum()))
     causes = {
-        "detection_limit": _at_limit(table, _limit(errors))[table.object_images],
         "small_for_anchors": seen < (settings.smallest_anchor or 0.0),
         "large_for_anchors": seen > (settings.largest_anchor or np.inf),
         "tile_seam": _at_seam(errors),
+        "detection_limit": at_limit(table, limit_of(errors))[table.object_images],
     }
-    exposed = np.stack(list(causes.values())) & considered
+    *others, full = (acting[considered] for acting in causes.values())
     shares = np.zeros((len(causes) + 1, len(missed)))
-    shares[:, considered] = cause_shares(exposed[:, considered], missed[considered]) * (1 - by_threshold)
+    shares[:, considered] = cause_shares(np.stack(others), full, missed[considered]) * (1 - by_threshold)
     for kind, share in zip(causes, shares, strict=False):
         if share.sum() >= 1:
-            yield _CAUSES[kind](errors, share, causes[kind], seen)
+            yield BLAMED[kind](Blame(errors, kind, share, causes[kind], considered & ~causes["detection_limit"]))
     if by_threshold * missed.sum() >= 1:
         yield _threshold_finding(errors, missed * by_threshold, text)
     unknown = np.where(near, 0.0, shares[-1])
     if unknown.sum() >= 1:
         yield _unknown(errors, unknown, seen)
     errors.take(np.flatnonzero(missed & (~near | (shares[-1] < 0.5))))
-
-
-def _limit(errors: Unexplained) -> int | None:
-    """The limit of detections per image; without a setting, the largest number, if several images have it."""
-    if errors.settings.detections_per_image is not None:
-        return errors.settings.detections_per_image
-    counts = np.array([len(image.scores) for image in errors.table.data.images])
-    objects = np.array([len(image.object_labels) for image in errors.table.data.images])
-    if not len(counts) or (counts == counts.max()).sum() < FEWEST_AT_LIMIT:
-        return None
-    return int(counts.max()) if (objects > counts.max()).any() else None
-
-
-def _at_limit(table: Ranking, limit: int | None) -> np.ndarray:
-    counts = np.array([len(image.scores) for image in table.data.images], np.int64)
-    return counts >= limit if limit is not None else np.zeros(len(counts), bool)
 
 
 def _at_seam(errors: Unexplained) -> np.ndarray:
@@ -133,99 +117,14 @@ def _below_model_threshold(errors: Unexplained, missed: int) -> tuple[float, str
     return min(1.0, expected / missed), text
 
 
-def _limit_finding(errors: Unexplained, share: np.ndarray, acting: np.ndarray, seen: np.ndarray) -> Finding:
-    table, limit = errors.table, _limit(errors)
-    densest = int(np.bincount(table.object_images).max())
-    full = int(_at_limit(table, limit).sum())
-    known = errors.settings.detections_per_image is not None
-    return _finding(
-        errors,
-        "detection_limit",
-        "objects cut off by the limit of detections per image",
-        share,
-        f"{count_of(full, 'image')} of {len(table.data.images):,} {'has' if full == 1 else 'have'} {limit} detections, "
-        f"{'the limit' if known else 'as many as none exceeds'}; {percent(share.sum(), errors.lost)} of the missed objects "
-        f"are in them beyond the rate of other images. The densest image has {densest:,} objects.",
-        "Allow more detections per image than the densest image has objects.",
-        prescriptions.higher_detection_limit(errors.settings, densest),
-    )
-
-
-def _small_finding(errors: Unexplained, share: np.ndarray, acting: np.ndarray, seen: np.ndarray) -> Finding:
-    smallest = errors.settings.smallest_anchor or 0.0
-    low, high = np.quantile(seen, [0.1, 0.99])
-    return _anchor_finding(
-        errors, "small_for_anchors", "smaller", "smallest", smallest, share, acting, seen, (low, high)
-    )
-
-
-def _large_finding(errors: Unexplained, share: np.ndarray, acting: np.ndarray, seen: np.ndarray) -> Finding:
-    largest = errors.settings.largest_anchor or 0.0
-    low = min(float(np.quantile(seen, 0.1)), errors.settings.smallest_anchor or np.inf)
-    ends = (low, float(np.quantile(seen, 0.999)))
-    return _anchor_finding(errors, "large_for_anchors", "larger", "largest", largest, share, acting, seen, ends)
-
-
-def _anchor_finding(
-    errors: Unexplained,
-    kind: str,
-    than: str,
-    which: str,
-    anchor: float,
-    share: np.ndarray,
-    acting: np.ndarray,
-    seen: np.ndarray,
-    ends: tuple[float, float],
-) -> Finding:
-    table = errors.table
-    missed = errors.objects & acting
-    others = table.found | errors.objects
-    rates = [
-        percent(float((errors.objects & chosen).sum()), float(chosen.sum()))
-        for chosen in (others & acting, others & ~acting)
-    ]
-    return _finding(
-        errors,
-        kind,
-        f"objects {than} than the {which} anchor",
-        share,
-        f"{percent(int(missed.sum()), errors.lost)} of the missed objects are {than} than {anchor:g} px, the {which} anchor, "
-        f"as the model sees them (half of them are {'under' if than == 'smaller' else 'over'} "
-        f"{np.median(seen[missed]):.0f} px); {rates[0]} of such objects are missed, {rates[1]} of the others.",
-        f"Use anchors from {ends[0]:.0f} to {ends[1]:.0f} px, the sizes of the objects.",
-        prescriptions.anchors_for(errors.settings, *ends),
-    )
-
-
-def _seam_finding(errors: Unexplained, share: np.ndarray, acting: np.ndarray, seen: np.ndarray) -> Finding:
-    table = errors.table
-    considered = table.found | errors.objects
-    rates = [
-        percent(float((errors.objects & chosen).sum()), float(chosen.sum()))
-        for chosen in (considered & acting, considered & ~acting)
-    ]
-    side = float(np.quantile(table.object_boxes[:, 2:].max(axis=1), 0.95))
-    overlap = errors.settings.tile_overlap
-    return _finding(
-        errors,
-        "tile_seam",
-        "objects cut by the border of a tile",
-        share,
-        f"{rates[0]} of the objects at the border of a tile are missed, {rates[1]} of the others; tiles share "
-        f"{overlap if overlap is not None else 'an unknown number of'} pixels, 19 of 20 objects are up to {side:.0f} px long.",
-        "Let tiles share as many pixels as objects are long, and skip objects of which a tile shows less than half.",
-        prescriptions.larger_tile_overlap(errors.settings, side),
-    )
-
-
 def _threshold_finding(errors: Unexplained, share: np.ndarray, text: str) -> Finding:
     key, threshold = errors.settings.keys.get("model_score_threshold"), errors.settings.model_score_threshold or 0.0
     kind, title = "below_model_threshold", "objects whose detections score below the model's threshold"
     if threshold <= USUAL_THRESHOLD:
-        return _finding(errors, kind, title, share, text, "", ())
+        return divided(errors, kind, title, share, text, "", ())
     advice = "Let the model return detections of low scores; predict.score_threshold selects those that are used."
     change = (prescriptions.override(key, USUAL_THRESHOLD),) if key is not None else ()
-    return _finding(errors, kind, title, share, text, advice, change)
+    return divided(errors, kind, title, share, text, advice, change)
 
 
 def _unknown(errors: Unexplained, share: np.ndarray, seen: np.ndarray) -> Finding:
@@ -241,31 +140,7 @@ def _unknown(errors: Unexplained, share: np.ndarray, seen: np.ndarray) -> Findin
         )
         advice = "Enlarge the images, in training and at test."
         overrides = prescriptions.enlarged(errors.settings, 1.5)
-    return _finding(errors, "missed", "objects without a detection", share, text, advice, overrides)
-
-
-_CAUSES = {
-    "detection_limit": _limit_finding,
-    "small_for_anchors": _small_finding,
-    "large_for_anchors": _large_finding,
-    "tile_seam": _seam_finding,
-}
-
-
-def _finding(
-    errors: Unexplained,
-    kind: str,
-    title: str,
-    share: np.ndarray,
-    evidence: str,
-    advice: str,
-    overrides: tuple[str, ...],
-) -> Finding:
-    table = errors.table
-    rows = np.flatnonzero(share > 0)
-    examples = table.examples(objects=rows, cost=share[rows] + 1e-12 * table.object_areas[rows])
-    gain = table.gain(recovered=share)
-    return Finding(kind, title, gain, 0.0, round(float(share.sum())), evidence, advice, overrides, examples)
+    return divided(errors, "missed", "objects without a detection", share, text, advice, overrides)
 
 
 def _weights(table: Ranking, rows: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ STEPS = 300  # of expectation maximisation; the shares of strata of thousands of
 FIRST_RISK = 0.5
 FIRST_BASE_RISK = 0.02
 HIGHEST_RISK = 1 - 1e-9
+FEWEST_OUTSIDE = 30  # objects that a selective cause does not act on, from which the other risks are estimated
 
 
-def cause_shares(exposed: np.ndarray, missed: np.ndarray) -> np.ndarray:
-    """Returns by how much each of C causes, and no known one, explains each missed object: float64 [C + 1, M].
+def cause_shares(exposed: np.ndarray, selective: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """Returns by how much each cause explains each missed object: float64 [C + 2, M].
 
     A cause explains misses only as far as the objects that it acts on are missed more often than others. The model is the
     noisy-or (Pearl 1988, Probabilistic Reasoning in Intelligent Systems, section 4.3.2): the causes that act on an object
@@ -19,27 +20,51 @@ def cause_shares(exposed: np.ndarray, missed: np.ndarray) -> np.ndarray:
     objects; ``P(missed) = 1 - (1 - r_0) * product of (1 - r_c)``. The r are fitted by expectation maximisation. The share
     of a cause in a miss is that of its hazard, ``-log(1 - r_c)``, in the sum of those that act on the object.
 
+    A selective cause prefers objects on which other causes act too: a limit of detections cuts off those of low scores, as
+    of small objects. The other risks are those of the objects that it does not act on; it explains what exceeds them, in
+    each combination of the other causes by itself. With fewer than 30 such objects it is one cause among the others.
+
     If a cause acts on all objects, the data do not separate it from the unknown one; then it is held responsible for most,
     since the fit starts from a low r_0.
 
     Args:
-        exposed: bool [C, M], whether a cause acts on an object.
+        exposed: bool [C, M], whether each cause acts on each object.
+        selective: bool [M], whether the selective cause does.
         missed: bool [M].
     Returns:
-        columns of missed objects sum to 1; the others are 0. The last row is of the unknown cause.
+        rows are the C causes, the selective one, and the unknown one. Columns of missed objects sum to 1; the others are 0.
     """
-    causes, count = exposed.shape
-    acting = np.concatenate([exposed, np.ones((1, count), bool)])
+    everywhere = np.ones((1, len(missed)), bool)
+    if selective.any() and (~selective).sum() >= FEWEST_OUTSIDE:
+        acting = np.concatenate([exposed, everywhere])
+        risks = _fit(acting[:, ~selective], missed[~selective])
+        hazards = acting * -np.log1p(-risks)[:, None]
+        surplus = np.zeros(len(missed))
+        of_object = np.unique(acting[:, selective], axis=1, return_inverse=True)[1].reshape(-1)
+        rates = np.bincount(of_object, missed[selective]) / np.bincount(of_object)
+        total = -np.log1p(-np.minimum(rates, HIGHEST_RISK))[of_object]
+        surplus[selective] = np.maximum(total - hazards[:, selective].sum(axis=0), 0.0)
+        hazards = np.insert(hazards, len(exposed), surplus, axis=0)
+    else:
+        acting = np.concatenate([exposed, selective[None], everywhere])
+        hazards = acting * -np.log1p(-_fit(acting, missed))[:, None]
+    sums = hazards.sum(axis=0)
+    # Without any hazard in its stratum, a miss has no known cause.
+    hazards[-1] = np.where(sums > 0, hazards[-1], 1.0)
+    return hazards / np.where(sums > 0, sums, 1.0) * missed
+
+
+def _fit(acting: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """The risk of each cause, the last of which acts on all objects: float64 [C]."""
     strata, of_object = np.unique(acting, axis=1, return_inverse=True)
     of_object = of_object.reshape(-1)
     sizes = np.bincount(of_object, minlength=strata.shape[1]).astype(np.float64)
     misses = np.bincount(of_object, missed, minlength=strata.shape[1])
-    risk = np.array([FIRST_RISK] * causes + [FIRST_BASE_RISK])
+    risks = np.full(len(acting), FIRST_RISK)
+    risks[-1] = FIRST_BASE_RISK
     exposures = strata @ sizes
     for _ in range(STEPS):
-        chance = 1 - np.prod(np.where(strata, 1 - risk[:, None], 1.0), axis=0)
-        active = strata * risk[:, None] / np.maximum(chance, 1e-12)
-        risk = np.minimum(active @ misses / np.maximum(exposures, 1), HIGHEST_RISK)
-    hazards = strata * -np.log1p(-risk)[:, None]
-    shares = hazards / np.maximum(hazards.sum(axis=0), 1e-300)
-    return shares[:, of_object] * missed
+        chance = 1 - np.prod(np.where(strata, 1 - risks[:, None], 1.0), axis=0)
+        active = strata * risks[:, None] / np.maximum(chance, 1e-12)
+        risks = np.minimum(active @ misses / np.maximum(exposures, 1), HIGHEST_RISK)
+    return risks

@@ -15,7 +15,9 @@ from segkit.evaluation.precision import COCO_IOUS
 FOREGROUND_IOU = 0.5
 MOSTLY = 0.5  # share of a class that is taken for another one, from which their names may be exchanged
 COARSE_SIDE = 48.0  # pixels that the model sees: objects of fewer are separated better in larger images
-COVERED = 0.6  # share of an object that its parts cover if it is several cells under one label
+COVERED = 0.4  # least share of an object that its parts cover if it is several cells under one label
+LARGE = 1.5  # least area of such an object, by the median area of found ones
+WHOLE = 0.5  # least mean area of its parts, likewise
 
 
 def swapped(errors: Unexplained) -> Finding | None:
@@ -124,8 +126,9 @@ def split(errors: Unexplained) -> Iterator[Finding]:
     """Objects without a match in which two or more false positives of their class mostly lie.
 
     Detections count from the score threshold on. ``merged_labels`` are those that look like several cells under one label:
-    the object is at least 1.5 times as large as half of the found objects of its class, the parts are at least half as large
-    as these, and cover most of it. The oracle of both removes the parts and finds the objects.
+    the parts cover at least 0.4 of the object, the object is at least 1.5 times as large as half of the found objects of its
+    class, and the mean part at least half as large as these. If this holds for half of all such objects, smaller ones are
+    merged labels too. The oracle of both removes the parts and finds the objects.
     """
     table = errors.table
     of_object, of_detection = table.pairs.T
@@ -145,7 +148,10 @@ def split(errors: Unexplained) -> Iterator[Finding]:
     for label in np.unique(table.object_labels[table.found]):
         typical[label] = np.median(table.object_areas[table.found & (table.object_labels == label)])
     cell = typical[table.object_labels]
-    cells = is_split & (table.object_areas >= 1.5 * cell) & (part_area >= cell / 2)
+    large, whole = table.object_areas / cell, part_area / cell
+    cells = is_split & (large >= LARGE) & (whole >= WHOLE)
+    if np.median(large[is_split]) >= LARGE and np.median(whole[is_split]) >= WHOLE:
+        cells = is_split & (whole >= WHOLE / 2)
     cells &= covered >= COVERED * table.object_areas
     for kind, rows in (("merged_labels", np.flatnonzero(cells)), ("split", np.flatnonzero(is_split & ~cells))):
         if len(rows):
