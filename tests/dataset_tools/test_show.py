@@ -21,7 +21,6 @@ from segkit.dataset_tools.gallery.show import show
 from segkit.dataset_tools.writing import make_output, write_splits
 from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.structures.targets import ALL_CLASSES
-from segkit.visualization.svg_paths import simplify
 
 EVIL = "<script>alert('x')</script>&\"c"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -186,14 +185,6 @@ def test_ignore_regions_are_named():
     (shape,) = shapes(targets, ["a"], (20, 20), (20, 20))
     assert (shape.label, shape.kind) == ("x", "ignore") and "ignored" in shape.title
     assert shape.path == "M0 0l300 0 0 300-300 0z" and shape.box == (0, 0, 300, 300)
-
-
-def test_simplified_outlines_stay_near():
-    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    ring = np.round(np.stack([np.cos(angle), np.sin(angle)], 1) * 50)
-    kept = simplify(ring, 0.8)
-    assert 8 < len(kept) < 80
-    assert simplify(np.array([[0, 0], [4, 0], [4, 4], [0, 4]]), 0.6).tolist() == [[0, 0], [4, 0], [4, 4], [0, 4]]
 
 
 def test_a_browser_opens_the_page(data, tmp_path):

@@ -10,7 +10,7 @@ import torch
 from segkit.structures.outline_polygons import mask_outlines
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.visualization.data_uris import enlargement
-from segkit.visualization.svg_paths import svg_path
+from segkit.visualization.svg_paths import svg_paths
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def shapes(targets: Targets, classes: Sequence[str], size: tuple[int, int], scal
     if targets.masks is not None:
         areas = targets.masks.areas().tolist()
         small = targets.masks if scaled == size else targets.masks.resize(scaled)
-        paths = [svg_path(parts, unit) for parts in mask_outlines(small)]
+        paths = svg_paths(mask_outlines(small), unit)
     found = []
     boxes = targets.boxes * torch.tensor([factor[1], factor[0]] * 2)
     rows = zip(boxes.tolist(), targets.labels.tolist(), targets.crowd.tolist(), targets.has_mask.tolist(), strict=True)

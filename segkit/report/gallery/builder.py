@@ -125,7 +125,7 @@ class Builder:
                     truth,
                     results,
                     picture_bytes=min(PICTURE_BYTES, int(share * PICTURE_SHARE * 3 / 4)),
-                    path_bytes=int(share * (1 - PICTURE_SHARE) * 0.6),
+                    max_bytes=share - ITEM_BYTES - _bytes(image.record) // len(items),
                 )
             item.scene = image.scenes[window]
 

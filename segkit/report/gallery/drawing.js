@@ -89,6 +89,9 @@ function drawPanel(context, data, state, panel, view, picture, pixelRatio) {
       drawn.unshift([shape, { color: KINDS[MISSED].color, kind: MISSED, dashed: true, hollow: true }]);
     }
   }
+  if (which >= 0) { // regions where detections are ignored
+    for (const shape of panelShapes(data, scene, -1)) if (shape.region) drawn.unshift([shape, { color: "#ffffff", region: true, hollow: true }]);
+  }
   const toScreen = () => {
     const unit = s / scene.u;
     context.setTransform(pixelRatio * unit, 0, 0, pixelRatio * unit, pixelRatio * (vx * s + view.left), pixelRatio * (vy * s + view.top));
@@ -113,10 +116,10 @@ function drawPanel(context, data, state, panel, view, picture, pixelRatio) {
 function drawShape(context, state, shape, style, box, toScreen, line, pixelRatio) {
   const path = shape.path;
   const dash = style.dashed ? [4, 3] : [];
-  if (path && (state.fill || style.region) && !style.hollow) {
+  if (path && (style.region || (state.fill && !style.hollow))) {
     toScreen();
     context.fillStyle = style.color;
-    context.globalAlpha = style.region ? 1 : 0.32;
+    context.globalAlpha = style.region ? (style.hollow ? 0.6 : 1) : 0.32;
     if (style.region) {
       context.fillStyle = hatchPattern(context, shape.region);
       context.fillStyle.setTransform(context.getTransform().inverse().scale(pixelRatio));

@@ -1,5 +1,5 @@
 // The pictures of the groups. They are decoded and drawn when they come near the screen, and released when they leave it.
-const PRINTED = 3; // pictures of a group that stay drawn, for printing
+const PRINTED = 4, PRINTED_CROPS = 6; // pictures of a group that stay drawn, for printing
 const pixelRatio = () => Math.min(3, Math.max(2, window.devicePixelRatio || 1));
 
 function fitView(canvas, area) {
@@ -53,7 +53,7 @@ class Figure {
     element.style.setProperty("--ratio", String(Math.min(2.6, Math.max(0.4, w / h))));
     this.open.append(...this.panels.map((panel) => panel.element));
     this.open.addEventListener("click", () => gallery.lightbox.open(this));
-    this.pinned = [...element.parentElement.children].indexOf(element) < PRINTED;
+    this.pinned = [...element.parentElement.children].indexOf(element) < (this.item.f ? PRINTED_CROPS : PRINTED);
     this.count();
   }
   count() {

@@ -80,7 +80,7 @@ class Gallery {
     this.update();
   }
   setThreshold(value, typed = false) {
-    this.state.threshold = Math.min(1, Math.max(0, Math.round(value * STEPS) / STEPS));
+    this.state.threshold = Math.min(1, Math.max(0, thresholdSteps(value) / STEPS));
     this.find("[data-threshold]").value = String(this.state.threshold);
     if (!typed) this.find("[data-threshold-number]").value = String(this.state.threshold);
     this.results.clear();
@@ -100,8 +100,10 @@ class Gallery {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      this.figures.forEach((figure) => !figure.element.hidden && figure.draw());
+      this.figures.forEach((figure) => figure.visible && !figure.element.hidden && figure.draw());
     });
+    clearTimeout(this.later); // those that are only kept for printing
+    this.later = setTimeout(() => this.figures.forEach((figure) => !figure.visible && figure.pinned && figure.draw()), 500);
   }
   legend() {
     const legend = this.find("[data-legend]"), kinds = [RIGHT, MISSED, FALSE, DUPLICATE, ...(this.data.classes.length > 1 ? [WRONG_CLASS] : []), IGNORED];
@@ -164,6 +166,7 @@ class Gallery {
     else if (key === "-") box.viewport.zoomBy(1 / 1.4);
     else if (key === "0") box.viewport.reset();
     else if (key === "f") box.fullScreen();
+    else if (key === "v") box.flip();
     else return false;
     return true;
   }

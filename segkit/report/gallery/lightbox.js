@@ -16,7 +16,7 @@ class Lightbox {
     this.side = this.dialog.querySelector(".g-side");
     this.status = this.dialog.querySelector(".g-status");
     const actions = {
-      back: () => this.step(-1), next: () => this.step(1), close: () => this.dialog.close(), full: () => this.fullScreen(),
+      back: () => this.step(-1), next: () => this.step(1), close: () => this.dialog.close(), full: () => this.fullScreen(), flip: () => this.flip(),
       out: () => this.viewport.zoomBy(1 / 1.4), in: () => this.viewport.zoomBy(1.4), reset: () => this.viewport.reset(),
     };
     for (const button of this.dialog.querySelectorAll("[data-act]")) button.addEventListener("click", actions[button.dataset.act]);
@@ -34,6 +34,8 @@ class Lightbox {
     this.dialog.querySelector("[data-place]").textContent = `${shown.indexOf(figure) + 1} of ${shown.length}`;
     this.panels = makePanels(data, scene, item);
     this.stage.replaceChildren(...this.panels.map((panel) => panel.element));
+    if (this.solo === undefined) this.solo = matchMedia("(max-width:760px)").matches ? 1 : -1;
+    this.showSolo();
     this.viewport = new Viewport(() => this.paint(), (...place) => this.say(...place), (...place) => this.hover(...place));
     for (const { canvas } of this.panels) this.viewport.attach(canvas);
     this.picture = null;
@@ -59,6 +61,16 @@ class Lightbox {
   step(by) {
     const shown = this.gallery.shown(), next = shown[shown.indexOf(this.figure) + by];
     if (next) this.open(next);
+  }
+  // Shows one panel after the other, then all: solo is the position of the panel, -1 for all.
+  flip() {
+    this.solo = this.solo + 1 < this.panels.length ? this.solo + 1 : -1;
+    this.showSolo();
+    this.viewport.resized();
+  }
+  showSolo() {
+    this.stage.toggleAttribute("data-solo", this.solo >= 0);
+    this.panels.forEach((panel, index) => panel.element.classList.toggle("g-solo", index === this.solo));
   }
   fullScreen() {
     if (document.fullscreenElement) document.exitFullscreen();
@@ -123,7 +135,7 @@ class Lightbox {
     return box;
   }
   zoomTo(shape) {
-    const side = 4 * Math.max(shape.w, shape.h, 4), limits = this.viewport.limits;
+    const side = 3 * Math.max(shape.w, shape.h, 4), limits = this.viewport.limits;
     for (const panel of this.panels) panel.mark = [shape.x, shape.y, shape.w, shape.h];
     this.viewport.show([shape.x + shape.w / 2 - side / 2, shape.y + shape.h / 2 - side / 2, side, side], limits);
     this.viewport.clamp();

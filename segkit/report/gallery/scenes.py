@@ -14,7 +14,7 @@ from segkit.structures.outline_polygons import mask_outlines
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview
 from segkit.visualization.data_uris import SMALL_SIDE, bounded_picture_uri, enlargement, thumbnail_size
-from segkit.visualization.svg_paths import TOLERANCE, svg_path
+from segkit.visualization.svg_paths import TOLERANCE, svg_paths
 
 MAX_SIDE = 1024  # longer side of a picture
 CONTEXT = 3.5  # side of a crop by the side of its object
@@ -84,7 +84,7 @@ def make_scene(
     runs: Sequence[Sequence[Mapping[str, Any]] | None],
     *,
     picture_bytes: int,
-    path_bytes: int,
+    max_bytes: int,
 ) -> Scene:
     """Draws a window of an image.
 
@@ -95,7 +95,7 @@ def make_scene(
         truth: objects with ``bbox`` XYWH and ``segmentation``, RLE or None.
         runs: likewise the results of each run.
         picture_bytes: of the encoded picture at most.
-        path_bytes: of the outlines, which are made coarser to keep it; those of many objects may still need more.
+        max_bytes: of the scene; outlines are made coarser to keep it, but those of many objects may still need more.
     """
     x0, y0, x1, y1 = window
     scaled = thumbnail_size((y1 - y0, x1 - x0), MAX_SIDE)
@@ -106,7 +106,7 @@ def make_scene(
     paths: list[list[str | None]] = []
     for step in range(COARSER + 1):
         paths = [_paths(rings, enlarged, TOLERANCE * 2**step) for rings in outlines]
-        if sum(len(path or "") for listed in paths for path in listed) <= path_bytes:
+        if sum(len(path or "") for listed in paths for path in listed) <= max_bytes - len(uri):
             break
     drawn = [None if found is None else listed for found, listed in zip(runs, paths[1:], strict=True)]
     return Scene(window, uri, max(scaled) < SMALL_SIDE, unit, paths[0], drawn)
@@ -145,4 +145,5 @@ def _outlines(
 
 
 def _paths(outlines: Sequence[list[Any] | None], unit: int, tolerance: float) -> list[str | None]:
-    return [None if parts is None else svg_path(parts, unit, tolerance) for parts in outlines]
+    paths = svg_paths([parts or [] for parts in outlines], unit, tolerance)
+    return [None if parts is None else path for parts, path in zip(outlines, paths, strict=True)]

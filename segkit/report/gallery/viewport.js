@@ -15,7 +15,7 @@ class Viewport {
     this.changed();
   }
   size() {
-    const canvas = this.canvases[0];
+    const canvas = this.canvases.find((one) => one.clientWidth) || this.canvases[0];
     return { width: Math.max(1, canvas.clientWidth), height: Math.max(1, canvas.clientHeight) };
   }
   resized() {
