@@ -236,10 +236,10 @@ def _listed(
         if one.kind != MISSING:
             groups.setdefault(one.object, []).append(one)
     for group in groups.values():
-        best, group = _with_loss(group)
-        group = sorted(group, key=lambda one: (one.score < NEARLY * best, TELLING.index(one.kind), -one.score))
-        reasons = [_reason(image, one, classes) for one in group if one is group[0] or one.score >= 0.5]
-        found.append(_entry(image, group[0], best, "; ".join(reasons)))
+        best, weighed = _with_loss(group)
+        ordered = sorted(weighed, key=lambda one: (one.score < NEARLY * best, TELLING.index(one.kind), -one.score))
+        reasons = [_reason(image, one, classes) for one in ordered if one is ordered[0] or one.score >= 0.5]
+        found.append(_entry(image, ordered[0], best, "; ".join(reasons)))
     return found
 
 

@@ -31,7 +31,7 @@ class CorrectionData(Dataset):
     def __init__(self, flagged: FlaggedImages) -> None:
         self.flagged, base = flagged, flagged.run.dataset
         self.base = base
-        self.indices = [flagged[number].index for number in range(len(flagged))]
+        self.indices = flagged.indices
         self.image_ids = list(flagged.image_ids)
         marks = {mark for number in range(len(flagged)) for mark in self._marks(flagged[number])}
         names = sorted(marks - set(base.classes))

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segkit.dataset_tools.gallery.faults import Fault
 from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, enlargement, picture_uri, shapes, thumbnail_size
-from segkit.dataset_tools.gallery.show import Card, Fault
+from segkit.dataset_tools.gallery.show import Card
 from segkit.dataset_tools.label_errors.flagged import FlaggedImage, FlaggedImages, is_region
 from segkit.diagnosis.label_errors import LabelError
 from segkit.engine.pictures import side_by_side

@@ -40,7 +40,7 @@ class Row:
 
 def row_of(flagged: FlaggedImages, image: FlaggedImage, rank: int, error: LabelError, split: str, crop: str) -> Row:
     """The row of one error."""
-    box = [round(value, 2) for value in flagged.box(image, error)]
+    x, y, width, height = (round(value, 2) for value in flagged.box(image, error))
     score = None if error.detection is None else round(float(image.found.scores[error.detection]), 4)
     return Row(
         rank,
@@ -54,7 +54,10 @@ def row_of(flagged: FlaggedImages, image: FlaggedImage, rank: int, error: LabelE
         flagged.annotated_class(image, error),
         flagged.detected_class(image, error),
         score,
-        *box,
+        x,
+        y,
+        width,
+        height,
         crop,
         error.reason,
     )

@@ -54,12 +54,13 @@ class FlaggedImages:
     def __init__(self, run: FinishedRun, errors: Sequence[LabelError]) -> None:
         self.run, self.classes = run, list(run.dataset.classes)
         self.detected_classes = list(CLASS_AGNOSTIC) if run.class_agnostic else self.classes
-        self._index_of = {image_id: index for index, image_id in enumerate(run.dataset.image_ids)}
         self._names = image_names(run.dataset)
         self._errors: dict[int, list[tuple[int, LabelError]]] = {}
         for rank, error in enumerate(errors, start=1):
             self._errors.setdefault(error.image_id, []).append((rank, error))
         self.image_ids = list(self._errors)
+        index_of = {image_id: index for index, image_id in enumerate(run.dataset.image_ids)}
+        self.indices = [index_of[image_id] for image_id in self.image_ids]
         self._read = lru_cache(maxsize=1)(self._uncached)
 
     def __len__(self) -> int:
@@ -70,8 +71,7 @@ class FlaggedImages:
         return self._read(number)
 
     def _uncached(self, number: int) -> FlaggedImage:
-        image_id = self.image_ids[number]
-        index = self._index_of[image_id]
+        image_id, index = self.image_ids[number], self.indices[number]
         size = self.run.dataset.size(index)
         truth = targets_of(self.run.ground_truth(image_id), size)
         results = list(self.run.results.get(image_id, ()))
@@ -119,7 +119,7 @@ def targets_of(truth: Sequence[dict[str, Any]], size: tuple[int, int]) -> Target
         torch.tensor([int(entry["label"]) for entry in truth]),
         masks if bool(has_mask.any()) else None,
         torch.tensor([bool(entry["iscrowd"]) for entry in truth]),
-        has_mask if bool(has_mask.any()) else None,
+        has_mask,
     )
 
 

@@ -30,6 +30,7 @@ FORMATS = {
     "qupath": "geojson",
     "labelme": "labelme",
 }  # folder of the files for correction: their format
+PAGE_LIMIT = 1000  # errors on the page, which holds their crops
 STEM = 60  # characters of an image's name in that of a crop
 
 
@@ -148,7 +149,8 @@ def _write(report: LabelErrorReport, models: Models) -> None:
                 with atomic_write(crops / name) as temporary:
                     write_image(temporary, crop_picture(part, shapes))
                 rows.append(row_of(flagged, image, rank, error, models.split, f"crops/{name}"))
-                cards.append((rank, card_of(flagged, image, rank, error, part, shapes)))
+                if rank <= PAGE_LIMIT:
+                    cards.append((rank, card_of(flagged, image, rank, error, part, shapes)))
             folder.done += 1
         rows.sort(key=lambda row: row.rank)
         write_csv(report.output / "label_errors.csv", rows)
@@ -168,6 +170,8 @@ def _write_page(report: LabelErrorReport, models: Models, cards: Sequence[Card])
     kinds = [kind for kind in KINDS if any(card.split == kind for card in cards)]
     shown = f"{len(cards):,} of {report.found:,} probable label errors"
     source = f"{models.split} images of {models.runs[0].dataset.describe()}"
-    page = render(f"{models.runs[0].name}, label errors", source, shown, "", SHAPES, kinds, cards, [], False)
+    page = render(
+        f"{models.runs[0].name}, label errors", source, shown, "", SHAPES, kinds, cards, [], False, groups="kinds"
+    )
     with atomic_write(report.output / "index.html") as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -95,6 +95,8 @@ def read_models(
                 f"{run.path} and {runs[0].path} have other images in their split {split}, so their detections cannot be "
                 "compared; name runs on the same data"
             )
+    if any(table[key].shape[1] != tables[0][key].shape[1] for table in tables for key in tables[0]):
+        raise SegkitError(f"the runs {', '.join(sources)} have other annotations of the same images", key="sources")
     joint = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]} if tables else None
     return Models(runs, [_overlaps(run) for run in runs], joint, split, notes)
 
