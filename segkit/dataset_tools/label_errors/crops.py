@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segkit.dataset_tools.gallery.faults import Fault
-from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery.shapes import shapes
 from segkit.dataset_tools.gallery.show import Card
 from segkit.dataset_tools.label_errors.flagged import FlaggedImage, FlaggedImages, is_region
 from segkit.diagnosis.label_errors import LabelError
@@ -16,6 +16,7 @@ from segkit.engine.pictures import side_by_side
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import Targets
 from segkit.utils.images import LazyImage, composite
+from segkit.visualization.data_uris import SMALL_SIDE, enlargement, picture_uri, thumbnail_size
 from segkit.visualization.outlines import paint_boxes, paint_masks
 
 SHAPES = ("annotation", "detection", "other annotations")
