@@ -53,7 +53,8 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     found = dataclasses.replace(opened, curves=part(absent, "curves", lambda: score_curves(data)) or [])
     threshold = found.threshold
     intervals = part(absent, "intervals", lambda: _intervals(data, threshold, options)) or {}
-    metrics = {**{name: interval.value for name, interval in intervals.items()}, **opened.metrics}
+    further = {name: interval.value for name, interval in intervals.items() if name not in opened.metrics}
+    metrics = {**opened.metrics, **further}
     if not run.has_masks:
         absent["cells"] = "the detections have no masks"
     elif not any(name.startswith("cells/") for name in metrics):

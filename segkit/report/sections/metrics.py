@@ -19,6 +19,9 @@ MEANINGS = {
     "APl": "larger objects",
     "AP@100": "with COCO's 100 detections an image and class",
     "AR": "recall, mean of IoU 0.5 to 0.95",
+    "ARs": "recall of objects under 32 x 32 pixels",
+    "ARm": "recall of objects from 32 x 32 to 96 x 96 pixels",
+    "ARl": "recall of larger objects",
     "AR@100": "recall of the best 100 detections",
     "AP@0.5:0.95": "TP / (TP + FP + FN), mean of IoU 0.5 to 0.95",
     "image_AP@0.5:0.95": "the same by image, then the mean",
@@ -54,6 +57,7 @@ def section(runs: Sequence[RunAnalysis]) -> Section:
     ]
     body = fill(
         "metrics.html",
+        several=len(runs) > 1,
         tables=[table for table in [*tables, *logged] if table],
         losses=_loss_table(runs),
         classes=_class_table(measured),
