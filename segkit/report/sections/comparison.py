@@ -16,7 +16,7 @@ CELLS_THRESHOLD = 0.5  # the same for all runs
 
 
 def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> Section:
-    """Sentences about the headline metrics, a chart, and a table of all differences from the first run."""
+    """Sentences and charts of the headline metrics; a table of all differences."""
     absent: dict[str, str] = {}
     comparison = None
     if not options.resamples:
