@@ -18,6 +18,7 @@ from segkit.utils.cli import run_cli
 MODULES = {
     "train": "segkit.cli.train",
     "eval": "segkit.cli.evaluate",
+    "compare": "segkit.cli.compare",
     "predict": "segkit.cli.predict",
     "report": "segkit.cli.report",
     "dataset": "segkit.cli.dataset.main",
@@ -31,6 +32,7 @@ MODULES = {
 COMMANDS = {
     "train": "train a model from a configuration file, or continue a run",
     "eval": "evaluate a run's best model, a checkpoint, or a results file",
+    "compare": "compare evaluated runs: which is better, by how much, on which images",
     "predict": "predict images with a checkpoint: pictures, a COCO file, a submission",
     "report": "write one HTML file about a run, or several side by side",
     "dataset": "check, convert, measure, show, split and tile data sets of any format",
@@ -48,6 +50,7 @@ OTHER_NAMES = {
     "segment": "train",
     "test": "eval",
     "val": "eval",
+    "diff": "compare",
     "infer": "predict",
     "inference": "predict",
     "demo": "predict",
