@@ -56,8 +56,13 @@ def make_parser(prog: str | None = None) -> Parser:
 
 
 def score_threshold(text: str) -> float | str:
-    """A score, ``best`` or ``best_overall``; raises ValueError for another text."""
-    return text if text in ("best", "best_overall") else float(text)
+    """A number, ``best`` or ``best_overall``; raises the parser's error for another text."""
+    if text in ("best", "best_overall"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, best or best_overall, not '{text}'") from None
 
 
 def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -113,7 +118,9 @@ def check_ranges(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise SegkitError(f"--batch-size must be at least 1, not {options.batch_size}")
     if isinstance(options.score_threshold, float) and not 0 <= options.score_threshold <= 1:
-        raise SegkitError(f"--score-threshold must be a number in 0..1, not {options.score_threshold:g}")
+        raise SegkitError(
+            f"--score-threshold must be a number in 0..1, best or best_overall, not {options.score_threshold:g}"
+        )
 
 
 def check_output_files(output: Path, *, with_submission: bool) -> None:

@@ -122,7 +122,11 @@ class PrecisionRecall(OverlapEvaluator):
             content = file_content(data, self.iou_threshold, curves, found, confusion, precision)
             write_json(self.file, content)
         if not curves[0].objects:
-            logger.warning("no objects in the %d images evaluated: no precision and recall", len(data.images))
+            logger.warning(
+                "no objects%s in the %d images evaluated: no precision and recall",
+                " with masks" if self.iou_type == "segm" else "",
+                len(data.images),
+            )
             return {}
         metrics = _at_best(curves[0], "")
         if not math.isnan(found.error):

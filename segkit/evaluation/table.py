@@ -9,7 +9,7 @@ from tabulate import tabulate
 from segkit.evaluation.validation_losses import LOSS_PREFIX
 
 THRESHOLD = "best_threshold"  # a metric that is a score
-MOST_COLUMNS = 14  # of a table; more go into another one below it
+MOST_COLUMNS = 16  # of a table; more go into another one below it
 
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
@@ -52,7 +52,11 @@ def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> 
     for members, columns in groups:
         for start in range(0, max(len(columns), 1), MOST_COLUMNS):
             part = columns[start : start + MOST_COLUMNS]
-            rows = [[kind, *(_value_text(name, values.get(name)) for name in part)] for kind, values in members.items()]
+            rows = [
+                [kind, *(_value_text(name, values.get(name)) for name in part)]
+                for kind, values in members.items()
+                if not part or any(name in values for name in part)
+            ]
             tables.append(_table(rows, ["", *part]))
         tables += _class_table(members, classes, suffixes)
     return "\n\n".join(tables)
@@ -70,7 +74,9 @@ def _class_table(
     ]
     if not found:
         return []
-    columns = [(kind, metric) for kind in members for metric in dict.fromkeys(metric for _, metric in found)]
+    present = set(found)
+    metrics = dict.fromkeys(metric for _, metric in found)
+    columns = [(kind, metric) for kind in members for metric in metrics if (kind, metric) in present]
     rows = [
         [name, *(_value_text(metric, members[kind].get(f"{metric}-{name}")) for kind, metric in columns)]
         for name in classes
