@@ -23,14 +23,6 @@ TINY = [
     "data.batch_size=2",
 ]  # fmt: skip
 
-SMALL = [
-    "train.iterations=1", "data.num_workers=0", "data.train.num_images=4", "data.val.num_images=2", "data.batch_size=2",
-    "data.train.image_size=[64, 64]", "data.val.image_size=[64, 64]", "data.train.max_objects=11",
-    "data.val.max_objects=11", "model.backbone.width=8",
-    "model.neck.out_channels=16", "model.proposal_generator.post_nms_top_k=[20, 20]",
-    "model.roi_heads.box_head.fc_dims=[16]",
-]  # fmt: skip
-
 
 def make_run(folder: Path, *overrides: str, missed: float = 0.2, masks: bool = True, seed: int = 0) -> Path:
     """A folder with ``config.yaml``, results, metrics and a log; the share ``missed`` of the objects is not found."""

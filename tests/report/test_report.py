@@ -68,6 +68,9 @@ def test_two_runs_stand_side_by_side(run_dir, tmp_path):
     runs = [open_finished_run(run_dir), open_finished_run(tmp_path / "a/first")]
     page = made(runs, tmp_path)
     assert list(page.sections) == [SECTIONS[0], "comparison", *SECTIONS[1:]]
+    assert "paired bootstrap" in page.sections["comparison"] and "segm/AP50" in page.sections["comparison"]
+    assert "is worse than" in page.sections["comparison"] or "no difference shown" in page.sections["comparison"]
+    assert len(page.find("svg", "intervals")) == 4  # of AP, and of three differences
     assert "a/first" in page.sections["summary"]  # the two have the same name
     assert "solver.optimizer.lr" in page.sections["setup"] and "0.002" in page.sections["setup"]
     assert {a["data-hides"] for a in page.find("button", "chip")} >= {"r0", "r1", "raw"}
