@@ -250,4 +250,5 @@ def _find(name: str, metrics: Sequence[str]) -> str:
     for metric in metrics:
         if name in (metric, metric.partition("/")[2]):
             return metric
-    raise SegkitError(f"there is no metric '{name}'{did_you_mean(name, metrics, limit=40)}", key="metric", value=name)
+    valid = metrics if "/" in name else [metric.partition("/")[2] for metric in metrics]
+    raise SegkitError(f"there is no metric '{name}'{did_you_mean(name, valid, limit=40)}", key="metric", value=name)

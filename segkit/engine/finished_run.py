@@ -139,6 +139,22 @@ def open_finished_run(path: str | os.PathLike[str]) -> FinishedRun:
     config = folder / "config.yaml"
     if not config.is_file():
         raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
+    return _open(load_config(config), folder, config)
+
+
+def evaluated_run(cfg: Config) -> FinishedRun:
+    """Opens the results that an evaluation with ``cfg`` has written to its ``output_dir``.
+
+    Unlike :func:`open_finished_run` it takes the data from ``cfg``, which the folder's configuration may not name.
+
+    Raises:
+        SegkitError: nothing has been evaluated there, or its data cannot be opened.
+    """
+    folder = Path(cfg.output_dir)
+    return _open(cfg, folder, folder / "config.yaml")
+
+
+def _open(cfg: Config, folder: Path, config: Path) -> FinishedRun:
     results = folder / "inference" / RESULTS_NAME
     if not results.is_file():
         raise SegkitError(
@@ -146,7 +162,7 @@ def open_finished_run(path: str | os.PathLike[str]) -> FinishedRun:
             f"output_dir={folder} makes it",
             value=str(folder),
         )
-    cfg = with_recognized_data(load_config(config))
+    cfg = with_recognized_data(cfg)
     dataset = build_data(cfg, eval_only=True).val
     assert dataset is not None  # build_data raises without data.val
     return FinishedRun(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from segkit.evaluation.intervals import Interval
 from segkit.evaluation.validation_losses import LOSS_PREFIX
 
 THRESHOLD = "best_threshold"  # a metric that is a score
@@ -60,6 +61,13 @@ def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> 
             tables.append(_table(rows, ["", *part]))
         tables += _class_table(members, classes, suffixes)
     return "\n\n".join(tables)
+
+
+def intervals_table(intervals: Mapping[str, Interval]) -> str:
+    """Formats metrics with their bootstrap intervals, in percent: a row for each."""
+    rows = [[name, *(f"{100 * x:.2f}" for x in (one.value, one.low, one.high))] for name, one in intervals.items()]
+    level = next((f"{100 * one.level:g} %" for one in intervals.values()), "")
+    return _table(rows, ["metric", "value", f"{level} from", "to"]) if rows else "no metrics"
 
 
 def _class_table(
