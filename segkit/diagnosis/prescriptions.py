@@ -26,8 +26,8 @@ def override(key: str, value: Any) -> str:
 
 
 def round_above(value: float) -> int:
-    """The next round figure above a number from 1 on: 100, 150, 200, 250, 300, 400 ..."""
-    power = 10 ** math.floor(math.log10(max(value, 1)))
+    """The next round figure above a number from 10 on: 100, 150, 200, 250, 300, 400 ..."""
+    power = 10 ** math.floor(math.log10(max(value, 10)))
     return int(next((r * power for r in ROUND if r * power > value), 10 * power))
 
 

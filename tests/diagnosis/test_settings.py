@@ -17,7 +17,7 @@ def settings(name, *overrides):
     return ModelSettings.from_config(load_config(CONFIGS / name, overrides=list(overrides)))
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if Path(name).name[0] != "_"])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if not any(part[0] == "_" for part in Path(name).parts)])
 def test_shipped_configurations(name):
     of = settings(name)
     assert of.smallest_anchor and of.largest_anchor > of.smallest_anchor
@@ -96,7 +96,7 @@ def test_tiles():
 
 
 @pytest.mark.parametrize(
-    ("value", "above"), [(1, 2), (100, 150), (155, 200), (240, 250), (900, 1000), (999, 1000), (1234, 1500)]
+    ("value", "above"), [(10, 15), (100, 150), (155, 200), (240, 250), (900, 1000), (999, 1000), (1234, 1500)]
 )
 def test_round_figures(value, above):
     assert prescriptions.round_above(value) == above

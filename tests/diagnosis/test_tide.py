@@ -48,7 +48,7 @@ def random_scene(rng):
         for count in (9, 30)
     )
     boxes[:9] = objects + rng.integers(-3, 4, (9, 4))
-    scores = rng.permutation(1000)[:30] / 1000
+    scores = rng.random(30)
     return Scene(objects, rng.integers(0, 3, 9), boxes, rng.integers(0, 3, 30), scores, np.full(30, -1))
 
 
