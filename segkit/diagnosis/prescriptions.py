@@ -26,8 +26,8 @@ def override(key: str, value: Any) -> str:
 
 
 def round_above(value: float) -> int:
-    """The next round figure above a number from 1 on: 100, 150, 200, 250, 300, 400 ..."""
-    power = 10 ** math.floor(math.log10(max(value, 1)))
+    """The next round figure above a number from 10 on: 100, 150, 200, 250, 300, 400 ..."""
+    power = 10 ** math.floor(math.log10(max(value, 10)))
     return int(next((r * power for r in ROUND if r * power > value), 10 * power))
 
 
@@ -63,7 +63,7 @@ def anchors_for(settings: ModelSettings, smallest: float, largest: float) -> tup
             new[0].append(new[0][-1] * 2)
     else:
         step = max(2.0, (largest / math.sqrt(2) / first) ** (1 / (len(old) - 1))) if largest > first else 2.0
-        new = [[round(first * step**i * size / level[0], 2) for size in level] for i, level in enumerate(old)]
+        new = [[_whole(first * step**i * size / level[0]) for size in level] for i, level in enumerate(old)]
     return (override(settings.keys["anchor_sizes"], [[_short(size) for size in level] for level in new]),)
 
 
@@ -189,6 +189,11 @@ def value_at(settings: ModelSettings, key: str) -> Any:
         else:
             return None
     return tree
+
+
+def _whole(size: float) -> float:
+    """The size in whole pixels, small ones in quarters."""
+    return float(round(size)) if size >= 8 else round(4 * size) / 4
 
 
 def _short(value: float) -> float | int:

@@ -126,7 +126,7 @@ def _images(
     chosen: np.ndarray,
     score_threshold: float,
 ) -> Slice:
-    indices = np.flatnonzero(chosen)
+    indices = np.flatnonzero(chosen).tolist()
     part = replace(data, images=[data.images[i] for i in indices])
     one = _slice(group, name, part, [matches[i] for i in indices], score_threshold)
     return replace(one, images=len(indices))
