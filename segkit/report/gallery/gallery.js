@@ -114,6 +114,7 @@ class Gallery {
       return item;
     };
     const shown = this.state.errors ? kinds.map((kind) => entry(KINDS[kind].name, KINDS[kind].color)) : this.state.byClass ? this.data.classes.map((name, label) => entry(name, this.data.colors[label])) : [];
+    if (this.state.errors && this.data.runs.length > 1) shown.push(make("span", `on the ground truth: errors of ${this.data.runs[0]}`));
     legend.replaceChildren(...shown);
     legend.hidden = !shown.length;
   }

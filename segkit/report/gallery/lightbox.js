@@ -1,5 +1,6 @@
 // The enlarged picture, with its counts and the list of its errors.
 const ERROR_ORDER = [MISSED, FALSE, DUPLICATE, WRONG_CLASS];
+const HINT = "Wheel or pinch zooms, dragging moves; a click on an object says what it is.";
 
 function make(tag, text = "", className = "") {
   const element = document.createElement(tag);
@@ -44,7 +45,7 @@ class Lightbox {
       this.dialog.showModal();
     }
     this.fill();
-    this.status.textContent = "";
+    this.status.textContent = HINT;
     this.viewport.show(item.f || scene.v, scene.v);
     const picture = await gallery.picture(item.s);
     if (this.figure !== figure) return;
@@ -156,7 +157,7 @@ class Lightbox {
   say(canvas, x, y) {
     const [panel, shape] = this.find(canvas, x, y);
     for (const one of this.panels) one.mark = shape ? [shape.x, shape.y, shape.w, shape.h] : null;
-    this.status.textContent = shape ? this.text(panel, shape) : "";
+    this.status.textContent = shape ? this.text(panel, shape) : HINT;
     this.paint();
   }
   text(panel, shape) {
