@@ -173,11 +173,7 @@ def open_run_split(path: str | os.PathLike[str], split: str = "val", device: str
     if not (folder / "config.yaml").is_file():
         raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
     if split not in ("train", "val"):
-        raise SegkitError(
-            f"split is '{split}'{did_you_mean(split, ['train', 'val'])}; expected train or val",
-            key="split",
-            value=split,
-        )
+        raise SegkitError(f"split is '{split}'{did_you_mean(split, ['train', 'val'])}", key="split", value=split)
     cfg = with_recognized_data(load_config(folder / "config.yaml"))
     data = build_data(cfg, eval_only=split == "val")
     dataset = data.train if split == "train" else data.val

@@ -33,9 +33,13 @@ OVERRIDES = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run's folder with two checkpoints of untrained models."""
-    path = tmp_path_factory.mktemp("runs") / "run"
+    return write_run(tmp_path_factory.mktemp("runs") / "run", OVERRIDES)
+
+
+def write_run(path, overrides):
+    """Writes the configuration and the checkpoints of a run."""
     path.mkdir()
-    cfg = load_config("segkit://quickstart.yaml", [*OVERRIDES, f"output_dir={path}"])
+    cfg = load_config("segkit://quickstart.yaml", [*overrides, f"output_dir={path}"])
     (path / "config.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
     for seed, name in enumerate(("model_0000010.pth", "model_final.pth")):
         torch.manual_seed(seed)
@@ -123,6 +127,35 @@ def test_the_command_on_the_training_images(folder, tmp_path):
     assert "train images" in (tmp_path / "x" / "index.html").read_text(encoding="utf-8")
     again = label_errors([str(folder)] * 2, str(tmp_path / "y"), losses=False, min_score=0.0, top=4)
     assert not any("losses" in note for note in again.notes) and len(again.notes) == 2
+
+
+RPN = [
+    "model={name: ProposalNetwork, backbone: {name: TinyNet, width: 8}, neck: {name: FPN, out_channels: 16}, "
+    "proposal_generator: {name: RPN, anchor_generator: {name: AnchorGenerator}, head: {name: RPNHead}}}",
+    "evaluators=[{name: COCO, iou_types: [bbox]}]",
+    "train.best_metric=bbox/AR",
+]
+BOXES = ["model.roi_heads.mask_head=null", "evaluators=[{name: COCO, iou_types: [bbox]}]", "train.best_metric=bbox/AP"]
+SHAPES = {"triangle", "cross", "ring", "star"}
+
+
+@pytest.mark.parametrize(("overrides", "detected"), [(RPN, {"object"}), (BOXES, SHAPES)])
+def test_models_without_masks_or_classes(overrides, detected, tmp_path):
+    common = [one for one in OVERRIDES if not one.startswith("model.") or overrides is BOXES]
+    folder = write_run(tmp_path / "run", [*common, *overrides])
+    report = label_errors([str(folder)], str(tmp_path / "x"), min_score=0.0, top=6)
+    assert any("losses: with" in note for note in report.notes)
+    content = json.loads((tmp_path / "x" / "label_errors.json").read_text())
+    assert {row["detected_class"] for row in content["errors"]} <= {*detected, ""}
+    assert {row["annotated_class"] for row in content["errors"]} <= {*SHAPES, ""}
+    assert len(list((tmp_path / "x" / "crops").iterdir())) == 6
+
+
+def test_runs_on_other_images_are_refused_before_losses(folder, tmp_path, monkeypatch):
+    other = write_run(tmp_path / "other", [*OVERRIDES, f"data.val={DATA.format(1, 9)}"])
+    monkeypatch.setattr("segkit.dataset_tools.label_errors.source._losses", lambda *args: None)
+    with pytest.raises(SegkitError, match="other images in their split val"):
+        label_errors([str(folder), str(other)], str(tmp_path / "x"))
 
 
 def test_mistakes(folder, tmp_path):

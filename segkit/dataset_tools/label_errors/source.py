@@ -86,15 +86,15 @@ def read_models(
     tables: list[dict[int, np.ndarray]] = []
     notes: list[str] = []
     for number, source in enumerate(sources):
-        run, table = _of_run(source, split, weights, losses, device, folder / f"detections_{number}.jsonl", notes)
-        runs.append(run)
-        tables += [] if table is None else [table]
-    for run in runs[1:]:
-        if list(run.dataset.image_ids) != list(runs[0].dataset.image_ids):
+        run, opened = _detections(source, split, weights, device, folder / f"detections_{number}.jsonl", notes)
+        if runs and list(run.dataset.image_ids) != list(runs[0].dataset.image_ids):
             raise SegkitError(
                 f"{run.path} and {runs[0].path} have other images in their split {split}, so their detections cannot be "
                 "compared; name runs on the same data"
             )
+        runs.append(run)
+        table = _losses(run, opened, split, weights, device, notes) if losses else None
+        tables += [] if table is None else [table]
     if any(table[key].shape[1] != tables[0][key].shape[1] for table in tables for key in tables[0]):
         raise SegkitError(f"the runs {', '.join(sources)} have other annotations of the same images", key="sources")
     joint = {key: np.concatenate([table[key] for table in tables]) for key in tables[0]} if tables else None
@@ -121,43 +121,44 @@ def _of_results(source: str, data: str | None, format: str | None, split: str, w
     return Models([run], [_overlaps(run)], None, split, notes)
 
 
-def _of_run(
-    source: str,
+def _detections(
+    source: str, split: str, weights: Sequence[str], device: str | None, results: Path, notes: list[str]
+) -> tuple[FinishedRun, RunSplit | None]:
+    """The detections of a run, and its model if that was needed for them."""
+    folder = local_path(source, "run", kind="folder")
+    if split == "val" and not weights and (folder / "inference" / RESULTS_NAME).is_file():
+        notes.append(f"detections: {folder / 'inference' / RESULTS_NAME}")
+        return open_finished_run(folder), None
+    opened = open_run_split(folder, split, device)
+    chosen = Path(weights[-1]) if weights else best_checkpoint(folder)
+    notes.append(f"detections: of the {split} images, with {chosen}")
+    return opened.predict(chosen, results, progress), opened
+
+
+def _losses(
+    run: FinishedRun,
+    opened: RunSplit | None,
     split: str,
     weights: Sequence[str],
-    losses: bool,
     device: str | None,
-    results: Path,
     notes: list[str],
-) -> tuple[FinishedRun, dict[int, np.ndarray] | None]:
-    """The detections of a run, and its losses if they are asked for."""
-    folder = local_path(source, "run", kind="folder")
-    opened: RunSplit | None = None
-    if split == "val" and not weights and (folder / "inference" / RESULTS_NAME).is_file():
-        run = open_finished_run(folder)
-        notes.append(f"detections: {folder / 'inference' / RESULTS_NAME}")
-    else:
-        opened = open_run_split(folder, split, device)
-        chosen = Path(weights[-1]) if weights else best_checkpoint(folder)
-        run = opened.predict(chosen, results, progress)
-        notes.append(f"detections: of the {split} images, with {chosen}")
-    if not losses:
-        return run, None
+) -> dict[int, np.ndarray] | None:
+    """The losses of the objects with a run's checkpoints; None without any."""
     checkpoints = [Path(path) for path in weights]
     if not checkpoints:
         try:
-            checkpoints = kept_checkpoints(folder)
+            checkpoints = kept_checkpoints(run.path)
         except SegkitError as error:  # the detections need no checkpoint
             notes.append(f"losses are not measured: {error}")
-            return run, None
-    opened = opened or open_run_split(folder, split, device)
+            return None
+    opened = opened or open_run_split(run.path, split, device)
     table, unknown = measure_object_losses(opened, checkpoints, progress)
     notes.append(f"losses: with {', '.join(path.name for path in checkpoints)}")
     if unknown:
         notes.append(
             f"{unknown} images have objects whose loss is unknown, because none of them is kept by the transforms"
         )
-    return run, table
+    return table
 
 
 def _overlaps(run: FinishedRun) -> DatasetOverlaps:
