@@ -78,9 +78,9 @@ def threshold_of_pictures(
 
 
 def draw_figures(folder: Path) -> list[Path]:
-    """Draws the curves of ``precision_recall.json`` in a folder as PNG and SVG files in its ``figures/``.
+    """Draws the figures of a folder's ``precision_recall.json``, as PNG and SVG files.
 
-    A failure is a warning. Without the file nothing is drawn.
+    They are in its ``figures/``. A failure is a warning. Without the file nothing is drawn.
     """
     file = folder / PRECISION_RECALL
     if not file.is_file():
