@@ -201,9 +201,9 @@ def confusion_matrix(data: DatasetOverlaps, score_threshold: float, iou_threshol
         np.add.at(counts, (image.object_labels[found[matched]], image.labels[matched]), 1)
         missed = np.ones(len(image.object_labels), bool)
         missed[found[matched]] = False
-        np.add.at(counts, (image.object_labels[missed], size - 1), 1)
+        counts[:, -1] += np.bincount(image.object_labels[missed], minlength=size)
         spurious = (found < 0) & (image.scores >= score_threshold) & (image.ignored_shares < iou_threshold)
-        np.add.at(counts, (size - 1, image.labels[spurious]), 1)
+        counts[-1] += np.bincount(image.labels[spurious], minlength=size)
     return ConfusionMatrix(counts, list(data.classes), float(score_threshold), float(iou_threshold))
 
 
