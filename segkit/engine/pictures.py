@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segkit.data.loader import TestLoader
 from segkit.data.transforms.geometry import without_degenerate
-from segkit.evaluation.precision_recall import FILE_NAME as PRECISION_RECALL
+from segkit.evaluation.precision_recall import file_name
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.structures.detections import Detections
@@ -25,6 +25,7 @@ from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.draw import draw_detections
 
 logger = logging.getLogger(__name__)
+FIGURES = {file_name("segm", True): "figures", file_name("bbox", True): "figures/bbox"}
 PICTURES_OTHERWISE = 0.5  # score threshold of pictures where no best one is known
 
 
@@ -78,18 +79,21 @@ def threshold_of_pictures(
 
 
 def draw_figures(folder: Path) -> list[Path]:
-    """Draws the curves of ``precision_recall.json`` in a folder as PNG and SVG files in its ``figures/``.
+    """Draws the figures of a folder's ``precision_recall.json``, as PNG and SVG files.
 
-    A failure is a warning. Without the file nothing is drawn.
+    They are in its ``figures/``, and those of ``precision_recall_bbox.json`` in ``figures/bbox/``. A failure is a warning.
+    Without these files nothing is drawn.
     """
-    file = folder / PRECISION_RECALL
-    if not file.is_file():
-        return []
-    from segkit.visualization.evaluation_figures import draw_evaluation_figures  # matplotlib is slow to import
+    drawn: list[Path] = []
+    for name, figures in FIGURES.items():
+        if not (folder / name).is_file():
+            continue
+        from segkit.visualization.evaluation_figures import draw_evaluation_figures  # matplotlib is slow to import
 
-    with failure_warned("the figures of the evaluation"):
-        return draw_evaluation_figures(json.loads(file.read_text(encoding="utf-8")), folder / "figures")
-    return []
+        with failure_warned("the figures of the evaluation"):
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            drawn += draw_evaluation_figures(content, folder / figures)
+    return drawn
 
 
 def _draw_pictures(

@@ -40,9 +40,10 @@ def precision_at_recalls(
     area_range: tuple[float, float] = ANY_AREA,
     matches: Sequence[Matches] | None = None,
 ) -> np.ndarray:
-    """Returns the interpolated precision at 101 recalls of each IoU threshold and class: float64 [T, K, 101].
+    """Returns the interpolated precision at 101 recalls: float64 [T, K, 101].
 
-    It is NaN for a class without objects. The arguments are those of :func:`average_precisions`.
+    It is that of each IoU threshold and class, NaN for a class without objects. The arguments are those of
+    :func:`average_precisions`.
     """
     if matches is None:
         matches = [

@@ -13,12 +13,12 @@ from segkit.utils.errors import SegkitError
 
 
 def named_ious(thresholds: Sequence[float] | None) -> tuple[np.ndarray, dict[str, int]]:
-    """Returns the IoU thresholds of AP, ascending, and the positions of those that have a metric each.
+    """Returns the IoU thresholds of AP and the positions of those with a metric of their own.
 
     Args:
         thresholds: the evaluator's ``iou_thresholds``; None: COCO's ten, of which ``AP50`` and ``AP75`` are metrics.
     Returns:
-        float64 [T], and the position of each metric's threshold by its name: ``AP30`` for 0.3.
+        float64 [T], ascending, and the position of each metric's threshold by its name: ``AP30`` for 0.3.
     Raises:
         SegkitError: a threshold out of range or given twice, or none.
     """

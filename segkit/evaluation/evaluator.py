@@ -64,7 +64,10 @@ class Evaluator(ABC):
         return ()
 
     def best_thresholds(self) -> ScoreThresholds | None:
-        """Returns the best score thresholds of the last :meth:`evaluate`, which checkpoints keep; None: it has none."""
+        """Returns the best score thresholds of the last :meth:`evaluate`, or None.
+
+        Checkpoints keep them, for ``predict.score_threshold: best``.
+        """
         return None
 
     def results(self) -> Any:

@@ -42,7 +42,9 @@ OF_CURVES = ("F1", "precision", "recall", "best_threshold")
 
 @EVALUATOR_REGISTRY.register
 class PrecisionRecall(OverlapEvaluator):
-    """Precision, recall and F1 by score at one IoU, the best score thresholds, calibration and confusion: ``segm/...``.
+    """Precision, recall and F1 by score, the best score thresholds, calibration, confusion.
+
+    The metrics, of masks ``segm/...`` and of boxes ``bbox/...``, are at one IoU:
 
     - ``best_threshold``: the score threshold of the highest F1, or of the highest ``metric``, of all classes together.
     - ``F1``, ``precision``, ``recall``: of the detections that score at least as much, with the counts of all classes

@@ -91,7 +91,7 @@ class ConfusionMatrix:
 
 
 def match_all(data: DatasetOverlaps, thresholds: Sequence[float] | np.ndarray) -> list[Matches]:
-    """Matches the detections of each image at T IoU thresholds, up to the model's limit of detections a class."""
+    """Matches each image's detections at T IoU thresholds, up to the model's limit."""
     return [match_detections(image, thresholds, max_detections=data.max_detections) for image in data.images]
 
 
@@ -102,12 +102,12 @@ def score_curves(
     *,
     matches: Sequence[Matches] | None = None,
 ) -> list[ScoreCurve]:
-    """Computes precision and recall at every score: the curve of all classes first, then one a class.
+    """Computes precision and recall at every score, of all classes together and of each.
 
     Greedy matching takes the detections in the order of their scores, and each one's match depends on those before it only.
     So the matches of the detections that score at least a threshold are, among all matches, the ones of these detections:
     one matching serves all thresholds. Detections of equal scores are below or above a threshold together. Ignored
-    detections count neither way. The curve of all classes counts pairs of one class too.
+    detections count neither way.
 
     Args:
         data: overlaps of all images.
@@ -115,6 +115,8 @@ def score_curves(
         metric: by which the best threshold is chosen, see
             :func:`~segkit.evaluation.threshold_metrics.threshold_metric`.
         matches: results of :func:`match_all` at ``[iou_threshold]``, if they are known.
+    Returns:
+        The curve ``all``, which sums the counts of all classes, then one a class.
     Raises:
         SegkitError: an IoU out of range, or an unknown metric.
     """
@@ -199,9 +201,9 @@ def confusion_matrix(data: DatasetOverlaps, score_threshold: float, iou_threshol
         np.add.at(counts, (image.object_labels[found[matched]], image.labels[matched]), 1)
         missed = np.ones(len(image.object_labels), bool)
         missed[found[matched]] = False
-        np.add.at(counts, (image.object_labels[missed], size - 1), 1)
+        counts[:, -1] += np.bincount(image.object_labels[missed], minlength=size)
         spurious = (found < 0) & (image.scores >= score_threshold) & (image.ignored_shares < iou_threshold)
-        np.add.at(counts, (size - 1, image.labels[spurious]), 1)
+        counts[-1] += np.bincount(image.labels[spurious], minlength=size)
     return ConfusionMatrix(counts, list(data.classes), float(score_threshold), float(iou_threshold))
 
 

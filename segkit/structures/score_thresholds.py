@@ -64,7 +64,9 @@ def saved_thresholds(checkpoint: Mapping[str, Any]) -> ScoreThresholds | None:
 def resolve_threshold(
     setting: float | str, saved: ScoreThresholds | None, classes: Sequence[str], source: str
 ) -> float | Tensor:
-    """Returns the score threshold that a setting stands for: one for all, or one of each label, float32 [K].
+    """Returns the score threshold that a setting stands for.
+
+    It is one number for all labels, or one of each label, float32 [K].
 
     Args:
         setting: a score, ``best`` or ``best_overall``.
@@ -89,7 +91,7 @@ def resolve_threshold(
 
 
 def above_threshold(detections: Detections, threshold: float | Tensor) -> Detections:
-    """Returns the detections that score at least ``threshold``: one score, or one of each label [K]."""
+    """Returns the detections that score at least ``threshold``: a score, or one of each label."""
     if isinstance(threshold, Tensor):
         threshold = threshold.to(detections.scores.device)[detections.labels]
     elif threshold <= 0:

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: precision-recall, F1 by score, calibration, confusion; as PNG and SVG files."""
+"""Figures of an evaluation as PNG and SVG: precision-recall, F1, calibration, confusion."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SUFFIXES = (".png", ".svg")
 SIZE = (5.6, 4.2)  # inches
 DPI = 110
 TEXT: dict[str, Any] = {"parse_math": False}  # a class may have any name, with $ too
-MOST_CURVES = 10  # of classes; more would not be told apart
+MOST_CURVES = 10  # of classes; with more, colours look alike
 MOST_COUNTED = 20  # classes of a confusion matrix whose counts are written into the cells
 LONGEST_NAME = 24
 
 
 def draw_evaluation_figures(content: Mapping[str, Any], folder: str | os.PathLike[str]) -> list[Path]:
-    """Draws all figures of a ``precision_recall.json``, whose content the evaluator PrecisionRecall writes.
+    """Draws all figures of a ``precision_recall.json`` of the evaluator PrecisionRecall.
 
     Args:
         content: of the file.
@@ -36,7 +36,7 @@ def draw_evaluation_figures(content: Mapping[str, Any], folder: str | os.PathLik
     """
     folder, curves, kind = Path(folder), content["curves"], content["iou_type"]
     measured = content["precision_at_recalls"]
-    precision = {name: _numbers(rows) for name, rows in measured["by_class"].items()}
+    precision = {name: _array(rows) for name, rows in measured["by_class"].items()}
     written = plot_precision_recall(
         measured["recalls"], measured["iou_thresholds"], precision, folder / "precision_recall"
     )
@@ -55,7 +55,7 @@ def plot_precision_recall(
     precision: Mapping[str, np.ndarray],
     output: str | os.PathLike[str],
 ) -> list[Path]:
-    """Draws interpolated precision against recall: the mean over classes, one curve an IoU threshold.
+    """Draws interpolated precision against recall: mean over classes, a curve an IoU threshold.
 
     Args:
         recalls: R.
@@ -81,9 +81,9 @@ def plot_precision_recall(
 def plot_f1(
     curves: Sequence[Mapping[str, Any]], output: str | os.PathLike[str], *, title: str, chosen_by: str = "F1"
 ) -> list[Path]:
-    """Draws F1 against the score threshold, of all classes and of each of the first ten; a dot is the best threshold.
+    """Draws F1 against the score threshold, of all classes and of each of the first ten.
 
-    The curve of all classes has precision and recall beside it.
+    Dots are the best thresholds. The curve of all classes has precision and recall beside it.
 
     Args:
         curves: ``name``, ``thresholds``, ``f1``, ``precision``, ``recall`` and ``best_threshold`` (or None) of each, all
@@ -126,7 +126,7 @@ def _f1_curve(axes: Axes, curve: Mapping[str, Any], **style: Any) -> None:
 
 
 def plot_calibration(calibration: Mapping[str, Any], output: str | os.PathLike[str]) -> list[Path]:
-    """Draws the share of right detections in bins of their score, beside the diagonal of a calibrated model.
+    """Draws the share of right detections in bins of their score, beside the diagonal.
 
     Args:
         calibration: ``edges`` [B + 1], ``counts`` [B], ``scores``, ``precision`` [B] (None in an empty bin) and ``error``.
@@ -135,7 +135,7 @@ def plot_calibration(calibration: Mapping[str, Any], output: str | os.PathLike[s
     error = calibration["error"]
     figure, axes = _figure("Calibration" if error is None else f"Calibration, expected error {100 * error:.1f} %")
     edges, counts = np.asarray(calibration["edges"]), np.asarray(calibration["counts"])
-    precision, scores = _numbers(calibration["precision"]), _numbers(calibration["scores"])
+    precision, scores = _array(calibration["precision"]), _array(calibration["scores"])
     filled = counts > 0
     if filled.any():
         widths = np.diff(edges)
@@ -169,7 +169,7 @@ def plot_confusion(
     *,
     title: str = "Confusion",
 ) -> list[Path]:
-    """Draws a confusion matrix: each row's colours are its shares, and the numbers are counts.
+    """Draws a confusion matrix: colours are shares of a row, and the text is counts.
 
     Args:
         counts: int [K + 1, K + 1]; rows are objects, columns detections, the last ones the background.
@@ -232,7 +232,7 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _numbers(values: Any) -> np.ndarray:
+def _array(values: Any) -> np.ndarray:
     """An array of plain values, with NaN in place of None."""
     return np.array(values, dtype=np.float64)
 

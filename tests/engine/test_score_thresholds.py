@@ -77,6 +77,15 @@ def test_of_pictures(caplog):
     assert "no best score thresholds" in caplog.text
 
 
+def test_figures_of_masks_and_boxes_have_folders_of_their_own(tmp_path, monkeypatch):
+    import segkit.visualization.evaluation_figures as module
+
+    monkeypatch.setattr(module, "draw_evaluation_figures", lambda content, folder: [(content["kind"], folder)])
+    for name, kind in (("precision_recall", "segm"), ("precision_recall_bbox", "bbox")):
+        (tmp_path / f"{name}.json").write_text(f'{{"kind": "{kind}"}}')
+    assert draw_figures(tmp_path) == [("segm", tmp_path / "figures"), ("bbox", tmp_path / "figures" / "bbox")]
+
+
 def test_figures_of_a_broken_file_are_a_warning(tmp_path, caplog):
     assert draw_figures(tmp_path) == []
     (tmp_path / "precision_recall.json").write_text("{")

@@ -74,9 +74,9 @@ class Evaluation(Hook):
 
 
 def best_score_thresholds(evaluators: Sequence[Any], iteration: int | None = None) -> ScoreThresholds | None:
-    """Returns the best score thresholds of an evaluation that has just been made, the same in all processes.
+    """Returns the best score thresholds of the last evaluation, the same in all processes.
 
-    They are those of the first evaluator that has some.
+    They are those of the first evaluator that has some; None: none has.
 
     Args:
         evaluators: those of the evaluation.

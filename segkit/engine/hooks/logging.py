@@ -211,9 +211,9 @@ class TensorBoardWriter(Writer):
 
 @WRITER_REGISTRY.register
 class CurvesWriter(Writer):
-    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end, then as ``curves.svg`` too.
+    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end.
 
-    It comes after :class:`JsonWriter`, which writes the file.
+    At the end it draws ``curves.svg`` too. It comes after :class:`JsonWriter`, which writes the file.
     """
 
     def __init__(self) -> None:
