@@ -1,5 +1,6 @@
 // The enlarged picture, with its counts and the list of its errors.
 const ERROR_ORDER = [MISSED, FALSE, DUPLICATE, WRONG_CLASS];
+const LISTED = 300; // errors of a kind in the list
 const HINT = "Wheel or pinch zooms, dragging moves; a click on an object says what it is.";
 
 function make(tag, text = "", className = "") {
@@ -123,7 +124,7 @@ class Lightbox {
       const title = make("h5", `${KINDS[kind].name} `), list = make("ul"), dot = make("i", "", `g-dot g-kind${kind}`);
       title.prepend(dot);
       title.append(make("small", String(own.length)));
-      for (const row of own) {
+      for (const row of own.slice(0, LISTED)) {
         const line = make("li"), button = make("button", row.text);
         button.type = "button";
         button.title = row.title;
@@ -131,6 +132,7 @@ class Lightbox {
         line.append(button);
         list.append(line);
       }
+      if (own.length > LISTED) list.append(make("li", `and ${own.length - LISTED} more`));
       box.append(title, list);
     }
     return box;
