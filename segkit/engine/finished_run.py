@@ -80,7 +80,7 @@ class FinishedRun:
         return self._overlaps[kind]
 
     def evaluate(self, specs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Computes metrics, in one pass over the images with the overlaps if these are not known yet.
+        """Computes metrics, and the overlaps in the same pass over the images if they are unknown.
 
         Args:
             specs: of evaluators, as in a configuration's ``evaluators``.
