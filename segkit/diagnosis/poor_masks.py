@@ -22,7 +22,7 @@ LEAST_SIGNIFICANCE = 5.0  # standard errors of the median offset
 
 @dataclass(frozen=True)
 class Pairs:
-    """Objects with the detections that are meant for them: matched, or nearest at IoU 0.1 to 0.5.
+    """Objects with their detections: matched, or nearest at IoU 0.1 to 0.5.
 
     Attributes:
         objects: int64 [Q].
@@ -40,7 +40,7 @@ class Pairs:
 
 
 def poor_masks(errors: Unexplained, pairs: Pairs) -> Iterator[Finding]:
-    """Matches of IoU 0.5 to 0.75, and false positives of IoU 0.1 to 0.5 with an object without a match.
+    """Matches of IoU 0.5 to 0.75, and errors of IoU 0.1 to 0.5 with an object without a match.
 
     They are ``coarse_masks`` if the IoU of their boxes is at least 0.75, else ``imprecise``. The oracle makes them matches of
     IoU 0.75.
@@ -77,7 +77,7 @@ def pairs_of(errors: Unexplained) -> Pairs:
 
 
 def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
-    """Detections whose centres are off in one direction, and the pairs with the IoUs that they have without the shift.
+    """Detections whose centres are off in one direction, and the pairs without the shift.
 
     The median offset is at least half a pixel, and five of its standard errors (1.25 standard deviations / sqrt(Q)). The
     oracle moves all detections back; the IoU of masks grows as that of their boxes.
