@@ -86,9 +86,9 @@ def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
     if count < FEWEST_PAIRS:
         return None, pairs
     offset, significance = _typical_offset(pairs.boxes, pairs.object_boxes)
-    if np.hypot(*offset) < LEAST_SHIFT or significance.max() < LEAST_SIGNIFICANCE:
-        return None, pairs
     offset = np.where(significance >= LEAST_SIGNIFICANCE, offset, 0.0)
+    if np.hypot(*offset) < LEAST_SHIFT:
+        return None, pairs
     moved = pairs.boxes - np.append(offset, [0.0, 0.0])
     before, after = box_ious(pairs.object_boxes, pairs.boxes), box_ious(pairs.object_boxes, moved)
     improved = np.minimum(pairs.ious * after / np.maximum(before, 1e-9), 1.0)
@@ -109,7 +109,7 @@ def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
         objects=pairs.objects[rows], detections=pairs.detections[rows], cost=(improved - pairs.ious)[rows]
     )
     finding = Finding(
-        "shifted", "masks shifted in one direction", gain, 0.0, len(rows), text, advice, overrides, examples
+        "shifted", "detections shifted in one direction", gain, 0.0, len(rows), text, advice, overrides, examples
     )
     fits = improved >= COCO_IOUS[0]
     errors.take(pairs.objects[fits], pairs.detections[fits])
