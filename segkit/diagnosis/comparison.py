@@ -76,7 +76,7 @@ class Difference:
         """What the comparison shows, in plain words, times 100."""
         one = self.interval
         digits = 1 if one.high - one.low >= 0.005 else 2
-        value, low, high = (f"{100 * x:.{digits}f}" for x in (one.value, one.low, one.high))
+        value, low, high = (f"{round(100 * x, digits) + 0.0:.{digits}f}" for x in (one.value, one.low, one.high))
         level = f"{100 * one.level:g} % interval"
         pair = f"{self.second} is {self.verdict} than {self.first}"
         if self.verdict == "same":
