@@ -35,6 +35,7 @@ class Lightbox {
     const shown = gallery.shown();
     this.dialog.querySelector("[data-place]").textContent = `${shown.indexOf(figure) + 1} of ${shown.length}`;
     this.panels = makePanels(data, scene, item);
+    this.stage.toggleAttribute("data-many", this.panels.length > 3);
     this.stage.replaceChildren(...this.panels.map((panel) => panel.element));
     if (this.solo === undefined) this.solo = matchMedia("(max-width:760px)").matches ? 1 : -1;
     this.showSolo();
