@@ -95,6 +95,7 @@ class PartiallyAnnotated(Dataset):
         self.classes = [dataset.classes[label] for label in kept]
         self.category_ids = [dataset.category_ids[label] for label in kept]
         self.image_ids = dataset.image_ids
+        self.frequencies = [dataset.frequencies[label] for label in kept] if dataset.frequencies else ()
         for key, names, known in (
             ("ignore_classes", [] if optional else partial.ignore_classes, dataset.classes),
             ("annotated_region_class", [] if optional else regions[len(partial.ignore_classes) :], dataset.classes),
