@@ -239,7 +239,15 @@ class Registry:
 
 _FEATURES = ("num_classes", "in_features")
 _MAPS = "set out_features = {'stage1': FeatureSpec(channels=32, stride=4), ...}; forward returns these maps by name"
-_EVALUATION = "classes category_ids max_detections results_dir class_agnostic predicts_masks frequencies".split()
+_EVALUATION = [
+    "classes",
+    "category_ids",
+    "max_detections",
+    "results_dir",
+    "class_agnostic",
+    "predicts_masks",
+    "frequencies",
+]
 
 META_ARCH_REGISTRY = Registry(
     "META_ARCH",

@@ -22,7 +22,7 @@ from segkit.evaluation.coco_matching import IouType
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
-from segkit.evaluation.results import read_results
+from segkit.evaluation.result_files import read_predictions, read_results
 from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
@@ -127,8 +127,8 @@ def open_finished_run(path: str | os.PathLike[str]) -> FinishedRun:
 
 
 def finished_run(name: str, results: str | os.PathLike[str], dataset: Dataset) -> FinishedRun:
-    """Makes a run of a COCO results file and its ground truth."""
-    return FinishedRun(name, Path(results), None, dataset, _by_image(read_results(results)))
+    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth."""
+    return FinishedRun(name, Path(results), None, dataset, _by_image(read_predictions(results, dataset)))
 
 
 def _by_image(results: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

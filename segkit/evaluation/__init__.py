@@ -12,8 +12,10 @@ from segkit.evaluation.evaluator import Evaluator, evaluate
 from segkit.evaluation.lvis import LvisEvaluator
 from segkit.evaluation.panoptic import PanopticEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
-from segkit.evaluation.results import PredictionsWriter, coco_results, read_results
+from segkit.evaluation.result_files import read_predictions, read_results
+from segkit.evaluation.results import PredictionsWriter, coco_results
 from segkit.evaluation.submission import SubmissionWriter, write_submission
+from segkit.evaluation.submission_check import SubmissionSummary, check_submission
 from segkit.evaluation.table import metrics_table
 
 __all__ = [
@@ -24,11 +26,14 @@ __all__ = [
     "LvisEvaluator",
     "PanopticEvaluator",
     "PredictionsWriter",
+    "SubmissionSummary",
     "SubmissionWriter",
+    "check_submission",
     "coco_results",
     "evaluate",
     "evaluate_predictions",
     "metrics_table",
+    "read_predictions",
     "read_results",
     "write_submission",
 ]

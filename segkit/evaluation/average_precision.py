@@ -40,10 +40,10 @@ def precisions_and_recalls(
     area_range: tuple[float, float] = ANY_AREA,
     matches: Sequence[Matches] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the AP and the highest recall of each IoU threshold and class, both float64 [T, K].
+    """Returns the AP and the highest recall of each IoU threshold and class.
 
-    They are NaN for a class without objects. The arguments are those of :func:`average_precisions`. The mean of the
-    recalls over thresholds and classes is COCO's AR.
+    Both are float64 [T, K], NaN for a class without objects. The arguments are those of
+    :func:`average_precisions`. The mean of the recalls over thresholds and classes is COCO's AR.
     """
     if matches is None:
         matches = [

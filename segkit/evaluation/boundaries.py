@@ -20,7 +20,7 @@ def boundary_width(size: tuple[int, int], dilation_ratio: float) -> int:
 
 
 def boundary_rles(rles: Sequence[Mapping[str, Any]], size: tuple[int, int], width: int) -> list[Mapping[str, Any]]:
-    """Returns the boundary of each mask: its pixels within ``width`` of a pixel that is not its own.
+    """Returns the boundary of each mask: its pixels within ``width`` of its outside.
 
     The distance is the larger one of the distances in x and y, so that a boundary is the mask without its erosion by a
     square of ``2 * width + 1`` pixels. Pixels outside of the image are not of the mask (Cheng et al. 2021, Boundary IoU,

@@ -43,7 +43,7 @@ class BoundaryEvaluator(OverlapEvaluator):
 
     Args:
         classes: name of each label.
-        max_detections: the model's limit per image; so many detections of an image and class count.
+        max_detections: the model's limit per image, here of each class.
         class_agnostic: whether the model's detections have no class; then all objects are of one.
         predicts_masks: whether the model predicts masks; if not, it is an error.
         dilation_ratio: d divided by the image's diagonal.

@@ -31,6 +31,8 @@ class OverlapEvaluator(Evaluator):
         SegkitError: masks of a model that predicts none.
     """
 
+    needs_images = False
+
     def __init__(
         self,
         classes: Sequence[str],

@@ -1,4 +1,4 @@
-"""The panoptic evaluator: quality of the segmentation in which each pixel is of one object at most."""
+"""The panoptic evaluator: each pixel belongs to at most one object."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ class PanopticEvaluator(Evaluator):
     Raises:
         SegkitError: an argument out of range; a model without masks.
     """
+
+    needs_images = False
 
     def __init__(
         self,

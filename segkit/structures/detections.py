@@ -108,7 +108,7 @@ class Detections:
         size: tuple[int, int],
         boxes: Tensor | None = None,
     ) -> Detections:
-        """Detections with encoded masks, as a results file has them; masks are decoded when they are read.
+        """Detections with encoded masks, which are decoded when they are read.
 
         Args:
             rles: N of COCO's RLEs of ``size``, compressed or not.
@@ -196,7 +196,7 @@ class Detections:
 
     @property
     def masks(self) -> InstanceMasks | None:
-        """Masks of probabilities of at least 0.5 at ``size``, pasted or decoded at first use; None without."""
+        """Masks at ``size`` (probabilities of at least 0.5), made at first use; None without."""
         if self._masks is None and self._rles is not None:
             self._masks = InstanceMasks.from_rle(self._rles, self.size).to(self.boxes.device)
         elif self._masks is None and self.mask_probs is not None:

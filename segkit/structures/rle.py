@@ -11,7 +11,7 @@ pasting and encoding 300 objects in 1024 x 1024 takes 4.1 ms here and 1,420 ms w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 

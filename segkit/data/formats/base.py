@@ -76,6 +76,13 @@ class Dataset(ABC):
         """
         return self.load(index)
 
+    def open_targets(self, index: int) -> Sample:
+        """``load(index)``, of which the image may be empty.
+
+        Evaluations of finished results need no more. Formats that need no image for the targets override this method.
+        """
+        return self.open(index).with_targets()
+
     def targets(self, index: int, window: Window | None = None) -> Targets:
         """The objects of ``load(index)``, in the file's pixels.
 
@@ -222,6 +229,9 @@ class SubsetDataset(Dataset):
 
     def open(self, index: int) -> Sample:
         return self.dataset.open(self.indices[index])
+
+    def open_targets(self, index: int) -> Sample:
+        return self.dataset.open_targets(self.indices[index])
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.dataset.targets(self.indices[index], window)

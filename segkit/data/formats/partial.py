@@ -140,6 +140,10 @@ class PartiallyAnnotated(Dataset):
         targets = LazyTargets(functools.partial(self.window_targets, index))
         return dataclasses.replace(sample, targets=cast(Any, targets))
 
+    def open_targets(self, index: int) -> Sample:
+        sample = self.dataset.open_targets(index)
+        return dataclasses.replace(sample, targets=self._converted(sample.targets, sample.size))
+
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self._converted(self.dataset.targets(index, window), self.dataset.size(index), window)
 
