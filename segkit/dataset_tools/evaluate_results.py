@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from segkit.data.formats import Dataset
 from segkit.dataset_tools.source import OpenedData, open_data
 from segkit.evaluation import evaluate_predictions, metrics_table, read_predictions
 from segkit.evaluation.build import build_from_specs
+from segkit.evaluation.coco_detections import results_by_image
 from segkit.utils.errors import SegkitError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -43,19 +43,19 @@ def evaluate_results(
     dataset = _split(opened, data, split)
     found = read_predictions(results, dataset)
     masks = any("segmentation" in one for one in found)
-    counts = Counter(one["image_id"] for one in found)
+    by_image = results_by_image(found, dataset.image_ids)
     built = build_from_specs(
         _specs(opened, masks=masks) if evaluators is None else evaluators,
         classes=dataset.classes,
         category_ids=dataset.category_ids,
-        max_detections=max([LEAST_DETECTIONS, *counts.values()]),
+        max_detections=max([LEAST_DETECTIONS, *(len(of_image.results) for of_image in by_image.values())]),
         class_agnostic=opened.class_agnostic,
         predicts_masks=masks,
         frequencies=dataset.frequencies,
     )
-    if without := len(dataset) - len(counts):
+    if without := len(dataset) - len(by_image):
         logger.info("%d of the %d images have no detections in %s", without, len(dataset), results)
-    metrics = evaluate_predictions(found, dataset, built)
+    metrics = evaluate_predictions(by_image, dataset, built)
     return metrics, metrics_table(metrics, dataset.classes)
 
 

@@ -67,7 +67,7 @@ def _class_table(
     ]
     if not found:
         return []
-    columns = [(kind, metric) for kind in members for metric in dict.fromkeys(metric for _, metric in found)]
+    columns = [(kind, metric) for kind, metric in dict.fromkeys(found)]
     rows = [[name, *(_percent(members[kind].get(f"{metric}-{name}")) for kind, metric in columns)] for name in classes]
     return [_table(rows, ["class", *(f"{kind}/{metric}" for kind, metric in columns)])]
 
