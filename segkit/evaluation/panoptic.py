@@ -129,7 +129,7 @@ class PanopticEvaluator(Evaluator):
         if hidden and not self._warned:
             self._warned = True
             logger.warning(
-                "%d objects are empty or lie under smaller ones: they are no segments for %s", hidden, PREFIX
+                "objects that are empty or lie under smaller ones, and so are no segments for %s: %d", PREFIX, hidden
             )
         counts = sum((self._images[i][0] for i in sorted(self._images)), np.zeros((len(self.classes), 4)))
         weights = counts[:, TP] + (counts[:, FP] + counts[:, FN]) / 2

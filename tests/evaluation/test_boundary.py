@@ -101,7 +101,7 @@ def detections(masks, scores, labels):
 class DenseBoundaryEval(COCOeval):
     """pycocotools' evaluation with min(mask IoU, boundary IoU) of dense masks; of crowds the mask's share."""
 
-    def computeIoU(self, image_id, category_id):  # noqa: N802 - pycocotools' name
+    def computeIoU(self, image_id, category_id):
         truth, found = self._gts[image_id, category_id], self._dts[image_id, category_id]
         if not truth and not found:
             return []
