@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-
 CHUNK = 4_000_000  # IoUs that are in memory at a time
 AREAS_AT_ONCE = 255  # pycocotools' ``area`` fails for more masks with NumPy 2
 
