@@ -37,6 +37,7 @@ def compressed_rles(rles: Sequence[Mapping[str, Any]], size: tuple[int, int]) ->
     Raises:
         SegkitError: an RLE is malformed, of another size, or its counts do not add up to H x W.
     """
+    size = (int(size[0]), int(size[1]))
     counts, lengths = _read_counts(rles, size)
     starts = np.append(0, lengths.cumsum())
     check_counts(counts, lengths, np.arange(len(rles)), size)

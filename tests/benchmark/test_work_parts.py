@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,7 @@ def test_memory_of_the_evaluators(tmp_path, monkeypatch):
     """What the separate process does, in this one."""
 
     def peak(part, side, options, folder):
+        options = Options(**json.loads(json.dumps(asdict(options))))  # on the way to the process
         metrics = evaluate.make_side(options, side, folder).step()
         kinds.update(name.partition("/")[0] for name in metrics)
         return 3e6
