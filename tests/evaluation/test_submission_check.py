@@ -100,7 +100,7 @@ def test_category_ids_are_integers_without_a_list_of_them(tmp_path):
     path = tmp_path / "r.json"
     result = {"image_id": 9, "category_id": "1", "score": 1, "bbox": [0, 0, 1, 1]}
     path.write_text(json.dumps([{**result, "segmentation": {"size": [3, 3], "counts": [9]}}]))
-    with pytest.raises(SegkitError, match="category_id '1'.*integer"):
+    with pytest.raises(SegkitError, match=r"category_id '1'.*integer"):
         check_submission(path, ID_MAP)
 
 
