@@ -29,7 +29,7 @@ def evaluator_names() -> list[str]:
 
 
 def evaluated(scenes: Sequence[Scene], names: Sequence[str], num_classes: int, limit: int) -> dict[str, float]:
-    """The metrics of some evaluators, which see each image one after the other, as in an evaluation."""
+    """The metrics of some evaluators, which process image after image."""
     evaluators = build_from_specs(
         [{"name": name, **SETTINGS.get(name, {})} for name in names],
         classes=[f"class{k + 1}" for k in range(num_classes)],
@@ -47,7 +47,7 @@ def evaluated(scenes: Sequence[Scene], names: Sequence[str], num_classes: int, l
 
 
 def measure_evaluators(report: Report, scenes: Sequence[Scene], options: Options, num_classes: int, limit: int) -> None:
-    """Adds a row for each evaluator but COCO, one for all of them together, and one of their peak memory."""
+    """Adds rows: each evaluator but COCO, all together, and their peak memory."""
     names = evaluator_names()
     groups = {f"evaluator {name}": [name] for name in names if name != "COCO"}
     groups[f"all {len(names)} evaluators, one pass"] = names

@@ -25,6 +25,18 @@ class ImageResults(NamedTuple):
     positions: list[int]
 
 
+class FileResults(list[dict[str, Any]]):
+    """Some of the COCO results of a file.
+
+    Attributes:
+        positions: of each in the file, for messages.
+    """
+
+    def __init__(self, results: Iterable[dict[str, Any]], positions: Sequence[int]) -> None:
+        super().__init__(results)
+        self.positions = positions
+
+
 def results_by_image(results: Iterable[Mapping[str, Any]], image_ids: Iterable[int]) -> dict[int, ImageResults]:
     """Groups results by their image.
 
@@ -36,7 +48,9 @@ def results_by_image(results: Iterable[Mapping[str, Any]], image_ids: Iterable[i
     """
     known, found = set(image_ids), dict[int, ImageResults]()
     strange: list[tuple[int, Any]] = []
-    for position, one in enumerate(results):
+    results = list(results) if not isinstance(results, FileResults) else results
+    positions = results.positions if isinstance(results, FileResults) else range(len(results))
+    for position, one in zip(positions, results, strict=True):
         image_id = one["image_id"]
         if isinstance(image_id, bool) or not isinstance(image_id, Hashable) or image_id not in known:
             strange.append((position, image_id))

@@ -105,7 +105,7 @@ def _by_image(predictions: Any, dataset: Dataset) -> dict[int, Any]:
     if isinstance(predictions, Mapping):
         found = dict(predictions)
     else:
-        listed = list(predictions)
+        listed = predictions if isinstance(predictions, list) else list(predictions)
         if all(isinstance(one, Mapping) and "image_id" in one and "score" in one for one in listed):
             return dict(results_by_image(listed, dataset.image_ids))
         elif len(listed) == len(dataset):

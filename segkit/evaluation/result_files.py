@@ -12,6 +12,7 @@ from typing import Any
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.image_names import file_names
+from segkit.evaluation.coco_detections import FileResults
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 from segkit.utils.paths import local_path
 from segkit.utils.paths.spellings import name_key
@@ -37,12 +38,12 @@ def read_predictions(path: str | os.PathLike[str], dataset: Dataset) -> list[dic
 
     ``predictions.json`` is a COCO data set: its images are found in the data set by their file names, its categories by
     their names, so that the ids of both files may differ. Without file names, or in data that are no files, ids count. A
-    list of results has ids only.
+    list of results has ids only. Images that one of both lacks, as those of another split, are counted in a warning.
 
     Returns:
         COCO results, in the order of the file, with the data set's ids.
     Raises:
-        SegkitError: there is no such file, it is malformed, or has an image or a category that is not in the data set.
+        SegkitError: there is no such file, it is malformed, has no image of the data set, or a category that is not in it.
     """
     file = local_path(os.fspath(path), "results file", kind="file")
     content = read_json(file)
@@ -56,7 +57,8 @@ def read_predictions(path: str | os.PathLike[str], dataset: Dataset) -> list[dic
     found = _checked(content["annotations"], file, "annotations")
     images = _image_ids(_listed(content, "images", ("id",), file), dataset, file)
     categories = _category_ids(_listed(content, "categories", ("id", "name"), file), dataset, file)
-    results = []
+    results: list[dict[str, Any]] = []
+    positions: list[int] = []
     for i, one in enumerate(found):
         changed = dict(one)
         for key, ids in (("image_id", images), ("category_id", categories)):
@@ -68,8 +70,10 @@ def read_predictions(path: str | os.PathLike[str], dataset: Dataset) -> list[dic
                     f"{file}: annotations[{i}]: there is no entry with the id {one[key]!r} in '{kind}'", key=key
                 )
             changed[key] = ids[one[key]]
-        results.append(changed)
-    return results
+        if changed["image_id"] is not None:
+            results.append(changed)
+            positions.append(i)
+    return FileResults(results, positions)
 
 
 def read_json(file: Path) -> Any:
@@ -124,8 +128,11 @@ def _listed(content: Mapping[str, Any], key: str, needed: Sequence[str], file: P
     return entries
 
 
-def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path) -> dict[int, int] | None:
-    """The data set's id of each of the file's ids; None if ids count, because there are no names."""
+def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path) -> dict[int, int | None] | None:
+    """The data set's id of each of the file's ids, None for an image that it lacks.
+
+    None if ids count, because there are no names.
+    """
     if not images or dataset.image_files() is None or not all(isinstance(one.get("file_name"), str) for one in images):
         return None
     names = [name_key(name) for name in file_names(dataset)]
@@ -136,22 +143,32 @@ def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
     by_last = {
         name.rpartition("/")[2]: image_id for name, image_id in by_name.items() if lasts[name.rpartition("/")[2]] == 1
     }
-    ids: dict[int, int] = {}
+    ids: dict[int, int | None] = {}
     source: dict[int, str] = {}
+    strange: list[str] = []
     for one in images:
         name = name_key(one["file_name"])
-        image_id = by_name.get(name, by_last.get(name.rpartition("/")[2]))
+        image_id = ids[one["id"]] = by_name.get(name, by_last.get(name.rpartition("/")[2]))
         if image_id is None:
-            raise SegkitError(
-                f"{file}: the image '{one['file_name']}' is not in the data{did_you_mean(name, by_name)}; they have "
-                f"{len(names)} images: {first_few(names, 3)}",
-                key="file_name", value=one["file_name"],
-            )  # fmt: skip
+            strange.append(one["file_name"])
+            continue
         if image_id in source:
             raise SegkitError(
                 f"{file}: '{source[image_id]}' and '{one['file_name']}' are the same image of the data", key="images"
             )
-        ids[one["id"]], source[image_id] = image_id, one["file_name"]
+        source[image_id] = one["file_name"]
+    if not source:
+        raise SegkitError(
+            f"{file}: none of its {len(strange)} images is in the data; '{strange[0]}' "
+            f"{did_you_mean(name_key(strange[0]), by_name).lstrip('; ') or 'has no name of theirs'}; they have {len(names)} "
+            f"images: {first_few(names, 3)}",
+            key="file_name", value=strange[0],
+        )  # fmt: skip
+    if strange:
+        logger.warning(
+            "%d of the %d images of %s are not in the data and are skipped: %s",
+            len(strange), len(images), file, first_few(strange, 3),
+        )  # fmt: skip
     if lacking := [name for name, image_id in by_name.items() if image_id not in source]:
         logger.warning(
             "%d of the %d images of the data are not in %s and count as images without detections: %s",
@@ -160,7 +177,9 @@ def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
     return ids
 
 
-def _category_ids(categories: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path) -> dict[int, int] | None:
+def _category_ids(
+    categories: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
+) -> dict[int, int | None] | None:
     """The data set's id of each of the file's ids; None if ids count, because there are no names."""
     if not categories:
         return None

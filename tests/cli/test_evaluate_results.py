@@ -9,8 +9,9 @@ from segkit.cli.main import main
 from segkit.data.formats import Synthetic
 from segkit.data.writers import WritableImage
 from segkit.dataset_tools.evaluate_results import evaluate_results
+from segkit.dataset_tools.source import open_data
 from segkit.evaluation import coco_results
-from segkit.evaluation.predictions import as_detections
+from segkit.evaluation.predictions import as_detections, evaluate_predictions
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
@@ -82,7 +83,7 @@ def test_mistakes(files, words, facts):
         ),
         ('{"annotations": [], "images": [{"id": 1}, {"id": 1}]}', ["images", "id 1", "2 times"]),
         ('{"annotations": [], "images": [{"file_name": "a"}]}', ["images[0]", "no id"]),
-        ('{"annotations": [], "images": [{"id": 1, "file_name": "x.png"}]}', ["'x.png'", "not in the data"]),
+        ('{"annotations": [], "images": [{"id": 1, "file_name": "x.png"}]}', ["'x.png'", "none of its 1 images"]),
         ('{"annotations": [], "categories": [{"id": 1, "name": "squares"}]}', ["squares", "no class"]),
         ('[{"image_id": 1, "category_id": 1, "scores": 1}]', ["results[0]", "score", "scores"]),
         ("[3]", ["results[0]", "int"]),
@@ -153,6 +154,7 @@ def predictions(files, names=("2.png", "3.png")):
 
 def test_predictions_are_matched_by_names(files, tmp_path, caplog):
     expected, _ = evaluate_results(str(files / "results.json"), str(files / "data"))
+    data = open_data(str(files / "data")).splits["val"]
     path = tmp_path / "predictions.json"
     path.write_text(json.dumps(predictions(files)))
     assert evaluate_results(str(path), str(files / "data"))[0] == expected
@@ -163,10 +165,23 @@ def test_predictions_are_matched_by_names(files, tmp_path, caplog):
     path.write_text(json.dumps(content))
     assert evaluate_results(str(path), str(files / "data"))[0]["segm/AR"] < expected["segm/AR"]
     assert "1 of the 2 images" in caplog.text and "3.png" in caplog.text
-    for names, fact in ((("2.png", "2.png"), "same image"), (("2.png", "4.png"), "not in the data")):
-        path.write_text(json.dumps(predictions(files, names)))
-        with pytest.raises(SegkitError, match=fact):
-            evaluate_results(str(path), str(files / "data"))
+    path.write_text(json.dumps(predictions(files, ("2.png", "4.png"))))
+    some, _ = evaluate_results(str(path), str(files / "data"))
+    assert some == evaluate_results(str(path), str(files / "data"))[0] and some["segm/AR"] < expected["segm/AR"]
+    assert "1 of the 2 images" in caplog.text and "skipped: some/folder/4.png" in caplog.text
+    content = predictions(files, ("4.png", "3.png"))  # the results of the second image come after those of the first
+    last = len(content["annotations"]) - 1
+    content["annotations"][last]["score"] = None
+    path.write_text(json.dumps(content))
+    for evaluated in (
+        lambda: evaluate_results(str(path), str(files / "data")),
+        lambda: evaluate_predictions(path, data),
+    ):
+        with pytest.raises(SegkitError, match=rf"results\[{last}\] has the score None"):
+            evaluated()
+    path.write_text(json.dumps(predictions(files, ("2.png", "2.png"))))
+    with pytest.raises(SegkitError, match="same image"):
+        evaluate_results(str(path), str(files / "data"))
     content["annotations"][0]["image_id"] = 5
     path.write_text(json.dumps(content))
     with pytest.raises(SegkitError, match=r"annotations\[0\].*id 5 in 'images'"):
