@@ -43,7 +43,7 @@ def hotcoco_metrics(scenes: Sequence[Scene], num_classes: int) -> dict[str, floa
             np.concatenate([scene.found.labels.numpy() for scene in scenes]) + 1,
         ]
     )
-    rles = [rle for scene in scenes for rle in scene.found.to_rle()]
+    rles: list[Any] = [rle for scene in scenes for rle in scene.found.to_rle()]
     metrics: dict[str, float] = {}
     for kind in ("bbox", "segm"):
         found: Any = truth.load_res(rows, segmentation=rles) if kind == "segm" else truth.load_res(rows)

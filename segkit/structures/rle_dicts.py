@@ -9,7 +9,6 @@ import numpy as np
 from torch import Tensor
 
 from segkit.structures.rle import check_counts, decode_counts, encode_rle, parse_strings
-from segkit.structures.runs import ragged_arange
 from segkit.utils.errors import SegkitError
 
 
@@ -41,12 +40,12 @@ def compressed_rles(rles: Sequence[Mapping[str, Any]], size: tuple[int, int]) ->
     counts, lengths = _read_counts(rles, size)
     starts = np.append(0, lengths.cumsum())
     check_counts(counts, lengths, np.arange(len(rles)), size)
-    odd = (counts == 0) & (ragged_arange(lengths) > 0)
-    recoded = set(np.repeat(np.arange(len(rles)), lengths)[odd].tolist())
-    recoded |= {i for i, rle in enumerate(rles) if not isinstance(rle["counts"], str | bytes)}
+    zeros = np.flatnonzero(counts == 0)
+    owners = np.searchsorted(starts, zeros, side="right") - 1
+    recoded = set(owners[zeros > starts[owners]].tolist())
     found = []
     for i, rle in enumerate(rles):
-        if i in recoded:
+        if i in recoded or not isinstance(rle["counts"], str | bytes):
             own = slice(starts[i], starts[i + 1])
             bits, boxes = decode_counts(counts[own], lengths[i : i + 1], np.zeros(1, np.int64), 1, size)
             found += encode_rle(bits, boxes, size)
