@@ -13,6 +13,9 @@ from segkit.evaluation.overlaps import Overlaps, mask_overlaps
 from segkit.evaluation.precision import COCO_IOUS
 from segkit.structures.masks import InstanceMasks
 
+BAND_ROWS = 256  # of a large mask that are eroded at a time
+PIXELS_AT_ONCE = 1 << 25  # of decoded masks, about
+
 
 def boundary_width(size: tuple[int, int], dilation_ratio: float) -> int:
     """Returns the width of boundaries in pixels: a share of the image's diagonal, at least 1."""
@@ -39,26 +42,33 @@ def boundary_rles(rles: Sequence[Mapping[str, Any]], size: tuple[int, int], widt
     found = list(rles)
     if not found:
         return found
-    large = np.flatnonzero((mask_api.toBbox(found)[:, 2:] > 2 * width).all(axis=1)).tolist()
-    if not large:
-        return found
-    masks = InstanceMasks.from_rle([found[i] for i in large], size)
-    for crop in masks.crops():
-        _remove_inside(crop.numpy(), width)
-    for i, rle in zip(large, masks.to_rle(), strict=True):
-        found[i] = rle
+    sides = mask_api.toBbox(found)[:, 2:]
+    large = np.flatnonzero((sides > 2 * width).all(axis=1))
+    parts = sides[large].prod(axis=1).cumsum() // PIXELS_AT_ONCE
+    for part in np.unique(parts):
+        chosen = large[parts == part].tolist()
+        masks = InstanceMasks.from_rle([found[i] for i in chosen], size)
+        for crop in masks.crops():
+            _remove_inside(crop.numpy(), width)
+        for i, rle in zip(chosen, masks.to_rle(), strict=True):
+            found[i] = rle
     return found
 
 
 def _remove_inside(crop: np.ndarray, width: int) -> None:
     """Sets the pixels of an erosion by a square to 0, in place; uint8 [h, w], both above 2 * width."""
     side = 2 * width + 1
-    # Sums over all rectangles that start at the corner; differences are exact even if int32 wraps around.
-    sums = np.zeros((crop.shape[0] + 1, crop.shape[1] + 1), np.int32)
-    np.cumsum(crop, axis=0, dtype=np.int32, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    columns = sums[:, side:] - sums[:, :-side]
-    inside = columns[side:] - columns[:-side] == side * side
+    height = crop.shape[0] - 2 * width
+    inside = np.empty((height, crop.shape[1] - 2 * width), bool)
+    step = max(BAND_ROWS, 2 * width)
+    for start in range(0, height, step):
+        rows = crop[start : start + step + 2 * width]
+        # Sums over all rectangles that start at the corner; differences are exact even if int32 wraps around.
+        sums = np.zeros((rows.shape[0] + 1, rows.shape[1] + 1), np.int32)
+        np.cumsum(rows, axis=0, dtype=np.int32, out=sums[1:, 1:])
+        np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+        columns = sums[:, side:] - sums[:, :-side]
+        inside[start : start + step] = columns[side:] - columns[:-side] == side * side
     crop[width:-width, width:-width][inside] = 0
 
 

@@ -138,17 +138,12 @@ def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
     names = [name_key(name) for name in file_names(dataset)]
     if len(set(names)) != len(names):  # several images of one file, as tiles
         return None
-    by_name = dict(zip(names, dataset.image_ids, strict=True))
-    lasts = Counter(name.rpartition("/")[2] for name in names)
-    by_last = {
-        name.rpartition("/")[2]: image_id for name, image_id in by_name.items() if lasts[name.rpartition("/")[2]] == 1
-    }
+    known = _suffixes(dict(zip(names, dataset.image_ids, strict=True)))
     ids: dict[int, int | None] = {}
     source: dict[int, str] = {}
     strange: list[str] = []
     for one in images:
-        name = name_key(one["file_name"])
-        image_id = ids[one["id"]] = by_name.get(name, by_last.get(name.rpartition("/")[2]))
+        image_id = ids[one["id"]] = _find(one["file_name"], known)
         if image_id is None:
             strange.append(one["file_name"])
             continue
@@ -159,9 +154,8 @@ def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
         source[image_id] = one["file_name"]
     if not source:
         raise SegkitError(
-            f"{file}: none of its {len(strange)} images is in the data; '{strange[0]}' "
-            f"{did_you_mean(name_key(strange[0]), by_name).lstrip('; ') or 'has no name of theirs'}; they have {len(names)} "
-            f"images: {first_few(names, 3)}",
+            f"{file}: none of its {len(strange)} images is in the data: '{strange[0]}'"
+            f"{did_you_mean(name_key(strange[0]), names)}; the data have {len(names)} images: {first_few(names, 3)}",
             key="file_name", value=strange[0],
         )  # fmt: skip
     if strange:
@@ -169,12 +163,29 @@ def _image_ids(images: Sequence[Mapping[str, Any]], dataset: Dataset, file: Path
             "%d of the %d images of %s are not in the data and are skipped: %s",
             len(strange), len(images), file, first_few(strange, 3),
         )  # fmt: skip
-    if lacking := [name for name, image_id in by_name.items() if image_id not in source]:
+    if lacking := [name for name, image_id in zip(names, dataset.image_ids, strict=True) if image_id not in source]:
         logger.warning(
             "%d of the %d images of the data are not in %s and count as images without detections: %s",
             len(lacking), len(names), file, first_few(lacking, 3),
         )  # fmt: skip
     return ids
+
+
+def _suffixes(ids: Mapping[str, int]) -> dict[str, int | None]:
+    """The id of each path and of each of its ends, as ``b/c.png`` of ``a/b/c.png``; None if several have that end."""
+    found: dict[str, int | None] = {}
+    for name, image_id in ids.items():
+        parts = name.split("/")
+        for start in range(1, len(parts)):
+            end = "/".join(parts[start:])
+            found[end] = None if end in found else image_id
+    return {**found, **ids}
+
+
+def _find(name: str, known: Mapping[str, int | None]) -> int | None:
+    """The id of the path that has the longest end in common with a name; None if there is none, or are several."""
+    parts = name_key(name).split("/")
+    return next((known[end] for i in range(len(parts)) if (end := "/".join(parts[i:])) in known), None)
 
 
 def _category_ids(

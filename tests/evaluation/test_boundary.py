@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy import ndimage
 
-from segkit.evaluation import BoundaryEvaluator
+from segkit.evaluation import BoundaryEvaluator, boundaries
 from segkit.evaluation.boundaries import boundary_rles, boundary_width
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
@@ -60,6 +60,14 @@ def test_boundaries_are_masks_without_their_erosion(width):
     assert np.array_equal(InstanceMasks.from_rle(found, SIZE).to_dense().numpy(), expected)
     assert expected.sum() < masks.sum()
     assert boundary_rles([], SIZE, width) == []
+
+
+def test_large_masks_are_eroded_in_bands(monkeypatch):
+    masks = blobs(np.random.default_rng(3), 20)
+    whole = boundary_rles(encoded(masks), SIZE, 2)
+    monkeypatch.setattr(boundaries, "BAND_ROWS", 7)
+    monkeypatch.setattr(boundaries, "PIXELS_AT_ONCE", 3000)
+    assert boundary_rles(encoded(masks), SIZE, 2) == whole != encoded(masks)
 
 
 def test_width_of_boundaries():
