@@ -1,11 +1,18 @@
 """The evaluator LVIS equals hotcoco's LVISEval, and cases worked by hand."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import segkit
+from segkit.data.formats import Synthetic
+from segkit.dataset_tools.evaluate_results import evaluate_results
+from segkit.engine.build import build_evaluators
+from segkit.engine.datasets import RunData
 from segkit.evaluation import LvisEvaluator
 from segkit.evaluation.build import build_from_specs
 from segkit.structures.detections import Detections
@@ -164,3 +171,32 @@ def test_frequencies_come_from_the_builder():
         [{"name": "LVIS"}], classes=CLASSES, category_ids=range(5), max_detections=10, frequencies=FREQUENCIES
     )
     assert built.frequencies == FREQUENCIES
+
+
+def test_a_file_of_lvis_with_results(tmp_path):
+    """Frequencies and the classes that each image is annotated for come from the annotation file."""
+    batches, file = federated(8, images=4)
+    (tmp_path / "val2017").mkdir()
+    for entry in file["images"]:
+        entry["file_name"] = f"val2017/{entry['id']}.png"
+        Image.new("RGB", (entry["width"], entry["height"])).save(tmp_path / entry["file_name"])
+    for category, frequency in zip(file["categories"], FREQUENCIES, strict=True):
+        category["frequency"] = frequency or "c"
+    (tmp_path / "lvis_v1_val.json").write_text(json.dumps(file))
+    (tmp_path / "results.json").write_text(json.dumps(lvis_results(batches, "segm")))
+    spec = {"name": "LVIS", "detections_per_image": 20}
+    metrics, table = evaluate_results(str(tmp_path / "results.json"), str(tmp_path), evaluators=[spec])
+    known = [frequency or "c" for frequency in FREQUENCIES]
+    expected = run(LvisEvaluator(CLASSES, 300, frequencies=known, detections_per_image=20), batches)
+    assert {"lvis_segm/APr", "lvis_segm/APc", "lvis_segm/APf"} < expected.keys()
+    assert metrics == {name: pytest.approx(value, abs=1e-12) for name, value in expected.items()}
+    assert "APr" in table
+
+
+def test_the_engine_passes_frequencies_on(tmp_path):
+    val = Synthetic(num_images=1, image_size=(64, 64), seed=0)
+    val.frequencies = ["r", "f", "c"]
+    data = RunData(None, val, val.classes, val.category_ids)
+    cfg = segkit.load_config("segkit://quickstart.yaml", ["evaluators=[{name: LVIS}]", f"output_dir={tmp_path}"])
+    [built] = build_evaluators(cfg, torch.nn.Identity(), data)
+    assert built.frequencies == ["r", "f", "c"]
