@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from segkit.data.formats import Dataset
@@ -44,8 +45,8 @@ def evaluate_results(
     found = read_predictions(results, dataset)
     masks = any("segmentation" in one for one in found)
     by_image = results_by_image(found, dataset.image_ids)
-    built = build_from_specs(
-        _specs(opened, masks=masks) if evaluators is None else evaluators,
+    build = functools.partial(
+        build_from_specs,
         classes=dataset.classes,
         category_ids=dataset.category_ids,
         max_detections=max([LEAST_DETECTIONS, *(len(of_image.results) for of_image in by_image.values())]),
@@ -53,6 +54,7 @@ def evaluate_results(
         predicts_masks=masks,
         frequencies=dataset.frequencies,
     )
+    built = build(evaluators) if evaluators is not None else _default_evaluators(build, opened, masks=masks)
     if without := len(dataset) - len(by_image):
         logger.info("%d of the %d images have no detections in %s", without, len(dataset), results)
     metrics = evaluate_predictions(by_image, dataset, built)
@@ -72,10 +74,15 @@ def _split(opened: OpenedData, data: str, split: str | None) -> Dataset:
     return splits[split]
 
 
-def _specs(opened: OpenedData, *, masks: bool) -> Sequence[Mapping[str, Any]]:
-    """The configuration's evaluators, if there is one and the file has masks; else COCO's."""
-    if opened.evaluators is not None and masks:
-        return opened.evaluators
+def _default_evaluators(build: Callable[[Any], list[Any]], opened: OpenedData, *, masks: bool) -> list[Any]:
+    """The configuration's evaluators, if there is one and they do not need masks that the file lacks; else COCO's."""
     if opened.evaluators is not None:
-        logger.warning("the results have no masks: COCO's metrics of boxes replace the configuration's evaluators")
-    return [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
+        try:
+            return build(opened.evaluators)
+        except SegkitError as error:
+            if masks:
+                raise
+            logger.warning(
+                "the results have no masks: COCO's metrics of boxes replace the configuration's evaluators (%s)", error
+            )
+    return build([{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}])

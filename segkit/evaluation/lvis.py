@@ -47,7 +47,8 @@ class LvisEvaluator(OverlapEvaluator):
 
     Args:
         classes: name of each label.
-        max_detections: the model's limit per image; this evaluator has its own.
+        max_detections: the model's limit per image. This evaluator has its own: a model that detects fewer objects should
+            have ``detections_per_image: 300``.
         class_agnostic: whether the model's detections have no class; then all objects are of one.
         predicts_masks: whether the model predicts masks; if not, ``segm`` is an error.
         frequencies: ``r``, ``c`` or ``f`` of each label, None if unknown; empty if the data have none. Then ``APr``,
@@ -79,11 +80,7 @@ class LvisEvaluator(OverlapEvaluator):
         super().__init__(classes, detections_per_image, class_agnostic, predicts_masks, iou_type=iou_type)
         self.frequencies = [] if class_agnostic else list(frequencies)
         self.per_class = per_class and not class_agnostic
-        if max_detections < detections_per_image:
-            logger.info(
-                "LVIS counts up to %d detections of an image; the model's limit is %d",
-                detections_per_image, max_detections,
-            )  # fmt: skip
+        self._noted = False
 
     @property
     def prefix(self) -> str:
@@ -103,7 +100,8 @@ class LvisEvaluator(OverlapEvaluator):
         if metrics["AP"] is None:
             logger.warning("no objects in the %d images evaluated: no metrics of LVIS", len(data.images))
             return {}
-        if not any(self.frequencies):
+        if not any(self.frequencies) and not self._noted:
+            self._noted = True
             logger.info("the data have no frequencies of classes, so that APr, APc and APf are not computed")
         for frequency in FREQUENCIES:
             labels = [label for label, found in enumerate(self.frequencies) if found == frequency]

@@ -201,6 +201,9 @@ def test_evaluators_of_a_configuration(files, tmp_path, caplog):
     boxes.write_text(json.dumps([{k: v for k, v in one.items() if k != "segmentation"} for one in results]))
     metrics, _ = evaluate_results(str(boxes), str(config))
     assert "bbox/AP" in metrics and "panoptic/PQ" not in metrics and "no masks" in caplog.text
+    config.write_text(f"{text}evaluators: [{{name: COCO, iou_types: [bbox], score_thresholds: [0.5]}}]\n")
+    metrics, _ = evaluate_results(str(boxes), str(config))  # evaluators that need none stay
+    assert metrics["bbox/AP50@score0.5"] == metrics["bbox/AP50"]
 
 
 def test_rles_are_not_decoded(files, monkeypatch):
