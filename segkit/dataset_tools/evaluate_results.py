@@ -43,7 +43,7 @@ def evaluate_results(
     opened = open_data(data, format)
     dataset = _split(opened, data, split)
     found = read_predictions(results, dataset)
-    masks = any("segmentation" in one for one in found)
+    masks = any(one.get("segmentation") is not None for one in found)
     by_image = results_by_image(found, dataset.image_ids)
     build = functools.partial(
         build_from_specs,

@@ -55,7 +55,7 @@ class FinishedRun:
     @cached_property
     def has_masks(self) -> bool:
         """Whether the results have masks."""
-        return any("segmentation" in one for found in self.results.values() for one in found)
+        return any(one.get("segmentation") is not None for found in self.results.values() for one in found)
 
     @cached_property
     def class_agnostic(self) -> bool:

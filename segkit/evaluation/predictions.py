@@ -126,5 +126,5 @@ def _has_masks(found: Any) -> bool:
     if isinstance(found, Detections):
         return found.has_masks
     if isinstance(found, ImageResults):
-        return any("segmentation" in one for one in found.results)
+        return any(one.get("segmentation") is not None for one in found.results)
     return isinstance(found, Mapping) and (found.get("masks") is not None or "segmentation" in found)
