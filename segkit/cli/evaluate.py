@@ -10,6 +10,7 @@ from segkit.cli.parser import Parser, add_config_file, take_config
 
 EXAMPLES = """
 segkit eval --config-file output/mine/config.yaml
+segkit eval output/mine/config.yaml --intervals
 segkit eval mine.yaml --weights output/mine/model_final.pth
 segkit eval coco/torchvision_mask_rcnn_r50_fpn --weights MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 segkit eval coco_instances_results.json --data my_cells
@@ -32,6 +33,11 @@ def make_parser(prog: str | None = None) -> Parser:
         "--weights", metavar="W", help="weights to evaluate: a file or URL (default: the run's best model)"
     )
     train.add_shared(parser)
+    parser.add_argument(
+        "--intervals",
+        action="store_true",
+        help="also print the headline metrics with 95 %% bootstrap intervals over images",
+    )
     add = parser.add_argument_group("a file of predictions in place of a configuration").add_argument
     add("--data", metavar="DATA", help="its ground truth: a folder, file or configuration; evaluators=[...] may be set")
     add("--format", metavar="F", help="format of the data (default: recognised by content)")
@@ -62,6 +68,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     options.results = options.opts.pop(0)
     if options.id_map is not None and options.opts:
         parser.error(f"unexpected argument '{options.opts[0]}': a submission is checked, not evaluated")
+    if options.id_map is not None and options.intervals:
+        parser.error("--intervals is for an evaluation; a submission is checked, not evaluated")
     return options
 
 
@@ -73,7 +81,27 @@ def main(options: argparse.Namespace) -> int:
     """Evaluates the model of a configuration or a file of predictions, or checks a submission."""
     if options.id_map is not None:
         return _check_submission(options)
-    return train.main(options) if options.data is None else _evaluate_results(options)
+    if options.data is not None:
+        return _evaluate_results(options)
+    return _evaluate_with_intervals(options) if options.intervals else train.main(options)
+
+
+def _evaluate_with_intervals(options: argparse.Namespace) -> int:
+    """Evaluates the model of a configuration; the first process prints the intervals from the results file."""
+    import os
+
+    from segkit.config.loader import load_config
+    from segkit.utils.errors import SegkitError
+
+    cfg = load_config(options.config_file, options.opts, allow_imports=options.allow_imports)
+    if not any(spec["name"] == "COCO" for spec in cfg.evaluators):
+        raise SegkitError("--intervals needs the evaluator COCO, which writes the detections", key="evaluators")
+    status = train.main(options)
+    if not status and not train.needs_launch(options) and os.environ.get("RANK", "0") == "0":
+        from segkit.dataset_tools.comparison.intervals import run_intervals
+
+        print(run_intervals(cfg))
+    return status
 
 
 def _check_submission(options: argparse.Namespace) -> int:
@@ -113,4 +141,8 @@ def _evaluate_results(options: argparse.Namespace) -> int:
         options.results, options.data, format=options.format, split=options.split, evaluators=evaluators
     )
     print(table)
+    if options.intervals:
+        from segkit.dataset_tools.comparison.intervals import results_intervals
+
+        print(results_intervals(options.results, options.data, format=options.format, split=options.split))
     return 0

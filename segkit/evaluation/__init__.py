@@ -11,6 +11,7 @@ from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import Evaluator, evaluate
 from segkit.evaluation.lvis import LvisEvaluator
 from segkit.evaluation.panoptic import PanopticEvaluator
+from segkit.evaluation.precision_recall import PrecisionRecall
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.result_files import read_predictions, read_results
 from segkit.evaluation.results import PredictionsWriter, coco_results
@@ -25,6 +26,7 @@ __all__ = [
     "Evaluator",
     "LvisEvaluator",
     "PanopticEvaluator",
+    "PrecisionRecall",
     "PredictionsWriter",
     "SubmissionSummary",
     "SubmissionWriter",

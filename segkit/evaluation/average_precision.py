@@ -8,7 +8,7 @@ import numpy as np
 
 from segkit.evaluation.greedy_matching import ANY_AREA, Matches, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
-from segkit.evaluation.precision import COCO_IOUS, interpolated_precision
+from segkit.evaluation.precision import COCO_IOUS, RECALLS, interpolated_precision
 
 
 def average_precisions(
@@ -30,7 +30,7 @@ def average_precisions(
         area_range: smallest and largest area of the objects, in pixels.
         matches: of each image, if they are known: results of :func:`match_detections` with the same arguments.
     """
-    return precisions_and_recalls(data, thresholds, area_range=area_range, matches=matches)[0]
+    return precisions_and_recalls(data, thresholds, area_range=area_range, matches=matches)[0].mean(axis=-1)
 
 
 def precisions_and_recalls(
@@ -40,10 +40,10 @@ def precisions_and_recalls(
     area_range: tuple[float, float] = ANY_AREA,
     matches: Sequence[Matches] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the AP and the highest recall of each IoU threshold and class.
+    """Returns the interpolated precision at 101 recalls, and the highest recall.
 
-    Both are float64 [T, K], NaN for a class without objects. The arguments are those of
-    :func:`average_precisions`. The mean of the recalls over thresholds and classes is COCO's AR.
+    They are those of each IoU threshold and class, float64 [T, K, 101] and [T, K], NaN for a class without objects. The
+    arguments are those of :func:`average_precisions`. The mean of the recalls over thresholds and classes is COCO's AR.
     """
     if matches is None:
         matches = [
@@ -51,9 +51,9 @@ def precisions_and_recalls(
             for image in data.images
         ]
     shape = (len(thresholds), len(data.classes))
-    aps, recalls = np.full(shape, np.nan), np.full(shape, np.nan)
+    precision, recalls = np.full((*shape, len(RECALLS)), np.nan), np.full(shape, np.nan)
     if not data.images:
-        return aps, recalls
+        return precision, recalls
     labels = np.concatenate([image.labels for image in data.images])
     scores = np.concatenate([image.scores for image in data.images])
     true = np.concatenate([one.true_positives for one in matches], axis=1)
@@ -67,9 +67,8 @@ def precisions_and_recalls(
     for label in np.flatnonzero(counts[: shape[1]]).tolist():
         own = order[bounds[label] : bounds[label + 1]]
         for t in range(shape[0]):
-            curve, recalls[t, label] = interpolated_precision(true[t, own], false[t, own], counts[label])
-            aps[t, label] = curve.mean()
-    return aps, recalls
+            precision[t, label], recalls[t, label] = interpolated_precision(true[t, own], false[t, own], counts[label])
+    return precision, recalls
 
 
 def mean_ap(aps: np.ndarray) -> float | None:

@@ -25,10 +25,11 @@ def size_metrics(data: DatasetOverlaps) -> tuple[dict[str, float | None], np.nda
         ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR``, ``ARs``, ``ARm`` and ``ARl``, None without such
         objects; and float64 [10, K], NaN for a class without objects.
     """
-    aps, recalls = precisions_and_recalls(data)
+    precision, recalls = precisions_and_recalls(data)
+    aps = precision.mean(axis=-1)
     metrics = {"AP": mean_ap(aps), "AP50": mean_ap(aps[IOU_50]), "AP75": mean_ap(aps[IOU_75])}
     by_size = {name: precisions_and_recalls(data, area_range=area) for name, area in SIZES.items()}
-    metrics |= {f"AP{name}": mean_ap(found) for name, (found, _) in by_size.items()}
+    metrics |= {f"AP{name}": mean_ap(found.mean(axis=-1)) for name, (found, _) in by_size.items()}
     metrics |= {"AR": mean_ap(recalls), **{f"AR{name}": mean_ap(found) for name, (_, found) in by_size.items()}}
     return metrics, aps
 

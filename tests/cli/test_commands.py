@@ -31,7 +31,7 @@ def test_a_run_and_what_follows(segkit_command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, error = segkit_command("train", "quickstart", "output_dir=run", *TINY)
     assert status == 0, error
-    assert Path("run/model_final.pth").is_file()
+    assert Path("run/model_final.pth").is_file() and Path("run/report.html").is_file()
     status, _, error = segkit_command("train", "run/config.yaml")
     assert status == 1 and "--resume" in error and "--restart" in error
     status, _, error = segkit_command("eval", "--config-file", "run/config.yaml", "data.val.num_images=1")

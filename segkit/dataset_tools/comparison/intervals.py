@@ -1,0 +1,47 @@
+"""The table of headline metrics with bootstrap intervals that ``segkit eval --intervals`` prints."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from pathlib import Path
+
+from segkit.config.schema import Config
+from segkit.dataset_tools.comparison.runs import open_split
+from segkit.dataset_tools.comparison.tables import headline
+from segkit.engine.finished_run import FinishedRun, evaluated_run, finished_run
+from segkit.evaluation.bootstrap import bootstrap_intervals
+from segkit.evaluation.table import intervals_table
+
+logger = logging.getLogger(__name__)
+
+
+def run_intervals(cfg: Config) -> str:
+    """Returns the table of the evaluation that was just written with this configuration."""
+    run = evaluated_run(cfg)
+    cells = [spec for spec in cfg.evaluators if spec["name"] == "Cells"]
+    return _table(run, float(cells[0].get("score_threshold", 0.5)) if cells else 0.5)
+
+
+def results_intervals(results: str, data: str, *, format: str | None = None, split: str | None = None) -> str:
+    """Returns the table of a results file.
+
+    Args:
+        results, data, format, split: as of :func:`~segkit.dataset_tools.evaluate_results.evaluate_results`.
+    """
+    return _table(finished_run(Path(results).stem, results, open_split(data, format, split)), 0.5)
+
+
+def _table(run: FinishedRun, cells_threshold: float) -> str:
+    there = importlib.util.find_spec("scipy") is not None
+    if not there:
+        logger.warning("no metrics of cells: SciPy is missing; pip install 'segkit[cells]'")
+    data = run.overlaps()
+    intervals = bootstrap_intervals(data, cells_threshold=cells_threshold if there else None)
+    kind = "masks" if data.iou_type == "segm" else "boxes"
+    title = f"{kind}, 95 % intervals of 1,000 bootstrap resamples of {len(data.images)} images"
+    note = "F1, precision and recall at the score of the best F1" + (
+        f"; metrics of cells at score {cells_threshold:g}" if there and kind == "masks" else ""
+    )
+    table = intervals_table({name: intervals[name] for name in headline(list(intervals))})
+    return f"\n{title}; {note}:\n\n{table}"
