@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from segkit.evaluation.average_precision import mean_ap, precisions_and_recalls
-from segkit.evaluation.coco_matching import IOU_50, IOU_75
 from segkit.evaluation.greedy_matching import ANY_AREA
 from segkit.evaluation.image_overlaps import DatasetOverlaps
+from segkit.evaluation.precision import IOU_50, IOU_75
 
 # COCO's ranges of areas in pixels, both ends included (pycocotools' Params).
 SIZES = {"s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, ANY_AREA[1])}
