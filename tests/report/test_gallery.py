@@ -234,11 +234,12 @@ def test_large_images_are_reduced_and_their_crops_are_sharp():
 
 def test_several_runs_are_side_by_side(run):
     other = make_cells_run(run.dataset, seed=1, name="B")
-    del other.results[11]
     absent = replace(other, results={i: found for i, found in other.results.items() if i != 11})
     data = Fragment(gallery([run, absent], [GalleryGroup("x", "", [10, 11])], score_threshold=0.5)).data
     assert data["runs"] == ["run <i>A</i>", "B"] and len(data["scenes"][0]["r"]) == 2
     assert data["images"][1]["r"][1]["q"] == []
+    with pytest.raises(SegkitError, match="different ground truth of the image 10"):
+        gallery([run, make_cells_run(Cells(5, grid=3), name="C")], [], score_threshold=0.5)
     different = Cells(5)
     different.classes = ["a", "b"]
     with pytest.raises(SegkitError, match="different classes"):

@@ -64,10 +64,9 @@ def caption(browser, number: int) -> str:
 
 def test_counts_are_those_of_python_at_each_threshold(browser, run, other):
     total = "document.querySelector('[data-total]').textContent"
-    rng = "document.querySelector('[data-threshold]')"
     first = browser.js(total)
     for threshold in (0.0, 0.29, 0.3, 0.57, 0.58, 0.9, 1.0, 0.5):
-        browser.js(f"{rng}.value = '{threshold}'; {rng}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+        slide(browser, threshold)
         sums = "; ".join(f"{one.name}: {texts(expected(one, range(10, 22), threshold))}" for one in (run, other))
         assert browser.js(total) == f"12 images: {sums}"
         assert caption(browser, 0).startswith(f"{run.name}: {texts(expected(run, [10], threshold))}")
@@ -76,7 +75,49 @@ def test_counts_are_those_of_python_at_each_threshold(browser, run, other):
     score = float(run.overlaps().images[3].scores[0])  # a threshold that is a score includes its detection
     browser.js(f"{number}.value = '{score}'; {number}.dispatchEvent(new Event('input', {{bubbles: true}}))")
     assert texts(expected(run, range(10, 22), score)) in browser.js(total)
-    browser.js(f"{rng}.value = '0.5'; {rng}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    slide(browser, 0.5)
+
+
+def slide(browser, threshold: float) -> None:
+    slider = "document.querySelector('[data-threshold]')"
+    browser.js(f"{slider}.value = '{threshold}'; {slider}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+
+
+def error_kinds(run, image_id: int, threshold: float) -> dict[str, int]:
+    """How many errors of each kind an image has, from the matrix of all IoUs."""
+    (image,) = (one for one in run.overlaps().images if one.image_id == image_id)
+    matches, shown = match_detections(image, [0.5]), image.scores >= threshold
+    near = np.zeros((len(image.object_ids), len(image.scores)), bool)
+    near[image.overlaps.objects, image.overlaps.detections] = image.overlaps.ious >= 0.5
+    same = image.object_labels[:, None] == image.labels[None]
+    false = matches.false_positives[0] & shown
+    duplicate = false & (near & same).any(0)
+    wrong = false & ~duplicate & near.any(0)
+    missed = len(image.object_ids) - int((matches.true_positives[0] & shown).sum())
+    counts = {
+        "missed": missed,
+        "false positive": int((false & ~duplicate & ~wrong).sum()),
+        "duplicate": int(duplicate.sum()),
+        "wrong class": int(wrong.sum()),
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def test_kinds_of_errors(browser, run, other):
+    seen: set[str] = set()
+    slide(browser, 0.12)
+    for number, image_id in ((0, 10), (4, 12), (5, 13), (6, 14)):
+        browser.js(f"document.querySelector('[data-item=\"{number}\"] .g-open').click()")
+        found = browser.js(
+            f"[...{BOX}.querySelectorAll('.g-errors')].map((list) => [...list.querySelectorAll('h5')].map((title) =>"
+            " [title.childNodes[1].data.trim(), Number(title.querySelector('small').textContent)]))"
+        )
+        assert [dict(one) for one in found] == [error_kinds(one, image_id, 0.12) for one in (run, other)]
+        seen.update(name for one in found for name, _ in one)
+        browser.js(f"{BOX}.close()")
+        browser.wait("document.querySelector('.gallery > .g-dock')")
+    slide(browser, 0.5)
+    assert seen == {"missed", "false positive", "duplicate", "wrong class"}
 
 
 def test_names_are_text(browser):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -21,6 +23,7 @@ from segkit.report.gallery.scenes import MAX_SIDE, Scene, Window, crop_window, m
 from segkit.utils.errors import SegkitError
 from segkit.visualization.colors import class_colors, hue_colors
 
+logger = logging.getLogger(__name__)
 PICTURE_BYTES = 90_000  # of a picture at most, before base64
 PICTURE_SHARE = 0.6  # of the bytes of a gallery
 ITEM_BYTES = 600  # of a picture's HTML, about
@@ -50,17 +53,15 @@ class PageImage:
 
 def items_in_turn(groups: Sequence[GalleryGroup]) -> Iterator[Item]:
     """The first item of each group, then the second ones, and so on."""
-    listed = [
-        [
-            Item(
-                index, one.image_id if isinstance(one, Example) else int(one), one if isinstance(one, Example) else None
-            )
-            for one in group.items
-        ]
-        for index, group in enumerate(groups)
-    ]
+    listed = [[_item(index, one) for one in group.items] for index, group in enumerate(groups)]
     for row in zip_longest(*listed):
         yield from (item for item in row if item is not None)
+
+
+def _item(group: int, one: Example | int) -> Item:
+    if isinstance(one, Example):
+        return Item(group, one.image_id, one)
+    return Item(group, int(one), None)
 
 
 class Builder:
@@ -78,6 +79,8 @@ class Builder:
         self.runs = runs
         self.score_threshold = score_threshold
         self.overlaps = [{image.image_id: image for image in one.overlaps(kind).images} for one in runs]
+        for other, overlaps in zip(runs[1:], self.overlaps[1:], strict=True):
+            _check_same_objects(first, self.overlaps[0], other, overlaps)
         self.index_of = {image_id: index for index, image_id in enumerate(first.dataset.image_ids)}
         self.file_names = image_names(first.dataset)
         self.images: dict[int, PageImage] = {}
@@ -98,8 +101,9 @@ class Builder:
         for image_id, own in by_image.items():
             try:
                 self._draw(image_id, own, share)
-            except (SegkitError, OSError):
-                lost += own
+            except (SegkitError, OSError) as error:
+                logger.warning("the gallery has no pictures of image %d: %s", image_id, error)
+                lost += [item for item in own if item.scene is None]
         return lost
 
     def _draw(self, image_id: int, items: Sequence[Item], share: int) -> None:
@@ -108,7 +112,8 @@ class Builder:
         truth = dataset.ground_truth(index, sample) or []
         size = self.overlaps[0][image_id].size
         results = [run.results.get(image_id, ()) if image_id in o else None for run, o in self._pairs()]
-        image = PageImage(self.file_names[index], size, self._record(image_id, self.file_names[index], size, truth))
+        name = self.file_names[index]
+        image = PageImage(name, size, self._record(image_id, name, size, truth))
         self.images[image_id] = image
         whole: Window = (0, 0, size[1], size[0])
         has_whole = max(size) <= MAX_SIDE and any(item.example is None for item in items)
@@ -140,8 +145,6 @@ class Builder:
             if image is None:
                 rows.append(None)
                 continue
-            if len(image.object_ids) and int(image.object_ids.max()) >= len(truth):
-                raise SegkitError(f"the runs {self.runs[0].name} and {run.name} differ in the ground truth of {name}")
             classes = ["object"] if run.class_agnostic else run.dataset.classes
             ap = image_score(image, classes, self.score_threshold).ap
             rows.append(run_record(image, own["c"], class_agnostic=run.class_agnostic, ap=ap))
@@ -155,7 +158,8 @@ class Builder:
         scene_rows: list[Any] = []
         item_rows: list[Any] = []
         shown: list[Item] = []
-        used = FRAME_BYTES
+        classes = self.runs[0].dataset.classes
+        used = FRAME_BYTES + 3 * _bytes(list(classes))
         for item in items:
             if item.scene is None:
                 continue
@@ -163,6 +167,7 @@ class Builder:
             scene = item.scene.record(images.get(item.image_id, len(image_rows)))
             extra = (
                 ITEM_BYTES
+                + 3 * len(html.escape(image.name))
                 + (0 if item.image_id in images else _bytes(image.record))
                 + (0 if key in scenes else _bytes(scene))
             )
@@ -181,7 +186,6 @@ class Builder:
                 row |= {"f": [x0, y0, x1 - x0, y1 - y0], "o": item.example.object, "d": item.example.detection}
             item_rows.append(row)
             shown.append(item)
-        classes = self.runs[0].dataset.classes
         data = {
             "classes": list(classes),
             "colors": _hex(class_colors(np.arange(len(classes)))),
@@ -193,6 +197,18 @@ class Builder:
             "items": item_rows,
         }
         return data, shown
+
+
+def _check_same_objects(
+    first: FinishedRun, overlaps: dict[int, ImageOverlaps], other: FinishedRun, others: dict[int, ImageOverlaps]
+) -> None:
+    for image_id in overlaps.keys() & others.keys():
+        one, two = overlaps[image_id], others[image_id]
+        if one.size != two.size or not np.array_equal(one.object_ids, two.object_ids):
+            raise SegkitError(
+                f"the runs {first.name} and {other.name} have different ground truth of the image {image_id}, so they "
+                "cannot be shown side by side"
+            )
 
 
 def _box(example: Example, truth: Truth, results: Truth) -> tuple[float, float, float, float] | None:

@@ -49,8 +49,6 @@ class Figure {
     this.panels = makePanels(gallery.data, this.scene, this.item);
     this.open = element.querySelector(".g-open");
     for (const { canvas } of this.panels) canvas.style.aspectRatio = `${this.area[2]} / ${this.area[3]}`;
-    const [, , w, h] = this.area;
-    element.style.setProperty("--ratio", String(Math.min(2.6, Math.max(0.4, w / h))));
     this.open.append(...this.panels.map((panel) => panel.element));
     this.open.addEventListener("click", () => gallery.lightbox.open(this));
     this.pinned = [...element.parentElement.children].indexOf(element) < (this.item.f ? PRINTED_CROPS : PRINTED);

@@ -19,7 +19,7 @@ class Gallery {
     return this.element.querySelector(selector);
   }
   className(label) {
-    return label < 0 ? "" : this.data.classes.length > 1 || label >= this.data.classes.length ? ` ${this.data.classes[label] || "of no class"}` : "";
+    return label < 0 || this.data.classes.length < 2 ? "" : ` ${this.data.classes[label]}`;
   }
   result(image, run) {
     const key = `${image}/${run}`, { t, r } = this.data.images[image];

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeGuard
 
 import numpy as np
 
@@ -48,11 +47,6 @@ class ImageScore:
     image_id: int
     f1: float | None
     ap: float | None
-
-
-def is_examples(items: Sequence[Example] | Sequence[int]) -> TypeGuard[Sequence[Example]]:
-    """Whether the items are examples, and not ids of images."""
-    return len(items) > 0 and isinstance(items[0], Example)
 
 
 def image_score(image: ImageOverlaps, classes: Sequence[str], score_threshold: float) -> ImageScore:

@@ -1,5 +1,6 @@
 // The enlarged picture, with its counts and the list of its errors.
 const ERROR_ORDER = [MISSED, FALSE, DUPLICATE, WRONG_CLASS];
+const LISTED = 300; // errors of a kind in the list
 const HINT = "Wheel or pinch zooms, dragging moves; a click on an object says what it is.";
 
 function make(tag, text = "", className = "") {
@@ -34,6 +35,7 @@ class Lightbox {
     const shown = gallery.shown();
     this.dialog.querySelector("[data-place]").textContent = `${shown.indexOf(figure) + 1} of ${shown.length}`;
     this.panels = makePanels(data, scene, item);
+    this.stage.toggleAttribute("data-many", this.panels.length > 3);
     this.stage.replaceChildren(...this.panels.map((panel) => panel.element));
     if (this.solo === undefined) this.solo = matchMedia("(max-width:760px)").matches ? 1 : -1;
     this.showSolo();
@@ -123,7 +125,7 @@ class Lightbox {
       const title = make("h5", `${KINDS[kind].name} `), list = make("ul"), dot = make("i", "", `g-dot g-kind${kind}`);
       title.prepend(dot);
       title.append(make("small", String(own.length)));
-      for (const row of own) {
+      for (const row of own.slice(0, LISTED)) {
         const line = make("li"), button = make("button", row.text);
         button.type = "button";
         button.title = row.title;
@@ -131,6 +133,7 @@ class Lightbox {
         line.append(button);
         list.append(line);
       }
+      if (own.length > LISTED) list.append(make("li", `and ${own.length - LISTED} more`));
       box.append(title, list);
     }
     return box;

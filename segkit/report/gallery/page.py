@@ -42,7 +42,7 @@ def gallery(
         max_bytes: of the fragment. Pictures and outlines become coarser to keep it; if that is not enough, the last
             pictures of the groups are absent, and the groups say how many.
     Raises:
-        SegkitError: runs of different classes or images, or an image that no run has.
+        SegkitError: runs of different classes or ground truth, or an image that the first run does not have.
     """
     from jinja2 import Environment, FileSystemLoader
 
