@@ -1,4 +1,4 @@
-"""Attributes of images by which metrics are divided: the folder of each file, and tables of the user's own."""
+"""Attributes of images by which metrics are divided: folders, and tables of the user's own."""
 
 from __future__ import annotations
 

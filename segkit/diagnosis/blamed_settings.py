@@ -66,7 +66,10 @@ def divided(
 
 
 def limit_of(errors: Unexplained) -> int | None:
-    """Returns the limit of detections per image; without a setting, the largest number, if several images have it."""
+    """Returns the limit of detections per image.
+
+    Without a setting it is the largest number, if several images have it.
+    """
     if errors.settings.detections_per_image is not None:
         return errors.settings.detections_per_image
     counts = np.array([len(image.scores) for image in errors.table.data.images])

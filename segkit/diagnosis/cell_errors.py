@@ -16,7 +16,9 @@ from segkit.diagnosis.wrong_detections import duplicates, merged, split, spuriou
 
 
 def cell_errors(table: Ranking, settings: ModelSettings, *, score_threshold: float) -> tuple[Finding, ...]:
-    """Returns the kinds of errors of cells and of settings, the most costly first; kinds without errors are absent.
+    """Returns the kinds of errors of cells and of settings, the most costly first.
+
+    Kinds without errors are absent.
 
     Each object without a match and each false positive at IoU 0.5 is counted in one kind, the first of this order that
     explains it: ``swapped``, ``nms``, ``merged``, ``merged_labels``, ``split``, ``shifted``; then missed objects are divided

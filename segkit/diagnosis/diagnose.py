@@ -1,4 +1,4 @@
-"""Finds out why a model fails: errors and their cost, what to change, and metrics of parts of the data."""
+"""Why a model fails: errors and their cost, what to change, and parts of the data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def diagnose(
     score_threshold: float = 0.5,
     attributes: Mapping[int, Mapping[str, str]] | None = None,
 ) -> Diagnosis:
-    """Returns what a model gets wrong on a data set, each kind of error with its cost in AP, the most costly first.
+    """Returns the errors of a model on a data set, each kind with its cost in AP.
+
+    The most costly kinds are first.
 
     Objects and detections are matched once, as COCO does.
 
@@ -28,7 +30,7 @@ def diagnose(
         data: overlaps of objects and detections, of masks or boxes.
         settings: of the model; errors are compared with those that are known.
         score_threshold: the one in use, from which detections are taken for objects.
-        attributes: values by which images are divided, by image id; see :func:`image_attributes`.
+        attributes: values by which images are divided, by image id; see :func:`segkit.diagnosis.attributes.image_attributes`.
     """
     table, matches = Ranking.of(data)
     return Diagnosis(

@@ -13,7 +13,7 @@ CELLS_TITLE = "What to change (cost in AP)"
 
 
 def diagnosis_table(diagnosis: Diagnosis) -> str:
-    """Returns the diagnosis as plain text: what costs most, what to change, and metrics of parts of the data."""
+    """Returns the diagnosis as plain text: what costs most, what to change, parts of the data."""
     parts = [f"AP {diagnosis.ap:.3f}"]
     parts += _section(CELLS_TITLE, (line for one in diagnosis.cells for line in _finding(one)))
     parts += _section(TIDE_TITLE, (line for one in diagnosis.tide for line in _finding(one)))

@@ -20,7 +20,10 @@ SMALL_SIDE = 16.0  # pixels that the model sees: four cells of a feature map of 
 
 
 def nms_losses(errors: Unexplained) -> Finding | None:
-    """Objects whose box overlaps that of a found neighbour of their class more than the NMS threshold."""
+    """Objects that overlap a found neighbour by more than the NMS threshold.
+
+    The overlap is the IoU of the objects' boxes; both are of one class. The oracle finds the objects.
+    """
     table, threshold = errors.table, errors.settings.nms_threshold
     if threshold is None:
         return None

@@ -22,7 +22,7 @@ LEAST_SIGNIFICANCE = 5.0  # standard errors of the median offset
 
 @dataclass(frozen=True)
 class Pairs:
-    """Objects with the detections that are meant for them: matched, or nearest at IoU 0.1 to 0.5.
+    """Objects with their detections: matched, or nearest at IoU 0.1 to 0.5.
 
     Attributes:
         objects: int64 [Q].
@@ -40,7 +40,7 @@ class Pairs:
 
 
 def poor_masks(errors: Unexplained, pairs: Pairs) -> Iterator[Finding]:
-    """Matches of IoU 0.5 to 0.75, and false positives of IoU 0.1 to 0.5 with an object without a match.
+    """Matches of IoU 0.5 to 0.75, and errors of IoU 0.1 to 0.5 with an object without a match.
 
     They are ``coarse_masks`` if the IoU of their boxes is at least 0.75, else ``imprecise``. The oracle makes them matches of
     IoU 0.75.
@@ -77,7 +77,7 @@ def pairs_of(errors: Unexplained) -> Pairs:
 
 
 def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
-    """Detections whose centres are off in one direction, and the pairs with the IoUs that they have without the shift.
+    """Detections whose centres are off in one direction, and the pairs without the shift.
 
     The median offset is at least half a pixel, and five of its standard errors (1.25 standard deviations / sqrt(Q)). The
     oracle moves all detections back; the IoU of masks grows as that of their boxes.
@@ -86,9 +86,9 @@ def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
     if count < FEWEST_PAIRS:
         return None, pairs
     offset, significance = _typical_offset(pairs.boxes, pairs.object_boxes)
-    if np.hypot(*offset) < LEAST_SHIFT or significance.max() < LEAST_SIGNIFICANCE:
-        return None, pairs
     offset = np.where(significance >= LEAST_SIGNIFICANCE, offset, 0.0)
+    if np.hypot(*offset) < LEAST_SHIFT:
+        return None, pairs
     moved = pairs.boxes - np.append(offset, [0.0, 0.0])
     before, after = box_ious(pairs.object_boxes, pairs.boxes), box_ious(pairs.object_boxes, moved)
     improved = np.minimum(pairs.ious * after / np.maximum(before, 1e-9), 1.0)
@@ -109,7 +109,7 @@ def shifted(errors: Unexplained, pairs: Pairs) -> tuple[Finding | None, Pairs]:
         objects=pairs.objects[rows], detections=pairs.detections[rows], cost=(improved - pairs.ious)[rows]
     )
     finding = Finding(
-        "shifted", "masks shifted in one direction", gain, 0.0, len(rows), text, advice, overrides, examples
+        "shifted", "detections shifted in one direction", gain, 0.0, len(rows), text, advice, overrides, examples
     )
     fits = improved >= COCO_IOUS[0]
     errors.take(pairs.objects[fits], pairs.detections[fits])

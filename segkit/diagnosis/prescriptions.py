@@ -32,7 +32,7 @@ def round_above(value: float) -> int:
 
 
 def higher_detection_limit(settings: ModelSettings, densest: int) -> tuple[str, ...]:
-    """A limit of detections above the number of objects of the densest image, with as many proposals."""
+    """A limit of detections above the number of objects of the densest image, and proposals."""
     if "detections_per_image" not in settings.keys:
         return ()
     limit = round_above(max(1.1 * densest, settings.detections_per_image or 0))
@@ -51,7 +51,10 @@ def _at_test(settings: ModelSettings, key: str, value: int) -> str:
 
 
 def anchors_for(settings: ModelSettings, smallest: float, largest: float) -> tuple[str, ...]:
-    """Anchor sizes from the side of the smallest objects to that of the largest, in pixels that the model sees."""
+    """Anchor sizes from the side of small objects to that of large ones.
+
+    Both are in pixels of the image that the model sees.
+    """
     if settings.anchor_sizes is None:
         return ()
     old = [list(level) for level in settings.anchor_sizes]
@@ -167,7 +170,7 @@ def swapped_class_names(settings: ModelSettings, first: str, second: str) -> tup
 
 
 def separate_components(settings: ModelSettings) -> tuple[str, ...]:
-    """Each connected region of a mask as an object of its own, where the format can read masks so."""
+    """Each connected region of a mask as an object, where the format can read masks so."""
     if settings.config is None:
         return ()
     changes = []

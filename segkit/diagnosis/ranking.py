@@ -1,4 +1,4 @@
-"""Objects and detections of a data set in one table, whose AP is computed again after errors are mended."""
+"""Objects and detections of a data set in one table, and its AP after errors are mended."""
 
 from __future__ import annotations
 
@@ -119,7 +119,10 @@ class Ranking:
         return self.mended_ap()
 
     def best_of_detections(self, chosen: np.ndarray) -> np.ndarray:
-        """The pair of the largest IoU of each detection among some pairs (bool [P]): int64 [N], -1 without."""
+        """The pair of the largest IoU of each detection: int64 [N], -1 without.
+
+        ``chosen``: the pairs that count, bool [P].
+        """
         return best_pairs(self.pairs[:, 1], self.ious, chosen, len(self.labels))
 
     def best_of_objects(self, chosen: np.ndarray) -> np.ndarray:
@@ -215,7 +218,7 @@ class Ranking:
     def examples(
         self, *, objects: np.ndarray | None = None, detections: np.ndarray | None = None, cost: np.ndarray | None = None
     ) -> tuple[Example, ...]:
-        """Examples of objects, of detections, or of an object and a detection each, the most costly first.
+        """Examples of objects, of detections, or of both, the most costly first.
 
         Args:
             objects: int64 [E]; -1: none.
@@ -244,7 +247,7 @@ class Ranking:
 
 
 def best_pairs(ends: np.ndarray, values: np.ndarray, chosen: np.ndarray, count: int) -> np.ndarray:
-    """The chosen pair of the largest value at each end, the first of several: int64 [count], -1 without.
+    """The chosen pair of the largest value at each end: int64 [count], -1 without.
 
     Args:
         ends: int64 [P], object or detection of each pair.

@@ -1,4 +1,4 @@
-"""The settings of a model that decide which objects it can find, read from its configuration."""
+"""The settings that decide which objects a model can find, read from its configuration."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ModelSettings:
 
     @classmethod
     def from_config(cls, cfg: Config | None) -> ModelSettings:
-        """Returns what a configuration says; for None, as for results of other tools, nothing is known.
+        """Returns what a configuration says; for None nothing is known.
 
         A component of the user's own may lack any setting, or have one of the name with values of another kind: these are
         unknown.
@@ -98,7 +98,7 @@ class ModelSettings:
         return max(map(max, self.anchor_sizes)) if self.anchor_sizes else None
 
     def scale(self, size: tuple[int, int]) -> float:
-        """Returns by how much the test transforms enlarge an image of (height, width), as far as they are known.
+        """Returns by how much the known test transforms enlarge an image of (height, width).
 
         It is the root of the factor by which the area grows; a random scale counts with its geometric mean.
         """

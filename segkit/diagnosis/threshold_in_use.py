@@ -13,7 +13,7 @@ from segkit.diagnosis.unexplained import Unexplained, count_of, percent
 
 
 def below_threshold(errors: Unexplained) -> Finding | None:
-    """Objects matched with a detection that scores below the threshold in use, and at least the best one.
+    """Objects whose detection scores below the threshold in use and not below the best one.
 
     The best threshold has the highest F1 at IoU 0.5, over all classes. AP is of all detections, so that no threshold
     changes it; the cost is by how much more AP the detections above the best threshold have than those above the one in use.
@@ -41,7 +41,9 @@ def below_threshold(errors: Unexplained) -> Finding | None:
 
 
 def best_threshold(table: Ranking, threshold: float) -> tuple[float, float, float]:
-    """The score threshold of the highest F1, rounded down to 0.01; F1 there, and at a given threshold.
+    """The score threshold of the highest F1; F1 there, and at a given threshold.
+
+    The threshold is rounded down to 0.01.
 
     ``F1 = 2 TP / (objects + TP + FP)`` at IoU 0.5, over all classes.
     """

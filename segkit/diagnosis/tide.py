@@ -1,4 +1,4 @@
-"""TIDE's six kinds of errors and what each costs (Bolya et al. 2020, TIDE, sections 2.1 to 2.3)."""
+"""TIDE's six kinds of errors and their costs (Bolya et al. 2020, TIDE, sections 2.1 to 2.3)."""
 
 from __future__ import annotations
 

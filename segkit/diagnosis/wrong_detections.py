@@ -1,4 +1,4 @@
-"""Detections of the wrong class, of several objects, of parts of objects, of none, and second ones."""
+"""Detections of the wrong class, of several objects, of parts, of none, and second ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHOLE = 0.5  # least mean area of its parts, likewise
 
 
 def swapped(errors: Unexplained) -> Finding | None:
-    """Objects without a match at which a false positive of another class lies with IoU 0.5 or more.
+    """Objects without a match and with a false positive of another class at IoU 0.5 or more.
 
     The oracle sets the right class.
     """
@@ -81,7 +81,9 @@ def _class_pair(
 
 
 def merged(errors: Unexplained) -> Finding | None:
-    """Objects without a match, mostly covered by a detection that so covers two or more objects of its class.
+    """Objects without a match that one detection covers together with another one.
+
+    The detection covers more than half of each of two or more objects of its class.
 
     Detections count from the score threshold on. The definition is that of :class:`segkit.evaluation.cell_counts.CellCounts`.
     The oracle removes the detection and finds the objects.
@@ -187,7 +189,10 @@ def _split_finding(errors: Unexplained, kind: str, rows: np.ndarray, detections:
 
 
 def duplicates(errors: Unexplained) -> Finding | None:
-    """False positives of IoU 0.5 or more with a found object of their class; the oracle removes them."""
+    """False positives of IoU 0.5 or more with a found object of their class.
+
+    The oracle removes them.
+    """
     table = errors.table
     best = table.best_of_detections(table.same & table.found[table.pairs[:, 0]])
     rows = np.flatnonzero(errors.detections & (table.ious_at(best) >= FOREGROUND_IOU))

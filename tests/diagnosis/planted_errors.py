@@ -74,8 +74,8 @@ def scene(
     again = rng.random(len(found)) < 0.05
     one.add(boxes[again] + rng.normal(0, 0.5, (int(again.sum()), 4)), labels[again], rng.uniform(0.1, 0.5, again.sum()))
     spots = max(1, total // 12)
-    places = np.concatenate([rng.uniform(0, SIZE - 20, (spots, 2)), rng.uniform(6, 20, (spots, 2))], axis=1)
-    one.add(places, rng.integers(0, len(CLASSES), spots), rng.beta(2, 4, spots))
+    spot_boxes = np.concatenate([rng.uniform(0, SIZE - 20, (spots, 2)), rng.uniform(6, 20, (spots, 2))], axis=1)
+    one.add(spot_boxes, rng.integers(0, len(CLASSES), spots), rng.beta(2, 4, spots))
     merge(rng, one, 0.03)
     split(rng, one, 0.02)
     return one

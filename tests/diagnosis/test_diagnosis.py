@@ -12,6 +12,7 @@ from segkit.diagnosis.diagnosis_table import diagnosis_table, quoted
 from segkit.diagnosis.misses import cause_shares
 from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.settings import ModelSettings
+from segkit.diagnosis.threshold_in_use import best_threshold
 from segkit.evaluation.average_precision import average_precisions, mean_ap
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 
@@ -124,3 +125,26 @@ def test_text_has_every_finding_and_words_of_a_shell():
     assert "stain: <script>" in text
     assert quoted("a.b=[[1], [2]]") == "'a.b=[[1], [2]]'" and quoted("a=it's") == "'a=it'\\''s'"
     assert diagnosis_table(diagnose(DatasetOverlaps([], [], "segm", 100), SETTINGS)).startswith("AP 0.000")
+
+
+def test_best_threshold_has_the_highest_f1():
+    table, _ = Ranking.of(overlaps(scenes(4, images=4)))
+    best, f1, in_use = best_threshold(table, 0.8)
+
+    def f1_at(threshold):
+        used = table.scores >= threshold
+        hits, wrong = (table.true[0] & used).sum(), (table.false[0] & used).sum()
+        return 2 * hits / (hits + wrong + len(table.object_labels))
+
+    assert f1 == pytest.approx(max(f1_at(threshold) for threshold in table.scores))
+    assert in_use == pytest.approx(f1_at(0.8)) and f1_at(best) == pytest.approx(f1, abs=0.01)
+
+
+def test_shifted_masks_are_moved_back_by_the_oracle():
+    found = scenes(6, images=6)
+    straight = diagnose(overlaps(found), SETTINGS)
+    for one in found:
+        one.boxes += np.array([3.0, 0, 0, 0])
+    moved = diagnose(overlaps(found), SETTINGS)
+    assert moved.ap + moved.cells[0].lost_ap == pytest.approx(straight.ap, abs=0.03)
+    assert "(+3.0, +0.0) px" in moved.cells[0].evidence or "(+2.9, +0.0) px" in moved.cells[0].evidence

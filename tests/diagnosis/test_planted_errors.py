@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from segkit.config.loader import load_config
-from segkit.diagnosis.diagnose import diagnose
+from segkit.diagnosis.cell_errors import cell_errors
+from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.settings import ModelSettings
 
 from .planted_errors import merge, merge_labels, miss, overlaps, scenes, split, with_masks
@@ -21,18 +22,17 @@ def settings(*overrides):
     return ModelSettings.from_config(load_config(QUICKSTART, overrides=list(overrides)))
 
 
-def diagnosed(found, of, **options):
-    data = found if not isinstance(found, list) else overlaps(found)
-    return diagnose(data, of, **options)
+def kinds(found, of, score_threshold=0.5):
+    data = overlaps(found) if isinstance(found, list) else found
+    return cell_errors(Ranking.of(data)[0], of, score_threshold=score_threshold)
 
 
-def first(found, of, **options):
+def first(found, of, score_threshold=0.5):
     """The first finding; its changes apply to the configuration that they were made for."""
-    diagnosis = diagnosed(found, of, **options)
-    for one in diagnosis.cells:
-        if of.config is not None and one.overrides:
-            of.config.with_overrides(one.overrides)
-    return diagnosis.cells[0]
+    worst = kinds(found, of, score_threshold)[0]
+    if of.config is not None:
+        of.config.with_overrides(worst.overrides)
+    return worst
 
 
 def keys(finding):
@@ -46,7 +46,7 @@ def test_smallest_anchor_too_large(seed):
     for one in found:
         miss(rng, one, np.sqrt(one.objects[:, 2:].prod(axis=1)) < 16, 0.75)
     worst = first(found, of)
-    assert worst.kind == "small_for_anchors", diagnosed(found, of).cells
+    assert worst.kind == "small_for_anchors"
     assert keys(worst) == [SIZES]
     assert ModelSettings.from_config(of.config.with_overrides(worst.overrides)).smallest_anchor < 11
     assert "smaller than 16 px" in worst.evidence
@@ -135,7 +135,8 @@ def test_shifted_boxes(shift, aligned):
             one.boxes += np.array([*shift, 0, 0])
         worst = first(found, settings(f"model.roi_heads.box_head.aligned={aligned}"))
         assert worst.kind == "shifted"
-        assert f"({shift[0]:+.1f}, {shift[1]:+.1f}) px" in worst.evidence or abs(np.hypot(*shift)) > 0
+        offset = [float(value) for value in worst.evidence.partition("(")[2].partition(")")[0].split(", ")]
+        assert offset == pytest.approx(shift, abs=0.25)
         assert keys(worst) == (["model.roi_heads.box_head.aligned"] if aligned == "false" else [])
         assert worst.advice
 
@@ -217,8 +218,8 @@ def test_neighbours_removed_by_nms(seed):
 
 def test_without_a_fault_no_setting_is_blamed():
     for seed in SEEDS:
-        diagnosis = diagnosed(scenes(seed), settings(f"{SIZES}=[[16], [32], [64], [128], [256]]"))
-        costs = {one.kind: one.lost_ap for one in diagnosis.cells}
+        found = kinds(scenes(seed), settings(f"{SIZES}=[[16], [32], [64], [128], [256]]"))
+        costs = {one.kind: one.lost_ap for one in found}
         settings_blamed = {
             "small_for_anchors",
             "large_for_anchors",
