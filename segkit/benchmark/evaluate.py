@@ -18,13 +18,17 @@ from segkit.benchmark.hotcoco_arrays import hotcoco_metrics
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, Report, Row
 from segkit.benchmark.sides import Side, installed, measure_work
+from segkit.evaluation.bootstrap import bootstrap_intervals
 from segkit.evaluation.coco import CocoEvaluator
+from segkit.evaluation.coco_matching import EvaluatedImage
+from segkit.evaluation.image_overlaps import DatasetOverlaps, image_overlaps
 from segkit.evaluation.results import coco_results
 from segkit.structures.sample import Batch
 
 DEFAULTS: dict[str, Any] = {"batch": 1000, "objects": 45, "size": (512, 512), "object_sides": (16, 60), "runs": 1}
 CLASSES = 4
 LIMIT = 100
+RESAMPLES = 1000
 PYCOCOTOOLS, HOTCOCO = "pycocotools", "hotcoco"
 # Evaluators with pycocotools' interface: package and name of the class.
 PEERS = {PYCOCOTOOLS: ("pycocotools", "COCOeval"), "faster-coco-eval": ("faster_coco_eval", "COCOeval_faster")}
@@ -58,6 +62,10 @@ def run(options: Options) -> Report:
     report.rows += agreement(made, report)
     if installed({"scipy, for the other evaluators,": "scipy"}, report):
         measure_evaluators(report, scenes, options, CLASSES, LIMIT)
+        data = overlaps_of(scenes)
+        resampled = {OWN: Side(OWN, lambda: bootstrap_intervals(data, resamples=RESAMPLES))}
+        work = f"{RESAMPLES:,} bootstrap resamples of the metrics of masks and of cells, from overlaps"
+        measure_work(report, work, resampled, runs=options.runs, device=torch.device("cpu"))
     report.notes += NOTES
     return report
 
@@ -77,6 +85,16 @@ def make_side(options: Options, name: str, folder: Path) -> Side:
     assert options.batch and options.objects and options.size
     scenes = make_scenes(options.batch, options.objects, options.size, CLASSES, options.object_sides)
     return Side(name, lambda: evaluated(scenes, evaluator_names(), CLASSES, LIMIT))
+
+
+def overlaps_of(scenes: Sequence[Scene]) -> DatasetOverlaps:
+    """The overlaps of masks, which bootstrap intervals are computed from."""
+    images = []
+    for scene in scenes:
+        truth = scene.sample.annotations or []
+        image = EvaluatedImage.of(truth, scene.found, [], masks=True)
+        images.append(image_overlaps(scene.sample.image_id, image, "segm"))
+    return DatasetOverlaps(images, [f"class{k + 1}" for k in range(CLASSES)], "segm", LIMIT)
 
 
 def peer_side(name: str, scenes: Sequence[Scene]) -> Side:

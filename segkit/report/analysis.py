@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,9 +115,12 @@ class RunAnalysis:
 
     @property
     def threshold(self) -> float:
-        """The best score threshold for all classes; 0.5 if there is none."""
+        """The best score threshold for all classes; 0.5 if there is none.
+
+        It has three decimals, rounded down, so that no detection that it keeps is lost.
+        """
         best = self.curves[0].best_threshold if self.curves else None
-        return DEFAULT_THRESHOLD if best is None else best
+        return DEFAULT_THRESHOLD if best is None else math.floor(1000 * best) / 1000
 
 
 def part(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:

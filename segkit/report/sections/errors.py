@@ -25,6 +25,7 @@ class FindingCard:
         cost: the rest of that line.
         cases: number of objects or detections, with the word.
         percent: width of its bar.
+        ap: what it costs, in 0..1.
         evidence, advice: sentences; empty without.
         command: to copy; empty without overrides or a configuration.
         gallery: id of its examples on the page; empty without.
@@ -35,6 +36,7 @@ class FindingCard:
     cost: str
     cases: str
     percent: int
+    ap: float
     evidence: str
     advice: str
     command: str
@@ -80,10 +82,9 @@ def cards_of(run: RunAnalysis, examples: Collection[str]) -> list[FindingCard]:
 
 
 def _parted(cards: Sequence[FindingCard]) -> tuple[list[FindingCard], list[FindingCard]]:
-    """The cards with evidence or advice, and the others."""
-    return [one for one in cards if one.advice or one.evidence], [
-        one for one in cards if not one.advice and not one.evidence
-    ]
+    """The cards with evidence or advice whose errors cost something, and the others."""
+    full = [one for one in cards if (one.advice or one.evidence) and one.ap >= LEAST_SHOWN]
+    return full, [one for one in cards if one not in full]
 
 
 def costly_findings(run: RunAnalysis, examples: Collection[str]) -> list[FindingCard]:
@@ -109,6 +110,7 @@ def card(run: RunAnalysis, finding: Finding, examples: Collection[str]) -> Findi
         cost=f"{100 * finding.share:.0f} % of what its family costs, {counted(finding.count, 'case')}",
         cases=counted(finding.count, "case"),
         percent=round(100 * min(max(finding.share, 0.0), 1.0)),
+        ap=finding.lost_ap,
         evidence=finding.evidence,
         advice=finding.advice,
         command=command(run, finding),

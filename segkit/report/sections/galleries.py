@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,12 +34,12 @@ def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> GallerySecti
     first = runs[0]
     parts: list[tuple[Sequence[RunAnalysis], list[GalleryGroup]]] = []
     if options.images:
-        whole = image_groups(first.run, options.images, score_threshold=_shown_threshold(first), seed=options.seed)
+        whole = image_groups(first.run, options.images, score_threshold=first.threshold, seed=options.seed)
         parts.append((runs, [*whole, *_examples(first, len(runs) > 1, options), *_label_group(first, options)]))
         parts += [([run], groups) for run in runs[1:] if (groups := _examples(run, True, options))]
     shares = MAX_BYTES // max(len(parts), 1)
     fragments = [
-        Markup(gallery([run.run for run in own], groups, score_threshold=_shown_threshold(own[0]), max_bytes=shares))
+        Markup(gallery([run.run for run in own], groups, score_threshold=own[0].threshold, max_bytes=shares))
         for own, groups in parts
         if groups
     ]
@@ -51,11 +50,6 @@ def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> GallerySecti
     lead = "Ground truth beside the detections. The slider sets the score from which detections are drawn."
     made = Section("gallery", "Gallery", "Gallery", body, lead if fragments else "")
     return GallerySection(made, ids, (GALLERY_CSS,), (GALLERY_JS,)) if fragments else GallerySection(made)
-
-
-def _shown_threshold(run: RunAnalysis) -> float:
-    """The run's threshold with three decimals, rounded down, so that no detection of it is hidden."""
-    return math.floor(1000 * run.threshold) / 1000
 
 
 def _examples(run: RunAnalysis, several: bool, options: ReportOptions) -> list[GalleryGroup]:

@@ -80,8 +80,8 @@ def tiles(run: RunAnalysis) -> list[Tile]:
         (f"{kind}/AP", "AP", f"{run.overlap}, mean of IoU 0.5 to 0.95"),
         (f"{kind}/AP50", "AP50", f"{run.overlap}, IoU 0.5"),
         (f"{kind}/AP75", "AP75", f"{run.overlap}, IoU 0.75"),
-        ("cells/F1", "F1", f"IoU 0.5, score from {run.threshold:.2f}"),
-        ("cells/PQ", "PQ", f"IoU 0.5, score from {run.threshold:.2f}"),
+        ("cells/F1", "F1", f"IoU 0.5, score from {run.threshold:g}"),
+        ("cells/PQ", "PQ", f"IoU 0.5, score from {run.threshold:g}"),
         ("cells/AP@0.5:0.95", "AP (cells)", "TP / (TP + FP + FN), mean of IoU 0.5 to 0.95"),
         (f"{kind}/AR", "AR", "recall, mean of IoU 0.5 to 0.95"),
     ]
@@ -120,7 +120,7 @@ def _table(runs: Sequence[RunAnalysis]) -> dict[str, Any]:
             words(run.label),
             *(percent(run.metrics.get(key), interval_of(run, key)) for key in keys),
             count(run.detections),
-            Cell(f"{run.threshold:.2f}", run.threshold, number=True),
+            Cell(f"{run.threshold:g}", run.threshold, number=True),
         ]
         for run in runs
     ]

@@ -90,7 +90,7 @@ def _kind_table(kind: str, title: str, runs: Sequence[RunAnalysis]) -> dict[str,
         rows.append([words(name), *values, words(MEANINGS.get(name, _meaning(name)))])
     caption = f"Metrics of {title}"
     if kind == "cells":
-        thresholds = sorted({f"{run.threshold:.2f}" for run in runs})
+        thresholds = sorted({f"{run.threshold:g}" for run in runs})
         caption += f", of detections that score at least {' or '.join(thresholds)}"
     return {"caption": caption, "heads": heads, "rows": rows}
 

@@ -178,7 +178,7 @@ def _confusion(run: RunAnalysis, matrix: ConfusionMatrix, several: bool) -> dict
         kept = np.append(kept, len(names) - 1)
         counts, names = counts[np.ix_(kept, kept)], [names[i] for i in kept]
         note = f" (the {MOST_CELLS} of {len(matrix.classes)} classes with the most errors)"
-    title = f"Confusion at IoU {matrix.iou_threshold:g}, score {matrix.score_threshold:.2f}{note}"
+    title = f"Confusion at IoU {matrix.iou_threshold:g}, score {matrix.score_threshold:.3g}{note}"
     if several:
         title += f": {run.label}"
     return {
