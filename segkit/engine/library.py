@@ -107,7 +107,8 @@ def evaluate(
         config: replaces the configuration that a checkpoint holds; a model takes from it what ``data``, ``transforms``
             and ``evaluators`` do not say.
         overrides: of the configuration, as for :func:`train`.
-        evaluators: None: the configuration's; without one, COCO's metrics of boxes, and of masks if the model has them.
+        evaluators: None: the configuration's; without one, COCO's metrics of boxes, and of masks if the model has them,
+            and those of ``PrecisionRecall``; of a function, COCO's.
         transforms: test transforms; None: the configuration's; without one, images are not transformed.
         batch_size: images that go through the model together.
         num_workers: processes that load images; 0: this one does.
@@ -153,10 +154,11 @@ def _transforms(opened: EvaluationSetup, given: Transform | Sequence[Transform] 
 
 
 def _evaluators(opened: EvaluationSetup, results_dir: str | None) -> list[Evaluator]:
-    """Returns the configuration's evaluators; without a configuration, COCO's."""
+    """Returns the configuration's evaluators; without a configuration, the default ones."""
     model, data = opened.model, opened.data
     masks = getattr(model, "predicts_masks", True)
-    specs: Sequence[Mapping[str, Any]] = [{"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}]
+    coco = {"name": "COCO", "iou_types": ["bbox", "segm"] if masks else ["bbox"]}
+    specs: Sequence[Mapping[str, Any]] = [coco, {"name": "PrecisionRecall"}]
     if opened.cfg is not None:
         specs = opened.cfg.evaluators
     ids = list(data.category_ids)
