@@ -59,7 +59,7 @@ class Difference:
 
     @property
     def is_shown(self) -> bool:
-        """Whether the data show a difference: 0 is outside of the interval, and the corrected p-value agrees."""
+        """Whether 0 is outside of the interval and the corrected p-value is small enough."""
         return not self.interval.low <= 0 <= self.interval.high and self.adjusted_p <= 1 - self.interval.level
 
     @property
@@ -76,7 +76,7 @@ class Difference:
         """What the comparison shows, in plain words, times 100."""
         one = self.interval
         digits = 1 if one.high - one.low >= 0.005 else 2
-        value, low, high = (f"{100 * x:.{digits}f}" for x in (one.value, one.low, one.high))
+        value, low, high = (f"{round(100 * x, digits) + 0.0:.{digits}f}" for x in (one.value, one.low, one.high))
         level = f"{100 * one.level:g} % interval"
         pair = f"{self.second} is {self.verdict} than {self.first}"
         if self.verdict == "same":
@@ -96,7 +96,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class ImageScores:
-    """The F1 of each group on one image, at IoU 0.5, as mean over the group's runs; 1 without objects and detections."""
+    """The F1 of each group on one image, at IoU 0.5: the mean over the group's runs.
+
+    It is 1 without objects and detections.
+    """
 
     image_id: int
     objects: int
@@ -203,7 +206,10 @@ def lower_is_better(metric: str) -> bool:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p-values for their number (Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure)."""
+    """Adjusts p-values for their number.
+
+    Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+    """
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):

@@ -90,7 +90,10 @@ class PreparedMetrics:
 def prepare(
     data: DatasetOverlaps, *, score_threshold: float | None = None, cells_threshold: float | None = 0.5
 ) -> PreparedMetrics:
-    """Matches detections once, for all resamples; the arguments are those of :func:`bootstrap_intervals`."""
+    """Matches detections once, for all resamples.
+
+    The arguments are those of :func:`bootstrap_intervals`.
+    """
     for name, value in (("score_threshold", score_threshold), ("cells_threshold", cells_threshold)):
         if value is not None and not 0 <= value <= 1:
             raise SegkitError(f"{name}: expected 0..1, got {value}", key=name, value=value)
@@ -145,7 +148,7 @@ def resampled_metrics(
 
 
 def interval(value: float, samples: np.ndarray, level: float) -> Interval:
-    """Makes the percentile interval of a metric from its resamples [R], without those that are NaN."""
+    """Makes the percentile interval of a metric from its resamples [R] that are not NaN."""
     known = samples[~np.isnan(samples)]
     if not len(known):
         known = np.array([value])

@@ -71,8 +71,8 @@ def count_detections(
     if score_threshold is None:
         score_threshold = _best_threshold(scores, true, false, int(objects.sum()))
     above = scores >= score_threshold
-    by_image = [np.bincount(images[above & kind], minlength=count) for kind in (true, false)]
-    return DetectionCounts(score_threshold, *by_image, objects)
+    true, false = (np.bincount(images[above & kind], minlength=count) for kind in (true, false))
+    return DetectionCounts(score_threshold, true, false, objects)
 
 
 def _best_threshold(scores: np.ndarray, true: np.ndarray, false: np.ndarray, objects: int) -> float:

@@ -1,4 +1,4 @@
-"""The metrics of cells of many resamples of the images, from counts by image that are made once."""
+"""The metrics of cells of many resamples of the images, from counts made once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ IGNORED_SHARE = 0.5  # of a detection in regions where its class is not annotate
 
 
 def cell_counts_by_image(data: DatasetOverlaps, score_threshold: float) -> list[dict[int, CellCounts]]:
-    """Returns the counts of each image and label, as :class:`~segkit.evaluation.cells.CellEvaluator` makes them.
+    """Returns the counts of each image and label.
 
-    The one difference: a detection that lies in several crowd or ignore regions is ignored if one of them, not all
-    together, has more than half of it.
+    They are those of :class:`~segkit.evaluation.cells.CellEvaluator`, with one difference: a detection that lies in several
+    crowd or ignore regions is ignored if one of them, not all together, has more than half of it.
 
     Args:
         data: overlaps of masks.

@@ -19,7 +19,9 @@ BLOCK = 1_500_000  # detections times resamples that a thread works on at a time
 
 @dataclass(frozen=True)
 class RankedDetections:
-    """The D detections of one class, ordered by falling score; equal scores in the order of images and detections.
+    """The D detections of one class, ordered by falling score.
+
+    Equal scores are in the order of images and detections.
 
     Attributes:
         images: int64 [D], position of each detection's image.

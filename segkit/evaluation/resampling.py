@@ -10,7 +10,7 @@ CHUNK = 1 << 20  # draws that are in memory at a time
 
 
 def resample_counts(items: int, resamples: int, seed: int, *, draws: int | None = None) -> np.ndarray:
-    """Draws items with replacement; returns how many times each resample holds each item: int64 [R, items].
+    """Draws items with replacement; returns the counts of each resample: int64 [R, items].
 
     The draws come from PCG64's raw output, which NumPy keeps the same in all versions and on all platforms. The first rows
     do not depend on the number of resamples.

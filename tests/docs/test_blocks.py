@@ -142,7 +142,7 @@ def run_command(command: str, runner) -> None:
             return
         words += ["--size", "64", "64", "--runs", "1", "--device", "cpu"]
     else:
-        assert kind in ("config", "doctor", "dataset"), f"say in ELSEWHERE or NOT_RUN who runs: {command}"
+        assert kind in ("compare", "config", "doctor", "dataset"), f"say in ELSEWHERE or NOT_RUN who runs: {command}"
     assert runner(words) == 0, command
     if kind == "predict":
         output = Path(words[words.index("--output") + 1])

@@ -1,1 +1,1 @@
-"""``segkit compare``: opens runs, groups those of one configuration, and writes what differs."""
+"""``segkit compare``: opens and groups runs, and writes what differs."""

@@ -1,4 +1,4 @@
-"""The table of headline metrics with bootstrap intervals that ``segkit eval --intervals`` prints."""
+"""The table of metrics and intervals that ``segkit eval --intervals`` prints."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def open_split(data: str, format: str | None, split: str | None) -> Dataset:
 
 
 def differing_keys(first: OpenedGroup, second: OpenedGroup) -> list[ConfigChange] | None:
-    """Returns the config keys in which two groups differ; None if one of them has no configuration."""
+    """Returns the config keys in which two groups differ; None without a configuration."""
     one, other = first.runs[0].config, second.runs[0].config
     if one is None or other is None:
         return None

@@ -57,7 +57,7 @@ class ComparisonReport:
         ]
 
     def rows(self, pair: tuple[str, str], *, every: bool = False) -> list[list[str]]:
-        """The cells of a pair's table: metric, both values, difference, share above 0, p-value, verdict."""
+        """The cells of a pair's table, in the order of its headings."""
         at = [self.comparison.groups.index(name) for name in pair]
         return [
             [
@@ -151,7 +151,7 @@ def as_markdown(report: ComparisonReport) -> str:
 
 
 def as_latex(report: ComparisonReport) -> str:
-    """A ``table`` environment for each pair, with the sentences as comments of the caption; needs no package."""
+    """A LaTeX ``table`` environment for each pair; needs no package."""
     parts = []
     for number, pair in enumerate(report.pairs):
         head, rows = _headings(pair), report.rows(pair, every=True)
