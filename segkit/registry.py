@@ -239,7 +239,6 @@ class Registry:
 
 _FEATURES = ("num_classes", "in_features")
 _MAPS = "set out_features = {'stage1': FeatureSpec(channels=32, stride=4), ...}; forward returns these maps by name"
-_EVALUATION = ("classes", "category_ids", "max_detections", "results_dir", "class_agnostic", "predicts_masks")
 
 META_ARCH_REGISTRY = Registry(
     "META_ARCH",
@@ -289,9 +288,10 @@ SCHEDULE_REGISTRY = Registry("SCHEDULE", "segkit.solver", runtime=[], makes=["fa
 HOOK_REGISTRY = Registry(
     "HOOK", "segkit.engine.hooks", runtime=["period"], makes=["before_step", "after_step"], label="hook_name"
 )
-EVALUATOR_REGISTRY = Registry(
-    "EVALUATOR", "segkit.evaluation", runtime=_EVALUATION, makes=["reset", "process", "evaluate"]
-)
+_OF_DATA = ["classes", "category_ids", "frequencies", "results_dir"]
+_OF_MODEL = ["max_detections", "class_agnostic", "predicts_masks"]
+_EVALUATOR = ["reset", "process", "evaluate"]
+EVALUATOR_REGISTRY = Registry("EVALUATOR", "segkit.evaluation", runtime=_OF_DATA + _OF_MODEL, makes=_EVALUATOR)
 _WRITING = ["open", "write", "write_checkpoint", "write_pictures", "close"]
 _WRITER = "derive it from segkit.engine.hooks.Writer"
 WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=_WRITING, hint=_WRITER)

@@ -1,4 +1,4 @@
-"""Part ``evaluate``: COCO metrics of encoded detections, segkit against pycocotools."""
+"""Part ``evaluate``: metrics of encoded detections, COCO's beside pycocotools and hotcoco."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import contextlib
 import importlib
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from segkit.benchmark.evaluation_scene import Scene, make_scenes
+from segkit.benchmark.evaluators import evaluated, evaluator_names, measure_evaluators
+from segkit.benchmark.hotcoco_arrays import hotcoco_metrics
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, Report, Row
 from segkit.benchmark.sides import Side, installed, measure_work
 from segkit.evaluation.bootstrap import bootstrap_intervals
-from segkit.evaluation.cells import CellEvaluator
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.coco_matching import EvaluatedImage
 from segkit.evaluation.image_overlaps import DatasetOverlaps, image_overlaps
@@ -27,7 +29,7 @@ DEFAULTS: dict[str, Any] = {"batch": 1000, "objects": 45, "size": (512, 512), "o
 CLASSES = 4
 LIMIT = 100
 RESAMPLES = 1000
-PYCOCOTOOLS = "pycocotools"
+PYCOCOTOOLS, HOTCOCO = "pycocotools", "hotcoco"
 # Evaluators with pycocotools' interface: package and name of the class.
 PEERS = {PYCOCOTOOLS: ("pycocotools", "COCOeval"), "faster-coco-eval": ("faster_coco_eval", "COCOeval_faster")}
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
@@ -36,7 +38,8 @@ NOTES = [
     "both start from ground truth and detections with masks as compressed RLE, and end with AP and AR of boxes and of masks; "
     "pasting and encoding are the part postprocess",
     "segkit: CocoEvaluator.process of each image, evaluate(), with the metrics of each class; pycocotools: COCO, loadRes, "
-    "evaluate, accumulate, summarize for bbox and for segm, its dicts made beforehand",
+    "evaluate, accumulate, summarize for bbox and for segm, its dicts made beforehand; hotcoco: from_arrays, load_res of "
+    "an array, evaluate, accumulate, its fastest path, with the arrays made from the images' objects and detections",
 ]
 
 
@@ -51,15 +54,14 @@ def run(options: Options) -> Report:
     others = installed({name: package for name, (package, _) in PEERS.items()}, report)
     sides = {OWN: Side(OWN, lambda: own_metrics(scenes))}
     sides |= {name: peer_side(name, scenes) for name in others}
+    if installed({HOTCOCO: HOTCOCO}, report):
+        sides[HOTCOCO] = Side(HOTCOCO, lambda: hotcoco_metrics(scenes, CLASSES))
     made = measure_work(
         report, "boxes and masks, from detections to metrics", sides, runs=options.runs, device=torch.device("cpu")
     )
     report.rows += agreement(made, report)
-    if installed({"scipy, for the metrics of cells,": "scipy"}, report):
-        cells = {OWN: Side(OWN, lambda: cell_metrics(scenes))}
-        measure_work(
-            report, "metrics of cells, of all detections", cells, runs=options.runs, device=torch.device("cpu")
-        )
+    if installed({"scipy, for the other evaluators,": "scipy"}, report):
+        measure_evaluators(report, scenes, options, CLASSES, LIMIT)
         data = overlaps_of(scenes)
         resampled = {OWN: Side(OWN, lambda: bootstrap_intervals(data, resamples=RESAMPLES))}
         work = f"{RESAMPLES:,} bootstrap resamples of the metrics of masks and of cells, from overlaps"
@@ -77,12 +79,12 @@ def own_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
     return evaluator.evaluate()
 
 
-def cell_metrics(scenes: Sequence[Scene]) -> dict[str, float]:
-    """The metrics of the evaluator Cells, with all detections."""
-    evaluator = CellEvaluator([f"class{k + 1}" for k in range(CLASSES)], score_threshold=0.0)
-    for scene in scenes:
-        evaluator.process(Batch([scene.sample]), [scene.found])
-    return evaluator.evaluate()
+def make_side(options: Options, name: str, folder: Path) -> Side:
+    """All evaluators of segkit, for a process that measures their peak memory."""
+    options = options.filled(**DEFAULTS)
+    assert options.batch and options.objects and options.size
+    scenes = make_scenes(options.batch, options.objects, options.size, CLASSES, options.object_sides)
+    return Side(name, lambda: evaluated(scenes, evaluator_names(), CLASSES, LIMIT))
 
 
 def overlaps_of(scenes: Sequence[Scene]) -> DatasetOverlaps:

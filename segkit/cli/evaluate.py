@@ -1,4 +1,4 @@
-"""``segkit eval``: evaluate a run's best model, a checkpoint, or a results file."""
+"""``segkit eval``: evaluate a run, a checkpoint or a file of predictions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ segkit eval mine.yaml --weights output/mine/model_final.pth
 segkit eval coco/torchvision_mask_rcnn_r50_fpn --weights MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 segkit eval coco_instances_results.json --data my_cells
 segkit eval coco_instances_results.json --data mine.yaml 'evaluators=[{name: Cells, score_threshold: 0.5}]'
+segkit eval predictions/predictions.json --data my_cells
+segkit eval submission/test-results.zip --id-map test_ids.json
 """
 
 
@@ -22,7 +24,7 @@ def make_parser(prog: str | None = None) -> Parser:
     """The parser of ``segkit eval``."""
     parser = Parser(
         "Evaluate on the data in data.val. Writes metrics, predictions and pictures to output_dir/inference. "
-        "With --data, evaluate a file of COCO results without a model.",
+        "With --data, evaluate a file of predictions without a model. With --id-map, check a submission.",
         EXAMPLES,
         prog,
     )
@@ -36,10 +38,12 @@ def make_parser(prog: str | None = None) -> Parser:
         action="store_true",
         help="also print the headline metrics with 95 %% bootstrap intervals over images",
     )
-    add = parser.add_argument_group("a results file in place of a configuration").add_argument
+    add = parser.add_argument_group("a file of predictions in place of a configuration").add_argument
     add("--data", metavar="DATA", help="its ground truth: a folder, file or configuration; evaluators=[...] may be set")
     add("--format", metavar="F", help="format of the data (default: recognised by content)")
     add("--split", metavar="S", help="split of the data (default: val, or the only one)")
+    add("--id-map", metavar="JSON", help="check a submission, test-results.json or .zip, without ground truth")
+    add("--category-ids", metavar="K,K", help="the ids that the submission may have (default: those of the id map)")
     parser.set_defaults(eval_only=True, resume=False, restart=False, dry_run=False)
     return parser
 
@@ -48,22 +52,35 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     """The arguments; None: those of the process."""
     parser = make_parser(prog)
     options = parser.parse(arguments)
-    if options.data is None:
-        for flag in ("format", "split"):
-            if getattr(options, flag) is not None:
-                parser.error(f"--{flag} is for a results file with --data")
+    needed = {"format": "data", "split": "data", "category_ids": "id_map"}
+    for option, other in needed.items():
+        if getattr(options, option) is not None and getattr(options, other) is None:
+            parser.error(f"{_flag(option)} is for a file of predictions with {_flag(other)}")
+    if options.data is None and options.id_map is None:
         take_config(options, parser)
         return options
-    if options.config_file is not None or options.weights is not None:
-        parser.error("--data is for a results file; it cannot be combined with --config-file or --weights")
+    flag = _flag("data" if options.id_map is None else "id_map")
+    for option in ("config_file", "weights", *(("data",) if options.id_map is not None else ())):
+        if getattr(options, option) is not None:
+            parser.error(f"{flag} is for a file of predictions; it cannot be combined with {_flag(option)}")
     if not options.opts or "=" in options.opts[0]:
-        parser.error("--data needs the results file: segkit eval RESULTS.json --data DATA")
+        parser.error(f"{flag} needs the file of predictions: segkit eval FILE.json {flag} ...")
     options.results = options.opts.pop(0)
+    if options.id_map is not None and options.opts:
+        parser.error(f"unexpected argument '{options.opts[0]}': a submission is checked, not evaluated")
+    if options.id_map is not None and options.intervals:
+        parser.error("--intervals is for an evaluation; a submission is checked, not evaluated")
     return options
 
 
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
 def main(options: argparse.Namespace) -> int:
-    """Evaluates the model of a configuration, or a results file."""
+    """Evaluates the model of a configuration or a file of predictions, or checks a submission."""
+    if options.id_map is not None:
+        return _check_submission(options)
     if options.data is not None:
         return _evaluate_results(options)
     return _evaluate_with_intervals(options) if options.intervals else train.main(options)
@@ -85,6 +102,24 @@ def _evaluate_with_intervals(options: argparse.Namespace) -> int:
 
         print(run_intervals(cfg))
     return status
+
+
+def _check_submission(options: argparse.Namespace) -> int:
+    """Prints what a submission has."""
+    from segkit.data.formats.id_map import all_category_ids, load_id_map
+    from segkit.evaluation.submission_check import check_submission
+    from segkit.utils.errors import SegkitError
+
+    category_ids = all_category_ids(options.id_map)
+    if options.category_ids is not None:
+        try:
+            category_ids = [int(word) for word in options.category_ids.split(",")]
+        except ValueError:
+            raise SegkitError(
+                f"--category-ids: expected integers as 1,2,3, got '{options.category_ids}'", key="--category-ids"
+            ) from None
+    print(f"valid: {check_submission(options.results, load_id_map(options.id_map), category_ids)}")
+    return 0
 
 
 def _evaluate_results(options: argparse.Namespace) -> int:

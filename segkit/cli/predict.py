@@ -76,6 +76,7 @@ def main(options: argparse.Namespace) -> None:
 
     from segkit.cli.shipped import find_config
     from segkit.data.formats.id_map import load_id_map
+    from segkit.evaluation.submission import SubmissionWriter
     from segkit.inference.find_inputs import find_inputs
     from segkit.inference.predict_files import name_inputs, predict_files
     from segkit.inference.predictor import Predictor
@@ -109,6 +110,8 @@ def main(options: argparse.Namespace) -> None:
         )
     unlisted = len(inputs.keys() - {entry.file_name for entry in id_map}) if id_map else 0
     print_summary(summary, predictor, images=len(inputs), unlisted=unlisted)
+    for submission in [one.summary for one in writers if isinstance(one, SubmissionWriter) and one.summary]:
+        print(f"submission: {submission}")
     if summary.refused:
         raise SegkitError("; ".join(summary.refused))
 

@@ -15,6 +15,7 @@ from segkit.data.formats import Dataset, PartialAnnotation, SubsetDataset, build
 from segkit.data.reader import build_reader
 from segkit.engine.datasets import partial_annotation
 from segkit.engine.recognized_data import with_recognized_data
+from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
 
@@ -27,11 +28,15 @@ class OpenedData:
         splits: each split by its name (``train``, ``val``, ...); one called ``all`` if the data have none.
         specs: the spec of each split.
         reason: which format it was taken for, and why.
+        evaluators: specs of the configuration's evaluators; None without a configuration.
+        class_agnostic: whether the configuration's model predicts no classes.
     """
 
     splits: Mapping[str, Dataset]
     specs: Mapping[str, Mapping[str, Any]]
     reason: str
+    evaluators: Sequence[Mapping[str, Any]] | None = None
+    class_agnostic: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class ConfiguredData:
             chooses none. Limits of intensities may have to be measured first, and do not matter here.
         partial: what is not annotated.
         split: how validation images are taken from the training data; None: they are not.
+        evaluators: specs of the evaluators.
+        class_agnostic: whether the model predicts no classes.
     """
 
     specs: Mapping[str, Mapping[str, Any]]
@@ -52,6 +59,8 @@ class ConfiguredData:
     reader: ImageReader
     partial: PartialAnnotation
     split: SplitConfig | None
+    evaluators: Sequence[Mapping[str, Any]] = ()
+    class_agnostic: bool = False
 
     def divide(self, train: Dataset) -> dict[str, SubsetDataset]:
         """The training and validation images of the training data; empty without ``split``."""
@@ -112,6 +121,8 @@ def configured_data(path: Path) -> ConfiguredData | None:
         ImageReader(configured.planes, "any" if configured.channels is None else configured.channels),
         partial_annotation(cfg),
         split,
+        [to_plain(spec) for spec in cfg.evaluators],
+        META_ARCH_REGISTRY.get(cfg.model["name"]).class_agnostic,
     )
 
 
@@ -125,4 +136,5 @@ def _open_configured(data: ConfiguredData, source: str, reader: ImageReader | No
         )
     elif "val" in splits:
         specs["val"] = specs["train"]
-    return OpenedData(splits, specs, f"data.train and data.val of the configuration {source}")
+    reason = f"data.train and data.val of the configuration {source}"
+    return OpenedData(splits, specs, reason, data.evaluators, data.class_agnostic)

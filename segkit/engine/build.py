@@ -24,9 +24,10 @@ from segkit.engine.parameters import build_optimizer, count_parameters, freeze, 
 from segkit.engine.resume import epoch_shift
 from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
+from segkit.evaluation.build import build_from_specs
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
-from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
+from segkit.registry import HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -198,7 +199,8 @@ def build_evaluators(cfg: Config, model: nn.Module, data: RunData) -> list[Any]:
     """
     evaluated = data.category_ids if data.val is None else list(data.val.category_ids)
     results_dir = str(Path(cfg.output_dir).expanduser() / "inference")
-    return evaluators_from_specs(cfg.evaluators, model, data.classes, evaluated, results_dir)
+    frequencies = () if data.val is None else data.val.frequencies
+    return evaluators_from_specs(cfg.evaluators, model, data.classes, evaluated, results_dir, frequencies)
 
 
 def evaluators_from_specs(
@@ -207,21 +209,23 @@ def evaluators_from_specs(
     classes: Sequence[str],
     category_ids: Sequence[int],
     results_dir: str | None,
+    frequencies: Sequence[str | None] = (),
 ) -> list[Any]:
     """Builds evaluators for a model.
 
     Args:
         specs: of ``EVALUATOR_REGISTRY``.
         model: its attributes say the detection limit and whether it predicts classes and masks.
-        classes, category_ids: of the evaluated data.
+        classes, category_ids, frequencies: of the evaluated data.
         results_dir: the folder of the evaluators' files; None: none are written.
     """
-    runtime = {
-        "classes": classes,
-        "category_ids": category_ids,
-        "max_detections": getattr(model, "detections_per_image", 100),
-        "results_dir": results_dir,
-        "class_agnostic": getattr(model, "class_agnostic", False),
-        "predicts_masks": getattr(model, "predicts_masks", True),
-    }
-    return [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
+    return build_from_specs(
+        specs,
+        classes=classes,
+        category_ids=category_ids,
+        max_detections=getattr(model, "detections_per_image", 100),
+        results_dir=results_dir,
+        class_agnostic=getattr(model, "class_agnostic", False),
+        predicts_masks=getattr(model, "predicts_masks", True),
+        frequencies=frequencies,
+    )

@@ -23,7 +23,7 @@ from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
-from segkit.evaluation.results import read_results
+from segkit.evaluation.result_files import read_predictions, read_results
 from segkit.registry import EVALUATOR_REGISTRY, META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
@@ -56,7 +56,7 @@ class FinishedRun:
     @cached_property
     def has_masks(self) -> bool:
         """Whether the results have masks."""
-        return any("segmentation" in one for found in self.results.values() for one in found)
+        return any(one.get("segmentation") is not None for found in self.results.values() for one in found)
 
     @cached_property
     def class_agnostic(self) -> bool:
@@ -171,8 +171,8 @@ def _open(cfg: Config, folder: Path, config: Path) -> FinishedRun:
 
 
 def finished_run(name: str, results: str | os.PathLike[str], dataset: Dataset) -> FinishedRun:
-    """Makes a run of a COCO results file and its ground truth."""
-    return FinishedRun(name, Path(results), None, dataset, _by_image(read_results(results)))
+    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth."""
+    return FinishedRun(name, Path(results), None, dataset, _by_image(read_predictions(results, dataset)))
 
 
 def _by_image(results: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

@@ -161,7 +161,8 @@ def _evaluators(opened: EvaluationSetup, results_dir: str | None) -> list[Evalua
     specs: Sequence[Mapping[str, Any]] = [coco, {"name": "PrecisionRecall"}]
     if opened.cfg is not None:
         specs = opened.cfg.evaluators
-    return evaluators_from_specs(specs, model, data.classes, list(data.category_ids), results_dir)
+    ids = list(data.category_ids)
+    return evaluators_from_specs(specs, model, data.classes, ids, results_dir, data.frequencies)
 
 
 def _registered(name: str, dataset: Dataset) -> dict[str, str]:

@@ -15,7 +15,7 @@ from segkit.evaluation.greedy_matching import ANY_AREA, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
 from segkit.evaluation.operating_point import DetectionCounts, count_detections
-from segkit.evaluation.precision import COCO_IOUS
+from segkit.evaluation.precision import COCO_IOUS, IOU_50, IOU_75
 from segkit.evaluation.resampled_cells import cell_counts_by_image, resampled_cells
 from segkit.evaluation.resampled_precision import RankedDetections, rank_detections, resampled_precisions
 from segkit.evaluation.resampling import resample_counts
@@ -24,7 +24,6 @@ from segkit.utils.errors import MissingPackage, SegkitError
 logger = logging.getLogger(__name__)
 
 SIZES = {"APs": COCO_AREAS["small"], "APm": COCO_AREAS["medium"], "APl": COCO_AREAS["large"]}
-IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 in COCO_IOUS
 
 
 def bootstrap_intervals(

@@ -67,6 +67,8 @@ class CellEvaluator(Evaluator):
         SegkitError: an argument out of range; a model without masks; SciPy is not installed.
     """
 
+    needs_images = False
+
     def __init__(
         self,
         classes: Sequence[str],

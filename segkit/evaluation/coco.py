@@ -79,6 +79,8 @@ class CocoEvaluator(Evaluator):
         SegkitError: an argument out of range, or a back end that cannot be imported.
     """
 
+    needs_images = False
+
     def __init__(
         self,
         classes: Sequence[str],

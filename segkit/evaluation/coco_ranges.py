@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from segkit.evaluation.coco_matching import COCO_AREAS, LARGEST_AREA, AreaRanges
-from segkit.evaluation.precision import COCO_IOUS
+from segkit.evaluation.precision import COCO_IOUS, IOU_50, IOU_75
 from segkit.utils.errors import SegkitError
 
 
@@ -23,7 +23,7 @@ def named_ious(thresholds: Sequence[float] | None) -> tuple[np.ndarray, dict[str
         SegkitError: a threshold out of range or given twice, or none.
     """
     if thresholds is None:
-        return COCO_IOUS, {"AP50": 0, "AP75": 5}
+        return COCO_IOUS, {"AP50": IOU_50, "AP75": IOU_75}
     if not thresholds or not all(0 < value <= 1 for value in thresholds) or len(set(thresholds)) != len(thresholds):
         raise SegkitError(
             f"iou_thresholds: expected different IoUs above 0 and at most 1, got {list(thresholds)}",

@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 
@@ -34,11 +34,16 @@ class Evaluator(ABC):
 
     Register a custom one with ``@EVALUATOR_REGISTRY.register``. Its constructor may take the run-time values ``classes``,
     ``category_ids``, ``max_detections``, ``results_dir``, ``class_agnostic`` (whether the model's detections have no
-    class) and ``predicts_masks``, by name.
+    class), ``predicts_masks`` and ``frequencies``, by name (:func:`segkit.evaluation.build.build_from_specs`).
+
+    ``needs_images`` says whether ``process`` reads the batch's images; those of segkit do not, so that an evaluation of saved
+    results need not read them.
 
     ``process`` runs in a background thread while the model works on the next batch: one call after the other, in the order
     of the batches, in inference mode and without autocast. ``reset`` is called before it, ``evaluate`` after it.
     """
+
+    needs_images: ClassVar[bool] = True
 
     @abstractmethod
     def reset(self) -> None:

@@ -31,6 +31,8 @@ class OverlapEvaluator(Evaluator):
         SegkitError: masks of a model that predicts none.
     """
 
+    needs_images = False
+
     def __init__(
         self,
         classes: Sequence[str],
@@ -64,7 +66,11 @@ class OverlapEvaluator(Evaluator):
             image = EvaluatedImage.of(truth, found, targets.unlabelled.tolist(), masks=self.iou_type == "segm")
             if self.class_agnostic:
                 image = image.of_one_class()
-            self._images[image_id] = image_overlaps(image_id, image, self.iou_type)
+            self._images[image_id] = self.overlaps_of(image_id, image)
+
+    def overlaps_of(self, image_id: int, image: EvaluatedImage) -> ImageOverlaps:
+        """Computes what is kept of an image; a subclass may replace the overlaps by others."""
+        return image_overlaps(image_id, image, self.iou_type)
 
     def results(self) -> Mapping[int, ImageOverlaps]:
         return self._images

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from segkit.structures.rle import parse_strings
-from segkit.structures.runs import ragged_arange
-
 CHUNK = 4_000_000  # IoUs that are in memory at a time
+AREAS_AT_ONCE = 255  # pycocotools' ``area`` fails for more masks with NumPy 2
 
 
 @dataclass(frozen=True)
@@ -104,13 +102,11 @@ def box_overlaps(objects: np.ndarray, detections: np.ndarray) -> Overlaps:
 
 
 def rle_areas(rles: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Returns the areas of masks in pixels: float64 [N].
+    """Returns the areas of masks in pixels: float64 [N]."""
+    from pycocotools import mask as mask_api
 
-    pycocotools' ``area`` fails for more than 255 masks at once with NumPy 2.
-    """
-    counts, lengths = parse_strings([rle["counts"] for rle in rles])
-    ones = ragged_arange(lengths) % 2 == 1
-    return np.bincount(np.repeat(np.arange(len(rles)), lengths)[ones], counts[ones], minlength=len(rles))
+    starts = range(0, len(rles), AREAS_AT_ONCE)
+    return np.concatenate([np.zeros(0), *(mask_api.area(list(rles[i : i + AREAS_AT_ONCE])) for i in starts)])
 
 
 def shares_in(regions: Sequence[Mapping[str, Any]], masks: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
+IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 in COCO_IOUS
 RECALLS = np.linspace(0.0, 1.0, 101)
 
 

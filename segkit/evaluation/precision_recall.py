@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from segkit.evaluation.average_precision import precision_at_recalls
+from segkit.evaluation.average_precision import precisions_and_recalls
 from segkit.evaluation.coco_matching import IouType
 from segkit.evaluation.greedy_matching import Matches, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
@@ -120,7 +120,7 @@ class PrecisionRecall(OverlapEvaluator):
         self._thresholds = None if overall is None else self._best(overall, curves[1:])
         if self.file is not None:
             confusion = confusion_matrix(data, OTHERWISE if overall is None else overall, self.iou_threshold)
-            precision = precision_at_recalls(data, matches=[_some(one, slice(len(COCO_IOUS))) for one in matches])
+            precision, _ = precisions_and_recalls(data, matches=[_some(one, slice(len(COCO_IOUS))) for one in matches])
             content = file_content(data, self.iou_threshold, curves, found, confusion, precision)
             write_json(self.file, content)
         if not curves[0].objects:

@@ -7,17 +7,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
-
 from segkit.data.formats.base import Dataset
 from segkit.evaluation.coco import CocoEvaluator
+from segkit.evaluation.coco_detections import ImageResults, detections_from_results, results_by_image
 from segkit.evaluation.evaluator import Evaluator, all_metrics, check_evaluators
-from segkit.evaluation.results import read_results
+from segkit.evaluation.result_files import read_predictions
 from segkit.structures.detections import Detections
-from segkit.structures.masks import InstanceMasks
-from segkit.structures.sample import Batch
+from segkit.structures.sample import Batch, Sample
 from segkit.structures.torchvision_targets import detections_from_torchvision
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 
 Prediction = Detections | Mapping[str, Any]
 
@@ -32,10 +30,11 @@ def evaluate_predictions(
     """Returns the metrics of finished predictions, made by any framework.
 
     Args:
-        predictions: a COCO results file or its content, a list of dictionaries with ``image_id``, ``category_id``,
-            ``score``, ``bbox`` (XYWH) and ``segmentation`` (RLE), one or both; or predictions by image id; or one for each
-            image, in the data set's order. These are :class:`Detections`, or the dictionaries of torchvision's models
-            (labels are the data set's category ids), in pixels of the file. Images without predictions have no detections.
+        predictions: a COCO results file, ``predictions.json`` of ``segkit predict``, or the content of the first: a list of
+            dictionaries with ``image_id``, ``category_id``, ``score``, ``bbox`` (XYWH) and ``segmentation`` (RLE), one or
+            both; or predictions by image id; or one for each image, in the data set's order. These are
+            :class:`Detections`, or the dictionaries of torchvision's models (labels are the data set's category ids), in
+            pixels of the file. Images without predictions have no detections.
         dataset: the ground truth.
         evaluators: None: COCO's metrics of boxes, and of masks if any prediction has one.
         max_detections: COCO's metrics use this many detections of an image, those with the highest scores.
@@ -58,9 +57,9 @@ def evaluate_predictions(
     check_evaluators(evaluators)
     for evaluator in evaluators:
         evaluator.reset()
+    with_images = any(getattr(evaluator, "needs_images", True) for evaluator in evaluators)
     for index, image_id in enumerate(dataset.image_ids):
-        sample = dataset.open(index).with_targets()
-        sample = dataclasses.replace(sample, annotations=dataset.ground_truth(index, sample))
+        sample = _evaluated_sample(dataset, index, with_image=with_images)
         try:
             detections = as_detections(found.get(image_id, []), sample.size, dataset.category_ids)
         except SegkitError as error:
@@ -68,6 +67,12 @@ def evaluate_predictions(
         for evaluator in evaluators:
             evaluator.process(Batch([sample]), [detections])
     return all_metrics(evaluators)
+
+
+def _evaluated_sample(dataset: Dataset, index: int, *, with_image: bool) -> Sample:
+    """An image's sample with its ground truth; reading the image may be the most of the work, if nothing needs it."""
+    sample = dataset.open(index).with_targets() if with_image else dataset.open_targets(index)
+    return dataclasses.replace(sample, annotations=dataset.ground_truth(index, sample))
 
 
 def as_detections(found: Any, size: tuple[int, int], category_ids: Sequence[int]) -> Detections:
@@ -84,25 +89,25 @@ def as_detections(found: Any, size: tuple[int, int], category_ids: Sequence[int]
         return found
     if isinstance(found, Mapping):
         return detections_from_torchvision(found, size, category_ids)
+    if isinstance(found, ImageResults):
+        return detections_from_results(found, size, category_ids)
     if isinstance(found, list):
-        return _from_results(found, size, category_ids)
+        return detections_from_results(ImageResults(found, list(range(len(found)))), size, category_ids)
     raise SegkitError(
         f"expected Detections, a dictionary with boxes, labels and scores, or COCO results, not a {type(found).__name__}"
     )
 
 
 def _by_image(predictions: Any, dataset: Dataset) -> dict[int, Any]:
-    """Predictions by image id: Detections, a dictionary, or a list of COCO results."""
+    """Predictions by image id: Detections, a dictionary, a list of COCO results, or these with their positions."""
     if isinstance(predictions, (str, os.PathLike)):
-        predictions = read_results(predictions)
+        predictions = read_predictions(predictions, dataset)
     if isinstance(predictions, Mapping):
         found = dict(predictions)
     else:
-        listed = list(predictions)
+        listed = predictions if isinstance(predictions, list) else list(predictions)
         if all(isinstance(one, Mapping) and "image_id" in one and "score" in one for one in listed):
-            found = {}
-            for one in listed:
-                found.setdefault(one["image_id"], []).append(one)
+            return dict(results_by_image(listed, dataset.image_ids))
         elif len(listed) == len(dataset):
             found = dict(zip(dataset.image_ids, listed, strict=True))
         else:
@@ -120,38 +125,6 @@ def _by_image(predictions: Any, dataset: Dataset) -> dict[int, Any]:
 def _has_masks(found: Any) -> bool:
     if isinstance(found, Detections):
         return found.has_masks
+    if isinstance(found, ImageResults):
+        return any(one.get("segmentation") is not None for one in found.results)
     return isinstance(found, Mapping) and (found.get("masks") is not None or "segmentation" in found)
-
-
-def _from_results(
-    results: Sequence[Mapping[str, Any]], size: tuple[int, int], category_ids: Sequence[int]
-) -> Detections:
-    """Detections of one image's COCO results."""
-    labels, scores, boxes, rles = [], [], [], []
-    for i, result in enumerate(results):
-        if result.get("category_id") not in category_ids:
-            raise SegkitError(
-                f"results[{i}] has the category_id {result.get('category_id')!r}; the data set's are "
-                f"{', '.join(map(str, category_ids[:20]))}",
-                key="category_id", value=result.get("category_id"),
-            )  # fmt: skip
-        labels.append(category_ids.index(result["category_id"]))
-        scores.append(float(result["score"]))
-        if "bbox" in result:
-            x, y, width, height = map(float, result["bbox"])
-            boxes.append([x, y, x + width, y + height])
-        if "segmentation" in result:
-            rles.append(result["segmentation"])
-    for key, read in (("bbox", boxes), ("segmentation", rles)):
-        if len(read) not in (0, len(results)):
-            raise SegkitError(f"{len(read)} of the {len(results)} results have '{key}'; expected all or none", key=key)
-    if results and not boxes and not rles:
-        hint = did_you_mean("bbox", [key for key in results[0] if key not in ("image_id", "category_id", "score")])
-        raise SegkitError(f"the results have neither 'bbox' nor 'segmentation'{hint}", key="bbox")
-    label_tensor = torch.tensor(labels, dtype=torch.long)
-    score_tensor = torch.tensor(scores, dtype=torch.float32)
-    box_tensor = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4) if boxes or not rles else None
-    if not rles:
-        assert box_tensor is not None
-        return Detections(box_tensor, score_tensor, label_tensor, None, size)
-    return Detections.from_masks(InstanceMasks.from_rle(rles, size), score_tensor, label_tensor, box_tensor)

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean
-from segkit.utils.paths import local_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,30 +35,6 @@ def coco_results(
     scores, labels = (values.detach().cpu().numpy() for values in (detections.scores, detections.labels))
     rles = detections.to_rle() if masks and detections.has_masks else None
     return result_dicts(image_id, category_ids, xywh(detections), scores, labels, rles)
-
-
-def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Reads a COCO results file.
-
-    Raises:
-        SegkitError: there is no such file, it is no JSON, or no list of dictionaries with ``image_id``, ``category_id`` and
-            ``score``.
-    """
-    file = local_path(os.fspath(path), "results file", kind="file")
-    try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise SegkitError(f"{file}: is no JSON of COCO results ({error})", value=str(file)) from error
-    if not isinstance(results, list):
-        raise SegkitError(f"{file}: expected a list of COCO results, found a {type(results).__name__}")
-    for i, one in enumerate(results):
-        if not isinstance(one, dict):
-            raise SegkitError(f"{file}: results[{i}] is a {type(one).__name__}, expected a dictionary")
-        if missing := [key for key in ("image_id", "category_id", "score") if key not in one]:
-            raise SegkitError(
-                f"{file}: results[{i}] has no {missing[0]}{did_you_mean(missing[0], one)}", key=missing[0]
-            )
-    return results
 
 
 def result_dicts(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.evaluation.results import coco_results, write_json
+from segkit.evaluation.submission_check import RESULTS_NAME, SubmissionSummary, check_submission
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, did_you_mean, first_few
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
     from segkit.structures.detections import Detections
 
-RESULTS_NAME = "test-results.json"
 ZIP_NAME = "test-results.zip"
 
 
 class SubmissionWriter:
     """Writes the detections of the images that an id map lists, added in any order.
+
+    What was written is read and checked again (:func:`~segkit.evaluation.submission_check.check_submission`); ``summary``
+    is the result, None before :meth:`close`.
 
     Args:
         folder: where :meth:`close` writes ``test-results.json`` and ``test-results.zip``.
@@ -39,6 +42,7 @@ class SubmissionWriter:
         self.category_ids = list(category_ids)
         self.results: dict[str, list[dict[str, Any]]] = {}
         self.unlisted: list[str] = []
+        self.summary: SubmissionSummary | None = None
 
     def add(self, name: str, image: np.ndarray | None, detections: Detections) -> None:
         """Adds one image's detections, at the file's size; ignores images not in the id map.
@@ -80,6 +84,7 @@ class SubmissionWriter:
             zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
         ):
             archive.write(written, arcname=RESULTS_NAME)
+        self.summary = check_submission(self.folder / ZIP_NAME, list(self.entries.values()), self.category_ids)
         return [written, self.folder / ZIP_NAME]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
+from segkit.structures.rle_dicts import compressed_rles
 from segkit.utils.errors import SegkitError
 
 
@@ -67,6 +69,7 @@ class Detections:
     size: tuple[int, int]
     paste_frame: PasteFrame | None = field(default=None, repr=False)
     _masks: InstanceMasks | None = field(default=None, init=False, repr=False, compare=False)
+    _rles: list[dict[str, Any]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.boxes.numel() == 0:
@@ -97,10 +100,42 @@ class Detections:
         found._masks = masks
         return found
 
+    @staticmethod
+    def from_rle(
+        rles: Sequence[Mapping[str, Any]],
+        scores: Tensor,
+        labels: Tensor,
+        size: tuple[int, int],
+        boxes: Tensor | None = None,
+    ) -> Detections:
+        """Detections with encoded masks, which are decoded when they are read.
+
+        Args:
+            rles: N of COCO's RLEs of ``size``, compressed or not.
+            scores: float [N] in 0..1.
+            labels: int64 [N], 0-based classes.
+            size: (H, W) of the image.
+            boxes: float [N, 4], XYXY; None: the masks' boxes.
+        Raises:
+            SegkitError: an RLE is malformed or of another size; the message says which one.
+        """
+        if len(rles) != len(scores):
+            raise SegkitError(f"detections: {len(rles)} masks for {len(scores)} scores", key="masks")
+        encoded = compressed_rles(rles, size)
+        masks = InstanceMasks.from_rle(encoded, size) if boxes is None else None
+        found = Detections(masks.boxes() if masks is not None else boxes, scores, labels, None, size)  # type: ignore[arg-type]
+        found._masks, found._rles = masks, encoded
+        return found
+
     @property
     def has_masks(self) -> bool:
-        """Whether the detections have masks, as probabilities or as pixels."""
-        return self.mask_probs is not None or self._masks is not None
+        """Whether the detections have masks, as probabilities, as pixels or encoded."""
+        return self.mask_probs is not None or self._has_own_masks
+
+    @property
+    def _has_own_masks(self) -> bool:
+        """Whether there are masks that are not, or no longer, probabilities."""
+        return self._masks is not None or self._rles is not None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -112,6 +147,9 @@ class Detections:
         chosen = Detections(self.boxes[index], self.scores[index], self.labels[index], probs, self.size, frame)
         if self._masks is not None:
             chosen._masks = self._masks[index]
+        if self._rles is not None:
+            positions = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
+            chosen._rles = [self._rles[i] for i in positions.tolist()]
         return chosen
 
     def resized(self, size: tuple[int, int]) -> Detections:
@@ -120,8 +158,8 @@ class Detections:
         boxes = self.boxes * self.boxes.new_tensor([width, height, width, height])
         frame = self.paste_frame and PasteFrame(self.paste_frame.boxes, self.paste_frame.geometry.with_file_size(size))
         moved = Detections(boxes, self.scores, self.labels, self.mask_probs, size, frame)
-        if self.mask_probs is None and self._masks is not None:
-            moved._masks = self._masks if self.size == moved.size else self._masks.resize(moved.size)
+        if self.mask_probs is None and (masks := self.masks) is not None:
+            moved._masks = masks if self.size == moved.size else masks.resize(moved.size)
         return moved
 
     def mapped_to_file(self, geometry: ImageGeometry) -> Detections:
@@ -136,7 +174,7 @@ class Detections:
         Raises:
             SegkitError: the geometry has no inverse, or the detections have another size.
         """
-        if self.mask_probs is None and self._masks is not None:
+        if self.mask_probs is None and self._has_own_masks:
             raise SegkitError(
                 "detections: masks that are pixels already cannot be mapped back through flips, turns, crops and padding; "
                 "leave these out of the test transforms"
@@ -158,8 +196,10 @@ class Detections:
 
     @property
     def masks(self) -> InstanceMasks | None:
-        """Masks of probabilities of at least 0.5 at ``size``, pasted at first use; None without."""
-        if self._masks is None and self.mask_probs is not None:
+        """Masks at ``size`` (probabilities of at least 0.5), made at first use; None without."""
+        if self._masks is None and self._rles is not None:
+            self._masks = InstanceMasks.from_rle(self._rles, self.size).to(self.boxes.device)
+        elif self._masks is None and self.mask_probs is not None:
             if self.paste_frame is None:
                 self._masks = paste_masks(self.mask_probs, self.boxes, self.size)
             else:
@@ -169,9 +209,16 @@ class Detections:
     def to_rle(self) -> list[dict[str, Any]]:
         """COCO's compressed RLE at ``size``, equal to ``masks.to_rle()`` with less memory.
 
+        They are encoded once, so that several evaluators of one image share them.
+
         Raises:
             SegkitError: the model predicts no masks.
         """
+        if self._rles is None:
+            self._rles = self._encoded()
+        return self._rles
+
+    def _encoded(self) -> list[dict[str, Any]]:
         if self._masks is not None:
             return self._masks.to_rle()
         if self.mask_probs is None:
@@ -192,4 +239,5 @@ class Detections:
         moved = Detections(boxes, scores, labels, probs, self.size, frame)
         if self._masks is not None:
             moved._masks = self._masks.to(device, non_blocking=non_blocking)
+        moved._rles = self._rles
         return moved

@@ -15,7 +15,8 @@ from segkit.structures.mask_affine import warp_crops
 from segkit.structures.mask_resize import resize_crops
 from segkit.structures.polygons import draw_polygons
 from segkit.structures.ragged import arrays, cut_stack, join, offsets_of, split, used_boxes
-from segkit.structures.rle import decode_rle, encode_rle
+from segkit.structures.rle import encode_rle
+from segkit.structures.rle_dicts import decode_rle
 from segkit.utils.errors import SegkitError
 
 Index = int | slice | Sequence[int] | np.ndarray | Tensor

@@ -11,7 +11,7 @@ pasting and encoding 300 objects in 1024 x 1024 takes 4.1 ms here and 1,420 ms w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -205,19 +205,8 @@ def decode_counts(
         count: number of objects.
         image_size: (H, W).
     """
-    height, area = image_size[0], image_size[0] * image_size[1]
-    sums = np.append(0, counts.cumsum())
-    bounds = np.append(0, lengths.cumsum())
-    totals = sums[bounds[1:]] - sums[bounds[:-1]]
-    if (counts < 0).any():
-        i = int(np.repeat(owners, lengths)[counts < 0][0])
-        raise SegkitError(f"objects[{i}]: RLE counts contain {counts[counts < 0][0]}, a negative number of pixels")
-    wrong = totals != area
-    if wrong.any():
-        i = int(np.flatnonzero(wrong)[0])
-        raise SegkitError(
-            f"objects[{owners[i]}]: RLE counts add up to {totals[i]} pixels, but the size {list(image_size)} has {area}"
-        )
+    height = image_size[0]
+    sums, bounds = check_counts(counts, lengths, owners, image_size)
     ones = np.flatnonzero((ragged_arange(lengths) % 2 == 1) & (counts > 0))
     rle = np.repeat(np.arange(len(lengths)), lengths)[ones]
     starts = sums[ones] - sums[bounds[rle]]
@@ -232,46 +221,25 @@ def decode_counts(
     return transpose(torch.from_numpy(bits), torch.from_numpy(crop_boxes))
 
 
-def _whole_counts(counts: Any, where: str) -> np.ndarray:
-    """Uncompressed counts as int64 [C]; whole floats are accepted."""
-    try:
-        values = np.asarray(counts)
-    except ValueError:  # rows of different lengths
-        values = np.empty((0, 0))
-    if values.ndim != 1 or (values.size and values.dtype.kind not in "iuf"):
+def check_counts(
+    counts: np.ndarray, lengths: np.ndarray, owners: np.ndarray, image_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Running sums of the counts [C + 1], and where each RLE's begin and end among them [L + 1].
+
+    Raises a SegkitError if a count is negative or an RLE's counts do not add up to the image. The arguments are those of
+    ``decode_counts``.
+    """
+    area = image_size[0] * image_size[1]
+    sums = np.append(0, counts.cumsum())
+    bounds = np.append(0, lengths.cumsum())
+    totals = sums[bounds[1:]] - sums[bounds[:-1]]
+    if (counts < 0).any():
+        i = int(np.repeat(owners, lengths)[counts < 0][0])
+        raise SegkitError(f"objects[{i}]: RLE counts contain {counts[counts < 0][0]}, a negative number of pixels")
+    wrong = totals != area
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
         raise SegkitError(
-            f"{where}: RLE counts are {str(counts)[:60]}; expected a string or a flat list of whole numbers"
+            f"objects[{owners[i]}]: RLE counts add up to {totals[i]} pixels, but the size {list(image_size)} has {area}"
         )
-    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        broken = values[values != np.rint(values)][0]
-        raise SegkitError(f"{where}: RLE counts contain {broken:g}; expected whole numbers")
-    return values.astype(np.int64)
-
-
-def decode_rle(
-    rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
-) -> tuple[Tensor, Tensor, tuple[int, int]]:
-    """Crops (bits, crop_boxes) and image_size from RLE dicts; see ``InstanceMasks.from_rle``."""
-    if size is None:
-        if len(rles) == 0:
-            raise SegkitError("from_rle: an empty list needs the argument size (H, W)")
-        size = tuple(rles[0].get("size", (0, 0)))
-    image_size = (int(size[0]), int(size[1]))
-    for i, rle in enumerate(rles):
-        if not {"size", "counts"} <= set(rle):
-            raise SegkitError(
-                f"objects[{i}]: an RLE has 'size' and 'counts'; this one has {', '.join(rle) or 'nothing'}"
-            )
-        if tuple(rle["size"]) != image_size:
-            raise SegkitError(f"objects[{i}]: RLE of size {list(rle['size'])}, expected {list(image_size)}")
-    packed = [i for i, rle in enumerate(rles) if isinstance(rle["counts"], str | bytes)]
-    counts, lengths = parse_strings([rles[i]["counts"] for i in packed], packed)
-    if len(packed) < len(rles):
-        parsed = iter(np.split(counts, lengths.cumsum()[:-1]))
-        given = [rle["counts"] for rle in rles]
-        parts = [
-            next(parsed) if isinstance(one, str | bytes) else _whole_counts(one, f"objects[{i}]")
-            for i, one in enumerate(given)
-        ]
-        counts, lengths = np.concatenate(parts), np.array([len(part) for part in parts])
-    return *decode_counts(counts, lengths, np.arange(len(rles)), len(rles), image_size), image_size
+    return sums, bounds

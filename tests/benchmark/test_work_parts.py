@@ -2,12 +2,23 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
-from segkit.benchmark import annotation_memory, annotations, data, evaluate, measure, memory, postprocess, sides
+from segkit.benchmark import (
+    annotation_memory,
+    annotations,
+    data,
+    evaluate,
+    evaluators,
+    measure,
+    memory,
+    postprocess,
+    sides,
+)
 from segkit.benchmark.annotation_file import write_annotations
 from segkit.benchmark.annotation_memory import every_worker_all, total_memory
 from segkit.benchmark.evaluation_scene import make_scenes
@@ -125,14 +136,36 @@ def test_the_reference_of_pasting_by_brute_force():
 
 
 def test_evaluate(tmp_path):
-    rows, report, content = measured("evaluate", tmp_path, batch=6, objects=12)
+    rows, report, content = measured("evaluate", tmp_path, batch=6, objects=12, memory=False)
     for name in ("bbox/AP", "segm/AP", "segm/AR"):
         assert 0.1 < rows[name][OWN] < 0.9
         assert rows[name]["pycocotools"] == pytest.approx(rows[name][OWN], abs=1e-9)
     assert rows["greatest difference from segkit's metrics"]["pycocotools"] <= 1e-9
     assert rows["metrics compared"]["pycocotools"] >= 18
+    assert (
+        rows["greatest difference from segkit's metrics"]["hotcoco"] <= 1e-9
+        and rows["metrics compared"]["hotcoco"] >= 18
+    )
+    assert {f"evaluator {name}" for name in ("Boundary", "Cells", "LVIS", "Panoptic")} <= rows.keys()
+    assert any(work.startswith("all ") for work in rows)
     assert not any("differ by" in note for note in report.notes)
     assert content["peer"] == "pycocotools" and content["rows"][0]["ratio"][OWN] > 0
+
+
+def test_memory_of_the_evaluators(tmp_path, monkeypatch):
+    """What the separate process does, in this one."""
+
+    def peak(part, side, options, folder):
+        options = Options(**json.loads(json.dumps(asdict(options))))  # on the way to the process
+        metrics = evaluate.make_side(options, side, folder).step()
+        kinds.update(name.partition("/")[0] for name in metrics)
+        return 3e6
+
+    kinds = set()
+    monkeypatch.setattr(evaluators, "peak_memory", peak)
+    rows, _, _ = measured("evaluate", tmp_path, batch=2)
+    assert rows["peak memory of all evaluators"] == {OWN: 3.0}
+    assert {"bbox", "segm", "cells", "lvis_segm", "panoptic", "boundary"} <= kinds
 
 
 def test_evaluators_that_differ_add_a_note():
@@ -148,8 +181,8 @@ def test_evaluators_that_differ_add_a_note():
 
 def test_evaluators_that_are_not_installed_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(evaluate.PEERS, "faster-coco-eval", ("not_installed_anywhere", "COCOeval_faster"))
-    rows, report, _ = measured("evaluate", tmp_path, batch=2)
-    assert set(rows["bbox/AP"]) == {OWN, "pycocotools"}
+    rows, report, _ = measured("evaluate", tmp_path, batch=2, memory=False)
+    assert set(rows["bbox/AP"]) == {OWN, "pycocotools", "hotcoco"}
     assert "faster-coco-eval is not measured: it is not installed" in report.notes
 
 

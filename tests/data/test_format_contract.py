@@ -68,7 +68,12 @@ def check(data: Dataset) -> None:
         assert [counts[i] for counts in of_each] == [int((every.labels[kept] == k).sum()) for k in range(len(of_each))]
         counts = data.training_objects(i)
         assert counts.usable == int((~targets.crowd).sum()) and counts.empty == sample.dropped
-        assert len(data.ground_truth(i, sample)) in (len(targets), len(every))
+        truth = data.ground_truth(i, sample)
+        assert len(truth) in (len(targets), len(every))
+        without_image = data.open_targets(i)
+        assert same(without_image.targets, targets) and data.ground_truth(i, without_image) == truth
+        about = ("image_id", "file_name", "size", "dropped")
+        assert all(getattr(without_image, name) == getattr(sample, name) for name in about)
     again = pickle.loads(pickle.dumps(data))
     assert same(again.load(0).targets, data.load(0).targets) and again.describe() == data.describe()
 

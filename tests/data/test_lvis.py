@@ -94,7 +94,10 @@ def test_classes_of_the_model_and_partial_annotation(tmp_path):
         unlabelled = [plain.classes[label] for label in plain.targets(index).unlabelled.tolist()]
         assert data.targets(index).unlabelled.tolist() == sorted(names.index(n) for n in [*unlabelled, "unicorn"])
     assert data.frequencies == ["f", None, None, "c", "r", "c"]
+    assert data.subset([0]).frequencies == data.frequencies
     partial = build_dataset(spec, partial=PartialAnnotation(("yacht",), None, ("zebra",)))
+    by_name = dict(zip(plain.classes, plain.frequencies, strict=True))
+    assert partial.frequencies == [by_name[name] for name in partial.classes] and "yacht" not in partial.classes
     for index in range(len(data)):
         labels = {plain.classes[label] for label in plain.targets(index).unlabelled.tolist()} - {"yacht"} | {"zebra"}
         assert {partial.classes[label] for label in partial.targets(index).unlabelled.tolist()} == labels

@@ -132,7 +132,7 @@ def run_command(command: str, runner) -> None:
         words += [*SHORT, *([] if {"--dry-run", "--resume"} & set(words) else ["--dry-run"])]
         words += SMALL if "nuclei.yaml" in words else []
     elif kind == "eval":
-        words += [] if "--data" in words else ["data.num_workers=0", "train.device=cpu"]
+        words += [] if {"--data", "--id-map"} & set(words) else ["data.num_workers=0", "train.device=cpu"]
     elif kind == "predict":
         words += ["--device", "cpu"] if "--opts" not in words else []
     elif kind == "analyze":

@@ -32,6 +32,8 @@ class Dataset(ABC):
         classes: name of each label; label ``i`` is ``classes[i]``.
         category_ids: the id of each label in the files, possibly with gaps.
         image_ids: the id of each image in results files.
+        frequencies: ``r``, ``c`` or ``f`` (rare, common, frequent) of each class, None for an unknown one; empty if the
+            format has none.
         reader: reads the image files; ``build_dataset`` replaces it by that of the configuration.
         exclusive: whether the format cannot hold overlapping objects of one class.
         expected: the files of the format, for the message when no format recognises the data; empty: the docstring's
@@ -41,6 +43,7 @@ class Dataset(ABC):
     classes: list[str]
     category_ids: list[int]
     image_ids: list[int]
+    frequencies: Sequence[str | None] = ()
     reader: ImageReader = ImageReader()
     exclusive: ClassVar[bool] = False
     expected: ClassVar[str] = ""
@@ -72,6 +75,13 @@ class Dataset(ABC):
         Formats that read images by window override this method (:mod:`segkit.data.formats.lazy_samples`).
         """
         return self.load(index)
+
+    def open_targets(self, index: int) -> Sample:
+        """``load(index)``, of which the image may be empty.
+
+        Evaluations of finished results need no more. Formats that need no image for the targets override this method.
+        """
+        return self.open(index).with_targets()
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         """The objects of ``load(index)``, in the file's pixels.
@@ -204,6 +214,7 @@ class SubsetDataset(Dataset):
         self.classes = dataset.classes
         self.category_ids = dataset.category_ids
         self.image_ids = [dataset.image_ids[i] for i in self.indices]
+        self.frequencies = dataset.frequencies
 
     @property
     def reader(self) -> ImageReader:
@@ -218,6 +229,9 @@ class SubsetDataset(Dataset):
 
     def open(self, index: int) -> Sample:
         return self.dataset.open(self.indices[index])
+
+    def open_targets(self, index: int) -> Sample:
+        return self.dataset.open_targets(self.indices[index])
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.dataset.targets(self.indices[index], window)

@@ -68,13 +68,7 @@ def id_map_category_ids(path: str, classes: Sequence[str]) -> list[int] | None:
         SegkitError: the file has categories without one of the classes, or its categories are invalid.
     """
     file = local_path(path, "id map")
-    try:
-        ids = {
-            category.name: category.id
-            for category in read_categories(file, stream_list(file, "categories", named=True))
-        }
-    except LookupError:
-        return None
+    ids = _ids_by_name(file)
     if not ids:
         return None
     lacking = [name for name in classes if name not in ids]
@@ -85,6 +79,20 @@ def id_map_category_ids(path: str, classes: Sequence[str]) -> list[int] | None:
             value=str(path),
         )
     return [ids[name] for name in classes]
+
+
+def all_category_ids(path: str) -> list[int] | None:
+    """The ids of all categories of an id map; None if the file has no categories."""
+    return list(_ids_by_name(local_path(path, "id map", kind="file")).values()) or None
+
+
+def _ids_by_name(file: Path) -> dict[str, int]:
+    """The category ids of an id map; empty if it has no categories."""
+    try:
+        found = read_categories(file, stream_list(file, "categories", named=True))
+        return {category.name: category.id for category in found}
+    except LookupError:
+        return {}
 
 
 def _items(file: Path) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.id_map import check_size
@@ -42,14 +43,36 @@ def open_lazily(
         stated: (H, W) that the annotations state.
         source: the annotation file, for messages.
     """
-    kinds = type(dataset).__mro__
-    loads, opens = (next(i for i, kind in enumerate(kinds) if name in vars(kind)) for name in ("load", "open"))
-    image = dataset.reader.open_if_large(file) if opens <= loads else None
+    image = dataset.reader.open_if_large(file) if _overrides_both(dataset, "open") else None
     if image is None:
         return dataset.load(index)
     check_size(file, image.size, stated, source)
     targets = LazyTargets(partial(dataset.window_targets, index))
     return Sample(cast(Any, image), cast(Any, targets), dataset.image_ids[index], file_name, image.size, None)
+
+
+def sample_without_image(dataset: Dataset, index: int, file_name: str) -> Sample:
+    """``dataset.load(index)`` with an empty image in place of the file's.
+
+    A format's ``open_targets`` calls it. A subclass that changes ``load`` alone is always loaded.
+
+    Args:
+        dataset: whose ``window_targets`` reads the objects.
+        index: of the image.
+        file_name: of the sample.
+    """
+    if not _overrides_both(dataset, "open_targets"):
+        return dataset.open(index).with_targets()
+    targets, dropped = dataset.window_targets(index, None)
+    image = torch.zeros(0, 0, 0, dtype=torch.uint8)
+    return Sample(image, targets, dataset.image_ids[index], file_name, dataset.size(index), None, dropped=dropped)
+
+
+def _overrides_both(dataset: Dataset, method: str) -> bool:
+    """Whether no class that changes ``load`` derives from the class that defines a method."""
+    kinds = type(dataset).__mro__
+    loads, own = (next(i for i, kind in enumerate(kinds) if name in vars(kind)) for name in ("load", method))
+    return own <= loads
 
 
 class RegionCache:

@@ -14,7 +14,7 @@ import torch
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes, default_category_ids
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, with_masks
+from segkit.data.formats.lazy_samples import RegionCache, object_regions, open_lazily, sample_without_image, with_masks
 from segkit.data.formats.objects import LostObjects, TrainingObjects, training_objects
 from segkit.data.formats.parsing.masks import annotated_targets, decode_masks, subtract_holes
 from segkit.data.packed_list import PackedList
@@ -117,6 +117,9 @@ class ParsedDataset(Dataset):
     def open(self, index: int) -> Sample:
         annotation = self._images[index]
         return open_lazily(self, index, annotation.file, annotation.name, annotation.size, annotation.source)
+
+    def open_targets(self, index: int) -> Sample:
+        return sample_without_image(self, index, self._images[index].name)
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.window_targets(index, window)[0]

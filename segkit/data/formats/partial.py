@@ -95,6 +95,7 @@ class PartiallyAnnotated(Dataset):
         self.classes = [dataset.classes[label] for label in kept]
         self.category_ids = [dataset.category_ids[label] for label in kept]
         self.image_ids = dataset.image_ids
+        self.frequencies = [dataset.frequencies[label] for label in kept] if dataset.frequencies else ()
         for key, names, known in (
             ("ignore_classes", [] if optional else partial.ignore_classes, dataset.classes),
             ("annotated_region_class", [] if optional else regions[len(partial.ignore_classes) :], dataset.classes),
@@ -138,6 +139,10 @@ class PartiallyAnnotated(Dataset):
             return dataclasses.replace(sample, targets=self._converted(sample.targets, sample.size))
         targets = LazyTargets(functools.partial(self.window_targets, index))
         return dataclasses.replace(sample, targets=cast(Any, targets))
+
+    def open_targets(self, index: int) -> Sample:
+        sample = self.dataset.open_targets(index)
+        return dataclasses.replace(sample, targets=self._converted(sample.targets, sample.size))
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self._converted(self.dataset.targets(index, window), self.dataset.size(index), window)

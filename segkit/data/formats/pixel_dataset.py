@@ -11,7 +11,7 @@ import torch
 
 from segkit.data.formats.base import Dataset
 from segkit.data.formats.class_names import check_classes
-from segkit.data.formats.lazy_samples import open_lazily
+from segkit.data.formats.lazy_samples import open_lazily, sample_without_image
 from segkit.data.formats.objects import TrainingObjects, training_objects
 from segkit.structures.lazy_targets import Window
 from segkit.structures.masks import InstanceMasks
@@ -77,6 +77,9 @@ class PixelDataset(Dataset):
 
     def open(self, index: int) -> Sample:
         return open_lazily(self, index, self.image_file(index), self.name(index), None, self.where)
+
+    def open_targets(self, index: int) -> Sample:
+        return sample_without_image(self, index, self.name(index))
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.window_targets(index, window)[0]

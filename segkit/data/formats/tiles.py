@@ -58,6 +58,7 @@ class Tiles(Dataset):
         self.overlap, self.min_visibility, self.keep_empty = overlap, min_visibility, keep_empty
         self.dataset = build_dataset(of, classes, category_ids, path="of")
         self.classes, self.category_ids = self.dataset.classes, self.dataset.category_ids
+        self.frequencies = self.dataset.frequencies
         self._grid: tuple[np.ndarray, np.ndarray] | None = None
         self._empty = 0
 

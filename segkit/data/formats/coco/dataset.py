@@ -20,7 +20,14 @@ from segkit.data.formats.coco.categories import match_classes
 from segkit.data.formats.coco.recognition import recognize_coco
 from segkit.data.formats.coco.table import CocoTable, ImageObjects
 from segkit.data.formats.id_map import check_size
-from segkit.data.formats.lazy_samples import EVERYWHERE, RegionCache, object_regions, open_lazily, with_masks
+from segkit.data.formats.lazy_samples import (
+    EVERYWHERE,
+    RegionCache,
+    object_regions,
+    open_lazily,
+    sample_without_image,
+    with_masks,
+)
 from segkit.data.formats.objects import LostObjects, TrainingObjects, ground_truth_from_targets, training_objects
 from segkit.data.formats.parsing.masks import annotated_targets, decode_masks
 from segkit.data.formats.recognition import Recognition
@@ -106,6 +113,9 @@ class Coco(Dataset):
     def open(self, index: int) -> Sample:
         size, name = self._table.size(index), self._table.name(index)
         return open_lazily(self, index, self.folder / name, name, size, str(self.file))
+
+    def open_targets(self, index: int) -> Sample:
+        return sample_without_image(self, index, self._table.name(index))
 
     def targets(self, index: int, window: Window | None = None) -> Targets:
         return self.window_targets(index, window)[0]

@@ -62,6 +62,9 @@ class Lvis(Coco):
     def open(self, index: int) -> Sample:
         return super().open(index)  # lazy samples get their targets from window_targets
 
+    def open_targets(self, index: int) -> Sample:
+        return super().open_targets(index)  # likewise
+
     def window_targets(self, index: int, window: Window | None) -> tuple[Targets, int]:
         targets, others = super().window_targets(index, window)
         return self._with_unlabelled(targets, index), others
