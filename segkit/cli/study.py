@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from segkit.cli.parser import Parser
+from segkit.cli.shipped import find_config
 from segkit.utils.cli import RESUMABLE, typed_command
 
 EXAMPLES = """
@@ -51,6 +52,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     options = parser.parse(arguments)
     if "=" in options.file:
         parser.error(f"the study file comes first, then '{options.file}'")
+    options.file = find_config(options.file)
     if options.dry_run and options.tables:
         parser.error("--dry-run and --tables cannot be combined")
     if options.jobs is not None and options.jobs < 1:

@@ -57,8 +57,8 @@ _HOMES = {
     "segkit.engine.checkpoint": "SavedCheckpoint read_checkpoint save_checkpoint",
     "segkit.engine.ema": "EMA",
     "segkit.engine.hooks": (
-        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter MLflow PauseAt "
-        "PeriodicCheckpoint Pictures Profiler TensorBoardWriter TimeLimit Timer Tracker Trackio WandB Writer Writers build_default_hooks"
+        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter MLflow PauseAt PeriodicCheckpoint "
+        "Pictures Profiler TensorBoardWriter TimeLimit Timer Tracker Trackio WandB Writer Writers build_default_hooks"
     ),
     "segkit.engine.library": "evaluate train",
     "segkit.engine.metrics": "DivergedError",

@@ -114,11 +114,12 @@ def plan_study(
     for key, node in parse_overrides(extra):
         _check_key(key, node)
     runs = []
+    bases: dict[str, Config] = {}
     for seed in chosen:
         for variant in variants.values():
             place = folder / variant.name / f"seed_{seed}"
             parent = None if variant.parent is None else folder / variant.parent / f"seed_{seed}"
-            config = variant_config(variant, study.settings.budget, seed, place, extra)
+            config = variant_config(variant, study.settings.budget, seed, place, extra, bases=bases)
             runs.append(PlannedRun(variant.name, seed, place, config, parent))
     return Plan(folder, variants, runs)
 
@@ -159,30 +160,42 @@ def make_variants(study: StudyDescription) -> dict[str, Variant]:
             )
         own = {**({"base": entry.base} if entry.base else {}), **entry.overrides}
         variants[name] = Variant(name, study.base_path(base), [*common, *values], None, own)
-    # A run's folder is another's parent only if a name is a path, which check_name excludes.
     return variants
 
 
 def variant_config(
-    variant: Variant, budget: Budget | None, seed: int, folder: Path, overrides: Sequence[str] = ()
+    variant: Variant,
+    budget: Budget | None,
+    seed: int,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    bases: dict[str, Config] | None = None,
 ) -> Config:
     """The configuration of one run: base, budget, the study's values, the variant's, the command line's.
 
+    Args:
+        variant, budget, seed, folder: of the run.
+        overrides: as on the command line.
+        bases: configurations that were read already, by path; those that are read are added.
     Raises:
         SegkitError: a mistake in it; the message names the run.
     """
+    bases = {} if bases is None else bases
     try:
-        config = load_config(variant.base)
+        config = bases.get(variant.base)
+        if config is None:
+            config = bases[variant.base] = load_config(variant.base)
         values = dict(_budget_values(budget))
         for key, node in variant.values:
-            values.pop(key, None)
+            values.pop(key, None)  # set again at its new place in the order
             values[key] = node
+        values |= {"train.seed": Node(seed, "seeds"), "output_dir": Node(str(folder), "output")}
         config = config.with_nodes(values.items())
         if budget is not None and budget.minutes is not None:
             limit = {"name": "TimeLimit", "minutes": budget.minutes}
             config = config.with_values({"hooks": [*map(dict, config.hooks), limit]}, "budget.minutes")
         config = config.with_overrides(overrides) if overrides else config
-        config = config.with_values({"train.seed": seed, "output_dir": str(folder)}, "study")
     except SegkitError as error:
         raise SegkitError(
             f"run '{variant.name}': {error}", key=error.key, value=error.value, choices=error.choices

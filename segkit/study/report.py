@@ -1,8 +1,10 @@
 """The report."""
 
 from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+
 from segkit.study.plan import PlannedRun
 
 

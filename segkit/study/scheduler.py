@@ -46,7 +46,7 @@ class TaskSource(Protocol):
         """How many runs have not been started."""
 
 
-def run_tasks(source: TaskSource, executor: Executor, *, poll: float = POLL) -> None:
+def run_tasks(source: TaskSource, executor: Executor) -> None:
     """Runs all tasks of a source, at most ``executor.slots`` at a time.
 
     The first SIGINT or SIGTERM is passed on to the processes, which save and end; the second one kills them.
@@ -63,7 +63,7 @@ def run_tasks(source: TaskSource, executor: Executor, *, poll: float = POLL) -> 
                 active.append((task, _start(task, executor)))
             if not active:
                 break
-            time.sleep(poll)
+            time.sleep(POLL)
             if len(signals) > stopped:
                 for _, process in active:
                     process.stop() if stopped == 0 else process.kill()

@@ -16,6 +16,9 @@ from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 FINAL = "model_final.pth"
+# The words after the interpreter; then come the configuration file, and --resume or the checkpoint.
+TRAIN = ("-m", "segkit", "train", "--config-file")
+EVALUATE = ("-m", "segkit.study.evaluate_run")
 MAX_INTERRUPTIONS = 10  # of one run, by signals that others sent
 
 
@@ -89,8 +92,8 @@ def make_task(run: PlannedRun) -> Task:
     """Writes the run's configuration and returns the process to start: a training that resumes, or an evaluation."""
     file = write_run_config(run).absolute()
     if run.parent is None:
-        words = ["-m", "segkit", "train", "--config-file", str(file), "--resume"]
+        words = [*TRAIN, str(file), "--resume"]
     else:
-        words = ["-m", "segkit.study.evaluate_run", str(file), str((run.parent / FINAL).absolute())]
+        words = [*EVALUATE, str(file), str((run.parent / FINAL).absolute())]
     job = Job(run.name, (sys.executable, *words), run.folder.absolute(), Path.cwd())
     return Task(run, job)

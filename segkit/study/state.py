@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.loader import load_config, present_config_dict
+from segkit.config.loader import present_config_dict
+from segkit.config.yaml_reader import read_yaml
 from segkit.engine.checkpoint import METRICS
 from segkit.engine.config_diff import NO_EFFECT, ConfigChange, config_diff
 from segkit.study.plan import PlannedRun
@@ -61,7 +62,7 @@ def changes(run: PlannedRun) -> list[ConfigChange]:
     path = run.folder / RUN_CONFIG
     if not path.is_file():
         return []
-    before = present_config_dict(load_config(path).to_dict())
+    before = present_config_dict(read_yaml(path.read_text(encoding="utf-8"), str(path)).plain())
     found = config_diff(before, run.config.to_dict())
     return [one for one in found if one.meaning != NO_EFFECT and one.key.partition(".")[0] not in ANYWHERE]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from segkit.config.help import Help
 from segkit.config.nodes import Node, join, where
 from segkit.config.spec import Spec
-from segkit.config.specs import Resolver
+from segkit.config.specs import Resolver, section_fields
 from segkit.config.typecheck import Bounds, show
 from segkit.config.yaml_reader import read_yaml
 from segkit.registry import Slot
@@ -150,13 +150,17 @@ def read_study(path: str | os.PathLike[str]) -> StudyDescription:
         raise SegkitError(f"the study '{label}' is not a text file: {error}", value=label) from error
     if not isinstance(tree.value, dict):
         raise SegkitError(f"{tree.origin}: expected the keys of a study, given {show(tree.plain())}", value=label)
+    names = [*section_fields(StudyFile), "runs", "tables"]
+    for key, child in tree.items():
+        if key not in names:
+            raise SegkitError(
+                f"{where(str(key), child.origin)}: there is no such key{did_you_mean(str(key), names)}",
+                key=str(key),
+                choices=names,
+            )
     known = {**tree.value}
     runs = _entries(known.pop("runs", None), RunEntry, "runs")
     tables = _entries(known.pop("tables", None), TableEntry, "tables")
-    if (extra := next((key for key in ("run", "table") if key in known), None)) is not None:
-        raise SegkitError(
-            f"{where(extra, known[extra].origin)}: there is no such key; did you mean '{extra}s'?", key=extra
-        )
     rest = Node(known, tree.origin)
     settings = Resolver(StudyFile, rest).section(StudyFile, rest)
     description = StudyDescription(label, str(file.parent), settings, runs, tables, tree)

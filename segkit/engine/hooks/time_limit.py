@@ -12,6 +12,7 @@ from segkit.config.typecheck import Bounds
 from segkit.engine.hooks.base import Hook
 from segkit.engine.train_loop import TrainerBase
 from segkit.registry import HOOK_REGISTRY
+from segkit.utils import distributed
 from segkit.utils.errors import RunInterrupted, SegkitError
 
 logger = logging.getLogger(__name__)
@@ -46,8 +47,6 @@ class TimeLimit(Hook):
             trainer.stop()  # the run had ended
 
     def before_step(self, trainer: TrainerBase) -> None:
-        from segkit.utils import distributed
-
         if distributed.broadcast(self.seconds >= 60 * self.minutes):
             logger.info("%g minutes have passed: this step is the last", self.minutes)
             trainer.stop()

@@ -79,7 +79,7 @@ class Executor(ABC):
         """Returns the job's process if an earlier, killed study started it and it still runs."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most executors have nothing to close
         """Called at the end of the study."""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
-import threading
 from typing import Annotated
 
 from segkit.config.typecheck import Bounds
@@ -53,10 +53,8 @@ class OrphanedProcess(Process):
         name = self._file.with_name(".lock")
         words = name.read_text(encoding="utf-8").split() if name.is_file() else []
         if len(words) > 1 and words[0] == "process" and words[1].isdigit() and locked(self._file):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(int(words[1]), signal.SIGTERM)
-            except ProcessLookupError:
-                pass
 
     @property
     def place(self) -> str:

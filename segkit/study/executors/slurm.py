@@ -72,7 +72,7 @@ class SlurmExecutor(Executor):
         mem_gb: Annotated[float | None, Bounds(0, open_low=True)] = None,
         max_jobs: Annotated[int, Bounds(1)] = 100,
         setup: tuple[str, ...] = (),
-        parameters: Mapping[str, Any] = {},  # noqa: B006 - never changed
+        parameters: Mapping[str, Any] = {},
         cluster: Literal["slurm", "local"] = "slurm",
     ) -> None:
         require("submitit", "slurm", "executor slurm")
