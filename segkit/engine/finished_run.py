@@ -54,8 +54,8 @@ class FinishedRun:
 
     @cached_property
     def has_masks(self) -> bool:
-        """Whether the results have masks."""
-        return any("segmentation" in one for found in self.results.values() for one in found)
+        """Whether the results have masks; true without any result."""
+        return not any(self.results.values()) or any("segmentation" in one for found in self.results.values() for one in found)
 
     @cached_property
     def class_agnostic(self) -> bool:

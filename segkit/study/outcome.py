@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from segkit.study.image_differences import image_difference
+from segkit.study.image_differences import ImageComparer
 from segkit.study.plan import Plan
 from segkit.study.plots import plot_curves, plot_tables
 from segkit.study.report import write_study_report
@@ -34,7 +34,7 @@ def write_outcome(study: StudyDescription, plan: Plan, failures: Mapping[str, st
     """
     found = {(run.variant, run.seed): result(run) for run in plan.runs}
     results = {key: one for key, one in found.items() if one is not None}
-    tables = make_tables(study, plan, results, image_difference)
+    tables = make_tables(study, plan, results, ImageComparer())
     files = []
     texts = {
         "study.md": markdown(Path(study.label).stem, tables, failures),

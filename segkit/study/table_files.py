@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from segkit.study.statistics import LEVEL
+from segkit.study.statistics import LEVEL, Difference
 from segkit.study.tables import Row, Table, signed
 
 _LATEX = {
@@ -15,15 +15,16 @@ _LATEX = {
     "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
-HEADINGS = ("seeds", "{metric}", "{level} interval", "difference", "{level} interval of the difference", "published")
+HEADINGS = ("seeds", "{metric}", "{level} interval", "difference", "over seeds", "over images", "published")
 COLUMNS = (
     "table", "run", "label", "metric", "seeds", "mean", "low", "high", "baseline", "difference", "difference_low",
-    "difference_high", "difference_over", "published", "values",
+    "difference_high", "images_low", "images_high", "published", "values",
 )  # fmt: skip
 NOTHING = "–"
 NOTE = (
-    "Intervals of a mean are Student's t over the seeds. Differences are to the baseline, paired by seed. "
-    "They are not corrected for the number of rows."
+    "Intervals are of 95 %: those of a mean, and of a difference over seeds, are Student's t; those over images are a paired "
+    "bootstrap, which draws seeds too if there are several. Differences are to the baseline, paired by seed, and are not "
+    "corrected for the number of rows."
 )
 
 
@@ -59,7 +60,7 @@ def comma_separated(tables: Sequence[Table]) -> str:
                 escape_csv(table.name), escape_csv(row.run), escape_csv(row.label), escape_csv(table.metric), len(row.values),
                 row.mean, interval and interval.low, interval and interval.high, escape_csv(table.baseline),
                 difference and difference.value, difference and difference.low, difference and difference.high,
-                difference and f"{difference.pairs} {difference.unit}", row.published,
+                row.over_images and row.over_images.low, row.over_images and row.over_images.high, row.published,
                 " ".join(f"{seed}:{value!r}" for seed, value in row.values.items()),
             ]  # fmt: skip
             writer.writerow(["" if cell is None else cell for cell in cells])
@@ -106,16 +107,18 @@ def _headings(table: Table, escape: Callable[[str], str]) -> list[str]:
 def _cells(row: Row) -> list[str]:
     """The cells after the label; an en dash where there is nothing."""
     difference = row.difference
-    between = ""
-    if difference is not None and difference.low is not None and difference.high is not None:
-        between = f"{signed(difference.low)} to {signed(difference.high)}"
-        between += " (images)" if difference.unit == "images" else ""
     cells = [
         str(len(row.values)) if len(row.values) == row.planned else f"{len(row.values)} of {row.planned}",
         "" if row.mean is None else f"{row.mean:.3f}",
         "" if row.interval is None else f"{row.interval.low:.3f} to {row.interval.high:.3f}",
         "" if difference is None else signed(difference.value),
-        between,
+        *(_ends(one) for one in (difference, row.over_images)),
         "" if row.published is None else f"{row.published:.2f}",
     ]
     return [cell or NOTHING for cell in cells]
+
+
+def _ends(difference: Difference | None) -> str:
+    if difference is None or difference.low is None or difference.high is None:
+        return ""
+    return f"{signed(difference.low)} to {signed(difference.high)}"

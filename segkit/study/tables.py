@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from segkit.engine.hooks.evaluation import to_score
@@ -13,6 +13,7 @@ from segkit.study.statistics import LEVEL, Difference, mean, paired_difference, 
 from segkit.study.study_file import RowEntry, StudyDescription, TableEntry
 from segkit.utils.errors import counted
 
+ImageComparison = Callable[[Sequence[PlannedRun], Sequence[PlannedRun], str], Difference | None]
 DEFAULT = "results"  # name of the table of all runs, if the file has none
 
 
@@ -26,7 +27,9 @@ class Row:
         values: metric by seed, of the finished runs.
         planned: number of seeds.
         interval: of the mean over seeds; None with fewer than two.
-        difference: to the baseline; None for the baseline itself, and without a common seed.
+        difference: to the baseline over seeds; None for the baseline itself, and without a common seed.
+        over_images: the same difference with its interval over images, and over seeds if there are several; None if it is
+            unknown.
         published: the figure that others have published.
         sentence: what the difference shows; empty for the baseline.
     """
@@ -37,6 +40,7 @@ class Row:
     planned: int
     interval: Interval | None
     difference: Difference | None
+    over_images: Difference | None
     published: float | None
     sentence: str
 
@@ -70,7 +74,7 @@ def make_tables(
     study: StudyDescription,
     plan: Plan,
     results: Mapping[tuple[str, int], Result],
-    image_difference: Callable[[PlannedRun, PlannedRun, str], Difference | None],
+    compare_images: ImageComparison,
 ) -> list[Table]:
     """Makes the tables of the runs that are finished.
 
@@ -78,12 +82,12 @@ def make_tables(
         study: the file.
         plan: its runs.
         results: by variant and seed.
-        image_difference: the difference of two runs over their images, for a metric; asked where there is one seed.
+        compare_images: the difference of the runs of two variants over their images, for a metric.
     """
     entries = dict(study.tables)
     if not entries and plan.variants:
         entries = {DEFAULT: TableEntry(title="Results", rows=tuple(RowEntry(run=name) for name in plan.variants))}
-    builder = _Builder(plan, results, image_difference)
+    builder = _Builder(plan, results, compare_images)
     return [builder.table(name, entry, entry.metric or study.settings.metric) for name, entry in entries.items()]
 
 
@@ -92,9 +96,9 @@ class _Builder:
         self,
         plan: Plan,
         results: Mapping[tuple[str, int], Result],
-        image_difference: Callable[[PlannedRun, PlannedRun, str], Difference | None],
+        compare_images: ImageComparison,
     ) -> None:
-        self.plan, self.results, self.image_difference = plan, results, image_difference
+        self.plan, self.results, self.compare_images = plan, results, compare_images
 
     def table(self, name: str, entry: TableEntry, metric: str) -> Table:
         base = next(row for row in entry.rows if row.run == (entry.baseline or entry.rows[0].run))
@@ -108,51 +112,51 @@ class _Builder:
     def _row(self, row: RowEntry, base: RowEntry, metric: str) -> Row:
         values = self._values(row.run, metric)
         label, sentence = row.label or row.run, ""
-        difference = None
+        difference = over_images = None
         if row.run != base.run:
-            difference = self._difference(row.run, base.run, metric)
+            other = self._values(base.run, metric)
+            difference = paired_difference(values, other)
             if difference is not None:
-                sentence = difference_sentence(label, base.label or base.run, difference, metric)
+                sides = [self._runs(name, values.keys() & other.keys()) for name in (row.run, base.run)]
+                over_images = self.compare_images(sides[0], sides[1], metric)
+                sentence = difference_sentence(label, base.label or base.run, metric, difference, over_images)
         planned = len(self.plan.of_variant(row.run))
-        return Row(
-            row.run, label, values, planned, t_interval(list(values.values())), difference, row.published, sentence
-        )
+        interval = t_interval(list(values.values()))
+        return Row(row.run, label, values, planned, interval, difference, over_images, row.published, sentence)
+
+    def _runs(self, variant: str, seeds: Collection[int]) -> list[PlannedRun]:
+        return [run for run in self.plan.of_variant(variant) if run.seed in seeds]
 
     def _values(self, variant: str, metric: str) -> dict[int, float]:
         found = {run.seed: self.results.get((variant, run.seed)) for run in self.plan.of_variant(variant)}
         return {seed: one.value(metric) for seed, one in sorted(found.items()) if one is not None}
 
-    def _difference(self, variant: str, baseline: str, metric: str) -> Difference | None:
-        over_seeds = paired_difference(self._values(variant, metric), self._values(baseline, metric))
-        if over_seeds is None or over_seeds.pairs > 1:
-            return over_seeds
-        common = self._values(variant, metric).keys() & self._values(baseline, metric).keys()
-        pair = [next(run for run in self.plan.of_variant(name) if run.seed in common) for name in (variant, baseline)]
-        return self.image_difference(pair[0], pair[1], metric) or over_seeds
 
-
-def difference_sentence(label: str, baseline: str, difference: Difference, metric: str) -> str:
+def difference_sentence(
+    label: str, baseline: str, metric: str, difference: Difference, over_images: Difference | None = None
+) -> str:
     """Says what a difference shows, in one sentence.
 
-    >>> difference_sentence("B", "A", Difference(0.05, 0.01, 0.09, 3), "segm/AP")
-    'B is better than A by 0.050 (95 % interval 0.010 to 0.090 over 3 seeds).'
+    It is better or worse only if every known interval, over seeds and over images, excludes zero on the same side.
+
+    >>> difference_sentence("B", "A", "segm/AP", Difference(0.05, 0.01, 0.09, 3))
+    'B is better than A by 0.050 (95 % interval +0.010 to +0.090 over 3 seeds).'
     """
-    if difference.low is None or difference.high is None:
-        return (
-            f"No difference shown between {label} and {baseline}: {signed(difference.value)} with one seed each, which has no "
-            "interval."
-        )
-    over = counted(difference.pairs, difference.unit.removesuffix("s"))
-    if difference.unit == "images":
-        over += " of one seed; another seed may differ"
-    if not difference.shown:
-        interval = f"{100 * LEVEL:g} % interval {signed(difference.low)} to {signed(difference.high)} over {over}"
-        return f"No difference shown between {label} and {baseline}: {signed(difference.value)} ({interval})."
-    better = to_score(metric, difference.value) > 0
-    ends = sorted(abs(end) for end in (difference.low, difference.high))
-    interval = f"{100 * LEVEL:g} % interval {ends[0]:.3f} to {ends[1]:.3f} over {over}"
-    kind = "better" if better else "worse"
-    return f"{label} is {kind} than {baseline} by {abs(difference.value):.3f} ({interval})."
+    known = [one for one in (difference, over_images) if one is not None and one.low is not None]
+    parts = [f"{signed(one.low or 0.0)} to {signed(one.high or 0.0)} {_over(one, difference.pairs)}" for one in known]
+    detail = f"{100 * LEVEL:g} % interval {', '.join(parts)}" if parts else "one seed each has no interval"
+    if difference.pairs == 1 and over_images is not None:
+        detail += "; another seed may differ"
+    if known and all(one.shown and one.value * difference.value > 0 for one in known):
+        kind = "better" if to_score(metric, difference.value) > 0 else "worse"
+        return f"{label} is {kind} than {baseline} by {abs(difference.value):.3f} ({detail})."
+    return f"No difference shown between {label} and {baseline}: {signed(difference.value)} ({detail})."
+
+
+def _over(difference: Difference, seeds: int) -> str:
+    """What an interval is over."""
+    count = counted(difference.pairs, difference.unit.removesuffix("s"))
+    return f"over {count} and the seeds" if difference.unit == "images" and seeds > 1 else f"over {count}"
 
 
 def signed(value: float) -> str:

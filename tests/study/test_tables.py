@@ -40,7 +40,7 @@ def test_rows():
     assert (
         b.difference.value == pytest.approx(0.101) and b.difference.shown and "is better than a by 0.101" in b.sentence
     )
-    assert c.interval is None and c.sentence.startswith("No difference shown between c and a: 0.000 with one seed")
+    assert c.interval is None and c.sentence.startswith("No difference shown between c and a: 0.000 (one seed")
     assert d.mean is None and d.sentence == ""
     assert table.notes == ["Not finished: c (1 of 3 seeds), d (0 of 3 seeds)."]
 
@@ -49,25 +49,33 @@ def test_one_seed_is_compared_over_images():
     found = Difference(0.05, 0.01, 0.09, 46, "images")
     (table,) = tables({"a": {0: 0.1}, "b": {0: 0.15}}, by_images=found, seeds=(0,), label="b")
     assert table.rows[1].sentence == (
-        "b is better than a by 0.050 (95 % interval 0.010 to 0.090 over 46 images of one seed; another seed may differ)."
+        "b is better than a by 0.050 (95 % interval +0.010 to +0.090 over 46 images; another seed may differ)."
     )
-    assert "+0.010 to +0.090 (images)" in markdown("s", [table], {})
+    assert "| +0.050 | – | +0.010 to +0.090 |" in markdown("s", [table], {})
 
 
 def test_sentences():
-    assert difference_sentence("B", "A", Difference(-0.05, -0.09, -0.01, 3), "segm/AP") == (
-        "B is worse than A by 0.050 (95 % interval 0.010 to 0.090 over 3 seeds)."
+    worse = Difference(-0.05, -0.09, -0.01, 3)
+    assert difference_sentence("B", "A", "segm/AP", worse) == (
+        "B is worse than A by 0.050 (95 % interval -0.090 to -0.010 over 3 seeds)."
     )
-    assert "B is better than A" in difference_sentence("B", "A", Difference(-0.5, -0.9, -0.1, 3), "val/loss/total")
-    assert difference_sentence("B", "A", Difference(0.01, -0.02, 0.04, 2), "segm/AP") == (
+    assert "B is better than A" in difference_sentence("B", "A", "val/loss/total", worse)
+    assert difference_sentence("B", "A", "segm/AP", Difference(0.01, -0.02, 0.04, 2)) == (
         "No difference shown between B and A: +0.010 (95 % interval -0.020 to +0.040 over 2 seeds)."
     )
+    # Seeds that agree show nothing if the images do not.
+    images = Difference(-0.05, -0.11, 0.01, 46, "images")
+    assert difference_sentence("B", "A", "segm/AP", worse, images) == (
+        "No difference shown between B and A: -0.050 (95 % interval -0.090 to -0.010 over 3 seeds, -0.110 to +0.010 over 46 "
+        "images and the seeds)."
+    )
+    assert "worse" in difference_sentence("B", "A", "segm/AP", worse, Difference(-0.05, -0.11, -0.01, 46, "images"))
 
 
 def test_all_text_is_escaped():
     (table,) = tables({"=a": {0: 0.1, 1: 0.2}, "b": {0: 0.2, 1: 0.3}})
     text = markdown(HOSTILE, [table], {"x": HOSTILE})
-    assert "<script>" not in text and all(line.count(" | ") == 6 for line in text.splitlines() if line.startswith("| "))
+    assert "<script>" not in text and all(line.count(" | ") == 7 for line in text.splitlines() if line.startswith("| "))
     rows = list(csv.DictReader(io.StringIO(comma_separated([table]))))
     assert (
         rows[0]["run"] == "'=a" and rows[1]["label"] == HOSTILE and float(rows[1]["difference"]) == pytest.approx(0.1)
