@@ -101,12 +101,15 @@ def main() -> None:
                 for pid in [] if alone else victims:
                     os.kill(pid, signal.SIGKILL)
                 done = len(finished(folder / "killed"))
-                print(f"kill {kills:2}: {'the study alone' if alone else 'with its runs'}, {len(victims)} running, {done} of 6 done")
+                what = "the study alone" if alone else "with its runs"
+                print(f"kill {kills:2}: {what}, {len(victims)} running, {done} of 6 done", flush=True)
             assert status in (0, -signal.SIGKILL), (folder / "killed.txt").read_text()
             after = finished(folder / "killed")
             repeated += sum(after[run] != at for run, at in before.items())
         same = [(folder / "whole" / file).read_bytes() == (folder / "killed" / file).read_bytes() for file in TABLES]
-        print(f"{kills} kills, {repeated} finished runs repeated, tables the same: {dict(zip(TABLES, same, strict=True))}")
+        print(
+            f"{kills} kills, {repeated} finished runs repeated, tables the same: {dict(zip(TABLES, same, strict=True))}"
+        )
         print((folder / "killed" / "study.md").read_text())
         sys.exit(0 if all(same) and not repeated and kills == options.kills else 1)
 

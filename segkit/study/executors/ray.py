@@ -78,10 +78,10 @@ class RayExecutor(Executor):
                     f"executor.address: Ray cannot be reached: {error}", key="executor.address"
                 ) from error
         have = ray.cluster_resources()
-        for name, wanted in (("GPU", gpus), ("CPU", cpus)):
-            if wanted > have.get(name, 0):
+        for name, asked in (("GPU", gpus), ("CPU", cpus)):
+            if asked > have.get(name, 0):
                 raise SegkitError(
-                    f"executor.{name.lower()}s: a run asks for {wanted:g}, the whole cluster has {have.get(name, 0):g}",
+                    f"executor.{name.lower()}s: a run asks for {asked:g}, the whole cluster has {have.get(name, 0):g}",
                     key=f"executor.{name.lower()}s",
                 )
         self._options = {"num_gpus": gpus, "num_cpus": cpus, "max_retries": retries}
