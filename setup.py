@@ -17,6 +17,8 @@ setup(
     package_data={
         "segkit": ["py.typed"],
         "segkit.dataset_tools.gallery": ["page.*"],
+        "segkit.report": ["page.*", "templates/*.html"],
+        "segkit.report.gallery": ["*.html", "*.css", "*.js"],
         "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
     },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},
@@ -35,6 +37,7 @@ setup(
         "tensorboard",
         "hotcoco>=1.2",
         "jinja2>=3",
+        "markupsafe>=2",
         "tifffile>=2024.8.10",
     ],
     extras_require={

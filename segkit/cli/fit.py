@@ -70,19 +70,24 @@ def main(options: argparse.Namespace) -> None:
     from segkit.dataset_tools.fit import FitOptions, fit
     from segkit.engine.resume_command import resume_command
 
+    chosen = FitOptions(
+        data=options.data,
+        format=options.format,
+        minutes=options.minutes,
+        output=options.output,
+        weights=options.weights,
+        device=options.device,
+        memory=options.memory,
+        overrides=tuple(options.opts),
+    )
     fit(
-        FitOptions(
-            data=options.data,
-            format=options.format,
-            minutes=options.minutes,
-            output=options.output,
-            weights=options.weights,
-            device=options.device,
-            memory=options.memory,
-            overrides=tuple(options.opts),
-        ),
+        chosen,
         resume=options.resume,
         restart=options.restart,
         only_try=options.dry_run,
         resume_command=resume_command(),
     )
+    if not options.dry_run:
+        from segkit.report.after_training import report_after_training
+
+        report_after_training(chosen.run_dir)

@@ -18,7 +18,9 @@ from segkit.utils.cli import run_cli
 MODULES = {
     "train": "segkit.cli.train",
     "eval": "segkit.cli.evaluate",
+    "compare": "segkit.cli.compare",
     "predict": "segkit.cli.predict",
+    "report": "segkit.cli.report",
     "dataset": "segkit.cli.dataset.main",
     "fit": "segkit.cli.fit",
     "study": "segkit.cli.study",
@@ -31,7 +33,9 @@ MODULES = {
 COMMANDS = {
     "train": "train a model from a configuration file, or continue a run",
     "eval": "evaluate a run's best model, a checkpoint, or a results file",
+    "compare": "compare evaluated runs: which is better, by how much, on which images",
     "predict": "predict images with a checkpoint: pictures, a COCO file, a submission",
+    "report": "write one HTML file about a run, or several side by side",
     "dataset": "check, convert, measure, show, split and tile data sets of any format",
     "fit": "train on a folder: derive the configuration from the data, write it, train",
     "study": "train the runs that one file describes, and write their tables",
@@ -48,6 +52,7 @@ OTHER_NAMES = {
     "segment": "train",
     "test": "eval",
     "val": "eval",
+    "diff": "compare",
     "infer": "predict",
     "inference": "predict",
     "demo": "predict",
@@ -55,6 +60,8 @@ OTHER_NAMES = {
     "analyze_model": "analyze",
     "analyse": "analyze",
     "bench": "benchmark",
+    "html": "report",
+    "visualize": "report",
     "data": "dataset",
     "datasets": "dataset",
     "auto": "fit",
@@ -69,6 +76,7 @@ segkit dataset check my_data
 segkit fit my_data --minutes 40
 segkit train --config-file segkit://quickstart.yaml
 segkit predict images/ --weights output/quickstart/model_final.pth --output predictions
+segkit report output/quickstart
 segkit config list
 """
 

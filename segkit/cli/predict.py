@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 segkit predict images/ --weights output/mine/model_final.pth --output predictions
 segkit predict a.png 'more/*.tif' --weights model_best.pth --output predictions --score-threshold 0.7
+segkit predict images/ --weights output/mine/model_best.pth --output predictions --score-threshold best
 segkit predict test/ --weights model_best.pth --output submission --id-map test_ids.json --no-overlays
 """
 
@@ -36,15 +37,32 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--weights", required=True, metavar="W", help="checkpoint of a training run: a file or URL")
     add("--output", required=True, metavar="DIR", help="folder to write to")
     add_config_file(parser, "configuration to use in place of the checkpoint's own")
-    add("--score-threshold", type=float, metavar="T", help="lowest score kept, 0..1 (default: predict.score_threshold)")
+    add(
+        "--score-threshold",
+        type=score_threshold,
+        metavar="T",
+        help="lowest score kept: 0..1; best: each class's best one on the validation data, from the checkpoint; "
+        "best_overall: the best single one (default: predict.score_threshold)",
+    )
     add("--batch-size", type=int, default=1, metavar="N", help="images predicted together (default: 1)")
     add("--id-map", metavar="JSON", help="ids of a test folder's images; also writes the submission files")
     add("--device", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     add("--no-overlays", action="store_true", help="write no pictures")
     add("--color-by", choices=("instance", "class"), default="instance", help="one colour for each (default: instance)")
+    add("--style", choices=("both", "outline", "fill"), default="both", help="what is drawn of a mask (default: both)")
     add("--skip-unreadable", action="store_true", help="warn about images that cannot be read instead of stopping")
     add("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="configuration values to change")
     return parser
+
+
+def score_threshold(text: str) -> float | str:
+    """A number, ``best`` or ``best_overall``; raises the parser's error for another text."""
+    if text in ("best", "best_overall"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, best or best_overall, not '{text}'") from None
 
 
 def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = None) -> argparse.Namespace:
@@ -99,8 +117,10 @@ def check_ranges(options: argparse.Namespace) -> None:
     """Raises SegkitError if a number is out of range."""
     if options.batch_size < 1:
         raise SegkitError(f"--batch-size must be at least 1, not {options.batch_size}")
-    if options.score_threshold is not None and not 0 <= options.score_threshold <= 1:
-        raise SegkitError(f"--score-threshold must be a number in 0..1, not {options.score_threshold:g}")
+    if isinstance(options.score_threshold, float) and not 0 <= options.score_threshold <= 1:
+        raise SegkitError(
+            f"--score-threshold must be a number in 0..1, best or best_overall, not {options.score_threshold:g}"
+        )
 
 
 def check_output_files(output: Path, *, with_submission: bool) -> None:
@@ -131,7 +151,7 @@ def make_writers(
     ids = {entry.file_name: entry.image_id for entry in id_map}
     writers: list[Writer] = [PredictionsWriter(output / "predictions.json", classes, category_ids, ids)]
     if not options.no_overlays:
-        writers.append(OverlayWriter(output / "overlays", inputs, classes, options.color_by))
+        writers.append(OverlayWriter(output / "overlays", inputs, classes, options.color_by, options.style))
     if options.id_map is not None:
         writers.append(SubmissionWriter(output, id_map, category_ids))
     return writers
@@ -144,6 +164,14 @@ def print_summary(summary: PredictionSummary, predictor: Predictor, *, images: i
         print(f"{len(summary.skipped)} of {images} images could not be read and were skipped")
     if unlisted:
         print(f"{unlisted} images are not in the id map and not in the submission")
-    print(f"score at least {predictor.score_threshold:g}; written:")
+    print(f"score at least {threshold_text(predictor)}; written:")
     for path in summary.written:
         print(f"  {path}")
+
+
+def threshold_text(predictor: Predictor) -> str:
+    """The lowest score that is kept; of several, that of each class."""
+    values = {f"{value:.4g}" for value in predictor.thresholds.values()}
+    if len(values) == 1:
+        return values.pop()
+    return ", ".join(f"{value:.4g} ({name})" for name, value in predictor.thresholds.items())

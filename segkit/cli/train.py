@@ -112,4 +112,8 @@ def main(options: argparse.Namespace) -> int:
         weights=options.weights,
         resume_command=resume_command(),
     )
+    if not options.eval_only:
+        from segkit.report.after_training import report_after_training
+
+        report_after_training(cfg.output_dir)
     return 0

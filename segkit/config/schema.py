@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from segkit.config.commented_yaml import write_commented_yaml
 from segkit.config.data_section import DataConfig, PlanesConfig, SplitConfig
@@ -39,9 +39,13 @@ __all__ = [
 class PredictConfig:
     """``predict``: which detections are drawn and submitted; evaluation does not use it."""
 
-    score_threshold: Annotated[float, Bounds(0, 1), Help("lowest score of a detection that is drawn or submitted")] = (
-        0.5
-    )
+    score_threshold: Annotated[
+        Annotated[float, Bounds(0, 1)] | Literal["best", "best_overall"],
+        Help(
+            "lowest score of a detection that is drawn or submitted; best: each class's best one on the validation data, "
+            "which the checkpoint holds; best_overall: the best single one"
+        ),
+    ] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,7 @@ class Config:
     )
     hooks: Annotated[tuple[Spec, ...], SlotList(HOOK_REGISTRY), Help("hooks in addition to the default ones")] = ()
     evaluators: Annotated[tuple[Spec, ...], SlotList(EVALUATOR_REGISTRY), Help("evaluators of the validation data")] = (
-        field(default_factory=lambda: (Spec(name="COCO"),))
+        field(default_factory=lambda: (Spec(name="COCO"), Spec(name="PrecisionRecall")))
     )
     writers: Annotated[
         tuple[Spec, ...],

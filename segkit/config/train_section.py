@@ -110,6 +110,10 @@ class TrainConfig:
             "at once"
         ),
     ] = DISTRIBUTED_TIMEOUT
+    report: Annotated[
+        bool,
+        Help("write report.html in the run's folder after the training, if there are validation data (segkit report)"),
+    ] = True
     max_parameters: Annotated[
         int | None, Bounds(1), Help("a model with more parameters is an error; null: no limit")
     ] = None

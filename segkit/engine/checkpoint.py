@@ -21,6 +21,8 @@ pending           names of the hooks that have not yet run for this iteration (t
 metrics           the metrics measured since the last line of metrics.json
 evaluation        the last evaluation's metrics
 evaluated_at      the iteration of the last evaluation
+score_thresholds  the best score thresholds of the last evaluation (segkit.structures.ScoreThresholds) with the iteration
+                  after which it was made; else None
 processes         number of processes that trained together
 infinite_buffers  buffers that are infinite by construction, as masks of minus infinity; all others are finite
 streams           version of the random streams, see segkit/utils/seeding.py

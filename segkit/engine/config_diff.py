@@ -46,7 +46,7 @@ MEANINGS = (
     (r"train\.(precision|device|deterministic|compile)", "the same training, with other rounding from now on"),
     (r"train\.best_metric", "the best value so far is another metric's: the next evaluation is the first to compare"),
     (r"train\.(eval_period|eval_losses)", NEXT_EVALUATION),
-    (r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|max_parameters|distributed_timeout)", NO_EFFECT),
+    (r"train\.(checkpoint_period|keep_checkpoints|keep_every|log_period|report|max_parameters|distributed_timeout)", NO_EFFECT),
     (r"train\.init_weights", "no effect: the weights are the checkpoint's"),
     (r"predict", "applies to the pictures from now on"),
     (r"evaluators", NEW_COMPARISON),

@@ -19,11 +19,12 @@ from segkit.engine.datasets import build_data
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.evaluation.coco import RESULTS_NAME
 from segkit.evaluation.coco_matching import IouType
+from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.results import read_results
-from segkit.registry import META_ARCH_REGISTRY
+from segkit.registry import EVALUATOR_REGISTRY, META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
@@ -75,13 +76,40 @@ class FinishedRun:
         """
         kind: IouType = iou_type or ("segm" if self.has_masks else "bbox")
         if kind not in self._overlaps:
+            self._evaluate((), kind)
+        return self._overlaps[kind]
+
+    def evaluate(self, specs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Computes metrics, in one pass over the images with the overlaps if these are not known yet.
+
+        Args:
+            specs: of evaluators, as in a configuration's ``evaluators``.
+        """
+        runtime = {
+            "classes": self.dataset.classes,
+            "category_ids": self.dataset.category_ids,
+            "max_detections": self.max_detections,
+            "results_dir": None,
+            "class_agnostic": self.class_agnostic,
+            "predicts_masks": self.has_masks,
+        }
+        built = [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
+        kind: IouType = "segm" if self.has_masks else "bbox"
+        return self._evaluate(built, None if kind in self._overlaps else kind)
+
+    def _evaluate(self, evaluators: Sequence[Evaluator], kind: IouType | None) -> dict[str, float]:
+        """Computes metrics, and the overlaps of a kind."""
+        collector = None
+        if kind is not None:
             collector = _Collector(
                 self.dataset.classes, self.max_detections, self.class_agnostic, self.has_masks, iou_type=kind
             )
-            listed = [one for found in self.results.values() for one in found]
-            evaluate_predictions(listed, self.dataset, [collector])
+        listed = [one for found in self.results.values() for one in found]
+        added = [] if collector is None else [collector]
+        metrics = evaluate_predictions(listed, self.dataset, [*evaluators, *added])
+        if collector is not None and kind is not None:
             self._overlaps[kind] = collector.data
-        return self._overlaps[kind]
+        return metrics
 
     def ground_truth(self, image_id: int) -> list[dict[str, Any]]:
         """Returns an image's ground truth, as evaluators get it.

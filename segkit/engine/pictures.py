@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,26 +10,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segkit.data.loader import TestLoader
 from segkit.data.transforms.geometry import without_degenerate
+from segkit.evaluation.precision_recall import FILE_NAME as PRECISION_RECALL
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.structures.detections import Detections
+from segkit.structures.score_thresholds import ScoreThresholds, above_threshold, resolve_threshold
 from segkit.utils.images import write_image
 from segkit.utils.logging import failure_warned
 from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.draw import draw_detections
 
 logger = logging.getLogger(__name__)
+PICTURES_OTHERWISE = 0.5  # score threshold of pictures where no best one is known
 
 
 def draw_pictures(
     model: nn.Module,
     loader: TestLoader,
     classes: Sequence[str],
-    score_threshold: float,
+    score_threshold: float | Tensor,
     folder: Path,
     *,
     count: int = 8,
@@ -43,7 +47,7 @@ def draw_pictures(
         model: predicts; its mode is restored afterwards.
         loader: of a whole data set, in its order.
         classes: name of each label; a class-agnostic model's detections are called ``object``.
-        score_threshold: detections below it are not drawn.
+        score_threshold: detections below it are not drawn; one score, or one of each label [K].
         folder: gets one PNG for each image, named after the image's file; other PNGs in it are deleted.
         count: number of images at most.
         context: autocast, or a null context.
@@ -55,11 +59,44 @@ def draw_pictures(
     return []
 
 
+def threshold_of_pictures(
+    setting: float | str, best: ScoreThresholds | None, model: nn.Module, classes: Sequence[str]
+) -> float | Tensor:
+    """Returns the threshold of the detections that are drawn: a score, or one of each label [K].
+
+    Where no best one is known, as after an evaluation without a detection, it is 0.5, with a warning.
+    """
+    if isinstance(setting, str) and best is None:
+        logger.warning(
+            "predict.score_threshold: %s: the evaluation has found no best score thresholds (its evaluators have no "
+            "PrecisionRecall, or there are no objects or no detections), so the pictures show scores of at least %g",
+            setting, PICTURES_OTHERWISE,
+        )  # fmt: skip
+        return PICTURES_OTHERWISE
+    agnostic = getattr(model, "class_agnostic", False)
+    return resolve_threshold(setting, best, ["object"] if agnostic else classes, "the evaluation")
+
+
+def draw_figures(folder: Path) -> list[Path]:
+    """Draws the curves of ``precision_recall.json`` in a folder as PNG and SVG files in its ``figures/``.
+
+    A failure is a warning. Without the file nothing is drawn.
+    """
+    file = folder / PRECISION_RECALL
+    if not file.is_file():
+        return []
+    from segkit.visualization.evaluation_figures import draw_evaluation_figures  # matplotlib is slow to import
+
+    with failure_warned("the figures of the evaluation"):
+        return draw_evaluation_figures(json.loads(file.read_text(encoding="utf-8")), folder / "figures")
+    return []
+
+
 def _draw_pictures(
     model: nn.Module,
     loader: TestLoader,
     classes: Sequence[str],
-    score_threshold: float,
+    score_threshold: float | Tensor,
     folder: Path,
     count: int,
     context: Any,
@@ -75,7 +112,7 @@ def _draw_pictures(
     for index, detections in enumerate(found[:count]):
         sample = without_degenerate(loader.dataset.load(index))
         truth = draw_detections(sample.image, sample.targets, classes)
-        shown = detections[detections.scores >= score_threshold]
+        shown = above_threshold(detections, score_threshold)
         pictures.append((sample.file_name, side_by_side(truth, draw_detections(sample.image, shown, seen_classes))))
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.png"):  # of an earlier evaluation, maybe with other images

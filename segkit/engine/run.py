@@ -22,12 +22,14 @@ from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
 from segkit.engine.datasets import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
 from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
+from segkit.engine.hooks.evaluation import best_score_thresholds
 from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.pictures import draw_pictures
+from segkit.engine.pictures import draw_figures, draw_pictures, threshold_of_pictures
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
+    REPORT,
     full_disk_errors,
     lock_run_dir,
     log_length,
@@ -38,6 +40,7 @@ from segkit.engine.run_dir import (
 from segkit.evaluation import evaluate, metrics_table
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
+from segkit.structures.score_thresholds import saved_thresholds
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
 from segkit.utils.device import check_precision, choose_device
@@ -174,15 +177,19 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)
         load_checkpoint(model, path, content=content)
+        saved = saved_thresholds(content)
         del content  # the optimizer's moments take twice the model's memory
     evaluators = build_evaluators(cfg, model, data)
     context = autocast(cfg.train.precision, device)
     metrics = evaluate(model, val_loader(cfg, data, device), evaluators, device, context, losses=cfg.train.eval_losses)
+    best = best_score_thresholds(evaluators)
     if distributed.is_main():
         logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
         loader = val_loader(cfg, data, device, whole=True)
         folder = run_dir / "inference"
-        draw_pictures(model, loader, data.classes, cfg.predict.score_threshold, folder, context=context)
+        threshold = threshold_of_pictures(cfg.predict.score_threshold, best or saved, model, data.classes)
+        draw_pictures(model, loader, data.classes, threshold, folder, context=context)
+        draw_figures(folder)
         logger.info("results and pictures are in %s", folder)
     return metrics
 
@@ -231,6 +238,7 @@ def _log_results(run_dir: Path, device: torch.device, seconds: float) -> None:
         "curves": run_dir / "curves.png",
         "metrics": run_dir / METRICS,
         "pictures": run_dir / "inference",
+        "report": run_dir / REPORT,
         "best model": run_dir / "model_best.pth",
         "final model": run_dir / "model_final.pth",
     }

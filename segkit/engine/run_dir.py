@@ -23,6 +23,7 @@ except ImportError:  # Windows has no fcntl: directories are not locked there
 logger = logging.getLogger(__name__)
 LOCK = ".lock"
 LOG = "log.txt"
+REPORT = "report.html"
 RUN_FILES = (
     "model_*.pth",
     "last_checkpoint",
@@ -30,6 +31,7 @@ RUN_FILES = (
     METRICS,
     "events.out.tfevents.*",
     "curves.png",
+    REPORT,
     "inference",
     "nonfinite_batch_*.pth",
     "profile",

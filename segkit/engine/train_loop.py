@@ -21,6 +21,7 @@ from segkit.engine.signals import delayed_interrupt, signals_between_steps, stop
 from segkit.engine.step_batches import StepBatches
 from segkit.engine.trainer_arguments import RenamedAttributes
 from segkit.solver.schedules import Schedule
+from segkit.structures.score_thresholds import ScoreThresholds
 from segkit.utils import distributed
 from segkit.utils.errors import RunInterrupted, SegkitError
 
@@ -91,8 +92,7 @@ class TrainerBase(RenamedAttributes, ABC):
 
     Attributes:
         iteration: number of optimizer steps done: 0 before the first, 1 in the ``after_step`` of the first.
-        max_iterations: number of steps of the run.
-        start_iteration: number of steps done when this process began; above 0 in a resumed run.
+        max_iterations, start_iteration: steps of the run; those done when this process began (above 0 in a resumed run).
         iterations_per_epoch, epoch: steps in a pass over the training data, and number of complete passes.
         epoch_shift: added to ``iteration`` for epochs, schedule and loader; see :func:`segkit.engine.resume.epoch_shift`.
         model: in training mode during a step; a hook that changes the mode changes it back.
@@ -104,7 +104,7 @@ class TrainerBase(RenamedAttributes, ABC):
         ema: the moving average of the weights, or None. Within ``trainer.ema_weights()`` the model has the average.
         skipped: number of steps of the run that were skipped because a loss or gradient was not finite.
         output_dir, data_time: the run's folder; seconds that the last step waited for its batches.
-        evaluation, evaluated_at: the last evaluation's metrics, and the iteration after which it was made (or None).
+        evaluation, evaluated_at, score_thresholds: the last evaluation's metrics, iteration and best thresholds (or None).
         checkpoints, pictures: files that this process has written, in their order.
         about: added to checkpoints: config, classes, category_ids.
     """
@@ -148,6 +148,7 @@ class TrainerBase(RenamedAttributes, ABC):
         self.batches: list[Any] = []  # the current step's batches so far, on the loader's device
         self.evaluation: dict[str, float] = {}
         self.evaluated_at: int | None = None
+        self.score_thresholds: ScoreThresholds | None = None
         self.checkpoints: list[SavedCheckpoint] = []
         self.pictures: list[Path] = []
         self.pending: list[str] = []  # hooks whose after_step is due for this iteration
@@ -161,8 +162,7 @@ class TrainerBase(RenamedAttributes, ABC):
     def train(self) -> None:
         """Trains up to ``max_iterations``; notifies the hooks of an exception and raises it.
 
-        Raises:
-            RunInterrupted: SIGINT or SIGTERM came. It interrupts hooks and the wait for a batch, but no step.
+        Raises RunInterrupted after SIGINT or SIGTERM, which interrupt hooks and the wait for a batch, but no step.
         """
         self.start_iteration, self._stopping, self.stopped_together = self.iteration, False, False
         if self.done and not self.pending:

@@ -17,6 +17,7 @@ from segkit.engine.hook_names import saved_names
 from segkit.engine.train_loop import TrainerBase
 from segkit.solver.learning_rates import RATE_KEYS
 from segkit.solver.parameter_groups import named_state, reordered_state
+from segkit.structures.score_thresholds import ScoreThresholds
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.seeding import STREAMS_VERSION
@@ -54,6 +55,7 @@ def training_state(trainer: TrainerBase, pending: Sequence[str] = (), *, rescue:
         "metrics": trainer.metrics.state_dict(),
         "evaluation": dict(trainer.evaluation),
         "evaluated_at": trainer.evaluated_at,
+        "score_thresholds": trainer.score_thresholds and trainer.score_thresholds.to_dict(),
         "processes": distributed.world_size(),
         "infinite_buffers": list(trainer.infinite_buffers),
         "streams": STREAMS_VERSION,
@@ -93,6 +95,8 @@ def restore(trainer: TrainerBase, state: Mapping[str, Any]) -> None:
     trainer.iteration = state["iteration"]
     trainer.metrics.load_state_dict(state["metrics"], trainer.device)
     trainer.evaluation, trainer.evaluated_at = dict(state["evaluation"]), state["evaluated_at"]
+    thresholds = state.get("score_thresholds")  # missing in older checkpoints
+    trainer.score_thresholds = None if thresholds is None else ScoreThresholds.of_dict(thresholds)
     set_rng_state(state["rng"])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from segkit.evaluation.cells import CellEvaluator
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import Evaluator, evaluate
+from segkit.evaluation.precision_recall import PrecisionRecall
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.results import PredictionsWriter, coco_results, read_results
 from segkit.evaluation.submission import SubmissionWriter, write_submission
@@ -17,6 +18,7 @@ __all__ = [
     "CellEvaluator",
     "CocoEvaluator",
     "Evaluator",
+    "PrecisionRecall",
     "PredictionsWriter",
     "SubmissionWriter",
     "coco_results",

@@ -8,7 +8,7 @@ import numpy as np
 
 from segkit.evaluation.greedy_matching import ANY_AREA, Matches, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
-from segkit.evaluation.precision import COCO_IOUS, interpolated_precision
+from segkit.evaluation.precision import COCO_IOUS, RECALLS, interpolated_precision
 
 
 def average_precisions(
@@ -30,12 +30,26 @@ def average_precisions(
         area_range: smallest and largest area of the objects, in pixels.
         matches: of each image, if they are known: results of :func:`match_detections` with the same arguments.
     """
+    return precision_at_recalls(data, thresholds, area_range=area_range, matches=matches).mean(axis=-1)
+
+
+def precision_at_recalls(
+    data: DatasetOverlaps,
+    thresholds: Sequence[float] | np.ndarray = COCO_IOUS,
+    *,
+    area_range: tuple[float, float] = ANY_AREA,
+    matches: Sequence[Matches] | None = None,
+) -> np.ndarray:
+    """Returns the interpolated precision at 101 recalls of each IoU threshold and class: float64 [T, K, 101].
+
+    It is NaN for a class without objects. The arguments are those of :func:`average_precisions`.
+    """
     if matches is None:
         matches = [
             match_detections(image, thresholds, area_range=area_range, max_detections=data.max_detections)
             for image in data.images
         ]
-    result = np.full((len(thresholds), len(data.classes)), np.nan)
+    result = np.full((len(thresholds), len(data.classes), len(RECALLS)), np.nan)
     if not data.images:
         return result
     labels = np.concatenate([image.labels for image in data.images])
@@ -50,7 +64,7 @@ def average_precisions(
         own = np.flatnonzero(labels == label)
         own = own[np.argsort(-scores[own], kind="stable")]
         for t in range(len(thresholds)) if count else ():
-            result[t, label] = interpolated_precision(true[t, own], false[t, own], count)[0].mean()
+            result[t, label] = interpolated_precision(true[t, own], false[t, own], count)[0]
     return result
 
 

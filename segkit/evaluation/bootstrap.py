@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segkit.evaluation.cell_counts import CellCounts
-from segkit.evaluation.coco_matching import IOU_50, IOU_75
+from segkit.evaluation.coco_matching import COCO_AREAS
 from segkit.evaluation.greedy_matching import ANY_AREA, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
@@ -20,12 +19,12 @@ from segkit.evaluation.precision import COCO_IOUS
 from segkit.evaluation.resampled_cells import cell_counts_by_image, resampled_cells
 from segkit.evaluation.resampled_precision import RankedDetections, rank_detections, resampled_precisions
 from segkit.evaluation.resampling import resample_counts
-from segkit.evaluation.unannotated import AREA_LIMITS
 from segkit.utils.errors import MissingPackage, SegkitError
 
 logger = logging.getLogger(__name__)
 
-SIZES = dict(zip(("APs", "APm", "APl"), itertools.pairwise(AREA_LIMITS), strict=True))
+SIZES = {"APs": COCO_AREAS["small"], "APm": COCO_AREAS["medium"], "APl": COCO_AREAS["large"]}
+IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 in COCO_IOUS
 
 
 def bootstrap_intervals(

@@ -146,6 +146,11 @@ class CellEvaluator(Evaluator):
         self._images = merge_images(images for images, _ in shares)
         self._without_mask = sum(without_mask for _, without_mask in shares)
 
+    @property
+    def image_counts(self) -> Mapping[int, Mapping[int, CellCounts]]:
+        """The counts of each image, by image id and label, since :meth:`reset`; they add up."""
+        return self._images
+
     def evaluate(self) -> dict[str, float]:
         if self._without_mask and not self._warned_of_masks:
             self._warned_of_masks = True

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segkit.evaluation.coco_backends import BackendName, choose_backend
 from segkit.evaluation.coco_matching import (
-    IOU_50,
-    IOU_75,
+    COCO_AREAS,
     Curves,
     EvaluatedImage,
     IouType,
     lacks_mask,
     with_ignored_boxes,
 )
+from segkit.evaluation.coco_ranges import named_areas, named_ious
 from segkit.evaluation.evaluator import Evaluator, checked_truth, merge_images
 from segkit.evaluation.results import result_dicts, write_json
 from segkit.evaluation.unannotated import has_unannotated, with_crowds
@@ -40,9 +40,13 @@ NO_MASKS = "the model predicts no masks, so 'segm' cannot be evaluated; set the 
 class CocoEvaluator(Evaluator):
     """COCO's AP and AR of boxes (``bbox/...``) and masks (``segm/...``), in 0..1.
 
-    The metrics are ``segm/AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` and ``AR`` at the model's limit of
-    detections, and ``segm/AP@100`` at COCO's 100 per image and class. ``per_class`` adds ``segm/AP-NAME``,
-    ``segm/AP50-NAME`` and ``segm/AP75-NAME``. A metric without ground truth is absent.
+    The metrics are ``segm/AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR``, ``ARs``, ``ARm`` and ``ARl`` at the
+    model's limit of detections, and ``segm/AP@100`` at COCO's 100 per image and class. ``per_class`` adds
+    ``segm/AP-NAME``, ``segm/AP50-NAME`` and ``segm/AP75-NAME``. A metric without ground truth is absent.
+
+    AP is the mean over classes, IoU thresholds and 101 recalls of the interpolated precision, AR the mean over classes and
+    IoU thresholds of the recall (Lin et al. 2014, Microsoft COCO; ``s``, ``m``, ``l``: objects of under 32 x 32 pixels, from
+    there to 96 x 96, and larger ones).
 
     An object without a mask counts for ``bbox`` only. For ``segm`` its box is a region where detections are ignored, as
     COCO's crowd regions are.
@@ -65,6 +69,10 @@ class CocoEvaluator(Evaluator):
         score_thresholds: for each, AP and AP50 of the detections that score at least as much are reported too, as
             ``segm/AP50@score0.5``. They are never above AP, and are what a submission with that threshold achieves.
         per_class: whether the AP of each class is reported.
+        iou_thresholds: of which AP and AR are the means, in place of COCO's 0.5, 0.55, ..., 0.95. Each has its AP, as
+            ``segm/AP30`` for 0.3.
+        area_ranges: further ranges of the objects' areas in pixels, by name: ``{tiny: [0, 256]}`` adds ``segm/AP_tiny`` and
+            ``segm/AR_tiny``. Both limits are included; ``.inf`` is none.
         backend: the library that matches detections: hotcoco or pycocotools, which give the same values; ``auto``:
             hotcoco, or pycocotools where hotcoco cannot be imported.
     Raises:
@@ -83,6 +91,8 @@ class CocoEvaluator(Evaluator):
         iou_types: Sequence[IouType] = ("bbox", "segm"),
         score_thresholds: Sequence[float] = (),
         per_class: bool = True,
+        iou_thresholds: Sequence[float] | None = None,
+        area_ranges: Mapping[str, Sequence[float]] | None = None,
         backend: BackendName = "auto",
     ) -> None:
         assert len(classes) == len(category_ids), (classes, category_ids)
@@ -100,6 +110,8 @@ class CocoEvaluator(Evaluator):
         self.score_thresholds = sorted(set(score_thresholds))
         self.class_agnostic = class_agnostic
         self.per_class = per_class and not class_agnostic
+        self.ious, self._iou_names = named_ious(iou_thresholds)
+        self.areas = named_areas(area_ranges or {})
         self.backend = choose_backend(backend)
         self._warned_of_limit = False
         self._warned_of_masks = False
@@ -107,12 +119,14 @@ class CocoEvaluator(Evaluator):
 
     def metric_names(self) -> list[str]:
         """All metrics that are possible; those without ground truth in the data will be absent."""
-        names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AP@100", "AR"]
-        names += [f"{ap}@score{threshold:g}" for threshold in self.score_thresholds for ap in ("AP", "AP50")]
+        names = ["AP", *self._iou_names, "APs", "APm", "APl", "AP@100", "AR", "ARs", "ARm", "ARl"]
+        names += [f"{kind}_{name}" for name in self._own_areas for kind in ("AP", "AR")]
+        at_score = ["AP", *(["AP50"] if "AP50" in self._iou_names else [])]
+        names += [f"{ap}@score{threshold:g}" for threshold in self.score_thresholds for ap in at_score]
         if self.class_agnostic:
             names.append("AR@100")
         if self.per_class:
-            names += [f"{ap}-{name}" for name in self.classes for ap in ("AP", "AP50", "AP75")]
+            names += [f"{ap}-{name}" for name in self.classes for ap in ("AP", *self._ious_of_classes)]
         return [f"{iou_type}/{name}" for iou_type in self.iou_types for name in names]
 
     def reset(self) -> None:
@@ -149,11 +163,16 @@ class CocoEvaluator(Evaluator):
         metrics: dict[str, float] = {}
         for iou_type, (truth, images_of_type) in self._ground_truths(images).items():
             max_dets = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(self.backend.match(truth, images_of_type, iou_type, max_dets))
+            values = self._summary(
+                self.backend.match(truth, images_of_type, iou_type, max_dets, ious=self.ious, areas=self.areas)
+            )
             for threshold in self.score_thresholds:
-                curves = self.backend.match(truth, images_of_type, iou_type, [self.max_detections], threshold)
+                curves = self.backend.match(
+                    truth, images_of_type, iou_type, [self.max_detections], threshold, ious=self.ious
+                )
                 values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
-                values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=IOU_50)
+                if (iou_50 := self._iou_names.get("AP50")) is not None:
+                    values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=iou_50)
             metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
         return metrics
 
@@ -185,24 +204,31 @@ class CocoEvaluator(Evaluator):
             results += result_dicts(image_id, self.category_ids, image.boxes, image.scores, image.labels, rles)
         return write_json(path, results)
 
+    @property
+    def _own_areas(self) -> list[str]:
+        return [name for name in self.areas if name not in COCO_AREAS]
+
+    @property
+    def _ious_of_classes(self) -> dict[str, int]:
+        """Those of AP50 and AP75 that are measured, with the position of the IoU."""
+        return {name: iou for name, iou in self._iou_names.items() if name in ("AP50", "AP75")}
+
     def _summary(self, curves: Curves) -> dict[str, float | None]:
         limit = self.max_detections
-        values = {
-            "AP": curves.ap(limit),
-            "AP50": curves.ap(limit, iou=IOU_50),
-            "AP75": curves.ap(limit, iou=IOU_75),
-            "APs": curves.ap(limit, area="small"),
-            "APm": curves.ap(limit, area="medium"),
-            "APl": curves.ap(limit, area="large"),
-            "AP@100": curves.ap(STANDARD_LIMIT),
-            "AR": curves.ar(limit),
-        }
+        sizes = {"s": "small", "m": "medium", "l": "large"}
+        values = {"AP": curves.ap(limit)}
+        values |= {name: curves.ap(limit, iou=iou) for name, iou in self._iou_names.items()}
+        values |= {f"AP{letter}": curves.ap(limit, area=area) for letter, area in sizes.items()}
+        values |= {"AP@100": curves.ap(STANDARD_LIMIT), "AR": curves.ar(limit)}
+        values |= {f"AR{letter}": curves.ar(limit, area=area) for letter, area in sizes.items()}
+        for area in self._own_areas:
+            values |= {f"AP_{area}": curves.ap(limit, area=area), f"AR_{area}": curves.ar(limit, area=area)}
         if self.class_agnostic:
             values["AR@100"] = curves.ar(STANDARD_LIMIT)
         for label, name in enumerate(self.classes if self.per_class else []):
             values[f"AP-{name}"] = curves.ap(limit, label=label)
-            values[f"AP50-{name}"] = curves.ap(limit, label=label, iou=IOU_50)
-            values[f"AP75-{name}"] = curves.ap(limit, label=label, iou=IOU_75)
+            for ap, iou in self._ious_of_classes.items():
+                values[f"{ap}-{name}"] = curves.ap(limit, label=label, iou=iou)
         return values
 
     def _warn_of_masks(self, known: Sequence[bool]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from segkit.evaluation.precision import COCO_IOUS
 from segkit.evaluation.results import xywh
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import ALL_CLASSES
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
     from segkit.structures.detections import Detections
 
 IouType = Literal["bbox", "segm"]
-AREAS = ("all", "small", "medium", "large")
-IOU_50, IOU_75 = 0, 5  # positions of 0.5 and 0.75 among COCO's ten thresholds 0.5, 0.55, ..., 0.95
+AreaRanges = Mapping[str, tuple[float, float]]  # smallest and largest area in pixels, both included, by name
+LARGEST_AREA = 1e10  # COCO's; it stands for no limit
+COCO_AREAS: AreaRanges = {
+    "all": (0.0, LARGEST_AREA),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, LARGEST_AREA),
+}
 
 
 @dataclass(frozen=True)
@@ -27,27 +34,29 @@ class Curves:
     """The arrays of COCO's accumulation; -1 where there is no ground truth.
 
     Attributes:
-        precision: [10 IoU thresholds, 101 recalls, K classes, 4 areas, max_dets].
-        recall: [10 IoU thresholds, K classes, 4 areas, max_dets], the highest that is reached.
+        precision: [IoU thresholds, 101 recalls, K classes, areas, max_dets].
+        recall: [IoU thresholds, K classes, areas, max_dets], the highest that is reached.
         max_dets: numbers of detections per image and class, ascending.
+        areas: names of the ranges of areas.
     """
 
     precision: np.ndarray
     recall: np.ndarray
     max_dets: tuple[int, ...]
+    areas: tuple[str, ...] = tuple(COCO_AREAS)
 
     def ap(self, limit: int, *, iou: int | None = None, label: int | None = None, area: str = "all") -> float | None:
         """Returns mean precision over thresholds, recalls, classes; None without ground truth.
 
         pycocotools' own summary reports -1 for AP unless 100 is among the max_dets; here every limit has its AP.
         """
-        values = self.precision[..., AREAS.index(area), self.max_dets.index(limit)]
+        values = self.precision[..., self.areas.index(area), self.max_dets.index(limit)]
         values = values if iou is None else values[iou : iou + 1]
         return _mean(values if label is None else values[:, :, label])
 
     def ar(self, limit: int, *, label: int | None = None, area: str = "all") -> float | None:
         """Returns mean highest recall over thresholds, classes; None without ground truth."""
-        values = self.recall[..., AREAS.index(area), self.max_dets.index(limit)]
+        values = self.recall[..., self.areas.index(area), self.max_dets.index(limit)]
         return _mean(values if label is None else values[:, label])
 
 
@@ -151,6 +160,9 @@ class CocoBackend(ABC):
         iou_type: IouType,
         max_dets: Sequence[int],
         score_threshold: float = 0.0,
+        *,
+        ious: np.ndarray = COCO_IOUS,
+        areas: AreaRanges = COCO_AREAS,
     ) -> Curves:
         """Matches detections with ground truth, and accumulates precision and recall.
 
@@ -163,6 +175,8 @@ class CocoBackend(ABC):
             iou_type: whether boxes or masks overlap.
             max_dets: numbers of detections per image and class, ascending.
             score_threshold: detections that score less are ignored.
+            ious: IoU thresholds, ascending.
+            areas: the ranges of areas, ``all`` first.
         """
 
 

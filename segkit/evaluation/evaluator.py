@@ -22,6 +22,7 @@ from segkit.utils.errors import SegkitError
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
     from segkit.structures.sample import Batch
+    from segkit.structures.score_thresholds import ScoreThresholds
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ class Evaluator(ABC):
     def metric_names(self) -> Sequence[str]:
         """Returns the names of possible metrics, if known; two evaluators of one are an error."""
         return ()
+
+    def best_thresholds(self) -> ScoreThresholds | None:
+        """Returns the best score thresholds of the last :meth:`evaluate`, which checkpoints keep; None: it has none."""
+        return None
 
     def results(self) -> Any:
         """Returns the state since ``reset`` for :meth:`merge` in another process; picklable.

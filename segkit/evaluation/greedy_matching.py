@@ -22,7 +22,8 @@ class Matches:
     Attributes:
         objects: int64 [T, N], the matched object; -1 without a match.
         ignored: bool [T, N], whether the detection counts neither way.
-        ignored_objects: bool [M], objects outside of the range of areas, which count neither as found nor as missed.
+        ignored_objects: bool [M], objects that count neither as found nor as missed: those outside of the range of
+            areas, and others that are ignored.
     """
 
     objects: np.ndarray
@@ -45,6 +46,7 @@ def match_detections(
     thresholds: Sequence[float] | np.ndarray = COCO_IOUS,
     *,
     area_range: tuple[float, float] = ANY_AREA,
+    ignored_objects: np.ndarray | None = None,
     max_detections: int | None = None,
 ) -> Matches:
     """Matches detections with the objects of their class, as pycocotools' ``evaluateImg`` does.
@@ -56,10 +58,12 @@ def match_detections(
         thresholds: T IoUs.
         area_range: smallest and largest area in pixels; objects of other areas, the detections matched with them, and
             unmatched detections of other areas are ignored.
+        ignored_objects: bool [M], further objects that are ignored, and with them the detections matched with them.
         max_detections: a class's further detections, with lower scores, are ignored; None: all count.
     """
     pairs, low, high = image.overlaps, *area_range
-    ignored_objects = (image.object_areas < low) | (image.object_areas > high)
+    others = np.zeros(len(image.object_areas), bool) if ignored_objects is None else ignored_objects
+    ignored_objects = others | (image.object_areas < low) | (image.object_areas > high)
     outside = (pairs.detection_areas < low) | (pairs.detection_areas > high)
     order = np.argsort(-image.scores, kind="stable")
     rank = np.empty(len(order), np.int64)

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType, region_shares
+from segkit.evaluation.coco_matching import (
+    COCO_AREAS,
+    AreaRanges,
+    CocoBackend,
+    Curves,
+    EvaluatedImage,
+    IouType,
+    region_shares,
+)
+from segkit.evaluation.precision import COCO_IOUS
 from segkit.evaluation.unannotated import accumulate
 
 SCORE = 5  # column of an array of results: image, x, y, width, height, score, category
@@ -49,6 +58,9 @@ class HotcocoBackend(CocoBackend):
         iou_type: IouType,
         max_dets: Sequence[int],
         score_threshold: float = 0.0,
+        *,
+        ious: np.ndarray = COCO_IOUS,
+        areas: AreaRanges = COCO_AREAS,
     ) -> Curves:
         from hotcoco import COCOeval, mask
 
@@ -71,14 +83,16 @@ class HotcocoBackend(CocoBackend):
             found.update_anns(ids=np.arange(1, len(rles) + 1), area=mask.area(rles))
         evaluation = COCOeval(truth, found, iou_type)
         evaluation.params.max_dets = list(max_dets)
+        evaluation.params.iou_thrs = ious.tolist()
+        evaluation.params.area_rng, evaluation.params.area_rng_lbl = [list(one) for one in areas.values()], list(areas)
         evaluation.evaluate()
         shares = region_shares(images)
         if shares is not None:
-            return accumulate(evaluation.eval_imgs, shares[high], len(evaluation.params.cat_ids), max_dets)
+            return accumulate(evaluation.eval_imgs, shares[high], len(evaluation.params.cat_ids), max_dets, ious, areas)
         evaluation.accumulate()
         curves = evaluation.eval
         assert curves is not None  # accumulate() fills it
-        return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(max_dets))
+        return Curves(np.asarray(curves["precision"]), np.asarray(curves["recall"]), tuple(max_dets), tuple(areas))
 
 
 def _image_ids(counts: Sequence[int]) -> np.ndarray:

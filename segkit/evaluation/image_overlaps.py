@@ -35,6 +35,7 @@ class ImageOverlaps:
         boxes: float64 [N, 4] XYWH.
         ignored_shares: float64 [N], 0..1: an unmatched detection counts neither way at the IoU thresholds up to it, because
             that share of it lies in regions where its class is not annotated.
+        mask_boxes: float64 [N, 4] XYWH, boxes of the detections' masks; None if boxes are evaluated.
     """
 
     image_id: int
@@ -48,6 +49,7 @@ class ImageOverlaps:
     scores: np.ndarray
     boxes: np.ndarray
     ignored_shares: np.ndarray
+    mask_boxes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,14 @@ def image_overlaps(image_id: int, image: EvaluatedImage, iou_type: IouType) -> I
         np.asarray(image.scores, np.float64),
         boxes,
         _ignored_shares(image, rles, iou_type),
+        _mask_boxes(rles) if iou_type == "segm" else None,
     )
+
+
+def _mask_boxes(rles: Sequence[Any]) -> np.ndarray:
+    from pycocotools import mask as mask_api
+
+    return np.asarray(mask_api.toBbox(list(rles)), np.float64).reshape(-1, 4)
 
 
 def _is_ignored(item: Mapping[str, Any], iou_type: IouType) -> bool:

@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from segkit.evaluation.coco_matching import CocoBackend, Curves, EvaluatedImage, IouType, region_shares
+from segkit.evaluation.coco_matching import (
+    COCO_AREAS,
+    AreaRanges,
+    CocoBackend,
+    Curves,
+    EvaluatedImage,
+    IouType,
+    region_shares,
+)
+from segkit.evaluation.precision import COCO_IOUS
 from segkit.evaluation.unannotated import accumulate
 
 
@@ -39,6 +48,9 @@ class PycocotoolsBackend(CocoBackend):
         iou_type: IouType,
         max_dets: Sequence[int],
         score_threshold: float = 0.0,
+        *,
+        ious: np.ndarray = COCO_IOUS,
+        areas: AreaRanges = COCO_AREAS,
     ) -> Curves:
         from pycocotools.cocoeval import COCOeval
 
@@ -53,13 +65,15 @@ class PycocotoolsBackend(CocoBackend):
         with _silent():
             evaluation = COCOeval(truth, found, iou_type)
             evaluation.params.maxDets = list(max_dets)
+            evaluation.params.iouThrs = ious
+            evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(one) for one in areas.values()], list(areas)
             evaluation.evaluate()
         if shares is not None:
             high = np.concatenate([image.scores.astype(np.float64) >= score_threshold for image in images])
-            return accumulate(evaluation.evalImgs, shares[high], len(evaluation.params.catIds), max_dets)
+            return accumulate(evaluation.evalImgs, shares[high], len(evaluation.params.catIds), max_dets, ious, areas)
         with _silent():
             evaluation.accumulate()
-        return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(max_dets))
+        return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(max_dets), tuple(areas))
 
 
 def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:

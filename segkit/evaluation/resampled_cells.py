@@ -75,7 +75,11 @@ def resampled_cells(
 def _summed(images: Sequence[CellCounts], weights: np.ndarray) -> dict[str, np.ndarray]:
     """The weighted sums of each field: [R], or [R, 10] of those with a value for each IoU threshold."""
     names = [one.name for one in fields(CellCounts)]
-    return {name: _weighted(weights, np.array([getattr(one, name) for one in images])) for name in names}
+    sums = {}
+    for name in names:
+        shape = (len(images), *np.shape(getattr(CellCounts(), name)))
+        sums[name] = _weighted(weights, np.array([getattr(one, name) for one in images]).reshape(shape))
+    return sums
 
 
 def _weighted(weights: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -8,11 +8,14 @@ from tabulate import tabulate
 
 from segkit.evaluation.validation_losses import LOSS_PREFIX
 
-MOST_COLUMNS = 14  # of a table; more go into another one below it
+THRESHOLD = "best_threshold"  # a metric that is a score
+MOST_COLUMNS = 16  # of a table; more go into another one below it
 
 
 def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> str:
     """Formats metrics in percent: a row for boxes, one for masks, below it one per class.
+
+    Score thresholds (``best_threshold``) are shown as they are, since one copies them.
 
     Kinds of metrics that have no name in common, as COCO's and those of cells, have tables of their own. An absent metric
     (no ground truth) is shown as ``-``. Validation losses come first, on a line of their own.
@@ -49,7 +52,11 @@ def metrics_table(metrics: Mapping[str, float], classes: Sequence[str] = ()) -> 
     for members, columns in groups:
         for start in range(0, max(len(columns), 1), MOST_COLUMNS):
             part = columns[start : start + MOST_COLUMNS]
-            rows = [[kind, *(_percent(values.get(name)) for name in part)] for kind, values in members.items()]
+            rows = [
+                [kind, *(_value_text(name, values.get(name)) for name in part)]
+                for kind, values in members.items()
+                if not part or any(name in values for name in part)
+            ]
             tables.append(_table(rows, ["", *part]))
         tables += _class_table(members, classes, suffixes)
     return "\n\n".join(tables)
@@ -67,8 +74,13 @@ def _class_table(
     ]
     if not found:
         return []
-    columns = [(kind, metric) for kind in members for metric in dict.fromkeys(metric for _, metric in found)]
-    rows = [[name, *(_percent(members[kind].get(f"{metric}-{name}")) for kind, metric in columns)] for name in classes]
+    present = set(found)
+    metrics = dict.fromkeys(metric for _, metric in found)
+    columns = [(kind, metric) for kind in members for metric in metrics if (kind, metric) in present]
+    rows = [
+        [name, *(_value_text(metric, members[kind].get(f"{metric}-{name}")) for kind, metric in columns)]
+        for name in classes
+    ]
     return [_table(rows, ["class", *(f"{kind}/{metric}" for kind, metric in columns)])]
 
 
@@ -81,5 +93,7 @@ def _table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return tabulate(rows, headers=headers, stralign="right", disable_numparse=True)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def _value_text(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if name == THRESHOLD else f"{100 * value:.2f}"

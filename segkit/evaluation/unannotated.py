@@ -18,20 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torchvision.ops import box_iou, clip_boxes_to_image
 
-from segkit.evaluation.coco_matching import AREAS, Curves, EvaluatedImage, IouType, lacks_mask
+from segkit.evaluation.coco_matching import COCO_AREAS, AreaRanges, Curves, EvaluatedImage, IouType, lacks_mask
 from segkit.evaluation.precision import COCO_IOUS, RECALLS, interpolated_precision
 from segkit.structures.area_table import AreaTable
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.targets import ALL_CLASSES
-
-AREA_LIMITS = (0, 32**2, 96**2, 1e10)  # between small, medium and large, in pixels
 
 
 def is_region(item: Mapping[str, Any]) -> bool:
@@ -137,6 +134,8 @@ def accumulate(
     shares: np.ndarray,
     num_classes: int,
     max_dets: Sequence[int],
+    ious: np.ndarray = COCO_IOUS,
+    areas: AreaRanges = COCO_AREAS,
 ) -> Curves:
     """Accumulates precision and recall as COCO's tools do, with regions given as shares.
 
@@ -147,43 +146,41 @@ def accumulate(
         shares: [N] largest share of each detection in a region.
         num_classes: K.
         max_dets: numbers of detections per image and class, ascending.
+        ious: IoU thresholds of the entries.
+        areas: the ranges of areas of the entries.
     """
-    precision = -np.ones((10, 101, num_classes, len(AREAS), len(max_dets)))
-    recall = -np.ones((10, num_classes, len(AREAS), len(max_dets)))
+    precision = -np.ones((len(ious), len(RECALLS), num_classes, len(areas), len(max_dets)))
+    recall = -np.ones((len(ious), num_classes, len(areas), len(max_dets)))
+    limits = [(float(low), float(high)) for low, high in areas.values()]
     by_kind: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for entry in entries:
         if entry is not None:
-            by_kind.setdefault((entry["category_id"] - 1, _area_index(entry["aRng"])), []).append(entry)
+            low, high = map(float, entry["aRng"])
+            by_kind.setdefault((entry["category_id"] - 1, limits.index((low, high))), []).append(entry)
     for (label, area), group in by_kind.items():
         group.sort(key=lambda entry: entry["image_id"])
         objects = sum(int((~np.asarray(entry["gtIgnore"], bool)).sum()) for entry in group)
         for m, limit in enumerate(max_dets) if objects else ():
-            precision[:, :, label, area, m], recall[:, label, area, m] = _curve(group, shares, limit, objects)
-    return Curves(precision, recall, tuple(max_dets))
-
-
-def _area_index(limits: Sequence[float]) -> int:
-    """Index in ``AREAS`` of a range of areas."""
-    ranges = [(AREA_LIMITS[0], AREA_LIMITS[3]), *pairwise(AREA_LIMITS)]
-    return [tuple(map(float, one)) for one in ranges].index((float(limits[0]), float(limits[1])))
+            precision[:, :, label, area, m], recall[:, label, area, m] = _curve(group, shares, limit, objects, ious)
+    return Curves(precision, recall, tuple(max_dets), tuple(areas))
 
 
 def _curve(
-    group: Sequence[Mapping[str, Any]], shares: np.ndarray, limit: int, objects: int
+    group: Sequence[Mapping[str, Any]], shares: np.ndarray, limit: int, objects: int, ious: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Precision [10, 101] and recall [10] of one class and range of areas."""
+    """Precision [T, 101] and recall [T] of one class and range of areas."""
     scores = np.concatenate([np.asarray(entry["dtScores"], np.float64)[:limit] for entry in group])
     order = np.argsort(-scores, kind="mergesort")
 
     def joined(key: str) -> np.ndarray:
-        rows = [np.asarray(entry[key]).reshape(len(COCO_IOUS), -1)[:, :limit] != 0 for entry in group]
+        rows = [np.asarray(entry[key]).reshape(len(ious), -1)[:, :limit] != 0 for entry in group]
         return np.concatenate(rows, axis=1)[:, order]
 
     ids = np.concatenate([np.asarray(entry["dtIds"], np.int64)[:limit] for entry in group])[order]
     matched, ignored = joined("dtMatches"), joined("dtIgnore")
-    ignored |= ~matched & (shares[ids - 1] >= COCO_IOUS[:, None])
-    precision, recall = np.zeros((len(COCO_IOUS), len(RECALLS))), np.zeros(len(COCO_IOUS))
-    for t in range(len(COCO_IOUS)):
+    ignored |= ~matched & (shares[ids - 1] >= ious[:, None])
+    precision, recall = np.zeros((len(ious), len(RECALLS))), np.zeros(len(ious))
+    for t in range(len(ious)):
         counted = ~ignored[t]
         precision[t], recall[t] = interpolated_precision(matched[t] & counted, ~matched[t] & counted, objects)
     return precision, recall

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,13 @@ from segkit.data.transforms import InvertibleCompose, build_transforms
 from segkit.inference.inputs import is_single_image, to_image_tensor
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Batch, Sample
+from segkit.structures.score_thresholds import (
+    BEST,
+    BEST_OVERALL,
+    above_threshold,
+    resolve_threshold,
+    saved_thresholds,
+)
 from segkit.structures.targets import Targets
 from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
@@ -45,7 +52,9 @@ class Predictor:
         source: the path of a checkpoint, which has configuration and classes, or a configuration.
         weights: with a configuration: the checkpoint whose weights are loaded.
         model: with a configuration: a model (nn.Module) that is ready.
-        score_threshold: lowest score of a detection; None: the configuration's ``predict.score_threshold``.
+        score_threshold: lowest score of a detection; ``best``: of each class the best one on the validation data, which
+            the checkpoint holds; ``best_overall``: the best single one; None: the configuration's
+            ``predict.score_threshold``.
         device: where the model runs; None: a GPU if there is one; a ``model`` stays where it is.
         batch_size: number of images that go through the network together.
         overrides: with a checkpoint: changes of its configuration, as on the command line:
@@ -55,6 +64,8 @@ class Predictor:
         classes: name of each label.
         category_ids: the id of each label in files.
         cfg: the configuration.
+        score_threshold: as given: a score, ``best`` or ``best_overall``.
+        thresholds: the lowest score that is kept of each class, by name.
         reader: reads image files with the channels and intensities of the configuration.
     """
 
@@ -63,7 +74,7 @@ class Predictor:
         source: str | os.PathLike[str] | Config,
         weights: str | os.PathLike[str] | None = None,
         model: Any = None,
-        score_threshold: float | None = None,
+        score_threshold: float | Literal["best", "best_overall"] | None = None,
         device: str | int | torch.device | None = None,
         batch_size: int = 1,
         overrides: Sequence[str] = (),
@@ -88,15 +99,10 @@ class Predictor:
             self.model.to(target)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
-        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
-        if not _is_number(self.score_threshold) or not 0 <= self.score_threshold <= 1:
-            raise SegkitError(f"score_threshold is a number in 0..1, not {score_threshold}", key="score_threshold")
-        floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
-        if 0 < self.score_threshold < floor:  # 0 stands for all detections
-            logger.warning(
-                "score_threshold %g has no effect below %g, the lowest score that the model returns "
-                "(model.roi_heads.score_threshold)", self.score_threshold, floor,
-            )  # fmt: skip
+        self.score_threshold: Any = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
+        self._threshold = self._resolved_threshold(content, weights)
+        of_labels = self._threshold.tolist() if isinstance(self._threshold, Tensor) else repeat(self._threshold)
+        self.thresholds: dict[str, float] = dict(zip(self.classes, of_labels, strict=False))
         specs = self.cfg.data.test_transforms
         self.transforms = InvertibleCompose(build_transforms(specs, path="data.test_transforms"))
         self.reader = build_reader(self.cfg.data)
@@ -107,7 +113,7 @@ class Predictor:
         weights: str,
         config_file: str | None = None,
         overrides: Sequence[str] = (),
-        score_threshold: float | None = None,
+        score_threshold: float | Literal["best", "best_overall"] | None = None,
         device: str | int | torch.device | None = None,
     ) -> Predictor:
         """Builds a Predictor of a checkpoint, with its own configuration or that of a file."""
@@ -117,6 +123,30 @@ class Predictor:
             return cls(weights, score_threshold=score_threshold, device=device, overrides=overrides)
         cfg = load_config(config_file, overrides)
         return cls(cfg, weights=weights, score_threshold=score_threshold, device=device)
+
+    def _resolved_threshold(self, content: dict[str, Any], weights: Any) -> float | Tensor:
+        """The lowest score that is kept, of all labels or of each [K]; warns of one without effect."""
+        setting = self.score_threshold
+        if setting in (BEST, BEST_OVERALL):
+            saved = saved_thresholds(content)
+            if saved is not None and saved.iteration != content.get("iteration", saved.iteration):
+                logger.warning(
+                    "%s: its best score thresholds were found after iteration %s, and its weights are those of iteration %s",
+                    weights, saved.iteration, content["iteration"],
+                )  # fmt: skip
+            source = "the model" if weights is None else str(weights)
+            return resolve_threshold(setting, saved, self.classes, source)
+        if not _is_number(setting) or not 0 <= setting <= 1:
+            raise SegkitError(
+                f"score_threshold is a number in 0..1, {BEST} or {BEST_OVERALL}, not {setting!r}", key="score_threshold"
+            )
+        floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
+        if 0 < setting < floor:  # 0 stands for all detections
+            logger.warning(
+                "score_threshold %g has no effect below %g, the lowest score that the model returns "
+                "(model.roi_heads.score_threshold)", setting, floor,
+            )  # fmt: skip
+        return float(setting)
 
     @property
     def device(self) -> torch.device:
@@ -169,7 +199,7 @@ class Predictor:
         with torch.no_grad(), self._precision(), naming_images(names):
             found = self.model.predict(batch.images, batch.output_sizes)
         found = [detections.to("cpu") for detections in batch.map_to_file(found)]
-        return [d if self.score_threshold <= 0 else d[d.scores >= self.score_threshold] for d in found]
+        return [above_threshold(detections, self._threshold) for detections in found]
 
     def _sample(self, image: Tensor, name: str) -> Sample:
         size = (int(image.shape[1]), int(image.shape[2]))

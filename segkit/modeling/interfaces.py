@@ -164,3 +164,23 @@ class ROIHeads(nn.Module, ABC):
         self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """Detections of each image, best first, in the pixels of the network's input."""
+
+    def class_log_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Logarithms of the class probabilities [N, K + 1] of given boxes, the background last.
+
+        The probabilities are those that :meth:`predict` computes of proposals. Only the search for wrong annotations
+        (:mod:`segkit.modeling.object_losses`) needs this method.
+
+        Args:
+            features: maps [B, C, H, W] by name.
+            boxes: [N_i, 4] of each image.
+            sizes: (height, width) of each image.
+        """
+        name = type(self).__name__
+        raise SegkitError(
+            f"{name} has no class_log_probs(features, boxes, sizes), from which the losses of objects are computed; define "
+            "it as in segkit.modeling.StandardROIHeads",
+            key="model.roi_heads",
+        )

@@ -9,6 +9,7 @@ from segkit.structures.masks import InstanceMasks
 from segkit.structures.outline_polygons import even_odd_polygon, mask_outlines
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.sample import Batch, Sample
+from segkit.structures.score_thresholds import ScoreThresholds
 from segkit.structures.targets import ALL_CLASSES, Targets
 from segkit.structures.tiling import tile_windows
 from segkit.structures.torchvision_targets import (
@@ -27,6 +28,7 @@ __all__ = [
     "InstanceMasks",
     "LazyTargets",
     "Sample",
+    "ScoreThresholds",
     "Targets",
     "batch_mask_targets",
     "detections_from_torchvision",

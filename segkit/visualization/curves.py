@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.visualization.figures import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +27,17 @@ TITLE: dict[str, Any] = {"fontsize": 10, "parse_math": False}  # a loss may have
 SMOOTHED_FROM = 12  # points; smoothing fewer would hide them
 
 
-def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
+def plot_curves(
+    metrics_file: str | os.PathLike[str], output: str | os.PathLike[str], *more: str | os.PathLike[str]
+) -> Path:
     """Draws training and validation losses, the learning rate and the validation AP.
 
     Args:
         metrics_file: one JSON object per line, with ``iteration``; in a resumed run later lines replace earlier ones.
         output: the picture; its suffix selects the format.
+        more: further files of the same picture, as ``curves.svg``.
+    Returns:
+        ``output``.
     Raises:
         SegkitError: the file does not exist, has nothing to plot, or has a line that is not JSON (a last line that is cut
             short is skipped).
@@ -59,13 +65,10 @@ def plot_curves(metrics_file: str | os.PathLike[str], output: str | os.PathLike[
         axes = figure.add_subplot(rows, columns, index)
         axes.set_xlim(0, 1.02 * max(records[-1]["iteration"], 1))  # the same in all panels, even with few points
         _panel(axes, title, {name: _series(records, name) for name in names})
-    # Atomic, but without atomic_write's fsync: the picture can be drawn again.
-    path = Path(output)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary)
-    os.replace(temporary, path)
-    return path
+    paths = [Path(path) for path in (output, *more)]
+    for path in paths:
+        save_figure(figure, path)
+    return paths[0]
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

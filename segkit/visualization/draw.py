@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import composite
-from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors
-from segkit.visualization.outlines import paint_boxes, paint_masks
+from segkit.visualization.colors import CROWD_COLOR, class_colors, instance_colors, touching_masks
+from segkit.visualization.outlines import Style, paint_boxes, paint_masks
 from segkit.visualization.text import FONT_SIZE, add_legend, cut, place_labels
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def draw_detections(
     classes: Sequence[str] = (),
     *,
     color_by: Literal["instance", "class"] = "instance",
+    style: Style = "both",
     labels: bool | None = None,
     legend: bool = True,
     scale: int | None = None,
 ) -> np.ndarray:
-    """Draws outlines and a light fill of each object, labels that fit, and a legend.
+    """Draws outlines, fills or both of each object, labels that fit, and a legend.
 
     Crowd and ignore regions of targets are hatched and have no label; the legend counts them apart from the objects.
 
@@ -46,7 +47,9 @@ def draw_detections(
         objects: detections at the image's size, or targets; objects without a mask are drawn as boxes, if
             these have an area.
         classes: name of each label; labels without a name are shown as numbers.
-        color_by: ``instance``: colours that differ between neighbours; ``class``: a colour per class, shown in the legend.
+        color_by: ``instance``: colours that differ between objects whose masks touch; ``class``: a colour per class, shown in
+            the legend.
+        style: ``both``: an outline around a light fill; ``outline``; ``fill``: strong fills without outlines.
         labels: True: all labels that fit; False: none; None: all for a few objects, only those of large objects for many.
         legend: whether to add a strip with the counts below.
         scale: whole factor of enlargement; None: chosen so that small images are readable.
@@ -61,6 +64,11 @@ def draw_detections(
         raise SegkitError(f"objects at {tuple(size)} cannot be drawn on an image of {(height, width)} (height, width)")
     if color_by not in ("instance", "class"):
         raise SegkitError(f"color_by is 'instance' or 'class', not '{color_by}'", key="color_by", value=color_by)
+    if style not in get_args(Style):
+        raise SegkitError(
+            f"style is {style!r}{did_you_mean(str(style), get_args(Style))}; expected {', '.join(get_args(Style))}",
+            key="style", value=style,
+        )  # fmt: skip
     if scale is None:
         scale = min(4, math.ceil(READABLE_SIDE / max(height, width)))
     boxes = objects.boxes.detach().cpu().double().numpy()
@@ -70,18 +78,23 @@ def draw_detections(
         hatched = objects.crowd.cpu().numpy()  # type: ignore[union-attr]  # targets
     colors = np.full((len(boxes), 3), CROWD_COLOR, np.uint8)
     own = ~hatched
-    colors[own] = instance_colors(boxes[own]) if color_by == "instance" else class_colors(label_ids[own])
-    picture = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
-    thickness = max(1 + max(picture.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
     unmasked = np.full(len(boxes), masks is None)
     if masks is not None and hasattr(objects, "has_mask"):
         unmasked = ~objects.has_mask.cpu().numpy()
+    if color_by == "class":
+        colors[own] = class_colors(label_ids[own])
+    else:  # boxes touch where an object has no mask
+        by_mask = masks is not None and not unmasked[own].any()
+        pairs = touching_masks(masks[torch.from_numpy(own)]) if by_mask and masks is not None else None
+        colors[own] = instance_colors(boxes[own], pairs)
+    picture = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    thickness = max(1 + max(picture.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
     flat = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # empty masks have such boxes
     unmasked &= ~flat
     below = unmasked & hatched
     paint_boxes(picture, boxes[below], colors[below], scale, thickness, hatched=True)
     if masks is not None:
-        paint_masks(picture, masks, colors, scale, thickness, hatched)
+        paint_masks(picture, masks, colors, scale, thickness, hatched, style=style)
     above = unmasked & own
     paint_boxes(picture, boxes[above], colors[above], scale, thickness)
     unnamed = hatched | flat

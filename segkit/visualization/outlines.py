@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from segkit.visualization.hatching import hatch
 if TYPE_CHECKING:
     from segkit.structures.masks import InstanceMasks
 
+Style = Literal["both", "outline", "fill"]
 FILL_OPACITY = 0.22
+FULL_OPACITY = 0.6  # of fills without outlines
 HALO_OPACITY = 0.6  # a dark rim around each outline: bright colours stay visible on bright tissue
 TINY_AREA = 9  # pixels of the picture; an object below it would be all outline, so its rim is coloured too
 
@@ -34,6 +36,9 @@ def paint_masks(
     scale: int,
     thickness: int,
     hatched: np.ndarray | None = None,
+    *,
+    style: Style = "both",
+    in_order: bool = False,
 ) -> None:
     """Fills and outlines objects on ``picture``, in place; small objects are on top.
 
@@ -47,19 +52,25 @@ def paint_masks(
         scale: whole factor of enlargement.
         thickness: of outlines, in pixels of the picture.
         hatched: bool [N], the crowd and ignore regions; None: none.
+        style: ``fill``, ``outline`` or ``both``: an outline around a light fill.
+        in_order: paint the objects in their order, the last one on top, in place of the smallest.
     """
     hatched = np.zeros(len(masks), bool) if hatched is None else hatched
     scaled = [(x0 * scale, y0 * scale, _enlarged(crop, scale)) for x0, y0, crop in crops(masks)]
-    order = sorted(range(len(scaled)), key=lambda i: (-int(scaled[i][2].sum()), i))
-    order = [i for i in order if scaled[i][2].any()]
+    areas = [int(np.count_nonzero(mask)) for _, _, mask in scaled]
+    order = [i for i in range(len(scaled)) if areas[i]]
+    if not in_order:
+        order.sort(key=lambda i: (-areas[i], i))
     for i in order:
         x0, y0, mask = scaled[i]
         if hatched[i]:
             hatch(picture, mask, x0, y0, thickness)
     for i in order:
         x0, y0, mask = scaled[i]
-        if not hatched[i]:
-            _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY)
+        if not hatched[i] and style != "outline":
+            _blend(picture, x0, y0, mask, colors[i], FILL_OPACITY if style == "both" else FULL_OPACITY)
+    if style == "fill":
+        return
     for i in order:
         x0, y0, mask = scaled[i]
         padded = np.pad(mask, 1)
@@ -67,7 +78,7 @@ def paint_masks(
     for i in order:
         x0, y0, mask = scaled[i]
         padded = np.pad(mask, 1)
-        if mask.sum() < TINY_AREA:
+        if areas[i] < TINY_AREA:
             _blend(picture, x0 - 1, y0 - 1, _grown(padded), colors[i], 1.0)
             continue
         inside = padded

@@ -12,6 +12,7 @@ from segkit.utils.errors import SegkitError
 from segkit.utils.images import write_image
 from segkit.utils.paths.file_names import unique_stems
 from segkit.visualization.draw import draw_detections
+from segkit.visualization.outlines import Style
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ class OverlayWriter:
         folder: created when the first overlay is written.
         inputs: the file of each name that will be added; no overlay may replace one of them.
         classes: name of each label.
-        color_by: see :func:`segkit.visualization.draw.draw_detections`.
+        color_by, style: see :func:`segkit.visualization.draw.draw_detections`.
     Raises:
         SegkitError: an overlay would replace an input.
     """
@@ -39,6 +40,7 @@ class OverlayWriter:
         inputs: Mapping[str, Path],
         classes: Sequence[str],
         color_by: Literal["instance", "class"] = "instance",
+        style: Style = "both",
     ) -> None:
         self.folder = Path(folder)
         self.paths = {
@@ -46,6 +48,7 @@ class OverlayWriter:
         }
         self.classes = list(classes)
         self.color_by: Literal["instance", "class"] = color_by
+        self.style: Style = style
         files = {os.path.realpath(path) for path in inputs.values()} | {os.path.abspath(p) for p in inputs.values()}
         for path in self.paths.values():
             if os.path.realpath(path) in files or os.path.abspath(path) in files:
@@ -60,7 +63,7 @@ class OverlayWriter:
 
     def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
         """Draws one image, uint8 [H, W, 3], and writes it."""
-        picture = draw_detections(image, detections, self.classes, color_by=self.color_by)
+        picture = draw_detections(image, detections, self.classes, color_by=self.color_by, style=self.style)
         # Atomic, but without atomic_write's fsync, which takes longer than drawing.
         temporary = self.folder / f".{os.getpid()}.tmp.png"
         write_image(temporary, picture)

@@ -105,7 +105,7 @@ COMPONENTS = {
     R.OPTIMIZER_REGISTRY: {"AdamW": AdamW, "SGD": SGD},
     R.SCHEDULE_REGISTRY: {"Cosine": Cosine, "Constant": Nothing},
     R.HOOK_REGISTRY: {"Report": Report},
-    R.EVALUATOR_REGISTRY: {"COCO": Nothing},
+    R.EVALUATOR_REGISTRY: {"COCO": Nothing, "PrecisionRecall": Nothing},
 }
 
 MINIMAL = """\

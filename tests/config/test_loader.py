@@ -25,7 +25,7 @@ def test_a_minimal_config_is_complete(load):
     assert [t.name for t in cfg.data.train_transforms] == ["RandomHorizontalFlip", "ResizeShortestEdge"]
     assert (cfg.train.epochs, cfg.train.iterations, cfg.train.eval_period) == (20, None, Period(1, "epoch"))
     assert cfg.train.total_iterations(10) == 200
-    assert [e.name for e in cfg.evaluators] == ["COCO"] and cfg.hooks == ()
+    assert [e.name for e in cfg.evaluators] == ["COCO", "PrecisionRecall"] and cfg.hooks == ()
 
 
 def test_the_tree_is_frozen(load):

@@ -42,7 +42,9 @@ NOT_RUN = {
     "segkit fit": "times and trains a model: tests/dataset_tools/suggest/test_fit.py",
     "segkit dataset stats": "tests/dataset_tools/suggest/test_fit.py",
     "--device cuda": "needs a GPU",
+    "segkit report": "tests/report/test_report_command.py",
     "segkit dataset tile": "writes many files: tests/dataset_tools/test_tile.py",
+    "segkit dataset label-errors": "needs runs on the reader's data: tests/dataset_tools/test_label_errors.py",
     "scontrol": "needs Slurm",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }

@@ -15,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from segkit.config import load_config, load_config_dict
 from segkit.engine import read_checkpoint
 from segkit.engine.run import evaluate_only, train
+from segkit.inference import Predictor
 from segkit.registry import BACKBONE_REGISTRY
 from segkit.utils.errors import SegkitError
 
@@ -44,7 +45,7 @@ def records(folder):
 
 def test_what_is_in_the_folder(run):
     folder, metrics = run
-    names = "config.yaml log.txt metrics.json curves.png model_best.pth model_final.pth last_checkpoint inference"
+    names = "config.yaml log.txt metrics.json curves.png curves.svg model_best.pth model_final.pth last_checkpoint inference"
     assert set(names.split()) <= {path.name for path in folder.iterdir()}
     assert "loss/total" in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
     results = json.loads((folder / "inference" / "coco_instances_results.json").read_text())
@@ -106,6 +107,34 @@ def test_eval_only(run, monkeypatch):
     evaluate_only(config(folder))
     assert "model_best.pth" in (folder / "log.txt").read_text()
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*.*") if path.name != "log.txt"}
+
+
+def test_the_best_score_thresholds_of_a_run(run, tmp_path, caplog):
+    """They are in its checkpoints, and the predictor uses them; without them, as in an older checkpoint, it is an error."""
+    folder, metrics = run
+    path, image = folder / "model_final.pth", torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8)
+    state = read_checkpoint(path)
+    saved = state["score_thresholds"]
+    assert saved["overall"] == metrics["segm/best_threshold"] and saved["iteration"] == 4
+    figures = {path.name for path in (folder / "inference" / "figures").iterdir()}
+    assert figures == {
+        f"{n}.{s}" for n in ("precision_recall", "f1", "calibration", "confusion") for s in ("png", "svg")
+    }
+    predictor = Predictor(path, device="cpu", overrides=["predict.score_threshold=best"])
+    expected = {name: saved["by_class"].get(name, saved["overall"]) for name in predictor.classes}
+    assert predictor.thresholds == pytest.approx(expected) and predictor.score_threshold == "best"
+    every = Predictor(path, device="cpu", score_threshold=0)(image)
+    lowest = torch.tensor(list(predictor.thresholds.values()))
+    assert len(predictor(image)) == int((every.scores >= lowest[every.labels]).sum())
+    state["score_thresholds"]["iteration"] = 1
+    torch.save(state, tmp_path / "later.pth")
+    later = Predictor(tmp_path / "later.pth", score_threshold="best_overall")
+    assert set(later.thresholds.values()) == {saved["overall"]}
+    assert "found after iteration 1, and its weights are those of iteration 4" in caplog.text
+    del state["score_thresholds"]
+    torch.save(state, tmp_path / "old.pth")
+    with pytest.raises(SegkitError, match=r"old.pth has no best score thresholds"):
+        Predictor(tmp_path / "old.pth", score_threshold="best")
 
 
 def test_all_data_trains_and_starts_from_weights(run, tmp_path):

@@ -36,6 +36,7 @@ def expected_metrics(pairs, iou_type, limit, threshold=0.0):
         "APl": p[:, :, :, 3],
         "AP@100": precision[:, :, :, 0, hundred],
     }
+    values |= {"ARs": r[:, :, 1], "ARm": r[:, :, 2], "ARl": r[:, :, 3]}
     for k, name in enumerate(CLASSES):
         values |= {f"AP-{name}": p[:, :, k, 0], f"AP50-{name}": p[0, :, k, 0], f"AP75-{name}": p[5, :, k, 0]}
     return {f"{iou_type}/{key}": mean(v) for key, v in values.items() if mean(v) is not None}
@@ -201,8 +202,9 @@ def test_table():
     overall, per_class = text.split("\n\n")
     assert [line.split() for line in overall.splitlines()[::2]] == [["AP", "APs"], ["bbox", "50.00", "-"]]
     assert overall.splitlines()[3].split() == ["segm", "43.21", "10.00"]
-    assert per_class.splitlines()[2].split() == ["a", "50.00", "-", "43.21", "100.00"]
-    assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 4
+    assert per_class.splitlines()[0].split() == ["class", "bbox/AP", "segm/AP", "segm/AP50"]
+    assert per_class.splitlines()[2].split() == ["a", "50.00", "43.21", "100.00"]
+    assert per_class.splitlines()[3].split() == ["b"] + ["-"] * 3
     assert "class" not in metrics_table({"segm/AP": 0.1}, ["a"])
     assert metrics_table({}, ["a"]) == "no metrics"
 

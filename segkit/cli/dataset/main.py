@@ -16,6 +16,7 @@ MODULES = {
     "show": "segkit.cli.dataset.show",
     "split": "segkit.cli.dataset.split",
     "tile": "segkit.cli.dataset.tile",
+    "label-errors": "segkit.cli.dataset.label_errors",
 }
 COMMANDS = {
     "check": "find every fault of a data set, and mend what can be mended",
@@ -24,6 +25,7 @@ COMMANDS = {
     "show": "one HTML page with all images and their objects",
     "split": "divide into training, validation and test images",
     "tile": "cut large images into a data set of tiles",
+    "label-errors": "rank the annotations that are probably wrong, by a trained model",
 }
 EXAMPLES = """
 segkit dataset check my_data
@@ -33,6 +35,7 @@ segkit dataset split my_data --output my_splits
 OTHER_NAMES = {
     "validate": "check", "lint": "check", "doctor": "check", "fix": "check", "export": "convert", "info": "stats",
     "analyze": "stats", "statistics": "stats", "view": "show", "browse": "show", "visualize": "show", "slice": "tile",
+    "labels": "label-errors", "mislabeled": "label-errors", "issues": "label-errors",
 }  # fmt: skip
 
 
@@ -42,7 +45,7 @@ def parse_arguments(arguments: Sequence[str], prog: str = "segkit dataset") -> a
         COMMANDS,
         arguments,
         prog=prog,
-        description="Check, convert, measure, show, split and tile data sets of any format.",
+        description="Check, convert, measure, show, split and tile data sets of any format, and find wrong annotations.",
         examples=EXAMPLES,
         other_names=OTHER_NAMES,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,34 +12,20 @@ from typing import Any, Literal
 
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
-from segkit.dataset_tools.gallery.shapes import SMALL_SIDE, Shape, enlargement, picture_uri, shapes, thumbnail_size
+from segkit.dataset_tools.gallery.faults import SEVERITIES, Entry, Fault, assign_faults, read_faults
+from segkit.dataset_tools.gallery.shapes import Shape, shapes
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview
-from segkit.utils.paths import local_path, output_file, prepare_folder
+from segkit.utils.paths import output_file, prepare_folder
+from segkit.visualization.data_uris import SMALL_SIDE, enlargement, picture_uri, thumbnail_size
 
 FOLDER = Path(__file__).parent  # of the page and its style and script
 MAX_BYTES = 100 << 20  # of the page
-SEVERITIES = ("error", "warning")  # the worst first; all others come after these
 Sort = Literal["check", "objects", "name"]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One entry of the JSON of ``segkit dataset check``."""
-
-    severity: str
-    message: str
-    split: str | None
-    image: str | None
-
-    @property
-    def level(self) -> str:
-        """The severity if it has a colour of its own; else ``note``."""
-        return self.severity if self.severity in SEVERITIES else "note"
 
 
 @dataclass
@@ -62,16 +47,6 @@ class Card:
     def bytes(self) -> int:
         """About what the card adds to the page."""
         return len(self.picture) + sum(len(shape.path) + 300 for shape in self.shapes) + 600
-
-
-@dataclass
-class Entry:
-    """One image of the data: its split, its index there, its name, its faults."""
-
-    split: str
-    index: int
-    name: str
-    faults: list[Fault] = field(default_factory=list)
 
 
 def show(
@@ -121,7 +96,10 @@ def show(
     reason = ""
     if len(cards) < len(entries):
         reason = f"({'the page would be too large with more' if total > MAX_BYTES else '--limit shows more'})"
-    page = render(source, opened.reason, shown, reason, opened.splits, cards, general, bool(found_faults))
+    classes = next(iter(opened.splits.values())).classes
+    page = render(
+        source, opened.reason, shown, reason, classes, list(opened.splits), cards, general, bool(found_faults)
+    )
     try:
         with atomic_write(file) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -130,51 +108,6 @@ def show(
             f"--output: '{file}' cannot be written: {error.strerror or error}", value=str(file)
         ) from error
     return f"{file}: {shown}{' ' + reason if reason else ''}, {len(page.encode()) / 2**20:.1f} MB"
-
-
-def read_faults(path: str) -> list[Fault]:
-    """The faults in the JSON of ``segkit dataset check``: a list, or the key ``faults``.
-
-    Raises:
-        SegkitError: it is another file.
-    """
-    file = local_path(path, "file of faults", kind="file")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SegkitError(f"--check: {file} is not JSON: {error}", value=path) from error
-    listed = content.get("faults") if isinstance(content, dict) else content
-    if not isinstance(listed, list) or not all(isinstance(item, dict) and "message" in item for item in listed):
-        raise SegkitError(
-            f"--check: {file} has no list of faults, each with a message; expected the file of segkit dataset check --json",
-            value=path,
-        )
-    return [
-        Fault(
-            str(item.get("severity", "note")), str(item["message"]), _text(item.get("split")), _text(item.get("image"))
-        )
-        for item in listed
-    ]
-
-
-def assign_faults(entries: Sequence[Entry], faults: Sequence[Fault]) -> list[Fault]:
-    """Adds each fault to its image's entry; returns those of no image here."""
-    by_name: dict[str, list[Entry]] = {}
-    for entry in entries:
-        path = Path(entry.name)
-        for name in {entry.name, path.name, path.stem, path.parent.name}:
-            by_name.setdefault(name, []).append(entry)
-    others: list[Fault] = []
-    for fault in faults:
-        name = (fault.image or "").replace("\\", "/")
-        found = by_name.get(name) or _by_end(entries, name) or by_name.get(name.rpartition("/")[2], [])
-        found = [entry for entry in found if fault.split in (None, entry.split)]
-        if len(found) == 1:
-            found[0].faults.append(fault)
-        else:
-            place = ", ".join(text for text in (fault.split, fault.image) if text)
-            others.append(Fault(fault.severity, f"{place}: {fault.message}" if place else fault.message, None, None))
-    return others
 
 
 def sort_entries(entries: Sequence[Entry], splits: Mapping[str, Dataset], by: Sort) -> list[Entry]:
@@ -233,14 +166,18 @@ def render(
     format_reason: str,
     shown: str,
     reason: str,
-    splits: Mapping[str, Dataset],
+    classes: Sequence[str],
+    splits: Sequence[str],
     cards: Sequence[Card],
     general: Sequence[Fault],
     has_faults: bool,
+    *,
+    groups: str = "splits",
 ) -> str:
     """The page.
 
-    Every text from the data is escaped, and a policy in the page allows no script but its own.
+    Its cards are filtered by ``splits``, which are called ``groups`` there. Every text from the data is escaped, and a policy
+    in the page allows no script but its own.
     """
     from jinja2 import Environment, FileSystemLoader
 
@@ -252,8 +189,9 @@ def render(
         source=format_reason,
         shown=shown,
         reason=reason,
-        classes=list(_classes(splits, cards)),
+        classes=list(_classes(classes, cards)),
         splits=list(splits),
+        groups=groups,
         cards=cards,
         faults=sorted(general, key=lambda fault: _rank(fault.severity)),
         has_faults=has_faults,
@@ -263,10 +201,10 @@ def render(
     )
 
 
-def _classes(splits: Mapping[str, Dataset], cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
+def _classes(classes: Sequence[str], cards: Sequence[Card]) -> Iterator[dict[str, Any]]:
     """Name, colour and number of objects on the page of each class, and of the ignore regions if there are any."""
     counts = Counter(shape.label for card in cards for shape in card.shapes)
-    for label, name in enumerate(next(iter(splits.values())).classes):
+    for label, name in enumerate(classes):
         color = f"hsl({round(label * 137.508 + 200) % 360} 85% 55%)"
         yield {"label": label, "name": name, "color": color, "count": counts[str(label)]}
     if counts["x"]:
@@ -281,16 +219,3 @@ def _severities(entry: Entry) -> list[int]:
 
 def _rank(severity: str) -> int:
     return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
-
-
-def _by_end(entries: Sequence[Entry], name: str) -> list[Entry]:
-    """The entries whose name is the end of a longer path, or the other way round."""
-    if not name:
-        return []
-    return [
-        entry for entry in entries if f"/{name}".endswith(f"/{entry.name}") or f"/{entry.name}".endswith(f"/{name}")
-    ]
-
-
-def _text(value: Any) -> str | None:
-    return str(value) if value else None

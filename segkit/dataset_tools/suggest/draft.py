@@ -75,9 +75,9 @@ def choose_all(facts: Facts, draft: Draft) -> Choices:
     types = ["bbox", "segm"] if facts.masks else ["bbox"]
     choices.add(
         "evaluators",
-        [{"name": "COCO", "iou_types": types, "score_thresholds": [0.5]}],
-        "COCO's AP of boxes and masks, precision and recall at a score of 0.5." if facts.masks
-        else "COCO's AP of boxes (no object has a mask), precision and recall at a score of 0.5.",
+        [{"name": "COCO", "iou_types": types, "score_thresholds": [0.5]}, {"name": "PrecisionRecall"}],
+        "COCO's AP of boxes and masks, also at a score of 0.5; the best score threshold." if facts.masks
+        else "COCO's AP of boxes (no object has a mask), also at a score of 0.5; the best score threshold.",
     )  # fmt: skip
     return choices
 

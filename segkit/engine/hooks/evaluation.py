@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.evaluation import Evaluator, evaluate, metrics_table
 from segkit.evaluation.coco import CocoEvaluator
 from segkit.evaluation.evaluator import check_evaluators
+from segkit.evaluation.precision_recall import PrecisionRecall
 from segkit.evaluation.validation_losses import LOSS_PREFIX
+from segkit.structures.score_thresholds import ScoreThresholds
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError, did_you_mean
 
@@ -21,7 +24,8 @@ logger = logging.getLogger(__name__)
 class Evaluation(Hook):
     """Evaluates the model every ``period`` iterations and after the last one.
 
-    The metrics go to ``trainer.evaluation`` and to the log. If there is an EMA of the weights, it is what is evaluated.
+    The metrics go to ``trainer.evaluation`` and to the log, the best score thresholds to ``trainer.score_thresholds``. If
+    there is an EMA of the weights, it is what is evaluated.
 
     Args:
         loader: batches with ground truth.
@@ -61,11 +65,29 @@ class Evaluation(Hook):
                 trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
             )
         trainer.evaluation, trainer.evaluated_at = metrics, trainer.iteration
+        trainer.score_thresholds = best_score_thresholds(self.evaluators, trainer.iteration)
         for name, value in metrics.items():
             trainer.log(name, value)
         shown = metrics if trainer.done else without_classes(metrics, self.classes)
         table = metrics_table(shown, self.classes if trainer.done else ())
         logger.info("evaluation after iteration %d\n%s", trainer.iteration, table)
+
+
+def best_score_thresholds(evaluators: Sequence[Any], iteration: int | None = None) -> ScoreThresholds | None:
+    """Returns the best score thresholds of an evaluation that has just been made, the same in all processes.
+
+    They are those of the first evaluator that has some.
+
+    Args:
+        evaluators: those of the evaluation.
+        iteration: steps of the training that are done; None outside of a training.
+    """
+    found = None
+    if distributed.is_main():  # it alone has computed the metrics
+        known = (getattr(evaluator, "best_thresholds", lambda: None)() for evaluator in evaluators)
+        found = next((one for one in known if one is not None), None)
+    found = distributed.broadcast(found)
+    return None if found is None else replace(found, iteration=iteration)
 
 
 def without_classes(metrics: dict[str, float], classes: Sequence[str]) -> dict[str, float]:
@@ -120,12 +142,12 @@ def choose_metric(
         losses: whether the validation losses are measured.
         key: the configuration's key that names the metric, for the message.
     Raises:
-        SegkitError: no evaluator returns it, as far as that is known before the training: only COCO's evaluator lists its
-            metrics.
+        SegkitError: no evaluator returns it, as far as that is known before the training: of the evaluators COCO and
+            PrecisionRecall.
     """
     if losses and metric.startswith(LOSS_PREFIX):
         return metric
-    if not evaluators or not all(isinstance(evaluator, CocoEvaluator) for evaluator in evaluators):
+    if not evaluators or not all(isinstance(evaluator, (CocoEvaluator, PrecisionRecall)) for evaluator in evaluators):
         return metric
     names = [name for evaluator in evaluators for name in evaluator.metric_names()]
     if metric in names:

@@ -211,7 +211,7 @@ class TensorBoardWriter(Writer):
 
 @WRITER_REGISTRY.register
 class CurvesWriter(Writer):
-    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end.
+    """Draws ``curves.png`` from ``metrics.json`` after each evaluation and at the end, then as ``curves.svg`` too.
 
     It comes after :class:`JsonWriter`, which writes the file.
     """
@@ -224,4 +224,5 @@ class CurvesWriter(Writer):
             from segkit.visualization.curves import plot_curves  # matplotlib is slow to import
 
             with failure_warned("curves.png"):
-                plot_curves(trainer.output_dir / METRICS, trainer.output_dir / "curves.png")
+                names = ["curves.png", "curves.svg"] if trainer.done else ["curves.png"]
+                plot_curves(trainer.output_dir / METRICS, *(trainer.output_dir / name for name in names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from segkit.data.loader import TestLoader
-from segkit.engine.pictures import draw_pictures
+from segkit.engine.pictures import draw_figures, draw_pictures, threshold_of_pictures
 from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.utils import distributed
 
@@ -19,10 +19,10 @@ class Pictures(Hook):
     Args:
         loader: of the whole validation data, in its order.
         classes: name of each label.
-        score_threshold: detections below it are not drawn.
+        score_threshold: detections below it are not drawn; ``best``: below the trainer's best one of each class.
     """
 
-    def __init__(self, loader: TestLoader, classes: Sequence[str], score_threshold: float) -> None:
+    def __init__(self, loader: TestLoader, classes: Sequence[str], score_threshold: float | str) -> None:
         self.loader = loader
         self.classes = list(classes)
         self.score_threshold = score_threshold
@@ -31,7 +31,9 @@ class Pictures(Hook):
         if not distributed.is_main():
             return
         folder = trainer.output_dir / "inference"
+        threshold = threshold_of_pictures(self.score_threshold, trainer.score_thresholds, trainer.model, self.classes)
         with trainer.ema_weights():
             trainer.pictures = draw_pictures(
-                trainer.model, self.loader, self.classes, self.score_threshold, folder, context=trainer.autocast()
+                trainer.model, self.loader, self.classes, threshold, folder, context=trainer.autocast()
             )
+        draw_figures(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -194,6 +195,18 @@ class CascadeROIHeads(ROIHeads):
             for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
         ]
         return masked_detections(self.mask_head, features, kept, sizes)
+
+    def class_log_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Logarithm of the mean over all stages; each scores the boxes refined before it."""
+        refined, of_stages = list(boxes), []
+        for head in self.box_heads:
+            assert isinstance(head, BoxHead)
+            logits, pred_deltas = head(features, refined)
+            refined = refine(head, pred_deltas, refined, sizes)
+            of_stages.append(logits.float().log_softmax(dim=1))
+        return torch.stack(of_stages).logsumexp(dim=0) - math.log(len(of_stages))
 
     def _match_again(self, stage: int, boxes: Sequence[Tensor], targets: Sequence[Targets]) -> list[LabelledProposals]:
         """The boxes of the stage before that have an area, labelled at this stage's threshold."""

@@ -142,3 +142,9 @@ class StandardROIHeads(ROIHeads):
             for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
         ]
         return masked_detections(self.mask_head, features, kept, sizes)
+
+    def class_log_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        logits, _ = self.box_head(features, boxes)
+        return logits.float().log_softmax(dim=1)
