@@ -28,14 +28,14 @@ data:
   num_workers: 0
   batch_size: 2
 model: {neck: {out_channels: 16}}
-train: {device: cpu, log_period: 2, eval_period: 20, checkpoint_period: 5}
+train: {device: cpu, log_period: 2, eval_period: 10, checkpoint_period: 5, report: false}
 """
 STUDY = """
 base: base.yaml
 output: whole
 seeds: [0, 1]
 metric: segm/AP50
-budget: {iterations: 60}
+budget: {iterations: 40}
 runs:
   slow: {overrides: {solver.optimizer.lr: 1e-3}}
   fast: {overrides: {solver.optimizer.lr: 4e-3}}
@@ -89,7 +89,8 @@ def main() -> None:
         while status != 0:
             before = finished(folder / "killed")
             study = start(folder, "killed")
-            wait = draw.uniform(0.02, 1.6) * seconds / options.kills + 4 if kills < options.kills else None
+            # Each start takes some seconds until anything trains.
+            wait = seconds * draw.uniform(0.02, 0.4) if kills < options.kills else None
             try:
                 status = study.wait(wait)
             except subprocess.TimeoutExpired:

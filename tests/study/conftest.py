@@ -20,7 +20,7 @@ data:
   val: {format: synthetic, num_images: 3, image_size: [64, 64], min_objects: 1, max_objects: 3, seed: 9}
   num_workers: 0
   batch_size: 2
-train: {device: cpu, log_period: 2, eval_period: 3, checkpoint_period: 2}
+train: {device: cpu, log_period: 2, eval_period: 3, checkpoint_period: 2, report: false}
 """
 STUDY = """
 base: base.yaml

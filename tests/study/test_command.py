@@ -74,7 +74,7 @@ runs:
     table = Path("out/study.md").read_text()
     assert "| wide | 1 | " in table and "No difference shown between strict and wide" in table
     assert "over 3 images; another seed may differ" in table or "+0.000" in table or "0.000 (" in table
-    for name in ("tables.png", "tables.svg", "curves.png", "curves.svg", "study.csv", "study.tex"):
+    for name in ("tables.png", "tables.svg", "curves.png", "curves.svg", "study.csv", "study.tex", "report.html"):
         assert Path("out", name).stat().st_size > 100
     assert run("study.yaml") == 0 and len(executor.words) == 2  # nothing is started again
 

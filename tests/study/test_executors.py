@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_missing_package_has_the_line_that_installs_it(monkeypatch, name, pack
 class FakeJob:
     """A job of submitit: done when the test says so."""
 
-    jobs: dict[str, FakeJob] = {}
+    jobs: ClassVar[dict[str, FakeJob]] = {}
 
     def __init__(self, folder: str, job_id: str) -> None:
         known = FakeJob.jobs.get(job_id)
@@ -103,7 +104,7 @@ def test_slurm_queues_jobs_and_finds_them_again(tmp_path, submitit):
 
 
 def test_a_queue_that_has_no_such_arguments(submitit):
-    with pytest.raises(SegkitError, match="partiton.*partition"):
+    with pytest.raises(SegkitError, match=r"partiton.*partition"):
         EXECUTORS.build({"name": "slurm", "partiton": "gpu"}, path="executor", folder="x")
 
 
