@@ -49,7 +49,7 @@ def _draw_table(axes: Axes, table: Table) -> None:
     for place, row in enumerate(table.rows):
         if row.values:
             axes.plot(list(row.values.values()), [place] * len(row.values), "|", color=OURS, markersize=9, alpha=0.6)
-            axes.plot([row.mean], [place], "o", color=OURS, markersize=6)
+            axes.plot([row.mean or 0.0], [place], "o", color=OURS, markersize=6)
         if row.interval is not None:
             axes.plot([row.interval.low, row.interval.high], [place, place], "-", color=OURS, linewidth=2, alpha=0.8)
         if row.published is not None:
@@ -135,7 +135,8 @@ def _save(figure: Figure, output: Path) -> list[Path]:
     for suffix in SUFFIXES:
         path = output.with_name(output.name + suffix)
         temporary = path.with_name(f".{path.stem}.tmp{suffix}")
-        figure.savefig(temporary, **({"metadata": {"Date": None}} if suffix == ".svg" else {}))
+        metadata: dict[str, Any] = {"Date": None} if suffix == ".svg" else {}  # the same tables make the same file
+        figure.savefig(temporary, metadata=metadata)
         os.replace(temporary, path)
         files.append(path)
     return files

@@ -85,7 +85,11 @@ class SlurmExecutor(Executor):
         self._executor.update_parameters(timeout_min=timeout_min, gpus_per_node=gpus, cpus_per_task=cpus)
         if not self._local:
             extra = dict(parameters)
-            chosen = {"slurm_partition": partition, "mem_gb": mem_gb, "slurm_setup": list(setup) or None}
+            chosen: dict[str, Any] = {
+                "slurm_partition": partition,
+                "mem_gb": mem_gb,
+                "slurm_setup": list(setup) or None,
+            }
             chosen["slurm_additional_parameters"] = extra or None
             self._executor.update_parameters(**{key: value for key, value in chosen.items() if value is not None})
 
