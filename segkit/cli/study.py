@@ -41,7 +41,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--seeds", metavar="S,S,...", help="seeds in place of the file's, as 0,1,2")
     add("--jobs", type=int, metavar="N", help="runs at a time on this machine (default: one for each GPU, else one)")
     add("--only", metavar="RUN,RUN,...", help="start these runs only; the tables have all that are finished")
-    add("--restart-changed", action="store_true", help="start runs anew whose configuration has changed")
+    add("--restart-changed", action="store_true", help="start runs again whose configuration has changed")
     add("opts", nargs="*", metavar="KEY=VALUE", help="values of all configurations, as train.iterations=500")
     return parser
 

@@ -35,7 +35,7 @@ class StudyOptions:
         seeds: None: the file's.
         jobs: runs at a time on this machine; None: the file's.
         only: names of the variants to run; empty: all.
-        restart_changed: whether a run whose configuration has changed starts anew. Its files are moved aside.
+        restart_changed: whether a run whose configuration has changed starts again. Its files are moved aside.
     """
 
     overrides: tuple[str, ...] = ()
@@ -161,7 +161,7 @@ def settle_changes(output: Path, runs: Sequence[PlannedRun], *, restart: bool) -
     """Looks for runs that were started with another configuration.
 
     Args:
-        restart: move their files to ``previous_N`` and start them anew; else they are an error.
+        restart: move their files to ``previous_N`` and start them again; else they are an error.
     Raises:
         SegkitError: there are such runs; the message names them and the first keys.
     """
@@ -192,7 +192,7 @@ def settle_changes(output: Path, runs: Sequence[PlannedRun], *, restart: bool) -
     for run, keys in changed:
         aside = set_aside(run.folder)
         logger.warning(
-            "%s: its configuration has changed (%s); it starts anew, its files are in %s", run.name, keys, aside
+            "%s: its configuration has changed (%s); it starts again, its files are in %s", run.name, keys, aside
         )
 
 
