@@ -66,7 +66,10 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the study, or lists it; returns the exit status. After a signal it prints how to continue."""
+    """Runs the study, or lists it; returns the exit status.
+
+    After a signal it prints how to continue.
+    """
     import numpy  # noqa: F401 - before torch, which ignores a Ctrl-C while it imports NumPy itself
 
     from segkit.study.run import StudyOptions, list_runs, run_study, write_tables

@@ -1,4 +1,7 @@
-"""Evaluates another run's final model with a changed configuration: ``python -m segkit.study.evaluate_run``."""
+"""Evaluates another run's final model with a changed configuration.
+
+``python -m segkit.study.evaluate_run``.
+"""
 
 from __future__ import annotations
 

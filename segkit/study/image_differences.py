@@ -1,4 +1,4 @@
-"""Differences of variants over the images that both were evaluated on, by the paired bootstrap."""
+"""Differences of variants over the images of both, by the paired bootstrap."""
 
 from __future__ import annotations
 

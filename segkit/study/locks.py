@@ -25,7 +25,9 @@ def lock_file(folder: Path) -> Path:
 
 
 def acquire(file: IO[str]) -> bool:
-    """Locks an open file for this process and the children that inherit it; False if another one has the lock.
+    """Locks an open file for this process and the children that inherit it.
+
+    False if another one has the lock.
 
     A ``flock`` belongs to the open file, so a child keeps it after its parent was killed.
     """

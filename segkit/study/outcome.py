@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 def write_outcome(study: StudyDescription, plan: Plan, failures: Mapping[str, str]) -> list[Path]:
-    """Writes ``study.md``, ``study.csv``, ``study.tex``, the plots and ``report.html`` into the study's folder.
+    """Writes ``study.md``, ``study.csv``, ``study.tex``, the plots and the report.
+
+    All go into the study's folder.
 
     The tables depend on the results alone: the same runs make the same files. A plot or report that fails is a warning.
 

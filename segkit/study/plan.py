@@ -1,4 +1,7 @@
-"""From a study file to its runs: one for each variant and seed, each with a checked configuration."""
+"""From a study file to its runs.
+
+One for each variant and seed, each with a checked configuration.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +128,10 @@ def plan_study(
 
 
 def make_variants(study: StudyDescription) -> dict[str, Variant]:
-    """The variants by name: those of the grid, then the named ones; each after the one it is evaluated from."""
+    """The variants by name: those of the grid, then the named ones.
+
+    Each after the one it is evaluated from.
+    """
     common = [(key, node) for key, node in study.nodes("overrides").items()]
     for key, node in common:
         _check_key(key, node)
@@ -172,7 +178,9 @@ def variant_config(
     *,
     bases: dict[str, Config] | None = None,
 ) -> Config:
-    """The configuration of one run: base, budget, the study's values, the variant's, the command line's.
+    """The configuration of one run.
+
+    Base, budget, the study's values, the variant's, the command line's.
 
     Args:
         variant, budget, seed, folder: of the run.
@@ -236,7 +244,10 @@ def _grid(study: StudyDescription) -> list[tuple[str, list[tuple[str, Node]]]]:
 
 
 def value_name(value: Any) -> str:
-    """A value as a part of a folder's name: ``[400, 1000]`` is ``400_1000``, a spec is its component's name."""
+    """A value as a part of a folder's name.
+
+    ``[400, 1000]`` is ``400_1000``, a spec is its component's name.
+    """
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         value = value["name"]
     text = re.sub(r"[^\w.+-]+", "_", str(value)).strip("_.")

@@ -24,7 +24,9 @@ LOSS = "loss/total"
 
 
 def plot_tables(tables: Sequence[Table], output: Path) -> list[Path]:
-    """Draws each table: means with their intervals, each seed's value, and the published figures.
+    """Draws each table.
+
+    Means with their intervals, each seed's value, and the published figures.
 
     Args:
         tables: those without a finished run are skipped.
@@ -67,7 +69,9 @@ def _draw_table(axes: Axes, table: Table) -> None:
 
 
 def plot_curves(runs: Sequence[PlannedRun], metric: str, output: Path) -> list[Path]:
-    """Draws the training loss and the metric of all runs over the iterations: a colour a variant, a style a seed.
+    """Draws the training loss and the metric of all runs over the iterations.
+
+    A colour a variant, a style a seed.
 
     Args:
         runs: those without a line of metrics, and evaluations without a training, are skipped.

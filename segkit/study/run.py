@@ -126,7 +126,10 @@ def prepare(path: str, options: StudyOptions) -> tuple[StudyDescription, Plan]:
 
 
 def chosen_runs(plan: Plan, only: Sequence[str]) -> list[PlannedRun]:
-    """The runs of some variants, and of those whose models they evaluate; of all if ``only`` is empty."""
+    """The runs of some variants, and of those whose models they evaluate.
+
+    If ``only`` is empty, the runs of all variants.
+    """
     names = {*only, *(plan.variants[name].parent for name in only)}
     return [run for run in plan.runs if not only or run.variant in names]
 
@@ -206,7 +209,10 @@ def set_aside(folder: Path) -> Path:
 
 
 def plan_table(plan: Plan) -> str:
-    """The list of runs that ``--dry-run`` prints: variants, what distinguishes them, seeds, length, state."""
+    """The list of runs that ``--dry-run`` prints.
+
+    Variants, what distinguishes them, seeds, length, state.
+    """
     rows = []
     for name, variant in plan.variants.items():
         runs = plan.of_variant(name)

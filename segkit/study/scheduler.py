@@ -37,7 +37,10 @@ class TaskSource(Protocol):
         """Returns a task that can start now; None if there is none at present."""
 
     def ended(self, task: Task, status: int | None) -> None:
-        """Called when a task's process has ended; None: it belonged to an earlier study, and its status is unknown."""
+        """Called when a task's process has ended.
+
+        None: it belonged to an earlier study, and its status is unknown.
+        """
 
     def done(self) -> bool:
         """Whether no task will follow, provided that none runs."""

@@ -33,7 +33,9 @@ PRUNERS = ("median", "halving", "none")
 
 
 def check_search(study: StudyDescription, plan: Plan, overrides: Sequence[str]) -> None:
-    """Checks the search: each choice and both ends of each range must make a valid configuration.
+    """Checks the search.
+
+    Each choice and both ends of each range must make a valid configuration.
 
     Raises:
         SegkitError: a mistake in it, or Optuna is not installed.
@@ -72,7 +74,9 @@ def search_text(search: Search) -> str:
 def run_search(
     study: StudyDescription, plan: Plan, executor: Executor, *, overrides: Sequence[str] = ()
 ) -> dict[str, str]:
-    """Runs the trials that are missing; writes ``search.md`` and ``search.csv`` into the study's folder.
+    """Runs the trials that are missing.
+
+    Writes ``search.md`` and ``search.csv`` into the study's folder.
 
     Returns:
         The trials that failed, and why.
@@ -112,7 +116,9 @@ class _TrialMaker:
 
 
 class TrialSource:
-    """Trials as tasks: each trains to its next rung, reports its metric there, and is pruned or continued.
+    """Trials as tasks: each trains to its next rung.
+
+    There it reports its metric, and is pruned or continued.
 
     Optuna's storage holds what was chosen and reported; the runs' folders hold the models. After a kill both are read again.
 
@@ -175,7 +181,10 @@ class TrialSource:
         return self.search.trials - len(self.optuna_study.get_trials(deepcopy=False)) + len(self._begun)
 
     def _task(self, trial: Any) -> Task | None:
-        """The trial's next process; None if it needs none: it is pruned, or was finished before a kill."""
+        """The trial's next process.
+
+        None if it needs none: it is pruned, or was finished before a kill.
+        """
         values = self._values(trial)
         if (found := result(self.maker.run(trial.number, values))) is not None:
             self.optuna_study.tell(trial.number, found.value(self.metric))

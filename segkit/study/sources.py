@@ -89,7 +89,10 @@ class PlanSource:
 
 
 def make_task(run: PlannedRun) -> Task:
-    """Writes the run's configuration and returns the process to start: a training that resumes, or an evaluation."""
+    """Writes the run's configuration and returns the process to start.
+
+    A training that resumes, or an evaluation.
+    """
     file = write_run_config(run).absolute()
     if run.parent is None:
         words = [*TRAIN, str(file), "--resume"]

@@ -1,4 +1,7 @@
-"""What is on the disk of a run: its configuration, how far it has come, its result, its last error."""
+"""What is on the disk of a run.
+
+Its configuration, how far it has come, its result, its last error.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def write_run_config(run: PlannedRun) -> Path:
 
 
 def changes(run: PlannedRun) -> list[ConfigChange]:
-    """The keys in which the configuration of a run that was started differs from the present one.
+    """The keys in which a started run's configuration differs from the present one.
 
     Keys without an effect on the result are skipped, as ``data.num_workers``. Empty if the run was not started.
     """
@@ -101,7 +104,10 @@ def last_evaluation(folder: Path) -> Result | None:
 
 
 def is_metric(name: str) -> bool:
-    """Whether a key of ``metrics.json`` is a metric of an evaluation, as ``segm/AP`` or ``val/loss/total``."""
+    """Whether a key of ``metrics.json`` is a metric of an evaluation.
+
+    Examples are ``segm/AP`` and ``val/loss/total``.
+    """
     return "/" in name and not name.startswith(("loss/", "data/"))
 
 

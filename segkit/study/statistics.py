@@ -40,7 +40,9 @@ def mean(values: Sequence[float]) -> float:
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """Returns the mean and its confidence interval by Student's t; None for fewer than two values.
+    """Returns the mean and its confidence interval by Student's t.
+
+    None for fewer than two values.
 
     ``mean +- t * s / sqrt(n)``, with the sample's standard deviation ``s`` and the quantile ``t`` of n - 1 degrees of freedom
     (Student 1908). It assumes that the values are independent and about normally distributed: seeds of one training, not
@@ -91,7 +93,9 @@ def _within(t: float, freedom: int) -> float:
 def paired_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], level: float = LEVEL
 ) -> Difference | None:
-    """Returns the mean difference over the seeds that both have, with its t interval; None without such seeds.
+    """Returns the mean difference over the seeds that both have, with its t interval.
+
+    None without such seeds.
 
     Args:
         values, baseline: metric by seed.

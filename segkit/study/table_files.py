@@ -49,7 +49,10 @@ def markdown(title: str, tables: Sequence[Table], failures: Mapping[str, str]) -
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
-    """One line for each row of each table, in full precision; ``values`` has one metric for each seed."""
+    """One line for each row of each table, in full precision.
+
+    ``values`` has one metric for each seed.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

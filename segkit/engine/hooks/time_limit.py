@@ -60,7 +60,9 @@ class TimeLimit(Hook):
 
 @HOOK_REGISTRY.register
 class PauseAt(Hook):
-    """Saves a training after an iteration and ends its process, as SIGTERM does (exit status 75).
+    """Saves a training after an iteration and ends its process, as SIGTERM does.
+
+    Exit status 75.
 
     ``--resume`` continues it, with a later iteration or without this hook, to the result that it would have had.
 

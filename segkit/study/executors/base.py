@@ -90,7 +90,9 @@ def require(package: str, extra: str, purpose: str) -> None:
 
 
 def environment(base: Mapping[str, str], *, device: str | None, threads: int | None) -> dict[str, str]:
-    """The environment of a job: the given one, its GPU, and its share of the processors' threads.
+    """The environment of a job.
+
+    The given one, its GPU, and its share of the processors' threads.
 
     Args:
         base: of this process.

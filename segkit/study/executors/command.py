@@ -46,7 +46,9 @@ class RunCommand:
                     process.send_signal(signal.SIGTERM)
 
     def checkpoint(self) -> Any:
-        """Called by submitit before a time limit or preemption: the job is queued again, and continues.
+        """Called by submitit before a time limit or preemption.
+
+        The job is queued again, and continues.
 
         Slurm's signal reaches the command too, if the queue sends it to all processes of the job.
         """
