@@ -36,7 +36,7 @@ class ImageComparer:
     def __call__(self, runs: Sequence[PlannedRun], baseline: Sequence[PlannedRun], metric: str) -> Difference | None:
         """Returns the difference with its interval over images, and over seeds if there are several.
 
-        None, after a warning, if the metric is none of COCO's, or if a run's results cannot be read or compared.
+        None, after a warning, if the metric is not one of COCO's, or if a run's results cannot be read or compared.
 
         Args:
             runs: finished runs of a variant, one for each seed.

@@ -48,8 +48,11 @@ def run(*words: str) -> int:
     return ended.value.code
 
 
-def test_a_study_of_real_trainings(study_file, monkeypatch, capsys):
+@pytest.mark.parametrize("report", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_study_of_real_trainings(study_file, monkeypatch, capsys, report):
     executor = InThisProcess()
+    if not report:  # which takes longer than the trainings
+        monkeypatch.setattr("segkit.study.outcome.write_study_report", lambda *args: [])
     monkeypatch.setattr("segkit.study.run.make_executor", lambda *args: executor)
     text = """
 base: base.yaml
@@ -74,7 +77,15 @@ runs:
     table = Path("out/study.md").read_text()
     assert "| wide | 1 | " in table and "No difference shown between strict and wide" in table
     assert "over 3 images; another seed may differ" in table or "+0.000" in table or "0.000 (" in table
-    for name in ("tables.png", "tables.svg", "curves.png", "curves.svg", "study.csv", "study.tex", "report.html"):
+    for name in (
+        "tables.png",
+        "tables.svg",
+        "curves.png",
+        "curves.svg",
+        "study.csv",
+        "study.tex",
+        *(["report.html"] if report else []),
+    ):
         assert Path("out", name).stat().st_size > 100
     assert run("study.yaml") == 0 and len(executor.words) == 2  # nothing is started again
 
