@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -20,14 +18,12 @@ from segkit.study.search_space import Dimension, search_space
 from segkit.study.sources import MAX_INTERRUPTIONS, make_task
 from segkit.study.state import changes, last_error, last_evaluation, result, write_result
 from segkit.study.study_file import Search, StudyDescription
-from segkit.study.table_files import escape_csv, escape_markdown
-from segkit.utils.atomic import atomic_write
+from segkit.study.trial_tables import TRIALS, write_trials
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError, counted, did_you_mean
 
 logger = logging.getLogger(__name__)
 STORAGE = "search.sqlite3"  # Optuna's, in the study's folder
-TRIALS = "trials"  # the folder of the trials' runs
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "none")
 
@@ -83,7 +79,7 @@ def run_search(
     """
     source = TrialSource(study, plan.output, overrides)
     run_tasks(source, executor)
-    source.write_tables()
+    write_trials(source.optuna_study, plan.output, study.settings.metric, [one.key for one in source.space])
     return source.failures
 
 
@@ -268,36 +264,6 @@ class TrialSource:
 
         fixed = optuna.trial.FixedTrial(dict(params))
         return {one.key: one.suggest(fixed) for one in self.space}
-
-    def write_tables(self) -> None:
-        """Writes the trials, best first: ``search.md`` and ``search.csv``."""
-        trials = sorted(self.optuna_study.get_trials(deepcopy=False), key=lambda one: (self._rank(one), one.number))
-        keys = [one.key for one in self.space]
-        head = ["trial", "state", self.metric, "iterations", *keys]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([escape_csv(cell) for cell in head])
-        lines = ["# Search", "", f"| {' | '.join(map(escape_markdown, head))} |", f"|{' --- |' * len(head)}"]
-        for one in trials:
-            value = one.value if one.value is not None else max(one.intermediate_values.items(), default=(0, None))[1]
-            reached = last_evaluation(self.output / TRIALS / f"trial_{one.number:04}")
-            params = [str(one.params.get(key, "")) for key in keys]
-            cells = [str(one.number), one.state.name.lower(), value, reached.iteration if reached else 0]
-            writer.writerow([*cells, *map(escape_csv, params)])
-            shown = [*cells[:2], "" if value is None else f"{value:.4f}", str(cells[3]), *map(escape_markdown, params)]
-            lines.append(f"| {' | '.join(shown)} |")
-        for name, content in (("search.md", "\n".join(lines) + "\n"), ("search.csv", text.getvalue())):
-            with atomic_write(self.output / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
-        logger.info("the trials are in %s", self.output / "search.md")
-
-    def _rank(self, frozen: Any) -> float:
-        """Sorts complete trials by their value, best first, then the others."""
-        return (
-            -to_score(self.metric, frozen.value)
-            if frozen.value is not None and frozen.state.name == "COMPLETE"
-            else math.inf
-        )
 
 
 def _sampler(search: Search, number: int) -> Any:

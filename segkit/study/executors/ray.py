@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from segkit.config.typecheck import Bounds
 from segkit.study.executors.base import EXECUTORS, Executor, Job, Process, require
 from segkit.study.executors.command import RunCommand
+from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError
 
 
@@ -17,6 +18,7 @@ class RayProcess(Process):
     def __init__(self, reference: Any, run: Job) -> None:
         self._reference = reference
         self._run = run
+        self._stopped = False
 
     def poll(self) -> int | None:
         import ray
@@ -27,6 +29,8 @@ class RayProcess(Process):
         try:
             return int(ray.get(self._reference))
         except ray.exceptions.RayError as error:
+            if self._stopped:
+                return RESUMABLE  # cancelled before or while it ran; the run's folder has what it saved
             with open(self._run.console, "a", encoding="utf-8") as console:
                 console.write(f"error: the Ray task failed: {' '.join(str(error).split())[:500]}\n")
             return 1
@@ -34,6 +38,7 @@ class RayProcess(Process):
     def stop(self) -> None:
         import ray
 
+        self._stopped = True
         ray.cancel(self._reference)
 
     @property
