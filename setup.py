@@ -49,6 +49,9 @@ setup(
         "wandb": ["wandb>=0.31"],
         "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2", "alembic"],  # the last two: runs in a local database
         "trackio": ["trackio>=0.43"],
+        "slurm": ["submitit>=1.5"],  # studies on a Slurm cluster
+        "ray": ["ray>=2.50"],  # studies on a Ray cluster
+        "optuna": ["optuna>=4.5", "sqlalchemy>=2"],  # the search of a study, and its storage
         "test": [
             "pytest>=8",
             "pytest-xdist>=3",
@@ -63,6 +66,7 @@ setup(
             "wandb>=0.31",
             "mlflow-skinny>=3",
             "trackio>=0.43",
+            "optuna>=4.5",
         ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],

@@ -13,7 +13,8 @@ SUFFIXES = (".yaml", ".yml")
 def shipped_configs() -> dict[str, str]:
     """Returns the names, as ``coco/rpn_r50_fpn``, and the first sentence of each file.
 
-    Files that are parts of others (``_base_``, ``_study.yaml``) are not among them.
+    Files that are parts of others (``_base_``, ``_study.yaml``) are not among them, nor are studies (``study*.yaml``), which
+    :mod:`segkit.study` reads.
     """
     folder = packaged_configs()
     files = sorted(folder.rglob("*.yaml"), key=lambda file: (len(file.relative_to(folder).parts), file))
@@ -21,8 +22,13 @@ def shipped_configs() -> dict[str, str]:
     return {
         name: first_sentence(file.read_text(encoding="utf-8"))
         for name, file in names.items()
-        if not any(part.startswith("_") for part in name.split("/"))
+        if not any(part.startswith("_") for part in name.split("/")) and not is_study(name)
     }
+
+
+def is_study(name: str) -> bool:
+    """Whether a shipped file is a study, by its name."""
+    return name.rpartition("/")[2].startswith("study")
 
 
 def first_sentence(text: str) -> str:

@@ -101,7 +101,11 @@ class Config:
 
     def with_values(self, values: Mapping[str, Any], origin: str = "program") -> Config:
         """Returns a checked copy with values set by key path: ``{"data.classes": ["a", "b"]}``."""
-        return resolve(apply_values(self._tree(), {key: Node.of(to_plain(v), origin) for key, v in values.items()}))
+        return self.with_nodes((key, Node.of(to_plain(v), origin)) for key, v in values.items())
+
+    def with_nodes(self, values: Iterable[tuple[str, Node]]) -> Config:
+        """Returns a checked copy with values set by key path, each with an origin of its own."""
+        return resolve(apply_values(self._tree(), values))
 
     def _tree(self) -> Node:
         return Node.of(self.to_dict(), "config", self.origins)

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
         Hook,
         JsonWriter,
         MLflow,
+        PauseAt,
         PeriodicCheckpoint,
         Pictures,
         Profiler,
         TensorBoardWriter,
+        TimeLimit,
         Timer,
         Tracker,
         Trackio,
@@ -55,8 +57,8 @@ _HOMES = {
     "segkit.engine.checkpoint": "SavedCheckpoint read_checkpoint save_checkpoint",
     "segkit.engine.ema": "EMA",
     "segkit.engine.hooks": (
-        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter MLflow PeriodicCheckpoint "
-        "Pictures Profiler TensorBoardWriter Timer Tracker Trackio WandB Writer Writers build_default_hooks"
+        "BestCheckpoint ConsoleWriter CurvesWriter EarlyStopping Evaluation Hook JsonWriter MLflow PauseAt PeriodicCheckpoint "
+        "Pictures Profiler TensorBoardWriter TimeLimit Timer Tracker Trackio WandB Writer Writers build_default_hooks"
     ),
     "segkit.engine.library": "evaluate train",
     "segkit.engine.metrics": "DivergedError",
@@ -77,11 +79,13 @@ __all__ = [
     "Hook",
     "JsonWriter",
     "MLflow",
+    "PauseAt",
     "PeriodicCheckpoint",
     "Pictures",
     "Profiler",
     "SavedCheckpoint",
     "TensorBoardWriter",
+    "TimeLimit",
     "Timer",
     "Tracker",
     "Trackio",

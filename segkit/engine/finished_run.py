@@ -55,8 +55,9 @@ class FinishedRun:
 
     @cached_property
     def has_masks(self) -> bool:
-        """Whether the results have masks."""
-        return any(one.get("segmentation") is not None for found in self.results.values() for one in found)
+        """Whether the results have masks; true without any result."""
+        listed = [one for found in self.results.values() for one in found]
+        return not listed or any(one.get("segmentation") is not None for one in listed)
 
     @cached_property
     def class_agnostic(self) -> bool:

@@ -10,6 +10,7 @@ from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
 from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.profiler import Profiler
+from segkit.engine.hooks.time_limit import PauseAt, TimeLimit
 from segkit.engine.hooks.timer import Timer
 from segkit.engine.hooks.trackers import MLflow, Tracker, Trackio, WandB
 
@@ -22,10 +23,12 @@ __all__ = [
     "Hook",
     "JsonWriter",
     "MLflow",
+    "PauseAt",
     "PeriodicCheckpoint",
     "Pictures",
     "Profiler",
     "TensorBoardWriter",
+    "TimeLimit",
     "Timer",
     "Tracker",
     "Trackio",
