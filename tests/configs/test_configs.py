@@ -10,7 +10,9 @@ from segkit.modeling.weights.loading import skip_pretrained
 from segkit.structures import InstanceMasks, Targets
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-RUNS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml") if not p.name.startswith(("_", "study")))
+RUNS = sorted(
+    p.relative_to(CONFIGS).as_posix() for p in CONFIGS.rglob("*.yaml") if not p.name.startswith(("_", "study"))
+)
 RUNS = [name for name in RUNS if not name.startswith("_base_")]
 STUDY = [name for name in RUNS if name.startswith("cells/") and "nuclei" not in name]
 
