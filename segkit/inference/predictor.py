@@ -18,15 +18,10 @@ from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
 from segkit.data.transforms import InvertibleCompose, build_transforms
 from segkit.inference.inputs import is_single_image, to_image_tensor
+from segkit.inference.lowest_scores import lowest_scores
 from segkit.modeling.nonfinite import naming_images
 from segkit.structures.sample import Batch, Sample
-from segkit.structures.score_thresholds import (
-    BEST,
-    BEST_OVERALL,
-    above_threshold,
-    resolve_threshold,
-    saved_thresholds,
-)
+from segkit.structures.score_thresholds import above_threshold, saved_thresholds
 from segkit.structures.targets import Targets
 from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
@@ -64,8 +59,6 @@ class Predictor:
         classes: name of each label.
         category_ids: the id of each label in files.
         cfg: the configuration.
-        score_threshold: as given: a score, ``best`` or ``best_overall``.
-        thresholds: the lowest score that is kept of each class, by name.
         reader: reads image files with the channels and intensities of the configuration.
     """
 
@@ -99,10 +92,10 @@ class Predictor:
             self.model.to(target)
         self.model.eval()
         self.batch_size = _at_least_one(batch_size)
-        self.score_threshold: Any = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
-        self._threshold = self._resolved_threshold(content, weights)
-        of_labels = self._threshold.tolist() if isinstance(self._threshold, Tensor) else repeat(self._threshold)
-        self.thresholds: dict[str, float] = dict(zip(self.classes, of_labels, strict=False))
+        self._saved_thresholds = saved_thresholds(content)
+        self._iteration = content.get("iteration")
+        self._source = "the model" if weights is None else str(weights)
+        self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
         specs = self.cfg.data.test_transforms
         self.transforms = InvertibleCompose(build_transforms(specs, path="data.test_transforms"))
         self.reader = build_reader(self.cfg.data)
@@ -124,29 +117,24 @@ class Predictor:
         cfg = load_config(config_file, overrides)
         return cls(cfg, weights=weights, score_threshold=score_threshold, device=device)
 
-    def _resolved_threshold(self, content: dict[str, Any], weights: Any) -> float | Tensor:
-        """The lowest score that is kept, of all labels or of each [K]; warns of one without effect."""
-        setting = self.score_threshold
-        if setting in (BEST, BEST_OVERALL):
-            saved = saved_thresholds(content)
-            if saved is not None and saved.iteration != content.get("iteration", saved.iteration):
-                logger.warning(
-                    "%s: its best score thresholds were found after iteration %s, and its weights are those of iteration %s",
-                    weights, saved.iteration, content["iteration"],
-                )  # fmt: skip
-            source = "the model" if weights is None else str(weights)
-            return resolve_threshold(setting, saved, self.classes, source)
-        if not _is_number(setting) or not 0 <= setting <= 1:
-            raise SegkitError(
-                f"score_threshold is a number in 0..1, {BEST} or {BEST_OVERALL}, not {setting!r}", key="score_threshold"
-            )
+    @property
+    def score_threshold(self) -> Any:
+        """The lowest score of a detection, as it was set: a number, ``best`` or ``best_overall``."""
+        return self._score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, setting: Any) -> None:
         floor = getattr(getattr(self.model, "roi_heads", None), "score_threshold", 0.0)
-        if 0 < setting < floor:  # 0 stands for all detections
-            logger.warning(
-                "score_threshold %g has no effect below %g, the lowest score that the model returns "
-                "(model.roi_heads.score_threshold)", setting, floor,
-            )  # fmt: skip
-        return float(setting)
+        self._threshold = lowest_scores(
+            setting, self._saved_thresholds, self.classes, source=self._source, iteration=self._iteration, floor=floor
+        )
+        self._score_threshold = setting
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The lowest score that is kept of each class, by name."""
+        of_labels = self._threshold.tolist() if isinstance(self._threshold, Tensor) else repeat(self._threshold)
+        return dict(zip(self.classes, of_labels, strict=False))
 
     @property
     def device(self) -> torch.device:

@@ -100,6 +100,17 @@ def test_score_threshold(cfg, threshold, counts):
     assert [len(d) for d in found] == counts
 
 
+def test_the_threshold_can_be_changed(cfg):
+    predictor = make(cfg, score_threshold=1.0)
+    assert len(predictor(image(0))) == 0
+    predictor.score_threshold = np.float32(0.0)
+    assert len(predictor(image(0))) > 0
+    assert set(predictor.thresholds.values()) == {0.0}
+    with pytest.raises(SegkitError, match="number in 0..1, best or best_overall, not 2"):
+        predictor.score_threshold = 2
+    assert predictor.score_threshold == 0.0
+
+
 def test_a_checkpoint_alone_is_enough(cfg, checkpoint):
     predictor = segkit.Predictor(checkpoint, score_threshold=0.0, device="cpu")
     assert predictor.classes[3] == "class7" and predictor.category_ids == [1, 2, 3, 7]
