@@ -7,12 +7,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from segkit.data.formats import Dataset
 from segkit.dataset_tools.source import OpenedData, open_data
 from segkit.evaluation import evaluate_predictions, metrics_table, read_predictions
 from segkit.evaluation.build import build_from_specs
 from segkit.evaluation.coco_detections import results_by_image
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ def evaluate_results(
         SegkitError: a file that holds no predictions, or does not fit the data; a split that does not exist.
     """
     opened = open_data(data, format)
-    dataset = _split(opened, data, split)
+    dataset = opened.split(split, data)
     found = read_predictions(results, dataset)
     masks = any(one.get("segmentation") is not None for one in found)
     by_image = results_by_image(found, dataset.image_ids)
@@ -59,19 +58,6 @@ def evaluate_results(
         logger.info("%d of the %d images have no detections in %s", without, len(dataset), results)
     metrics = evaluate_predictions(by_image, dataset, built)
     return metrics, metrics_table(metrics, dataset.classes)
-
-
-def _split(opened: OpenedData, data: str, split: str | None) -> Dataset:
-    """The split of a name; None: ``val``, or the only one."""
-    splits = opened.splits
-    if split is None:
-        split = "val" if "val" in splits else next(iter(splits))
-        if split != "val" and len(splits) > 1:
-            raise SegkitError(f"{data} has no split val; name one with --split: {', '.join(splits)}", key="split")
-    if split not in splits:
-        near = did_you_mean(split, splits)
-        raise SegkitError(f"{data} has no split '{split}'{near}; it has {', '.join(splits)}", key="split", value=split)
-    return splits[split]
 
 
 def _default_evaluators(build: Callable[[Any], list[Any]], opened: OpenedData, *, masks: bool) -> list[Any]:

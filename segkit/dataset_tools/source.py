@@ -16,6 +16,7 @@ from segkit.data.reader import build_reader
 from segkit.engine.datasets import partial_annotation
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.registry import META_ARCH_REGISTRY
+from segkit.utils.errors import SegkitError, did_you_mean
 from segkit.utils.images import ImageReader
 from segkit.utils.paths import local_path
 
@@ -37,6 +38,27 @@ class OpenedData:
     reason: str
     evaluators: Sequence[Mapping[str, Any]] | None = None
     class_agnostic: bool = False
+
+    def split(self, name: str | None, source: str) -> Dataset:
+        """Returns the split to evaluate on.
+
+        Args:
+            name: of the split; None: ``val``, or the only one.
+            source: the data, for messages.
+        Raises:
+            SegkitError: there is no such split.
+        """
+        if name is None and "val" not in self.splits and len(self.splits) > 1:
+            raise SegkitError(
+                f"{source} has no split val; name one with --split: {', '.join(self.splits)}", key="split"
+            )
+        name = name or ("val" if "val" in self.splits else next(iter(self.splits)))
+        if name not in self.splits:
+            near = did_you_mean(name, self.splits)
+            raise SegkitError(
+                f"{source} has no split '{name}'{near}; it has {', '.join(self.splits)}", key="split", value=name
+            )
+        return self.splits[name]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from segkit.dataset_tools.source import open_data
 from segkit.engine.finished_run import FinishedRun, finished_run, open_finished_run
 from segkit.engine.run_dir import REPORT
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
 
@@ -39,8 +39,7 @@ def open_runs(
                 value=path,
             )
         if dataset is None:
-            splits = open_data(data, format).splits
-            dataset = splits[_chosen_split(list(splits), split, data)]
+            dataset = open_data(data, format).split(split, data)
         found.append(finished_run(place.stem, place, dataset))
     if data is not None and dataset is None:
         raise SegkitError(
@@ -52,14 +51,3 @@ def open_runs(
 def default_output(runs: Sequence[FinishedRun]) -> Path:
     """``report.html`` in the folder of the only run, else in the current folder."""
     return runs[0].path / REPORT if len(runs) == 1 and runs[0].path.is_dir() else Path(REPORT)
-
-
-def _chosen_split(names: Sequence[str], split: str | None, data: str) -> str:
-    if split is None:
-        if "val" in names or len(names) == 1:
-            return "val" if "val" in names else names[0]
-        raise SegkitError(f"{data} has no split val; name one with --split: {', '.join(names)}", key="split")
-    if split not in names:
-        near = did_you_mean(split, names)
-        raise SegkitError(f"{data} has no split '{split}'{near}; it has {', '.join(names)}", key="split", value=split)
-    return split

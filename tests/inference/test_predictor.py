@@ -106,7 +106,7 @@ def test_the_threshold_can_be_changed(cfg):
     predictor.score_threshold = np.float32(0.0)
     assert len(predictor(image(0))) > 0
     assert set(predictor.thresholds.values()) == {0.0}
-    with pytest.raises(SegkitError, match="number in 0..1, best or best_overall, not 2"):
+    with pytest.raises(SegkitError, match=r"number in 0\.\.1, best or best_overall, not 2"):
         predictor.score_threshold = 2
     assert predictor.score_threshold == 0.0
 

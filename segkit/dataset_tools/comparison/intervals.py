@@ -7,8 +7,8 @@ import logging
 from pathlib import Path
 
 from segkit.config.schema import Config
-from segkit.dataset_tools.comparison.runs import open_split
 from segkit.dataset_tools.comparison.tables import headline
+from segkit.dataset_tools.source import open_data
 from segkit.engine.finished_run import FinishedRun, evaluated_run, finished_run
 from segkit.evaluation.bootstrap import bootstrap_intervals
 from segkit.evaluation.table import intervals_table
@@ -29,7 +29,7 @@ def results_intervals(results: str, data: str, *, format: str | None = None, spl
     Args:
         results, data, format, split: as of :func:`~segkit.dataset_tools.evaluate_results.evaluate_results`.
     """
-    return _table(finished_run(Path(results).stem, results, open_split(data, format, split)), 0.5)
+    return _table(finished_run(Path(results).stem, results, open_data(data, format).split(split, data)), 0.5)
 
 
 def _table(run: FinishedRun, cells_threshold: float) -> str:

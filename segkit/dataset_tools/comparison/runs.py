@@ -17,7 +17,7 @@ from segkit.diagnosis.comparison import RunGroup
 from segkit.engine.config_diff import ConfigChange, config_diff
 from segkit.engine.finished_run import FinishedRun, finished_run, open_finished_run
 from segkit.evaluation.coco_matching import IouType
-from segkit.utils.errors import SegkitError, did_you_mean, first_few
+from segkit.utils.errors import SegkitError, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def open_groups(
     Raises:
         SegkitError: no run, a run that has not been evaluated, one run only, a results file without data.
     """
-    dataset = None if data is None else open_split(data, format, split)
+    dataset = None if data is None else open_data(data, format).split(split, data)
     parts = [_parse(word) for word in words]
     paths = [path for _, of_word in parts for path in of_word]
     twice = {path for path in paths if [os.path.realpath(p) for p in paths].count(os.path.realpath(path)) > 1}
@@ -74,18 +74,6 @@ def open_groups(
         logger.info("all runs are of one configuration: they are compared one by one")
         grouped = [(None, (run,)) for _, runs in given for run in runs]
     return _named(grouped)
-
-
-def open_split(data: str, format: str | None, split: str | None) -> Dataset:
-    """Opens one split of a data set: the named one; None: ``val``, or the only one."""
-    splits = open_data(data, format).splits
-    if split is None and "val" not in splits and len(splits) > 1:
-        raise SegkitError(f"{data} has no split val; name one with --split: {', '.join(splits)}", key="split")
-    name = split or ("val" if "val" in splits else next(iter(splits)))
-    if name not in splits:
-        near = did_you_mean(name, splits)
-        raise SegkitError(f"{data} has no split '{name}'{near}; it has {', '.join(splits)}", key="split", value=name)
-    return splits[name]
 
 
 def differing_keys(first: OpenedGroup, second: OpenedGroup) -> list[ConfigChange] | None:

@@ -21,7 +21,7 @@ from segkit.engine.object_losses import measure_object_losses
 from segkit.engine.run_split import RunSplit, best_checkpoint, kept_checkpoints, open_run_split
 from segkit.evaluation.coco import RESULTS_NAME
 from segkit.evaluation.image_overlaps import DatasetOverlaps
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
 logger = logging.getLogger(__name__)
@@ -108,15 +108,10 @@ def _of_results(source: str, data: str | None, format: str | None, split: str, w
     if data is None:
         raise SegkitError(f"{source} is a results file; name its annotations with --data DATA", key="data")
     path = local_path(source, "results file", kind="file")
-    splits = open_data(data, format).splits
-    if split not in splits and split == "val" and len(splits) == 1:
-        split = next(iter(splits))
-    if split not in splits:
-        raise SegkitError(
-            f"--split: {data} has no split '{split}'{did_you_mean(split, splits)}; it has {', '.join(splits)}",
-            key="split",
-        )
-    run = finished_run(path.stem, path, splits[split])
+    opened = open_data(data, format)
+    if split == "val" and len(opened.splits) == 1:
+        split = next(iter(opened.splits))
+    run = finished_run(path.stem, path, opened.split(split, data))
     notes = [f"detections: {path}", "losses are not measured: a results file has no checkpoints"]
     return Models([run], [_overlaps(run)], None, split, notes)
 
