@@ -190,7 +190,7 @@ def test_no_errors(world, tmp_path):
         (["data", "--data", "data"], "--data belongs to a results file"),
         (["data", "data", "--weights", "x.pth"], "one run"),
         (["nothing"], "nothing"),
-        (["data/annotations/instances_val.json", "--data", "data"], "list of COCO results"),
+        (["data/annotations/instances_val.json", "--data", "data"], "looks like ground truth"),
     ],
 )
 def test_mistakes(world, words, message, tmp_path, monkeypatch):
