@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 
 from segkit.cli.parser import Parser
-from segkit.cli.shipped import find_config
 from segkit.utils.cli import RESUMABLE, typed_command
 
 EXAMPLES = """
@@ -52,7 +51,6 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     options = parser.parse(arguments)
     if "=" in options.file:
         parser.error(f"the study file comes first, then '{options.file}'")
-    options.file = find_config(options.file)
     if options.dry_run and options.tables:
         parser.error("--dry-run and --tables cannot be combined")
     if options.jobs is not None and options.jobs < 1:
@@ -62,6 +60,9 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
         parser.error(f"--seeds: expected numbers of 0 or more, as 0,1,2, not '{options.seeds}'")
     options.seeds = None if words is None else tuple(int(word) for word in words)
     options.only = tuple(word.strip() for word in options.only.split(",")) if options.only else ()
+    from segkit.cli.shipped import find_config  # imports iopath
+
+    options.file = find_config(options.file)
     return options
 
 

@@ -61,6 +61,7 @@ REQUIREMENTS = (
     Requirement("tensorboard"),
     Requirement("hotcoco", "1.2", without="pycocotools evaluates, which takes longer for the same values"),
     Requirement("jinja2", "3"),
+    Requirement("markupsafe", "2"),
     Requirement("tifffile", "2024.8.10"),
 )
 OPTIONAL = (

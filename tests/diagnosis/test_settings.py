@@ -9,7 +9,9 @@ from segkit.diagnosis import prescriptions
 from segkit.diagnosis.settings import ModelSettings
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-SHIPPED = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
+SHIPPED = sorted(
+    str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml") if not file.name.startswith("study")
+)
 QUICKSTART = "segkit://quickstart.yaml"
 
 

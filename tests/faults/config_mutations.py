@@ -70,7 +70,7 @@ MILD = [0, 1, 2, 3, 7, 16, 0.1, 0.5, 1.0, -1, True, False, None, "bn", "mean", "
 @functools.lru_cache
 def examples():
     """The configurations of segkit: merged with their base files, as text, and all their key paths."""
-    files = sorted(packaged_configs().rglob("*.yaml"))
+    files = sorted(f for f in packaged_configs().rglob("*.yaml") if not f.name.startswith("study"))
     plain = [load_config(path).to_dict() for path in files if "_base_" not in path.parts and path.name[0] != "_"]
     written = [re.sub(r"_BASE_: (?!segkit)\S+", "_BASE_: segkit://quickstart.yaml", path.read_text()) for path in files]
     return plain, written, sorted({path for tree in plain for path in key_paths(tree)})

@@ -29,6 +29,8 @@ class TimeLimit(Hook):
         minutes: of training, periodic evaluations included; the step in which they pass is the last.
     """
 
+    examples = ({"minutes": 1.0},)
+
     def __init__(self, *, minutes: Annotated[float, Bounds(0, open_low=True)]) -> None:
         if not minutes > 0:
             raise SegkitError(f"minutes: must be above 0, given {minutes}", key="minutes", value=minutes)
@@ -69,6 +71,8 @@ class PauseAt(Hook):
     Args:
         iteration: the last one before the pause; after the end of the run there is none.
     """
+
+    examples = ({"iteration": 1},)
 
     def __init__(self, *, iteration: Annotated[int, Bounds(1)]) -> None:
         if iteration < 1:
