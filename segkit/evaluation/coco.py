@@ -182,7 +182,7 @@ class CocoEvaluator(Evaluator):
         """The back end's data set for each IoU type with ground truth, and its images."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
         segm = "segm" in self.iou_types
-        unmasked = segm and any(lacks_mask(item) for image in images for item in image.truth)
+        unmasked = segm and any(any(map(lacks_mask, image.truth)) for image in images)
         if not unmasked and not has_unannotated(images):
             return dict.fromkeys(self.iou_types, (self.backend.ground_truth(images, num_classes, masks=segm), images))
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
@@ -252,9 +252,12 @@ class CocoEvaluator(Evaluator):
 
     def _warn_of_limit(self) -> None:
         """Warns once if images have more objects than the model may detect."""
-        counts = [sum(not t["iscrowd"] for t in image.truth) for image in self._images.values()]
+        images = self._images.values()
+        if self._warned_of_limit or all(len(image.truth) <= self.max_detections for image in images):
+            return
+        counts = [sum(not t["iscrowd"] for t in image.truth) for image in images]
         over = [count for count in counts if count > self.max_detections]
-        if not over or self._warned_of_limit:
+        if not over:
             return
         self._warned_of_limit = True
         missed = sum(over) - self.max_detections * len(over)

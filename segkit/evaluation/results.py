@@ -60,7 +60,7 @@ def result_dicts(
 
 def xywh(detections: Detections) -> np.ndarray:
     """Converts the boxes to x, y, width, height: float64 [N, 4]."""
-    boxes = detections.boxes.detach().cpu().double().numpy().copy()
+    boxes = detections.boxes.detach().cpu().numpy().astype("float64")
     boxes[:, 2:] -= boxes[:, :2]
     return boxes
 

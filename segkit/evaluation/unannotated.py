@@ -38,7 +38,7 @@ def is_region(item: Mapping[str, Any]) -> bool:
 
 def has_unannotated(images: Sequence[EvaluatedImage]) -> bool:
     """Whether there are ignore regions or unlabelled classes."""
-    return any(len(image.unlabelled) or any(map(is_region, image.truth)) for image in images)
+    return any(len(image.unlabelled) or ALL_CLASSES in [item["label"] for item in image.truth] for image in images)
 
 
 def with_crowds(images: Sequence[EvaluatedImage], iou_type: IouType) -> list[EvaluatedImage]:
