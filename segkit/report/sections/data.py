@@ -14,6 +14,7 @@ from segkit.dataset_tools.check.kinds import KINDS
 from segkit.dataset_tools.check.run import check_dataset
 from segkit.dataset_tools.source import open_data
 from segkit.dataset_tools.stats.objects import sampled_indices
+from segkit.diagnosis.settings import ModelSettings
 from segkit.report.analysis import ReportOptions, RunAnalysis
 from segkit.report.cells import Cell, count, head, words
 from segkit.report.sections.base import Section, fill
@@ -188,7 +189,9 @@ def _check(run: RunAnalysis, splits: Mapping[str, Dataset], options: ReportOptio
             f"{file} does it."
         )
         return {"run": run, "text": text, "rows": []}
-    report = check_dataset(str(file), pixels=False, workers=0)
+    limit = ModelSettings.from_config(run.run.config).detections_per_image
+    known = {} if limit is None else {"detections": limit}
+    report = check_dataset(str(file), pixels=False, workers=0, **known)
     rows = []
     for kind, number in report.counts().items():
         example = report.of_kind(kind)[0]
