@@ -22,6 +22,7 @@ from segkit.report.svg import Bar, bar_chart
 from segkit.utils.errors import SegkitError, counted
 
 MOST_CLASSES = 24  # in the chart of class balance
+COCO_LIMIT = 100  # detections of an image, of a model whose limit is unknown
 EDGES = (0, 8, 16, 32, 64, 128, 256, 512, np.inf)  # of the sides of boxes, pixels
 TRAIN_COLOR, VAL_COLOR = 5, 0
 
@@ -189,9 +190,8 @@ def _check(run: RunAnalysis, splits: Mapping[str, Dataset], options: ReportOptio
             f"{file} does it."
         )
         return {"run": run, "text": text, "rows": []}
-    limit = ModelSettings.from_config(run.run.config).detections_per_image
-    known = {} if limit is None else {"detections": limit}
-    report = check_dataset(str(file), pixels=False, workers=0, **known)
+    limit = ModelSettings.from_config(run.run.config).detections_per_image or COCO_LIMIT
+    report = check_dataset(str(file), pixels=False, workers=0, detections=limit)
     rows = []
     for kind, number in report.counts().items():
         example = report.of_kind(kind)[0]
