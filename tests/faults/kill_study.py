@@ -28,14 +28,14 @@ data:
   num_workers: 0
   batch_size: 2
 model: {neck: {out_channels: 16}}
-train: {device: cpu, log_period: 2, eval_period: 8, checkpoint_period: 5, report: false}
+train: {device: cpu, log_period: 2, eval_period: 40, checkpoint_period: 10, report: false}
 """
 STUDY = """
 base: base.yaml
 output: whole
 seeds: [0, 1]
-metric: segm/AP50
-budget: {iterations: 24}
+metric: val/loss/total
+budget: {iterations: 100}
 runs:
   slow: {overrides: {solver.optimizer.lr: 1e-3}}
   fast: {overrides: {solver.optimizer.lr: 4e-3}}
@@ -90,7 +90,7 @@ def main() -> None:
             before = finished(folder / "killed")
             study = start(folder, "killed")
             # Each start takes some seconds until anything trains.
-            wait = seconds * draw.uniform(0.04, 0.4) if kills < options.kills else None
+            wait = seconds * draw.uniform(0.08, 0.3) if kills < options.kills else None
             try:
                 status = study.wait(wait)
             except subprocess.TimeoutExpired:
