@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from segkit.data.loader import TestLoader
 from segkit.data.transforms.geometry import without_degenerate
-from segkit.evaluation.precision_recall import file_name
+from segkit.evaluation.precision_recall import PrecisionRecall, file_name
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
 from segkit.structures.detections import Detections
@@ -76,6 +76,17 @@ def threshold_of_pictures(
         return PICTURES_OTHERWISE
     agnostic = getattr(model, "class_agnostic", False)
     return resolve_threshold(setting, best, ["object"] if agnostic else classes, "the evaluation")
+
+
+def remove_stale_curves(folder: Path, evaluators: Sequence[Any]) -> None:
+    """Removes the curves and figures of an earlier evaluation that these evaluators have not written again."""
+    written = {evaluator.file for evaluator in evaluators if isinstance(evaluator, PrecisionRecall)}
+    for name, figures in FIGURES.items():
+        if (folder / name).is_file() and folder / name not in written:
+            (folder / name).unlink()
+            for figure in (folder / figures).glob("*.*"):
+                figure.unlink()
+            logger.info("removed %s and its figures, which are of an earlier evaluation", folder / name)
 
 
 def draw_figures(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from segkit.engine.environment import environment_table, nondeterminism_errors, 
 from segkit.engine.hooks.evaluation import best_score_thresholds
 from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import peak_memory_mb
-from segkit.engine.pictures import draw_figures, draw_pictures, threshold_of_pictures
+from segkit.engine.pictures import draw_figures, draw_pictures, remove_stale_curves, threshold_of_pictures
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
@@ -189,6 +189,7 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
         folder = run_dir / "inference"
         threshold = threshold_of_pictures(cfg.predict.score_threshold, best or saved, model, data.classes)
         draw_pictures(model, loader, data.classes, threshold, folder, context=context)
+        remove_stale_curves(folder, evaluators)
         draw_figures(folder)
         logger.info("results and pictures are in %s", folder)
     return metrics

@@ -182,7 +182,7 @@ class CocoEvaluator(Evaluator):
         """The back end's data set for each IoU type with ground truth, and its images."""
         num_classes = 1 if self.class_agnostic else len(self.classes)
         segm = "segm" in self.iou_types
-        unmasked = segm and any(any(map(lacks_mask, image.truth)) for image in images)
+        unmasked = segm and any(None in [item.get("segmentation") for item in image.truth] for image in images)
         if not unmasked and not has_unannotated(images):
             return dict.fromkeys(self.iou_types, (self.backend.ground_truth(images, num_classes, masks=segm), images))
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]

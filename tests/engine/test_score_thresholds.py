@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from fakes import FakeEvaluator, make_trainer
 
 from segkit.engine.checkpoint import read_checkpoint
-from segkit.engine.pictures import draw_figures, threshold_of_pictures
+from segkit.engine.pictures import draw_figures, remove_stale_curves, threshold_of_pictures
+from segkit.evaluation import PrecisionRecall
 from segkit.structures import ScoreThresholds
 
 FIRST = ScoreThresholds(0.25, {"cell": 0.125}, "F1", 0.5, "segm")
@@ -84,6 +85,16 @@ def test_figures_of_masks_and_boxes_have_folders_of_their_own(tmp_path, monkeypa
     for name, kind in (("precision_recall", "segm"), ("precision_recall_bbox", "bbox")):
         (tmp_path / f"{name}.json").write_text(f'{{"kind": "{kind}"}}')
     assert draw_figures(tmp_path) == [("segm", tmp_path / "figures"), ("bbox", tmp_path / "figures" / "bbox")]
+
+
+def test_curves_of_an_earlier_evaluation_are_removed(tmp_path):
+    (tmp_path / "figures" / "bbox").mkdir(parents=True)
+    files = ["precision_recall.json", "figures/f1.png", "precision_recall_bbox.json", "figures/bbox/f1.png"]
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    boxes = PrecisionRecall(["a"], 100, results_dir=str(tmp_path), iou_type="bbox")
+    remove_stale_curves(tmp_path, [boxes])
+    assert [(tmp_path / name).exists() for name in files] == [False, False, True, True]
 
 
 def test_figures_of_a_broken_file_are_a_warning(tmp_path, caplog):
