@@ -30,7 +30,7 @@ RUN_FILES = (
     "config.yaml",
     METRICS,
     "events.out.tfevents.*",
-    "curves.png",
+    "curves.*",
     REPORT,
     "inference",
     "nonfinite_batch_*.pth",

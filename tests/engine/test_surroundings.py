@@ -69,13 +69,16 @@ def test_home_folder(tmp_path, monkeypatch):
 def test_the_earlier_log_goes_with_its_run(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text("old\n")
-    (tmp_path / "metrics.json").write_text("{}\n")
+    others = ["metrics.json", "curves.png", "curves.svg", "report.html"]
+    for name in others:
+        (tmp_path / name).write_text("{}\n")
     length = log_length(tmp_path)
     with open(log, "a") as handler:
         print("new", file=handler, flush=True)
         set_aside_earlier_run(tmp_path, length)
         print("newer", file=handler, flush=True)
     assert log.read_text() == "new\nnewer\n" and (tmp_path / "previous_1" / "log.txt").read_text() == "old\n"
+    assert [(tmp_path / "previous_1" / name).exists() for name in others] == [True] * 4
 
 
 def test_the_log_file_says_why_a_run_ended(tmp_path, monkeypatch, capsys):
