@@ -45,11 +45,11 @@ def lowest_scores(
                 source, saved.iteration, iteration,
             )  # fmt: skip
         return resolve_threshold(setting, saved, classes, source)
-    if isinstance(setting, bool) or not isinstance(setting, Real) or not 0 <= setting <= 1:
+    if isinstance(setting, bool) or not isinstance(setting, Real) or not 0 <= float(setting) <= 1:
         raise SegkitError(
             f"score_threshold is a number in 0..1, {BEST} or {BEST_OVERALL}, not {setting!r}", key="score_threshold"
         )
-    if 0 < setting < floor:  # 0 stands for all detections
+    if 0 < float(setting) < floor:  # 0 stands for all detections
         logger.warning(
             "score_threshold %g has no effect below %g, the lowest score that the model returns "
             "(model.roi_heads.score_threshold)", setting, floor,

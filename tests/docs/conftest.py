@@ -22,7 +22,7 @@ from segkit.structures import Batch
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 96
-SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=2", "train.device=cpu"]
+SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=2", "train.device=cpu", "train.report=false"]
 MINE = """
 _BASE_: segkit://quickstart.yaml
 output_dir: output/mine

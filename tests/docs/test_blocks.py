@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 import segkit
+from segkit.study.study_file import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r'^( *)```(\w+)(?: title="(.*?)")?\n(.*?)^\1```$', flags=re.MULTILINE | re.DOTALL)
-SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=1", "train.device=cpu"]
+STUDY = "output: output/study\nruns: {narrow: {base: segkit://quickstart.yaml}}\n"
+SHORT = ["train.iterations=1", "data.num_workers=0", "data.batch_size=1", "train.device=cpu", "train.report=false"]
 
 SMALL = ["data.train_transforms=[]", "data.test_transforms=[]"]  # no enlarged images
 
@@ -106,7 +108,11 @@ def run_python(code: str, name: str, names: dict[str, object]) -> None:
 
 
 def load(block: Block) -> None:
-    """A config loads, a part of one loads upon the quickstart."""
+    """A config loads, a part of one loads upon the quickstart; a study file, or a part of one, is read."""
+    if re.search(r"^(runs|search|executor):", block.code, re.MULTILINE):
+        Path("study_block.yaml").write_text(block.code if "output:" in block.code else STUDY + block.code)
+        assert read_study("study_block.yaml")
+        return
     text = block.code if "_BASE_" in block.code else f"_BASE_: segkit://quickstart.yaml\n{block.code}"
     path = Path(block.title or "block.yaml")
     path.write_text(text)
