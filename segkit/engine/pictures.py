@@ -79,7 +79,7 @@ def threshold_of_pictures(
 
 
 def remove_stale_curves(folder: Path, evaluators: Sequence[Any]) -> None:
-    """Removes the curves and figures of an earlier evaluation that these evaluators have not written again."""
+    """Removes an earlier evaluation's curves that these evaluators have not written again."""
     written = {evaluator.file for evaluator in evaluators if isinstance(evaluator, PrecisionRecall)}
     for name, figures in FIGURES.items():
         if (folder / name).is_file() and folder / name not in written:

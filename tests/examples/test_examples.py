@@ -52,7 +52,13 @@ def test_an_example_is_short_and_says_what_it_shows(name):
 def test_extending(tmp_path):
     """A custom backbone, transform and hook train through `imports:`; the checkpoint alone predicts."""
     config = FOLDER / "extending/train.yaml"
-    options = ["train.iterations=2", "train.log_period=1", "data.train.num_images=8", "data.val.num_images=2"]
+    options = [
+        "train.iterations=2",
+        "train.report=false",
+        "train.log_period=1",
+        "data.train.num_images=8",
+        "data.val.num_images=2",
+    ]
     options += ["data.num_workers=0", "hooks=[{name: WeightNorm, period: 1}]", f"output_dir={tmp_path / 'out'}"]
     result = run([ROOT / "tools/train_net.py", "--config-file", config, *options], tmp_path)
     assert result.returncode == 0, result.stderr
