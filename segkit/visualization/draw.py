@@ -18,6 +18,7 @@ from segkit.visualization.text import FONT_SIZE, add_legend, cut, place_labels
 
 if TYPE_CHECKING:
     from segkit.structures.detections import Detections
+    from segkit.structures.masks import InstanceMasks
     from segkit.structures.targets import Targets
 
 FEW_OBJECTS = 30  # with more objects only those large enough to hold a label have one
@@ -76,17 +77,15 @@ def draw_detections(
     hatched = np.zeros(len(boxes), bool)
     if getattr(objects, "crowd", None) is not None:
         hatched = objects.crowd.cpu().numpy()  # type: ignore[union-attr]  # targets
-    colors = np.full((len(boxes), 3), CROWD_COLOR, np.uint8)
     own = ~hatched
     unmasked = np.full(len(boxes), masks is None)
     if masks is not None and hasattr(objects, "has_mask"):
         unmasked = ~objects.has_mask.cpu().numpy()
+    colors = np.full((len(boxes), 3), CROWD_COLOR, np.uint8)
     if color_by == "class":
         colors[own] = class_colors(label_ids[own])
-    else:  # boxes touch where an object has no mask
-        by_mask = masks is not None and not unmasked[own].any()
-        pairs = touching_masks(masks[torch.from_numpy(own)]) if by_mask and masks is not None else None
-        colors[own] = instance_colors(boxes[own], pairs)
+    else:
+        colors[own] = _colors_of_instances(boxes, masks, own, unmasked)
     picture = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
     thickness = max(1 + max(picture.shape[:2]) // PIXELS_A_STROKE, 2 if scale > 1 else 1)
     flat = ~(boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # empty masks have such boxes
@@ -113,6 +112,15 @@ def draw_detections(
                 entries.append((name, count, CROWD_COLOR))
         picture = add_legend(picture, entries, int(own.sum()))
     return np.ascontiguousarray(picture)
+
+
+def _colors_of_instances(
+    boxes: np.ndarray, masks: InstanceMasks | None, own: np.ndarray, unmasked: np.ndarray
+) -> np.ndarray:
+    """Colours of the objects ``own``, bool [N]; if one of them has no mask, those whose boxes touch are neighbours."""
+    if masks is None or unmasked[own].any():
+        return instance_colors(boxes[own], None)
+    return instance_colors(boxes[own], touching_masks(masks[torch.from_numpy(own)]))
 
 
 def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
