@@ -9,12 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from segkit.study.statistics import LEVEL, Difference
 from segkit.study.tables import Row, Table, signed
+from segkit.utils.table_text import escape_csv, escape_latex, escape_markdown
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-}  # fmt: skip
 HEADINGS = ("seeds", "{metric}", "{level} interval", "difference", "over seeds", "over images", "published")
 COLUMNS = (
     "table", "run", "label", "metric", "seeds", "mean", "low", "high", "baseline", "difference", "difference_low",
@@ -84,22 +80,6 @@ def latex(tables: Sequence[Table]) -> str:
         lines += [rf"\caption{{{escape_latex(sentences)}}}", rf"\label{{tab:{name}}}", r"\end{table}"]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
-
-
-def escape_markdown(text: str) -> str:
-    """Text as one line of Markdown in which no character has a meaning."""
-    line = " ".join(text.split())
-    return re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")
-
-
-def escape_latex(text: str) -> str:
-    """Text as LaTeX in which no character is a command."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
-
-
-def escape_csv(text: str) -> str:
-    """Text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _headings(table: Table, escape: Callable[[str], str]) -> list[str]:

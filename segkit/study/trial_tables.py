@@ -12,8 +12,8 @@ from typing import Any
 
 from segkit.engine.hooks.evaluation import to_score
 from segkit.study.state import last_evaluation
-from segkit.study.table_files import escape_csv, escape_markdown
 from segkit.utils.atomic import atomic_write
+from segkit.utils.table_text import escape_csv, escape_markdown
 
 logger = logging.getLogger(__name__)
 TRIALS = "trials"  # the folder of the trials' runs

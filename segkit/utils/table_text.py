@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+# A row that begins with a bracket or a star would be an argument of the row end before it.
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "[": "{[}", "]": "{]}", "*": "{*}", "–": "--",
 }  # fmt: skip
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>#|~$&]")
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 
 
 def escape_markdown(text: str) -> str:
