@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ def main(words: Sequence[str]) -> int:
         with atomic_write(folder / "config.yaml") as temporary:  # by which reports open the run
             temporary.write_text(present.to_yaml(), encoding="utf-8")
         with atomic_write(folder / METRICS) as temporary:
-            temporary.write_text(json.dumps({"iteration": state["iteration"], **metrics}) + "\n", encoding="utf-8")
+            plain = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+            temporary.write_text(json.dumps({"iteration": state["iteration"], **plain}) + "\n", encoding="utf-8")
     return 0
 
 

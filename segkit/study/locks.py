@@ -13,10 +13,19 @@ from segkit.utils.errors import SegkitError
 
 try:
     import fcntl
-except ImportError:  # Windows has no fcntl: folders are not locked there
+except ImportError:  # on Windows, where runs are not started
     fcntl = None  # type: ignore[assignment]
 
 STUDY_LOCK = ".study_lock"
+
+
+def check_platform() -> None:
+    """Raises SegkitError on Windows, whose locks a child process cannot inherit."""
+    if fcntl is None:
+        raise SegkitError(
+            "segkit study starts runs under locks that they inherit, which Windows does not have: start it in WSL; "
+            "--dry-run and --tables work here"
+        )
 
 
 def lock_file(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from segkit.config.spec import Spec
 from segkit.study.executors.base import EXECUTORS, Executor
-from segkit.study.locks import lock_file, lock_study, locked
+from segkit.study.locks import check_platform, lock_file, lock_study, locked
 from segkit.study.outcome import write_outcome
 from segkit.study.plan import Plan, PlannedRun, plan_study
 from segkit.study.scheduler import run_tasks
@@ -58,21 +58,21 @@ def run_study(path: str, options: StudyOptions | None = None) -> dict[str, str]:
         What went wrong, by the run's name; empty if all runs are finished.
     Raises:
         SegkitError: a mistake in the file or a configuration, before anything starts; a folder that is in use; a run whose
-            configuration has changed.
+            configuration has changed; a system without locks that processes inherit.
         RunInterrupted: a signal came; the runs have saved their states.
     """
     options = options or StudyOptions()
     study, plan = prepare(path, options)
+    check_platform()
     with lock_study(plan.output):
         setup_logging(plan.output)
         runs = chosen_runs(plan, options.only)
-        settle_changes(plan.output, runs, restart=options.restart_changed)
+        settle_changes(plan, runs, restart=options.restart_changed)
         executor = make_executor(study, plan, options.jobs)
-        metrics = compared_metrics(study)
         failures: dict[str, str] = {}
         try:
             if runs:
-                source = PlanSource(runs, metrics)
+                source = PlanSource(runs, {name: compared_metrics(study, name) for name in plan.variants})
                 logger.info(
                     "%s in %s, %d finished; %d at a time (%s)",
                     counted(len(runs), "run"), plan.output, len(source.results), executor.slots, executor_name(study),
@@ -85,7 +85,8 @@ def run_study(path: str, options: StudyOptions | None = None) -> dict[str, str]:
                 failures.update(run_search(study, plan, executor, overrides=options.overrides))
         finally:
             executor.close()
-        write_outcome(study, plan, failures)
+        if plan.variants:
+            write_outcome(study, plan, failures)
     return failures
 
 
@@ -104,11 +105,16 @@ def list_runs(path: str, options: StudyOptions) -> str:
 
 
 def write_tables(path: str, options: StudyOptions) -> None:
-    """Writes tables, plots and report of the runs that are finished."""
+    """Writes tables, plots and report of the runs that are finished, and the ranking of a search's trials."""
     study, plan = prepare(path, options)
     with lock_study(plan.output):
         setup_logging(plan.output)
-        write_outcome(study, plan, {})
+        if plan.variants:
+            write_outcome(study, plan, {})
+        if study.settings.search is not None:
+            from segkit.study.search import write_search_tables
+
+            write_search_tables(study, plan)
 
 
 def prepare(path: str, options: StudyOptions) -> tuple[StudyDescription, Plan]:
@@ -134,10 +140,10 @@ def chosen_runs(plan: Plan, only: Sequence[str]) -> list[PlannedRun]:
     return [run for run in plan.runs if not only or run.variant in names]
 
 
-def compared_metrics(study: StudyDescription) -> tuple[str, ...]:
-    """The metrics that each run's evaluation must have."""
-    metrics = [study.settings.metric, *(table.metric for table in study.tables.values() if table.metric)]
-    return tuple(dict.fromkeys(metrics))
+def compared_metrics(study: StudyDescription, variant: str) -> list[str]:
+    """The metrics that the evaluation of a variant's runs must have: those of its tables, else the study's."""
+    tables = [table for table in study.tables.values() if any(row.run == variant for row in table.rows)]
+    return list(dict.fromkeys(table.metric or study.settings.metric for table in tables)) or [study.settings.metric]
 
 
 def make_executor(study: StudyDescription, plan: Plan, jobs: int | None = None) -> Executor:
@@ -160,11 +166,13 @@ def executor_name(study: StudyDescription) -> str:
     return str(study.settings.executor["name"])
 
 
-def settle_changes(output: Path, runs: Sequence[PlannedRun], *, restart: bool) -> None:
+def settle_changes(plan: Plan, runs: Sequence[PlannedRun], *, restart: bool) -> None:
     """Looks for runs that were started with another configuration.
 
     Args:
-        restart: move their files to ``previous_N`` and start them again; else they are an error.
+        plan: all runs of the study; evaluations of a model that is trained again are made again too.
+        runs: those to run.
+        restart: move their files to ``seed_S_previous_N``, so that they start again; else they are an error.
     Raises:
         SegkitError: there are such runs; the message names them and the first keys.
     """
@@ -174,19 +182,17 @@ def settle_changes(output: Path, runs: Sequence[PlannedRun], *, restart: bool) -
         if found:
             keys = ", ".join(one.key for one in found[:3]) + (", ..." if len(found) > 3 else "")
             changed.append((run, keys))
-    # A run is what its model's run is.
     renewed = {run.folder for run, _ in changed}
-    known = {run.folder for run, _ in changed}
     changed += [
         (run, "the run whose model it evaluates")
-        for run in runs
-        if run.parent in renewed and run.folder not in known and started(run)
+        for run in plan.runs
+        if run.parent in renewed and run.folder not in renewed and started(run)
     ]
     if changed and not restart:
         listed = "\n".join(f"  {run.name}: {keys}" for run, keys in changed[:12])
         more = f"\n  and {len(changed) - 12} more" if len(changed) > 12 else ""
         raise SegkitError(
-            f"{counted(len(changed), 'run')} in {output} started with another configuration:\n{listed}{more}\n"
+            f"{counted(len(changed), 'run')} in {plan.output} started with another configuration:\n{listed}{more}\n"
             "--restart-changed starts these again and keeps the others; or choose another folder with --output"
         )
     for run, _ in changed:

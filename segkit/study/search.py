@@ -10,22 +10,19 @@ from typing import Any
 
 from segkit.config.nodes import Node
 from segkit.config.schema import Config
-from segkit.engine.hooks.evaluation import to_score
 from segkit.study.executors.base import Executor, require
+from segkit.study.optuna_storage import PRUNERS, SAMPLERS, STORAGE, make_sampler, open_storage
 from segkit.study.plan import Plan, PlannedRun, Variant, variant_config
 from segkit.study.scheduler import Task, run_tasks
 from segkit.study.search_space import Dimension, search_space
 from segkit.study.sources import MAX_INTERRUPTIONS, make_task
-from segkit.study.state import changes, last_error, last_evaluation, result, write_result
+from segkit.study.state import Result, changes, last_error, last_evaluation, result, write_result
 from segkit.study.study_file import Search, StudyDescription
 from segkit.study.trial_tables import TRIALS, write_trials
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError, counted, did_you_mean
 
 logger = logging.getLogger(__name__)
-STORAGE = "search.sqlite3"  # Optuna's, in the study's folder
-SAMPLERS = ("tpe", "random")
-PRUNERS = ("median", "halving", "none")
 
 
 def check_search(study: StudyDescription, plan: Plan, overrides: Sequence[str]) -> None:
@@ -79,8 +76,17 @@ def run_search(
     """
     source = TrialSource(study, plan.output, overrides)
     run_tasks(source, executor)
-    write_trials(source.optuna_study, plan.output, study.settings.metric, [one.key for one in source.space])
+    write_search_tables(study, plan)
     return source.failures
+
+
+def write_search_tables(study: StudyDescription, plan: Plan) -> None:
+    """Writes ``search.md`` and ``search.csv`` of the trials so far."""
+    if not (plan.output / STORAGE).is_file():
+        logger.info("no trial was started")
+        return
+    keys = [one.key for one in search_space(study)]
+    write_trials(open_storage(study.settings, plan.output), plan.output, study.settings.metric, keys)
 
 
 class _TrialMaker:
@@ -126,19 +132,12 @@ class TrialSource:
         import optuna
 
         assert study.settings.search is not None
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.search, self.metric, self.output = study.settings.search, study.settings.metric, output
         self.space: list[Dimension] = search_space(study)
         self.maker = _TrialMaker(study, output, overrides)
         self.failures: dict[str, str] = {}
         self._interruptions: dict[int, int] = {}
-        self.optuna_study = optuna.create_study(
-            storage=f"sqlite:///{(output / STORAGE).absolute()}",
-            study_name="study",
-            load_if_exists=True,
-            direction="maximize" if to_score(self.metric, 1.0) > 0 else "minimize",
-            pruner=_pruner(self.search),
-        )
+        self.optuna_study = open_storage(study.settings, output)
         self._check_unchanged()
         running = self.optuna_study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
         self._begun = [optuna.trial.Trial(self.optuna_study, frozen._trial_id) for frozen in running]
@@ -151,7 +150,7 @@ class TrialSource:
                 return task
         if len(self.optuna_study.get_trials(deepcopy=False)) >= self.search.trials:
             return None
-        self.optuna_study.sampler = _sampler(self.search, 0)
+        self.optuna_study.sampler = make_sampler(self.search, 0)
         return self._task(self.optuna_study.ask())
 
     def ended(self, task: Task, status: int | None) -> None:
@@ -162,13 +161,15 @@ class TrialSource:
             if status is not None and (reached is None or reached.iteration < (rung or math.inf)):
                 self._interruptions[trial.number] = self._interruptions.get(trial.number, 0) + 1
             if self._interruptions.get(trial.number, 0) > MAX_INTERRUPTIONS:
-                self._fail(task, trial, f"it was interrupted {MAX_INTERRUPTIONS} times before its next rung")
+                self._fail(task.run, trial, f"it was interrupted {MAX_INTERRUPTIONS} times before its next rung")
             else:
                 self._begun.insert(0, trial)
         elif status != 0:
-            self._fail(task, trial, f"exit status {status}: {last_error(task.job.console)} (log: {task.job.console})")
+            self._fail(
+                task.run, trial, f"exit status {status}: {last_error(task.job.console)} (log: {task.job.console})"
+            )
         else:
-            self._complete(task.run, trial)
+            self._tell(task.run, trial, write_result(task.run, [self.metric]))
 
     def done(self) -> bool:
         return not self._begun
@@ -182,20 +183,21 @@ class TrialSource:
         None if it needs none: it is pruned, or was finished before a kill.
         """
         values = self._values(trial)
-        if (found := result(self.maker.run(trial.number, values))) is not None:
-            self.optuna_study.tell(trial.number, found.value(self.metric))
+        whole = self.maker.run(trial.number, values)
+        if (found := result(whole)) is not None:
+            self._tell(whole, trial, found)
             return None
-        reached = last_evaluation(self.maker.run(trial.number, values).folder)
+        reached = last_evaluation(whole.folder)
         for rung in self.search.rungs:
             if reached is None or reached.iteration < rung:
                 break
             if rung not in self._reported(trial):
                 if reached.iteration != rung:
                     continue  # a rung of an earlier study file, which this trial has passed
-                trial.report(reached.value(self.metric), rung)
-                logger.info(
-                    "trial %d: %s %.4f at iteration %d", trial.number, self.metric, reached.value(self.metric), rung
-                )
+                value = reached.value(self.metric)
+                # Nothing was measured, as before the first detection: the worst of all.
+                trial.report(math.nan if value is None else value, rung)
+                logger.info("trial %d: %s %s at iteration %d", trial.number, self.metric, _text(value), rung)
             if reached.iteration == rung and trial.should_prune():
                 self._prune(trial, rung)
                 return None
@@ -208,7 +210,7 @@ class TrialSource:
         values = {}
         for index, dimension in enumerate(self.space):
             # A sampler of its own for each value, so that a search continued after a kill makes the same choices.
-            self.optuna_study.sampler = _sampler(self.search, 1 + 1009 * trial.number + index)
+            self.optuna_study.sampler = make_sampler(self.search, 1 + 1009 * trial.number + index)
             try:
                 values[dimension.key] = dimension.suggest(trial)
             except ValueError as error:
@@ -233,17 +235,21 @@ class TrialSource:
         self.optuna_study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         logger.info("trial %d: pruned after %d iterations", trial.number, rung)
 
-    def _complete(self, run: PlannedRun, trial: Any) -> None:
-        value = write_result(run, (self.metric,)).value(self.metric)
+    def _tell(self, run: PlannedRun, trial: Any, found: Result) -> None:
+        """Tells Optuna the result of a finished trial."""
+        value = found.value(self.metric)
+        if value is None:
+            self._fail(run, trial, f"its evaluation has nothing to measure {self.metric} by")
+            return
         self.optuna_study.tell(trial.number, value)
-        logger.info("trial %d: finished, %s %.4f", trial.number, self.metric, value)
+        logger.info("trial %d: finished, %s %s", trial.number, self.metric, _text(value))
 
-    def _fail(self, task: Task, trial: Any, reason: str) -> None:
+    def _fail(self, run: PlannedRun, trial: Any, reason: str) -> None:
         import optuna
 
         self.optuna_study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        self.failures[task.run.variant] = reason
-        logger.error("%s: failed: %s", task.run.variant, reason)
+        self.failures[run.variant] = reason
+        logger.error("%s: failed: %s", run.variant, reason)
 
     def _check_unchanged(self) -> None:
         """Raises SegkitError if a trial was started with another base or other common values."""
@@ -266,18 +272,5 @@ class TrialSource:
         return {one.key: one.suggest(fixed) for one in self.space}
 
 
-def _sampler(search: Search, number: int) -> Any:
-    import optuna
-
-    seed = (search.seed * 1_000_003 + number) % 2**31
-    return (
-        optuna.samplers.TPESampler(seed=seed) if search.sampler == "tpe" else optuna.samplers.RandomSampler(seed=seed)
-    )
-
-
-def _pruner(search: Search) -> Any:
-    import optuna
-
-    if search.pruner == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner()
-    return optuna.pruners.NopPruner() if search.pruner == "none" else optuna.pruners.MedianPruner()
+def _text(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4f}"

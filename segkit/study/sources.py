@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segkit.study.executors.base import Job
@@ -27,12 +27,12 @@ class PlanSource:
 
     Args:
         runs: of the plan; a run comes after the one whose model it evaluates.
-        metrics: that each evaluation must have.
+        metrics: that its evaluation must have, by the run's variant.
     Attributes:
         failures: what went wrong, by the run's name.
     """
 
-    def __init__(self, runs: Sequence[PlannedRun], metrics: tuple[str, ...]) -> None:
+    def __init__(self, runs: Sequence[PlannedRun], metrics: Mapping[str, Sequence[str]]) -> None:
         self.metrics = metrics
         self.total = len(runs)
         self.results: dict[Path, Result] = {run.folder: found for run in runs if (found := result(run)) is not None}
@@ -75,12 +75,15 @@ class PlanSource:
 
     def _finish(self, run: PlannedRun) -> None:
         try:
-            found = self.results[run.folder] = write_result(run, self.metrics)
+            found = self.results[run.folder] = write_result(run, self.metrics[run.variant])
         except SegkitError as error:
             self._fail(run, str(error))
             return
-        values = ", ".join(f"{metric} {found.metrics[metric]:.4f}" for metric in self.metrics)
-        logger.info("%s: finished, %s (%d of %d)", run.name, values, len(self.results), self.total)
+        values = {metric: found.value(metric) for metric in self.metrics[run.variant]}
+        text = ", ".join(
+            f"{metric} {'nothing' if value is None else f'{value:.4f}'}" for metric, value in values.items()
+        )
+        logger.info("%s: finished, %s (%d of %d)", run.name, text, len(self.results), self.total)
 
     def _fail(self, run: PlannedRun, reason: str) -> None:
         self._failed.add(run.folder)

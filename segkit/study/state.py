@@ -6,7 +6,7 @@ Its configuration, how far it has come, its result, its last error.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from segkit.config.loader import present_config_dict
 from segkit.config.yaml_reader import read_yaml
 from segkit.engine.checkpoint import METRICS
 from segkit.engine.config_diff import NO_EFFECT, ConfigChange, config_diff
+from segkit.engine.hooks.evaluation import find_value
 from segkit.study.plan import PlannedRun
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.visualization.curves import read_metrics
 
 RUN_CONFIG = "study_run.yaml"  # the configuration that the run's process is started with
@@ -30,22 +31,19 @@ class Result:
 
     Attributes:
         iteration: after which it was made.
-        metrics: by name.
+        metrics: by name; None: there was nothing to measure, as small objects.
     """
 
     iteration: int
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
 
-    def value(self, metric: str) -> float:
-        """A metric's value; raises SegkitError, with the nearest name, if there is none."""
-        if metric not in self.metrics:
-            raise SegkitError(
-                f"metric: the evaluation has no '{metric}'{did_you_mean(metric, self.metrics)}",
-                key="metric",
-                value=metric,
-                choices=self.metrics,
-            )
-        return self.metrics[metric]
+    def value(self, metric: str) -> float | None:
+        """A metric's value; None if there was nothing to measure.
+
+        Raises:
+            SegkitError: there is no such metric; the message has the nearest name.
+        """
+        return find_value(self.metrics, metric, "metric")
 
 
 def write_run_config(run: PlannedRun) -> Path:
@@ -86,7 +84,8 @@ def result(run: PlannedRun) -> Result | None:
         return None
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
-        return Result(int(read["iteration"]), {str(name): float(value) for name, value in read["metrics"].items()})
+        metrics = {str(name): None if value is None else float(value) for name, value in read["metrics"].items()}
+        return Result(int(read["iteration"]), metrics)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SegkitError(f"{path} is damaged ({error}); remove it: the run is then finished again") from error
 
@@ -97,7 +96,7 @@ def last_evaluation(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     for record in reversed(read_metrics(path)):
-        metrics = {name: value for name, value in record.items() if is_metric(name) and value is not None}
+        metrics = {name: value for name, value in record.items() if is_metric(name)}
         if metrics:
             return Result(int(record["iteration"]), metrics)
     return None
@@ -111,7 +110,7 @@ def is_metric(name: str) -> bool:
     return "/" in name and not name.startswith(("loss/", "data/"))
 
 
-def write_result(run: PlannedRun, metrics: tuple[str, ...]) -> Result:
+def write_result(run: PlannedRun, metrics: Sequence[str]) -> Result:
     """Marks a run as finished, with its last evaluation.
 
     Args:

@@ -96,9 +96,14 @@ def _cells(row: Row) -> list[str]:
         "" if row.interval is None else f"{row.interval.low:.3f} to {row.interval.high:.3f}",
         "" if difference is None else signed(difference.value),
         *(_ends(one) for one in (difference, row.over_images)),
-        "" if row.published is None else f"{row.published:.2f}",
+        "" if row.published is None else _published(row.published),
     ]
     return [cell or NOTHING for cell in cells]
+
+
+def _published(value: float) -> str:
+    """With the digits that it was given, two at least."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
 def _ends(difference: Difference | None) -> str:

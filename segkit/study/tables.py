@@ -24,8 +24,9 @@ class Row:
     Attributes:
         run: name of the variant.
         label: what the table calls it.
-        values: metric by seed, of the finished runs.
+        values: metric by seed, of the finished runs that have it.
         planned: number of seeds.
+        finished: number of finished runs.
         interval: of the mean over seeds; None with fewer than two.
         difference: to the baseline over seeds; None for the baseline itself, and without a common seed.
         over_images: the same difference with its interval over images, and over seeds if there are several; None if it is
@@ -38,6 +39,7 @@ class Row:
     label: str
     values: Mapping[int, float]
     planned: int
+    finished: int
     interval: Interval | None
     difference: Difference | None
     over_images: Difference | None
@@ -102,11 +104,15 @@ class _Builder:
 
     def table(self, name: str, entry: TableEntry, metric: str) -> Table:
         base = next(row for row in entry.rows if row.run == (entry.baseline or entry.rows[0].run))
+        self._check_metric(entry, metric)
         rows = [self._row(row, base, metric) for row in entry.rows]
-        missing = [
-            f"{row.label} ({len(row.values)} of {row.planned} seeds)" for row in rows if len(row.values) < row.planned
-        ]
-        notes = [f"Not finished: {', '.join(missing)}."] if missing else []
+        notes = []
+        if missing := [
+            f"{row.label} ({row.finished} of {row.planned} seeds)" for row in rows if row.finished < row.planned
+        ]:
+            notes.append(f"Not finished: {', '.join(missing)}.")
+        if missing := [row.label for row in rows if len(row.values) < row.finished]:
+            notes.append(f"Evaluations without {metric}: {', '.join(missing)}.")
         return Table(name, entry.title or name, metric, base.label or base.run, rows, notes)
 
     def _row(self, row: RowEntry, base: RowEntry, metric: str) -> Row:
@@ -120,16 +126,27 @@ class _Builder:
                 sides = [self._runs(name, values.keys() & other.keys()) for name in (row.run, base.run)]
                 over_images = self.compare_images(sides[0], sides[1], metric)
                 sentence = difference_sentence(label, base.label or base.run, metric, difference, over_images)
-        planned = len(self.plan.of_variant(row.run))
+        runs = self.plan.of_variant(row.run)
+        finished = sum((run.variant, run.seed) in self.results for run in runs)
         interval = t_interval(list(values.values()))
-        return Row(row.run, label, values, planned, interval, difference, over_images, row.published, sentence)
+        return Row(
+            row.run, label, values, len(runs), finished, interval, difference, over_images, row.published, sentence
+        )
+
+    def _check_metric(self, entry: TableEntry, metric: str) -> None:
+        """Raises SegkitError if runs are finished and none of their evaluations has the metric."""
+        variants = {row.run for row in entry.rows}
+        found = [one for (variant, _), one in self.results.items() if variant in variants]
+        if found and not any(metric in one.metrics for one in found):
+            found[0].value(metric)
 
     def _runs(self, variant: str, seeds: Collection[int]) -> list[PlannedRun]:
         return [run for run in self.plan.of_variant(variant) if run.seed in seeds]
 
     def _values(self, variant: str, metric: str) -> dict[int, float]:
         found = {run.seed: self.results.get((variant, run.seed)) for run in self.plan.of_variant(variant)}
-        return {seed: one.value(metric) for seed, one in sorted(found.items()) if one is not None}
+        values = {seed: one.metrics.get(metric) for seed, one in sorted(found.items()) if one is not None}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 def difference_sentence(

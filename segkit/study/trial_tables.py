@@ -40,13 +40,22 @@ def write_trials(optuna_study: Any, output: Path, metric: str, keys: Sequence[st
     lines = ["# Search", "", f"| {' | '.join(map(escape_markdown, head))} |", f"|{' --- |' * len(head)}"]
     for one in trials:
         value = one.value if one.value is not None else max(one.intermediate_values.items(), default=(0, None))[1]
+        value = None if value is None or math.isnan(value) else value
         reached = last_evaluation(output / TRIALS / f"trial_{one.number:04}")
         params = [str(one.params.get(key, "")) for key in keys]
         iterations = reached.iteration if reached else 0
         writer.writerow([one.number, one.state.name.lower(), value, iterations, *map(escape_csv, params)])
-        cells = [str(one.number), one.state.name.lower(), "" if value is None else f"{value:.4f}", str(iterations)]
-        lines.append(f"| {' | '.join([*cells, *map(escape_markdown, params)])} |")
+        cells = [str(one.number), one.state.name.lower(), _short(value), str(iterations)]
+        cells += [escape_markdown(_short(one.params.get(key))) for key in keys]
+        lines.append(f"| {' | '.join(cells)} |")
     for name, content in (("search.md", "\n".join(lines) + "\n"), ("search.csv", text.getvalue())):
         with atomic_write(output / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     logger.info("the trials are in %s", output / "search.md")
+
+
+def _short(value: Any) -> str:
+    """A value for the eye: a float with four digits."""
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.4f}" if 0.1 <= abs(value) < 1e4 else f"{value:.4g}"

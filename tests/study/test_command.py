@@ -10,8 +10,10 @@ import pytest
 
 from segkit.cli import study as command
 from segkit.cli.main import main as segkit_main
+from segkit.config import load_config
 from segkit.study import evaluate_run
 from segkit.study.executors import Executor, Process
+from segkit.study.state import last_evaluation
 from segkit.utils.cli import run_cli
 from segkit.utils.errors import RunInterrupted
 
@@ -88,6 +90,19 @@ runs:
     ):
         assert Path("out", name).stat().st_size > 100
     assert run("study.yaml") == 0 and len(executor.words) == 2  # nothing is started again
+
+
+def test_an_evaluation_writes_no_nan(study_file, tmp_path, monkeypatch):
+    """JSON has none; null says that there was nothing to measure."""
+    config = load_config(study_file().replace("study", "base"), ["output_dir=strict"])
+    Path("run.yaml").write_text(config.to_yaml())
+    metrics = {"segm/AP": 0.25, "segm/APs": float("nan")}
+    monkeypatch.setattr("segkit.engine.run.evaluate_only", lambda *args, **more: metrics)
+    monkeypatch.setattr("segkit.engine.checkpoint.read_checkpoint", lambda path: {"classes": ["a"], "iteration": 3})
+    assert evaluate_run.main(["run.yaml", "model.pth"]) == 0
+    assert json.loads(Path("strict/metrics.json").read_text()) == {"iteration": 3, "segm/AP": 0.25, "segm/APs": None}
+    found = last_evaluation(Path("strict"))
+    assert found.value("segm/APs") is None and found.value("segm/AP") == 0.25
 
 
 def test_a_dry_run_starts_nothing(study_file, capsys):

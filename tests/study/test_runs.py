@@ -118,6 +118,24 @@ def test_only_and_new_seeds(study_file, fake_runs):
         run_study(file, StudyOptions(only=("wyde",)))
 
 
+def test_an_evaluation_is_made_again_with_its_model(study_file, fake_runs):
+    """Even if the training alone was asked for: its old result belongs to the old model."""
+    file = study_file(**{"seeds: [0, 1]": "seeds: [0]"})
+    run_study(file, StudyOptions(only=("strict",)))
+    study_file(**{"seeds: [0, 1]": "seeds: [0]", "model.neck.out_channels: 24": "model.neck.out_channels: 25"})
+    run_study(file, StudyOptions(only=("wide",), restart_changed=True))
+    assert Path("out/strict/seed_0_previous_1/finished.json").is_file() and not Path("out/strict/seed_0").exists()
+
+
+def test_a_system_without_locks(study_file, fake_runs, monkeypatch):
+    monkeypatch.setattr("segkit.study.locks.fcntl", None)
+    file = study_file()
+    with pytest.raises(SegkitError, match="start it in WSL"):
+        run_study(file)
+    write_tables(file, StudyOptions())
+    assert "6 runs in out, 0 finished" in list_runs(file, StudyOptions())
+
+
 def test_two_studies_of_one_folder(study_file, fake_runs):
     with (
         lock_study(Path("out")),

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from fakes_study import starts
 
-from segkit.study.run import StudyOptions, list_runs, run_study
+from segkit.study.optuna_storage import make_pruner
+from segkit.study.run import StudyOptions, list_runs, run_study, write_tables
+from segkit.study.study_file import Search
 from segkit.utils.errors import MissingPackage, SegkitError
 
 SEARCH = """
@@ -52,6 +54,38 @@ def test_trials_pause_at_rungs(study_file, fake_runs, monkeypatch):
     Path("base.yaml").write_text(Path("base.yaml").read_text().replace("batch_size: 2", "batch_size: 4"))
     with pytest.raises(SegkitError, match=r"another configuration \(data.batch_size"):
         run_study(file)
+
+
+def test_a_trial_without_detections_is_the_worst(study_file, fake_runs, monkeypatch):
+    monkeypatch.setattr("segkit.study.scheduler.POLL", 0.01)
+    text = (
+        SEARCH.replace("trials: 9", "trials: 1").replace("[3, 6]", "[3]\n  pruner: none")
+        + "overrides: {data.test_batch_size: 9}\n"
+    )
+    file = study_file(text)
+    assert "nothing to measure segm/AP by" in run_study(file)["trial_0000"]
+    (row,) = ranking("out")
+    assert (row["state"], row["segm/AP"], row["iterations"]) == ("fail", "", "9")
+    Path("out/search.md").unlink()
+    write_tables(file, StudyOptions())
+    assert "| 0 | fail |  | 9 |" in Path("out/search.md").read_text()
+
+
+def test_halving_keeps_the_better_half():
+    """At the first rung, and at each by which the iterations have doubled."""
+    import optuna
+
+    pruner = make_pruner(Search(space={}, rungs=(500, 1000), pruner="halving"))
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    pruned = []
+    for value in (5, 4, 6, 7, 1, 8):
+        trial = study.ask()
+        trial.report(value, 500)
+        pruned.append(trial.should_prune())
+        trial.report(value, 1000)
+        pruned.append(trial.should_prune())
+    assert pruned[::2] == [False, True, False, False, True, False]
+    assert type(make_pruner(Search(space={}, pruner="halving"))) is optuna.pruners.NopPruner
 
 
 @pytest.mark.slow

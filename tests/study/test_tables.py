@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from segkit.study.plan import Plan, PlannedRun
 from segkit.study.plots import plot_tables
+from segkit.study.run import compared_metrics
 from segkit.study.state import Result
 from segkit.study.statistics import Difference
 from segkit.study.study_file import RowEntry, StudyDescription, StudyFile, TableEntry
@@ -92,6 +94,39 @@ def test_plots_of_hostile_labels(tmp_path):
     assert [file.name for file in files] == ["tables.png", "tables.svg"]
     assert "<script>" not in files[1].read_text() and "&lt;script&gt;" in files[1].read_text()
     assert plot_tables([tables({"a": {}})[0]], tmp_path / "none") == []
+
+
+def test_a_metric_without_a_value():
+    """An evaluation that has nothing to measure, as small objects, is finished all the same."""
+    (table,) = tables({"a": {0: 0.1, 1: 0.2}, "b": {0: 0.2, 1: None}, "c": {0: None}}, label="b", seeds=(0, 1))
+    assert table.rows[1].values == {0: 0.2} and table.rows[2].mean is None and table.rows[2].sentence == ""
+    assert table.notes == ["Not finished: c (1 of 2 seeds).", "Evaluations without segm/AP: b, c."]
+
+
+def test_published_figures_keep_their_digits():
+    (table,) = tables({"a": {0: 0.1}, "b": {0: 0.2}}, label="b")
+    rows = [replace(row, published=value) for row, value in zip(table.rows, (0.4, 0.405), strict=True)]
+    text = markdown("s", [replace(table, rows=rows)], {})
+    assert "| 0.40 |" in text and "| 0.405 |" in text
+
+
+def test_runs_of_different_evaluators_have_tables_of_their_own():
+    results = {("a", 0): Result(1, {"segm/AP": 0.1}), ("b", 0): Result(1, {"segm/AP": 0.2, "cells/F1": 0.7})}
+    rows = (RowEntry(run="a"), RowEntry(run="b"))
+    entries = {"ap": TableEntry(rows=rows), "f1": TableEntry(metric="cells/F1", rows=rows[1:])}
+    study = StudyDescription("s.yaml", ".", StudyFile(output="out"), {}, entries, None)
+    assert [compared_metrics(study, name) for name in "abc"] == [["segm/AP"], ["segm/AP", "cells/F1"], ["segm/AP"]]
+    plan = Plan(Path("out"), {}, [PlannedRun(name, 0, Path(name), None) for name in "ab"])
+    both = replace(study, tables={"f1": TableEntry(metric="cells/F1", rows=rows)})
+    (table,) = make_tables(both, plan, results, lambda *args: None)
+    assert table.rows[0].mean is None and table.notes == ["Evaluations without cells/F1: a."]
+    with pytest.raises(SegkitError, match=r"no 'cells/F2'.*'cells/F1'"):
+        make_tables(
+            replace(study, tables={"f": TableEntry(metric="cells/F2", rows=rows[1:])}),
+            plan,
+            results,
+            lambda *args: None,
+        )
 
 
 def test_a_metric_that_is_missing_names_the_nearest():

@@ -13,7 +13,9 @@ def test_markdown():
 
 
 def test_latex():
-    assert escape_latex("50 % of a_b &\n#1 {$} ~^") == r"50 \% of a\_b \& \#1 \{\$\} \textasciitilde{}\textasciicircum{}"
+    assert (
+        escape_latex("50 % of a_b &\n#1 {$} ~^") == r"50 \% of a\_b \& \#1 \{\$\} \textasciitilde{}\textasciicircum{}"
+    )
     assert escape_latex("<\\input|x>") == r"\textless{}\textbackslash{}input\textbar{}x\textgreater{}"
     assert escape_latex("2–3") == "2--3"
     # After \\ of the row before, "[400" is taken for a length and "*" for the starred form.

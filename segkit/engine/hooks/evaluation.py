@@ -105,7 +105,7 @@ def value_text(metric: str, value: float) -> str:
     return f"{value:.4f}" if metric.startswith(LOSS_PREFIX) else f"{100 * value:.2f}"
 
 
-def find_value(evaluation: Mapping[str, float], metric: str, key: str) -> float | None:
+def find_value(evaluation: Mapping[str, float | None], metric: str, key: str) -> float | None:
     """Returns a metric of an evaluation; None, after a warning, if there was nothing to measure.
 
     That is so if the evaluation has losses only (no detection yet), or metrics of boxes but not of masks (no evaluated
