@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +22,13 @@ PLAIN: dict[str, Any] = {"fontsize": 9, "parse_math": False}  # labels are the u
 OURS, PUBLISHED = "#1f5fa8", "#c2571a"
 STYLES = ("-", "--", "-.", ":")
 LOSS = "loss/total"
+LABEL_WIDTH = 32  # characters in a line
 
 
 def plot_tables(tables: Sequence[Table], output: Path) -> list[Path]:
-    """Draws each table.
+    """Draws each table: means with their intervals, each seed's value, and the published figures.
 
-    Means with their intervals, each seed's value, and the published figures.
+    Tables of one metric have the same axis.
 
     Args:
         tables: those without a finished run are skipped.
@@ -40,11 +42,31 @@ def plot_tables(tables: Sequence[Table], output: Path) -> list[Path]:
     rows = sum(len(table.rows) for table in shown)
     figure = _figure(7.5, 0.9 + 1.0 * len(shown) + 0.32 * rows)
     heights = [len(table.rows) + 1.5 for table in shown]
+    first: dict[str, Axes] = {}  # panel of each metric
     for axes, table in zip(
         figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0], shown, strict=True
     ):
+        if table.metric in first:  # before anything is drawn: the limits are then those of all
+            axes.sharex(first[table.metric])
+        first.setdefault(table.metric, axes)
         _draw_table(axes, table)
+    published = any(row.published is not None for table in shown for row in table.rows)
+    figure.legend(handles=_handles(published), fontsize=8, loc="outside lower center", ncols=3, frameon=False)
     return _save(figure, output)
+
+
+def _handles(published: bool) -> list[Any]:
+    """The lines of the legend."""
+    from matplotlib.lines import Line2D
+
+    found = [
+        Line2D([], [], marker="o", color=OURS, label="mean and interval over seeds"),
+        Line2D([], [], marker="|", color=OURS, linestyle="none", markersize=9, label="one seed"),
+    ]
+    if published:
+        style: dict[str, Any] = {"markerfacecolor": "none", "color": PUBLISHED, "linestyle": "none"}
+        found.append(Line2D([], [], marker="D", label="published", **style))
+    return found
 
 
 def _draw_table(axes: Axes, table: Table) -> None:
@@ -56,16 +78,12 @@ def _draw_table(axes: Axes, table: Table) -> None:
             axes.plot([row.interval.low, row.interval.high], [place, place], "-", color=OURS, linewidth=2, alpha=0.8)
         if row.published is not None:
             axes.plot([row.published], [place], "D", markerfacecolor="none", color=PUBLISHED, markersize=7)
-    handles = [axes.plot([], [], "o-", color=OURS, label="ours: mean, interval, each seed")[0]]
-    if any(row.published is not None for row in table.rows):
-        handles += axes.plot([], [], "D", markerfacecolor="none", color=PUBLISHED, label="published", linestyle="none")
     axes.set_yticks(range(len(table.rows)))
-    axes.set_yticklabels([row.label for row in table.rows], **PLAIN)
+    axes.set_yticklabels([textwrap.fill(row.label, LABEL_WIDTH) for row in table.rows], **PLAIN)
     axes.set_ylim(len(table.rows) - 0.4, -0.6)
     axes.set_title(table.title, loc="left", **PLAIN)
     axes.set_xlabel(table.metric, **PLAIN)
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(handles=handles, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def plot_curves(runs: Sequence[PlannedRun], metric: str, output: Path) -> list[Path]:
@@ -98,9 +116,9 @@ def plot_curves(runs: Sequence[PlannedRun], metric: str, output: Path) -> list[P
         for axes, key in ((loss, LOSS), (score, metric)):
             points = [(line["iteration"], line[key]) for line in lines if line.get(key) is not None]
             marker = "o" if len(points) < 15 else ""
-            axes.plot(
-                *zip(*points, strict=True), style, color=colour, marker=marker, markersize=3, linewidth=1.2
-            ) if points else None
+            if points:
+                x, y = zip(*points, strict=True)
+                axes.plot(x, y, style, color=colour, marker=marker, markersize=3, linewidth=1.2)
     for axes, title in ((loss, f"training {LOSS}"), (score, f"validation {metric}")):
         axes.set_title(title, **PLAIN)
         axes.set_xlabel("iteration", **PLAIN)

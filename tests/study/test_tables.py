@@ -96,6 +96,23 @@ def test_plots_of_hostile_labels(tmp_path):
     assert plot_tables([tables({"a": {}})[0]], tmp_path / "none") == []
 
 
+def test_plots_of_one_metric_have_the_same_axis(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("segkit.study.plots._save", lambda figure, output: figures.append(figure))
+    shown = [
+        tables({"a": values, "b": {}}, metric=metric)[0]
+        for metric, values in (
+            ("segm/AP", {0: 0.1, 1: 0.12}),
+            ("segm/AP", {0: 0.7, 1: 0.9}),
+            ("val/loss/total", {0: 3}),
+        )
+    ]
+    plot_tables(shown, tmp_path / "tables")
+    first, second, loss = (axes.get_xlim() for axes in figures[0].axes)
+    (row, *_) = shown[1].rows
+    assert first == second != loss and first[0] < 0.1 and first[1] > row.interval.high
+
+
 def test_a_metric_without_a_value():
     """An evaluation that has nothing to measure, as small objects, is finished all the same."""
     (table,) = tables({"a": {0: 0.1, 1: 0.2}, "b": {0: 0.2, 1: None}, "c": {0: None}}, label="b", seeds=(0, 1))
