@@ -19,7 +19,7 @@ setup(
         "segkit.dataset_tools.gallery": ["page.*"],
         "segkit.report": ["page.*", "templates/*.html"],
         "segkit.report.gallery": ["*.html", "*.css", "*.js"],
-        "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json"],
+        "segkit.configs": ["*.yaml", "*/*.yaml", "schema.json", "study_schema.json"],
     },
     entry_points={"console_scripts": ["segkit = segkit.cli.main:run"]},
     install_requires=[

@@ -56,7 +56,7 @@ def main(options: argparse.Namespace) -> None:
     elif options.command == "components":
         print_components(options.name, options.config_file)
     else:
-        print_schema(options.output, options.config_file)
+        print_schema(options.output, options.config_file, study=options.study)
 
 
 def _list_parser(prog: str) -> Parser:
@@ -96,13 +96,15 @@ def _components_parser(prog: str) -> Parser:
 
 def _schema_parser(prog: str) -> Parser:
     parser = Parser(
-        "Write the JSON schema of configurations, by which editors with a YAML language server complete and check files. "
+        "Write the JSON schema of configurations or study files, by which editors with a YAML language server complete and "
+        "check them. "
         "The configurations that come with segkit name theirs in the first line.",
         "segkit config schema --output schema.json\nsegkit config schema --config-file mine.yaml --output schema.json\n"
         "# yaml-language-server: $schema=schema.json    (the first line of a YAML file beside it)",
         prog,
     )
     parser.add_argument("--output", metavar="FILE", help="file to write (default: print it)")
+    parser.add_argument("--study", action="store_true", help="the schema of study files")
     add_config_file(parser, "also the components that this configuration imports")
     return parser
 
@@ -158,23 +160,26 @@ def print_components(name: str | None, config: str | None = None, overrides: Seq
     print(describe_components(name or None))
 
 
-def print_schema(output: str | None, config: str | None = None) -> None:
+def print_schema(output: str | None, config: str | None = None, *, study: bool = False) -> None:
     """Prints the JSON schema, or writes it to a file.
 
     Args:
         output: the file; None: print it.
         config: a configuration whose ``imports`` register more components.
+        study: the schema of study files in place of that of configurations.
     """
     from segkit.config.json_schema import schema_text
+    from segkit.study.json_schema import study_schema_text
     from segkit.utils.paths import output_file
 
     path = output_file(output, "--output") if output is not None else None
     _import_components(config)
+    text = study_schema_text() if study else schema_text()
     if path is None:
-        print(schema_text(), end="")
+        print(text, end="")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(schema_text(), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
         print(f"written: {path}")
 
 

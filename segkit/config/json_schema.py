@@ -40,22 +40,27 @@ BASE: Schema = {
 
 def json_schema() -> Schema:
     """Returns the schema (draft 7) of the sections and of the components registered now."""
-    return _Writer().root()
+    return SchemaWriter().root()
 
 
 def schema_text() -> str:
     """Returns the schema as the text of a file."""
-    return json.dumps(json_schema(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return as_text(json_schema())
 
 
-class _Writer:
+def as_text(schema: Schema) -> str:
+    """Returns a schema as the text of a file."""
+    return json.dumps(schema, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+class SchemaWriter:
     """Collects the definitions that the schema refers to, each once."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Schema] = {}
 
     def root(self) -> Schema:
-        whole = self._section_body(Config)
+        whole = self.section_body(Config)
         whole["properties"] = {"_BASE_": BASE, **whole["properties"]}
         return {
             "$schema": DIALECT,
@@ -68,10 +73,11 @@ class _Writer:
     def _section(self, section: type) -> Schema:
         name = section.__name__
         if name not in self.definitions:
-            self.definitions[name] = self._section_body(section)
+            self.definitions[name] = self.section_body(section)
         return _reference(name)
 
-    def _section_body(self, section: type) -> Schema:
+    def section_body(self, section: type) -> Schema:
+        """The schema of a section; those that it refers to are added to the definitions."""
         properties = {}
         for key, (field, annotation) in section_fields(section).items():
             text = next((extra.text for extra in annotation.__metadata__ if isinstance(extra, Help)), "")

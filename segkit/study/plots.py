@@ -26,9 +26,9 @@ LABEL_WIDTH = 32  # characters in a line
 
 
 def plot_tables(tables: Sequence[Table], output: Path) -> list[Path]:
-    """Draws each table: means with their intervals, each seed's value, and the published figures.
+    """Draws each table.
 
-    Tables of one metric have the same axis.
+    Means with their intervals, each seed's value, and the published figures. Tables of one metric have the same axis.
 
     Args:
         tables: those without a finished run are skipped.

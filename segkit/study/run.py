@@ -105,7 +105,7 @@ def list_runs(path: str, options: StudyOptions) -> str:
 
 
 def write_tables(path: str, options: StudyOptions) -> None:
-    """Writes tables, plots and report of the runs that are finished, and the ranking of a search's trials."""
+    """Writes tables, plots and report of the finished runs, and the ranking of trials."""
     study, plan = prepare(path, options)
     with lock_study(plan.output):
         setup_logging(plan.output)
@@ -141,7 +141,10 @@ def chosen_runs(plan: Plan, only: Sequence[str]) -> list[PlannedRun]:
 
 
 def compared_metrics(study: StudyDescription, variant: str) -> list[str]:
-    """The metrics that the evaluation of a variant's runs must have: those of its tables, else the study's."""
+    """The metrics that the evaluations of a variant must have.
+
+    They are those of its tables; without a table, the study's.
+    """
     tables = [table for table in study.tables.values() if any(row.run == variant for row in table.rows)]
     return list(dict.fromkeys(table.metric or study.settings.metric for table in tables)) or [study.settings.metric]
 

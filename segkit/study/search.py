@@ -169,7 +169,7 @@ class TrialSource:
                 task.run, trial, f"exit status {status}: {last_error(task.job.console)} (log: {task.job.console})"
             )
         else:
-            self._tell(task.run, trial, write_result(task.run, [self.metric]))
+            self._complete(task.run, trial, write_result(task.run, [self.metric]))
 
     def done(self) -> bool:
         return not self._begun
@@ -185,7 +185,7 @@ class TrialSource:
         values = self._values(trial)
         whole = self.maker.run(trial.number, values)
         if (found := result(whole)) is not None:
-            self._tell(whole, trial, found)
+            self._complete(whole, trial, found)
             return None
         reached = last_evaluation(whole.folder)
         for rung in self.search.rungs:
@@ -235,8 +235,8 @@ class TrialSource:
         self.optuna_study.tell(trial.number, state=optuna.trial.TrialState.PRUNED)
         logger.info("trial %d: pruned after %d iterations", trial.number, rung)
 
-    def _tell(self, run: PlannedRun, trial: Any, found: Result) -> None:
-        """Tells Optuna the result of a finished trial."""
+    def _complete(self, run: PlannedRun, trial: Any, found: Result) -> None:
+        """Reports the result of a finished trial to Optuna."""
         value = found.value(self.metric)
         if value is None:
             self._fail(run, trial, f"its evaluation has nothing to measure {self.metric} by")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from segkit.config.help import Help
 from segkit.config.nodes import Node, join, where
 from segkit.config.specs import Resolver
 from segkit.config.typecheck import show
@@ -20,10 +21,10 @@ SCALARS = (str, int, float, bool, type(None))
 class Range:
     """Numbers between two ends, both included."""
 
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
+    low: Annotated[float, Help("the lower end")]
+    high: Annotated[float, Help("the upper end")]
+    log: Annotated[bool, Help("whether the logarithm is drawn uniformly")] = False
+    step: Annotated[float | None, Help("between two values; null: any value")] = None
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,10 @@ def test_the_console_script():
     assert importlib.import_module("segkit.cli.main").run.__doc__
 
 
-def test_the_schema_is_installed_with_the_configurations():
-    assert "schema.json" in ast.literal_eval(keywords()["package_data"])["segkit.configs"]
-    assert "schema.json" in (ROOT / "MANIFEST.in").read_text()
+def test_the_schemas_are_installed_with_the_configurations():
+    for name in ("schema.json", "study_schema.json"):
+        assert name in ast.literal_eval(keywords()["package_data"])["segkit.configs"]
+        assert f"configs/{name}" in (ROOT / "MANIFEST.in").read_text().split()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
