@@ -95,7 +95,7 @@ def main(options: argparse.Namespace) -> int:
     except RunInterrupted as interruption:
         command = shlex.join(word for word in typed_command() if word != "--restart-changed")
         print(
-            f"interrupted by {interruption}; finished runs stay, the others have saved their states. To continue "
+            f"interrupted by {interruption}; finished runs stay, the others go on from their checkpoints. To continue "
             f"(exit status {RESUMABLE}):\n  {command}",
             file=sys.stderr,
         )
