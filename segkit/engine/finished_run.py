@@ -17,6 +17,7 @@ from segkit.data.formats.base import Dataset
 from segkit.engine.checkpoint import METRICS
 from segkit.engine.datasets import build_data
 from segkit.engine.recognized_data import with_recognized_data
+from segkit.evaluation.build import build_from_specs
 from segkit.evaluation.coco import RESULTS_NAME
 from segkit.evaluation.coco_matching import IouType
 from segkit.evaluation.evaluator import Evaluator
@@ -24,7 +25,7 @@ from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.result_files import read_predictions, read_results
-from segkit.registry import EVALUATOR_REGISTRY, META_ARCH_REGISTRY
+from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
@@ -86,15 +87,15 @@ class FinishedRun:
         Args:
             specs: of evaluators, as in a configuration's ``evaluators``.
         """
-        runtime = {
-            "classes": self.dataset.classes,
-            "category_ids": self.dataset.category_ids,
-            "max_detections": self.max_detections,
-            "results_dir": None,
-            "class_agnostic": self.class_agnostic,
-            "predicts_masks": self.has_masks,
-        }
-        built = [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
+        built = build_from_specs(
+            specs,
+            classes=self.dataset.classes,
+            category_ids=self.dataset.category_ids,
+            max_detections=self.max_detections,
+            class_agnostic=self.class_agnostic,
+            predicts_masks=self.has_masks,
+            frequencies=self.dataset.frequencies,
+        )
         kind: IouType = "segm" if self.has_masks else "bbox"
         return self._evaluate(built, None if kind in self._overlaps else kind)
 

@@ -155,7 +155,7 @@ class CocoBackend(ABC):
 
     @abstractmethod
     def load(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
-        """Returns the library's data sets of the images' objects and detections, for calls of :meth:`match`.
+        """Returns the library's data sets of objects and detections, for :meth:`match`.
 
         Image and category ids are positions counted from 1, so that files may have any: 0, negative, beyond 64 bits.
 
