@@ -135,12 +135,11 @@ def _evaluate_results(options: argparse.Namespace) -> int:
             key=key,
         )
     evaluators = changes["evaluators"].plain() if changes else None
-    _, table = evaluate_results(
-        options.results, options.data, format=options.format, split=options.split, evaluators=evaluators
-    )
+    choice = {"format": options.format, "split": options.split, "evaluators": evaluators}
+    _, table = evaluate_results(options.results, options.data, **choice)
     print(table)
     if options.intervals:
         from segkit.dataset_tools.comparison.intervals import results_intervals
 
-        print(results_intervals(options.results, options.data, format=options.format, split=options.split))
+        print(results_intervals(options.results, options.data, **choice))
     return 0
