@@ -61,7 +61,7 @@ class HotcocoBackend(CocoBackend):
         areas: dict[IouType, np.ndarray] = {"bbox": boxes[:, 2] * boxes[:, 3]}
         if not masks:
             return _Loaded(truth, truth.load_res(rows), areas, region_shares(images))
-        rles = [rle for image in images for rle in image.rles()]
+        rles: list[Any] = [rle for image in images for rle in image.rles()]
         areas["segm"] = mask.area(rles)
         return _Loaded(truth, truth.load_res(rows, segmentation=rles), areas, region_shares(images))
 
