@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.parser import Parser
+from segkit.cli.parser import Parser, add_results_data, check_results_data
 
 EXAMPLES = """
 segkit compare output/mine output/larger
@@ -48,10 +48,7 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     add("--images", type=int, default=5, metavar="N", help="images that differ the most to list (default: 5)")
     add("--output", metavar="FILE", help="also write all metrics to a file: .csv, .md, .json or .tex")
-    add = parser.add_argument_group("results files").add_argument
-    add("--data", metavar="DATA", help="their ground truth: a folder, file or configuration")
-    add("--format", metavar="F", help="format of the data (default: recognised by content)")
-    add("--split", metavar="S", help="split of the data (default: val, or the only one)")
+    add_results_data(parser, "results files")
     return parser
 
 
@@ -66,9 +63,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
             parser.error(f"--{flag}: expected at least {least}, not {getattr(options, flag)}")
     if not 0 < options.level < 1:
         parser.error(f"--level: expected a share between 0 and 1, as 0.95, not {options.level:g}")
-    for flag in ("format", "split"):
-        if getattr(options, flag) is not None and options.data is None:
-            parser.error(f"--{flag} is for results files with --data")
+    check_results_data(options, parser)
     return options
 
 

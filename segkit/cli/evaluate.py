@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from segkit.cli import train
-from segkit.cli.parser import Parser, add_config_file, take_config
+from segkit.cli.parser import Parser, add_config_file, add_results_data, check_results_data, take_config
 
 EXAMPLES = """
 segkit eval --config-file output/mine/config.yaml
@@ -38,10 +38,9 @@ def make_parser(prog: str | None = None) -> Parser:
         action="store_true",
         help="also print the headline metrics with 95 %% bootstrap intervals over images",
     )
-    add = parser.add_argument_group("a file of predictions in place of a configuration").add_argument
-    add("--data", metavar="DATA", help="its ground truth: a folder, file or configuration; evaluators=[...] may be set")
-    add("--format", metavar="F", help="format of the data (default: recognised by content)")
-    add("--split", metavar="S", help="split of the data (default: val, or the only one)")
+    text = "its ground truth: a folder, file or configuration; evaluators=[...] may be set"
+    add_results_data(parser, "a file of predictions in place of a configuration", text)
+    add = parser.add_argument_group("a submission in place of a configuration").add_argument
     add("--id-map", metavar="JSON", help="check a submission, test-results.json or .zip, without ground truth")
     add("--category-ids", metavar="K,K", help="the ids that the submission may have (default: those of the id map)")
     parser.set_defaults(eval_only=True, resume=False, restart=False, dry_run=False)
@@ -52,10 +51,9 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     """The arguments; None: those of the process."""
     parser = make_parser(prog)
     options = parser.parse(arguments)
-    needed = {"format": "data", "split": "data", "category_ids": "id_map"}
-    for option, other in needed.items():
-        if getattr(options, option) is not None and getattr(options, other) is None:
-            parser.error(f"{_flag(option)} is for a file of predictions with {_flag(other)}")
+    check_results_data(options, parser)
+    if options.category_ids is not None and options.id_map is None:
+        parser.error("--category-ids is for a submission with --id-map")
     if options.data is None and options.id_map is None:
         take_config(options, parser)
         return options
@@ -137,12 +135,11 @@ def _evaluate_results(options: argparse.Namespace) -> int:
             key=key,
         )
     evaluators = changes["evaluators"].plain() if changes else None
-    _, table = evaluate_results(
-        options.results, options.data, format=options.format, split=options.split, evaluators=evaluators
-    )
+    choice = {"format": options.format, "split": options.split, "evaluators": evaluators}
+    _, table = evaluate_results(options.results, options.data, **choice)
     print(table)
     if options.intervals:
         from segkit.dataset_tools.comparison.intervals import results_intervals
 
-        print(results_intervals(options.results, options.data, format=options.format, split=options.split))
+        print(results_intervals(options.results, options.data, **choice))
     return 0

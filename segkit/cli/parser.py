@@ -146,6 +146,29 @@ def add_overrides(parser: Parser) -> None:
     parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
 
 
+def add_results_data(
+    parser: Parser, title: str, text: str = "their ground truth: a folder, file or configuration"
+) -> None:
+    """Adds ``--data``, ``--format`` and ``--split``: the ground truth of results files.
+
+    Args:
+        parser: gets the options.
+        title: of their group in the help.
+        text: the help of ``--data``.
+    """
+    add = parser.add_argument_group(title).add_argument
+    add("--data", metavar="DATA", help=text)
+    add("--format", metavar="F", help="format of the data (default: recognised by content)")
+    add("--split", metavar="S", help="split of the data (default: val, or the only one)")
+
+
+def check_results_data(options: argparse.Namespace, parser: Parser) -> None:
+    """Exits with status 2 if ``--format`` or ``--split`` is given without ``--data``."""
+    for option in ("format", "split"):
+        if getattr(options, option) is not None and options.data is None:
+            parser.error(f"--{option} is for results files with --data")
+
+
 def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
     """Sets ``config_file`` from the first positional argument if that is a configuration.
 

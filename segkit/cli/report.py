@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from segkit.cli.parser import Parser
+from segkit.cli.parser import Parser, add_results_data, check_results_data
 
 EXAMPLES = """
 segkit report output/mine
@@ -31,10 +31,7 @@ def make_parser(prog: str | None = None) -> Parser:
     add("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap; 0: no intervals (default: 1000)")
     add("--seed", type=int, default=0, metavar="N", help="of the bootstrap and of the random images (default: 0)")
     add("--attributes", metavar="CSV", help="divide the metrics by its columns; the first column names the images")
-    add = parser.add_argument_group("results files in place of runs").add_argument
-    add("--data", metavar="DATA", help="their ground truth: a folder, file or configuration")
-    add("--format", metavar="F", help="format of the data (default: recognised by content)")
-    add("--split", metavar="S", help="split of the data (default: val, or the only one)")
+    add_results_data(parser, "results files in place of runs")
     return parser
 
 
@@ -45,9 +42,7 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     for flag in ("images", "resamples", "seed"):
         if getattr(options, flag) < 0:
             parser.error(f"--{flag}: expected 0 or more, not {getattr(options, flag)}")
-    for flag in ("format", "split"):
-        if options.data is None and getattr(options, flag) is not None:
-            parser.error(f"--{flag} is for results files with --data")
+    check_results_data(options, parser)
     return options
 
 

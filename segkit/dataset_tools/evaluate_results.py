@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from segkit.dataset_tools.source import OpenedData, open_data
+from segkit.engine.finished_run import LEAST_DETECTIONS
 from segkit.evaluation import evaluate_predictions, metrics_table, read_predictions
 from segkit.evaluation.build import build_from_specs
 from segkit.evaluation.coco_detections import results_by_image
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
-
-LEAST_DETECTIONS = 100  # COCO's limit per image; a file with more in an image is evaluated with all of them
 
 
 def evaluate_results(

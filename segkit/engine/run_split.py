@@ -109,7 +109,13 @@ class RunSplit:
         stored = StoredResults(results, recorder.offsets)
         overlaps = {recorder.iou_type: recorder.data}
         return FinishedRun(
-            self.folder.resolve().name, self.folder, self.config, self.dataset, stored, _overlaps=overlaps
+            self.folder.resolve().name,
+            self.folder,
+            self.config,
+            self.dataset,
+            stored,
+            class_agnostic=agnostic,
+            _overlaps=overlaps,
         )
 
 

@@ -16,6 +16,7 @@ from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.overlaps import Overlaps
 from segkit.evaluation.size_metrics import SIZE_METRICS, class_metric_names, class_metrics, known, size_metrics
 from segkit.registry import EVALUATOR_REGISTRY
+from segkit.structures.score_thresholds import reaches
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -112,5 +113,6 @@ class BoundaryEvaluator(OverlapEvaluator):
         matched = match_detections(
             replace(image, overlaps=masks), [MASK_IOU], max_detections=self.max_detections
         ).objects[0]
-        chosen = (matched[pairs.detections] == pairs.objects) & (image.scores[pairs.detections] >= self.score_threshold)
+        above = reaches(image.scores, self.score_threshold)
+        chosen = (matched[pairs.detections] == pairs.objects) & above[pairs.detections]
         return pairs.boundary_ious[chosen]

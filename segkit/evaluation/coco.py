@@ -162,40 +162,54 @@ class CocoEvaluator(Evaluator):
             return {}
         if self.class_agnostic:
             images = [image.of_one_class() for image in images]
-        metrics: dict[str, float] = {}
-        for iou_type, (truth, images_of_type) in self._ground_truths(images).items():
-            max_dets = sorted({STANDARD_LIMIT, self.max_detections})
-            values = self._summary(
-                self.backend.match(truth, images_of_type, iou_type, max_dets, ious=self.ious, areas=self.areas)
-            )
-            for threshold in self.score_thresholds:
-                curves = self.backend.match(
-                    truth, images_of_type, iou_type, [self.max_detections], threshold, ious=self.ious
-                )
-                values[f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
-                if (iou_50 := self._iou_names.get("AP50")) is not None:
-                    values[f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=iou_50)
-            metrics.update({f"{iou_type}/{key}": value for key, value in values.items() if value is not None})
-        return metrics
+        found: dict[IouType, dict[str, float | None]] = {}
+        for iou_types, images_of_types in self._images_by_type(images):
+            found |= self._match(images_of_types, iou_types)
+        return {
+            f"{iou_type}/{key}": value
+            for iou_type in found
+            for key, value in found[iou_type].items()
+            if value is not None
+        }
 
-    def _ground_truths(self, images: Sequence[EvaluatedImage]) -> dict[IouType, tuple[Any, Sequence[EvaluatedImage]]]:
-        """The back end's data set for each IoU type with ground truth, and its images."""
-        num_classes = 1 if self.class_agnostic else len(self.classes)
-        segm = "segm" in self.iou_types
-        unmasked = segm and any(None in [item.get("segmentation") for item in image.truth] for image in images)
+    def _match(
+        self, images: Sequence[EvaluatedImage], iou_types: Sequence[IouType]
+    ) -> dict[IouType, dict[str, float | None]]:
+        """The metrics of each IoU type."""
+        num_classes, masks = 1 if self.class_agnostic else len(self.classes), "segm" in iou_types
+        max_dets = sorted({STANDARD_LIMIT, self.max_detections})
+        data = self.backend.load(images, num_classes, masks=masks)
+        values = {
+            iou_type: self._summary(self.backend.match(data, iou_type, max_dets, ious=self.ious, areas=self.areas))
+            for iou_type in iou_types
+        }
+        for threshold in self.score_thresholds:
+            data = self.backend.load([image.above(threshold) for image in images], num_classes, masks=masks)
+            for iou_type in iou_types:
+                curves = self.backend.match(data, iou_type, [self.max_detections], ious=self.ious)
+                values[iou_type][f"AP@score{threshold:g}"] = curves.ap(self.max_detections)
+                if (iou_50 := self._iou_names.get("AP50")) is not None:
+                    values[iou_type][f"AP50@score{threshold:g}"] = curves.ap(self.max_detections, iou=iou_50)
+        return values
+
+    def _images_by_type(
+        self, images: Sequence[EvaluatedImage]
+    ) -> list[tuple[Sequence[IouType], Sequence[EvaluatedImage]]]:
+        """The images as the back end takes them, and the IoU types with ground truth that they serve."""
+        unmasked = "segm" in self.iou_types and any(
+            None in [item.get("segmentation") for item in image.truth] for image in images
+        )
         if not unmasked and not has_unannotated(images):
-            return dict.fromkeys(self.iou_types, (self.backend.ground_truth(images, num_classes, masks=segm), images))
+            return [(self.iou_types, images)]
         known = [not lacks_mask(item) for image in images for item in image.truth if not item["iscrowd"]]
         if unmasked:
             self._warn_of_masks(known)
-        truths: dict[IouType, tuple[Any, Sequence[EvaluatedImage]]] = {}
+        found: list[tuple[Sequence[IouType], Sequence[EvaluatedImage]]] = []
         for iou_type in self.iou_types:
             masks = iou_type == "segm"
-            if masks and not any(known):
-                continue
-            of_type = with_crowds(with_ignored_boxes(images) if masks else images, iou_type)
-            truths[iou_type] = (self.backend.ground_truth(of_type, num_classes, masks=masks), of_type)
-        return truths
+            if not masks or any(known):
+                found.append(([iou_type], with_crowds(with_ignored_boxes(images) if masks else images, iou_type)))
+        return found
 
     def write_results(self, path: str | Path) -> Path:
         """Writes all detections as a COCO results file, with the ids of the files."""

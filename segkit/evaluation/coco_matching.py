@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from segkit.evaluation.precision import COCO_IOUS
 from segkit.evaluation.results import xywh
 from segkit.structures.masks import InstanceMasks
+from segkit.structures.score_thresholds import reaches
 from segkit.structures.targets import ALL_CLASSES
 
 if TYPE_CHECKING:
@@ -120,6 +122,18 @@ class EvaluatedImage:
         unlabelled = [0] if len(self.unlabelled) else []
         return replace(self, truth=truth, labels=np.zeros_like(self.labels), unlabelled=unlabelled)
 
+    def above(self, threshold: float) -> EvaluatedImage:
+        """Returns the image with the detections that score at least ``threshold``."""
+        kept = reaches(self.scores, threshold)
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            masks=None if self.masks is None else list(compress(self.masks, kept.tolist())),
+            region_shares=None if self.region_shares is None else self.region_shares[kept],
+        )
+
     def rles(self) -> list[dict[str, Any]]:
         """Returns the detections' masks as COCO's RLE; an empty list if masks are not evaluated."""
         size = list(self.size)
@@ -140,8 +154,8 @@ class CocoBackend(ABC):
         """Imports the library; raises the import's error, or ImportError for an old version."""
 
     @abstractmethod
-    def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
-        """Returns the library's data set of the images' objects, for calls of :meth:`match`.
+    def load(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+        """Returns the library's data sets of objects and detections, for :meth:`match`.
 
         Image and category ids are positions counted from 1, so that files may have any: 0, negative, beyond 64 bits.
 
@@ -155,11 +169,9 @@ class CocoBackend(ABC):
     @abstractmethod
     def match(
         self,
-        truth: Any,
-        images: Sequence[EvaluatedImage],
+        data: Any,
         iou_type: IouType,
         max_dets: Sequence[int],
-        score_threshold: float = 0.0,
         *,
         ious: np.ndarray = COCO_IOUS,
         areas: AreaRanges = COCO_AREAS,
@@ -170,11 +182,9 @@ class CocoBackend(ABC):
         ``bbox`` and its mask's for ``segm``, as in Detectron2.
 
         Args:
-            truth: the result of :meth:`ground_truth` for these images.
-            images: with the detections.
+            data: a result of :meth:`load`.
             iou_type: whether boxes or masks overlap.
             max_dets: numbers of detections per image and class, ascending.
-            score_threshold: detections that score less are ignored.
             ious: IoU thresholds, ascending.
             areas: the ranges of areas, ``all`` first.
         """

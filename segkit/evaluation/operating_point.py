@@ -9,6 +9,7 @@ import numpy as np
 
 from segkit.evaluation.greedy_matching import Matches
 from segkit.evaluation.image_overlaps import DatasetOverlaps
+from segkit.structures.score_thresholds import reaches
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def count_detections(
     objects = np.array([(~one.ignored_objects).sum() for one in matches], np.int64)
     if score_threshold is None:
         score_threshold = _best_threshold(scores, true, false, int(objects.sum()))
-    above = scores >= score_threshold
+    above = reaches(scores, score_threshold)
     true, false = (np.bincount(images[above & kind], minlength=count) for kind in (true, false))
     return DetectionCounts(score_threshold, true, false, objects)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class PycocotoolsBackend(CocoBackend):
         import pycocotools.cocoeval
         import pycocotools.mask  # noqa: F401  # its compiled part
 
-    def ground_truth(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> Any:
+    def load(self, images: Sequence[EvaluatedImage], num_classes: int, *, masks: bool) -> _Loaded:
         annotations: list[dict[str, Any]] = []
         for image_id, image in enumerate(images, 1):
             for item in image.truth:
@@ -39,15 +40,13 @@ class PycocotoolsBackend(CocoBackend):
                 if masks:
                     annotation["segmentation"] = item["segmentation"]
                 annotations.append({**annotation, "image_id": image_id, "category_id": item["label"] + 1})
-        return _data_set(images, num_classes, annotations)
+        return _Loaded(_data_set(images, num_classes, annotations), images)
 
     def match(
         self,
-        truth: Any,
-        images: Sequence[EvaluatedImage],
+        data: _Loaded,
         iou_type: IouType,
         max_dets: Sequence[int],
-        score_threshold: float = 0.0,
         *,
         ious: np.ndarray = COCO_IOUS,
         areas: AreaRanges = COCO_AREAS,
@@ -55,25 +54,32 @@ class PycocotoolsBackend(CocoBackend):
         from pycocotools.cocoeval import COCOeval
 
         annotations: list[dict[str, Any]] = []
-        shares = region_shares(images)
-        for image_id, image in enumerate(images, 1):
-            for i in np.flatnonzero(image.scores.astype(np.float64) >= score_threshold).tolist():
-                annotation = {"image_id": image_id, "category_id": int(image.labels[i]) + 1, "iscrowd": 0}
-                annotations.append({**annotation, "score": float(image.scores[i]), **_region(image, i, iou_type)})
+        for image_id, image in enumerate(data.images, 1):
+            for i, (label, score) in enumerate(zip(image.labels.tolist(), image.scores.tolist(), strict=True)):
+                annotation = {"image_id": image_id, "category_id": label + 1, "iscrowd": 0, "score": score}
+                annotations.append({**annotation, **_region(image, i, iou_type)})
         # Not loadRes: it refuses an evaluation without any detection.
-        found = _data_set(images, len(truth.dataset["categories"]), annotations)
+        found = _data_set(data.images, len(data.truth.dataset["categories"]), annotations)
         with _silent():
-            evaluation = COCOeval(truth, found, iou_type)
+            evaluation = COCOeval(data.truth, found, iou_type)
             evaluation.params.maxDets = list(max_dets)
             evaluation.params.iouThrs = ious
             evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(one) for one in areas.values()], list(areas)
             evaluation.evaluate()
+        shares = region_shares(data.images)
         if shares is not None:
-            high = np.concatenate([image.scores.astype(np.float64) >= score_threshold for image in images])
-            return accumulate(evaluation.evalImgs, shares[high], len(evaluation.params.catIds), max_dets, ious, areas)
+            return accumulate(evaluation.evalImgs, shares, len(evaluation.params.catIds), max_dets, ious, areas)
         with _silent():
             evaluation.accumulate()
         return Curves(evaluation.eval["precision"], evaluation.eval["recall"], tuple(max_dets), tuple(areas))
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """pycocotools' data set of the objects; the detections become one for each IoU type."""
+
+    truth: Any
+    images: Sequence[EvaluatedImage]
 
 
 def _region(image: EvaluatedImage, i: int, iou_type: IouType) -> dict[str, Any]:

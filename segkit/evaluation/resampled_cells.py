@@ -9,6 +9,7 @@ import numpy as np
 
 from segkit.evaluation.cell_counts import IOU_50, IOU_THRESHOLDS, CellCounts, count_cells, match_at
 from segkit.evaluation.image_overlaps import DatasetOverlaps, ImageOverlaps
+from segkit.structures.score_thresholds import reaches
 
 PREFIX = "cells"
 IGNORED_SHARE = 0.5  # of a detection in regions where its class is not annotated
@@ -28,8 +29,7 @@ def cell_counts_by_image(data: DatasetOverlaps, score_threshold: float) -> list[
 
 
 def _count(image: ImageOverlaps, score_threshold: float) -> dict[int, CellCounts]:
-    # Scores are a model's float32; the threshold is rounded likewise.
-    above = image.scores.astype(np.float32) >= np.float32(score_threshold)
+    above = reaches(image.scores, score_threshold)
     found = {}
     for label in np.union1d(image.object_labels, image.labels[above]).tolist():
         own = above & (image.labels == label)

@@ -10,6 +10,7 @@ import numpy as np
 from segkit.evaluation.greedy_matching import Matches, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps, ImageOverlaps
 from segkit.evaluation.threshold_metrics import check_metric, threshold_metric
+from segkit.structures.score_thresholds import reaches
 from segkit.utils.errors import SegkitError
 
 ALL = "all"  # name of the curve of all classes together
@@ -202,7 +203,7 @@ def confusion_matrix(data: DatasetOverlaps, score_threshold: float, iou_threshol
         missed = np.ones(len(image.object_labels), bool)
         missed[found[matched]] = False
         counts[:, -1] += np.bincount(image.object_labels[missed], minlength=size)
-        spurious = (found < 0) & (image.scores >= score_threshold) & (image.ignored_shares < iou_threshold)
+        spurious = (found < 0) & reaches(image.scores, score_threshold) & (image.ignored_shares < iou_threshold)
         counts[-1] += np.bincount(image.labels[spurious], minlength=size)
     return ConfusionMatrix(counts, list(data.classes), float(score_threshold), float(iou_threshold))
 
@@ -217,7 +218,7 @@ def match_any_class(image: ImageOverlaps, iou_threshold: float, score_threshold:
     ious = pairs.ious
     other = image.object_labels[pairs.objects] != image.labels[pairs.detections]
     scores = image.scores[pairs.detections]
-    near = np.flatnonzero((ious >= min(iou_threshold, 1 - 1e-10)) & (scores >= score_threshold))
+    near = np.flatnonzero((ious >= min(iou_threshold, 1 - 1e-10)) & reaches(scores, score_threshold))
     near = near[np.lexsort((-pairs.objects[near], other[near], -ious[near], pairs.detections[near], -scores[near]))]
     matched = np.full(len(image.scores), -1, np.int64)
     taken: set[int] = set()

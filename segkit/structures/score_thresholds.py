@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,3 +98,11 @@ def above_threshold(detections: Detections, threshold: float | Tensor) -> Detect
     elif threshold <= 0:
         return detections
     return detections[detections.scores >= threshold]
+
+
+def reaches(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Whether each score is at least a threshold: bool [N], as :func:`above_threshold` decides.
+
+    Scores are a model's float32, so the threshold is rounded to float32 too. A score that a file has as 0.7 reaches 0.7.
+    """
+    return scores.astype(np.float32) >= np.float32(threshold)

@@ -49,7 +49,7 @@ def without_masks(pairs, share, seed):
         (1, 1, {"ties": False}, {"per_class": False}),
         (2, 300, {"images": 3, "most_objects": 60, "most_detections": 320}, {}),
         (3, 17, {}, {"iou_types": ["bbox"]}),
-        (4, 100, {}, {"iou_types": ["segm"], "score_thresholds": [0.3, 0.9, 1.0]}),
+        (4, 100, {}, {"iou_types": ["segm", "bbox"], "score_thresholds": [0.3, 0.9, 1.0]}),
         (5, 50, {"most_detections": 120}, {"class_agnostic": True}),
     ],
 )

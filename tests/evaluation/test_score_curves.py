@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 import torch
 
+from segkit.evaluation import BoundaryEvaluator, CocoEvaluator
 from segkit.evaluation.coco_matching import EvaluatedImage
 from segkit.evaluation.greedy_matching import match_detections
 from segkit.evaluation.hotcoco_backend import HotcocoBackend
 from segkit.evaluation.image_overlaps import DatasetOverlaps, image_overlaps
-from segkit.evaluation.score_curves import ScoreCurve, calibration, confusion_matrix, score_curves
+from segkit.evaluation.operating_point import count_detections
+from segkit.evaluation.score_curves import ScoreCurve, calibration, confusion_matrix, match_all, score_curves
 from segkit.evaluation.threshold_metrics import threshold_metric
+from segkit.structures.sample import Batch
 from segkit.utils.errors import SegkitError
 
+from .helpers import detections, run, sample
 from .test_unannotated import CLASSES, scene
 
 
-def overlaps_of(batches, iou_type="segm", limit=300):
+def overlaps_of(batches, iou_type="segm", limit=300, classes=CLASSES):
     images = []
     for batch, [found] in batches:
         [one] = batch.samples
         image = EvaluatedImage.of(one.annotations, found, masks=iou_type == "segm")
         images.append(image_overlaps(one.image_id, image, iou_type))
-    return DatasetOverlaps(images, CLASSES, iou_type, limit)
+    return DatasetOverlaps(images, classes, iou_type, limit)
 
 
 def restricted(image, kept):
@@ -158,15 +162,8 @@ def test_confusion_equals_hotcoco(seed, iou_type):
         found.scores += torch.rand(len(found), generator=generator) / 1000
         batches.append((batch, [found]))
         images.append(EvaluatedImage.of(one.annotations, found, masks=iou_type == "segm"))
-    truth = HotcocoBackend().ground_truth(images, 3, masks=iou_type == "segm")
-    rows = np.concatenate(
-        [
-            np.column_stack([np.full(len(image.scores), i), image.boxes, image.scores, image.labels + 1])
-            for i, image in enumerate(images, 1)
-        ]
-    )
-    masks = {"segmentation": [rle for image in images for rle in image.rles()]} if iou_type == "segm" else {}
-    evaluation = COCOeval(truth, truth.load_res(rows, **masks), iou_type)
+    loaded = HotcocoBackend().load(images, 3, masks=iou_type == "segm")
+    evaluation = COCOeval(loaded.truth, loaded.found, iou_type)
     data = overlaps_of(batches, iou_type)
     for iou, score in ((0.3, 0.0), (0.5, 0.4)):
         expected = evaluation.confusion_matrix(iou_thr=iou, max_det=300, min_score=score)["matrix"]
@@ -189,3 +186,17 @@ def test_f1_where_nothing_is_found():
     curve = ScoreCurve("all", np.array([0.9, 0.1]), np.array([0.0, 0.5]), np.array([0.0, 0.25]), 0.1)
     np.testing.assert_allclose(curve.f1, [0, 1 / 3])
     assert curve.best_position == 1
+
+
+def test_a_score_written_like_the_threshold_reaches_it():
+    size, box = (30, 30), [2, 2, 20, 20]
+    pairs = [(Batch([sample(1, size, [(box, 0, False)])]), [detections([box], [0.7], [0], size)])]
+    assert pairs[0][1][0].scores.double().item() < 0.7  # a float32
+    data = overlaps_of(pairs, classes=["a"])
+    assert confusion_matrix(data, 0.7).counts[0, 0] == 1
+    matches = match_all(data, [0.5])
+    assert count_detections(data, matches, 0, 0.7).true.tolist() == [1]
+    for backend in ("hotcoco", "pycocotools"):
+        evaluator = CocoEvaluator(["a"], [1], 100, score_thresholds=[0.7], backend=backend)
+        assert run(evaluator, pairs)["segm/AP@score0.7"] == pytest.approx(1.0)
+    assert run(BoundaryEvaluator(["a"], 100, score_threshold=0.7), pairs)["boundary/IoU"] == 1

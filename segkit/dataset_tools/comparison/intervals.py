@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from segkit.config.schema import Config
 from segkit.dataset_tools.comparison.tables import headline
@@ -19,17 +21,32 @@ logger = logging.getLogger(__name__)
 def run_intervals(cfg: Config) -> str:
     """Returns the table of the evaluation that was just written with this configuration."""
     run = evaluated_run(cfg)
-    cells = [spec for spec in cfg.evaluators if spec["name"] == "Cells"]
-    return _table(run, float(cells[0].get("score_threshold", 0.5)) if cells else 0.5)
+    return _table(run, _cells_threshold(cfg.evaluators))
 
 
-def results_intervals(results: str, data: str, *, format: str | None = None, split: str | None = None) -> str:
+def results_intervals(
+    results: str,
+    data: str,
+    *,
+    format: str | None = None,
+    split: str | None = None,
+    evaluators: Sequence[Mapping[str, Any]] | None = None,
+) -> str:
     """Returns the table of a results file.
 
     Args:
-        results, data, format, split: as of :func:`~segkit.dataset_tools.evaluate_results.evaluate_results`.
+        results, data, format, split, evaluators: as of
+            :func:`~segkit.dataset_tools.evaluate_results.evaluate_results`.
     """
-    return _table(finished_run(Path(results).stem, results, open_data(data, format).split(split, data)), 0.5)
+    opened = open_data(data, format)
+    dataset = opened.split(split, data)
+    run = finished_run(Path(results).stem, results, dataset, class_agnostic=opened.class_agnostic)
+    return _table(run, _cells_threshold(evaluators or opened.evaluators or ()))
+
+
+def _cells_threshold(evaluators: Sequence[Mapping[str, Any]]) -> float:
+    """The score threshold of the evaluator Cells; its default without one."""
+    return next((float(one.get("score_threshold", 0.5)) for one in evaluators if one["name"] == "Cells"), 0.5)
 
 
 def _table(run: FinishedRun, cells_threshold: float) -> str:

@@ -57,7 +57,9 @@ def open_groups(
     Raises:
         SegkitError: no run, a run that has not been evaluated, one run only, a results file without data.
     """
-    dataset = None if data is None else open_data(data, format).split(split, data)
+    opened = None if data is None else open_data(data, format)
+    dataset = None if opened is None else opened.split(split, str(data))
+    agnostic = opened is not None and opened.class_agnostic
     parts = [_parse(word) for word in words]
     paths = [path for _, of_word in parts for path in of_word]
     twice = {path for path in paths if [os.path.realpath(p) for p in paths].count(os.path.realpath(path)) > 1}
@@ -68,7 +70,7 @@ def open_groups(
             f"a comparison needs two or more runs, got {'none' if not paths else paths[0]}: segkit compare RUN_A RUN_B",
             key="runs",
         )
-    given = [(name, tuple(_open(path, dataset) for path in of_word)) for name, of_word in parts]
+    given = [(name, tuple(_open(path, dataset, agnostic) for path in of_word)) for name, of_word in parts]
     grouped = given if separate else _group(given)
     if len(grouped) < 2:
         logger.info("all runs are of one configuration: they are compared one by one")
@@ -97,12 +99,12 @@ def _parse(word: str) -> tuple[str | None, list[str]]:
     return (name.strip() or None) if equals else None, paths
 
 
-def _open(path: str, dataset: Dataset | None) -> FinishedRun:
+def _open(path: str, dataset: Dataset | None, class_agnostic: bool) -> FinishedRun:
     if not os.path.isfile(path):
         return open_finished_run(path)
     if dataset is None:
         raise SegkitError(f"{path} is a results file; its ground truth is needed: --data DATA", key="data", value=path)
-    return finished_run(Path(path).stem, path, dataset)
+    return finished_run(Path(path).stem, path, dataset, class_agnostic=class_agnostic)
 
 
 def _group(

@@ -111,7 +111,7 @@ def _of_results(source: str, data: str | None, format: str | None, split: str, w
     opened = open_data(data, format)
     if split == "val" and len(opened.splits) == 1:
         split = next(iter(opened.splits))
-    run = finished_run(path.stem, path, opened.split(split, data))
+    run = finished_run(path.stem, path, opened.split(split, data), class_agnostic=opened.class_agnostic)
     notes = [f"detections: {path}", "losses are not measured: a results file has no checkpoints"]
     return Models([run], [_overlaps(run)], None, split, notes)
 
