@@ -45,6 +45,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     for flag in ("images", "resamples", "seed"):
         if getattr(options, flag) < 0:
             parser.error(f"--{flag}: expected 0 or more, not {getattr(options, flag)}")
+    if options.output is not None and not options.output.lower().endswith((".html", ".htm")):
+        parser.error(f"--output: expected the name of an HTML file, as report.html, not '{options.output}'")
     for flag in ("format", "split"):
         if options.data is None and getattr(options, flag) is not None:
             parser.error(f"--{flag} is for results files with --data")
