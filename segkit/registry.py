@@ -16,7 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from segkit.utils.components.adapter import Foreign
-from segkit.utils.components.construction import check_arguments, check_component, construct, option_values
+from segkit.utils.components.construction import (
+    check_arguments,
+    check_component,
+    construct,
+    missing_name,
+    option_values,
+)
 from segkit.utils.components.dotted_path import dotted_hint, locate_class
 from segkit.utils.components.signature import (
     Signature,
@@ -210,7 +216,7 @@ class Registry:
         path = path or self.title
         name = spec.get(self.key)
         if not isinstance(name, str):
-            raise SegkitError(f"{path}: '{self.key}' is missing; expected the name of a {self.title}", key=path)
+            raise SegkitError(f"{path}: {missing_name(spec, self.key, self.title)}", key=path)
         try:
             component = self.get(name)
             schema = self._signature_for(component, spec, runtime)

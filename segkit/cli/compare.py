@@ -63,6 +63,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
             parser.error(f"--{flag}: expected at least {least}, not {getattr(options, flag)}")
     if not 0 < options.level < 1:
         parser.error(f"--level: expected a share between 0 and 1, as 0.95, not {options.level:g}")
+    if options.score_threshold is not None and not 0 <= options.score_threshold <= 1:
+        parser.error(f"--score-threshold: expected a score between 0 and 1, not {options.score_threshold:g}")
     check_results_data(options, parser)
     return options
 

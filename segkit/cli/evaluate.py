@@ -9,8 +9,8 @@ from segkit.cli import train
 from segkit.cli.parser import Parser, add_config_file, add_results_data, check_results_data, take_config
 
 EXAMPLES = """
-segkit eval --config-file output/mine/config.yaml
-segkit eval output/mine/config.yaml --intervals
+segkit eval output/mine
+segkit eval output/mine --intervals
 segkit eval mine.yaml --weights output/mine/model_final.pth
 segkit eval coco/torchvision_mask_rcnn_r50_fpn --weights MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 segkit eval coco_instances_results.json --data my_cells
@@ -55,6 +55,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     if options.category_ids is not None and options.id_map is None:
         parser.error("--category-ids is for a submission with --id-map")
     if options.data is None and options.id_map is None:
+        if options.opts and options.opts[0].endswith((".json", ".zip")):
+            parser.error(f"'{options.opts[0]}' needs its ground truth, --data DATA, or for a submission --id-map JSON")
         take_config(options, parser)
         return options
     flag = _flag("data" if options.id_map is None else "id_map")
@@ -124,14 +126,14 @@ def _evaluate_results(options: argparse.Namespace) -> int:
     """Prints the metrics of a results file."""
     from segkit.config.overrides import parse_overrides
     from segkit.dataset_tools.evaluate_results import evaluate_results
-    from segkit.utils.errors import SegkitError, did_you_mean
+    from segkit.utils.errors import SegkitError
     from segkit.utils.logging import setup_logging
 
     setup_logging()
     changes = dict(parse_overrides(options.opts))
     for key in changes.keys() - {"evaluators"}:
         raise SegkitError(
-            f"'{key}' cannot be set for a results file; evaluators=[...] can{did_you_mean(key, ['evaluators'])}",
+            f"'{key}' cannot be set for a results file; the only key that can is evaluators, as evaluators=[...]",
             key=key,
         )
     evaluators = changes["evaluators"].plain() if changes else None

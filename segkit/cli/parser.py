@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
 import shutil
 import sys
@@ -83,7 +85,13 @@ class Parser(argparse.ArgumentParser):
         return [flag for flag in self._option_string_actions if flag.startswith("--")]
 
     def error(self, message: str) -> NoReturn:
-        """Prints one line and where the help is; exits with status 2."""
+        """Prints one line and where the help is; exits with status 2.
+
+        argparse lists arguments that may be absent (``nargs="*"``) among those that are required.
+        """
+        for action in self._actions:
+            if action.nargs == "*":
+                message = message.removesuffix(f", {action.metavar}")
         self.exit(2, f"{self.prog}: error: {message}\nfor help: {self.prog} --help\n")
 
 
@@ -141,7 +149,10 @@ def add_config_file(parser: Parser, text: str = "", **settings: object) -> None:
 
 def add_overrides(parser: Parser) -> None:
     """Adds ``[CONFIG] [KEY=VALUE ...]``, which :func:`take_config` separates."""
-    text = "the configuration, if --config-file is not given; then values to change: train.epochs=3 or train.epochs 3"
+    text = (
+        "the configuration (a file, a name, or the folder of a run), if --config-file is not given; then values to change: "
+        "train.epochs=3 or train.epochs 3"
+    )
     parser.takes_config = True
     parser.add_argument("opts", nargs="*", metavar="CONFIG | KEY=VALUE", help=text)
 
@@ -172,11 +183,12 @@ def check_results_data(options: argparse.Namespace, parser: Parser) -> None:
 def take_config(options: argparse.Namespace, parser: Parser, *, required: bool = True) -> None:
     """Sets ``config_file`` from the first positional argument if that is a configuration.
 
-    The name of a shipped configuration becomes its path.
+    The name of a shipped configuration becomes its path. The folder of a run becomes its ``config.yaml``, with this folder
+    as ``output_dir``, also if it was moved.
 
     Exits with status 2 if two configurations are given, or if none is given and one is ``required``.
     """
-    from segkit.cli.shipped import find_config, is_config, shipped_configs
+    from segkit.cli.shipped import find_config, is_config, is_run, shipped_configs
 
     first = options.opts[0] if options.opts else None
     if first is not None and is_config(first):
@@ -184,9 +196,18 @@ def take_config(options: argparse.Namespace, parser: Parser, *, required: bool =
             parser.error(f"two configurations are given, '{options.config_file}' and '{first}'")
         options.config_file = options.opts.pop(0)
     if options.config_file is not None:
+        if is_run(options.config_file):
+            options.opts.insert(0, f"output_dir={json.dumps(options.config_file)}")
         options.config_file = find_config(options.config_file)
     elif required and first is not None and nearest(first, shipped_configs()):
         parser.error(f"no configuration is called '{first}'{did_you_mean(first, shipped_configs())}")
+    elif required and first is not None and "=" not in first and (os.path.exists(first) or os.sep in first):
+        kind = "is no folder of a run" if os.path.isdir(first) else "is no YAML file"
+        kind = kind if os.path.exists(first) else "does not exist"
+        data = f"; data are trained on by segkit fit {first}" if os.path.isdir(first) else ""
+        parser.error(
+            f"'{first}' {kind}; expected a YAML file, the folder of a run, or a name of segkit config list{data}"
+        )
     elif required:
         key = "" if first is None else first.partition("=")[0]
         given = f"'{first}' is a key of Ultralytics; " if "=" in str(first) and key in ULTRALYTICS else ""

@@ -42,6 +42,8 @@ def parse_arguments(arguments: Sequence[str] | None = None, prog: str | None = N
     for flag in ("images", "resamples", "seed"):
         if getattr(options, flag) < 0:
             parser.error(f"--{flag}: expected 0 or more, not {getattr(options, flag)}")
+    if options.output is not None and not options.output.lower().endswith((".html", ".htm")):
+        parser.error(f"--output: expected the name of an HTML file, as report.html, not '{options.output}'")
     check_results_data(options, parser)
     return options
 

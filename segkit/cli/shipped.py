@@ -8,6 +8,7 @@ from segkit.utils.paths import PACKAGE_PREFIX, packaged_configs
 
 MODELINE = "# yaml-language-server:"
 SUFFIXES = (".yaml", ".yml")
+RUN_CONFIG = "config.yaml"  # in the folder of a run
 
 
 def shipped_configs() -> dict[str, str]:
@@ -49,11 +50,21 @@ def is_config(word: str) -> bool:
     """Whether a word of a command line is a configuration, not ``KEY`` or ``KEY=VALUE``."""
     if "=" in word:
         return False
-    return "://" in word or word.endswith(SUFFIXES) or _shipped(word) is not None
+    return "://" in word or word.endswith(SUFFIXES) or _shipped(word) is not None or is_run(word)
+
+
+def is_run(word: str) -> bool:
+    """Whether a word of a command line is the folder of a run, which has its configuration."""
+    return "=" not in word and os.path.isfile(os.path.join(word, RUN_CONFIG))
 
 
 def find_config(word: str) -> str:
-    """Returns a configuration's file; for ``quickstart``, ``segkit://quickstart.yaml``."""
+    """Returns a configuration's file.
+
+    It is ``segkit://quickstart.yaml`` for ``quickstart``, and ``config.yaml`` in the folder of a run.
+    """
+    if is_run(word):
+        return os.path.join(word, RUN_CONFIG)
     if "://" in word or os.path.exists(word):
         return word
     return _shipped(word) or word

@@ -28,12 +28,19 @@ def spec_of_path(node: Node) -> Node:
     return Node({"format": Node("auto", node.origin), "path": node}, node.origin)
 
 
-def dropped_validation(layer: Mapping[Any, Node], path: str) -> dict[str, Node]:
+def dropped_validation(layer: Mapping[Any, Node], path: str, below: Mapping[Any, Node]) -> dict[str, Node]:
     """``val`` as unset, if a layer sets ``data.train`` to a path and not ``data.val``.
 
     A path names a data set with all its splits, so the validation data that lower layers set for other training data do
-    not belong to it.
+    not belong to it. ``{from_train: 0.1}`` belongs to any training data, and stays.
+
+    Args:
+        layer: the values of the section in the layer.
+        path: of the section.
+        below: the section's values in the layers below.
     """
-    if path == "data" and is_bare(layer.get("train")) and "val" not in layer:
-        return {"val": Node(None, DEFAULT)}
-    return {}
+    if path != "data" or not is_bare(layer.get("train")) or "val" in layer:
+        return {}
+    val = below.get("val")
+    from_train = val is not None and isinstance(val.value, dict) and "from_train" in val.value
+    return {} if from_train else {"val": Node(None, DEFAULT)}

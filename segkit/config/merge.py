@@ -36,7 +36,7 @@ def merge(base: Node, overlay: Node, path: str = "") -> Node:
     if not isinstance(base.value, dict) or not isinstance(overlay.value, dict) or _other_component(base, overlay, path):
         return overlay
     children = dict(base.value)
-    children.update(overruled(overlay, path) | dropped_validation(overlay.value, path))
+    children.update(overruled(overlay, path) | dropped_validation(overlay.value, path, base.value))
     for key, child in overlay.items():
         children[key] = merge(children[key], child, join(path, key)) if key in children else child
     return Node(children, overlay.origin)

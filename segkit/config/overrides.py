@@ -76,7 +76,7 @@ def _set(node: Node, keys: list[str], value: Node, path: str, keep: tuple[str, .
         return Node(children, node.origin)
     children.update(overruled(Node({key: value}, value.origin), path))
     if not any(name.split(".")[:2] == ["data", "val"] for name in keep):
-        children.update(dropped_validation({key: value}, path))
+        children.update(dropped_validation({key: value}, path, children))
     whole = isinstance(value.value, dict) and spec_key(here) in value.value
     children[key] = value if old is None or whole else merge(old, value, here)
     return Node(children, node.origin)

@@ -16,6 +16,7 @@ from segkit.config.spec import Spec, is_plain, to_plain
 from segkit.config.suggestions import known_keys, suggest_foreign_key, suggest_key
 from segkit.config.typecheck import accepts_none, coerce, show
 from segkit.registry import DATASET_FORMAT_REGISTRY, Registry, Signature, Slot, SlotList, find_slot, unknown_argument
+from segkit.utils.components.construction import missing_name
 from segkit.utils.errors import SegkitError
 from segkit.utils.renamed_arguments import new_name
 
@@ -116,9 +117,9 @@ class Resolver:
             )
         name_node = node.value.get(registry.key)
         if name_node is None or not isinstance(name_node.value, str):
-            given = "is missing" if name_node is None else f"is {show(name_node.plain())}"
+            text = f"'{registry.key}' is {show(name_node.plain())}; expected a text" if name_node is not None else ""
             raise SegkitError(
-                f"{where(path, node.origin)}: '{registry.key}' {given}; expected the name of a {registry.title}",
+                f"{where(path, node.origin)}: {text or missing_name(node.value, registry.key, registry.title)}",
                 key=path,
             )
         name, name_path = name_node.value, join(path, registry.key)

@@ -167,7 +167,7 @@ def type_text(annotation: Any) -> str:
         return " or ".join("null" if choice is None else repr(choice) for choice in arguments)
     kind = origin or annotation
     if kind in MAPPINGS:
-        return f"a mapping to {type_text(arguments[1])}" if arguments else "a mapping"
+        return f"a mapping to {type_text(arguments[1])}" if arguments and arguments[1] is not Any else "a mapping"
     if kind in SEQUENCES:
         if kind is tuple and arguments and arguments[-1] is not Ellipsis:
             return f"a list of {len(arguments)}: " + ", ".join(type_text(inner) for inner in arguments)

@@ -54,9 +54,8 @@ class OpenedData:
             )
         name = name or ("val" if "val" in self.splits else next(iter(self.splits)))
         if name not in self.splits:
-            near = did_you_mean(name, self.splits)
             raise SegkitError(
-                f"{source} has no split '{name}'{near}; it has {', '.join(self.splits)}", key="split", value=name
+                f"{source} has no split '{name}'{did_you_mean(name, self.splits)}", key="split", value=name
             )
         return self.splits[name]
 
@@ -97,7 +96,7 @@ def open_data(source: str, format: str | None = None, *, reader: ImageReader | N
     """Opens a folder or file of any format, with all its splits.
 
     Args:
-        source: the path; that of a configuration stands for its ``data.train`` and ``data.val``.
+        source: the path; that of a configuration, or of a run, stands for its ``data.train`` and ``data.val``.
         format: name of the format; None: recognised by content.
         reader: reads the image files; None: one that takes any number of channels, with a configuration's planes and
             channels.
@@ -116,7 +115,9 @@ def open_data(source: str, format: str | None = None, *, reader: ImageReader | N
 
 
 def _configuration(path: Path) -> Config | None:
-    """The configuration in a YAML file; None if the file is another, as the ``data.yaml`` of YOLO."""
+    """The configuration in a YAML file or the folder of a run; None if it is another, as the ``data.yaml`` of YOLO."""
+    if (path / "config.yaml").is_file() and (path / "metrics.json").is_file():
+        path = path / "config.yaml"
     if path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
         return None
     try:

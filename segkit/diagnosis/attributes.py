@@ -34,7 +34,9 @@ def image_attributes(dataset: Dataset, table: str | os.PathLike[str] | None = No
         for image_id, folder in zip(dataset.image_ids, folders, strict=True):
             attributes[image_id][FOLDER] = folder
     if table is not None:
-        for image_id, values in _read(local_path(os.fspath(table), "attributes", kind="file"), dataset).items():
+        for image_id, values in _read(
+            local_path(os.fspath(table), "table of attributes", kind="file"), dataset
+        ).items():
             attributes[image_id] |= values
     return attributes
 

@@ -134,11 +134,23 @@ def open_finished_run(path: str | os.PathLike[str]) -> FinishedRun:
     Raises:
         SegkitError: it is no folder of a run, it has not been evaluated yet, or its data cannot be opened.
     """
+    config = run_config(path)
+    return _open(load_config(config), config.parent, config)
+
+
+def run_config(path: str | os.PathLike[str]) -> Path:
+    """Returns the configuration in the folder of a run.
+
+    Raises:
+        SegkitError: it is no folder of a run; the message lists the runs in it.
+    """
     folder = local_path(os.fspath(path), "run", kind="folder")
     config = folder / "config.yaml"
     if not config.is_file():
-        raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
-    return _open(load_config(config), folder, config)
+        runs = sorted(str(found.parent) for found in folder.glob("*/config.yaml"))
+        hint = f"; it holds the runs {', '.join(runs[:5])}" if runs else ""
+        raise SegkitError(f"{folder} is no run: it has no config.yaml{hint}", value=str(folder))
+    return config
 
 
 def evaluated_run(cfg: Config) -> FinishedRun:

@@ -37,6 +37,8 @@ def with_recognized_data(cfg: Config) -> Config:
         logger.info("data.train: %s is taken for %s: %s", train["path"], found.spec["format"], found.reason)
         if val is None and cfg.origins.get("data.val") == DEFAULT and train.get("split") is None:
             values |= _validation(train, found)
+        elif isinstance(val, SplitConfig) and (own := find_split(found.splits, "val")) is not None:
+            logger.info("data.val: from_train takes images of data.train; the split '%s' is not used", own)
     else:
         values |= _nested(train, "train", "data.train")
     if val is not None and not isinstance(val, SplitConfig):

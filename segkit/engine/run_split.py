@@ -21,7 +21,7 @@ from segkit.engine.amp import autocast
 from segkit.engine.build import prepare_model
 from segkit.engine.checkpoint import find_last_checkpoint
 from segkit.engine.datasets import build_data
-from segkit.engine.finished_run import FinishedRun
+from segkit.engine.finished_run import FinishedRun, run_config
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.evaluation.evaluator import evaluate
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
@@ -175,18 +175,16 @@ def open_run_split(path: str | os.PathLike[str], split: str = "val", device: str
     Raises:
         SegkitError: it is no folder of a run, the run has no such split, or its data cannot be opened.
     """
-    folder = local_path(os.fspath(path), "run", kind="folder")
-    if not (folder / "config.yaml").is_file():
-        raise SegkitError(f"{folder} is no run: it has no config.yaml", value=str(folder))
+    config = run_config(path)
     if split not in ("train", "val"):
         raise SegkitError(f"split is '{split}'{did_you_mean(split, ['train', 'val'])}", key="split", value=split)
-    cfg = with_recognized_data(load_config(folder / "config.yaml"))
+    cfg = with_recognized_data(load_config(config))
     data = build_data(cfg, eval_only=split == "val")
     dataset = data.train if split == "train" else data.val
     assert dataset is not None  # build_data raises without it
     chosen = choose_device(cfg.train.device if device is None else device, key="device")
     model = prepare_model(cfg, data, chosen, initialize=False)
-    return RunSplit(folder, cfg, "train" if split == "train" else "val", dataset, model, chosen)
+    return RunSplit(config.parent, cfg, "train" if split == "train" else "val", dataset, model, chosen)
 
 
 def best_checkpoint(folder: Path) -> Path:

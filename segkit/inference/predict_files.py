@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
 from segkit.inference.predictor import Predictor
-from segkit.utils.errors import SegkitError, first_few
+from segkit.utils.errors import SegkitError, counted, first_few
 from segkit.utils.images import ImageReader, composite
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
@@ -65,7 +65,9 @@ class PredictionSummary:
 
         rows: list[list[object]] = [[n, self.detections[k], self.images_with[k]] for k, n in enumerate(classes)]
         rows.append(["all", self.detections.total(), ""])
-        return tabulate(rows, headers=["class", "detections", f"of {self.images} images in"], disable_numparse=True)
+        return tabulate(
+            rows, headers=["class", "detections", f"of {counted(self.images, 'image')} in"], disable_numparse=True
+        )
 
 
 def name_inputs(
@@ -183,7 +185,7 @@ def predict_files(
         except OSError as error:
             raise SegkitError(_cannot_be_written(error), value=error.filename) from error
     summary.seconds = time.perf_counter() - start
-    logger.info("predicted %d images in %.1f s", summary.images, summary.seconds)
+    logger.info("predicted %s in %.1f s", counted(summary.images, "image"), summary.seconds)
     return summary
 
 

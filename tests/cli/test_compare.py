@@ -133,6 +133,7 @@ def test_results_files(compare, world):
         (["good_0", "good_1/inference/coco_instances_results.json"], ["--data"]),
         (["good_0", "poor_0", "--metric", "APP"], ["APP", "AP"]),
         (["good_0", "poor_0", "--output", "x.html"], ["x.html", ".csv"]),
+        (["good_0", "poor_0", "--output", "good_0/config.yaml/x.md"], ["--output", "config.yaml' is a file"]),
         (["good_0", "unfinished"], ["has not been evaluated", "segkit eval"]),
         (["good_0", "smaller"], ["images differ", "1 image only in good_0", "ids 8"]),
     ],
@@ -158,7 +159,14 @@ def test_mistakes(world, monkeypatch, words, facts):
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["a", "b", "--level", "95"], ["a", "b", "--resamples", "0"], ["a", "--split", "x"]]
+    "words",
+    [
+        [],
+        ["a", "b", "--level", "95"],
+        ["a", "b", "--resamples", "0"],
+        ["a", "b", "--score-threshold", "3"],
+        ["a", "--split", "x"],
+    ],
 )
 def test_wrong_command_lines(words, capsys):
     with pytest.raises(SystemExit) as end:

@@ -57,6 +57,12 @@ def test_metrics_of_the_validation_split(files, capsys):
     assert columns["recall"] == f"{100 * found / (found + 2):.2f}"  # one of each of two images is missing
 
 
+def test_the_folder_of_a_run_stands_for_its_data(tmp_path):
+    (tmp_path / "config.yaml").write_text("_BASE_: segkit://quickstart.yaml\n")
+    (tmp_path / "metrics.json").touch()
+    assert list(open_data(str(tmp_path)).splits) == ["train", "val"]
+
+
 @pytest.mark.parametrize(
     ("words", "facts"),
     [

@@ -94,7 +94,10 @@ def parse(words):
     return importlib.import_module(MODULES[name]).parse_arguments(rest, f"segkit {name}")
 
 
-def test_examples_parse(helps):
+def test_examples_parse(helps, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "output/mine").mkdir(parents=True)
+    (tmp_path / "output/mine/config.yaml").touch()  # a run, which the examples name
     count = 0
     for text in helps[0][:-1]:
         for line in text.partition("\nexamples:\n")[2].splitlines():

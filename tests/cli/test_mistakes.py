@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from segkit.cli import config, predict, train
+from segkit.config.loader import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,6 +49,11 @@ ROOT = Path(__file__).resolve().parents[2]
         ("train a.yaml --opts train.epochs=3", ["'--opts'", "KEY=VALUE"]),
         ("train data=coco8.yaml model=x.pt", ["'data=coco8.yaml'", "Ultralytics", "segkit://quickstart.yaml"]),
         ("predict --input x.png --weights w --output o", ["--input", "the images"]),
+        ("eval results.json", ["'results.json'", "--data DATA", "--id-map JSON"]),
+        ("eval no/run", ["'no/run' does not exist", "the folder of a run"]),
+        ("train /", ["'/' is no folder of a run", "segkit fit /"]),
+        ("study", ["are required: FILE\n"]),
+        ("report run --output a.pdf", ["--output", "'a.pdf'", "report.html"]),
         ("predict x.png --weights w --output o --confidence-threshold 1", ["--score-threshold"]),
         ("--config-file a.yaml", ["'--config-file'", "segkit train --config-file"]),
         ("segment train", ["'segment'", "'train'"]),
@@ -74,6 +80,10 @@ def test_without_a_command_the_help_is_shown(segkit_command, words):
         ("train none.yaml", ["'none.yaml'"]),
         ("train quickstart model.backbone.widht=3", ["model.backbone.widht", "command line", "'width'"]),
         ("eval quickstart train.epoch=3", ["train.epoch", "'train.epochs'"]),
+        (
+            "train quickstart writers=[{name:WandB}]",
+            ["writers.0", "'name' is missing", "after the colon, as name: NAME"],
+        ),
         ("predict none.png --weights w.pth --output o", ["none.png"]),
         ("predict none.png --weights w.pth --output o --batch-size 0", ["--batch-size", "at least 1"]),
         ("config show none.yaml", ["'none.yaml'"]),
@@ -90,6 +100,26 @@ def test_mistakes_in_what_is_asked_for(segkit_command, words, parts, monkeypatch
     assert error.count("error:") == 1 and len(error.splitlines()) == 1
     for part in parts:
         assert part in error
+
+
+def test_a_folder_of_runs_is_no_run(segkit_command, tmp_path):
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/config.yaml").touch()
+    for words in (["report"], ["dataset", "label-errors", "--split", "train"]):
+        error = segkit_command(*words, tmp_path)[2]
+        assert "is no run" in error and f"it holds the runs {tmp_path / 'first'}" in error
+
+
+def test_the_folder_of_a_run_stands_for_its_configuration(tmp_path):
+    run = tmp_path / "my: run"  # moved since
+    run.mkdir()
+    (run / "config.yaml").write_text("_BASE_: segkit://quickstart.yaml\noutput_dir: output/before\n")
+    for words in ([str(run), "train.epochs=3"], ["--config-file", str(run), "train.epochs=3"]):
+        options = train.parse_arguments(words)
+        cfg = load_config(options.config_file, options.opts)
+        assert (cfg.output_dir, cfg.train.epochs) == (str(run), 3)
+    options = train.parse_arguments([str(run), "output_dir=other"])
+    assert load_config(options.config_file, options.opts).output_dir == "other"
 
 
 def test_ctrl_c(segkit_command, monkeypatch):

@@ -34,7 +34,8 @@ def test_a_clean_file(annotated, run):
     annotated.specs()
     status, out = run(annotated.root / "train.json", "--no-pixels", "--workers", 0)
     assert status == 0
-    assert out.startswith("coco data of 4 images, 2 classes (cell, nucleus), 12 objects; no splits")
+    assert out.startswith("coco data of 4 images, 2 classes (cell, nucleus), 12 objects; no splits\nrecognised by: a")
+    assert "recognised" not in run(annotated.root / "train.json", "--format", "coco", "--no-pixels", "--workers", 0)[1]
     assert "no faults" in out and "--no-pixels" in out
 
 

@@ -51,6 +51,17 @@ def test_validation_data_that_are_set_stay(folder, override):
         assert with_recognized_data(cfg).data.val == cfg.data.val
 
 
+def test_a_share_of_the_training_images_is_kept_from_the_base_file(folder, tmp_path, caplog):
+    data = folder("train", "val")
+    (tmp_path / "base.yaml").write_text(f"_BASE_: {QUICK}\ndata:\n  val: {{from_train: 0.5, seed: 3}}\n")
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: base.yaml\ndata:\n  train: {data}\n")
+    with caplog.at_level(logging.INFO):
+        for cfg in (load_config(tmp_path / "base.yaml", [f"data.train={data}"]), load_config(tmp_path / "mine.yaml")):
+            val = with_recognized_data(cfg).data.val
+            assert (val.from_train, val.seed) == (0.5, 3)
+    assert "the split 'val' is not used" in caplog.text and "nothing is evaluated" not in caplog.text
+
+
 def test_a_test_split_is_not_used(folder, caplog):
     data = folder("train", "test")
     cfg = with_recognized_data(load_config(QUICK, [f"data.train={data}"]))

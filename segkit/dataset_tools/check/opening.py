@@ -44,6 +44,7 @@ class OpenedSplits:
         faults: of the annotation files.
         format: name of the format.
         regions: categories that a configuration names as regions, which are no classes.
+        reason: why the format was recognised; empty: it was given.
     """
 
     datasets: dict[str, Dataset]
@@ -51,6 +52,7 @@ class OpenedSplits:
     faults: list[Fault]
     format: str
     regions: tuple[str, ...] = ()
+    reason: str = ""
 
 
 def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) -> OpenedSplits:
@@ -63,13 +65,20 @@ def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) ->
     Raises:
         SegkitError: there is no such file, it cannot be read, or no format recognises it.
     """
-    configured = None
+    configured, reason = None, ""
     datasets: dict[str, Dataset] = {}
     faults: list[Fault] = []
     try:
         if format is None and not isinstance(source, Mapping):
             configured = configured_data(local_path(str(source), "data set"))
-        specs = find_specs(source, format) if configured is None else dict(configured.specs)
+        if configured is not None:
+            specs = dict(configured.specs)
+        elif isinstance(source, Mapping):
+            specs = {"all": source} if "format" in source else dict(source)
+        else:
+            found_format = find_format(source, format)
+            specs = dict(found_format.splits) or {"all": found_format.spec}
+            reason = found_format.reason if format is None else ""
         for split, spec in specs.items():
             dataset, found = _open(split, spec, scratch)
             faults += found
@@ -78,7 +87,7 @@ def open_splits(source: str | Path | Spec, format: str | None, scratch: Path) ->
     except OSError as error:
         path = error.filename or source
         raise SegkitError(f"{path}: cannot be read: {error.strerror or error}", value=str(path)) from error
-    opened = OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")))
+    opened = OpenedSplits(datasets, specs, faults, str(next(iter(specs.values())).get("format")), reason=reason)
     return opened if configured is None else _as_configured(opened, configured)
 
 
@@ -99,10 +108,13 @@ def _as_configured(opened: OpenedSplits, configured: ConfiguredData) -> OpenedSp
     return replace(opened, datasets=datasets, regions=tuple(partial.region_classes))
 
 
-def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]:
-    """The spec of each split; the only one is called ``all``."""
-    if isinstance(source, Mapping):
-        return {"all": source} if "format" in source else dict(source)
+def find_format(source: str | Path, format: str | None) -> Recognition:
+    """The specs of a folder or file, which may be too broken to be recognised.
+
+    Args:
+        source: folder or file.
+        format: name of the format; None: recognised by content.
+    """
     if format is not None and format not in DATASET_FORMAT_REGISTRY:
         hint = did_you_mean(format, DATASET_FORMAT_REGISTRY.names())
         raise SegkitError(f"there is no data format '{format}'{hint}", key="format", value=format)
@@ -112,16 +124,14 @@ def find_specs(source: str | Path | Spec, format: str | None) -> dict[str, Spec]
     if format is None and _is_coco(path):  # a file that is too broken to be recognised may be opened
         format = "coco" if Lvis.recognize(path) is None else "lvis"
     if format is not None:
-        found = _as_format(path, format)
-    else:
-        try:
-            found = recognize(path)
-        except SegkitError:
-            specs = _coco_specs(path)  # files that are too broken to be recognised
-            if not specs:
-                raise
-            found = Recognition(next(iter(specs.values())), "COCO files", specs if len(specs) > 1 else {})
-    return dict(found.splits) or {"all": found.spec}
+        return _as_format(path, format)
+    try:
+        return recognize(path)
+    except SegkitError:
+        specs = _coco_specs(path)  # files that are too broken to be recognised
+        if not specs:
+            raise
+        return Recognition(next(iter(specs.values())), "COCO files", specs if len(specs) > 1 else {})
 
 
 def _open(split: str, spec: Spec, scratch: Path) -> tuple[Dataset | None, list[Fault]]:

@@ -86,6 +86,7 @@ class Report:
         source: what was checked.
         format: name of the data's format.
         sentence: what the data are, in one sentence.
+        reason: why the format was recognised; empty: it was given.
         splits: numbers of each split.
         faults: all faults.
         notes: what the readers remarked, by split.
@@ -96,6 +97,7 @@ class Report:
     source: str
     format: str
     sentence: str = ""
+    reason: str = ""
     splits: dict[str, SplitSummary] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)

@@ -68,7 +68,7 @@ def check_dataset(
         report = Report("data set" if isinstance(source, dict) else str(source), opened.format, pixels=pixels)
         report.faults += opened.faults
         images = _check_splits(report, opened, stride=stride, detections=detections, workers=workers)
-        report.sentence = describe(opened, report)
+        report.sentence, report.reason = describe(opened, report), opened.reason
         if output is not None:
             report.fix = write_mended(output, opened, images, report.faults, merge_classes=merge_classes)
     return report

@@ -14,9 +14,9 @@ MAX_LINES = 3  # of the message of a fault
 
 
 def report_text(report: Report) -> str:
-    """The report in lines: a sentence, faults by kind, notes of the readers, what was mended."""
+    """The report in lines: what the data are, faults by kind, notes, what was mended."""
     width = max(60, min(shutil.get_terminal_size((110, 24)).columns, 130))
-    lines = [report.sentence, ""]
+    lines = [report.sentence, *([f"recognised by: {report.reason}"] if report.reason else []), ""]
     counts = report.counts()
     if counts:
         lines += _table(report, counts, width)

@@ -12,6 +12,7 @@ from segkit.dataset_tools.comparison.tables import ComparisonReport, as_text, ch
 from segkit.diagnosis.comparison import compare_runs
 from segkit.evaluation.coco_matching import IouType
 from segkit.utils.errors import SegkitError
+from segkit.utils.paths import output_file
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,10 @@ def compare(
         images: number of images in the table of those that differ the most.
         output: also write a file; the format is that of its suffix.
     Raises:
-        SegkitError: as the functions above; an output file of another format.
+        SegkitError: as the functions above; an output file of another format, or one that cannot be written.
     """
     if output is not None:
-        check_suffix(Path(output))
+        check_suffix(output_file(output, "--output"))
     groups = open_groups(runs, data=data, format=format, split=split, separate=separate)
     cells = (score_threshold if score_threshold is not None else 0.5) if _has_scipy() else None
     kind = _iou_type(groups, boxes=boxes)

@@ -15,7 +15,7 @@ from segkit.diagnosis.comparison import Comparison, Difference
 from segkit.engine.config_diff import ConfigChange
 from segkit.evaluation.intervals import Interval
 from segkit.utils.atomic import atomic_write
-from segkit.utils.errors import SegkitError, did_you_mean
+from segkit.utils.errors import SegkitError
 from segkit.utils.table_text import escape_csv, escape_latex, escape_markdown
 
 HEADLINE = (
@@ -139,7 +139,7 @@ def check_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise SegkitError(
-            f"--output {path}: expected a name that ends with {', '.join(SUFFIXES)}{did_you_mean(suffix, SUFFIXES)}",
+            f"--output {path}: expected a name that ends with {', '.join(SUFFIXES)}",
             key="--output", value=str(path),
         )  # fmt: skip
     return suffix

@@ -18,6 +18,19 @@ from segkit.utils.renamed_arguments import new_name
 NO_SUPER = "{0} is a torch.nn.Module whose __init__ does not begin with super().__init__()"
 
 
+def missing_name(spec: Mapping[str, Any], key: str, title: str) -> str:
+    """What is wrong with a spec that names no component, for a message.
+
+    Args:
+        spec: the spec.
+        key: the key that names the component.
+        title: what the component is, as ``evaluator``.
+    """
+    joined = any(str(name).startswith(f"{key}:") for name in spec)
+    hint = f" (YAML needs a space after the colon, as {key}: NAME)" if joined else ""
+    return f"'{key}' is missing{hint}; expected the {title}'s name"
+
+
 def check_arguments(
     name: str, spec: Mapping[str, Any], schema: Signature, runtime: Mapping[str, Any], path: str
 ) -> None:
