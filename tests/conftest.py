@@ -2,13 +2,7 @@
 
 import logging
 import os
-import runpy
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-import traceback
 from pathlib import Path
 
 import pytest
@@ -76,51 +70,6 @@ def _logging_as_before():
         handler.close()
     root.setLevel(level)
     logging.captureWarnings(False)
-
-
-def _become(script, arguments, folder, pipes):
-    """Goes on as the script's own process, and ends with it."""
-    status = 1
-    try:
-        for number, pipe in enumerate(pipes, 1):
-            os.dup2(pipe.fileno(), number)
-        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
-        os.chdir(folder)
-        sys.argv = [str(script), *map(str, arguments)]
-        sys.path.insert(0, str(Path(script).parent))
-        runpy.run_path(str(script), run_name="__main__")
-        status = 0
-    except SystemExit as ended:
-        status = ended.code or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-
-
-@pytest.fixture
-def run_script():
-    """Runs a script in a fork, which has torch imported already; returns what ``subprocess.run`` does."""
-    import segkit.engine.run  # noqa: F401  (once, not in each fork)
-
-    def run(script, *arguments, folder, limit=300):
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            pid = os.fork()
-            if not pid:
-                _become(script, arguments, folder, (out, err))
-            until = time.monotonic() + limit
-            while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
-                if time.monotonic() > until:
-                    os.kill(pid, signal.SIGKILL)
-                time.sleep(0.01)
-            for pipe in (out, err):
-                pipe.seek(0)
-            status = os.waitstatus_to_exitcode(ended[1])
-            return subprocess.CompletedProcess(script, status, out.read(), err.read())
-
-    return run
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from script_process import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples"
@@ -24,7 +25,7 @@ def test_each_example_is_tested():
 
 
 @pytest.mark.parametrize("name", PRINTS)
-def test_an_example(name, tmp_path, run_script):
+def test_an_example(name, tmp_path):
     if name == "timm_backbone" and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed: pip install timm")
     result = run_script(FOLDER / f"{name}.py", folder=tmp_path)
@@ -39,7 +40,7 @@ def test_an_example_is_short_and_says_what_it_shows(name):
     assert lines[0].startswith('"""') and lines[0].endswith('"""') and len(lines) <= 60
 
 
-def test_extending(tmp_path, run_script):
+def test_extending(tmp_path):
     """A custom backbone, transform and hook train through `imports:`; the checkpoint alone predicts."""
     config = FOLDER / "extending/train.yaml"
     options = [
