@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -25,17 +26,30 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Hides the GPUs, also from fixtures and from what the tests start, where a test is not about them: what it says of
-    the CPU holds on any machine."""
-    if item.get_closest_marker("gpu"):
-        return (yield)
+    """Hides the GPUs and skips the rendering of figures, also in fixtures, where a test is not about them.
+
+    What a test says of the CPU holds on any machine, and figures are most of the time of a run of a few steps.
+    """
     import torch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        patch.setattr(torch.cuda, "device_count", lambda: 0)
+        if not item.get_closest_marker("gpu"):
+            patch.setenv("CUDA_VISIBLE_DEVICES", "")
+            patch.setattr(torch.cuda, "is_available", lambda: False)
+            patch.setattr(torch.cuda, "device_count", lambda: 0)
+        if not item.get_closest_marker("figures"):
+            patch.setattr("matplotlib.figure.Figure.savefig", _save_blank)
         return (yield)
+
+
+def _save_blank(figure, file, **settings):
+    """Writes a figure's file, without the figure."""
+    if Path(file).suffix.lower() == ".svg":
+        Path(file).write_text('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>')
+    else:
+        from PIL import Image
+
+        Image.new("RGB", (8, 8), "white").save(file)
 
 
 @pytest.fixture(autouse=True)

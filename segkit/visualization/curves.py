@@ -68,6 +68,7 @@ def plot_curves(
     paths = [Path(path) for path in (output, *more)]
     for path in paths:
         save_figure(figure, path)
+        figure.set_layout_engine("none")  # the layout of the first file serves the others
     return paths[0]
 
 

@@ -141,8 +141,6 @@ def done():
 def runner(world, done, monkeypatch):
     """Runs commands in the folder; what a page registers and imports is gone afterwards."""
     monkeypatch.chdir(world)
-    # Curves were drawn in the run of `world`; drawing them is half of the time of so short a run.
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, file, **_: Path(file).write_bytes(b""))
     registered = [(registry, dict(registry._obj_map)) for registry in ALL_REGISTRIES]
     modules, paths = set(sys.modules), list(sys.path)
     yield Runner(world, monkeypatch, done)

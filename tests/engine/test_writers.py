@@ -104,6 +104,7 @@ def test_writers_by_name(tmp_path):
     assert seen == [line["iteration"] for line in lines(tmp_path)]
 
 
+@pytest.mark.figures
 def test_all_writers(tmp_path):
     picture = np.arange(8 * 9 * 3, dtype=np.uint8).reshape(8, 9, 3)
     Image.fromarray(picture).save(tmp_path / "a.png")

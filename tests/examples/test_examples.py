@@ -2,12 +2,10 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from script_process import run_script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "examples"
@@ -22,13 +20,6 @@ PRINTS = {
 }
 
 
-def run(arguments, cwd):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300, env=env
-    )
-
-
 def test_each_example_is_tested():
     assert sorted(file.stem for file in FOLDER.glob("*.py")) == sorted(PRINTS)
 
@@ -37,7 +28,7 @@ def test_each_example_is_tested():
 def test_an_example(name, tmp_path):
     if name == "timm_backbone" and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed: pip install timm")
-    result = run([FOLDER / f"{name}.py"], tmp_path)
+    result = run_script(FOLDER / f"{name}.py", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     for text in PRINTS[name]:
         assert text in result.stdout, result.stdout
@@ -60,12 +51,13 @@ def test_extending(tmp_path):
         "data.val.num_images=2",
     ]
     options += ["data.num_workers=0", "hooks=[{name: WeightNorm, period: 1}]", f"output_dir={tmp_path / 'out'}"]
-    result = run([ROOT / "tools/train_net.py", "--config-file", config, *options], tmp_path)
+    result = run_script(ROOT / "tools/train_net.py", "--config-file", config, *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in (tmp_path / "out/metrics.json").read_text().splitlines()]
     assert any(line.get("weight_norm", 0) > 0 for line in lines)
     image = next((tmp_path / "out/inference").glob("*.png"))
     weights = tmp_path / "out/model_final.pth"
-    result = run([ROOT / "tools/predict.py", "--weights", weights, image, "--output", tmp_path / "predicted"], tmp_path)
+    arguments = ["--weights", weights, image, "--output", tmp_path / "predicted"]
+    result = run_script(ROOT / "tools/predict.py", *arguments, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "predicted").rglob("*.png"))

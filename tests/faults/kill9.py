@@ -40,7 +40,7 @@ SMALL = [
     "data.val={format: synthetic, num_images: 6, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 9}",
     "data.num_workers=2", "data.batch_size=2", "model.neck.out_channels=16", "train.device=cpu", "train.log_period=2",
     "train.eval_period=9", "train.checkpoint_period=5", "train.keep_checkpoints=3", "train.keep_every=40",
-    "train.accumulate=2", "train.ema_decay=0.95", "train.early_stopping={patience: 1000}",
+    "train.accumulate=2", "train.ema_decay=0.95", "train.early_stopping={patience: 1000}", "train.report=false",
 ]  # fmt: skip
 TIMES = {"data_time", "step_time", "eta_seconds", "memory_mb"}
 PHASES = ["between steps, or waiting for data", "in the gradients", "in the optimizer's step", "in an evaluation"]

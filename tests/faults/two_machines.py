@@ -26,7 +26,7 @@ SMALL = [
     "data.train={format: synthetic, num_images: 40, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 0}",
     "data.val={format: synthetic, num_images: 5, image_size: [64, 64], min_objects: 2, max_objects: 4, seed: 9}",
     "data.num_workers=0", "data.batch_size=4", "model.neck.out_channels=16", "train.device=cpu", "train.log_period=1",
-    "train.eval_period=6", "train.checkpoint_period=5",
+    "train.eval_period=6", "train.checkpoint_period=5", "train.report=false",
 ]  # fmt: skip
 ITERATIONS = 12
 

@@ -88,6 +88,7 @@ def test_all_text_is_escaped():
     assert r"\label{tab:t-1}" in body and body.count(r"\\") == 3
 
 
+@pytest.mark.figures
 def test_plots_of_hostile_labels(tmp_path):
     (table,) = tables({"a": {0: 0.1, 1: 0.2}, "b": {0: 0.2, 1: 0.3}})
     files = plot_tables([table], tmp_path / "tables")

@@ -12,6 +12,8 @@ from PIL import Image
 from segkit.utils.errors import SegkitError
 from segkit.visualization.curves import plot_curves, read_metrics, smoothed
 
+pytestmark = pytest.mark.figures
+
 PANEL = (330, 484)  # height and width of a panel in pixels
 BLUE = (31, 119, 180)  # the colour of training curves
 

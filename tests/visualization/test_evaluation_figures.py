@@ -9,6 +9,8 @@ from PIL import Image
 
 from segkit.visualization.evaluation_figures import draw_evaluation_figures, plot_confusion
 
+pytestmark = pytest.mark.figures
+
 NAMES = ("calibration", "confusion", "f1", "precision_recall")
 
 

@@ -126,6 +126,7 @@ def test_large_images_are_not_loaded(monkeypatch):
     assert intensities.measure_appearance(data, np.arange(2)).skipped == 2
 
 
+@pytest.mark.figures
 def test_report_and_plots(tmp_path):
     stats = measure(Rectangles(scattered(3), classes=["cell", "$x_{"]))
     text = as_text(stats)
