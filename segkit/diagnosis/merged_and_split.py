@@ -80,10 +80,8 @@ def split(errors: Unexplained) -> Iterator[Finding]:
         return
     covered = np.bincount(of_object[inside], table.shared[inside], minlength=count)
     objects, detections = _shapes(table.object_areas, table.object_boxes), _shapes(table.areas, table.mask_boxes)
-    of_parts = np.stack(
-        [np.bincount(of_object[inside], values[of_detection[inside]], count) for values in detections.T], 1
-    )
-    of_parts /= np.maximum(parts, 1)[:, None]
+    sums = [np.bincount(of_object[inside], values[of_detection[inside]], count) for values in detections.T]
+    of_parts = np.stack(sums, axis=1) / np.maximum(parts, 1)[:, None]
     usual = _usual_shapes(table, objects, np.flatnonzero(is_split))
     cells = ((of_parts - usual) ** 2).sum(axis=1) < ((objects - usual) ** 2).sum(axis=1)
     cells &= is_split & (covered >= COVERED * table.object_areas)
