@@ -190,7 +190,7 @@ def compare_runs(
     least = math.ceil(2 * len(pairs) / (1 - level) - 1e-6) - 1
     if resamples < least:
         logger.warning(
-            "%d resamples can show no difference at level %g between %d pairs of runs, whatever it is: take at least %d",
+            "%d resamples can show no difference at level %g between %d pairs of runs: take at least %d",
             resamples, level, len(pairs), least,
         )  # fmt: skip
     differences: list[Difference] = []

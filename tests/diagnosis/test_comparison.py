@@ -98,7 +98,7 @@ def test_several_runs_are_compared_with_the_first_and_corrected():
     assert [one.verdict for one in every.differences] == ["better", "better", "no difference shown"]
 
 
-def test_too_few_resamples_for_the_pairs_are_told(caplog):
+def test_too_few_resamples_for_the_pairs_are_a_warning(caplog):
     """A p-value is at least 2 / (R + 1), times the number of pairs."""
     two = groups(run(0, images=4, found=0.01), run(1, images=4, found=0.99))
     shown = {}

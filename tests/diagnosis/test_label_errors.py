@@ -32,7 +32,7 @@ def hits(found, planted, *, kinds=True):
     return sum((one.kind if kinds else "", one.image_id, one.object) in known for one in found)
 
 
-@pytest.mark.parametrize(("seed", "iou_type"), [(0, "segm"), (1, "segm"), (2, "segm"), (0, "bbox")])
+@pytest.mark.parametrize(("seed", "iou_type"), [(0, "segm"), (1, "segm"), (0, "bbox")])
 def test_planted_errors_come_first(seed, iou_type):
     made, planted = with_errors(seed, PLANTED, recall=1.0)
     found = find_label_errors(dataset(made, iou_type))
