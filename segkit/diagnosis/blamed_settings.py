@@ -61,7 +61,7 @@ def divided(
     rows = np.flatnonzero(share > 0)
     # The largest object first among those of equal shares.
     examples = table.examples(objects=rows, cost=share[rows] + 1e-12 * table.object_areas[rows])
-    gain = table.gain(recovered=share)
+    gain = table.gain(table.mended_ap(recovered=share))
     return Finding(kind, title, gain, 0.0, round(float(share.sum())), evidence, advice, overrides, examples)
 
 

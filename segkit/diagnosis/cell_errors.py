@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from segkit.diagnosis.findings import Finding
-from segkit.diagnosis.missed_objects import missed_objects, nms_losses
+from segkit.diagnosis.merged_and_split import merged, split
+from segkit.diagnosis.missed_objects import missed_objects
+from segkit.diagnosis.nms_errors import nms_losses
 from segkit.diagnosis.poor_masks import pairs_of, poor_masks, shifted
 from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.settings import ModelSettings
 from segkit.diagnosis.threshold_in_use import below_threshold
 from segkit.diagnosis.tide import ranked
 from segkit.diagnosis.unexplained import Unexplained
-from segkit.diagnosis.wrong_detections import duplicates, merged, split, spurious, swapped
+from segkit.diagnosis.wrong_detections import duplicates, spurious, swapped
 
 
 def cell_errors(table: Ranking, settings: ModelSettings, *, score_threshold: float) -> tuple[Finding, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,6 +17,7 @@ from segkit.evaluation.intervals import Interval
 from segkit.evaluation.resampling import resample_counts
 from segkit.utils.errors import SegkitError, did_you_mean
 
+logger = logging.getLogger(__name__)
 LOWER_IS_BETTER = ("split", "merged", "missed", "spurious", "count_error")
 SEED_STEP = 1 << 32  # between the seeds of the resamples of images and of each group's runs
 
@@ -150,7 +153,7 @@ def compare_runs(
     Args:
         groups: at least two.
         metrics: names as of :func:`~segkit.evaluation.bootstrap.bootstrap_intervals`, with or without ``segm/``; None: all.
-        resamples: number of resamples.
+        resamples: number of resamples, at least 2 P / (1 - level) - 1 for P pairs: p-values are no smaller than 2 P / (R + 1).
         seed: of the resamples.
         level: of the intervals.
         score_threshold: of F1, precision and recall; None: each run's own of the best F1.
@@ -184,6 +187,12 @@ def compare_runs(
     common = [name for name in samples[0] if all(name in one for one in samples)]
     chosen = common if metrics is None else [_find(name, common) for name in metrics]
     pairs = list(combinations(range(len(groups)), 2)) if all_pairs else [(0, i) for i in range(1, len(groups))]
+    least = math.ceil(2 * len(pairs) / (1 - level) - 1e-6) - 1
+    if resamples < least:
+        logger.warning(
+            "%d resamples can show no difference at level %g between %d pairs of runs: take at least %d",
+            resamples, level, len(pairs), least,
+        )  # fmt: skip
     differences: list[Difference] = []
     for metric in dict.fromkeys(chosen):
         differences += _differences(metric, [one[metric] for one in samples], names, pairs, level, len(images))

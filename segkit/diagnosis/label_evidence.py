@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segkit.diagnosis.run_statistics import FOUND_IOU, PRIOR, TOUCHING, RunStatistics, best_ious, odds_score
+from segkit.diagnosis.run_statistics import (
+    FOUND_IOU,
+    PRIOR,
+    TOUCHING,
+    RunStatistics,
+    best_ious,
+    odds_score,
+    share_of_larger,
+)
 from segkit.evaluation.image_overlaps import ImageOverlaps
 from segkit.evaluation.overlaps import box_overlaps
 
@@ -23,6 +31,7 @@ HIGH_LOSS = "high_loss"
 MATCHED = 0.5  # from this IoU on a detection shows the object
 WELL_DRAWN = 0.7  # from this IoU on the outline is not questioned
 INSIDE = 0.7  # share of a thing in another from which it is a part of that
+FEW_AS_LARGE = 0.1  # share of the right detections that are as large, below which a detection is unusually large
 COVERED = 0.6  # share of a thing that its parts cover at least
 
 
@@ -85,9 +94,11 @@ class ImageEvidence:
         """Detections that no annotation touches: confidence times the share that is not annotated.
 
         A detection around a whole annotation of its class does not count. Of detections that show the same thing the most
-        confident one is reported. In an image with annotations the score is multiplied by (m + 4) / (c + 4), where c is the
-        sum of the confidences of its detections and m that of those with an annotation: where a model often disagrees, it
-        probably fails.
+        confident one is reported. If less than a tenth of the right detections of its class in the image are as large, the
+        score is smaller by that much: a model that takes cells for nuclei is sure of them.
+
+        In an image with annotations the score is multiplied by (m + 4) / (c + 4), where c is the sum of the confidences of
+        its detections and m that of those with an annotation: where a model often disagrees, it probably fails.
         """
         image, count = self.image, len(self.image.scores)
         near = self._largest(self.detections, self.ious, count)
@@ -98,7 +109,7 @@ class ImageEvidence:
         if len(image.object_ids):
             agreed = float(self.confidence[near >= FOUND_IOU].sum())
             agreement = (agreed + PRIOR) / (float(self.confidence.sum()) + PRIOR)
-        score = np.where(is_missing, self.confidence * (1 - taken) * agreement, 0.0)
+        score = np.where(is_missing, self.confidence * (1 - taken) * agreement * self._size_factors(near), 0.0)
         candidates = np.flatnonzero(score > 0)
         candidates = candidates[np.lexsort((-image.scores[candidates], -score[candidates]))]
         boxes = image.boxes[candidates]
@@ -115,6 +126,16 @@ class ImageEvidence:
         for row, d in enumerate(candidates.tolist()):
             if row not in dropped:
                 yield Evidence(MISSING, -1, d, float(score[d]))
+
+    def _size_factors(self, near: np.ndarray) -> np.ndarray:
+        """1 for a detection that is no larger than the right ones of its class and image, else less: float64 [N]."""
+        image, areas = self.image, self.image.overlaps.detection_areas
+        factors = np.ones(len(areas))
+        for label in np.unique(image.labels):
+            own = image.labels == label
+            shares = share_of_larger(areas[own], areas[own & (near >= FOUND_IOU)], self.usual.right_areas[label])
+            factors[own] = np.minimum(shares / FEW_AS_LARGE, 1.0)
+        return factors
 
     def other_class(self) -> Iterator[Evidence]:
         """Detections of another class on an annotation.

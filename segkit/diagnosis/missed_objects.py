@@ -10,48 +10,11 @@ from segkit.diagnosis import prescriptions
 from segkit.diagnosis.blamed_settings import BLAMED, Blame, at_limit, divided, limit_of
 from segkit.diagnosis.findings import Finding
 from segkit.diagnosis.misses import cause_shares
-from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.unexplained import Unexplained, count_of, percent
-from segkit.evaluation.overlaps import box_overlaps
 
 SCORE_BIN = 0.1  # the scores above the model's threshold from which those below it are estimated
 USUAL_THRESHOLD = 0.05  # of scores, in Detectron2 and torchvision
 SMALL_SIDE = 16.0  # pixels that the model sees: four cells of a feature map of stride 4
-
-
-def nms_losses(errors: Unexplained) -> Finding | None:
-    """Objects that overlap a found neighbour by more than the NMS threshold.
-
-    The overlap is the IoU of the objects' boxes; both are of one class. The oracle finds the objects.
-    """
-    table, threshold = errors.table, errors.settings.nms_threshold
-    if threshold is None:
-        return None
-    lost = np.flatnonzero(errors.objects)
-    overlap = np.zeros(len(table.object_labels))
-    found = np.flatnonzero(table.found)
-    for index in np.unique(table.object_images[lost]):
-        rows, others = lost[table.object_images[lost] == index], found[table.object_images[found] == index]
-        pairs = box_overlaps(table.object_boxes[rows], table.object_boxes[others])
-        same = table.object_labels[rows[pairs.objects]] == table.object_labels[others[pairs.detections]]
-        np.maximum.at(overlap, rows[pairs.objects[same]], pairs.ious[same])
-    rows = np.flatnonzero(overlap > threshold)
-    if not len(rows):
-        return None
-    errors.take(rows)
-    high = float(np.quantile(overlap[rows], 0.9))
-    return Finding(
-        "nms",
-        "objects that NMS removed beside a neighbour",
-        table.gain(recovered=_weights(table, rows)),
-        0.0,
-        len(rows),
-        f"{count_of(len(rows), 'missed object')} ({percent(len(rows), errors.lost)}) "
-        f"overlap a found neighbour by more than the NMS threshold of {threshold:g}: 9 of 10 by up to IoU {high:.2f}.",
-        "Raise the NMS threshold above the overlap of neighbours.",
-        prescriptions.higher_nms_threshold(errors.settings, high),
-        table.examples(objects=rows, cost=overlap[rows]),
-    )
 
 
 def missed_objects(errors: Unexplained, near: np.ndarray) -> Iterator[Finding]:
@@ -144,9 +107,3 @@ def _unknown(errors: Unexplained, share: np.ndarray, seen: np.ndarray) -> Findin
         advice = "Enlarge the images, in training and at test."
         overrides = prescriptions.enlarged(errors.settings, 1.5)
     return divided(errors, "missed", "objects without a detection", share, text, advice, overrides)
-
-
-def _weights(table: Ranking, rows: np.ndarray) -> np.ndarray:
-    weights = np.zeros(len(table.object_labels))
-    weights[rows] = 1.0
-    return weights

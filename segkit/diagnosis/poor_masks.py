@@ -195,7 +195,7 @@ def _gain(table: Ranking, pairs: Pairs, ious: np.ndarray) -> float:
     thresholds = np.minimum(COCO_IOUS, 1 - 1e-10)[: len(table.true)]
     hits = np.zeros_like(table.true)
     hits[:, pairs.detections] = ious >= thresholds[:, None] - 1e-12
-    return table.gain(true=table.true | hits, false=table.false & ~hits)
+    return table.gain(table.mended_ap(true=table.true | hits, false=table.false & ~hits))
 
 
 def box_ious(first: np.ndarray, second: np.ndarray) -> np.ndarray:

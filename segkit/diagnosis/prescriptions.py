@@ -11,6 +11,7 @@ from segkit.config.spec import to_plain
 from segkit.diagnosis.settings import ModelSettings
 
 ROUND = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # leading figures of round numbers
+HIGHEST_NMS_THRESHOLD = 0.95
 SCALED_KEYS = {
     "ResizeShortestEdge": ("sizes", "max_size"),
     "Resize": ("size",),
@@ -100,15 +101,8 @@ def higher_nms_threshold(settings: ModelSettings, overlap: float) -> tuple[str, 
     """An NMS threshold above an IoU."""
     if settings.nms_threshold is None:
         return ()
-    value = min(0.95, math.floor(20 * max(overlap, settings.nms_threshold) + 1) / 20)
+    value = min(HIGHEST_NMS_THRESHOLD, math.floor(20 * max(overlap, settings.nms_threshold) + 1) / 20)
     return (override(settings.keys["nms_threshold"], round(value, 2)),)
-
-
-def lower_nms_threshold(settings: ModelSettings) -> tuple[str, ...]:
-    """An NMS threshold that is a fifth lower."""
-    if settings.nms_threshold is None or settings.nms_threshold < 0.3:
-        return ()
-    return (override(settings.keys["nms_threshold"], round(0.8 * settings.nms_threshold, 2)),)
 
 
 def larger_tile_overlap(settings: ModelSettings, side: float) -> tuple[str, ...]:

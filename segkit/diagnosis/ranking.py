@@ -178,21 +178,9 @@ class Ranking:
                 aps.append(interpolated_precision(hits, wrong, remaining)[0].mean())
         return float(np.mean(aps)) if aps else 0.0
 
-    def gain(
-        self,
-        *,
-        removed: np.ndarray | None = None,
-        uncounted: np.ndarray | None = None,
-        recovered: np.ndarray | None = None,
-        true: np.ndarray | None = None,
-        false: np.ndarray | None = None,
-        labels: np.ndarray | None = None,
-    ) -> float:
-        """By how much :meth:`mended_ap` exceeds the AP, at least 0."""
-        mended = self.mended_ap(
-            removed=removed, uncounted=uncounted, recovered=recovered, true=true, false=false, labels=labels
-        )
-        return max(0.0, mended - self.ap)
+    def gain(self, mended_ap: float) -> float:
+        """By how much an AP exceeds the present one, at least 0."""
+        return max(0.0, mended_ap - self.ap)
 
     def _per_class(self, shares: np.ndarray | None) -> np.ndarray:
         """The sum of shares of objects [M] in each class: float64 [K]."""
@@ -261,6 +249,13 @@ def best_pairs(ends: np.ndarray, values: np.ndarray, chosen: np.ndarray, count: 
     first = np.diff(ends[order], prepend=-1) != 0
     best[ends[order[first]]] = order[first]
     return best
+
+
+def mask_of(count: int, rows: np.ndarray) -> np.ndarray:
+    """bool [count], True at the rows."""
+    mask = np.zeros(count, bool)
+    mask[rows] = True
+    return mask
 
 
 def _joined(parts: Sequence[np.ndarray], empty: np.ndarray) -> np.ndarray:

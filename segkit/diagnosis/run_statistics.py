@@ -87,6 +87,7 @@ class RunStatistics:
         counts: int64 [bins], number of objects.
         missed: int64 [bins], number of objects that no detection touches.
         usual_iou: float64 [bins], median IoU of the found objects with their best detection of their class.
+        right_areas: for each class, the ascending areas of its detections that have an object.
     """
 
     reliability: Reliability
@@ -94,6 +95,7 @@ class RunStatistics:
     counts: np.ndarray
     missed: np.ndarray
     usual_iou: np.ndarray
+    right_areas: Sequence[np.ndarray]
 
     def expected_misses(self, image: ImageOverlaps, found: np.ndarray) -> np.ndarray:
         """The share of objects that are not found among the others like each object of an image.
@@ -117,15 +119,16 @@ class RunStatistics:
         return np.maximum(share, (others + PRIOR * share) / (max(len(found) - 1, 0) + PRIOR))
 
 
-def odds_score(share: np.ndarray | float) -> np.ndarray | float:
-    """The probability that an annotation is wrong: w / (w + (1 - w) s), w = ``WRONG``.
+def odds_score(share: np.ndarray | float, wrong: float = WRONG) -> np.ndarray | float:
+    """The probability that an annotation is wrong: w / (w + (1 - w) s).
 
     This is Bayes' rule with the prior w.
 
     Args:
         share: s, of the right annotations that look at least as suspicious; a wrong one is taken to look so always.
+        wrong: w, the share of the annotations that is assumed to be wrong.
     """
-    return WRONG / (WRONG + (1 - WRONG) * share)
+    return wrong / (wrong + (1 - wrong) * share)
 
 
 def touched(image: ImageOverlaps) -> np.ndarray:
@@ -156,20 +159,40 @@ def run_statistics(data: DatasetOverlaps, found: Sequence[np.ndarray] | None = N
                 image.labels[counted],
                 image.scores[counted],
                 matched[counted] >= 0,
+                image.overlaps.detection_areas[counted],
                 image.object_labels,
                 image.object_areas,
                 of_image,
                 best_ious(image, same_class=True),
             )
         )
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 7
-    labels, scores, hits, object_labels, areas, all_found, ious = columns
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 8
+    labels, scores, hits, detection_areas, object_labels, areas, all_found, ious = columns
     bins = SizeBins(object_labels, areas, len(data.classes))
     rows = bins.of(object_labels.astype(np.int64), areas)
     counts = np.bincount(rows, minlength=bins.count)
     missed = counts - np.bincount(rows, all_found, minlength=bins.count)
     usual = _medians(ious[ious >= FOUND_IOU], rows[ious >= FOUND_IOU], bins.count)
-    return RunStatistics(_reliability(labels, scores, hits, len(data.classes)), bins, counts, missed, usual)
+    right = hits.astype(bool)
+    right_areas = [np.sort(detection_areas[right & (labels == label)]) for label in range(len(data.classes))]
+    reliability = _reliability(labels, scores, hits, len(data.classes))
+    return RunStatistics(reliability, bins, counts, missed, usual, right_areas)
+
+
+def share_of_larger(areas: np.ndarray, of_image: np.ndarray, of_class: np.ndarray) -> np.ndarray:
+    """The share of right detections that are at least as large as each one: float64 [N].
+
+    Objects of one image are alike in size. Of the n right detections of the image k are as large, and of all m of the class
+    j: the share of the class is a = (j + 1) / (m + 1), and the result (k + 4 a) / (n + 4).
+
+    Args:
+        areas: float64 [N], of detections of one class in one image.
+        of_image: float64 [n], areas of the right detections of that class in that image, in any order.
+        of_class: float64 [m], areas of those in all images, ascending.
+    """
+    share = (len(of_class) - np.searchsorted(of_class, areas) + 1) / (len(of_class) + 1)
+    larger = len(of_image) - np.searchsorted(np.sort(of_image), areas)
+    return (larger + PRIOR * share) / (len(of_image) + PRIOR)
 
 
 def best_ious(image: ImageOverlaps, *, same_class: bool = False) -> np.ndarray:

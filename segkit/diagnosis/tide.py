@@ -90,9 +90,9 @@ def tide_of_ranking(table: Ranking) -> tuple[Finding, ...]:
             if kind == "classification":
                 labels = labels.copy()
                 labels[hits] = table.object_labels[about[hits]]
-            cost = table.gain(true=table.true | hits, false=table.false & ~errors, labels=labels)
+            cost = table.gain(table.mended_ap(true=table.true | hits, false=table.false & ~errors, labels=labels))
         else:
-            cost = table.gain(removed=errors)
+            cost = table.gain(table.mended_ap(removed=errors))
         rows = np.flatnonzero(errors)
         nearest = np.where(right_iou >= other_iou, right, other)
         objects = np.append(of_object, -1)[np.where(about[rows] >= 0, -1, nearest[rows])]
@@ -103,7 +103,7 @@ def tide_of_ranking(table: Ranking) -> tuple[Finding, ...]:
         findings.append(Finding(kind, TITLES[kind], cost, 0.0, len(rows), examples=examples))
     rows = np.flatnonzero(missed)
     examples = table.examples(objects=rows, cost=table.object_areas[rows])
-    cost = table.gain(uncounted=missed)
+    cost = table.gain(table.mended_ap(uncounted=missed))
     findings.append(Finding("missed", TITLES["missed"], cost, 0.0, len(rows), examples=examples))
     return ranked(findings)
 

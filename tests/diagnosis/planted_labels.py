@@ -15,7 +15,7 @@ CELL = 40  # one object a cell of this side
 
 def ellipse(x, y, rx, ry):
     """RLE of a filled ellipse."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    rows, columns = np.ogrid[: SIZE[0], : SIZE[1]]
     inside = ((columns + 0.5 - x) / rx) ** 2 + ((rows + 0.5 - y) / ry) ** 2 <= 1
     rle = mask_api.encode(np.asfortranarray(inside.astype(np.uint8)))
     return {"size": list(SIZE), "counts": rle["counts"].decode()}

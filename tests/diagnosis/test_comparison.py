@@ -98,6 +98,17 @@ def test_several_runs_are_compared_with_the_first_and_corrected():
     assert [one.verdict for one in every.differences] == ["better", "better", "no difference shown"]
 
 
+def test_too_few_resamples_for_the_pairs_are_a_warning(caplog):
+    """A p-value is at least 2 / (R + 1), times the number of pairs."""
+    two = groups(run(0, images=4, found=0.01), run(1, images=4, found=0.99))
+    shown = {}
+    for resamples in (38, 39):
+        caplog.clear()
+        [ap] = compare_runs(two, metrics=["AP"], **{**FAST, "resamples": resamples}).differences
+        shown[resamples] = ap.is_shown, "take at least 39" in caplog.text
+    assert shown == {38: (False, True), 39: (True, False)}
+
+
 def test_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # as in statsmodels' multipletests
     assert holm([0.5, 0.9]) == [1.0, 1.0]

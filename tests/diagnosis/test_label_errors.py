@@ -32,7 +32,7 @@ def hits(found, planted, *, kinds=True):
     return sum((one.kind if kinds else "", one.image_id, one.object) in known for one in found)
 
 
-@pytest.mark.parametrize(("seed", "iou_type"), [(0, "segm"), (1, "segm"), (2, "segm"), (0, "bbox")])
+@pytest.mark.parametrize(("seed", "iou_type"), [(0, "segm"), (1, "segm"), (0, "bbox")])
 def test_planted_errors_come_first(seed, iou_type):
     made, planted = with_errors(seed, PLANTED, recall=1.0)
     found = find_label_errors(dataset(made, iou_type))
@@ -107,6 +107,27 @@ def test_objects_are_positions_in_the_ground_truth():
     assert CLASSES[label] in first.reason
 
 
+def test_many_missing_annotations_are_listed():
+    """A third of the annotations is missing: a model that finds all of them is a witness all the same."""
+    rng, made = scenes(12, images=16, recall=1.0)
+    count = 0
+    for scene in made:
+        gone = rng.random(len(scene.truth)) < 0.33
+        scene.truth = [None if lost else one for one, lost in zip(scene.truth, gone, strict=True)]
+        count += int(gone.sum())
+    found = find_label_errors(dataset(made))
+    assert all(one.kind == "missing_annotation" and one.score > 0.25 for one in found[: count // 2])
+
+
+def test_a_detection_larger_than_the_objects_is_doubted():
+    clean = dataset([clean_scene(np.random.default_rng(k)) for k in range(6)])
+    shapes = [ellipse(20, 20, 10, 10), ellipse(20, 180, 10, 10), ellipse(120, 100, 60, 60)]
+    scene = Scene([], [item(shapes[0], 0)], [(shape, 0, 0.95) for shape in shapes], [])
+    data = dataclasses.replace(clean, images=[*clean.images, scene.overlaps(99, "segm")])
+    scores = {one.detection: one.score for one in find_label_errors(data, min_score=0) if one.image_id == 99}
+    assert scores[2] < 0.5 * scores[1]
+
+
 def test_a_full_list_of_detections_is_no_evidence_of_absence():
     made, planted = with_errors(7, ["never_found"], each=2, images=12, recall=1.0)
     full = dataset(made, max_detections=min(len(scene.found) for scene in made))
@@ -134,6 +155,9 @@ def test_several_models_need_the_same_data():
         find_label_errors([data, dataclasses.replace(data, images=data.images[:2])])
     with pytest.raises(SegkitError, match="classes"):
         find_label_errors([data, dataclasses.replace(data, classes=["x", "y"])])
+    moved = [dataclasses.replace(image, object_boxes=image.object_boxes + 1) for image in data.images]
+    with pytest.raises(SegkitError, match="image 1 has other annotations"):
+        find_label_errors([data, dataclasses.replace(data, images=moved)])
     made[1].truth.pop()
     with pytest.raises(SegkitError, match="image 2 has other annotations"):
         find_label_errors([data, dataset(made)])

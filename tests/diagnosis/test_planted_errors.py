@@ -10,7 +10,7 @@ from segkit.diagnosis.cell_errors import cell_errors
 from segkit.diagnosis.ranking import Ranking
 from segkit.diagnosis.settings import ModelSettings
 
-from .planted_errors import merge, merge_labels, miss, overlaps, scenes, split, with_masks
+from .planted_errors import Scene, merge, merge_labels, miss, overlaps, scenes, split, with_masks
 
 SEEDS = range(2)
 QUICKSTART = "segkit://quickstart.yaml"
@@ -123,7 +123,54 @@ def test_split_objects(seed):
     for one in found:
         split(rng, one, 0.35)
     worst = first(found, settings())
-    assert (worst.kind, keys(worst)) == ("split", ["model.roi_heads.nms_threshold"])
+    assert worst.kind == "split" and worst.overrides == () and "NMS keeps them" in worst.advice
+    small = f"{SIZES}=[[4], [5], [6], [7], [8]]"
+    assert keys(first(found, settings(small))) == [SIZES]  # the objects are larger than the largest anchor
+
+
+def test_parts_that_overlap_are_removed_by_nms():
+    objects = np.array([[0, 0, 40, 40], [100, 0, 40, 40.0]])
+    boxes = np.array([[0, 0, 18, 40], [7, 0, 18, 40], [100, 0, 40, 40.0]])  # the parts have IoU 0.44
+    one = Scene(objects, np.zeros(2), boxes, np.zeros(3), np.array([0.9, 0.8, 0.7]), np.array([0, 0, 1]))
+    [parts] = kinds([one], settings())
+    assert (parts.kind, parts.overrides) == ("split", ("model.roi_heads.nms_threshold=0.4",))
+    assert "remove 1 of them and 0 true positives" in parts.evidence and "raises the AP" in parts.evidence
+
+
+def test_parts_of_large_cells_are_no_cells_where_cells_are_large():
+    """Cells of one image are as large as the halves of those of another one."""
+    rng = np.random.default_rng(0)
+    found = scenes(0, images=6, sides=(10.0, 12.0)) + scenes(1, images=6, sides=(22.0, 26.0))
+    for one in found[6:]:
+        split(rng, one, 0.3)
+    counts = {one.kind: one.count for one in kinds(found, settings())}
+    assert counts["split"] > 40 and counts.get("merged_labels", 0) < counts["split"] / 6
+
+
+def test_confident_detections_without_an_annotation():
+    found = scenes(0)
+    for one in found:
+        one.add(np.array([[400, 0, 20, 20], [400, 100, 90, 90.0]]), np.array([0, 0]), np.array([0.95, 0.97]))
+    data = overlaps(found)
+    by_kind = {one.kind: one for one in kinds(data, settings())}
+    shown = [data.images[one.image_id - 1].boxes[one.detection] for one in by_kind["unannotated"].examples]
+    assert sum(box[0] == 400 for box in shown) == len(found)
+    assert max(box[2] for box in shown) < 30  # what is larger than all objects is none
+    assert by_kind["spurious"].count >= len(found)
+
+
+def test_second_detections_that_fit_poorly_are_counted():
+    objects = np.array([[0, 0, 20, 20], [100, 0, 20, 20.0]])
+    boxes = np.array([[0, 0, 20, 20], [12, 0, 20, 20], [100, 0, 20, 20.0]])
+    one = Scene(objects, np.zeros(2), boxes, np.zeros(3), np.array([0.9, 0.95, 0.8]), np.array([0, 0, 1]))
+    [second] = kinds([one], settings())
+    assert (second.kind, second.count, second.overrides) == ("duplicate", 1, ()) and second.lost_ap > 0.3
+
+
+def test_objects_that_no_nms_threshold_separates_are_not_blamed_on_it():
+    objects = np.array([[0, 0, 20, 20], [0, 0, 20, 20], [100, 0, 20, 20.0]])
+    one = Scene(objects, np.zeros(3), objects[1:], np.zeros(2), np.array([0.9, 0.8]), np.array([1, 2]))
+    assert "nms" not in {found.kind for found in kinds([one], settings())}
 
 
 @pytest.mark.parametrize("aligned", ["true", "false"])

@@ -34,7 +34,6 @@ def test_shipped_configurations(name):
         *prescriptions.anchors_for(of, 9.0, 700.0),
         *prescriptions.enlarged(of, 1.5),
         *prescriptions.higher_nms_threshold(of, 0.72),
-        *prescriptions.lower_nms_threshold(of),
         *prescriptions.larger_masks(of),
         *prescriptions.overlap_loss(of),
         *prescriptions.repeated_rare_classes(of),

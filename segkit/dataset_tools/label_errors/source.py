@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from segkit.config.schema import Config
 from segkit.data.formats import Dataset
 from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
+from segkit.diagnosis.settings import ModelSettings
 from segkit.engine.finished_run import FinishedRun, finished_run, open_finished_run
 from segkit.engine.object_losses import measure_object_losses
 from segkit.engine.run_split import RunSplit, best_checkpoint, kept_checkpoints, open_run_split
@@ -162,20 +161,12 @@ def _overlaps(run: FinishedRun) -> DatasetOverlaps:
     Of a results file the limit is not known: one image alone with the most detections has not reached it.
     """
     data = run.overlaps()
-    limit = None if run.config is None else _limit(run.config)
+    limit = ModelSettings.from_config(run.config).detections_per_image
     if limit is None:
         counts = Counter(len(image.scores) for image in data.images)
         most = max(counts, default=0)
         limit = most if counts[most] > 1 and most > 1 else most + 1
     return dataclasses.replace(data, max_detections=limit)
-
-
-def _limit(config: Config) -> int | None:
-    """The model's ``detections_per_image``; None if the configuration leaves it to the model."""
-    model: Any = config.model
-    heads = model.get("roi_heads") or {}
-    found = heads.get("detections_per_image") or model.get("detections_per_image")
-    return None if found is None else int(found)
 
 
 def require_images(dataset: Dataset, path: object) -> None:
