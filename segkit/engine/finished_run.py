@@ -17,6 +17,7 @@ from segkit.data.formats.base import Dataset
 from segkit.engine.checkpoint import METRICS
 from segkit.engine.datasets import build_data
 from segkit.engine.recognized_data import with_recognized_data
+from segkit.evaluation.build import build_from_specs
 from segkit.evaluation.coco import RESULTS_NAME
 from segkit.evaluation.coco_matching import IouType
 from segkit.evaluation.evaluator import Evaluator
@@ -24,7 +25,7 @@ from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.result_files import read_predictions, read_results
-from segkit.registry import EVALUATOR_REGISTRY, META_ARCH_REGISTRY
+from segkit.registry import META_ARCH_REGISTRY
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
 
@@ -43,6 +44,7 @@ class FinishedRun:
         dataset: the ground truth, of the validation split.
         results: COCO results of each image, by image id; an image without detections is absent.
         metrics: the lines of ``metrics.json``, in the order of their iterations; empty without.
+        evaluators: specs of the configuration's evaluators, or of those that the data of a results file name.
     """
 
     name: str
@@ -51,6 +53,7 @@ class FinishedRun:
     dataset: Dataset
     results: Mapping[int, Sequence[Mapping[str, Any]]]
     metrics: Sequence[Mapping[str, Any]] = ()
+    evaluators: Sequence[Mapping[str, Any]] = ()
     _overlaps: dict[IouType, DatasetOverlaps] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -63,6 +66,11 @@ class FinishedRun:
     def class_agnostic(self) -> bool:
         """Whether the detections have no class, because the model predicts none."""
         return self.config is not None and META_ARCH_REGISTRY.get(self.config.model["name"]).class_agnostic
+
+    @property
+    def iou_types(self) -> list[IouType]:
+        """What can be evaluated: boxes, and masks if there are any."""
+        return ["bbox", "segm"] if self.has_masks else ["bbox"]
 
     @property
     def max_detections(self) -> int:
@@ -86,15 +94,15 @@ class FinishedRun:
         Args:
             specs: of evaluators, as in a configuration's ``evaluators``.
         """
-        runtime = {
-            "classes": self.dataset.classes,
-            "category_ids": self.dataset.category_ids,
-            "max_detections": self.max_detections,
-            "results_dir": None,
-            "class_agnostic": self.class_agnostic,
-            "predicts_masks": self.has_masks,
-        }
-        built = [EVALUATOR_REGISTRY.build(spec, path=f"evaluators[{i}]", **runtime) for i, spec in enumerate(specs)]
+        built = build_from_specs(
+            specs,
+            classes=self.dataset.classes,
+            category_ids=self.dataset.category_ids,
+            max_detections=self.max_detections,
+            class_agnostic=self.class_agnostic,
+            predicts_masks=self.has_masks,
+            frequencies=self.dataset.frequencies,
+        )
         kind: IouType = "segm" if self.has_masks else "bbox"
         return self._evaluate(built, None if kind in self._overlaps else kind)
 
@@ -167,13 +175,32 @@ def _open(cfg: Config, folder: Path, config: Path) -> FinishedRun:
     dataset = build_data(cfg, eval_only=True).val
     assert dataset is not None  # build_data raises without data.val
     return FinishedRun(
-        folder.resolve().name, folder, cfg, dataset, _by_image(read_results(results)), _metrics(folder / METRICS)
+        name=folder.resolve().name,
+        path=folder,
+        config=cfg,
+        dataset=dataset,
+        results=_by_image(read_results(results)),
+        metrics=_metrics(folder / METRICS),
+        evaluators=cfg.evaluators,
     )
 
 
-def finished_run(name: str, results: str | os.PathLike[str], dataset: Dataset) -> FinishedRun:
-    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth."""
-    return FinishedRun(name, Path(results), None, dataset, _by_image(read_predictions(results, dataset)))
+def finished_run(
+    name: str,
+    results: str | os.PathLike[str],
+    dataset: Dataset,
+    evaluators: Sequence[Mapping[str, Any]] = (),
+) -> FinishedRun:
+    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth.
+
+    Args:
+        name: of the run.
+        results: the file.
+        dataset: its ground truth.
+        evaluators: specs of further metrics than COCO's and those of cells.
+    """
+    found = _by_image(read_predictions(results, dataset))
+    return FinishedRun(name, Path(results), None, dataset, found, evaluators=evaluators)
 
 
 def _by_image(results: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

@@ -26,7 +26,7 @@ def open_runs(
         SegkitError: a folder that is no run or was not evaluated, a results file without ``data``, data that fit none.
     """
     found = []
-    dataset = None
+    opened = None
     for path in paths:
         place = local_path(path, "run")
         if place.is_dir():
@@ -38,10 +38,9 @@ def open_runs(
                 "--data",
                 value=path,
             )
-        if dataset is None:
-            dataset = open_data(data, format).split(split, data)
-        found.append(finished_run(place.stem, place, dataset))
-    if data is not None and dataset is None:
+        opened = opened or open_data(data, format)
+        found.append(finished_run(place.stem, place, opened.split(split, data), opened.evaluators or ()))
+    if data is not None and opened is None:
         raise SegkitError(
             "--data is the ground truth of results files; the runs given are folders, which know their data", key="data"
         )
