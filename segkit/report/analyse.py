@@ -64,8 +64,8 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     elif not any(name.startswith("cells/") for name in metrics):
         cells = {"name": "Cells", "score_threshold": float(threshold)}
         metrics |= part(absent, "cells", lambda: run.evaluate([cells])) or {}
-    # Last, since the same names with other arguments are no headline metrics.
-    metrics = {**(part(absent, "evaluators", lambda: _of_evaluators(run)) or {}), **metrics}
+    others = part(absent, "evaluators", lambda: _of_evaluators(run)) or {}
+    metrics |= {name: value for name, value in others.items() if name not in metrics}  # COCO's with its own IoUs stay
     settings = ModelSettings.from_config(run.config)
     attributes = image_attributes(run.dataset, options.attributes)
     found = dataclasses.replace(

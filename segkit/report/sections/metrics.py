@@ -44,6 +44,8 @@ MEANINGS = {
     "panoptic/PQ": "panoptic quality of exclusive masks, mean over classes: SQ times RQ",
     "panoptic/SQ": "mean IoU of the matched pairs, mean over classes",
     "panoptic/RQ": "F1 at IoU above 0.5, mean over classes",
+    "lvis_segm/AP": "mean of IoU 0.5 to 0.95, of the classes that are annotated in an image",
+    "lvis_bbox/AP": "mean of IoU 0.5 to 0.95, of the classes that are annotated in an image",
     "boundary/AP": "of the smaller of mask IoU and boundary IoU, mean of 0.5 to 0.95",
     "boundary/IoU": "mean boundary IoU of the found objects",
 }
@@ -56,7 +58,7 @@ KINDS = {
     "lvis_segm": "masks, as in LVIS",
     "lvis_bbox": "boxes, as in LVIS",
 }
-KINDS_OF_COCO = ("segm", "bbox")
+OF_TRAINING = ("loss", "data", "val", "segm", "bbox")  # what is logged besides the metrics of further evaluators
 OF_CLASSES = {"segm": ("AP", "AP50", "AP75"), "bbox": ("AP",), "cells": ("F1", "PQ")}
 NOT_SHARES = ("best_threshold",)  # metrics that are not shown times 100
 LOSS = "val/loss/"
@@ -145,7 +147,7 @@ def _logged_tables(runs: Sequence[RunAnalysis], known: Sequence[str]) -> list[di
     keys: dict[str, list[str]] = {}
     for key in dict.fromkeys(key for run in runs for key in run.lines.keys):
         kind = kind_of(key)
-        if kind and kind not in (*known, *KINDS_OF_COCO, "loss", "val") and not is_of_class(key, runs):
+        if kind and kind not in (*known, *OF_TRAINING) and not is_of_class(key, runs):
             keys.setdefault(kind, []).append(key)
     heads = [words("metric"), *(head(run.label) for run in runs)]
     return [
