@@ -130,7 +130,7 @@ def test_a_run_without_its_files_has_a_page(run_dir, tmp_path):
     (folder / "metrics.json").unlink()
     (folder / "log.txt").unlink()
     page = made([open_finished_run(folder)], tmp_path, ReportOptions(images=1, resamples=0, checked_images=2))
-    assert "no metrics.json" in page.sections["curves"] and "no log.txt" in page.sections["setup"]
+    assert "no metrics.json" in page.sections["curves"] and "nor a log.txt" in page.sections["setup"]
     assert "There are no intervals: no resamples were asked for" in page.sections["summary"]
     assert "segkit dataset check" in page.sections["data"]
 
