@@ -44,6 +44,7 @@ def test_a_run_has_all_sections(page, finished):
     assert "40 iterations (10.0 epochs) in 0:00:56 on cpu" in summary
     assert "bootstrap intervals" in summary and re.search(r"\[\d+\.\d, \d+\.\d\]", summary)
     assert len(page.find("div", "tile")) == 6
+    assert "noscript" in [tag for tag, _ in page.tags]  # its style hides what does nothing without scripts
     assert {"AP75", "APs", "PQ", "AJI+"} <= set(page.sections["metrics"].split())
 
 
