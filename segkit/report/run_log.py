@@ -1,4 +1,4 @@
-"""What a run's folder says about the environment of the training, its evaluation and its time."""
+"""Environment, evaluation and time of a training, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class RunLog:
 
 
 def read_run_log(folder: Path) -> RunLog:
-    """Reads ``environment.json`` and the log in a run's folder; older runs have their environment in the log only."""
+    """Reads ``environment.json`` and the log in a run's folder.
+
+    Without ``environment.json``, as in older runs, the environment is that of the log's last training.
+    """
     environment = _saved_environment(folder / ENVIRONMENT)
     path = folder / LOG
     if not path.is_file():

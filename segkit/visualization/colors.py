@@ -148,7 +148,12 @@ def _hues() -> np.ndarray:
 
 
 def _farthest(candidates: np.ndarray, known: np.ndarray) -> tuple[int, float]:
-    """The position of the candidate [N] that is farthest from all known hues [M], the first of equals, and how far it is."""
+    """The position of the candidate that is farthest from all known hues, and how far it is.
+
+    Args:
+        candidates: [N], in turns; of equally far ones the first is taken.
+        known: [M], M > 0.
+    """
     apart = np.abs(candidates[:, None] - known[None])
     nearest = np.minimum(apart, 1 - apart).min(axis=1)
     return int(np.argmax(nearest > nearest.max() - TIE)), float(nearest.max())

@@ -65,7 +65,10 @@ LOSS = "val/loss/"
 
 
 def section(runs: Sequence[RunAnalysis]) -> Section:
-    """All metrics, a column for each run: computed again from the detections, or else those that the training logged."""
+    """All metrics, a column for each run.
+
+    They are computed again from the detections; those for which that is impossible are the training's last.
+    """
     measured = [run for run in runs if run.metrics]
     kinds = list(dict.fromkeys(kind_of(key) for run in measured for key in run.metrics))
     ordered = sorted(kinds, key=lambda kind: list(KINDS).index(kind) if kind in KINDS else len(KINDS))
