@@ -22,8 +22,13 @@ MIN_SHARED_MEMORY = 2**30  # bytes of /dev/shm, below which loader processes may
 
 def environment_table(device: torch.device) -> str:
     """Formats versions and hardware for the log, as ``python -m segkit.doctor`` prints them."""
-    rows = [*package_rows(), *machine_rows(), ("runs on", device_name(device))]
-    return "\n".join([tabulate(rows, tablefmt="plain", disable_numparse=True), *machine_notes()])
+    table = tabulate(environment_rows(device), tablefmt="plain", disable_numparse=True)
+    return "\n".join([table, *machine_notes()])
+
+
+def environment_rows(device: torch.device) -> list[tuple[str, str]]:
+    """Returns the rows of a table: versions of packages, the machine, and the device in use."""
+    return [*package_rows(), *machine_rows(), ("runs on", device_name(device))]
 
 
 def machine_rows(*, free_memory: bool = False) -> list[tuple[str, str]]:

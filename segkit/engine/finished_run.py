@@ -45,6 +45,7 @@ class FinishedRun:
         results: COCO results of each image, by image id; an image without detections is absent.
         metrics: the lines of ``metrics.json``, in the order of their iterations; empty without.
         class_agnostic: whether the detections have no class, because the model predicts none.
+        evaluators: specs of the configuration's evaluators, or of those that the data of a results file name.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FinishedRun:
     results: Mapping[int, Sequence[Mapping[str, Any]]]
     metrics: Sequence[Mapping[str, Any]] = ()
     class_agnostic: bool = False
+    evaluators: Sequence[Mapping[str, Any]] = ()
     _overlaps: dict[IouType, DatasetOverlaps] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -61,6 +63,11 @@ class FinishedRun:
         """Whether the results have masks; true without any result."""
         listed = [one for found in self.results.values() for one in found]
         return not listed or any(one.get("segmentation") is not None for one in listed)
+
+    @property
+    def iou_types(self) -> list[IouType]:
+        """What can be evaluated: boxes, and masks if there are any."""
+        return ["bbox", "segm"] if self.has_masks else ["bbox"]
 
     @property
     def max_detections(self) -> int:
@@ -177,16 +184,37 @@ def _open(cfg: Config, folder: Path, config: Path) -> FinishedRun:
     dataset = build_data(cfg, eval_only=True).val
     assert dataset is not None  # build_data raises without data.val
     agnostic = META_ARCH_REGISTRY.get(cfg.model["name"]).class_agnostic
-    found = _by_image(read_results(results))
-    return FinishedRun(folder.resolve().name, folder, cfg, dataset, found, _metrics(folder / METRICS), agnostic)
+    return FinishedRun(
+        name=folder.resolve().name,
+        path=folder,
+        config=cfg,
+        dataset=dataset,
+        results=_by_image(read_results(results)),
+        metrics=_metrics(folder / METRICS),
+        class_agnostic=agnostic,
+        evaluators=cfg.evaluators,
+    )
 
 
 def finished_run(
-    name: str, results: str | os.PathLike[str], dataset: Dataset, *, class_agnostic: bool = False
+    name: str,
+    results: str | os.PathLike[str],
+    dataset: Dataset,
+    evaluators: Sequence[Mapping[str, Any]] = (),
+    *,
+    class_agnostic: bool = False,
 ) -> FinishedRun:
-    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth."""
+    """Makes a run of a file of predictions, as for ``segkit eval``, and its ground truth.
+
+    Args:
+        name: of the run.
+        results: the file.
+        dataset: its ground truth.
+        evaluators: specs of further metrics than COCO's and those of cells.
+        class_agnostic: whether the model that made them predicts no classes.
+    """
     found = _by_image(read_predictions(results, dataset))
-    return FinishedRun(name, Path(results), None, dataset, found, class_agnostic=class_agnostic)
+    return FinishedRun(name, Path(results), None, dataset, found, class_agnostic=class_agnostic, evaluators=evaluators)
 
 
 def _by_image(results: Sequence[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

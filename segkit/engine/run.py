@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from segkit.engine.amp import autocast
 from segkit.engine.build import build_evaluators, build_trainer, prepare_model
 from segkit.engine.checkpoint import METRICS, find_last_checkpoint
 from segkit.engine.datasets import build_data, check_something_to_evaluate_on, checkpoint_labels, val_loader
-from segkit.engine.environment import environment_table, nondeterminism_errors, seed_everything
+from segkit.engine.environment import environment_rows, environment_table, nondeterminism_errors, seed_everything
 from segkit.engine.hooks.evaluation import best_score_thresholds
 from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import peak_memory_mb
@@ -29,6 +30,7 @@ from segkit.engine.pictures import draw_figures, draw_pictures, remove_stale_cur
 from segkit.engine.recognized_data import with_recognized_data
 from segkit.engine.resume import checkpoint_to_resume, fit_to_config
 from segkit.engine.run_dir import (
+    ENVIRONMENT,
     REPORT,
     full_disk_errors,
     lock_run_dir,
@@ -140,6 +142,9 @@ def _train(
             if isinstance(hook, Pictures):
                 hook.after_train(trainer)  # an earlier run may have been killed while it drew
     else:
+        if distributed.is_main():
+            with atomic_write(run_dir / ENVIRONMENT) as temporary:
+                temporary.write_text(json.dumps(dict(environment_rows(device)), indent=1) + "\n", encoding="utf-8")
         trainer.train()
 
     if distributed.is_main():

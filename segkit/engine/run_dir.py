@@ -24,10 +24,12 @@ logger = logging.getLogger(__name__)
 LOCK = ".lock"
 LOG = "log.txt"
 REPORT = "report.html"
+ENVIRONMENT = "environment.json"
 RUN_FILES = (
     "model_*.pth",
     "last_checkpoint",
     "config.yaml",
+    ENVIRONMENT,
     METRICS,
     "events.out.tfevents.*",
     "curves.*",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from segkit.diagnosis.attributes import image_attributes
 from segkit.diagnosis.diagnose import diagnose
@@ -22,6 +23,9 @@ from segkit.report.run_log import RunLog, read_run_log
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
+# Evaluators whose metrics the report computes itself, at its own score threshold and with intervals.
+OWN_METRICS = ("COCO", "Cells", "PrecisionRecall")
+COCO_ADDITIONS = ("score_thresholds", "iou_thresholds", "area_ranges")  # arguments that add metrics
 NO_OBJECTS = "the validation images have no objects, so there is nothing to find"
 
 
@@ -60,6 +64,8 @@ def analyse(opened: RunAnalysis, options: ReportOptions) -> RunAnalysis:
     elif not any(name.startswith("cells/") for name in metrics):
         cells = {"name": "Cells", "score_threshold": float(threshold)}
         metrics |= part(absent, "cells", lambda: run.evaluate([cells])) or {}
+    others = part(absent, "evaluators", lambda: _of_evaluators(run)) or {}
+    metrics |= {name: value for name, value in others.items() if name not in metrics}  # COCO's with its own IoUs stay
     settings = ModelSettings.from_config(run.config)
     attributes = image_attributes(run.dataset, options.attributes)
     found = dataclasses.replace(
@@ -90,7 +96,7 @@ def _with_label_errors(runs: Sequence[RunAnalysis]) -> RunAnalysis:
 
 def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
     """The run with its files, overlaps and COCO's metrics, which take one pass over the images."""
-    metrics = run.evaluate([{"name": "COCO", "iou_types": ["bbox", "segm"] if run.has_masks else ["bbox"]}])
+    metrics = run.evaluate([{"name": "COCO", "iou_types": run.iou_types}])
     log = read_run_log(run.path) if run.path.is_dir() else RunLog()
     return RunAnalysis(
         run=run,
@@ -106,6 +112,17 @@ def _opened(run: FinishedRun, label: str, color: int) -> RunAnalysis:
         confusion=None,
         diagnosis=None,
     )
+
+
+def _of_evaluators(run: FinishedRun) -> dict[str, float]:
+    """Metrics of the configured evaluators that the report does not know, and of COCO's with further arguments."""
+    specs: list[Mapping[str, Any]] = []
+    for spec in run.evaluators:
+        if spec["name"] == "COCO" and any(spec.get(key) for key in COCO_ADDITIONS):
+            specs.append({**spec, "iou_types": run.iou_types})
+        elif spec["name"] not in OWN_METRICS:
+            specs.append(spec)
+    return run.evaluate(specs) if specs else {}
 
 
 def _intervals(data: DatasetOverlaps, threshold: float, options: ReportOptions) -> dict[str, Interval]:

@@ -14,6 +14,7 @@ import numpy as np
 from segkit.diagnosis.findings import Diagnosis
 from segkit.diagnosis.label_errors import LabelError
 from segkit.engine.finished_run import FinishedRun
+from segkit.evaluation.coco_matching import IouType
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
 from segkit.evaluation.score_curves import Calibration, ConfusionMatrix, ScoreCurve
@@ -121,6 +122,11 @@ class RunAnalysis:
         """
         best = self.curves[0].best_threshold if self.curves else None
         return DEFAULT_THRESHOLD if best is None else math.floor(1000 * best) / 1000
+
+
+def common_iou_type(runs: Sequence[RunAnalysis]) -> IouType:
+    """What all runs have: masks, or only boxes."""
+    return "segm" if all(run.iou_type == "segm" for run in runs) else "bbox"
 
 
 def part(absent: dict[str, str], name: str, compute: Callable[[], Result]) -> Result | None:

@@ -39,8 +39,8 @@ def open_runs(
                 value=path,
             )
         opened = opened or open_data(data, format)
-        dataset = opened.split(split, data)
-        found.append(finished_run(place.stem, place, dataset, class_agnostic=opened.class_agnostic))
+        dataset, agnostic = opened.split(split, data), opened.class_agnostic
+        found.append(finished_run(place.stem, place, dataset, opened.evaluators or (), class_agnostic=agnostic))
     if data is not None and opened is None:
         raise SegkitError(
             "--data is the ground truth of results files; the runs given are folders, which know their data", key="data"

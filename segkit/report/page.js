@@ -51,11 +51,10 @@
   // Readout of line charts: pointer, touch, or arrow keys.
   const ns = "http://www.w3.org/2000/svg";
   function scale(text) {
-    const [low, high, start, end, log] = text.split(" ").map(Number);
-    const f = log ? Math.log : (v) => v;
+    const [low, high, start, end] = text.split(" ").map(Number);
     const clip = (v) => Math.min(Math.max(v, low), high);
     return {
-      to: (v) => start + ((f(clip(v)) - f(low)) / (f(high) - f(low))) * (end - start),
+      to: (v) => start + ((clip(v) - low) / (high - low)) * (end - start),
       from: (at) => low + ((at - start) / (end - start)) * (high - low),
       start, end,
     };
@@ -79,8 +78,7 @@
     function prepare() {
       lines = all("path[data-xs]", svg).map((path) => ({
         path, name: path.dataset.name, xs: JSON.parse(path.dataset.xs), ys: JSON.parse(path.dataset.ys), css: path.parentNode.classList,
-      })).map((line) => ({ ...line, down: line.xs.length > 1 && line.xs[0] > line.xs[line.xs.length - 1] }));
-      for (const line of lines) if (line.down) { line.xs.reverse(); line.ys.reverse(); }
+      }));
       cross = svg.appendChild(document.createElementNS(ns, "g"));
       box = figure.appendChild(document.createElement("div"));
       box.className = "readout";

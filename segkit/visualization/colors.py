@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 GOLDEN_ANGLE = 0.3819660112501051  # of a full turn: each further hue falls into the largest gap
 HUES = 12  # candidates for an object; more would look alike
 BOX_MARGIN = 2.0  # pixels around a box within which others touch it
+TIE = 1e-9  # of a turn, within which two distances are equal
 DARKEST = 0.5  # lowest brightness of a hue
 CROWD_COLOR = (150, 150, 150)
 # Orange, blue, green, ..., distinct to most colour-blind people too (Okabe and Ito), lightened for dark images.
@@ -65,19 +66,17 @@ def instance_colors(boxes: np.ndarray, neighbors: np.ndarray | None = None) -> n
         for one, other in neighbors.tolist():
             first, second = (one, other) if rank[one] < rank[other] else (other, one)
             earlier[second].append(first)
-    sequence = (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
+    sequence = _hues()
     hues = np.zeros(count)
     for step, i in enumerate(order):
         candidates = np.roll(sequence, -(step % HUES))
         if not earlier[i]:
             hues[i] = candidates[0]
             continue
-        known = hues[earlier[i]]
-        apart = np.abs(candidates[:, None] - known[None])
-        nearest = np.minimum(apart, 1 - apart).min(axis=1)
-        hues[i] = candidates[int(np.argmax(nearest > nearest.max() - 1e-9))]
-        if nearest.max() < 1e-9:
-            known = np.unique(known)
+        known = np.unique(hues[earlier[i]])
+        best, distance = _farthest(candidates, known)
+        hues[i] = candidates[best]
+        if distance < TIE:
             gaps = np.diff(known, append=known[0] + 1)
             hues[i] = (known[int(gaps.argmax())] + gaps.max() / 2) % 1.0
     return np.array([_rgb(hue) for hue in hues], dtype=np.uint8).reshape(-1, 3)
@@ -132,22 +131,32 @@ def instance_hues(boxes: np.ndarray, known: np.ndarray | None = None) -> np.ndar
     """
     sequence = _hues()
     chosen = np.full(len(boxes), -1) if known is None else known.copy()
-    margin = 2.0
-    low, high = boxes[:, :2] - margin, boxes[:, 2:] + margin
+    low, high = boxes[:, :2] - BOX_MARGIN, boxes[:, 2:] + BOX_MARGIN
     for i in np.flatnonzero(chosen < 0).tolist():
         touching = (chosen >= 0) & ((low <= high[i]) & (high >= low[i])).all(axis=1)
         order = np.roll(np.arange(HUES), -(i % HUES))
         if not touching.any():
             chosen[i] = order[0]
             continue
-        apart = np.abs(sequence[order][:, None] - sequence[np.unique(chosen[touching])][None])
-        nearest = np.minimum(apart, 1 - apart).min(axis=1)
-        chosen[i] = order[int(np.argmax(nearest > nearest.max() - 1e-9))]
+        chosen[i] = order[_farthest(sequence[order], sequence[np.unique(chosen[touching])])[0]]
     return chosen
 
 
 def _hues() -> np.ndarray:
+    """The golden-angle sequence: float64 [12], in turns."""
     return (np.arange(HUES) * GOLDEN_ANGLE) % 1.0
+
+
+def _farthest(candidates: np.ndarray, known: np.ndarray) -> tuple[int, float]:
+    """The position of the candidate that is farthest from all known hues, and how far it is.
+
+    Args:
+        candidates: [N], in turns; of equally far ones the first is taken.
+        known: [M], M > 0.
+    """
+    apart = np.abs(candidates[:, None] - known[None])
+    nearest = np.minimum(apart, 1 - apart).min(axis=1)
+    return int(np.argmax(nearest > nearest.max() - TIE)), float(nearest.max())
 
 
 def touching_masks(masks: InstanceMasks) -> np.ndarray:

@@ -45,8 +45,10 @@ def records(folder):
 
 def test_what_is_in_the_folder(run):
     folder, metrics = run
-    names = "config.yaml log.txt metrics.json curves.png curves.svg model_best.pth model_final.pth last_checkpoint inference"
-    assert set(names.split()) <= {path.name for path in folder.iterdir()}
+    names = "config.yaml environment.json log.txt metrics.json curves.png curves.svg last_checkpoint inference"
+    assert {*names.split(), "model_best.pth", "model_final.pth"} <= {path.name for path in folder.iterdir()}
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["torch"] == torch.__version__.partition("+")[0] and environment["runs on"].startswith("cpu")
     assert "loss/total" in EventAccumulator(str(folder)).Reload().Tags()["scalars"]
     results = json.loads((folder / "inference" / "coco_instances_results.json").read_text())
     assert {"image_id", "category_id", "bbox", "segmentation", "score"} <= results[0].keys()

@@ -14,6 +14,7 @@ segkit       0.1.0
 torch        2.14.1
 runs on      cpu: 2 threads, 2 processors
 2026-01-02 03:04:06 model GeneralizedRCNN
+2026-01-02 03:04:07 iter 1/40  epoch 0.2
 2026-01-02 03:05:00 evaluated 6 images in 3.0 s (model: 0.250 s per image)
 2026-01-02 03:05:01 done in 0:00:56, peak memory 321 MB
 """

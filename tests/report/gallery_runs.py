@@ -12,7 +12,7 @@ from segkit.engine.finished_run import FinishedRun
 from segkit.structures import InstanceMasks, Sample, Targets
 from segkit.structures.targets import ALL_CLASSES
 
-EVIL = "</script><script>alert('x')</script>&\"\u2028"
+EVIL = "</script><script>alert('x')</script>&\"\u2028" + 150 * "x"
 
 
 class Cells(Dataset):

@@ -31,7 +31,7 @@ def browser(run, other, tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "gallery.html"
     groups = [
         GalleryGroup("Worst", "", list(range(10, 22))),
-        GalleryGroup("Missed <b>", "", [Example(10, 5, None), Example(11, 6, 0)]),
+        GalleryGroup("Missed <b>", EVIL, [Example(10, 5, None), Example(11, 6, 0)]),
     ]
     body = gallery([run, other], groups, score_threshold=0.5)
     file.write_text(PAGE.format(css=GALLERY_CSS, body=body, js=GALLERY_JS), encoding="utf-8")

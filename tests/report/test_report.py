@@ -44,6 +44,7 @@ def test_a_run_has_all_sections(page, finished):
     assert "40 iterations (10.0 epochs) in 0:00:56 on cpu" in summary
     assert "bootstrap intervals" in summary and re.search(r"\[\d+\.\d, \d+\.\d\]", summary)
     assert len(page.find("div", "tile")) == 6
+    assert "noscript" in [tag for tag, _ in page.tags]  # its style hides what does nothing without scripts
     assert {"AP75", "APs", "PQ", "AJI+"} <= set(page.sections["metrics"].split())
 
 
@@ -76,6 +77,31 @@ def test_two_runs_stand_side_by_side(run_dir, tmp_path):
     assert {a["data-hides"] for a in page.find("button", "chip")} >= {"r0", "r1", "raw"}
 
 
+def test_a_run_of_boxes_beside_one_with_further_evaluators(tmp_path):
+    specs = "[{name: COCO, area_ranges: {tiny: [0, 64]}}, {name: Panoptic}, {name: LVIS}]"
+    one = make_run(tmp_path / "one", f"evaluators={specs}")
+    with open(one / "metrics.json", "a") as file:
+        file.write('\n{"iteration": 40, "data/dropped": 3, "mine/score": 0.123, "segm/AP": 0.5}\n')
+    two = make_run(tmp_path / "two", missed=0.9, masks=False)
+    page = made([open_finished_run(one), open_finished_run(two)], tmp_path)
+    text = page.sections["metrics"]
+    for words in (
+        "AP_tiny",
+        "Metrics of panoptic quality",
+        "masks, as in LVIS",
+        "mean IoU of the matched pairs",
+        "12.3",
+    ):
+        assert words in text, words
+    assert "panoptic/PQ" in text and "dropped" not in text
+    assert len(page.find("svg", "intervals")) == 4  # three differences of boxes, which both have
+    assert "bbox/AP50" in page.sections["summary"] and "segm/AP50" in page.sections["summary"]
+    markup = (tmp_path / "page.html").read_text()
+    (names,) = re.findall(r"<svg[^>]*><title>AP of masks with its 95 % interval</title><desc>([^<]*)", markup)
+    assert "one:" in names and "two:" not in names  # AP of boxes is no AP of masks
+    assert "two is worse than one" in page.sections["comparison"]  # of 20 resamples none would be sure
+
+
 def test_runs_of_other_data_are_refused(run_dir, tmp_path):
     first = open_finished_run(run_dir)
     for overrides, fact in (("data.val.num_images=3", "4 images"), ("data.val.seed=7", "objects")):
@@ -105,7 +131,7 @@ def test_a_run_without_its_files_has_a_page(run_dir, tmp_path):
     (folder / "metrics.json").unlink()
     (folder / "log.txt").unlink()
     page = made([open_finished_run(folder)], tmp_path, ReportOptions(images=1, resamples=0, checked_images=2))
-    assert "no metrics.json" in page.sections["curves"] and "no log.txt" in page.sections["setup"]
+    assert "no metrics.json" in page.sections["curves"] and "nor a log.txt" in page.sections["setup"]
     assert "There are no intervals: no resamples were asked for" in page.sections["summary"]
     assert "segkit dataset check" in page.sections["data"]
 

@@ -45,18 +45,24 @@ def test_thinned_series_keep_their_ends_and_extremes():
     assert thinned(x[:50], y[:50], 100)[0].tolist() == list(range(50))
 
 
-def test_the_last_environment_of_a_log(tmp_path):
+def test_the_environment_of_the_last_training(tmp_path, caplog):
     text = (
-        "2026-01-01 00:00:00 environment\nold  1\n2026-01-01 00:00:01 iter\n"
+        "2026-01-01 00:00:00 environment\nold  1\n2026-01-01 00:00:01 iter    1/20  epoch 0.1\n"
         "2026-01-02 00:00:00 environment\ntorch        2.14.1\nruns on      cuda:0: NVIDIA\na note on memory\n"
-        "2026-01-02 00:00:09 evaluated 1 image in 2.0 s (model: 0.5 s per image)\n"
+        "2026-01-02 00:00:02 iter   20/20  epoch 1.0\n"
+        "2026-01-03 00:00:00 environment\ntorch        2.15.0\nruns on      cpu\n"  # of an evaluation
+        "2026-01-03 00:00:09 evaluated 1 image in 2.0 s (model: 0.5 s per image)\n"
     )
     (tmp_path / "log.txt").write_bytes(text.encode() + b"\xff\xfe broken\n")
     log = read_run_log(tmp_path)
     assert dict(log.environment) == {"torch": "2.14.1", "runs on": "cuda:0: NVIDIA", "note": "a note on memory"}
-    assert (log.started, log.ended) == ("2026-01-01 00:00:00", "2026-01-02 00:00:09")
+    assert (log.started, log.ended) == ("2026-01-01 00:00:00", "2026-01-03 00:00:09")
     assert log.seconds_per_image == 0.5 and log.evaluated == 1 and log.duration == ""
     assert read_run_log(tmp_path / "nothing") == RunLog()
+    (tmp_path / "environment.json").write_text('{"torch": "2.14.2"}')
+    assert read_run_log(tmp_path).environment == (("torch", "2.14.2"),)
+    (tmp_path / "environment.json").write_text('["torch"')
+    assert read_run_log(tmp_path).environment == log.environment and "environment.json is skipped" in caplog.text
 
 
 def test_differences_from_the_defaults():

@@ -176,7 +176,7 @@ function drawLabels(context, labels) {
     const place = [box[0] + (box[2] - width) / 2, box[1] + (box[3] - 14) / 2, width, 14];
     if (taken.some((t) => t[0] < place[0] + place[2] && place[0] < t[0] + t[2] && t[1] < place[1] + place[3] && place[1] < t[1] + t[3])) continue;
     taken.push(place);
-    context.fillStyle = "rgba(8,12,18,.72)";
+    context.fillStyle = "rgba(8,12,18,.86)";
     context.beginPath();
     context.roundRect(...place, 3);
     context.fill();

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from segkit.diagnosis.comparison import Comparison, Difference, RunGroup, compare_runs
-from segkit.report.analysis import ReportOptions, RunAnalysis, part
+from segkit.report.analysis import ReportOptions, RunAnalysis, common_iou_type, part
 from segkit.report.cells import Cell, head, words
 from segkit.report.sections.base import Section, fill
 from segkit.report.svg import IntervalRow, interval_chart
 
 HEADLINE = ("AP", "AP50", "F1")  # whose differences are said in sentences
 CELLS_THRESHOLD = 0.5  # the same for all runs
+LEAST_RESAMPLES = 200  # for each run but the first: with few, no p is low enough once it is corrected for their number
 
 
 def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> Section:
@@ -25,7 +26,7 @@ def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> Section:
         absent["comparison"] = "the validation images have no objects"
     else:
         comparison = part(absent, "comparison", lambda: _compare(runs, options))
-    kind = _kind(runs)
+    kind = common_iou_type(runs)
     shown = [] if comparison is None else [one for one in comparison.differences if _is_headline(one, kind)]
     body = fill(
         "comparison.html",
@@ -41,16 +42,11 @@ def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> Section:
     return Section("comparison", "Comparison", "Which run is better", body, lead if comparison is not None else "")
 
 
-def _kind(runs: Sequence[RunAnalysis]) -> Any:
-    """What all runs have: masks, or only boxes."""
-    return "segm" if all(run.iou_type == "segm" for run in runs) else "bbox"
-
-
 def _compare(runs: Sequence[RunAnalysis], options: ReportOptions) -> Comparison:
-    kind = _kind(runs)
+    kind = common_iou_type(runs)
     return compare_runs(
         [RunGroup(run.label, {run.label: run.run.overlaps(kind)}) for run in runs],
-        resamples=options.resamples,
+        resamples=max(options.resamples, LEAST_RESAMPLES * (len(runs) - 1)),
         seed=options.seed,
         cells_threshold=CELLS_THRESHOLD if kind == "segm" else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -39,7 +39,14 @@ def section(runs: Sequence[RunAnalysis], options: ReportOptions) -> GallerySecti
         parts += [([run], groups) for run in runs[1:] if (groups := _examples(run, True, options))]
     shares = MAX_BYTES // max(len(parts), 1)
     fragments = [
-        Markup(gallery([run.run for run in own], groups, score_threshold=own[0].threshold, max_bytes=shares))
+        Markup(
+            gallery(
+                [replace(run.run, name=run.label) for run in own],
+                groups,
+                score_threshold=own[0].threshold,
+                max_bytes=shares,
+            )
+        )
         for own, groups in parts
         if groups
     ]

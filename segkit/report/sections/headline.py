@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segkit.report.analysis import RunAnalysis
+from segkit.report.analysis import RunAnalysis, common_iou_type
 from segkit.report.cells import Cell, bounds, count, head, percent, words
 from segkit.report.sections.base import Section, fill
 from segkit.report.sections.errors import costly_findings
@@ -111,8 +111,8 @@ def _model(model: Any) -> str:
 
 
 def _table(runs: Sequence[RunAnalysis]) -> dict[str, Any]:
-    kind = runs[0].iou_type
-    keys = [f"{kind}/{name}" for name in ("AP", "AP50", "AP75", "AR")] + ["cells/F1", "cells/PQ"]
+    kinds = list(dict.fromkeys([common_iou_type(runs), *(run.iou_type for run in runs)]))
+    keys = [f"{kind}/{name}" for kind in kinds for name in ("AP", "AP50", "AP75", "AR")] + ["cells/F1", "cells/PQ"]
     keys = [key for key in keys if any(key in run.metrics for run in runs)]
     heads = [words("run"), *(head(key) for key in keys), head("detections"), head("best threshold")]
     rows = [
@@ -128,18 +128,12 @@ def _table(runs: Sequence[RunAnalysis]) -> dict[str, Any]:
 
 
 def _interval_chart(runs: Sequence[RunAnalysis]) -> Any:
-    rows = []
+    """AP of the runs that have masks, or boxes, as the first one."""
+    first = runs[0]
+    rows, level = [], 0.0
     for run in runs:
-        key = f"{run.iou_type}/AP"
-        interval = interval_of(run, key)
+        interval = interval_of(run, f"{first.iou_type}/AP")
         if interval is not None:
+            level = interval.level
             rows.append(IntervalRow(run.label, interval.value, interval.low, interval.high, run.color, run.css))
-    level = next(
-        (
-            interval_of(run, f"{run.iou_type}/AP").level
-            for run in runs
-            if rows and interval_of(run, f"{run.iou_type}/AP")
-        ),
-        0.95,
-    )
-    return interval_chart(f"AP of {runs[0].overlap} with its {100 * level:.0f} % interval", rows) if rows else None
+    return interval_chart(f"AP of {first.overlap} with its {100 * level:.0f} % interval", rows) if rows else None

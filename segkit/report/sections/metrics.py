@@ -38,31 +38,58 @@ MEANINGS = {
     "missed": "objects without a detection, share of the objects",
     "spurious": "detections without an object, share of the detections",
     "count_error": "mean error of the count in an image, relative to the mean count",
+    "APr": "classes in 1 to 10 training images",
+    "APc": "classes in 11 to 100 training images",
+    "APf": "classes in more training images",
+    "panoptic/PQ": "panoptic quality of exclusive masks, mean over classes: SQ times RQ",
+    "panoptic/SQ": "mean IoU of the matched pairs, mean over classes",
+    "panoptic/RQ": "F1 at IoU above 0.5, mean over classes",
+    "lvis_segm/AP": "mean of IoU 0.5 to 0.95, of the classes that are annotated in an image",
+    "lvis_bbox/AP": "mean of IoU 0.5 to 0.95, of the classes that are annotated in an image",
+    "boundary/AP": "of the smaller of mask IoU and boundary IoU, mean of 0.5 to 0.95",
+    "boundary/IoU": "mean boundary IoU of the found objects",
 }
-KINDS = {"segm": "masks", "bbox": "boxes", "cells": "cells"}
-OTHER_KINDS = {"panoptic": "panoptic quality", "boundary": "boundaries", "lvis": "LVIS"}
+KINDS = {
+    "segm": "masks",
+    "bbox": "boxes",
+    "cells": "cells",
+    "panoptic": "panoptic quality",
+    "boundary": "outlines",
+    "lvis_segm": "masks, as in LVIS",
+    "lvis_bbox": "boxes, as in LVIS",
+}
+OF_TRAINING = ("loss", "data", "val", "segm", "bbox")  # what is logged besides the metrics of further evaluators
+OF_CLASSES = {"segm": ("AP", "AP50", "AP75"), "bbox": ("AP",), "cells": ("F1", "PQ")}
+NOT_SHARES = ("best_threshold",)  # metrics that are not shown times 100
 LOSS = "val/loss/"
 
 
 def section(runs: Sequence[RunAnalysis]) -> Section:
-    """All metrics, a column for each run."""
+    """All metrics, a column for each run.
+
+    They are computed again from the detections; those for which that is impossible are the training's last.
+    """
     measured = [run for run in runs if run.metrics]
-    tables = [_kind_table(kind, title, measured) for kind, title in KINDS.items()]
-    logged = [_logged_table(kind, title, runs) for kind, title in OTHER_KINDS.items()]
+    kinds = list(dict.fromkeys(kind_of(key) for run in measured for key in run.metrics))
+    ordered = sorted(kinds, key=lambda kind: list(KINDS).index(kind) if kind in KINDS else len(KINDS))
+    tables = [_kind_table(kind, measured) for kind in ordered]
+    logged = _logged_tables(runs, kinds)
     missing = [(run, run.absent.get("metrics", "")) for run in runs if not run.metrics]
     notes = [
         (run, run.absent["cells"])
         for run in runs
         if run.metrics and "cells" in run.absent and "metrics" not in run.absent
     ]
+    failed = [(run, run.absent["evaluators"]) for run in runs if "evaluators" in run.absent]
     body = fill(
         "metrics.html",
         several=len(runs) > 1,
-        tables=[table for table in [*tables, *logged] if table],
+        tables=[*tables, *logged],
         losses=_loss_table(runs),
         classes=_class_table(measured),
         missing=missing,
         notes=notes,
+        failed=failed,
     )
     lead = "Computed again from the detections, times 100. In brackets: 95 % bootstrap intervals over images."
     return Section("metrics", "Metrics", "Metrics", body, lead if any(run.intervals for run in runs) else "")
@@ -74,25 +101,39 @@ def by_class(run: RunAnalysis, prefix: str, metrics: Mapping[str, float] | None 
     return {name: found[f"{prefix}-{name}"] for name in run.data.classes if f"{prefix}-{name}" in found}
 
 
-def _kind_table(kind: str, title: str, runs: Sequence[RunAnalysis]) -> dict[str, Any] | None:
-    names = []
-    for run in runs:
-        ends = tuple(f"-{name}" for name in run.data.classes)
-        names += [key.partition("/")[2] for key in run.metrics if key.startswith(f"{kind}/") and not key.endswith(ends)]
-    names = list(dict.fromkeys(names))
-    if not names:
-        return None
-    heads = [words("metric"), *(head(run.label) for run in runs), words("meaning")]
+def kind_of(key: str) -> str:
+    """What a metric is measured on: the part of its name before the slash; empty without one."""
+    kind, slash, _ = key.partition("/")
+    return kind if slash else ""
+
+
+def is_of_class(key: str, runs: Sequence[RunAnalysis]) -> bool:
+    """Whether a metric is that of one class, as ``segm/AP-NAME``."""
+    return any(key.endswith(f"-{name}") for run in runs for name in run.data.classes)
+
+
+def _kind_table(kind: str, runs: Sequence[RunAnalysis]) -> dict[str, Any]:
+    keys = dict.fromkeys(key for run in runs for key in run.metrics if kind_of(key) == kind)
     rows = []
-    for name in names:
-        key = f"{kind}/{name}"
-        values = [percent(run.metrics.get(key), interval_of(run, key)) for run in runs]
-        rows.append([words(name), *values, words(MEANINGS.get(name, _meaning(name)))])
-    caption = f"Metrics of {title}"
+    for key in keys:
+        if is_of_class(key, runs):
+            continue
+        rows.append([_name(key), *(_value(key, run.metrics.get(key), interval_of(run, key)) for run in runs)])
+    caption = f"Metrics of {KINDS.get(kind, kind)}" if kind else "Other metrics"
     if kind == "cells":
         thresholds = sorted({f"{run.threshold:g}" for run in runs})
         caption += f", of detections that score at least {' or '.join(thresholds)}"
-    return {"caption": caption, "heads": heads, "rows": rows}
+    return {"caption": caption, "heads": [words("metric"), *(head(run.label) for run in runs)], "rows": rows}
+
+
+def _name(key: str) -> Cell:
+    """The name of a metric, and what it is."""
+    name = key.partition("/")[2] or key
+    return Cell(name, small=MEANINGS.get(key, MEANINGS.get(name, _meaning(name))))
+
+
+def _value(key: str, value: float | None, interval: Any = None) -> Cell:
+    return plain(value) if key.endswith(NOT_SHARES) else percent(value, interval)
 
 
 def _meaning(name: str) -> str:
@@ -104,14 +145,22 @@ def _meaning(name: str) -> str:
     return ""
 
 
-def _logged_table(kind: str, title: str, runs: Sequence[RunAnalysis]) -> dict[str, Any] | None:
-    """Metrics of further evaluators, from the last lines of ``metrics.json``."""
-    keys = list(dict.fromkeys(key for run in runs for key in run.lines.keys if key.startswith(f"{kind}/")))
-    if not keys:
-        return None
+def _logged_tables(runs: Sequence[RunAnalysis], known: Sequence[str]) -> list[dict[str, Any]]:
+    """Metrics that cannot be computed again, from the last lines of ``metrics.json``."""
+    keys: dict[str, list[str]] = {}
+    for key in dict.fromkeys(key for run in runs for key in run.lines.keys):
+        kind = kind_of(key)
+        if kind and kind not in (*known, *OF_TRAINING) and not is_of_class(key, runs):
+            keys.setdefault(kind, []).append(key)
     heads = [words("metric"), *(head(run.label) for run in runs)]
-    rows = [[words(key.partition("/")[2]), *(percent(run.lines.last(key)) for run in runs)] for key in keys]
-    return {"caption": f"{title}, of the training's last evaluation", "heads": heads, "rows": rows}
+    return [
+        {
+            "caption": f"Metrics of {KINDS.get(kind, kind)}, of the training's last evaluation",
+            "heads": heads,
+            "rows": [[_name(key), *(_value(key, run.lines.last(key)) for run in runs)] for key in own],
+        }
+        for kind, own in keys.items()
+    ]
 
 
 def _loss_table(runs: Sequence[RunAnalysis]) -> dict[str, Any] | None:
@@ -127,12 +176,16 @@ def _class_table(runs: Sequence[RunAnalysis]) -> dict[str, Any] | None:
     if not runs or len(runs[0].data.classes) < 2:
         return None
     classes = runs[0].data.classes
-    prefixes = [
-        prefix
-        for kind, names in (("segm", ("AP", "AP50", "AP75")), ("bbox", ("AP",)), ("cells", ("F1", "PQ")))
-        for prefix in (f"{kind}/{name}" for name in names)
-        if any(by_class(run, prefix) for run in runs)
+    own = [f"{kind}/{name}" for kind, names in OF_CLASSES.items() for name in names]
+    others = [
+        key.removesuffix(f"-{name}")
+        for run in runs
+        for key in run.metrics
+        if kind_of(key) not in OF_CLASSES
+        for name in classes
+        if key.endswith(f"-{name}")
     ]
+    prefixes = [prefix for prefix in dict.fromkeys([*own, *others]) if any(by_class(run, prefix) for run in runs)]
     objects = dict.fromkeys(classes, 0)
     for image in runs[0].data.images:
         for label in image.object_labels.tolist():

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from segkit.report.svg.elements import element, figure, ink, number, shortened, text
-from segkit.report.svg.scales import Scale, linear_scale, log_scale, tick_text
+from segkit.report.svg.scales import Scale, linear_scale, tick_text
 
 WIDTH, HEIGHT = 380.0, 236.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 10.0, 8.0, 38.0
@@ -57,7 +57,6 @@ def line_chart(
     y_label: str = "",
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float | None, float | None] = (None, None),
-    log_y: bool = False,
     marks: Sequence[Mark] = (),
     legend: bool = True,
     empty: str = "no values",
@@ -70,7 +69,6 @@ def line_chart(
         x_label, y_label: names of the axes.
         x_range: ends of the x axis; None: of the values.
         y_range: fixed ends of the y axis; None: of the values, rounded.
-        log_y: whether the y axis is logarithmic.
         marks: points.
         legend: whether names are listed under the chart, if there are several.
         empty: what is said without any values.
@@ -84,7 +82,7 @@ def line_chart(
     ys = np.concatenate([line.y for line in drawn]).astype(np.float64)
     low, high = x_range or (float(xs.min()), float(xs.max()))
     x = Scale(low, high if high > low else low + 1, LEFT, right)
-    y = log_scale(ys, bottom, TOP) if log_y else linear_scale(ys, bottom, TOP, *y_range)
+    y = linear_scale(ys, bottom, TOP, *y_range)
     children = [*_axes(x, y, x_label, y_label)]
     children += [_path(line, x, y) for line in drawn]
     for mark in marks:
@@ -121,7 +119,7 @@ def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[Markup]:
 
 def _path(line: Line, x: Scale, y: Scale) -> Markup:
     """The line and what the readout needs of it."""
-    finite = np.isfinite(line.y) & ((line.y > 0) | (not y.log))
+    finite = np.isfinite(line.y)
     across, up = x(line.x), y(np.where(finite, line.y, y.low))
     steps, pen_down = [], False
     for a, b, known in zip(across.tolist(), up.tolist(), finite.tolist(), strict=True):
@@ -136,7 +134,9 @@ def _path(line: Line, x: Scale, y: Scale) -> Markup:
         ]
         data = {
             "data_name": line.name,
-            "data_xs": json.dumps([float(f"{v:.6g}") for v in line.x.tolist()], separators=(",", ":")),
+            "data_xs": json.dumps(
+                [int(v) if v == int(v) else float(f"{v:.6g}") for v in line.x.tolist()], separators=(",", ":")
+            ),
             "data_ys": json.dumps(values, separators=(",", ":")),
         }
     dots: list[Markup] = []

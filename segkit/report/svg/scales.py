@@ -10,37 +10,31 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear or logarithmic map from [low, high] to [start, end].
+    """A linear map from [low, high] to [start, end].
 
     Attributes:
-        low, high: values, ``low < high``; above 0 if ``log``.
+        low, high: values, ``low < high``.
         start, end: coordinates of ``low`` and ``high``.
-        log: whether equal ratios have equal lengths.
     """
 
     low: float
     high: float
     start: float
     end: float
-    log: bool = False
 
     def __call__(self, values: np.ndarray | float) -> np.ndarray:
         """Coordinates of values: float64 of their shape; values beyond an end are moved to it."""
-        clipped = np.clip(np.asarray(values, np.float64), self.low, self.high)
-        if self.log:
-            share = np.log(clipped / self.low) / math.log(self.high / self.low)
-        else:
-            share = (clipped - self.low) / (self.high - self.low)
+        share = (np.clip(np.asarray(values, np.float64), self.low, self.high) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self, count: int = 5) -> list[float]:
         """About ``count`` round values."""
-        return log_ticks(self.low, self.high) if self.log else linear_ticks(self.low, self.high, count)
+        return linear_ticks(self.low, self.high, count)
 
     @property
     def attribute(self) -> str:
         """The map as text, from which the page's script computes the same."""
-        return f"{self.low:.6g} {self.high:.6g} {self.start:g} {self.end:g} {int(self.log)}"
+        return f"{self.low:.9g} {self.high:.9g} {self.start:g} {self.end:g}"
 
 
 def linear_scale(
@@ -66,28 +60,11 @@ def linear_scale(
     return Scale(bottom, top, start, end)
 
 
-def log_scale(values: np.ndarray, start: float, end: float) -> Scale:
-    """A logarithmic scale around all positive values."""
-    positive = values[np.isfinite(values) & (values > 0)]
-    if not len(positive):
-        return Scale(0.1, 1.0, start, end, log=True)
-    low, high = float(positive.min()), float(positive.max())
-    return Scale(low / 1.05, max(high * 1.05, low * 1.2), start, end, log=True)
-
-
 def linear_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten in [low, high], about ``count``."""
     step = _step(high - low, count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten in [low, high]; over few decades also 2 and 5 times them."""
-    factors = (1,) if high / low > 1e4 else (1, 2, 5)
-    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found = [factor * 10.0**exponent for exponent in exponents for factor in factors]
-    return [value for value in found if low <= value <= high]
 
 
 def tick_text(value: float) -> str:

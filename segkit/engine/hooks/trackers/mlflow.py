@@ -46,7 +46,6 @@ class MLflow(Tracker):
         self.run_name = run_name
         self.tracking_uri = tracking_uri
         self._client: Any = None
-        self._checkpoints: list[dict[str, Any]] = []
 
     @property
     def target(self) -> str:
@@ -111,7 +110,6 @@ class MLflow(Tracker):
 
     def send_checkpoint(self, saved: SavedCheckpoint, *, upload: bool) -> None:
         about = {"path": str(saved.path.absolute()), "iteration": saved.iteration, "metrics": saved.metrics}
-        self._checkpoints.append(about)
         self._client.log_dict(self._id, about, f"checkpoints/{saved.path.stem}.json")
         self._client.set_tag(self._id, f"checkpoint.{saved.path.stem.removeprefix('model_')}", about["path"])
         if upload:
