@@ -22,12 +22,12 @@ class Claims:
     """
 
     def __init__(self, data: DatasetOverlaps, usual: RunStatistics) -> None:
-        self._usual = usual
         self._objects = max(sum(len(image.object_ids) for image in data.images), 1)
         self._sums: dict[str, float] = {}
+        self._evidence: dict[int, list[Evidence]] = {}  # by image id, not weighed yet
         unannotated, annotated = [np.zeros(0)], [np.zeros(0)]  # scores
         for image in data.images:
-            evidence = list(ImageEvidence(image, usual).all())
+            evidence = self._evidence[image.image_id] = list(ImageEvidence(image, usual).all())
             for one in evidence:
                 self._sums[one.kind] = self._sums.get(one.kind, 0.0) + one.score
             unannotated.append(image.scores[[one.detection for one in evidence if one.kind == MISSING]])
@@ -38,7 +38,7 @@ class Claims:
     def of(self, image: ImageOverlaps) -> list[Evidence]:
         """The evidence about one image."""
         found = []
-        for one in ImageEvidence(image, self._usual).all():
+        for one in self._evidence[image.image_id]:
             others = max(self._sums[one.kind] - one.score, 0.5) / self._objects
             wrong = self._missing if one.kind == MISSING else WRONG
             found.append(replace(one, score=one.score * float(odds_score(others, wrong))))
