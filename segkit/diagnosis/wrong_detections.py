@@ -68,15 +68,9 @@ def _class_pair(
         overrides = prescriptions.swapped_class_names(errors.settings, names[a], names[b])
         return title, text, "The two names seem to be exchanged: correct their order.", overrides
     if shares[0] >= MOSTLY:
-        return (
-            title,
-            text,
-            f"Check the labels of {names[a]} in the training data (segkit dataset show).",
-            (prescriptions.repeated_rare_classes(errors.settings)),
-        )
-    advice = (
-        "Show images with rare classes more often, and check the labels of the examples (segkit dataset label-errors)."
-    )
+        advice = f"Check the labels of {names[a]} in the training data (segkit dataset show)."
+    else:
+        advice = "Show images with rare classes more often, and check the labels of the examples (segkit dataset label-errors)."
     return title, text, advice, prescriptions.repeated_rare_classes(errors.settings)
 
 
