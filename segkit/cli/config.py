@@ -168,13 +168,16 @@ def print_schema(output: str | None, config: str | None = None, *, study: bool =
         config: a configuration whose ``imports`` register more components.
         study: the schema of study files in place of that of configurations.
     """
-    from segkit.config.json_schema import schema_text
-    from segkit.study.json_schema import study_schema_text
     from segkit.utils.paths import output_file
+
+    if study:
+        from segkit.study.json_schema import study_schema_text as make_text
+    else:
+        from segkit.config.json_schema import schema_text as make_text
 
     path = output_file(output, "--output") if output is not None else None
     _import_components(config)
-    text = study_schema_text() if study else schema_text()
+    text = make_text()
     if path is None:
         print(text, end="")
     else:

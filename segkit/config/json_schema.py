@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from segkit.config.help import Help
+from segkit.config.help import help_text
 from segkit.config.json_types import Schema, any_of, type_schema
 from segkit.config.merge import ALTERNATIVES
 from segkit.config.schema import Config
@@ -80,7 +80,7 @@ class SchemaWriter:
         """The schema of a section; those that it refers to are added to the definitions."""
         properties = {}
         for key, (field, annotation) in section_fields(section).items():
-            text = next((extra.text for extra in annotation.__metadata__ if isinstance(extra, Help)), "")
+            text = help_text(annotation)
             default = field.default if section_of(annotation) is None or field.default is None else _NOTHING
             if callable(field.default_factory) and section_of(annotation) is None:
                 default = field.default_factory()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 
-from segkit.config.help import Help
+from segkit.config.help import help_text
 from segkit.config.json_schema import DIALECT, SchemaWriter, as_text
 from segkit.config.json_types import Schema, type_schema
 from segkit.config.schema import Config
@@ -89,7 +89,7 @@ def _key_paths(section: type, prefix: str) -> Iterator[tuple[str, Schema, bool]]
         path = f"{prefix}{key}"
         if path in RESERVED:
             continue
-        text = next((extra.text for extra in annotation.__metadata__ if isinstance(extra, Help)), "")
+        text = help_text(annotation)
         inner, slot = section_of(annotation), find_slot(annotation)
         value: Schema = {} if inner is not None or slot is not None else type_schema(annotation)
         plain = inner is None and (not value or any(f'"{kind}"' in json.dumps(value) for kind in ("array", "object")))

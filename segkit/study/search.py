@@ -16,7 +16,7 @@ from segkit.study.plan import Plan, PlannedRun, Variant, variant_config
 from segkit.study.scheduler import Task, run_tasks
 from segkit.study.search_space import Dimension, search_space
 from segkit.study.sources import MAX_INTERRUPTIONS, make_task
-from segkit.study.state import Result, changes, last_error, last_evaluation, result, write_result
+from segkit.study.state import Result, changes, last_error, last_evaluation, result, value_text, write_result
 from segkit.study.study_file import Search, StudyDescription
 from segkit.study.trial_tables import TRIALS, write_trials
 from segkit.utils.cli import RESUMABLE
@@ -197,7 +197,7 @@ class TrialSource:
                 value = reached.value(self.metric)
                 # Nothing was measured, as before the first detection: the worst of all.
                 trial.report(math.nan if value is None else value, rung)
-                logger.info("trial %d: %s %s at iteration %d", trial.number, self.metric, _text(value), rung)
+                logger.info("trial %d: %s %s at iteration %d", trial.number, self.metric, value_text(value), rung)
             if reached.iteration == rung and trial.should_prune():
                 self._prune(trial, rung)
                 return None
@@ -242,7 +242,7 @@ class TrialSource:
             self._fail(run, trial, f"its evaluation has nothing to measure {self.metric} by")
             return
         self.optuna_study.tell(trial.number, value)
-        logger.info("trial %d: finished, %s %s", trial.number, self.metric, _text(value))
+        logger.info("trial %d: finished, %s %s", trial.number, self.metric, value_text(value))
 
     def _fail(self, run: PlannedRun, trial: Any, reason: str) -> None:
         import optuna
@@ -270,7 +270,3 @@ class TrialSource:
 
         fixed = optuna.trial.FixedTrial(dict(params))
         return {one.key: one.suggest(fixed) for one in self.space}
-
-
-def _text(value: float | None) -> str:
-    return "nothing" if value is None else f"{value:.4f}"

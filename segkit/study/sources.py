@@ -10,7 +10,7 @@ from pathlib import Path
 from segkit.study.executors.base import Job
 from segkit.study.plan import PlannedRun
 from segkit.study.scheduler import Task
-from segkit.study.state import Result, last_error, result, write_result, write_run_config
+from segkit.study.state import Result, last_error, result, value_text, write_result, write_run_config
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError
 
@@ -80,9 +80,7 @@ class PlanSource:
             self._fail(run, str(error))
             return
         values = {metric: found.value(metric) for metric in self.metrics[run.variant]}
-        text = ", ".join(
-            f"{metric} {'nothing' if value is None else f'{value:.4f}'}" for metric, value in values.items()
-        )
+        text = ", ".join(f"{metric} {value_text(value)}" for metric, value in values.items())
         logger.info("%s: finished, %s (%d of %d)", run.name, text, len(self.results), self.total)
 
     def _fail(self, run: PlannedRun, reason: str) -> None:

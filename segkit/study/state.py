@@ -46,6 +46,11 @@ class Result:
         return find_value(self.metrics, metric, "metric")
 
 
+def value_text(value: float | None) -> str:
+    """A metric's value in a line of the log; ``nothing`` if there was nothing to measure."""
+    return "nothing" if value is None else f"{value:.4f}"
+
+
 def write_run_config(run: PlannedRun) -> Path:
     """Writes the configuration that the run's process reads."""
     run.folder.mkdir(parents=True, exist_ok=True)
