@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from segkit.evaluation.greedy_matching import ANY_AREA, match_detections
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
 from segkit.evaluation.operating_point import DetectionCounts, count_detections
+from segkit.evaluation.overlaps import has_scipy
 from segkit.evaluation.precision import COCO_IOUS, IOU_50, IOU_75
 from segkit.evaluation.resampled_cells import cell_counts_by_image, resampled_cells
 from segkit.evaluation.resampled_precision import RankedDetections, rank_detections, resampled_precisions
@@ -108,7 +108,7 @@ def prepare(
     ranked = {name: rank_detections(data, found) for name, found in matches.items()} if data.images else {}
     cells = None
     if cells_threshold is not None and data.iou_type == "segm":
-        if importlib.util.find_spec("scipy") is None:
+        if not has_scipy():
             raise MissingPackage("the metrics of cells need SciPy: pip install 'segkit[cells]'")
         cells = cell_counts_by_image(data, cells_threshold)
     return PreparedMetrics(data, ranked, detections, cells)

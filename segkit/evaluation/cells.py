@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from segkit.evaluation.cell_counts import IOU_50, IOU_THRESHOLDS, CellCounts, count_cells, match_at
 from segkit.evaluation.coco_matching import box_rles, lacks_mask
 from segkit.evaluation.evaluator import Evaluator, checked_truth, merge_images
-from segkit.evaluation.overlaps import Overlaps, mask_overlaps, shares_in
+from segkit.evaluation.overlaps import Overlaps, has_scipy, mask_overlaps, shares_in
 from segkit.evaluation.unannotated import is_region
 from segkit.registry import EVALUATOR_REGISTRY
 from segkit.utils.errors import MissingPackage, SegkitError
@@ -88,7 +87,7 @@ class CellEvaluator(Evaluator):
             raise SegkitError(
                 f"iou_thresholds: expected some of 0.5, 0.55, ..., 0.95, got {wrong[0]}", key="iou_thresholds"
             )
-        if importlib.util.find_spec("scipy") is None:
+        if not has_scipy():
             raise MissingPackage("the evaluator Cells needs SciPy: pip install 'segkit[cells]'", key="evaluators")
         self.classes = list(classes)
         self.class_agnostic = class_agnostic

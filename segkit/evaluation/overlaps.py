@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +116,11 @@ def shares_in(regions: Sequence[Mapping[str, Any]], masks: Sequence[Mapping[str,
 
     # The "IoU" with a crowd is the share of the mask in it.
     return np.asarray(mask_api.iou(list(masks), [mask_api.merge(list(regions))], [1]))[:, 0]
+
+
+def has_scipy() -> bool:
+    """Whether SciPy is installed, which :func:`assign`, and so the metrics of cells, need."""
+    return importlib.util.find_spec("scipy") is not None
 
 
 def assign(objects: np.ndarray, detections: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from segkit.engine.finished_run import FinishedRun
 from segkit.evaluation.bootstrap import bootstrap_intervals
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.evaluation.intervals import Interval
+from segkit.evaluation.overlaps import has_scipy
 from segkit.evaluation.score_curves import calibration, confusion_matrix, score_curves
 from segkit.report.analysis import MOST_LABEL_ERRORS, ReportOptions, RunAnalysis, check_same_data, labels_of, part
 from segkit.report.metrics_lines import MetricsLines
@@ -133,5 +134,5 @@ def _intervals(data: DatasetOverlaps, threshold: float, options: ReportOptions) 
         resamples=options.resamples,
         seed=options.seed,
         score_threshold=threshold,
-        cells_threshold=threshold if data.iou_type == "segm" else None,
+        cells_threshold=threshold if data.iou_type == "segm" and has_scipy() else None,
     )

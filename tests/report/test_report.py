@@ -48,6 +48,15 @@ def test_a_run_has_all_sections(page, finished):
     assert {"AP75", "APs", "PQ", "AJI+"} <= set(page.sections["metrics"].split())
 
 
+def test_without_scipy_only_the_metrics_of_cells_are_absent(finished, results_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    other = finished_run("other", results_file, finished.dataset)
+    page = made([finished, other], tmp_path)
+    assert "bootstrap intervals" in page.sections["summary"] and re.search(r"\[\d+\.\d, ", page.sections["summary"])
+    assert "no metrics of cells" in page.sections["metrics"] and "segkit[cells]" in page.sections["metrics"]
+    assert "AP50" in page.sections["comparison"] and "SciPy" not in page.sections["comparison"]
+
+
 def test_curves_speed_and_environment_are_those_of_the_files(page):
     lines = [json.loads(a["data-xs"]) for _, a in page.tags if "data-xs" in a and a.get("data-name") == "training"]
     assert len(lines) == 2 and all(line[0] == 1 and line[-1] == 40 for line in lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from segkit.dataset_tools.comparison.tables import headline
 from segkit.dataset_tools.source import open_data
 from segkit.engine.finished_run import FinishedRun, evaluated_run, finished_run
 from segkit.evaluation.bootstrap import bootstrap_intervals
+from segkit.evaluation.overlaps import has_scipy
 from segkit.evaluation.table import intervals_table
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def _cells_threshold(evaluators: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _table(run: FinishedRun, cells_threshold: float) -> str:
-    there = importlib.util.find_spec("scipy") is not None
+    there = has_scipy()
     if not there:
         logger.warning("no metrics of cells: SciPy is missing; pip install 'segkit[cells]'")
     data = run.overlaps()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from segkit.dataset_tools.comparison.runs import OpenedGroup, differing_keys, op
 from segkit.dataset_tools.comparison.tables import ComparisonReport, as_text, check_suffix, headline, write_tables
 from segkit.diagnosis.comparison import compare_runs
 from segkit.evaluation.coco_matching import IouType
+from segkit.evaluation.overlaps import has_scipy
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import output_file
 
@@ -51,7 +51,10 @@ def compare(
     if output is not None:
         check_suffix(output_file(output, "--output"))
     groups = open_groups(runs, data=data, format=format, split=split, separate=separate)
-    cells = (score_threshold if score_threshold is not None else 0.5) if _has_scipy() else None
+    cells: float | None = 0.5 if score_threshold is None else score_threshold
+    if not has_scipy():
+        logger.warning("the metrics of cells are not compared: SciPy is missing; pip install 'segkit[cells]'")
+        cells = None
     kind = _iou_type(groups, boxes=boxes)
     comparison = compare_runs(
         [group.overlaps(kind) for group in groups],
@@ -73,13 +76,6 @@ def compare(
     if output is not None:
         logger.info("written to %s", write_tables(report, Path(output)))
     return as_text(report)
-
-
-def _has_scipy() -> bool:
-    there = importlib.util.find_spec("scipy") is not None
-    if not there:
-        logger.warning("the metrics of cells are not compared: SciPy is missing; pip install 'segkit[cells]'")
-    return there
 
 
 def _iou_type(groups: Sequence[OpenedGroup], *, boxes: bool) -> IouType:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from segkit.diagnosis.comparison import Comparison, Difference, RunGroup, compare_runs
+from segkit.evaluation.overlaps import has_scipy
 from segkit.report.analysis import ReportOptions, RunAnalysis, common_iou_type, part
 from segkit.report.cells import Cell, head, words
 from segkit.report.sections.base import Section, fill
@@ -48,7 +49,7 @@ def _compare(runs: Sequence[RunAnalysis], options: ReportOptions) -> Comparison:
         [RunGroup(run.label, {run.label: run.run.overlaps(kind)}) for run in runs],
         resamples=max(options.resamples, LEAST_RESAMPLES * (len(runs) - 1)),
         seed=options.seed,
-        cells_threshold=CELLS_THRESHOLD if kind == "segm" else None,
+        cells_threshold=CELLS_THRESHOLD if kind == "segm" and has_scipy() else None,
     )
 
 
