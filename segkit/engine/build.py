@@ -25,6 +25,7 @@ from segkit.engine.resume import epoch_shift
 from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
 from segkit.evaluation.build import build_from_specs
+from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.registry import HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
@@ -138,9 +139,10 @@ def build_hooks(
         for i, spec in enumerate(cfg.writers)
     ]
     extra.append(Writers(train_cfg.log_period, writers=writers))
-    pictures = None
+    pictures, pipeline = None, build_pipeline(cfg, model)
     if data.val is not None:
-        pictures = Pictures(val_loader(cfg, data, device, whole=True), data.classes, cfg.predict.score_threshold)
+        loader = val_loader(cfg, data, device, whole=True)
+        pictures = Pictures(loader, data.classes, cfg.predict.score_threshold, pipeline)
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
     best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
     return build_default_hooks(
@@ -156,6 +158,7 @@ def build_hooks(
         best_min_gain=train_cfg.best_min_gain,
         early_stopping=build_early_stopping(cfg, evaluators, best_metric),
         pictures=pictures,
+        pipeline=pipeline,
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,

@@ -24,6 +24,7 @@ from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
 from segkit.evaluation.predictions import as_detections, evaluate_predictions
+from segkit.inference.pipeline import build_pipeline
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.renamed_arguments import removed_arguments
@@ -142,7 +143,8 @@ def evaluate(
     if evaluators is None:
         evaluators = _evaluators(opened, None if output_dir is None else os.fspath(output_dir))
     context = autocast(opened.precision, opened.device)
-    return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses)
+    pipeline = None if opened.cfg is None else build_pipeline(opened.cfg, opened.model)
+    return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses, pipeline=pipeline)
 
 
 def _transforms(opened: EvaluationSetup, given: Transform | Sequence[Transform] | None) -> Transform:

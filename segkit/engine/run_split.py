@@ -26,6 +26,7 @@ from segkit.engine.recognized_data import with_recognized_data
 from segkit.evaluation.evaluator import evaluate
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.results import coco_results
+from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.structures.detections import Detections
@@ -105,7 +106,8 @@ class RunSplit:
                 stream,
             )
             batches = watched(self.loader(), f"batches predicted with {Path(checkpoint).name}", progress)
-            evaluate(self.model, batches, [recorder], self.device, self.context, losses=False)
+            pipeline = build_pipeline(self.config, self.model)
+            evaluate(self.model, batches, [recorder], self.device, self.context, losses=False, pipeline=pipeline)
         stored = StoredResults(results, recorder.offsets)
         overlaps = {recorder.iou_type: recorder.data}
         return FinishedRun(
