@@ -46,6 +46,8 @@ def make_parser(prog: str | None = None) -> Parser:
         "best_overall: the best single one (default: predict.score_threshold)",
     )
     add("--batch-size", type=int, default=1, metavar="N", help="images predicted together (default: 1)")
+    add("--tile", type=int, metavar="N", help="predict larger images in tiles of N x N pixels (default: predict.tile)")
+    add("--overlap", metavar="N", help="pixels that tiles share, or auto (default: predict.overlap)")
     add("--id-map", metavar="JSON", help="ids of a test folder's images; also writes the submission files")
     add("--device", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     add("--no-overlays", action="store_true", help="write no pictures")
@@ -95,7 +97,11 @@ def main(options: argparse.Namespace) -> None:
     id_map = load_id_map(options.id_map) if options.id_map is not None else []
     found = find_inputs(options.inputs, own_output=overlays)
     config = find_config(options.config_file) if options.config_file is not None else None
-    predictor = Predictor.load(options.weights, config, options.opts, options.score_threshold, device)
+    tiles = {"predict.tile": options.tile, "predict.overlap": options.overlap}
+    overrides = [*options.opts, *(f"{key}={value}" for key, value in tiles.items() if value is not None)]
+    predictor = Predictor.load(options.weights, config, overrides, options.score_threshold, device)
+    if options.overlap is not None and predictor.cfg.predict.tile is None:
+        raise SegkitError("--overlap needs --tile, or predict.tile in the configuration", key="--overlap")
     inputs = name_inputs(
         found.files,
         id_map,

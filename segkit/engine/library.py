@@ -131,9 +131,10 @@ def evaluate(
     else:
         settings = {"config": config, "transforms": transforms, "device": device, "output_dir": output_dir}
         return _evaluate_function(model, data, evaluators, batch_size, num_workers, settings)
+    pipeline = None if opened.cfg is None else build_pipeline(opened.cfg, opened.model)
     loader = build_test_loader(
         opened.data,
-        _transforms(opened, transforms),
+        None if pipeline is not None and pipeline.replaces_model else _transforms(opened, transforms),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=opened.device.type == "cuda",
@@ -143,7 +144,6 @@ def evaluate(
     if evaluators is None:
         evaluators = _evaluators(opened, None if output_dir is None else os.fspath(output_dir))
     context = autocast(opened.precision, opened.device)
-    pipeline = None if opened.cfg is None else build_pipeline(opened.cfg, opened.model)
     return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses, pipeline=pipeline)
 
 

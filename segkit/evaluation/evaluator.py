@@ -232,6 +232,9 @@ def evaluate(
     check_evaluators(evaluators)
     for evaluator in evaluators:
         evaluator.reset()
+    if losses and pipeline is not None and pipeline.replaces_model:
+        logger.info("the validation losses are not measured with tiles or test-time augmentation")
+        losses = False
     validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from segkit.config.schema import Config
-from segkit.data.transforms import InvertibleCompose, build_transforms
+from segkit.data.transforms import InvertibleCompose, Transform, build_transforms
 from segkit.modeling.nonfinite import naming_images
 from segkit.postprocess.base import PostProcessing, build_postprocess
 from segkit.structures.detections import Detections
@@ -27,7 +27,7 @@ class InferencePipeline:
     """
 
     def __init__(self, model: Any, transforms: InvertibleCompose, postprocess: PostProcessing) -> None:
-        self.model, self.transforms, self._postprocess = model, transforms, postprocess
+        self.model, self.transforms, self.post_processing = model, transforms, postprocess
 
     @property
     def replaces_model(self) -> bool:
@@ -39,7 +39,7 @@ class InferencePipeline:
 
     def postprocess(self, detections: Detections) -> Detections:
         """The detections of one image, post-processed; on the CPU if there is something to do."""
-        return self._postprocess(detections.to("cpu")) if len(self._postprocess) else detections
+        return self.post_processing(detections.to("cpu")) if len(self.post_processing) else detections
 
     def predict(self, samples: Sequence[Sample]) -> list[Detections]:
         """Detections of opened images in the pixels of their files, post-processed, on the CPU.
@@ -65,7 +65,20 @@ def build_pipeline(cfg: Config, model: Any) -> InferencePipeline:
         cfg: ``data.test_transforms`` and ``predict`` are used.
         model: on its device.
     Raises:
-        SegkitError: an argument of a component is wrong, or detections cannot be mapped back through a transform.
+        SegkitError: an argument of a component or the overlap is wrong, or detections cannot be mapped back through a transform.
     """
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
-    return InferencePipeline(model, transforms, build_postprocess(cfg.predict.postprocess))
+    parts = (model, transforms, build_postprocess(cfg.predict.postprocess))
+    if cfg.predict.tile is None:
+        return InferencePipeline(*parts)
+    from segkit.inference.tiles.pipeline import TiledPipeline  # a subclass of this module's class
+
+    tiles = {"tile": cfg.predict.tile, "overlap": cfg.predict.overlap, "batch_size": cfg.data.test_batch_size}
+    return TiledPipeline(*parts, **tiles)
+
+
+def evaluation_transforms(cfg: Config) -> Transform | None:
+    """The transforms of an evaluation's loader: ``data.test_transforms``; None with tiles, which are transformed singly."""
+    if cfg.predict.tile is not None:
+        return None
+    return build_transforms(cfg.data.test_transforms, path="data.test_transforms")

@@ -66,9 +66,7 @@ def scene(seed: int, height: int, width: int, side: int) -> np.ndarray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(2, 20), st.integers(2, 20), st.data()
-)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(2, 20), st.integers(2, 20), st.data())
 def test_tiled_equals_untiled(
     seed: int, height: int, width: int, tile_height: int, tile_width: int, data: st.DataObject
 ) -> None:
@@ -99,7 +97,9 @@ def test_class_and_score_are_those_of_the_largest_piece() -> None:
 def test_boxes_without_masks() -> None:
     def boxes(*rows: list[float]) -> Detections:
         values = torch.tensor(rows).reshape(-1, 4)
-        return Detections(values, torch.full((len(values),), 0.5), torch.zeros(len(values), dtype=torch.long), None, (10, 10))
+        return Detections(
+            values, torch.full((len(values),), 0.5), torch.zeros(len(values), dtype=torch.long), None, (10, 10)
+        )
 
     windows = tile_windows((10, 16), (10, 10), 4)
     found = merge_tiles([boxes([6, 1, 9, 3], [2, 5, 10, 8]), boxes([0, 1, 3, 3], [0, 5, 7, 8])], windows, (10, 16))

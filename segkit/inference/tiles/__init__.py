@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from segkit.inference.tiles.merging import merge_tiles
+from segkit.inference.tiles.pipeline import TiledPipeline
+from segkit.inference.tiles.predictor import TiledPredictor
 
-__all__ = ["merge_tiles"]
+__all__ = ["TiledPipeline", "TiledPredictor", "merge_tiles"]

@@ -117,7 +117,9 @@ class _Found:
         for a, (x0, y0, x1, y1) in enumerate(windows):
             last = int(np.searchsorted(windows[:, 1], y1, side="left"))
             for b in range(a + 1, last):
-                zone = np.array([max(x0, windows[b, 0]), max(y0, windows[b, 1]), min(x1, windows[b, 2]), min(y1, windows[b, 3])])
+                zone = np.array(
+                    [max(x0, windows[b, 0]), max(y0, windows[b, 1]), min(x1, windows[b, 2]), min(y1, windows[b, 3])]
+                )
                 if zone[0] >= zone[2] or zone[1] >= zone[3]:
                     continue
                 first, second = (_meeting(extents, starts[t], starts[t + 1], zone) for t in (a, b))

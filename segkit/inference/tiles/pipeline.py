@@ -61,9 +61,6 @@ class TiledPipeline(InferencePipeline):
         return True
 
     def predict(self, samples: Sequence[Sample]) -> list[Detections]:
-        tile = (self.tile, self.tile)
-        if all(len(tile_windows(sample.size, tile, self.overlap)) == 1 for sample in samples):
-            return super().predict(samples)
         return [self.postprocess(found).to("cpu") for found in self.predict_batch(Batch(samples))]
 
     def predict_batch(self, batch: Batch) -> list[Detections]:
@@ -72,17 +69,19 @@ class TiledPipeline(InferencePipeline):
         Raises:
             UnreadableImage: a window cannot be read; the message names it.
         """
+        if all(max(sample.size) <= self.tile for sample in batch.samples):
+            return super().predict_batch(Batch([self._transformed(sample) for sample in batch.samples]))
         return [self._predict_one(sample) for sample in batch.samples]
+
+    def _transformed(self, sample: Sample) -> Sample:
+        # An own generator: a test transform that draws must not change the global one.
+        return self.transforms(sample, torch.Generator().manual_seed(0))
 
     def _predict_one(self, sample: Sample) -> Detections:
         windows = tile_windows(sample.size, (self.tile, self.tile), self.overlap)
         found: list[Detections] = []
         for some in windows.split(self.batch_size):
-            # An own generator: a test transform that draws must not change the global one.
-            tiles = [
-                self.transforms(_tile_of(sample, (x0, y0, x1, y1)), torch.Generator().manual_seed(0))
-                for x0, y0, x1, y1 in some.tolist()
-            ]
+            tiles = [self._transformed(_tile_of(sample, (x0, y0, x1, y1))) for x0, y0, x1, y1 in some.tolist()]
             for one in super().predict_batch(Batch(tiles)):
                 if len(windows) > 1 and one.has_masks:  # masks of the tile's pixels, not M x M probabilities
                     masks = one.masks
@@ -128,4 +127,6 @@ def _tile_of(sample: Sample, window: Window) -> Sample:
     else:
         image = sample.image[:, y0:y1, x0:x1]
     name = f"{sample.file_name}[{x0},{y0},{x1},{y1}]"
-    return replace(sample, image=image, targets=Targets.empty(size), size=size, file_name=name, annotations=None)
+    return replace(
+        sample, image=image, targets=Targets.empty(size), size=size, file_name=name, annotations=None, geometry=None
+    )
