@@ -5,7 +5,7 @@ from __future__ import annotations
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.predict_files import PredictionSummary, name_inputs, predict_files
 from segkit.inference.predictor import Predictor
-from segkit.inference.tiles import TiledPredictor
+from segkit.inference.tiled_predictor import TiledPredictor
 
 __all__ = [
     "PredictionSummary",

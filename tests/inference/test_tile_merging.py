@@ -58,7 +58,7 @@ def scene(seed: int, height: int, width: int, side: int) -> np.ndarray:
         canvas[y : y + h, x : x + w] = label
         if label % 3 == 1:
             canvas[y + 1 : y + h - 1, x + 1 : x + w - 1] = 0
-    values, masks = connected_components(canvas)
+    _, masks = connected_components(canvas)
     whole = np.zeros_like(canvas)
     for index in range(len(masks)):
         whole[masks[index].to_dense()[0].numpy().astype(bool)] = index + 1

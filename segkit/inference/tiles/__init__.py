@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from segkit.inference.tiles.merging import merge_tiles
 from segkit.inference.tiles.pipeline import TiledPipeline
-from segkit.inference.tiles.predictor import TiledPredictor
 
-__all__ = ["TiledPipeline", "TiledPredictor", "merge_tiles"]
+__all__ = ["TiledPipeline", "merge_tiles"]

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from segkit.data.transforms import InvertibleCompose
-from segkit.inference.pipeline import InferencePipeline
+from segkit.inference.image_pipeline import InferencePipeline
 from segkit.inference.tiles.merging import merge_tiles
 from segkit.postprocess.base import PostProcessing
 from segkit.structures.detections import Detections
