@@ -23,15 +23,24 @@ def build_pipeline(cfg: Config, model: Any) -> InferencePipeline:
         SegkitError: an argument of a component or the overlap is wrong, or a transform has no inverse.
     """
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
-    parts = (model, transforms, build_postprocess(cfg.predict.postprocess))
-    if cfg.predict.tile is None:
-        return InferencePipeline(*parts)
-    tiles = {"tile": cfg.predict.tile, "overlap": cfg.predict.overlap, "batch_size": cfg.data.test_batch_size}
-    return TiledPipeline(*parts, **tiles)
+    postprocess, predict = build_postprocess(cfg.predict.postprocess), cfg.predict
+    if predict.tile is None:
+        return InferencePipeline(model, transforms, postprocess)
+    return TiledPipeline(
+        model,
+        transforms,
+        postprocess,
+        tile=predict.tile,
+        overlap=predict.overlap,
+        batch_size=cfg.data.test_batch_size,
+    )
 
 
 def evaluation_transforms(cfg: Config) -> Transform | None:
-    """The transforms of an evaluation's loader: ``data.test_transforms``; None with tiles, which are transformed singly."""
+    """The test transforms for an evaluation's loader; None with tiles.
+
+    With tiles the pipeline transforms each tile on its own.
+    """
     if cfg.predict.tile is not None:
         return None
     return build_transforms(cfg.data.test_transforms, path="data.test_transforms")

@@ -46,20 +46,20 @@ def tiled(labels: np.ndarray, size: tuple[int, int], overlap: int) -> Detections
 
 def scene(seed: int, height: int, width: int, side: int) -> np.ndarray:
     """Connected objects with labels of their own: rectangles, rings and walks, touching and covering each other."""
-    rng, canvas = np.random.default_rng(seed), np.zeros((height, width), np.int64)
+    rng, pixels = np.random.default_rng(seed), np.zeros((height, width), np.int64)
     for label in range(1, int(rng.integers(2, 14))):
         y, x = int(rng.integers(height)), int(rng.integers(width))
         h, w = rng.integers(1, side + 1, 2).tolist()
         if label % 3 == 0:
             for dy, dx in rng.integers(-1, 2, (3 * side, 2)).tolist():
                 y, x = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
-                canvas[y, x] = label
+                pixels[y, x] = label
             continue
-        canvas[y : y + h, x : x + w] = label
+        pixels[y : y + h, x : x + w] = label
         if label % 3 == 1:
-            canvas[y + 1 : y + h - 1, x + 1 : x + w - 1] = 0
-    _, masks = connected_components(canvas)
-    whole = np.zeros_like(canvas)
+            pixels[y + 1 : y + h - 1, x + 1 : x + w - 1] = 0
+    _, masks = connected_components(pixels)
+    whole = np.zeros_like(pixels)
     for index in range(len(masks)):
         whole[masks[index].to_dense()[0].numpy().astype(bool)] = index + 1
     return whole

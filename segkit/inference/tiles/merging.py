@@ -96,24 +96,24 @@ class _Found:
         self.boxes = torch.cat([tile.boxes for tile in tiles]) + shifts
         self.scores, self.labels = torch.cat([t.scores for t in tiles]), torch.cat([t.labels for t in tiles])
         self.crops: list[np.ndarray] | None = None
-        extents = self.boxes.numpy()
+        bounds = self.boxes.numpy()
         if with_masks == {True}:
             masks = [tile.masks for tile in tiles if len(tile)]
             crop_boxes = torch.cat([one.crop_boxes for one in masks if one is not None] + [shifts[:0]]) + shifts
             self.crops = [crop for one in masks if one is not None for crop in arrays(one.bits, one.crop_boxes)]
-            extents = crop_boxes.numpy()
-        self.extents = extents
+            bounds = crop_boxes.numpy()
+        self.bounds = bounds
         owner = np.repeat(self.windows, counts, axis=0)
         height, width = size
         borders = np.array([0, 0, width, height])
-        gaps = np.concatenate([extents[:, :2] - owner[:, :2], owner[:, 2:] - extents[:, 2:]], 1).astype(np.float64)
+        gaps = np.concatenate([bounds[:, :2] - owner[:, :2], owner[:, 2:] - bounds[:, 2:]], 1).astype(np.float64)
         gaps[owner == borders] = np.inf
         self.depths = gaps.min(1, initial=np.inf)
         self.cut = self.depths < (1 if self.crops is not None else 0.5)  # a box ends at a fraction of a pixel
 
     def candidates(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         """Pairs of detections of different tiles whose boxes meet in the zone that the tiles share."""
-        windows, extents, starts = self.windows, self.extents, self.starts
+        windows, bounds, starts = self.windows, self.bounds, self.starts
         for a, (x0, y0, x1, y1) in enumerate(windows):
             last = int(np.searchsorted(windows[:, 1], y1, side="left"))
             for b in range(a + 1, last):
@@ -122,14 +122,14 @@ class _Found:
                 )
                 if zone[0] >= zone[2] or zone[1] >= zone[3]:
                     continue
-                first, second = (_meeting(extents, starts[t], starts[t + 1], zone) for t in (a, b))
-                yield from _meeting_pairs(extents, first, second, zone)
+                first, second = (_meeting(bounds, starts[t], starts[t + 1], zone) for t in (a, b))
+                yield from _meeting_pairs(bounds, first, second, zone)
 
     def areas_within(self, i: int, j: int, zone: tuple[int, ...]) -> tuple[float, float, float]:
         """Pixels (without masks: box area) of two detections in a zone, and their common ones."""
-        common = _intersection(self.extents[i], self.extents[j])
+        common = _intersection(self.bounds[i], self.bounds[j])
         if self.crops is None:
-            parts = [_intersection(self.extents[k], zone) for k in (i, j)]
+            parts = [_intersection(self.bounds[k], zone) for k in (i, j)]
             first, second, both = (_area(box) for box in (*parts, _intersection(common, zone)))
             return first, second, both
         first, second = (int(np.count_nonzero(self._view(k, zone))) for k in (i, j))
@@ -141,9 +141,9 @@ class _Found:
         if self.crops is None:
             return False
         dense = [np.zeros((zone[3] - zone[1], zone[2] - zone[0]), np.uint8) for _ in (i, j)]
-        for canvas, k in zip(dense, (i, j), strict=True):
-            x0, y0, x1, y1 = (int(v) for v in _intersection(self.extents[k], zone))
-            canvas[y0 - zone[1] : y1 - zone[1], x0 - zone[0] : x1 - zone[0]] = self._view(k, zone)
+        for pixels, k in zip(dense, (i, j), strict=True):
+            x0, y0, x1, y1 = (int(v) for v in _intersection(self.bounds[k], zone))
+            pixels[y0 - zone[1] : y1 - zone[1], x0 - zone[0] : x1 - zone[0]] = self._view(k, zone)
         for one, other in (dense, dense[::-1]):
             _, parts = connected_components(one)
             for part, (x0, y0, x1, y1) in zip(
@@ -154,10 +154,10 @@ class _Found:
                     return True
         return False
 
-    def _view(self, k: int, window: Sequence[int] | np.ndarray) -> np.ndarray:
+    def _view(self, k: int, window: Sequence[float] | np.ndarray) -> np.ndarray:
         assert self.crops is not None
-        x0, y0, x1, y1 = (int(v) for v in _intersection(self.extents[k], window))
-        left, top = int(self.extents[k, 0]), int(self.extents[k, 1])
+        x0, y0, x1, y1 = (int(v) for v in _intersection(self.bounds[k], window))
+        left, top = int(self.bounds[k, 0]), int(self.bounds[k, 1])
         return self.crops[k][y0 - top : max(y1, y0) - top, x0 - left : max(x1, x0) - left]
 
     def united(self, roots: np.ndarray, kept: np.ndarray) -> Detections:
@@ -187,7 +187,7 @@ class _Found:
         if len(group) == 1:
             return int(group[0])
         if self.crops is None:
-            areas = [_area(self.extents[k]) for k in group]
+            areas = [_area(self.bounds[k]) for k in group]
         else:
             areas = [int(np.count_nonzero(self.crops[k])) for k in group]
         return int(group[np.lexsort((group, -self.scores.numpy()[group], -np.array(areas)))[0]])
@@ -197,34 +197,34 @@ class _Found:
         assert self.crops is not None
         if len(group) == 1:
             crop = self.crops[group[0]]
-            return (self.extents[group[0]].tolist() if crop.size else [0, 0, 0, 0]), crop
-        extents = self.extents[group]
-        x0, y0 = extents[:, :2].min(0).tolist()
-        x1, y1 = extents[:, 2:].max(0).tolist()
-        canvas = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        for k, (left, top, right, bottom) in zip(group, extents.tolist(), strict=True):
-            canvas[top - y0 : bottom - y0, left - x0 : right - x0] |= self.crops[k]
-        return [x0, y0, x1, y1], canvas
+            return (self.bounds[group[0]].tolist() if crop.size else [0, 0, 0, 0]), crop
+        bounds = self.bounds[group]
+        x0, y0 = bounds[:, :2].min(0).tolist()
+        x1, y1 = bounds[:, 2:].max(0).tolist()
+        pixels = np.zeros((y1 - y0, x1 - x0), np.uint8)
+        for k, (left, top, right, bottom) in zip(group, bounds.tolist(), strict=True):
+            pixels[top - y0 : bottom - y0, left - x0 : right - x0] |= self.crops[k]
+        return [x0, y0, x1, y1], pixels
 
 
-def _meeting(extents: np.ndarray, start: int, end: int, zone: np.ndarray) -> np.ndarray:
+def _meeting(bounds: np.ndarray, start: int, end: int, zone: np.ndarray) -> np.ndarray:
     """Indices of the detections start..end whose boxes meet a zone."""
-    boxes = extents[start:end]
+    boxes = bounds[start:end]
     return start + np.flatnonzero((boxes[:, :2] < zone[2:]).all(1) & (boxes[:, 2:] > zone[:2]).all(1))
 
 
 def _meeting_pairs(
-    extents: np.ndarray, first: np.ndarray, second: np.ndarray, zone: np.ndarray
+    bounds: np.ndarray, first: np.ndarray, second: np.ndarray, zone: np.ndarray
 ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """Pairs whose boxes overlap within a zone: the second ones are searched by their top edge."""
-    second = second[np.argsort(extents[second, 1], kind="stable")]
-    tops = extents[second, 1]
-    tallest = (extents[second, 3] - tops).max(initial=0)
+    second = second[np.argsort(bounds[second, 1], kind="stable")]
+    tops = bounds[second, 1]
+    tallest = (bounds[second, 3] - tops).max(initial=0)
     limits = tuple(int(v) for v in zone)
     for i in first.tolist():
-        x0, y0, x1, y1 = extents[i]
+        x0, y0, x1, y1 = bounds[i]
         near = second[np.searchsorted(tops, y0 - tallest, side="left") : np.searchsorted(tops, y1, side="left")]
-        boxes = extents[near]
+        boxes = bounds[near]
         top_left, bottom_right = np.maximum(boxes[:, :2], (x0, y0)), np.minimum(boxes[:, 2:], (x1, y1))
         top_left, bottom_right = np.maximum(top_left, zone[:2]), np.minimum(bottom_right, zone[2:])
         for j in near[(top_left < bottom_right).all(1)].tolist():

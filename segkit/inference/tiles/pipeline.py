@@ -64,7 +64,9 @@ class TiledPipeline(InferencePipeline):
         return [self.postprocess(found).to("cpu") for found in self.predict_batch(Batch(samples))]
 
     def predict_batch(self, batch: Batch) -> list[Detections]:
-        """Detections of opened, untransformed samples in the pixels of their files, before post-processing.
+        """Detections of opened samples in the pixels of their files, before post-processing.
+
+        The test transforms are applied to each tile here, so the samples come without them.
 
         Raises:
             UnreadableImage: a window cannot be read; the message names it.
