@@ -300,6 +300,17 @@ _EVALUATOR = ["reset", "process", "evaluate"]
 EVALUATOR_REGISTRY = Registry("EVALUATOR", "segkit.evaluation", runtime=_OF_DATA + _OF_MODEL, makes=_EVALUATOR)
 _WRITING = ["open", "write", "write_checkpoint", "write_pictures", "close"]
 _WRITER = "derive it from segkit.engine.hooks.Writer"
+TEST_AUGMENTATION_REGISTRY = Registry(
+    "TEST_AUGMENTATION", "segkit.inference.augmentations", runtime=[], makes=["views"]
+)
+POSTPROCESS_REGISTRY = Registry("POSTPROCESS", "segkit.postprocess", runtime=[], makes=["__call__"])
+RESULT_WRITER_REGISTRY = Registry(
+    "RESULT_WRITER",
+    "segkit.results",
+    runtime=[*_OUTPUT, "parts"],
+    makes=["add", "close"],
+    hint="derive it from segkit.results.ResultWriter",
+)
 WRITER_REGISTRY = Registry("WRITER", "segkit.engine.hooks", runtime=["period"], makes=_WRITING, hint=_WRITER)
 
 ALL_REGISTRIES = tuple(value for value in list(globals().values()) if isinstance(value, Registry))

@@ -24,6 +24,8 @@ PACKAGES = (
     "segkit.solver",
     "segkit.evaluation",
     "segkit.inference",
+    "segkit.postprocess",
+    "segkit.results",
     "segkit.visualization",
     "segkit.engine",
 )

@@ -12,8 +12,9 @@ from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.data.formats.id_map import ImageEntry
-    from segkit.inference.predict_files import PredictionSummary, Writer
+    from segkit.inference.predict_files import PredictionSummary
     from segkit.inference.predictor import Predictor
+    from segkit.results import PartFiles, ResultWriter
 
 EXAMPLES = """
 segkit predict images/ --weights output/mine/model_final.pth --output predictions
@@ -45,6 +46,8 @@ def make_parser(prog: str | None = None) -> Parser:
         "best_overall: the best single one (default: predict.score_threshold)",
     )
     add("--batch-size", type=int, default=1, metavar="N", help="images predicted together (default: 1)")
+    add("--tile", type=int, metavar="N", help="predict larger images in tiles of N x N pixels (default: predict.tile)")
+    add("--overlap", metavar="N", help="pixels that tiles share, or auto (default: predict.overlap)")
     add("--id-map", metavar="JSON", help="ids of a test folder's images; also writes the submission files")
     add("--device", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     add("--no-overlays", action="store_true", help="write no pictures")
@@ -76,10 +79,10 @@ def main(options: argparse.Namespace) -> None:
 
     from segkit.cli.shipped import find_config
     from segkit.data.formats.id_map import load_id_map
-    from segkit.evaluation.submission import SubmissionWriter
     from segkit.inference.find_inputs import find_inputs
     from segkit.inference.predict_files import name_inputs, predict_files
     from segkit.inference.predictor import Predictor
+    from segkit.results import PartFiles, SubmissionResultWriter
     from segkit.utils.cli import sigterm_interrupts
     from segkit.utils.device import choose_device
     from segkit.utils.logging import setup_logging
@@ -94,7 +97,11 @@ def main(options: argparse.Namespace) -> None:
     id_map = load_id_map(options.id_map) if options.id_map is not None else []
     found = find_inputs(options.inputs, own_output=overlays)
     config = find_config(options.config_file) if options.config_file is not None else None
-    predictor = Predictor.load(options.weights, config, options.opts, options.score_threshold, device)
+    tiles = {"predict.tile": options.tile, "predict.overlap": options.overlap}
+    overrides = [*options.opts, *(f"{key}={value}" for key, value in tiles.items() if value is not None)]
+    predictor = Predictor.load(options.weights, config, overrides, options.score_threshold, device)
+    if options.overlap is not None and predictor.cfg.predict.tile is None:
+        raise SegkitError("--overlap needs --tile, or predict.tile in the configuration", key="--overlap")
     inputs = name_inputs(
         found.files,
         id_map,
@@ -102,15 +109,20 @@ def main(options: argparse.Namespace) -> None:
         skip_unreadable=options.skip_unreadable,
         reader=predictor.reader,
     )
-    writers = make_writers(options, predictor, id_map, inputs, output)
+    parts = PartFiles(output / ".parts")
+    writers = make_writers(options, predictor, id_map, output, parts)
     prepare_folder(output, "--output")
-    with sigterm_interrupts():
-        summary = predict_files(
-            predictor, inputs, writers, batch_size=options.batch_size, skip_unreadable=options.skip_unreadable
-        )
+    parts.remove()  # of a prediction that was killed
+    try:
+        with sigterm_interrupts():
+            summary = predict_files(
+                predictor, inputs, writers, batch_size=options.batch_size, skip_unreadable=options.skip_unreadable
+            )
+    finally:
+        parts.remove()
     unlisted = len(inputs.keys() - {entry.file_name for entry in id_map}) if id_map else 0
     print_summary(summary, predictor, images=len(inputs), unlisted=unlisted)
-    for submission in [one.summary for one in writers if isinstance(one, SubmissionWriter) and one.summary]:
+    for submission in [one.summary for one in writers if isinstance(one, SubmissionResultWriter) and one.summary]:
         print(f"submission: {submission}")
     if summary.refused:
         raise SegkitError("; ".join(summary.refused))
@@ -136,27 +148,22 @@ def check_output_files(output: Path, *, with_submission: bool) -> None:
 
 
 def make_writers(
-    options: argparse.Namespace,
-    predictor: Predictor,
-    id_map: Sequence[ImageEntry],
-    inputs: dict[str, Path],
-    output: Path,
-) -> list[Writer]:
+    options: argparse.Namespace, predictor: Predictor, id_map: Sequence[ImageEntry], output: Path, parts: PartFiles
+) -> list[ResultWriter]:
     """Returns the writers of the COCO file, the pictures and the submission, if asked for."""
     from segkit.data.formats.id_map import id_map_category_ids
-    from segkit.evaluation.results import PredictionsWriter
-    from segkit.evaluation.submission import SubmissionWriter
-    from segkit.visualization.overlays import OverlayWriter
+    from segkit.results import CocoResultWriter, OverlayResultWriter, SubmissionResultWriter
 
     classes, category_ids = predictor.classes, predictor.category_ids
     if id_map and not getattr(predictor.model, "class_agnostic", False):  # the ids of the COCO file, if it is one
         category_ids = id_map_category_ids(options.id_map, classes) or category_ids
     ids = {entry.file_name: entry.image_id for entry in id_map}
-    writers: list[Writer] = [PredictionsWriter(output / "predictions.json", classes, category_ids, ids)]
+    common = (output, classes, category_ids, parts)
+    writers: list[ResultWriter] = [CocoResultWriter(*common, image_ids=ids)]
     if not options.no_overlays:
-        writers.append(OverlayWriter(output / "overlays", inputs, classes, options.color_by, options.style))
+        writers.append(OverlayResultWriter(*common, color_by=options.color_by, style=options.style))
     if options.id_map is not None:
-        writers.append(SubmissionWriter(output, id_map, category_ids))
+        writers.append(SubmissionResultWriter(*common, id_map=id_map))
     return writers
 
 

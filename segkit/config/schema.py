@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from segkit.config.commented_yaml import write_commented_yaml
 from segkit.config.data_section import DataConfig, PlanesConfig, SplitConfig
 from segkit.config.help import Help
 from segkit.config.nodes import Node
 from segkit.config.overrides import apply_overrides, apply_values
+from segkit.config.predict_section import PredictConfig
 from segkit.config.solver_section import SolverConfig
 from segkit.config.spec import Spec, to_plain
 from segkit.config.specs import Resolver
 from segkit.config.train_section import EarlyStoppingConfig, TrainConfig
-from segkit.config.typecheck import Bounds
 from segkit.config.yaml_reader import write_yaml
 from segkit.registry import EVALUATOR_REGISTRY, HOOK_REGISTRY, META_ARCH_REGISTRY, WRITER_REGISTRY, Slot, SlotList
 
@@ -33,19 +33,6 @@ __all__ = [
     "resolve",
     "section_to_dict",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """``predict``: which detections are drawn and submitted; evaluation does not use it."""
-
-    score_threshold: Annotated[
-        Annotated[float, Bounds(0, 1)] | Literal["best", "best_overall"],
-        Help(
-            "lowest score of a detection that is drawn or submitted; best: each class's best one on the validation data, "
-            "which the checkpoint holds; best_overall: the best single one"
-        ),
-    ] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +58,7 @@ class Config:
     train: Annotated[TrainConfig, Help("length, precision, evaluation and checkpoints of the run")] = field(
         default_factory=TrainConfig
     )
-    predict: Annotated[PredictConfig, Help("which detections are drawn and submitted")] = field(
+    predict: Annotated[PredictConfig, Help("tiles, test-time augmentation, post-processing, lowest score")] = field(
         default_factory=PredictConfig
     )
     hooks: Annotated[tuple[Spec, ...], SlotList(HOOK_REGISTRY), Help("hooks in addition to the default ones")] = ()

@@ -158,7 +158,7 @@ def build_train_loader(
 
 def build_test_loader(
     dataset: Dataset,
-    transforms: Transform,
+    transforms: Transform | None,
     *,
     batch_size: int = 1,
     num_workers: int = 0,
@@ -169,7 +169,7 @@ def build_test_loader(
     """Builds a loader of every image once, with ``annotations`` for evaluation.
 
     The batches are the same for any ``world_size``; the process of index ``rank`` gets the batches ``rank``,
-    ``rank + world_size`` and so on.
+    ``rank + world_size`` and so on. Without transforms (None) the images of large files stay lazy.
 
     Raises:
         SegkitError: detections cannot be mapped back through a transform; while iterating, a file that cannot be read.

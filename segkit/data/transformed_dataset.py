@@ -100,15 +100,15 @@ def open_sample(dataset: Dataset, index: int) -> Sample:
 class TransformedTestDataset(TorchDataset):
     """Transformed test samples by index.
 
-    ``annotations`` hold the ground truth in the file's pixels.
+    ``annotations`` hold the ground truth in the file's pixels. Without transforms (None) images stay lazy.
 
     Raises:
         SegkitError: detections cannot be mapped back through one of the transforms.
     """
 
-    def __init__(self, dataset: Dataset, transforms: Transform) -> None:
+    def __init__(self, dataset: Dataset, transforms: Transform | None) -> None:
         self.dataset = dataset
-        self.transforms = InvertibleCompose(transforms)
+        self.transforms = None if transforms is None else InvertibleCompose(transforms)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -118,6 +118,8 @@ class TransformedTestDataset(TorchDataset):
             sample = open_sample(self.dataset, index)
             truth = self.dataset.ground_truth(index, sample.with_targets())
             sample = dataclasses.replace(sample, annotations=truth)
+            if self.transforms is None:
+                return without_degenerate(sample.with_targets())
             return without_degenerate(self.transforms(sample, generator_for("test transforms", index)))
         except SegkitError as error:
             return Failure(str(error), error.key)

@@ -25,6 +25,8 @@ from segkit.engine.resume import epoch_shift
 from segkit.engine.train_state import restore
 from segkit.engine.trainer import Trainer
 from segkit.evaluation.build import build_from_specs
+from segkit.evaluation.validation_losses import LOSS_PREFIX
+from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.registry import HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
@@ -138,11 +140,19 @@ def build_hooks(
         for i, spec in enumerate(cfg.writers)
     ]
     extra.append(Writers(train_cfg.log_period, writers=writers))
-    pictures = None
+    pictures, pipeline = None, build_pipeline(cfg, model)
     if data.val is not None:
-        pictures = Pictures(val_loader(cfg, data, device, whole=True), data.classes, cfg.predict.score_threshold)
+        loader = val_loader(cfg, data, device, whole=True)
+        pictures = Pictures(loader, data.classes, cfg.predict.score_threshold, pipeline)
     evaluators = build_evaluators(cfg, model, data) if data.val is not None else []
-    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=train_cfg.eval_losses)
+    losses = train_cfg.eval_losses and not pipeline.replaces_model
+    if pipeline.replaces_model and train_cfg.best_metric.startswith(LOSS_PREFIX):
+        raise SegkitError(
+            f"train.best_metric: {train_cfg.best_metric} is not measured with predict.tile; choose a metric of the evaluators",
+            key="train.best_metric",
+            value=train_cfg.best_metric,
+        )
+    best_metric = choose_metric(train_cfg.best_metric, evaluators, losses=losses)
     return build_default_hooks(
         log_period=train_cfg.log_period,
         checkpoint_period=train_cfg.checkpoint_period.iterations(iterations_per_epoch),
@@ -151,11 +161,12 @@ def build_hooks(
         val_loader=val_loader(cfg, data, device) if data.val is not None else None,
         evaluators=evaluators,
         eval_period=train_cfg.eval_period.iterations(iterations_per_epoch),
-        eval_losses=train_cfg.eval_losses,
+        eval_losses=losses,
         best_metric=best_metric,
         best_min_gain=train_cfg.best_min_gain,
         early_stopping=build_early_stopping(cfg, evaluators, best_metric),
         pictures=pictures,
+        pipeline=pipeline,
         classes=data.classes,
         extra=extra,
         resume_command=resume_command,

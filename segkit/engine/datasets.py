@@ -26,6 +26,7 @@ from segkit.data.transforms import Compose, InvertibleCompose
 from segkit.engine.channel_checks import check_channels
 from segkit.engine.data_checks import check_training_objects, check_validation_objects
 from segkit.engine.missing_masks import check_masks_for_transforms, check_masks_to_evaluate
+from segkit.inference.pipeline import evaluation_transforms
 from segkit.registry import SAMPLER_REGISTRY
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
@@ -184,7 +185,7 @@ def val_loader(cfg: Config, data: RunData, device: torch.device, *, whole: bool 
     assert data.val is not None
     return build_test_loader(
         data.val,
-        build_transforms(cfg.data.test_transforms, path="data.test_transforms"),
+        evaluation_transforms(cfg),
         batch_size=cfg.data.test_batch_size,
         num_workers=cfg.data.num_workers,
         pin_memory=device.type == "cuda",

@@ -24,6 +24,7 @@ from segkit.engine.run import train as train_run
 from segkit.evaluation.evaluator import Evaluator
 from segkit.evaluation.evaluator import evaluate as evaluate_model
 from segkit.evaluation.predictions import as_detections, evaluate_predictions
+from segkit.inference.pipeline import build_pipeline
 from segkit.utils import distributed
 from segkit.utils.errors import SegkitError
 from segkit.utils.renamed_arguments import removed_arguments
@@ -130,9 +131,10 @@ def evaluate(
     else:
         settings = {"config": config, "transforms": transforms, "device": device, "output_dir": output_dir}
         return _evaluate_function(model, data, evaluators, batch_size, num_workers, settings)
+    pipeline = None if opened.cfg is None else build_pipeline(opened.cfg, opened.model)
     loader = build_test_loader(
         opened.data,
-        _transforms(opened, transforms),
+        None if pipeline is not None and pipeline.replaces_model else _transforms(opened, transforms),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=opened.device.type == "cuda",
@@ -142,7 +144,7 @@ def evaluate(
     if evaluators is None:
         evaluators = _evaluators(opened, None if output_dir is None else os.fspath(output_dir))
     context = autocast(opened.precision, opened.device)
-    return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses)
+    return evaluate_model(opened.model, loader, evaluators, opened.device, context, losses=losses, pipeline=pipeline)
 
 
 def _transforms(opened: EvaluationSetup, given: Transform | Sequence[Transform] | None) -> Transform:

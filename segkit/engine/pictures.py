@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from segkit.data.loader import TestLoader
 from segkit.data.transforms.geometry import without_degenerate
+from segkit.evaluation.evaluator import PredictionPipeline
 from segkit.evaluation.precision_recall import PrecisionRecall, file_name
 from segkit.evaluation.validation_losses import predict_batch
 from segkit.modeling.modes import evaluation_mode
@@ -38,6 +39,7 @@ def draw_pictures(
     *,
     count: int = 8,
     context: Any,
+    pipeline: PredictionPipeline | None = None,
 ) -> list[Path]:
     """Draws the first ``count`` images of a loader: ground truth left, detections right.
 
@@ -52,11 +54,12 @@ def draw_pictures(
         folder: gets one PNG for each image, named after the image's file; other PNGs in it are deleted.
         count: number of images at most.
         context: autocast, or a null context.
+        pipeline: what a prediction does beside the model; None: nothing.
     Returns:
         The paths of the pictures.
     """
     with failure_warned("the pictures of the evaluation"):
-        return _draw_pictures(model, loader, classes, score_threshold, folder, count, context)
+        return _draw_pictures(model, loader, classes, score_threshold, folder, count, context, pipeline)
     return []
 
 
@@ -115,12 +118,17 @@ def _draw_pictures(
     folder: Path,
     count: int,
     context: Any,
+    pipeline: PredictionPipeline | None,
 ) -> list[Path]:
     seen_classes = ["object"] if getattr(model, "class_agnostic", False) else classes
     found: list[Detections] = []
     with evaluation_mode(model), torch.inference_mode(), context:
         for batch in loader:
-            found += [detections.to("cpu") for detections in predict_batch(model, batch, None)]
+            if pipeline is None:
+                predicted = predict_batch(model, batch, None)
+            else:
+                predicted = [pipeline.postprocess(one) for one in pipeline.predict_batch(batch)]
+            found += [detections.to("cpu") for detections in predicted]
             if len(found) >= count:
                 break
     pictures: list[tuple[str, np.ndarray]] = []

@@ -40,6 +40,7 @@ from segkit.engine.run_dir import (
     set_aside_earlier_run,
 )
 from segkit.evaluation import evaluate, metrics_table
+from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.structures.score_thresholds import saved_thresholds
@@ -186,14 +187,16 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
         del content  # the optimizer's moments take twice the model's memory
     evaluators = build_evaluators(cfg, model, data)
     context = autocast(cfg.train.precision, device)
-    metrics = evaluate(model, val_loader(cfg, data, device), evaluators, device, context, losses=cfg.train.eval_losses)
+    pipeline = build_pipeline(cfg, model)
+    loader = val_loader(cfg, data, device)
+    metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses, pipeline=pipeline)
     best = best_score_thresholds(evaluators)
     if distributed.is_main():
         logger.info("metrics of %s\n%s", path, metrics_table(metrics, data.classes))
         loader = val_loader(cfg, data, device, whole=True)
         folder = run_dir / "inference"
         threshold = threshold_of_pictures(cfg.predict.score_threshold, best or saved, model, data.classes)
-        draw_pictures(model, loader, data.classes, threshold, folder, context=context)
+        draw_pictures(model, loader, data.classes, threshold, folder, context=context, pipeline=pipeline)
         remove_stale_curves(folder, evaluators)
         draw_figures(folder)
         logger.info("results and pictures are in %s", folder)

@@ -26,6 +26,7 @@ from segkit.engine.recognized_data import with_recognized_data
 from segkit.evaluation.evaluator import evaluate
 from segkit.evaluation.overlap_evaluator import OverlapEvaluator
 from segkit.evaluation.results import coco_results
+from segkit.inference.pipeline import build_pipeline, evaluation_transforms
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.structures.detections import Detections
@@ -59,11 +60,15 @@ class RunSplit:
     model: nn.Module
     device: torch.device
 
-    def loader(self, dataset: Dataset | None = None) -> TestLoader:
-        """The images with the transforms of the evaluation; None: those of the split."""
+    def loader(self, dataset: Dataset | None = None, *, opened: bool = False) -> TestLoader:
+        """The images with the transforms of the evaluation; None: those of the split.
+
+        ``opened``: without transforms if a pipeline replaces the model.
+        """
+        transforms = build_transforms(self.config.data.test_transforms, path="data.test_transforms")
         return build_test_loader(
             self.dataset if dataset is None else dataset,
-            build_transforms(self.config.data.test_transforms, path="data.test_transforms"),
+            evaluation_transforms(self.config) if opened else transforms,
             batch_size=self.config.data.test_batch_size,
             num_workers=self.config.data.num_workers,
             pin_memory=self.device.type == "cuda",
@@ -104,8 +109,9 @@ class RunSplit:
                 bool(getattr(self.model, "predicts_masks", True)),
                 stream,
             )
-            batches = watched(self.loader(), f"batches predicted with {Path(checkpoint).name}", progress)
-            evaluate(self.model, batches, [recorder], self.device, self.context, losses=False)
+            batches = watched(self.loader(opened=True), f"batches predicted with {Path(checkpoint).name}", progress)
+            pipeline = build_pipeline(self.config, self.model)
+            evaluate(self.model, batches, [recorder], self.device, self.context, losses=False, pipeline=pipeline)
         stored = StoredResults(results, recorder.offsets)
         overlaps = {recorder.iou_type: recorder.data}
         return FinishedRun(

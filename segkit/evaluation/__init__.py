@@ -14,7 +14,7 @@ from segkit.evaluation.panoptic import PanopticEvaluator
 from segkit.evaluation.precision_recall import PrecisionRecall
 from segkit.evaluation.predictions import evaluate_predictions
 from segkit.evaluation.result_files import read_predictions, read_results
-from segkit.evaluation.results import PredictionsWriter, coco_results
+from segkit.evaluation.results import coco_results
 from segkit.evaluation.submission import SubmissionWriter, write_submission
 from segkit.evaluation.submission_check import SubmissionSummary, check_submission
 from segkit.evaluation.table import metrics_table
@@ -27,7 +27,6 @@ __all__ = [
     "LvisEvaluator",
     "PanopticEvaluator",
     "PrecisionRecall",
-    "PredictionsWriter",
     "SubmissionSummary",
     "SubmissionWriter",
     "check_submission",

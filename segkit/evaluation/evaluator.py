@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import torch
 
@@ -90,6 +90,26 @@ class Evaluator(ABC):
                 ``r``, ``r + n``, ``r + 2n``, ... of the data.
         """
         raise SegkitError(_cannot_be_shared(self, ["merge"]), key="evaluators")
+
+
+class PredictionPipeline(Protocol):
+    """What a prediction does beside the model.
+
+    :class:`segkit.inference.pipeline.InferencePipeline` is one.
+    """
+
+    @property
+    def replaces_model(self) -> bool:
+        """Whether ``predict_batch`` is called in place of the model.
+
+        The validation losses are not measured then.
+        """
+
+    def predict_batch(self, batch: Batch) -> list[Detections]:
+        """The detections of a batch of the loader, in the files' pixels, before ``postprocess``."""
+
+    def postprocess(self, detections: Detections) -> Detections:
+        """Changes the detections of one image."""
 
 
 def check_evaluators(evaluators: Sequence[Evaluator]) -> None:
@@ -181,6 +201,7 @@ def evaluate(
     precision_context: AbstractContextManager | None = None,
     *,
     losses: bool = True,
+    pipeline: PredictionPipeline | None = None,
 ) -> dict[str, float]:
     """Runs the model over a loader and returns the metrics of all evaluators.
 
@@ -202,6 +223,7 @@ def evaluate(
         precision_context: entered once around the loop, as ``torch.autocast(...)``.
         losses: whether to compute the validation losses, ``val/loss/total`` and ``val/loss/NAME`` (see
             :class:`ValidationLosses`), too. The model needs ``predict_with_losses``, one pass for both.
+        pipeline: what a prediction does beside the model; None: nothing.
     Returns:
         metric name to value.
     Raises:
@@ -210,10 +232,15 @@ def evaluate(
     check_evaluators(evaluators)
     for evaluator in evaluators:
         evaluator.reset()
+    if losses and pipeline is not None and pipeline.replaces_model:
+        logger.info("the validation losses are not measured with tiles or test-time augmentation")
+        losses = False
     validation_losses = ValidationLosses() if losses else None
     images, model_time, start = 0, 0.0, time.perf_counter()
 
     def process(batch: Batch, detections: list[Detections]) -> None:
+        if pipeline is not None:
+            detections = [pipeline.postprocess(found) for found in detections]
         for evaluator in evaluators:
             evaluator.process(batch, detections)
 
@@ -228,7 +255,10 @@ def evaluate(
                 batch = batch.to(device)
             step = time.perf_counter()
             with naming_images(batch.file_names):
-                detections = predict_batch(model, batch, validation_losses)
+                if pipeline is not None and pipeline.replaces_model:
+                    detections = pipeline.predict_batch(batch)
+                else:
+                    detections = predict_batch(model, batch, validation_losses)
             model_time += time.perf_counter() - step
             assert len(detections) == len(batch.sizes), (len(detections), len(batch.sizes))
             in_background(batch, detections)

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
+from segkit.inference.output_files import NamesFiles, name_stems
+from segkit.inference.predicted_image import PredictedImage
 from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError, counted, first_few
-from segkit.utils.images import ImageReader, composite
+from segkit.utils.images import ImageReader
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from segkit.structures.detections import Detections
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Writer(Protocol):
-    """Writes predictions; evaluation and visualization have such classes."""
+class Writer(NamesFiles, Protocol):
+    """Writes predictions, as a :class:`segkit.results.ResultWriter` does."""
 
-    def add(self, name: str, image: np.ndarray, detections: Detections) -> None:
-        """Adds an image's detections; ``image`` is a picture of it, uint8 [H, W, 3]."""
+    def add(self, image: PredictedImage) -> None:
+        """Adds an image's detections."""
 
     def close(self) -> list[Path]:
         """Finishes the files and returns their paths."""
@@ -152,16 +153,18 @@ def predict_files(
         batch_size: number of images that go through the network together.
         skip_unreadable: whether to skip images that cannot be read, with a warning each, instead of raising.
     Raises:
-        SegkitError: an image cannot be read (the message names it), none can, or the memory or the disk is full.
+        SegkitError: a writer's file would replace an input; an image cannot be read (the message names it), none can, or the
+            memory or the disk is full.
     """
+    stems = name_stems(inputs, writers)
     summary, start = PredictionSummary(), time.perf_counter()
     try:
         reader = getattr(predictor, "reader", ImageReader())  # a function from tensors to detections has none
         for chunk in _batches(inputs, reader, summary, batch_size, skip_unreadable):
             for (name, image), detections in zip(chunk, _predict(predictor, chunk), strict=True):
-                pixels = composite(image)
+                found = PredictedImage(name, stems[name], detections, image, inputs[name], reader.planes)
                 for writer in writers:
-                    writer.add(name, pixels, detections)
+                    writer.add(found)
                 labels = detections.labels.tolist()
                 summary.images += 1
                 summary.detections.update(labels)

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
-from segkit.data.transforms import InvertibleCompose, build_transforms
 from segkit.inference.inputs import is_single_image, to_image_tensor
 from segkit.inference.lowest_scores import lowest_scores
-from segkit.modeling.nonfinite import naming_images
-from segkit.structures.sample import Batch, Sample
+from segkit.inference.pipeline import build_pipeline
+from segkit.structures.sample import Sample
 from segkit.structures.score_thresholds import above_threshold, saved_thresholds
 from segkit.structures.targets import Targets
 from segkit.utils.device import choose_device, device_of
@@ -60,6 +59,7 @@ class Predictor:
         category_ids: the id of each label in files.
         cfg: the configuration.
         reader: reads image files with the channels and intensities of the configuration.
+        pipeline: from an opened image to detections in its file's pixels.
     """
 
     def __init__(
@@ -96,8 +96,7 @@ class Predictor:
         self._iteration = content.get("iteration")
         self._source = "the model" if weights is None else str(weights)
         self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
-        specs = self.cfg.data.test_transforms
-        self.transforms = InvertibleCompose(build_transforms(specs, path="data.test_transforms"))
+        self.pipeline = build_pipeline(self.cfg, self.model)
         self.reader = build_reader(self.cfg.data)
 
     @classmethod
@@ -181,19 +180,14 @@ class Predictor:
         return self._predict_samples([self._sample(*pair) for pair in zip(images, names, strict=True)])
 
     def _predict_samples(self, samples: Sequence[Sample]) -> list[Detections]:
-        batch = Batch(samples)
         # Not inference_mode: callers could not change its tensors in place.
-        names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
-        with torch.no_grad(), self._precision(), naming_images(names):
-            found = self.model.predict(batch.images, batch.output_sizes)
-        found = [detections.to("cpu") for detections in batch.map_to_file(found)]
+        with torch.no_grad(), self._precision():
+            found = self.pipeline.predict(samples)
         return [above_threshold(detections, self._threshold) for detections in found]
 
     def _sample(self, image: Tensor, name: str) -> Sample:
         size = (int(image.shape[1]), int(image.shape[2]))
-        sample = Sample(image, Targets.empty(size), 0, name, size, None)
-        # An own generator: a test transform that draws must not change the global one.
-        return self.transforms(sample, torch.Generator().manual_seed(0))
+        return Sample(image, Targets.empty(size), 0, name, size, None)
 
     def _precision(self) -> torch.autocast:
         """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely faster."""

@@ -121,13 +121,15 @@ class Sample:
         return detections.mapped_to_file(geometry)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Sample:
-        """The sample with image and targets on a device."""
-        image = self.image.to(device, non_blocking=non_blocking)
+        """The sample with image and targets on a device; a lazy image stays as it is."""
+        lazy = isinstance(self.image, LazyImage)
+        image = self.image if lazy else self.image.to(device, non_blocking=non_blocking)
         return replace(self, image=image, targets=self.targets.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Sample:
         """A copy in page-locked memory."""
-        return replace(self, image=self.image.pin_memory(), targets=self.targets.pin_memory())
+        image = self.image if isinstance(self.image, LazyImage) else self.image.pin_memory()
+        return replace(self, image=image, targets=self.targets.pin_memory())
 
 
 class Batch:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from segkit.utils.images import composite
 from segkit.visualization.curves import plot_curves
 from segkit.visualization.draw import draw_detections
-from segkit.visualization.overlays import OverlayWriter
 
 __all__ = [
-    "OverlayWriter",
     "composite",
     "draw_detections",
     "plot_curves",

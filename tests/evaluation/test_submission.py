@@ -13,7 +13,6 @@ from pycocotools import mask as mask_api
 
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.data.formats.parsing import json_stream
-from segkit.evaluation.results import PredictionsWriter
 from segkit.evaluation.submission import write_submission
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
@@ -57,10 +56,6 @@ def test_nothing_stops_at_a_hundred(tmp_path):
     )
     write_submission({"b.tif": many}, ID_MAP[:1], [1, 4], tmp_path)
     assert len(json.loads((tmp_path / "test-results.json").read_text())) == 250
-    writer = PredictionsWriter(tmp_path / "predictions.json", ["x", "y"], [1, 4])
-    writer.add("b.tif", None, many)
-    writer.close()
-    assert len(json.loads((tmp_path / "predictions.json").read_text())["annotations"]) == 250
 
 
 def test_a_generator_is_enough(tmp_path):
@@ -107,17 +102,3 @@ def test_an_id_map_in_a_large_coco_file(tmp_path, monkeypatch):
     tracemalloc.stop()
     assert entries == [ImageEntry("a", 3, (4, 5)), ImageEntry("b", 2, None)]
     assert peak < 1e6
-
-
-def test_predictions_are_a_coco_data_set(tmp_path):
-    from pycocotools.coco import COCO
-
-    writer = PredictionsWriter(tmp_path / "predictions.json", ["x", "y"], [1, 4], {"a.tif": 2})
-    for name in ("a.tif", "new.tif", "c.tif"):
-        writer.add(name, None, FOUND.get(name, found((10, 12), 1)))
-    assert writer.close() == [tmp_path / "predictions.json"]
-    coco = COCO(str(tmp_path / "predictions.json"))
-    assert {i: image["file_name"] for i, image in coco.imgs.items()} == {2: "a.tif", 3: "new.tif", 4: "c.tif"}
-    assert coco.imgs[2]["height"] == 20 and coco.cats[4]["name"] == "y"
-    first = coco.loadAnns(coco.getAnnIds(imgIds=2))[0]
-    assert first["score"] == pytest.approx(0.9) and first["area"] == 24 and first["id"] == 1

@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,12 +19,10 @@ from PIL import Image
 
 import segkit
 from segkit.data.formats.id_map import ImageEntry
-from segkit.evaluation.results import PredictionsWriter
-from segkit.evaluation.submission import SubmissionWriter
 from segkit.inference.predict_files import PredictionSummary, name_inputs, predict_files
+from segkit.results import CocoResultWriter, OverlayResultWriter, PartFiles, SubmissionResultWriter
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
-from segkit.visualization.overlays import OverlayWriter
 
 TOOL = Path(__file__).parents[2] / "tools" / "predict.py"
 CLASSES, IDS = ["one", "two"], [1, 4]
@@ -48,19 +47,17 @@ def images(tmp_path):
     return sorted(folder.iterdir())
 
 
-def writers(output, inputs, id_map=()):
-    made = [
-        PredictionsWriter(output / "predictions.json", CLASSES, IDS),
-        OverlayWriter(output / "overlays", inputs, CLASSES),
-    ]
-    return made + ([SubmissionWriter(output, id_map, IDS)] if id_map else [])
+def writers(output, id_map=()):
+    common = (output, CLASSES, IDS, PartFiles(tempfile.mkdtemp(dir=output.parent)))
+    made = [CocoResultWriter(*common), OverlayResultWriter(*common)]
+    return made + ([SubmissionResultWriter(*common, id_map=id_map)] if id_map else [])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_everything_is_written(images, tmp_path, batch_size):
     id_map = [ImageEntry(p.name, 10 + i, (20 + i, 30)) for i, p in enumerate(images)]
     inputs, output = name_inputs(images, id_map), tmp_path / "out"
-    summary = predict_files(fake_predictor, inputs, writers(output, inputs, id_map), batch_size=batch_size)
+    summary = predict_files(fake_predictor, inputs, writers(output, id_map), batch_size=batch_size)
     assert summary.images == 3 and summary.detections == {1: 3} and not summary.skipped
     assert sorted(p.relative_to(output).as_posix() for p in output.rglob("*.*")) == [
         *("overlays/a.png", "overlays/b.png", "overlays/c.png"),
@@ -83,14 +80,14 @@ def test_an_unreadable_image_is_an_error_after_which_earlier_predictions_are_sav
     images[2].write_bytes(images[2].read_bytes()[:60])
     inputs, output = name_inputs(images), tmp_path / "out"
     with pytest.raises(SegkitError, match=r"c.tif.*; the predictions of the 2 images before it are in .*"):
-        predict_files(fake_predictor, inputs, writers(output, inputs))
+        predict_files(fake_predictor, inputs, writers(output))
     assert len(json.loads((output / "predictions.json").read_text())["annotations"]) == 2
 
 
 def test_unreadable_images_can_be_skipped(images, tmp_path, caplog):
     images[0].write_bytes(b"no image")
     inputs = name_inputs(images)
-    summary = predict_files(fake_predictor, inputs, writers(tmp_path / "out", inputs), skip_unreadable=True)
+    summary = predict_files(fake_predictor, inputs, writers(tmp_path / "out"), skip_unreadable=True)
     assert summary.images == 2 and summary.skipped == [images[0]] and "a.png" in caplog.text
 
 
@@ -109,9 +106,9 @@ def test_an_unreadable_image_of_the_id_map(images, tmp_path, content, sizes):
     id_map = [ImageEntry(p.name, 10 + i, (20 + i, 30) if sizes else None) for i, p in enumerate(images)]
     with pytest.raises(SegkitError, match=r"b\.png"):
         name = name_inputs(images, id_map)
-        predict_files(fake_predictor, name, writers(tmp_path / "out", name, id_map), batch_size=3)
+        predict_files(fake_predictor, name, writers(tmp_path / "out", id_map), batch_size=3)
     inputs, output = name_inputs(images, id_map, skip_unreadable=True), tmp_path / "out"
-    summary = predict_files(fake_predictor, inputs, writers(output, inputs, id_map), batch_size=2, skip_unreadable=True)
+    summary = predict_files(fake_predictor, inputs, writers(output, id_map), batch_size=2, skip_unreadable=True)
     assert summary.images == 2 and summary.skipped == [images[1]]
     assert summary.refused == [
         "1 of the 3 images of the id map were not predicted: b.png; no submission is written "
@@ -124,7 +121,9 @@ def test_an_unreadable_image_of_the_id_map(images, tmp_path, content, sizes):
 def test_a_refused_submission_names_the_earlier_one(tmp_path):
     (tmp_path / "test-results.zip").touch()
     with pytest.raises(SegkitError, match=r"not predicted: a.png; .* test-results.zip in '.*' .*earlier prediction"):
-        SubmissionWriter(tmp_path, [ImageEntry("a.png", 1)], IDS).close()
+        SubmissionResultWriter(
+            tmp_path, CLASSES, IDS, PartFiles(tmp_path / ".parts"), id_map=[ImageEntry("a.png", 1)]
+        ).close()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
@@ -132,7 +131,7 @@ def test_what_was_read_before_an_unreadable_image_is_predicted(images, tmp_path,
     images[2].write_bytes(b"no image")
     inputs, output = name_inputs(images), tmp_path / "out"
     with pytest.raises(SegkitError, match=r"c\.tif.*; the predictions of the 2 images before it are in"):
-        predict_files(fake_predictor, inputs, writers(output, inputs), batch_size=batch_size)
+        predict_files(fake_predictor, inputs, writers(output), batch_size=batch_size)
     assert len(json.loads((output / "predictions.json").read_text())["images"]) == 2
 
 
@@ -141,7 +140,7 @@ def test_nothing_can_be_read(images, tmp_path):
         path.write_bytes(b"no image")
     inputs = name_inputs(images)
     with pytest.raises(SegkitError, match="none of the 3 images can be read"):
-        predict_files(fake_predictor, inputs, writers(tmp_path / "out", inputs), skip_unreadable=True)
+        predict_files(fake_predictor, inputs, writers(tmp_path / "out"), skip_unreadable=True)
     assert not (tmp_path / "out").exists()
 
 
@@ -180,7 +179,7 @@ def test_predictions_before_an_error_are_saved(images, tmp_path, caplog, error, 
 
     inputs, output = name_inputs(images), tmp_path / "out"
     with pytest.raises(raised) as caught:
-        predict_files(predictor, inputs, writers(output, inputs))
+        predict_files(predictor, inputs, writers(output))
     assert re.search(text, f"{caught.value}\n{caplog.text}")
     assert len(json.loads((output / "predictions.json").read_text())["images"]) == 2
 
@@ -204,8 +203,9 @@ def test_id_map_mistakes(images, tmp_path):
 
 
 def test_an_overlay_never_replaces_an_input(images):
+    folder = images[0].parent.rename(images[0].parent.with_name("overlays"))
     with pytest.raises(SegkitError, match="would replace an input"):
-        OverlayWriter(images[0].parent, name_inputs(images), CLASSES)
+        predict_files(fake_predictor, name_inputs(sorted(folder.iterdir())), writers(folder.parent))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from PIL import Image
 from segkit.data import ImageFolder, LabelMap
 from segkit.data.formats.id_map import ImageEntry, load_id_map
 from segkit.inference.find_inputs import find_inputs
+from segkit.inference.output_files import name_stems
 from segkit.inference.predict_files import name_inputs
+from segkit.results import OverlayResultWriter, PartFiles
 from segkit.utils.errors import SegkitError
 from segkit.utils.images.listing import is_system_file
 from segkit.utils.paths.file_names import unique_stems
-from segkit.visualization.overlays import OverlayWriter
 
 STRAY = (
     "._a.png",
@@ -144,8 +146,9 @@ def test_overlays_of_an_earlier_prediction_are_skipped(folder, caplog):
     assert "x/out/overlays/old.png" not in found("x/**/*.png", own_output="x/out/overlays")
     assert "1 overlay of an earlier prediction (old.png)" in caplog.text
     assert found("x/out/overlays", own_output="x/out/overlays") == ["x/out/overlays/old.png"]  # named itself
-    OverlayWriter("x/out/overlays", {"a.png": folder / "x" / "a.png"}, [])
-    assert "holds 1 pictures of other images" in caplog.text
+    writer = OverlayResultWriter(Path("x/out"), [], [], PartFiles("x/out/.parts"))
+    assert name_stems({"a.png": folder / "x" / "a.png"}, [writer]) == {"a.png": "a"}
+    assert "holds 1 .png files of other images" in caplog.text
 
 
 def test_skipped_files_that_the_id_map_lists_are_predicted(folder):

@@ -12,6 +12,7 @@ from segkit.engine.hooks.evaluation import EarlyStopping, Evaluation
 from segkit.engine.hooks.logging import ConsoleWriter, CurvesWriter, JsonWriter, TensorBoardWriter, Writers
 from segkit.engine.hooks.pictures import Pictures
 from segkit.engine.hooks.timer import Timer
+from segkit.evaluation.evaluator import PredictionPipeline
 
 
 def build_default_hooks(
@@ -28,6 +29,7 @@ def build_default_hooks(
     best_min_gain: float = 0.0,
     early_stopping: EarlyStopping | None = None,
     pictures: Pictures | None = None,
+    pipeline: PredictionPipeline | None = None,
     classes: Sequence[str] = (),
     extra: Sequence[Hook] = (),
     resume_command: str | None = None,
@@ -42,7 +44,9 @@ def build_default_hooks(
     ]
     if val_loader is not None:
         hooks += [
-            Evaluation(val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses),
+            Evaluation(
+                val_loader, evaluators, classes=classes, period=eval_period, losses=eval_losses, pipeline=pipeline
+            ),
             # compares the evaluation of this iteration
             BestCheckpoint(best_metric, min_gain=best_min_gain, writer=writer),
         ]

@@ -11,7 +11,7 @@ from typing import Any
 from segkit.engine.train_loop import Hook, TrainerBase
 from segkit.evaluation import Evaluator, evaluate, metrics_table
 from segkit.evaluation.coco import CocoEvaluator
-from segkit.evaluation.evaluator import check_evaluators
+from segkit.evaluation.evaluator import PredictionPipeline, check_evaluators
 from segkit.evaluation.precision_recall import PrecisionRecall
 from segkit.evaluation.validation_losses import LOSS_PREFIX
 from segkit.structures.score_thresholds import ScoreThresholds
@@ -33,6 +33,7 @@ class Evaluation(Hook):
         classes: names for the table of the last evaluation, which has one line for each class.
         period: in iterations; 0: only at the end.
         losses: whether the validation losses are measured too.
+        pipeline: what a prediction does beside the model; None: nothing.
     Raises:
         SegkitError: two evaluators return the same metric; or an evaluator does not support several processes, and there
             are several.
@@ -46,6 +47,7 @@ class Evaluation(Hook):
         classes: Sequence[str] = (),
         period: int = 0,
         losses: bool = True,
+        pipeline: PredictionPipeline | None = None,
     ) -> None:
         check_evaluators(evaluators)
         self.loader = loader
@@ -53,6 +55,7 @@ class Evaluation(Hook):
         self.classes = list(classes)
         self.period = period
         self.losses = losses
+        self.pipeline = pipeline
 
     def after_step(self, trainer: TrainerBase) -> None:
         if not (trainer.done or (self.period and trainer.iteration % self.period == 0)):
@@ -62,7 +65,13 @@ class Evaluation(Hook):
         distributed.broadcast_tensors(list(trainer.model.buffers()))
         with trainer.ema_weights():
             metrics = evaluate(
-                trainer.model, self.loader, self.evaluators, trainer.device, trainer.autocast(), losses=self.losses
+                trainer.model,
+                self.loader,
+                self.evaluators,
+                trainer.device,
+                trainer.autocast(),
+                losses=self.losses,
+                pipeline=self.pipeline,
             )
         trainer.evaluation, trainer.evaluated_at = metrics, trainer.iteration
         trainer.score_thresholds = best_score_thresholds(self.evaluators, trainer.iteration)

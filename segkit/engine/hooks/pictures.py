@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from segkit.data.loader import TestLoader
 from segkit.engine.pictures import draw_figures, draw_pictures, threshold_of_pictures
 from segkit.engine.train_loop import Hook, TrainerBase
+from segkit.evaluation.evaluator import PredictionPipeline
 from segkit.utils import distributed
 
 
@@ -20,12 +21,20 @@ class Pictures(Hook):
         loader: of the whole validation data, in its order.
         classes: name of each label.
         score_threshold: detections below it are not drawn; ``best``: below the trainer's best one of each class.
+        pipeline: what a prediction does beside the model; None: nothing.
     """
 
-    def __init__(self, loader: TestLoader, classes: Sequence[str], score_threshold: float | str) -> None:
+    def __init__(
+        self,
+        loader: TestLoader,
+        classes: Sequence[str],
+        score_threshold: float | str,
+        pipeline: PredictionPipeline | None = None,
+    ) -> None:
         self.loader = loader
         self.classes = list(classes)
         self.score_threshold = score_threshold
+        self.pipeline = pipeline
 
     def after_train(self, trainer: TrainerBase) -> None:
         if not distributed.is_main():
@@ -34,6 +43,12 @@ class Pictures(Hook):
         threshold = threshold_of_pictures(self.score_threshold, trainer.score_thresholds, trainer.model, self.classes)
         with trainer.ema_weights():
             trainer.pictures = draw_pictures(
-                trainer.model, self.loader, self.classes, threshold, folder, context=trainer.autocast()
+                trainer.model,
+                self.loader,
+                self.classes,
+                threshold,
+                folder,
+                context=trainer.autocast(),
+                pipeline=self.pipeline,
             )
         draw_figures(folder)

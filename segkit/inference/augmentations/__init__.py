@@ -1,0 +1,1 @@
+"""Test-time augmentation: views of an image that are predicted and merged."""

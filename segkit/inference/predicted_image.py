@@ -1,0 +1,83 @@
+"""An image with its detections, as writers of results get it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from segkit.structures.detections import Detections
+from segkit.utils.errors import SegkitError
+from segkit.utils.images import ImageFile, Planes, composite
+from segkit.utils.images.image_source import Window
+from segkit.utils.images.lazy_image import LazyImage
+from segkit.utils.images.planes import ONE_PLANE
+
+
+@dataclass
+class PredictedImage:
+    """An image with its detections.
+
+    Attributes:
+        name: of the image in results: its path, or as the id map names it; unique in a prediction.
+        stem: of its files in the output folder, such as ``overlays/STEM.png``; unique in a prediction, without folders.
+        detections: in the pixels of the file, best first, on the CPU.
+        image: [C, H, W] with the intensities that the model got, before the test transforms; lazy for a large file.
+        file: None: the image came from memory.
+        planes: which image of a file with several.
+        array: the numbers [H, W, C] of an image without a file, as they were passed.
+        series: name of the time series that the image belongs to; None: it belongs to none.
+        frame: its position in the series, from 0.
+        track_ids: int64 [N]: the track of each detection, from 1 on, unique in the series; None: nothing was linked.
+    """
+
+    name: str
+    stem: str
+    detections: Detections
+    image: Tensor | LazyImage
+    file: Path | None = None
+    planes: Planes = ONE_PLANE
+    array: np.ndarray | None = field(default=None, repr=False)
+    series: str | None = None
+    frame: int | None = None
+    track_ids: Tensor | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the file."""
+        return self.detections.size
+
+    @cached_property
+    def picture(self) -> np.ndarray:
+        """The image as a picture, uint8 [H, W, 3]; a lazy image is read whole."""
+        return composite(self.image.read() if isinstance(self.image, LazyImage) else self.image)
+
+    def picture_of(self, window: Window) -> np.ndarray:
+        """A window (x0, y0, x1, y1) of a picture, read alone if the image is lazy: uint8 [h, w, 3].
+
+        The brightness of images other than uint8 grey and RGB is then that of the window.
+        """
+        x0, y0, x1, y1 = window
+        if isinstance(self.image, LazyImage) and "picture" not in self.__dict__:
+            return composite(self.image.read(window))
+        return self.picture[y0:y1, x0:x1]
+
+    def samples(self, window: Window | None = None) -> np.ndarray:
+        """The numbers that the file stores, upright: [H, W, C] in their own dtype.
+
+        Args:
+            window: (x0, y0, x1, y1); None: the whole image.
+        Raises:
+            SegkitError: the file cannot be read, or the image has neither a file nor an array.
+        """
+        if self.file is not None:
+            return ImageFile(self.file, self.planes).read(window).pixels
+        if self.array is None:
+            raise SegkitError(f"{self.name}: the image has no stored samples, only intensities", value=self.name)
+        if window is None:
+            return self.array
+        x0, y0, x1, y1 = window
+        return self.array[y0:y1, x0:x1]

@@ -1,0 +1,8 @@
+"""Prediction in overlapping tiles, and merging of their detections."""
+
+from __future__ import annotations
+
+from segkit.inference.tiles.merging import merge_tiles
+from segkit.inference.tiles.pipeline import TiledPipeline
+
+__all__ = ["TiledPipeline", "merge_tiles"]

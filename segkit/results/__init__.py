@@ -1,0 +1,15 @@
+"""Results of a prediction: files that the next tool reads, written image by image."""
+
+from segkit.results.base import ResultWriter
+from segkit.results.coco import CocoResultWriter
+from segkit.results.overlays import OverlayResultWriter
+from segkit.results.part_files import PartFiles
+from segkit.results.submission import SubmissionResultWriter
+
+__all__ = [
+    "CocoResultWriter",
+    "OverlayResultWriter",
+    "PartFiles",
+    "ResultWriter",
+    "SubmissionResultWriter",
+]
