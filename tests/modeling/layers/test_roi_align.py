@@ -29,6 +29,10 @@ def make_boxes():
             [5.2, 7.9, 5.3, 8.0],
             [-50, -50, -10, -10],
             [191, 127, 192, 128],
+            [0, 60, 192, 61],
+            [100, 0, 101.5, 128],
+            [-400, -300, 600, 500],
+            [30, 40, 20, 10],
         ]
     )
     return torch.cat([boxes, odd])
@@ -56,7 +60,7 @@ def test_equals_torchvision_forward_and_backward(aligned, ratio):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("ratio", [1, 2])
+@pytest.mark.parametrize("ratio", [1, 2, 0])
 def test_deterministic_on_a_gpu(ratio):
     """Forward and backward: the same as the CPU's but for rounding, and as another time to the bit."""
     features, boxes = make_features(), make_boxes()
@@ -88,21 +92,23 @@ def test_levels_equal_torchvision():
     assert assign_levels(boxes, (4, 8, 16, 32), 224.0, 16).tolist() == expected.tolist()
 
 
-def test_no_boxes():
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_no_boxes(ratio):
     features = make_features()
     empty = torch.zeros(0, dtype=torch.int64)
-    pooled = multilevel_roi_align(features, STRIDES, torch.zeros(0, 4), empty, empty, 7, 2, True)
+    pooled = multilevel_roi_align(features, STRIDES, torch.zeros(0, 4), empty, empty, 7, ratio, True)
     assert pooled.shape == (0, 6, 7, 7)
     pooled.sum().backward()
 
 
-def test_chunks_change_nothing(monkeypatch):
+@pytest.mark.parametrize("ratio", [2, 0])
+def test_chunks_change_nothing(monkeypatch, ratio):
     features = make_features()
     boxes = make_boxes()
     images, levels = torch.arange(len(boxes)) % 2, torch.arange(len(boxes)) % 3
-    whole = multilevel_roi_align(features, STRIDES, boxes, images, levels, 5, 2, True)
-    monkeypatch.setattr("segkit.modeling.layers.roi_align.MAX_TAPS", 1000)
-    assert torch.equal(whole, multilevel_roi_align(features, STRIDES, boxes, images, levels, 5, 2, True))
+    whole = multilevel_roi_align(features, STRIDES, boxes, images, levels, 5, ratio, True)
+    monkeypatch.setattr("segkit.modeling.layers.roi_gather.MAX_TAPS", 1000)
+    assert torch.equal(whole, multilevel_roi_align(features, STRIDES, boxes, images, levels, 5, ratio, True))
 
 
 def test_boxes_stay_fp32_beside_half_features():
