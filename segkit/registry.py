@@ -307,7 +307,7 @@ POSTPROCESS_REGISTRY = Registry("POSTPROCESS", "segkit.postprocess", runtime=[],
 RESULT_WRITER_REGISTRY = Registry(
     "RESULT_WRITER",
     "segkit.results",
-    runtime=[*_OUTPUT, "parts"],
+    runtime=[*_OUTPUT, "parts", "image_ids", "id_map"],
     makes=["add", "close"],
     hint="derive it from segkit.results.ResultWriter",
 )

@@ -17,7 +17,6 @@ from segkit.data.transforms.cutting import cut_targets, stays
 from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.dataset_tools.convert import writer_spec
 from segkit.dataset_tools.incomplete import IncompleteFolder
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output
@@ -31,6 +30,7 @@ from segkit.utils.errors import SegkitError, UnreadableImage, counted, image_err
 from segkit.utils.images import ImageFile, ImageReader, LazyImage, Planes
 from segkit.utils.images.stored_image import StoredImage
 from segkit.utils.images.stored_writer import write_stored
+from segkit.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 MAP_FILE = "tiles.json"

@@ -16,12 +16,12 @@ from segkit.data.formats.image_names import image_names
 from segkit.data.formats.recognition import INCOMPLETE
 from segkit.data.writers import DatasetWriter, WritableImage, written_names
 from segkit.dataset_tools.incomplete import IncompleteFolder
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.sample import Sample
 from segkit.utils.errors import SegkitError, UnreadableImage, image_errors
 from segkit.utils.paths import output_folder, prepare_folder
+from segkit.utils.progress import progress
 
 IDS_CHANGED = "classes whose category id changed, because two classes had the same"
 

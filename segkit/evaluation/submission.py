@@ -50,14 +50,32 @@ class SubmissionWriter:
         Raises:
             SegkitError: the image has another size in the id map, or was added before.
         """
+        self.add_results(name, self.results_of(name, detections))
+
+    def results_of(self, name: str, detections: Detections) -> list[dict[str, Any]] | None:
+        """The results of one image's detections; None if the image is not in the id map.
+
+        Raises:
+            SegkitError: the image has another size in the id map.
+        """
         entry = self.entries.get(name)
         if entry is None:
-            self.unlisted.append(name)
-            return
-        if name in self.results:
-            raise SegkitError(f"{name} was predicted twice; the id map lists it once", value=name)
+            return None
         check_size(name, (int(detections.size[0]), int(detections.size[1])), entry.size, "the id map")
-        self.results[name] = coco_results(detections, entry.image_id, self.category_ids)
+        return coco_results(detections, entry.image_id, self.category_ids)
+
+    def add_results(self, name: str, results: list[dict[str, Any]] | None) -> None:
+        """Adds what :meth:`results_of` returned.
+
+        Raises:
+            SegkitError: the image was added before.
+        """
+        if results is None:
+            self.unlisted.append(name)
+        elif name in self.results:
+            raise SegkitError(f"{name} was predicted twice; the id map lists it once", value=name)
+        else:
+            self.results[name] = results
 
     def close(self) -> list[Path]:
         """Writes both files, with the images in the order of the id map, and returns their paths.

@@ -36,6 +36,11 @@ class InferencePipeline:
         """
         return False
 
+    @property
+    def reads_windows(self) -> bool:
+        """Whether a lazy image is read by windows, so that a large file need not be read whole."""
+        return False
+
     def postprocess(self, detections: Detections) -> Detections:
         """The detections of one image, post-processed; on the CPU if there is something to do."""
         return self.post_processing(detections.to("cpu")) if len(self.post_processing) else detections

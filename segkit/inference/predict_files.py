@@ -4,71 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from segkit.data.formats.id_map import ImageEntry, check_size
-from segkit.inference.output_files import NamesFiles, name_stems
-from segkit.inference.predicted_image import PredictedImage
+from segkit.inference.output_files import name_stems
 from segkit.inference.predictor import Predictor
+from segkit.inference.stream import predict_batches
+from segkit.inference.writing import Ledger, PredictionSummary, Writer, WritingThread
 from segkit.utils.errors import SegkitError, counted, first_few
 from segkit.utils.images import ImageReader
-from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.paths.missing_files import suggest_files
 from segkit.utils.paths.spellings import name_key
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from segkit.structures.detections import Detections
+from segkit.utils.progress import progress as progress_line
 
 logger = logging.getLogger(__name__)
-
-
-class Writer(NamesFiles, Protocol):
-    """Writes predictions, as a :class:`segkit.results.ResultWriter` does."""
-
-    def add(self, image: PredictedImage) -> None:
-        """Adds an image's detections."""
-
-    def close(self) -> list[Path]:
-        """Finishes the files and returns their paths."""
-
-
-@dataclass
-class PredictionSummary:
-    """Counts and files of a prediction.
-
-    Attributes:
-        images: number of images predicted.
-        detections: number of detections of each label.
-        images_with: number of images with each label.
-        skipped: files that could not be read.
-        written: files that the writers have written.
-        refused: messages of writers that wrote nothing, as for a submission that lacks images.
-        seconds: time of the whole prediction.
-    """
-
-    images: int = 0
-    detections: Counter[int] = field(default_factory=Counter)
-    images_with: Counter[int] = field(default_factory=Counter)
-    skipped: list[Path] = field(default_factory=list)
-    written: list[Path] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def table(self, classes: Sequence[str]) -> str:
-        """Returns a table with a row for each class."""
-        from tabulate import tabulate
-
-        rows: list[list[object]] = [[n, self.detections[k], self.images_with[k]] for k, n in enumerate(classes)]
-        rows.append(["all", self.detections.total(), ""])
-        return tabulate(
-            rows, headers=["class", "detections", f"of {counted(self.images, 'image')} in"], disable_numparse=True
-        )
 
 
 def name_inputs(
@@ -141,9 +92,17 @@ def predict_files(
     writers: Sequence[Writer],
     *,
     batch_size: int = 1,
+    readers: int = 2,
     skip_unreadable: bool = False,
+    progress: bool = False,
+    stems: Mapping[str, str] | None = None,
+    ledger: Ledger | None = None,
+    summary: PredictionSummary | None = None,
+    close: bool = True,
 ) -> PredictionSummary:
     """Predicts files in order, a batch at a time, and adds each result to every writer.
+
+    Threads read the next images and write the last ones while the model works; images wait for them in bounded queues.
 
     Args:
         predictor: model, classes and score threshold.
@@ -151,24 +110,32 @@ def predict_files(
         writers: closed at the end and after any exception, Ctrl-C included, so that earlier predictions are saved. The
             message of a writer that writes nothing is in the summary.
         batch_size: number of images that go through the network together.
+        readers: threads that read images.
         skip_unreadable: whether to skip images that cannot be read, with a warning each, instead of raising.
+        progress: whether to show the number of images on a terminal.
+        stems: of each image's files, by its name; None: those of ``inputs`` alone.
+        ledger: gets the counts after each batch that all writers have finished.
+        summary: counts of inputs that are finished already: so many of the first are passed over.
+        close: whether to close the writers at the end. After an exception they are closed in any case.
     Raises:
         SegkitError: a writer's file would replace an input; an image cannot be read (the message names it), none can, or the
             memory or the disk is full.
     """
-    stems = name_stems(inputs, writers)
-    summary, start = PredictionSummary(), time.perf_counter()
+    if stems is None:
+        stems = name_stems(inputs, writers)
+    summary = PredictionSummary() if summary is None else summary
+    start = time.perf_counter() - summary.seconds
+    left = dict(islice(inputs.items(), summary.inputs, None))
+    batches = predict_batches(
+        predictor, left, stems, batch_size=batch_size, readers=readers, skip_unreadable=skip_unreadable
+    )
+    pending = WritingThread(writers, summary, ledger, start)
     try:
-        reader = getattr(predictor, "reader", ImageReader())  # a function from tensors to detections has none
-        for chunk in _batches(inputs, reader, summary, batch_size, skip_unreadable):
-            for (name, image), detections in zip(chunk, _predict(predictor, chunk), strict=True):
-                found = PredictedImage(name, stems[name], detections, image, inputs[name], reader.planes)
-                for writer in writers:
-                    writer.add(found)
-                labels = detections.labels.tolist()
-                summary.images += 1
-                summary.detections.update(labels)
-                summary.images_with.update(set(labels))
+        with pending:
+            for batch in (
+                progress_line(batches, len(left), "predicted", lambda one: one.inputs) if progress else batches
+            ):
+                pending.write(batch)
     except SegkitError as error:
         raise SegkitError(f"{error}{_saved(writers, summary)}", key=error.key, value=error.value) from error
     except OSError as error:
@@ -177,8 +144,21 @@ def predict_files(
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"ended by {type(error).__name__}"
         logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), _saved(writers, summary))
         raise
-    if not summary.images:
-        raise SegkitError(f"none of the {len(inputs)} images can be read, so nothing is written")
+    summary.seconds = time.perf_counter() - start
+    if close:
+        if not summary.images:
+            raise SegkitError(f"none of the {len(inputs)} images can be read, so nothing is written")
+        close_writers(writers, summary)
+    logger.info("predicted %s in %.1f s", counted(summary.images, "image"), summary.seconds)
+    return summary
+
+
+def close_writers(writers: Sequence[Writer], summary: PredictionSummary) -> None:
+    """Closes the writers after all images; the summary gets their files, and the messages of those that wrote nothing.
+
+    Raises:
+        SegkitError: a file cannot be written.
+    """
     for writer in writers:
         try:
             summary.written += writer.close()
@@ -187,26 +167,6 @@ def predict_files(
             summary.refused.append(f"{error}{unread}")
         except OSError as error:
             raise SegkitError(_cannot_be_written(error), value=error.filename) from error
-    summary.seconds = time.perf_counter() - start
-    logger.info("predicted %s in %.1f s", counted(summary.images, "image"), summary.seconds)
-    return summary
-
-
-def _predict(predictor: Predictor, chunk: Sequence[tuple[str, Tensor]]) -> list[Detections]:
-    """Predicts one batch; errors name its images."""
-    names = ", ".join(name for name, _ in chunk)
-    try:
-        predict = getattr(predictor, "predict_read", predictor)
-        return predict([image for _, image in chunk], batch_size=len(chunk))
-    except SegkitError as error:
-        raise SegkitError(f"{names}: {error}", key=error.key, value=error.value) from error
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise SegkitError(
-            f"{names}: not enough memory for {len(chunk)} image{'s' * (len(chunk) > 1)} at once; use a smaller batch size, "
-            "the CPU, or smaller images (data.test_transforms)"
-        ) from error
 
 
 def _cannot_be_written(error: OSError) -> str:
@@ -228,27 +188,3 @@ def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
             logger.warning("%s", _cannot_be_written(error))
     where = f" are in {', '.join(map(str, written))}" if written else " were not written"
     return f"; the predictions of the {summary.images} images before it{where}"
-
-
-def _batches(
-    inputs: Mapping[str, Path], reader: ImageReader, summary: PredictionSummary, size: int, skip: bool
-) -> Iterator[list[tuple[str, Tensor]]]:
-    """Yields ``size`` names and images at a time; raises for an unreadable one after those."""
-    batch: list[tuple[str, Tensor]] = []
-    for name, path in inputs.items():
-        try:
-            image = reader.read(path)
-        except SegkitError as error:
-            if not skip:
-                if batch:
-                    yield batch
-                raise
-            logger.warning("%s; skipped", error)
-            summary.skipped.append(path)
-            continue
-        batch.append((name, image))
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

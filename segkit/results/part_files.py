@@ -50,6 +50,11 @@ class PartFiles:
         self.flush()
         return {path.stem: path.stat().st_size for path in sorted(self.folder.glob(f"*{SUFFIX}"))}
 
+    def size(self, name: str) -> int:
+        """The length of a part of this process, in bytes; 0 if there is none."""
+        path = self.folder / f"{name}{SUFFIX}"
+        return path.stat().st_size if path.is_file() else 0
+
     def rewind(self, positions: Mapping[str, int]) -> None:
         """Shortens the parts to the lengths that they had; parts that did not exist become empty."""
         self.close()

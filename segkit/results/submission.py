@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +10,19 @@ from segkit.data.formats.id_map import ImageEntry
 from segkit.evaluation.submission import SubmissionWriter
 from segkit.evaluation.submission_check import SubmissionSummary
 from segkit.inference.predicted_image import PredictedImage
+from segkit.registry import RESULT_WRITER_REGISTRY
 from segkit.results.base import ResultWriter
 from segkit.results.part_files import PartFiles
+from segkit.utils.errors import SegkitError
+
+LINES = "submission"
 
 
+@RESULT_WRITER_REGISTRY.register(name="submission")
 class SubmissionResultWriter(ResultWriter):
     """Writes ``test-results.json`` and ``test-results.zip`` of the images that an id map lists.
+
+    :meth:`close` holds the results of these images in memory, as their check does.
 
     Args:
         output, classes, category_ids, parts: as of every writer.
@@ -27,10 +35,11 @@ class SubmissionResultWriter(ResultWriter):
         classes: Sequence[str],
         category_ids: Sequence[int],
         parts: PartFiles,
-        *,
-        id_map: Sequence[ImageEntry],
+        id_map: Sequence[ImageEntry] = (),
     ) -> None:
         super().__init__(output, classes, category_ids, parts)
+        if not id_map:
+            raise SegkitError("a submission needs the ids of its images: --id-map JSON", key="--id-map")
         self._writer = SubmissionWriter(output, id_map, category_ids)
 
     @property
@@ -39,7 +48,10 @@ class SubmissionResultWriter(ResultWriter):
         return self._writer.summary
 
     def add(self, image: PredictedImage) -> None:
-        self._writer.add(image.name, None, image.detections)
+        results = self._writer.results_of(image.name, image.detections)
+        self.parts.append(LINES, json.dumps([image.name, results]))
 
     def close(self) -> list[Path]:
+        for line in self.parts.lines(LINES):
+            self._writer.add_results(*json.loads(line))
         return self._writer.close()

@@ -14,13 +14,13 @@ from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
 from segkit.dataset_tools.gallery.faults import SEVERITIES, Entry, Fault, assign_faults, read_faults
 from segkit.dataset_tools.gallery.shapes import Shape, shapes
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview
 from segkit.utils.paths import output_file, prepare_folder
+from segkit.utils.progress import progress
 from segkit.visualization.data_uris import SMALL_SIDE, enlargement, picture_uri, thumbnail_size
 
 FOLDER = Path(__file__).parent  # of the page and its style and script

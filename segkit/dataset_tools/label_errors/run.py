@@ -18,12 +18,12 @@ from segkit.dataset_tools.label_errors.crops import SHAPES, card_of, crop_pictur
 from segkit.dataset_tools.label_errors.files import Row, row_of, write_csv, write_list
 from segkit.dataset_tools.label_errors.flagged import FlaggedImages
 from segkit.dataset_tools.label_errors.source import Models, read_models, require_images
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.writing import WrittenData, check_output, make_output, write_splits
 from segkit.diagnosis.label_errors import KINDS, LabelError, find_label_errors
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, counted, did_you_mean
 from segkit.utils.images import write_image
+from segkit.utils.progress import progress
 
 FORMATS = {
     "coco": "coco",

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from segkit.data.formats import Dataset
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import open_data
 from segkit.diagnosis.settings import ModelSettings
 from segkit.engine.finished_run import FinishedRun, finished_run, open_finished_run
@@ -22,6 +21,7 @@ from segkit.evaluation.coco import RESULTS_NAME
 from segkit.evaluation.image_overlaps import DatasetOverlaps
 from segkit.utils.errors import SegkitError
 from segkit.utils.paths import local_path
+from segkit.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 

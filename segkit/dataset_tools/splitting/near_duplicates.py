@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from segkit.data.formats import Dataset
 from segkit.data.formats.image_names import image_names
 from segkit.dataset_tools.pixel_digest import pixel_digest
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.utils.images import LazyImage
 from segkit.utils.images.overview import overview, windows
+from segkit.utils.progress import progress
 
 HASH_SIDE = 8  # a hash has 8 x 8 bits, each the sign of a difference between neighbours
 MAX_DISTANCE = 10  # bits that may differ between candidates

@@ -19,13 +19,13 @@ from segkit.data.formats.image_names import image_names
 from segkit.data.formats.subset import SPLITS_FILE
 from segkit.data.stratified_groups import connected_groups, divide, same_group
 from segkit.dataset_tools.convert import choose_splits, writer_spec
-from segkit.dataset_tools.progress import progress
 from segkit.dataset_tools.source import OpenedData, open_data
 from segkit.dataset_tools.splitting.near_duplicates import ImagePrint, duplicate_pairs, image_prints
 from segkit.dataset_tools.unreadable import UnreadableImages
 from segkit.dataset_tools.writing import check_output, make_output, write_splits
 from segkit.utils.atomic import atomic_write
 from segkit.utils.errors import SegkitError, counted, did_you_mean
+from segkit.utils.progress import progress
 from segkit.utils.seeding import split_generator
 
 SIZES = ("small", "medium", "large")  # thirds of the objects of a class, by the root of their box's area

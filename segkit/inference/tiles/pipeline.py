@@ -60,6 +60,10 @@ class TiledPipeline(InferencePipeline):
     def replaces_model(self) -> bool:
         return True
 
+    @property
+    def reads_windows(self) -> bool:
+        return True
+
     def predict(self, samples: Sequence[Sample]) -> list[Detections]:
         return [self.postprocess(found).to("cpu") for found in self.predict_batch(Batch(samples))]
 
@@ -76,6 +80,8 @@ class TiledPipeline(InferencePipeline):
         return [self._predict_one(sample) for sample in batch.samples]
 
     def _transformed(self, sample: Sample) -> Sample:
+        if isinstance(sample.image, LazyImage):
+            sample = replace(sample, image=sample.image.read())
         # An own generator: a test transform that draws must not change the global one.
         return self.transforms(sample, torch.Generator().manual_seed(0))
 
