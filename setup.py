@@ -50,7 +50,7 @@ setup(
         "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2", "alembic"],  # the last two: runs in a local database
         "trackio": ["trackio>=0.43"],
         "slurm": ["submitit>=1.5"],  # studies on a Slurm cluster
-        "ray": ["ray>=2.50"],  # studies on a Ray cluster
+        "ray": ["ray[data]>=2.50"],  # studies and predictions on a Ray cluster
         "optuna": ["optuna>=4.5", "sqlalchemy>=2"],  # the search of a study, and its storage
         "test": [
             "pytest>=8",

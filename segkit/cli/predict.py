@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from segkit.cli.parser import Parser, add_config_file
 from segkit.utils.errors import SegkitError, counted
@@ -14,11 +14,10 @@ from segkit.utils.errors import SegkitError, counted
 if TYPE_CHECKING:
     import torch
 
-    from segkit.data.formats.id_map import ImageEntry
+    from segkit.cli.predict_job import PredictJob
     from segkit.inference.predictor import Predictor
     from segkit.inference.shards import Shard
     from segkit.inference.writing import PredictionSummary
-    from segkit.results import PartFiles, ResultWriter
 
 EXAMPLES = """
 segkit predict images/ --weights output/mine/model_final.pth --output predictions
@@ -71,6 +70,14 @@ def make_parser(prog: str | None = None) -> Parser:
         help="predict the I-th of N parts of the inputs, one process each; the last one to finish writes the files of all "
         "images (torchrun -m segkit predict sets it)",
     )
+    add(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="predict with Ray Data: on this machine, or on the cluster of that address, as auto (segkit[ray])",
+    )
+    add("--workers", type=int, metavar="N", help="with --ray: models at once (default: one for each GPU, else 1)")
     add("--device", help="cpu, cuda, cuda:1 (default: cuda if there is one, else cpu)")
     add("--readers", type=int, default=2, metavar="N", help="threads that read images (default: 2)")
     add("--no-progress", action="store_true", help="show no number of images on a terminal")
@@ -101,54 +108,25 @@ def main(options: argparse.Namespace) -> None:
     """Finds the inputs, checks the outputs, predicts, prints what was written."""
     import numpy  # noqa: F401 - before torch, which ignores a Ctrl-C while it imports NumPy itself
 
-    from segkit.cli.shipped import find_config
-    from segkit.data.formats.id_map import load_id_map
-    from segkit.inference.find_inputs import find_inputs
-    from segkit.inference.predict_files import name_inputs
-    from segkit.inference.predictor import Predictor
-    from segkit.results.prediction_run import PredictionRun
+    from segkit.cli.predict_job import PredictJob
     from segkit.utils.cli import sigterm_interrupts
     from segkit.utils.logging import setup_logging
-    from segkit.utils.paths import output_folder, prepare_folder
 
     setup_logging()
     check_ranges(options)
+    if options.ray is not None:
+        predict_on_ray(options)
+        return
     shard, device = shard_and_device(options)
-    specs = writer_specs(options)
-    output = output_folder(options.output, "--output")
-    overlays = output_folder(output / "overlays", "--output")
-    check_output_files(output, with_submission=options.id_map is not None)
-    id_map = load_id_map(options.id_map) if options.id_map is not None else []
-    found = find_inputs(options.inputs, own_output=overlays)
-    config = find_config(options.config_file) if options.config_file is not None else None
-    tiles = {"predict.tile": options.tile, "predict.overlap": options.overlap}
-    overrides = [*options.opts, *(f"{key}={value}" for key, value in tiles.items() if value is not None)]
-    predictor = Predictor.load(options.weights, config, overrides, options.score_threshold, device)
-    if options.overlap is not None and predictor.cfg.predict.tile is None:
-        raise SegkitError("--overlap needs --tile, or predict.tile in the configuration", key="--overlap")
-    inputs = name_inputs(
-        found.files,
-        id_map,
-        skipped=found.skipped,
-        skip_unreadable=options.skip_unreadable,
-        reader=predictor.reader,
-    )
-    run = PredictionRun(
-        output,
-        inputs,
-        lambda parts: make_writers(specs, options, predictor, id_map, output, parts),
-        identity_of(options, predictor, inputs, specs),
-        shard=shard,
-        batch_size=options.batch_size,
-    )
-    prepare_folder(output, "--output")
+    job = PredictJob(options, device)
+    run = job.run_of(shard)
     summary = run.prepare(resume=options.resume, restart=options.restart)
     if summary is not None:
         print("this prediction is finished already; without --resume it is made again")
     else:
         with sigterm_interrupts():
             summary = run.run(
-                predictor,
+                job.predictor,
                 resume=options.resume,
                 skip_unreadable=options.skip_unreadable,
                 readers=options.readers,
@@ -160,11 +138,31 @@ def main(options: argparse.Namespace) -> None:
             f"shard {shard.index} of {shard.count} is finished ({own}); the last shard writes the files of all images"
         )
         return
-    unlisted = len(inputs.keys() - {entry.file_name for entry in id_map}) if id_map else 0
-    print_summary(summary, predictor, images=len(inputs), unlisted=unlisted)
+    print_summary(summary, job)
     for writer in run.writers:
         if (submission := getattr(writer, "summary", None)) is not None:
             print(f"submission: {submission}")
+    if summary.refused:
+        raise SegkitError("; ".join(summary.refused))
+
+
+def predict_on_ray(options: argparse.Namespace) -> None:
+    """Predicts the shards of the inputs on a Ray cluster and prints what was written."""
+    from segkit.cli.predict_job import PredictJob
+    from segkit.results.ray_run import predict_with_ray
+
+    if options.shard is not None:
+        raise SegkitError("--shard cannot be combined with --ray, which makes the shards", key="--shard")
+    job = PredictJob(options, "cpu")  # checks all arguments here, and counts the inputs
+    summary = predict_with_ray(
+        functools.partial(PredictJob, options),
+        job,
+        workers=options.workers,
+        address=None if options.ray == "local" else options.ray,
+        resume=options.resume,
+        restart=options.restart,
+    )
+    print_summary(summary, job)
     if summary.refused:
         raise SegkitError("; ".join(summary.refused))
 
@@ -188,44 +186,16 @@ def shard_and_device(options: argparse.Namespace) -> tuple[Shard, torch.device]:
     return shard, choose_device(device, key="--device")
 
 
-def writer_specs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The writers of ``--write``, else those of the COCO file, the pictures and, with an id map, the submission."""
-    from segkit.results.build import writer_spec
-
-    if options.write is None:
-        names = ["coco"] + ["overlays"] * (not options.no_overlays) + ["submission"] * (options.id_map is not None)
-        specs: list[dict[str, Any]] = [{"name": name} for name in names]
-    else:
-        specs = [writer_spec(text) for text in options.write]
-    overlays = next((spec for spec in specs if spec["name"] == "overlays"), None)
-    if overlays is not None and options.no_overlays:
-        raise SegkitError("--no-overlays contradicts --write overlays; omit one of them", key="--no-overlays")
-    for flag, option in (("--color-by", "color_by"), ("--style", "style")):
-        if (value := getattr(options, option)) is None:
-            continue
-        if overlays is None:
-            raise SegkitError(f"{flag} needs the writer overlays; add it to --write", key=flag)
-        overlays.setdefault(option, value)
-    return specs
-
-
-def identity_of(
-    options: argparse.Namespace, predictor: Predictor, inputs: Mapping[str, Path], specs: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """What an interrupted prediction and its continuation have in common."""
-    from segkit.results.identity import prediction_identity
-
-    return prediction_identity(
-        predictor, inputs, weights=options.weights, id_map=options.id_map, writers=specs, batch_size=options.batch_size
-    )
-
-
 def check_ranges(options: argparse.Namespace) -> None:
     """Raises SegkitError if a number is out of range."""
     if options.batch_size < 1:
         raise SegkitError(f"--batch-size must be at least 1, not {options.batch_size}")
     if options.readers < 0:
         raise SegkitError(f"--readers must be at least 0, not {options.readers}")
+    if options.workers is not None and options.ray is None:
+        raise SegkitError("--workers needs --ray", key="--workers")
+    if options.workers is not None and options.workers < 1:
+        raise SegkitError(f"--workers must be at least 1, not {options.workers}", key="--workers")
     if options.resume and options.restart:
         raise SegkitError("--resume and --restart contradict each other; pass one of them")
     if isinstance(options.score_threshold, float) and not 0 <= options.score_threshold <= 1:
@@ -234,43 +204,10 @@ def check_ranges(options: argparse.Namespace) -> None:
         )
 
 
-def check_output_files(output: Path, *, with_submission: bool) -> None:
-    """Raises SegkitError if a result cannot be written to the output folder."""
-    from segkit.evaluation.submission import RESULTS_NAME, ZIP_NAME
-    from segkit.utils.paths import output_file
-
-    for name in ("predictions.json", *((RESULTS_NAME, ZIP_NAME) if with_submission else ())):
-        output_file(output / name, "--output")
-
-
-def make_writers(
-    specs: Sequence[dict[str, Any]],
-    options: argparse.Namespace,
-    predictor: Predictor,
-    id_map: Sequence[ImageEntry],
-    output: Path,
-    parts: PartFiles,
-) -> list[ResultWriter]:
-    """Returns the writers; the ids of images and categories are those of the id map, if there is one."""
-    from segkit.data.formats.id_map import id_map_category_ids
-    from segkit.results.build import build_writers
-
-    classes, category_ids = predictor.classes, predictor.category_ids
-    if id_map and not getattr(predictor.model, "class_agnostic", False):  # the ids of the COCO file, if it is one
-        category_ids = id_map_category_ids(options.id_map, classes) or category_ids
-    return build_writers(
-        specs,
-        output=output,
-        classes=classes,
-        category_ids=category_ids,
-        parts=parts,
-        image_ids={entry.file_name: entry.image_id for entry in id_map},
-        id_map=id_map,
-    )
-
-
-def print_summary(summary: PredictionSummary, predictor: Predictor, *, images: int, unlisted: int) -> None:
+def print_summary(summary: PredictionSummary, job: PredictJob) -> None:
     """Prints the detections per class and the files that were written."""
+    predictor, images = job.predictor, len(job.inputs)
+    unlisted = len(job.inputs.keys() - {entry.file_name for entry in job.id_map}) if job.id_map else 0
     print(f"\n{summary.table(predictor.classes)}\n")
     if summary.skipped:
         print(f"{len(summary.skipped)} of {images} images could not be read and were skipped")

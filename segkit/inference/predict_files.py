@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,7 @@ def predict_files(
     ledger: Ledger | None = None,
     summary: PredictionSummary | None = None,
     close: bool = True,
+    close_on_error: bool = True,
 ) -> PredictionSummary:
     """Predicts files in order, a batch at a time, and adds each result to every writer.
 
@@ -116,7 +118,8 @@ def predict_files(
         stems: of each image's files, by its name; None: those of ``inputs`` alone.
         ledger: gets the counts after each batch that all writers have finished.
         summary: counts of inputs that are finished already: so many of the first are passed over.
-        close: whether to close the writers at the end. After an exception they are closed in any case.
+        close: whether to close the writers at the end.
+        close_on_error: whether to close them after an exception.
     Raises:
         SegkitError: a writer's file would replace an input; an image cannot be read (the message names it), none can, or the
             memory or the disk is full.
@@ -130,6 +133,7 @@ def predict_files(
         predictor, left, stems, batch_size=batch_size, readers=readers, skip_unreadable=skip_unreadable
     )
     pending = WritingThread(writers, summary, ledger, start)
+    saved = functools.partial(_saved, writers if close_on_error else None, summary)
     try:
         with pending:
             for batch in (
@@ -137,12 +141,12 @@ def predict_files(
             ):
                 pending.write(batch)
     except SegkitError as error:
-        raise SegkitError(f"{error}{_saved(writers, summary)}", key=error.key, value=error.value) from error
+        raise SegkitError(f"{error}{saved()}", key=error.key, value=error.value) from error
     except OSError as error:
-        raise SegkitError(f"{_cannot_be_written(error)}{_saved(writers, summary)}", value=error.filename) from error
+        raise SegkitError(f"{_cannot_be_written(error)}{saved()}", value=error.filename) from error
     except BaseException as error:
         what = "interrupted" if isinstance(error, KeyboardInterrupt) else f"ended by {type(error).__name__}"
-        logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), _saved(writers, summary))
+        logger.warning("%s after %d of %d images%s", what, summary.images, len(inputs), saved())
         raise
     summary.seconds = time.perf_counter() - start
     if close:
@@ -174,10 +178,12 @@ def _cannot_be_written(error: OSError) -> str:
     return f"{what} cannot be written: {error.strerror or error}"
 
 
-def _saved(writers: Sequence[Writer], summary: PredictionSummary) -> str:
-    """Closes the writers after an exception; returns where predictions are, for the message."""
+def _saved(writers: Sequence[Writer] | None, summary: PredictionSummary) -> str:
+    """Closes the writers, if given, after an exception; returns where predictions are, for the message."""
     if not summary.images:
         return ""
+    if writers is None:
+        return f"; {counted(summary.images, 'image')} before it {'are' if summary.images > 1 else 'is'} finished"
     written: list[Path] = []
     for writer in writers:
         try:

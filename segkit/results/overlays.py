@@ -48,7 +48,7 @@ class OverlayResultWriter(ResultWriter):
             image.picture, image.detections, self.classes, color_by=self.color_by, style=self.style
         )
         # Atomic, but without atomic_write's fsync, which takes longer than drawing.
-        temporary = self.folder / f".{os.getpid()}.tmp.png"
+        temporary = self.folder / f".{image.stem}.{os.getpid()}.tmp.png"  # stems are unique among shards too
         write_image(temporary, picture)
         os.replace(temporary, self.files_of(image.stem)[0])
 

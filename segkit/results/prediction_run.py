@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,14 @@ class PredictionRun:
         skip_unreadable: bool = False,
         readers: int = 2,
         progress: bool = False,
+        finish: bool = True,
     ) -> PredictionSummary | None:
         """Predicts this shard's inputs, and finishes the prediction if all other shards are done.
 
         Args:
             predictor: the model.
             resume: whether to continue what :meth:`prepare` found.
+            finish: whether to call :meth:`finish`.
             skip_unreadable, readers, progress: see :func:`segkit.inference.predict_files.predict_files`.
         Returns:
             The counts of all shards with the files written; None: other shards are not done yet.
@@ -129,6 +132,7 @@ class PredictionRun:
                     ledger=self.state,
                     summary=summary,
                     close=False,
+                    close_on_error=self.shard.count == 1,  # the shards share these files
                 )
                 self.state.complete(summary)
         except SegkitError as error:
@@ -137,11 +141,16 @@ class PredictionRun:
             self.state.close()
             if not summary.inputs and not self.state.is_complete:
                 self.state.remove()  # nothing to continue
-        return self._finish()
+        return self.finish() if finish else None
 
-    def _finish(self) -> PredictionSummary | None:
-        """Makes the files of all images if all shards are done."""
-        with locked(self.output / f"{PARTS}.lock"):
+    def finish(self) -> PredictionSummary | None:
+        """Makes the files of all images if all shards are done.
+
+        Returns the counts of all shards with the files written; None: other shards are not done yet, or another process
+        has made the files.
+        """
+        lock = self.output / f"{PARTS}.lock"
+        with locked(lock):
             states = [self._state_of(Shard(i, self.shard.count)) for i in range(1, self.shard.count + 1)]
             waiting = [state.folder.name for state in states if not state.is_complete]
             if waiting or not (self.output / PARTS).is_dir():
@@ -156,6 +165,8 @@ class PredictionRun:
             close_writers(self.writers, summary)
             self._write_info(summary)
             shutil.rmtree(self.output / PARTS)
+            with suppress(OSError):  # Windows removes no open file
+                lock.unlink()
         return summary
 
     def _state_of(self, shard: Shard) -> RunState:

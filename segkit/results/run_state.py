@@ -93,7 +93,7 @@ class RunState:
         changes = list(_changes(before, self.identity))
         if changes:
             raise SegkitError(
-                f"'{self.folder.parent}' holds an unfinished prediction with other settings: {first_few(changes)}. Repeat "
+                f"'{self.folder.parents[1]}' holds an unfinished prediction with other settings: {first_few(changes)}. Repeat "
                 "its command with --resume, choose another --output, or start again with --restart",
                 key="--resume",
             )

@@ -10,7 +10,7 @@ from typing import Any
 
 from segkit.config.nodes import Node
 from segkit.config.schema import Config
-from segkit.study.executors.base import Executor, require
+from segkit.study.executors.base import Executor
 from segkit.study.optuna_storage import PRUNERS, SAMPLERS, STORAGE, make_sampler, open_storage
 from segkit.study.plan import Plan, PlannedRun, Variant, variant_config
 from segkit.study.scheduler import Task, run_tasks
@@ -21,6 +21,7 @@ from segkit.study.study_file import Search, StudyDescription
 from segkit.study.trial_tables import TRIALS, write_trials
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError, counted, did_you_mean
+from segkit.utils.requirements import require
 
 logger = logging.getLogger(__name__)
 

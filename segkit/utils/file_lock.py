@@ -29,7 +29,7 @@ def locked(path: Path) -> Iterator[None]:
     with open(path, "a", encoding="utf-8") as file:
         if fcntl is not None:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
                 if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
                     raise

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.registry import Registry
-from segkit.utils.errors import MissingPackage
 
 EXECUTORS = Registry("EXECUTOR", "segkit.study.executors", runtime=["folder"], makes=["start", "slots"])
 
@@ -81,12 +79,6 @@ class Executor(ABC):
 
     def close(self) -> None:  # noqa: B027 - most executors have nothing to close
         """Called at the end of the study."""
-
-
-def require(package: str, extra: str, purpose: str) -> None:
-    """Raises MissingPackage, with the line that installs it, if a package cannot be imported."""
-    if importlib.util.find_spec(package) is None:
-        raise MissingPackage(f"{purpose} needs {package}: pip install 'segkit[{extra}]'", key=package)
 
 
 def environment(base: Mapping[str, str], *, device: str | None, threads: int | None) -> dict[str, str]:

@@ -6,10 +6,11 @@ import os
 from typing import Annotated, Any
 
 from segkit.config.typecheck import Bounds
-from segkit.study.executors.base import EXECUTORS, Executor, Job, Process, require
+from segkit.study.executors.base import EXECUTORS, Executor, Job, Process
 from segkit.study.executors.command import RunCommand
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError
+from segkit.utils.requirements import require
 
 
 class RayProcess(Process):

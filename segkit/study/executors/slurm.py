@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from segkit.config.typecheck import Bounds
-from segkit.study.executors.base import EXECUTORS, Executor, Job, Process, require
+from segkit.study.executors.base import EXECUTORS, Executor, Job, Process
 from segkit.study.executors.command import RunCommand
 from segkit.utils.atomic import atomic_write
+from segkit.utils.requirements import require
 
 JOB_ID = "slurm_job.txt"  # in the run's folder: the last job that was queued for it
 
