@@ -1,4 +1,4 @@
-"""What ``segkit predict`` loads once and uses for each shard: the model, the inputs, the writers."""
+"""The model, inputs and writers of ``segkit predict``, loaded once for all shards."""
 
 from __future__ import annotations
 
@@ -100,7 +100,10 @@ def load_predictor(options: argparse.Namespace, device: str | torch.device | Non
 
 
 def writer_specs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The writers of ``--write``, else those of the COCO file, the pictures and, with an id map, the submission."""
+    """The writers of ``--write``.
+
+    Without it: the COCO file, the pictures and, with an id map, the submission.
+    """
     if options.write is None:
         names = ["coco"] + ["overlays"] * (not options.no_overlays) + ["submission"] * (options.id_map is not None)
         specs: list[dict[str, Any]] = [{"name": name} for name in names]

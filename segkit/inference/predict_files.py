@@ -117,7 +117,7 @@ def predict_files(
         progress: whether to show the number of images on a terminal.
         stems: of each image's files, by its name; None: those of ``inputs`` alone.
         ledger: gets the counts after each batch that all writers have finished.
-        summary: counts of inputs that are finished already: so many of the first are passed over.
+        summary: counts of the first inputs, which are finished already; they are passed over.
         close: whether to close the writers at the end.
         close_on_error: whether to close them after an exception.
     Raises:
@@ -158,7 +158,9 @@ def predict_files(
 
 
 def close_writers(writers: Sequence[Writer], summary: PredictionSummary) -> None:
-    """Closes the writers after all images; the summary gets their files, and the messages of those that wrote nothing.
+    """Closes the writers after all images.
+
+    The summary gets their files, and the messages of those that wrote nothing.
 
     Raises:
         SegkitError: a file cannot be written.

@@ -27,6 +27,7 @@ from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.config.schema import Config
+    from segkit.inference.predicted_image import PredictedImage
     from segkit.structures.detections import Detections
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,37 @@ class Predictor:
     def _stream(self, images: Iterator[Any], batch_size: int) -> Iterator[Detections]:
         while chunk := list(islice(images, batch_size)):
             yield from self._predict(chunk)
+
+    def stream(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        *,
+        batch_size: int | None = None,
+        readers: int = 2,
+        skip_unreadable: bool = False,
+        progress: bool = False,
+    ) -> Iterator[PredictedImage]:
+        """Yields each file's image with its detections, in order, while threads read the next files.
+
+        Args:
+            paths: of image files.
+            batch_size: overrides the predictor's.
+            readers: threads that read; 0: files are read between two batches.
+            skip_unreadable: whether images that cannot be read are skipped, with a warning each.
+            progress: whether to show the number of images on a terminal.
+        Raises:
+            SegkitError: an image cannot be read, or the memory is full; the message names the image.
+        """
+        from segkit.inference.stream import stream
+
+        return stream(
+            self,
+            paths,
+            batch_size=self.batch_size if batch_size is None else _at_least_one(batch_size),
+            readers=readers,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
 
     def predict_read(self, images: Sequence[Tensor], batch_size: int = 1) -> list[Detections]:
         """Predicts images that ``reader`` has read: [C, H, W] each, uint8 or float in 0..1."""

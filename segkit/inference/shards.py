@@ -41,7 +41,10 @@ class Shard:
 
     @classmethod
     def of_launcher(cls) -> Shard | None:
-        """The shard of a process that torchrun started; None: torchrun did not start it, or it is the only one."""
+        """The shard of a process that torchrun started.
+
+        None: torchrun did not start it, or it is the only one.
+        """
         rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
         if not (rank.isdecimal() and size.isdecimal()) or int(size) < 2:
             return None

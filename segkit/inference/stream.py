@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +40,7 @@ class PredictedBatch:
 
 def stream(
     predictor: Predictor,
-    inputs: Mapping[str, Path] | Iterable[str | Path],
+    inputs: Mapping[str, Path] | Iterable[str | os.PathLike[str]],
     *,
     batch_size: int = 1,
     readers: int = 2,
@@ -82,9 +83,10 @@ def predict_batches(
     readers: int = 2,
     skip_unreadable: bool = False,
 ) -> Iterator[PredictedBatch]:
-    """Yields the predictions of ``batch_size`` readable images at a time; the arguments are those of :func:`stream`.
+    """Yields the predictions of ``batch_size`` readable images at a time.
 
     Args:
+        predictor, inputs, batch_size, readers, skip_unreadable: see :func:`stream`.
         stems: of each image's files, by its name.
     Raises:
         SegkitError: an image cannot be read (those before it are yielded first), or the memory is full.

@@ -73,14 +73,16 @@ class PredictionSummary:
 
 
 class Ledger(Protocol):
-    """Keeps on the disk how far a prediction is, as :class:`segkit.results.run_state.RunState` does."""
+    """Keeps on the disk how far a prediction is, as a ``PredictionState`` does."""
 
     def finish_batch(self, summary: PredictionSummary) -> None:
         """Records that all writers have finished the inputs that the counts stand for."""
 
 
 class WritingThread:
-    """Adds batches to writers, in order, in a thread; a context, at whose end all batches are written.
+    """Adds batches to writers, in order, in a thread.
+
+    A context, at whose end all batches are written.
 
     Args:
         writers: used by the thread alone until the context ends.

@@ -12,7 +12,9 @@ from segkit.utils.errors import SegkitError
 
 
 def writer_spec(text: str) -> dict[str, Any]:
-    """Reads ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``, as ``crops:margin=8``; values are read as YAML.
+    """Reads ``NAME`` or ``NAME:OPTION=VALUE,OPTION=VALUE``, as ``crops:margin=8``.
+
+    Values are read as YAML.
 
     Raises:
         SegkitError: an option has no value, or stands twice.

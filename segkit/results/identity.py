@@ -24,8 +24,9 @@ def prediction_identity(
     writers: Sequence[Mapping[str, Any]] = (),
     batch_size: int = 1,
 ) -> dict[str, Any]:
-    """The settings of a prediction that change what it writes, for :class:`segkit.results.run_state.RunState`.
+    """The settings of a prediction that change what it writes.
 
+    They are the identity of a :class:`segkit.results.prediction_state.PredictionState`.
     Device and readers are not among them, nor what is in the input files: a file that could not be read may be mended.
 
     Args:

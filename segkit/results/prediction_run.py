@@ -17,7 +17,7 @@ from segkit.inference.shards import Shard
 from segkit.inference.writing import PredictionSummary
 from segkit.results.base import ResultWriter
 from segkit.results.part_files import PartFiles
-from segkit.results.run_state import RunState
+from segkit.results.prediction_state import PredictionState
 from segkit.utils.atomic import atomic_write, remove_leftovers
 from segkit.utils.errors import SegkitError, counted
 from segkit.utils.file_lock import locked
@@ -29,8 +29,9 @@ WHOLE = Shard(1, 1)
 
 
 class PredictionRun:
-    """Predicts inputs into a folder, so that it can be interrupted and continued, by one process or by several.
+    """Predicts inputs into a folder, by one process or by several.
 
+    It can be interrupted and continued.
     Each shard keeps its state and lines in ``.parts/I_of_N``. The one that is finished last makes the files of all images
     from the lines of all shards, in the order of the inputs, and writes ``prediction_info.json``.
 
@@ -38,7 +39,7 @@ class PredictionRun:
         output: the folder; it exists.
         inputs: the file of each name, those of all shards.
         make_writers: makes the writers, which append to the parts that it gets.
-        identity: see :class:`segkit.results.run_state.RunState`; the same for all shards.
+        identity: see :class:`segkit.results.prediction_state.PredictionState`; the same for all shards.
         shard: which inputs this process predicts.
         batch_size: number of images that go through the network together; shards begin at its multiples.
     """
@@ -60,7 +61,9 @@ class PredictionRun:
         self.writers = list(make_writers(self.state.parts))
 
     def prepare(self, *, resume: bool = False, restart: bool = False) -> PredictionSummary | None:
-        """Checks that the folder is free for this prediction, before the model's work; writes nothing.
+        """Checks that the folder is free for this prediction.
+
+        It writes nothing.
 
         Returns:
             The counts of this very prediction if it is finished already and ``resume`` is set; else None.
@@ -169,9 +172,9 @@ class PredictionRun:
                 lock.unlink()
         return summary
 
-    def _state_of(self, shard: Shard) -> RunState:
+    def _state_of(self, shard: Shard) -> PredictionState:
         identity = self.identity | {"shard": f"{shard.index} of {shard.count}"}
-        return RunState(self.output / PARTS / f"{shard.index}_of_{shard.count}", identity)
+        return PredictionState(self.output / PARTS / f"{shard.index}_of_{shard.count}", identity)
 
     def _check_other_shards(self, *, restart: bool) -> None:
         """Raises SegkitError if another prediction, or another split of this one, has begun in the folder."""

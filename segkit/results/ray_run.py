@@ -1,4 +1,4 @@
-"""Prediction on a Ray cluster: actors that hold the model, each with one shard after the other.
+"""Prediction on a Ray cluster, by actors that hold the model.
 
 Ray Data (``ray.data.Dataset.map_batches`` with a class) hands the shards to the actors. The output folder, the inputs and the
 weights must be on a file system that all nodes share. A shard whose node is lost is continued by another actor.
@@ -6,6 +6,7 @@ weights must be on a file system that all nodes share. A shard whose node is los
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -84,6 +85,7 @@ def predict_with_ray(
     import ray
     import ray.data
 
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = not ray.is_initialized()
     if started:
         try:
@@ -105,7 +107,7 @@ def predict_with_ray(
             ShardPredictor,
             fn_constructor_args=(make_job, count),
             batch_size=1,
-            concurrency=workers,
+            compute=ray.data.ActorPoolStrategy(size=workers),
             num_gpus=1 if gpus else 0,
             num_cpus=1,
         ).take_all()

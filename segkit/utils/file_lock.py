@@ -19,8 +19,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits for a lock and holds it for the block. The file stays, empty, since another process may wait for it.
+    """Waits for a lock and holds it for the block.
 
+    The file stays, empty, since another process may wait for it.
     Between machines it works if the network file system has locks; without them, and on Windows, nothing is locked.
 
     Args:

@@ -48,6 +48,8 @@ NOT_RUN = {
     "segkit dataset tile": "writes many files: tests/dataset_tools/test_tile.py",
     "segkit dataset label-errors": "needs runs on the reader's data: tests/dataset_tools/test_label_errors.py",
     "scontrol": "needs Slurm",
+    "#SBATCH": "needs Slurm",
+    "--ray": "needs Ray: tests/results/test_ray_run.py",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }
 

@@ -124,7 +124,7 @@ def test_a_torn_line_of_the_state_is_ignored(inputs, tmp_path):
 
 
 def test_the_state_file_stays_small(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("segkit.results.run_state.MAX_LINES", 3)
+    monkeypatch.setattr("segkit.results.prediction_state.MAX_LINES", 3)
     with pytest.raises(Stop):
         make_run(tmp_path / "out", inputs, writer=failing(6)).run(fake_predictor)
     state = tmp_path / "out" / PARTS / "1_of_1" / "state.jsonl"

@@ -14,12 +14,13 @@ from segkit.utils.errors import SegkitError, first_few
 
 STATE_NAME = "state.jsonl"
 SKIPPED = "skipped"  # the part that holds the files that could not be read
-MAX_LINES = 1_000  # after so many the file is written anew
+MAX_LINES = 1_000  # of the file; then its last line replaces them
 
 
-class RunState:
-    """The state of a prediction in a folder: what it is, which inputs are finished, and the lines of its writers.
+class PredictionState:
+    """The state of a prediction in a folder.
 
+    It holds what the prediction is, which inputs are finished, and the lines of its writers.
     The file ``state.jsonl`` begins with a line about the prediction (``identity``). After each batch a line follows with
     the counts so far and the lengths of the parts. A process that is killed between two of them leaves lines of writers
     that :meth:`resume` cuts off, and files of images, which are whole and written again.
@@ -88,7 +89,10 @@ class RunState:
         return self.summary()
 
     def check_identity(self) -> None:
-        """Raises SegkitError if the prediction in the folder is another one; the message names the differences."""
+        """Raises SegkitError if the prediction in the folder is another one.
+
+        The message names the differences.
+        """
         before = json.loads(self._read_lines()[0])["identity"]
         changes = list(_changes(before, self.identity))
         if changes:
@@ -134,7 +138,7 @@ class RunState:
         }
 
     def _open(self, lines: list[str]) -> None:
-        """Writes the state file anew with these lines, whole or not at all, and keeps it open."""
+        """Replaces the state file by these lines, whole or not at all, and keeps it open."""
         temporary = self.folder / f".{STATE_NAME}.tmp"
         temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         os.replace(temporary, self.folder / STATE_NAME)
