@@ -11,7 +11,7 @@ from torch import Tensor
 
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import ImageFile, Planes, composite
+from segkit.utils.images import ImageFile, PixelSize, Planes, composite, read_pixel_size
 from segkit.utils.images.image_source import Window
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.planes import ONE_PLANE
@@ -50,6 +50,21 @@ class PredictedImage:
         """(H, W) in pixels of the file."""
         return self.detections.size
 
+    @property
+    def object_ids(self) -> np.ndarray:
+        """The id of each detection in label maps, tables and all other results: int64 [N].
+
+        It is the track of an image of a time series, else the detection's position, counted from 1.
+        """
+        if self.track_ids is not None:
+            return self.track_ids.cpu().numpy().astype(np.int64)
+        return np.arange(1, len(self.detections) + 1)
+
+    @cached_property
+    def pixel_size(self) -> PixelSize | None:
+        """Of the upright image, as its file says; None if it does not, or if there is no file."""
+        return None if self.file is None else read_pixel_size(self.file, self.planes)
+
     @cached_property
     def picture(self) -> np.ndarray:
         """The image as a picture, uint8 [H, W, 3]; a lazy image is read whole."""
@@ -68,16 +83,29 @@ class PredictedImage:
     def samples(self, window: Window | None = None) -> np.ndarray:
         """The numbers that the file stores, upright: [H, W, C] in their own dtype.
 
+        The whole image is read once, unless it is lazy; then each window is read by itself.
+
         Args:
             window: (x0, y0, x1, y1); None: the whole image.
         Raises:
             SegkitError: the file cannot be read, or the image has neither a file nor an array.
         """
+        if self.file is not None and isinstance(self.image, LazyImage):
+            return _with_channels(ImageFile(self.file, self.planes).read(window).pixels)
+        if window is None:
+            return self._samples
+        x0, y0, x1, y1 = window
+        return self._samples[y0:y1, x0:x1]
+
+    @cached_property
+    def _samples(self) -> np.ndarray:
+        """All samples of an image that is not lazy."""
         if self.file is not None:
-            return ImageFile(self.file, self.planes).read(window).pixels
+            return _with_channels(ImageFile(self.file, self.planes).read().pixels)
         if self.array is None:
             raise SegkitError(f"{self.name}: the image has no stored samples, only intensities", value=self.name)
-        if window is None:
-            return self.array
-        x0, y0, x1, y1 = window
-        return self.array[y0:y1, x0:x1]
+        return _with_channels(self.array)
+
+
+def _with_channels(pixels: np.ndarray) -> np.ndarray:
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
