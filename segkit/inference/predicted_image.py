@@ -12,9 +12,10 @@ from torch import Tensor
 from segkit.structures.detections import Detections
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageFile, PixelSize, Planes, composite, read_pixel_size
-from segkit.utils.images.image_source import Window
+from segkit.utils.images.image_source import Window, cropped
 from segkit.utils.images.lazy_image import LazyImage
-from segkit.utils.images.planes import ONE_PLANE
+from segkit.utils.images.planes import ONE_PLANE, color_of
+from segkit.utils.images.stored_image import StoredImage
 
 
 @dataclass
@@ -81,7 +82,12 @@ class PredictedImage:
         return self.picture[y0:y1, x0:x1]
 
     def samples(self, window: Window | None = None) -> np.ndarray:
-        """The numbers that the file stores, upright: [H, W, C] in their own dtype.
+        """The numbers that the file stores, upright: [H, W, C] in their own dtype; see :meth:`stored`."""
+        pixels = self.stored(window).pixels
+        return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+    def stored(self, window: Window | None = None) -> StoredImage:
+        """What the file stores, upright, with the meaning of its channels.
 
         The whole image is read once, unless it is lazy; then each window is read by itself.
 
@@ -91,21 +97,15 @@ class PredictedImage:
             SegkitError: the file cannot be read, or the image has neither a file nor an array.
         """
         if self.file is not None and isinstance(self.image, LazyImage):
-            return _with_channels(ImageFile(self.file, self.planes).read(window).pixels)
-        if window is None:
-            return self._samples
-        x0, y0, x1, y1 = window
-        return self._samples[y0:y1, x0:x1]
+            return ImageFile(self.file, self.planes).read(window)
+        return cropped(self._stored, window)
 
     @cached_property
-    def _samples(self) -> np.ndarray:
-        """All samples of an image that is not lazy."""
+    def _stored(self) -> StoredImage:
+        """The whole of an image that is not lazy."""
         if self.file is not None:
-            return _with_channels(ImageFile(self.file, self.planes).read().pixels)
+            return ImageFile(self.file, self.planes).read()
         if self.array is None:
             raise SegkitError(f"{self.name}: the image has no stored samples, only intensities", value=self.name)
-        return _with_channels(self.array)
-
-
-def _with_channels(pixels: np.ndarray) -> np.ndarray:
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+        channels = self.array.shape[2] if self.array.ndim == 3 else 1
+        return StoredImage(self.array, color_of(channels), self.array.dtype.itemsize * 8)

@@ -2,12 +2,14 @@
 
 from segkit.results.base import ResultWriter
 from segkit.results.coco import CocoResultWriter
+from segkit.results.label_map import LabelMapResultWriter
 from segkit.results.overlays import OverlayResultWriter
 from segkit.results.part_files import PartFiles
 from segkit.results.submission import SubmissionResultWriter
 
 __all__ = [
     "CocoResultWriter",
+    "LabelMapResultWriter",
     "OverlayResultWriter",
     "PartFiles",
     "ResultWriter",
