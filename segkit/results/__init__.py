@@ -6,6 +6,7 @@ from segkit.results.label_map import LabelMapResultWriter
 from segkit.results.overlays import OverlayResultWriter
 from segkit.results.part_files import PartFiles
 from segkit.results.submission import SubmissionResultWriter
+from segkit.results.table import TableResultWriter
 
 __all__ = [
     "CocoResultWriter",
@@ -14,4 +15,5 @@ __all__ = [
     "PartFiles",
     "ResultWriter",
     "SubmissionResultWriter",
+    "TableResultWriter",
 ]
