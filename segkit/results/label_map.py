@@ -54,7 +54,9 @@ class LabelMapResultWriter(ResultWriter):
     ) -> None:
         super().__init__(output, classes, category_ids, parts)
         if dtype not in ("auto", "uint16", "uint32"):
-            raise SegkitError(f"label_map: dtype is {dtype!r}; expected auto, uint16 or uint32", key="dtype", value=dtype)
+            raise SegkitError(
+                f"label_map: dtype is {dtype!r}; expected auto, uint16 or uint32", key="dtype", value=dtype
+            )
         self.folder = self.output / "label_maps"
         self._dtype = dtype
         self._pixel_sizes = PixelSizeOption(pixel_size)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def convex_areas(
-    owners: np.ndarray, rows: np.ndarray, lefts: np.ndarray, rights: np.ndarray, count: int
-) -> np.ndarray:
+def convex_areas(owners: np.ndarray, rows: np.ndarray, lefts: np.ndarray, rights: np.ndarray, count: int) -> np.ndarray:
     """Number of pixels in the convex hull of each object: int64 [count]; 0 without a row.
 
     Args:
