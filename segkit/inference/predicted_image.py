@@ -82,7 +82,7 @@ class PredictedImage:
         return self.picture[y0:y1, x0:x1]
 
     def samples(self, window: Window | None = None) -> np.ndarray:
-        """The numbers that the file stores, upright: [H, W, C] in their own dtype; see :meth:`stored`."""
+        """The numbers of :meth:`stored`: [H, W, C] in their own dtype, upright."""
         pixels = self.stored(window).pixels
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 

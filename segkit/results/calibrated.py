@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from segkit.inference.predicted_image import PredictedImage
 from segkit.utils.errors import SegkitError
@@ -23,7 +24,7 @@ class PixelSizeOption:
         self.fixed: PixelSize | None = None
         if value is None:
             return
-        sides = list(value) if isinstance(value, (list, tuple)) else [value, value]
+        sides: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value, value]
         if len(sides) != 2 or not all(
             isinstance(side, (int, float)) and not isinstance(side, bool) and math.isfinite(side) and side > 0
             for side in sides

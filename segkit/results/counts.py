@@ -82,7 +82,9 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 @RESULT_WRITER_REGISTRY.register(name="counts")
 class CountsResultWriter(ResultWriter):
-    """Writes ``counts.csv``, a row for each image and class, and ``counts_total.csv``, a row for each class.
+    """Writes ``counts.csv`` and ``counts_total.csv``: numbers and densities of objects.
+
+    The first has a row for each image and class, the second a row for each class.
 
     The class ``(all)`` stands for all classes together. Densities are per megapixel, and per square millimetre where the
     pixel size is known; a total in micrometres or millimetres needs that of every image. ``covered_share`` is the share of

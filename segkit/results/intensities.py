@@ -1,4 +1,4 @@
-"""Mean, least, greatest and summed samples of each object, read window by window from large images."""
+"""Sums and extremes of each object's samples, read window by window from large images."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def measure_intensities(image: PredictedImage, masks: InstanceMasks) -> Intensit
     found: Intensities | None = None
     crops, boxes = arrays(masks.bits, masks.crop_boxes), masks.crop_boxes.numpy()
     for window, members in _windows(image, boxes):
-        samples = _numbers(image.samples(window))
+        samples = _as_integers(image.samples(window))
         if found is None:
             found = _nothing(len(masks), samples)
         for part in _parts(members, boxes, window):
             _add(found, samples, crops, boxes, window, part)
     if found is None:  # no object: one pixel says how many channels there are
-        found = _nothing(len(masks), _numbers(image.samples((0, 0, 1, 1))))
+        found = _nothing(len(masks), _as_integers(image.samples((0, 0, 1, 1))))
     return found
 
 
-def _numbers(samples: np.ndarray) -> np.ndarray:
+def _as_integers(samples: np.ndarray) -> np.ndarray:
     return samples.astype(np.uint8) if samples.dtype == np.bool_ else samples
 
 

@@ -143,4 +143,4 @@ def write_label_map(path: Path, painter: LabelPainter, highest: int, pixel_size:
 
 def _strips(painter: LabelPainter, rows: int) -> Iterator[bytes]:
     for band in painter.bands(rows):
-        yield zlib.compress(band, COMPRESSION)
+        yield zlib.compress(band.tobytes(), COMPRESSION)

@@ -179,7 +179,7 @@ def _points(unit: str, points: np.ndarray) -> dict[str, list[Any]]:
 def _box_columns(boxes: np.ndarray, size: tuple[int, int], tolerance: float) -> dict[str, list[Any]]:
     """Corners, and whether the object touches a side of the image."""
     height, width = size
-    empty = ~(boxes[:, 2:] > boxes[:, :2]).all(1)
+    empty: np.ndarray = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
     touches = (boxes[:, :2] <= tolerance).any(1) | (boxes[:, 2:] >= np.array([width, height]) - tolerance).any(1)
     columns: dict[str, list[Any]] = {"on_border": (touches & ~empty).astype(int).tolist()}
     for k, name in enumerate(("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")):

@@ -23,7 +23,9 @@ GROUP = 1 << 16  # rows of a row group of a Parquet file
 
 @RESULT_WRITER_REGISTRY.register(name="table")
 class TableResultWriter(ResultWriter):
-    """Writes ``table.csv`` or ``table.parquet``: a row for each object, measured as scikit-image's ``regionprops`` does.
+    """Writes ``table.csv`` or ``table.parquet``, with a row for each object.
+
+    The measures are those of scikit-image's ``regionprops``.
 
     Columns are the same in all rows. Those in micrometres are empty for an image whose pixel size is unknown, those of shapes
     and samples for boxes without masks, and those of a channel for images with fewer channels.

@@ -1,4 +1,7 @@
-"""Lays the crops of masks under each other on sheets, so that whole arrays are measured instead of one crop after another."""
+"""Lays the crops of masks under each other on sheets.
+
+So whole arrays are measured, instead of one crop after another.
+"""
 
 from __future__ import annotations
 

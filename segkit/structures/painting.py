@@ -1,4 +1,4 @@
-"""Paints masks on one map, in which every pixel belongs to one object at most: an exclusive label map."""
+"""Paints exclusive label maps, in which a pixel belongs to one object at most."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ class LabelPainter:
         self._boxes = masks.crop_boxes.numpy()
 
     def paint(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """The rows ``first`` to ``last`` (exclusive; None: to the end) of the map: [rows, W], 0 where no object is."""
+        """Some rows of the map: [rows, W], 0 for the background.
+
+        Args:
+            first: row.
+            last: the row after the last; None: the image's height.
+        """
         height, width = self.size
         last = height if last is None else last
         band = np.zeros((last - first, width), self.dtype)
@@ -68,7 +73,7 @@ class LabelPainter:
 
 
 def by_score(scores: Tensor) -> np.ndarray:
-    """The order in which the object of the higher score is first, of equal ones the earlier: int64 [N]."""
+    """Indices by falling score, of equal scores the first one first: int64 [N]."""
     return np.argsort(-scores.cpu().numpy().astype(np.float64), kind="stable")
 
 

@@ -1,4 +1,4 @@
-"""Area, centre, axes, perimeter and solidity of masks, equal to those of scikit-image's ``regionprops``.
+"""Area, centre, axes, perimeter and solidity of masks, as by scikit-image's ``regionprops``.
 
 Sums of coordinates are whole numbers and exact, so that moments do not depend on where an object lies. All masks are measured
 together (:mod:`segkit.structures.mask_sheets`): regionprops takes about a millisecond an object.

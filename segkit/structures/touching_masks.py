@@ -14,7 +14,7 @@ PAIRS_AT_ONCE = 1 << 21  # pairs of boxes that are in memory at a time
 
 
 def touching_pairs(masks: InstanceMasks) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of masks of which a pixel of one is, or is beside, a pixel of the other; corners count.
+    """Pairs of masks that overlap, or have pixels side by side or corner to corner.
 
     Returns:
         Indices of the first and second mask of each pair, int64 [P] each, the first below the second, sorted.
@@ -31,7 +31,9 @@ def touching_pairs(masks: InstanceMasks) -> tuple[np.ndarray, np.ndarray]:
 
 
 def box_pairs(boxes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields pairs of non-empty boxes that overlap, or share an edge or a corner, some at a time.
+    """Yields pairs of non-empty boxes that overlap, or share an edge or a corner.
+
+    Many pairs come in several parts.
 
     Boxes are sorted by their left side; each is compared with those that begin before it ends.
 

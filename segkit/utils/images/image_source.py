@@ -70,7 +70,13 @@ def cropped(image: StoredImage, window: Window | None) -> StoredImage:
 
 
 def stored_window(window: Window, size: tuple[int, int], orientation: int) -> Window:
-    """The window in the coordinates of the stored samples; ``size`` is (H, W) of the upright image."""
+    """The window in the coordinates of the stored samples.
+
+    Args:
+        window: of the upright image.
+        size: (H, W) of the upright image.
+        orientation: 1 to 8, as in EXIF.
+    """
     x0, y0, x1, y1 = window
     height, width = size
     if orientation in (3, 4, 7, 8):
