@@ -162,14 +162,18 @@ class ObjectRows:
         for channel in range(sums.shape[1]):
             measured = (sums[:, channel] / areas, lows[:, channel], highs[:, channel], sums[:, channel])
             for name, values in zip(STATISTICS, measured, strict=True):
-                cells = values.tolist()
-                columns[f"{name}_{channel}"] = [None if no else v for no, v in zip(empty.tolist(), cells, strict=True)]
+                columns[f"{name}_{channel}"] = _filled(values, empty)
         return sums.shape[1]
 
 
 def _cells(values: np.ndarray) -> list[float | None]:
     """Numbers, with None for those that are undefined."""
-    return [None if undefined else v for undefined, v in zip(np.isnan(values).tolist(), values.tolist(), strict=True)]
+    return _filled(values, np.isnan(values))
+
+
+def _filled(values: np.ndarray, empty: np.ndarray) -> list[Any]:
+    """Values, with None where ``empty`` is set."""
+    return [None if no else value for no, value in zip(empty.tolist(), values.tolist(), strict=True)]
 
 
 def _points(unit: str, points: np.ndarray) -> dict[str, list[Any]]:
@@ -179,11 +183,11 @@ def _points(unit: str, points: np.ndarray) -> dict[str, list[Any]]:
 def _box_columns(boxes: np.ndarray, size: tuple[int, int], tolerance: float) -> dict[str, list[Any]]:
     """Corners, and whether the object touches a side of the image."""
     height, width = size
-    empty: np.ndarray = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    empty = np.logical_or.reduce(boxes[:, 2:] <= boxes[:, :2], axis=1)
     touches = (boxes[:, :2] <= tolerance).any(1) | (boxes[:, 2:] >= np.array([width, height]) - tolerance).any(1)
     columns: dict[str, list[Any]] = {"on_border": (touches & ~empty).astype(int).tolist()}
     for k, name in enumerate(("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")):
-        columns[name] = [None if no else v for no, v in zip(empty.tolist(), boxes[:, k].tolist(), strict=True)]
+        columns[name] = _filled(boxes[:, k], empty)
     return columns
 
 
