@@ -47,8 +47,11 @@ class Nd2Source(ImageSource):
 
     @property
     def pixel_size(self) -> PixelSize | None:
-        size = self._file.voxel_size()
-        return pixel_size_in(size.x, size.y, "um")
+        channels = getattr(self._file.metadata, "channels", None) or [None]
+        volume = getattr(channels[0], "volume", None)
+        if volume is None or not all(volume.axesCalibrated[:2]):
+            return None
+        return pixel_size_in(*volume.axesCalibration[:2], "um")
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)
