@@ -108,4 +108,5 @@ class PredictedImage:
         if self.array is None:
             raise SegkitError(f"{self.name}: the image has no stored samples, only intensities", value=self.name)
         channels = self.array.shape[2] if self.array.ndim == 3 else 1
-        return StoredImage(self.array, color_of(channels), self.array.dtype.itemsize * 8)
+        pixels = self.array.reshape(self.array.shape[:2]) if channels == 1 else self.array
+        return StoredImage(pixels, color_of(channels), pixels.dtype.itemsize * 8)
