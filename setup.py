@@ -68,6 +68,7 @@ setup(
             "mlflow-skinny>=3",
             "trackio>=0.43",
             "optuna>=4.5",
+            "pyarrow",
         ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],

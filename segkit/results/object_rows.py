@@ -20,7 +20,7 @@ from segkit.utils.table_text import escape_csv
 
 # Column and type: text, whole number or number. Columns of a kind that an image lacks are empty.
 COLUMNS: dict[str, type] = {
-    "image": str, "series": str, "frame": int, "id": int, "track": int, "class": str, "score": float,
+    "image": str, "stem": str, "series": str, "frame": int, "id": int, "track": int, "class": str, "score": float,
     "bbox_x0": float, "bbox_y0": float, "bbox_x1": float, "bbox_y1": float, "on_border": int, "neighbours": int,
     "area_px": float, "perimeter_px": float, "major_axis_px": float, "minor_axis_px": float,
     "centroid_x_px": float, "centroid_y_px": float,
@@ -90,6 +90,7 @@ class ObjectRows:
         tracks = [None] * count if image.track_ids is None else image.track_ids.tolist()
         return {
             "image": [self._text(image.name)] * count,
+            "stem": [self._text(image.stem)] * count,
             "series": ["" if image.series is None else self._text(image.series)] * count,
             "frame": [image.frame] * count,
             "id": image.object_ids.tolist(),

@@ -19,6 +19,7 @@ from segkit.structures.masks import InstanceMasks
 _KINDS = np.zeros(50, np.int64)
 _KINDS[[5, 7, 15, 17, 25, 27]], _KINDS[[21, 33]], _KINDS[[13, 23]] = 1, 2, 3
 _LENGTHS = np.array([0.0, 1.0, math.sqrt(2), (1 + math.sqrt(2)) / 2])
+ROWS_AT_ONCE = 1 << 17  # rows of masks whose hulls are found at a time
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,21 @@ def region_shapes(masks: InstanceMasks) -> RegionShapes:
     """Measures masks on the CPU."""
     count = len(masks)
     sums = np.zeros((count, 6), np.int64)  # 1, x, x², y, y², xy, from the corner of the crop
-    lengths = np.zeros(count)
-    profiles: list[np.ndarray] = [np.zeros((4, 0), np.int64)]
+    lengths, hulls = np.zeros(count), np.zeros(count, np.int64)
+    profiles: list[np.ndarray] = []
+    last = -1
     for sheet in sheets(masks):
         per_row = _row_sums(sheet)
         sums[sheet.objects] += _per_object(sheet, per_row)
         lengths[sheet.objects] += _perimeters(sheet)
+        # A hull needs all rows of its object, which several sheets may have, one after the other.
+        if sum(part.shape[1] for part in profiles) > ROWS_AT_ONCE and sheet.objects[0] != last:
+            hulls += convex_areas(*np.concatenate(profiles, 1), count)
+            profiles = []
         profiles.append(_profiles(sheet, per_row[:, 0]))
-    owners, rows, lefts, rights = np.concatenate(profiles, 1)
-    hulls = convex_areas(owners, rows, lefts, rights, count)
+        last = sheet.objects[-1]
+    if profiles:
+        hulls += convex_areas(*np.concatenate(profiles, 1), count)
     return _assembled(sums, masks.crop_boxes.numpy()[:, :2], lengths, hulls)
 
 

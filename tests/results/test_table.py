@@ -12,10 +12,10 @@ import torch
 from masked_images import boxes_alone, detections, disks, image_of, written
 from skimage.measure import regionprops
 
-from segkit.results import PartFiles, TableResultWriter, intensities
+from segkit.results import LabelMapResultWriter, PartFiles, TableResultWriter, intensities
 from segkit.structures import Detections
 from segkit.utils.errors import MissingPackage, SegkitError
-from segkit.utils.images import ImageReader, LazyImage, image_file
+from segkit.utils.images import ImageReader, LazyImage, image_file, read_pixels
 
 PIXEL = (0.25, 0.25)
 
@@ -68,6 +68,14 @@ def test_rows_are_what_regionprops_measures(tmp_path, dtype, channels):
         assert row["on_border"] == str(int(mask[[0, -1]].any() or mask[:, [0, -1]].any()))
 
 
+def test_ids_are_those_of_the_label_map(tmp_path):
+    first, second = disks(2, (60, 70), seed=4)
+    image = image_of(detections(np.stack([first, second & ~first])), series="film", track_ids=torch.tensor([8, 3]))
+    label_map = read_pixels(written(LabelMapResultWriter, tmp_path, [image])[0] / "a.tif")
+    areas = {str(region.label): float(region.area) for region in regionprops(label_map)}
+    assert {row["id"]: float(row["area_px"]) for row in rows_of(written(TableResultWriter, tmp_path, [image]))} == areas
+
+
 def test_pixels_that_are_not_square(tmp_path):
     dense, samples = disks(6, (40, 50)), np.zeros((40, 50, 1), np.uint8)
     rows = rows_of(written(TableResultWriter, tmp_path, [image_of(detections(dense))], pixel_size=[0.5, 0.25]))
@@ -99,7 +107,7 @@ def test_no_object_is_a_header(tmp_path):
         rows_of(written(TableResultWriter, tmp_path, [image_of(empty), image_of(detections(disks(0, (4, 5))))])) == []
     )
     header = (tmp_path / "table.csv").read_text().strip().split(",")
-    assert header[:5] == ["image", "series", "frame", "id", "track"] and header[-1] == "sum_0"
+    assert header[:5] == ["image", "stem", "series", "frame", "id"] and header[-1] == "sum_0"
 
 
 def test_an_empty_mask_has_a_row(tmp_path):

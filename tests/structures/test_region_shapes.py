@@ -11,6 +11,7 @@ from scipy import ndimage
 from skimage.measure import regionprops
 
 from segkit.structures import InstanceMasks, mask_sheets
+from segkit.structures import region_shapes as region_shapes_module
 from segkit.structures.region_shapes import region_shapes
 
 
@@ -32,6 +33,7 @@ def random_masks(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(12))
 def test_shapes_are_those_of_regionprops(seed, sheet, monkeypatch):
     monkeypatch.setattr(mask_sheets, "SHEET_PIXELS", sheet)  # crops are divided, and laid on many sheets
+    monkeypatch.setattr(region_shapes_module, "ROWS_AT_ONCE", 5)
     dense = random_masks(seed)
     shapes = region_shapes(InstanceMasks.from_dense(torch.from_numpy(dense)))
     square, wide = shapes.ellipses(), shapes.ellipses(0.3, 0.7)
