@@ -93,6 +93,7 @@ class CountsResultWriter(ResultWriter):
     Args:
         output, classes, category_ids, parts: as of every writer.
         pixel_size: in micrometres, one number or width and height; None: as each image's file says.
+        zeros: whether classes without an object in an image have a row for it.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class CountsResultWriter(ResultWriter):
         parts: PartFiles,
         *,
         pixel_size: float | list[float] | None = None,
+        zeros: bool = True,
     ) -> None:
         super().__init__(output, classes, category_ids, parts)
+        self._zeros = zeros
         self._pixel_sizes = PixelSizeOption(pixel_size)
         self.paths = [self.output / "counts.csv", self.output / "counts_total.csv"]
 
@@ -141,7 +144,8 @@ class CountsResultWriter(ResultWriter):
                     line["frame"],
                 ]
                 for k, count in enumerate(counts):
-                    stream.write(csv_line([*about, shown[k], *count.cells()]) + "\n")
+                    if self._zeros or count.objects or k == len(self.classes):
+                        stream.write(csv_line([*about, shown[k], *count.cells()]) + "\n")
                     totals[k].add(count)
                     images_with[k] += count.objects > 0
         with atomic_write(self.paths[1]) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
@@ -182,7 +186,9 @@ def _areas(image: PredictedImage, labels: np.ndarray, count: int) -> tuple[np.nd
     together = _covered(masks)
     if together == areas.sum():  # no object overlaps another
         return areas.astype(np.float64), [*map(int, np.bincount(labels, areas, minlength=count)), together]
-    own = [_covered(masks[labels == label]) for label in range(count)]
+    own = [0] * count
+    for label in np.unique(labels).tolist():
+        own[label] = _covered(masks[labels == label])
     return areas.astype(np.float64), [*own, together]
 
 

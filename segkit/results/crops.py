@@ -125,7 +125,7 @@ class CropsResultWriter(ResultWriter):
                 stream.write("\n")
         if skipped := sum(int(line) for line in self.parts.lines(SKIPPED)):
             logger.info("crops: %s below min_score or min_area, not written", counted(skipped, "object"))
-        others = sum(1 for folder in self._folders for file in (self.folder / folder).glob("*") if file.is_file())
+        others = sum(1 for folder in self._folders for file in (self.folder / folder).glob("[!.]*"))
         if others > written:
             logger.warning("%s holds %d files of earlier predictions; crops.csv lists those of this one",
                            self.folder, others - written)  # fmt: skip

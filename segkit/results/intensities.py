@@ -59,8 +59,8 @@ def _as_integers(samples: np.ndarray) -> np.ndarray:
 def _nothing(count: int, samples: np.ndarray) -> Intensities:
     shape = (count, samples.shape[2])
     whole = samples.dtype.kind in "iu" and samples.dtype.itemsize < 8
-    ends = np.finfo(samples.dtype) if samples.dtype.kind == "f" else np.iinfo(samples.dtype)
-    low, high = (np.inf, -np.inf) if samples.dtype.kind == "f" else (ends.max, ends.min)
+    is_float = samples.dtype.kind == "f"
+    low, high = (np.inf, -np.inf) if is_float else (np.iinfo(samples.dtype).max, np.iinfo(samples.dtype).min)
     return Intensities(
         np.zeros(shape, np.int64 if whole else np.float64),
         np.full(shape, low, samples.dtype),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ COLUMNS: dict[str, type] = {
     "area_um2": float, "perimeter_um": float, "major_axis_um": float, "minor_axis_um": float,
     "centroid_x_um": float, "centroid_y_um": float,
 }  # fmt: skip
+_CONTROLS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
 NEIGHBOUR_IDS = "neighbour_ids"
 STATISTICS = ("mean", "min", "max", "sum")  # of each channel, with its index: mean_0, min_0, ...
 
@@ -39,8 +41,8 @@ def channel_columns(channels: int) -> list[str]:
 
 
 def plain_text(text: str) -> str:
-    """Text on one line, without characters that a file cannot hold."""
-    shown = "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+    """Text on one line; characters that a text file cannot hold are escaped as in Python."""
+    shown = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return shown.encode("utf-8", "backslashreplace").decode()
 
 
@@ -74,7 +76,7 @@ class ObjectRows:
     def lines(self, image: PredictedImage, pixel_size: PixelSize | None) -> tuple[list[str], int]:
         """A line of CSV for each object, and the number of channels measured."""
         found, masks = image.detections, image.detections.masks
-        if masks is None and found.has_masks is False and len(found):
+        if masks is None and len(found):
             columns, channels = self._boxes(image, pixel_size), 0
         else:
             masks = InstanceMasks.empty(image.size) if masks is None else masks

@@ -10,16 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 
-def convex_areas(owners: np.ndarray, rows: np.ndarray, lefts: np.ndarray, rights: np.ndarray, count: int) -> np.ndarray:
+def convex_areas(profiles: np.ndarray, count: int) -> np.ndarray:
     """Number of pixels in the convex hull of each object: int64 [count]; 0 without a row.
 
     Args:
-        owners: int64 [R], the object of each row that has pixels.
-        rows: int64 [R], its position; each object and row at most once.
-        lefts: int64 [R], its first column with a pixel.
-        rights: int64 [R], its last.
+        profiles: int64 [4, R], of each row of an object that has pixels: the object, the row, and the first and last column
+            with a pixel. Each object and row occur at most once.
         count: number of objects.
     """
+    owners, rows, lefts, rights = profiles
     if not len(owners):
         return np.zeros(count, np.int64)
     order = np.lexsort((rows, owners))

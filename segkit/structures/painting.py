@@ -38,6 +38,7 @@ class LabelPainter:
         order = np.arange(len(masks)) if order is None else order
         self.size, self.dtype = masks.image_size, np.dtype(dtype)
         self._order = order[::-1]  # what is painted last is on top
+        assert not len(values) or (values.min() > 0 and values.max() <= np.iinfo(self.dtype).max), (values, dtype)
         self._values = values.astype(self.dtype)
         self._crops = arrays(masks.bits, masks.crop_boxes)
         self._boxes = masks.crop_boxes.numpy()

@@ -103,12 +103,12 @@ def region_shapes(masks: InstanceMasks) -> RegionShapes:
         lengths[sheet.objects] += _perimeters(sheet)
         # A hull needs all rows of its object, which several sheets may have, one after the other.
         if sum(part.shape[1] for part in profiles) > ROWS_AT_ONCE and sheet.objects[0] != last:
-            hulls += convex_areas(*np.concatenate(profiles, 1), count)
+            hulls += convex_areas(np.concatenate(profiles, 1), count)
             profiles = []
         profiles.append(_profiles(sheet, per_row[:, 0]))
         last = sheet.objects[-1]
     if profiles:
-        hulls += convex_areas(*np.concatenate(profiles, 1), count)
+        hulls += convex_areas(np.concatenate(profiles, 1), count)
     return _assembled(sums, masks.crop_boxes.numpy()[:, :2], lengths, hulls)
 
 

@@ -85,6 +85,12 @@ def test_overlapping_objects_are_covered_once(tmp_path):
     assert [row["covered_share"] for row in rows] == ["0.25"] * 3
 
 
+def test_rows_without_objects_may_be_skipped(tmp_path):
+    image = image_of(detections(disks(2, SIZE), [1, 1]))
+    rows = read(written(CountsResultWriter, tmp_path, [image], zeros=False)[0])
+    assert [(row["class"], row["objects"]) for row in rows] == [("'=cmd()", "2"), ("(all)", "2")]
+
+
 def test_frames_and_parts_of_processes(tmp_path):
     images = [image_of(detections(disks(2, SIZE)), f"{i}.tif", series="film", frame=i) for i in range(3)]
     whole = [path.read_text() for path in written(CountsResultWriter, tmp_path, images)]

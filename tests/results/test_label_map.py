@@ -11,14 +11,29 @@ from PIL import Image
 from skimage import io
 
 from segkit.registry import RESULT_WRITER_REGISTRY
-from segkit.results import LabelMapResultWriter
+from segkit.results import LabelMapResultWriter, PartFiles
 from segkit.structures import Detections, InstanceMasks
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import PixelSize, read_pixel_size, read_pixels
 
 
-def test_it_is_registered():
-    assert RESULT_WRITER_REGISTRY.get("label_map") is LabelMapResultWriter
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "label_map", "pixel_size": [0.5, 0.25], "dtype": "uint32"},
+        {"name": "table", "pixel_size": 1, "neighbour_ids": True},
+        {"name": "counts", "zeros": False},
+        {"name": "crops", "margin": 3, "masked": True, "min_score": 0.5},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_writers_are_built_from_specs(tmp_path, spec):
+    runtime = {"output": tmp_path, "classes": ["x"], "category_ids": [1], "parts": PartFiles(tmp_path / "parts")}
+    writer = RESULT_WRITER_REGISTRY.build(spec, **runtime)
+    writer.add(image_of(detections(disks(3, (20, 30)))))
+    assert all(path.exists() for path in writer.close())
+    with pytest.raises(SegkitError, match="pixel_sise"):
+        RESULT_WRITER_REGISTRY.build(spec | {"pixel_sise": 1}, **runtime)
 
 
 @pytest.mark.parametrize("size", [(40, 50), (1, 1), (700, 3)])

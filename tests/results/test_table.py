@@ -130,9 +130,9 @@ def test_neighbours_and_their_ids(tmp_path):
 
 
 def test_text_is_no_formula_and_stays_on_its_line(tmp_path):
-    image = image_of(detections(disks(1, (9, 9)), [1]), name='=HYPERLINK("x"),\n\udcff.tif')
+    image = image_of(detections(disks(1, (9, 9)), [1]), name='=HYPERLINK("x"),\n\udcff\xa0µ.tif')
     row = rows_of(written(TableResultWriter, tmp_path, [image]))[0]
-    assert row["image"] == '\'=HYPERLINK("x"),\\n\\udcff.tif' and row["class"] == "'=cmd()"
+    assert row["image"] == '\'=HYPERLINK("x"),\\n\\udcff\xa0µ.tif' and row["class"] == "'=cmd()"
 
 
 def test_a_large_file_is_read_by_window_and_each_window_once(tmp_path, monkeypatch):

@@ -65,6 +65,13 @@ def test_a_turned_image_has_its_upright_pixel_size(tmp_path):
     assert tiff(tmp_path / "x.tif", **options, extratags=[(274, 3, 1, 6, True)]) == PixelSize(0.5, 0.25)
 
 
+def test_a_plane_of_a_stack_has_that_of_the_stack(tmp_path):
+    stack = np.zeros((3, 12, 17), np.uint16)
+    options = {"resolution": (4, 2), "metadata": {"axes": "ZYX", "unit": "micron", "spacing": 3}}
+    tifffile.imwrite(tmp_path / "x.tif", stack, imagej=True, **options)
+    assert read_pixel_size(tmp_path / "x.tif", Planes(z=1)) == PixelSize(0.25, 0.5)
+
+
 def test_each_image_of_an_ome_tiff_has_its_own(tmp_path):
     with tifffile.TiffWriter(tmp_path / "x.ome.tif", ome=True) as writer:
         for side in (0.25, 0.5):

@@ -51,7 +51,8 @@ class Nd2Source(ImageSource):
         volume = getattr(channels[0], "volume", None)
         if volume is None or not all(volume.axesCalibrated[:2]):
             return None
-        return pixel_size_in(*volume.axesCalibration[:2], "um")
+        x, y = volume.axesCalibration[:2]
+        return pixel_size_in(x, y, "um")
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)
