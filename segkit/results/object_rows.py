@@ -64,9 +64,12 @@ class ObjectRows:
     """
 
     def __init__(self, classes: Sequence[str], *, intensities: bool, neighbour_ids: bool, escape: bool) -> None:
-        self._text = (lambda text: escape_csv(plain_text(text))) if escape else plain_text
+        self._escape = escape
         self._classes = [self._text(name) for name in classes]
         self._intensities, self._neighbour_ids = intensities, neighbour_ids
+
+    def _text(self, text: str) -> str:
+        return escape_csv(plain_text(text)) if self._escape else plain_text(text)
 
     @property
     def columns(self) -> dict[str, type]:
