@@ -147,7 +147,13 @@ class CropsResultWriter(ResultWriter):
 
     def _write(self, folder: Path, stem: str, image: StoredImage) -> str:
         """Writes a crop, whole or not at all; returns the file's name."""
-        temporary = write_stored(folder / f".{stem}.{os.getpid()}.tmp", image)
+        partial = folder / f".{stem}.{os.getpid()}.tmp"
+        try:
+            temporary = write_stored(partial, image)
+        except BaseException:
+            for suffix in (".png", ".tif"):
+                partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+            raise
         name = stem + temporary.suffix
         os.replace(temporary, folder / name)
         return name

@@ -16,11 +16,11 @@ from segkit.results.calibrated import PixelSizeOption
 from segkit.results.part_files import PartFiles
 from segkit.results.whole_file import whole_file
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.painting import LabelPainter, by_score, smallest_type
+from segkit.structures.painting import BAND_PIXELS, LabelPainter, by_score, smallest_type
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import PixelSize
 
-STRIP_BYTES = 1 << 18  # of the rows that are painted and compressed at a time
+STRIP_BYTES = 1 << 18  # of the samples in a strip
 COMPRESSION = 1  # of zlib; higher levels take several times as long for a few percent
 CLASSIC_BYTES = 1 << 32  # of the samples; larger maps are BigTIFF
 
@@ -108,7 +108,7 @@ def masks_of(image: PredictedImage, writer: str) -> InstanceMasks:
 
 
 def write_label_map(path: Path, painter: LabelPainter, highest: int, pixel_size: PixelSize | None) -> None:
-    """Writes a TIFF as ImageJ does, strip by strip: memory is bounded by a strip and the masks.
+    """Writes a TIFF as ImageJ does, strip by strip; the map is never whole in memory.
 
     Args:
         path: of the file.
@@ -142,5 +142,8 @@ def write_label_map(path: Path, painter: LabelPainter, highest: int, pixel_size:
 
 
 def _strips(painter: LabelPainter, rows: int) -> Iterator[bytes]:
-    for band in painter.bands(rows):
-        yield zlib.compress(band.tobytes(), COMPRESSION)
+    """Compressed strips, each of ``rows`` rows; several are painted at a time."""
+    strips = max(1, BAND_PIXELS // (rows * painter.size[1]))
+    for band in painter.bands(rows * strips):
+        for first in range(0, len(band), rows):
+            yield zlib.compress(band[first : first + rows].tobytes(), COMPRESSION)

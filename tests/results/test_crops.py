@@ -130,6 +130,17 @@ def test_files_of_an_earlier_prediction_are_counted(tmp_path, caplog):
     assert "holds 2 files of earlier predictions" in caplog.text and len(rows_of(tmp_path)) == 3
 
 
+def test_a_full_disk_leaves_no_broken_file(tmp_path, monkeypatch):
+    def fail(self, path, **options):
+        path.write_bytes(b"begun")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        written(CropsResultWriter, tmp_path, [image_of(detections(disks(1, SIZE)))])
+    assert list((tmp_path / "crops" / "cell").iterdir()) == []
+
+
 @pytest.mark.parametrize("options", [{"margin": -1}, {"min_score": 2}, {"min_area": 0}])
 def test_wrong_options_are_named(tmp_path, options):
     with pytest.raises(SegkitError, match=f"crops: {next(iter(options))} is .*expected"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
@@ -11,7 +13,7 @@ from PIL import Image
 from skimage import io
 
 from segkit.registry import RESULT_WRITER_REGISTRY
-from segkit.results import LabelMapResultWriter, PartFiles
+from segkit.results import LabelMapResultWriter, PartFiles, label_map
 from segkit.structures import Detections, InstanceMasks
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import PixelSize, read_pixel_size, read_pixels
@@ -87,6 +89,33 @@ def test_more_than_65535_objects_need_32_bits(tmp_path):
     np.testing.assert_array_equal(stored.reshape(-1)[:count], np.arange(1, count + 1))
     with pytest.raises(SegkitError, match=r"70000 .* uint16; set dtype to uint32 or auto"):
         written(LabelMapResultWriter, tmp_path, [image_of(found)], dtype="uint16")
+
+
+def test_a_large_map_is_never_whole_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(label_map, "BAND_PIXELS", 1 << 19)
+    side = 2400
+    corners = torch.arange(0, side - 40, 60)
+    boxes = torch.stack([corners, corners.flip(0), corners + 40, corners.flip(0) + 40], 1)
+    masks = InstanceMasks(torch.ones(len(boxes) * 1600, dtype=torch.uint8), boxes, (side, side))
+    found = Detections.from_masks(masks, torch.ones(len(boxes)), torch.zeros(len(boxes), dtype=torch.long))
+    image = image_of(found, array=np.zeros((1, 1, 1), np.uint8))
+    tracemalloc.start()
+    path = written(LabelMapResultWriter, tmp_path, [image])[0] / "a.tif"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < side * side * 2 / 3
+    assert (np.bincount(read_pixels(path).ravel())[1:] == 1600).all()
+
+
+def test_a_full_disk_leaves_no_broken_file(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        arguments[0].write_bytes(b"begun")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tifffile, "imwrite", fail)
+    with pytest.raises(OSError, match="No space left"):
+        written(LabelMapResultWriter, tmp_path, [image_of(detections(disks(3, (20, 30))))])
+    assert list((tmp_path / "label_maps").iterdir()) == []
 
 
 def test_values_are_tracks_in_a_series(tmp_path):

@@ -38,6 +38,8 @@ def imagej(unit, *sides):
         (imagej("nm", 250, 500), (0.25, 0.5)),
         (imagej("mm", 0.5, 0.5), (500, 500)),
         (imagej("pixel", 1, 1), None),
+        (imagej("inch", 1 / 300, 1 / 300), None),
+        (imagej("inch", 1 / 25_400, 1 / 25_400), (1, 1)),
         (imagej("parsec", 0.25, 0.25), None),
         ({"imagej": True}, None),
         (ome(PhysicalSizeX=0.25, PhysicalSizeY=0.5), (0.25, 0.5)),

@@ -117,7 +117,12 @@ def _from_imagej(file: TiffFile, page: TiffPage, scene: int) -> PixelSize | None
     about = file.imagej_metadata if file.is_imagej else None
     if not about or "unit" not in about:
         return None
-    return pixel_size_in(1 / _ratio(page.tags.valueof(282)), 1 / _ratio(page.tags.valueof(283)), about["unit"])
+    x, y = _ratio(page.tags.valueof(282)), _ratio(page.tags.valueof(283))
+    if (
+        about["unit"] == "inch"
+    ):  # ImageJ takes it from the tags of the file that it opened, which may be those of a print
+        return from_dots_per_inch(x, y)
+    return pixel_size_in(1 / x, 1 / y, about["unit"])
 
 
 def _from_microscope(file: TiffFile, page: TiffPage, scene: int) -> PixelSize | None:
