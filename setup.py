@@ -45,6 +45,7 @@ setup(
         "imagej": ["roifile"],  # regions of interest that ImageJ and Fiji save
         "microscopy": ["nd2>=0.8", "czifile", "zarr>=2.16"],  # ND2; CZI; Zarr and OME-Zarr
         "cells": ["scipy"],  # the evaluator Cells
+        "parquet": ["pyarrow"],  # tables of results as Parquet files
         "slides": ["tiffslide>=2", "openslide-python", "openslide-bin"],  # SVS and NDPI; the last two: MRXS
         "wandb": ["wandb>=0.31"],
         "mlflow": ["mlflow-skinny>=3", "sqlalchemy>=2", "alembic"],  # the last two: runs in a local database
@@ -67,6 +68,7 @@ setup(
             "mlflow-skinny>=3",
             "trackio>=0.43",
             "optuna>=4.5",
+            "pyarrow",
         ],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-tabulate"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings-python>=2"],

@@ -26,6 +26,7 @@ from segkit.engine.metrics import DivergedError
 from segkit.modeling.layers.feature_spec import FeatureSpec
 from segkit.modeling.nonfinite import NotFiniteError
 from segkit.registry import ALL_REGISTRIES, BACKBONE_REGISTRY, DATASET_FORMAT_REGISTRY, TRANSFORM_REGISTRY
+from segkit.results import PartFiles
 from segkit.structures import Batch, Detections, ImageBatch, InstanceMasks, Sample, Targets
 from segkit.utils.errors import PeerLost, RunInterrupted, SegkitError
 from segkit.utils.logging import logging_arguments, setup_logging
@@ -41,7 +42,7 @@ def runtime(folder):
         "num_classes": 3, "num_anchors": 3, "num_samples": 5, "seed": 0, "period": 5, "classes": ["a", "b", "c"],
         "category_ids": [1, 2, 3], "max_detections": 10, "results_dir": str(folder), "class_agnostic": False,
         "predicts_masks": True, "model": model, "params": list(model.parameters()), "dataset": Synthetic(num_images=5),
-        "in_features": {f"p{i + 2}": FeatureSpec(8, 4 << i) for i in range(5)}, "output": folder,
+        "in_features": {f"p{i + 2}": FeatureSpec(8, 4 << i) for i in range(5)}, "output": folder, "parts": PartFiles(folder),
     }  # fmt: skip
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from segkit.inference.predicted_image import PredictedImage
 from segkit.structures.detections import Detections
+
+sys.path.insert(0, str(Path(__file__).parent))  # for masked_images.py
 
 
 def predicted(name: str, size: tuple[int, int], count: int = 2) -> PredictedImage:

@@ -13,7 +13,17 @@ import tifffile
 from segkit.data import ImageFolder
 from segkit.inference.find_inputs import find_inputs
 from segkit.utils.errors import SegkitError
-from segkit.utils.images import ImageFile, ImageFiles, ImageReader, LazyImage, Planes, is_image_name, read_image
+from segkit.utils.images import (
+    ImageFile,
+    ImageFiles,
+    ImageReader,
+    LazyImage,
+    PixelSize,
+    Planes,
+    is_image_name,
+    read_image,
+    read_pixel_size,
+)
 from segkit.utils.paths.missing_files import missing_files
 
 A = np.random.default_rng(0).integers(0, 60000, (2, 3, 2, 40, 50)).astype(np.uint16)  # TZCYX
@@ -114,6 +124,7 @@ def test_slides(tmp_path):
         writer.write(pixels[::4, ::4], tile=(64, 64), photometric="rgb", description=about, metadata=None)
     equal_by_window(tmp_path / "x.svs", Planes(), pixels)
     assert isinstance(ImageReader().open_if_large(tmp_path / "x.svs"), LazyImage)
+    assert read_pixel_size(tmp_path / "x.svs") == PixelSize(0.5, 0.5)
 
 
 class FakeNd2:
@@ -122,7 +133,11 @@ class FakeNd2:
     sizes: ClassVar = {"T": 2, "P": 2, "Z": 3, "C": 2, "Y": 40, "X": 50}
     attributes = SimpleNamespace(bitsPerComponentSignificant=12)
     metadata = SimpleNamespace(
-        channels=[SimpleNamespace(channel=SimpleNamespace(name=name)) for name in ("DAPI", "GFP")]
+        channels=[
+            SimpleNamespace(channel=SimpleNamespace(name=name), volume=volume)
+            for name in ("DAPI", "GFP")
+            for volume in [SimpleNamespace(axesCalibrated=(True, True, False), axesCalibration=(0.25, 0.25, 1.0))]
+        ]
     )
 
     def __init__(self, path):
@@ -143,6 +158,9 @@ def test_nd2(tmp_path, monkeypatch):
     (tmp_path / "x.nd2").write_bytes(b"x")
     image = ImageFile(tmp_path / "x.nd2", Planes(time=1, z=2, scene=1)).read()
     assert image.channel_names == ("DAPI", "GFP") and image.bits == 12
+    assert read_pixel_size(tmp_path / "x.nd2", Planes(time=0, z=0, scene=0)) == PixelSize(0.25, 0.25)
+    FakeNd2.metadata.channels[0].volume.axesCalibrated = (False, False, False)
+    assert read_pixel_size(tmp_path / "x.nd2", Planes(time=0, z=0, scene=0)) is None
     equal_by_window(tmp_path / "x.nd2", Planes(time=1, z=2, scene=1), (A[1, 2] + 1).transpose(1, 2, 0))
     equal_by_window(tmp_path / "x.nd2", Planes(time=0, z="max", scene=0), A[0].max(0).transpose(1, 2, 0))
     with pytest.raises(SegkitError, match=r"x.nd2: holds 2 scenes.*data\.planes\.scene"):
@@ -166,7 +184,9 @@ class FakeCzi:
     def metadata(self, raw=True):
         channels = {"Channel": [{"Name": "DAPI"}, {"Name": "GFP"}]}
         image = {"Image": {"Dimensions": {"Channels": channels}}}
-        return {"ImageDocument": {"Metadata": {"Information": image}}}
+        distances = [{"Id": "X", "Value": 2.5e-07}, {"Id": "Y", "Value": 5e-07}, {"Id": "Z", "Value": 1e-06}]
+        scaling = {"Items": {"Distance": distances}}
+        return {"ImageDocument": {"Metadata": {"Information": image, "Scaling": scaling}}}
 
     def close(self):
         pass
@@ -186,6 +206,8 @@ def test_czi(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "czifile", module)
     (tmp_path / "x.czi").write_bytes(b"x")
     assert ImageFile(tmp_path / "x.czi", Planes(z=0)).read().channel_names == ("DAPI", "GFP")
+    size = read_pixel_size(tmp_path / "x.czi", Planes(z=0))
+    assert (size.width, size.height) == pytest.approx((0.25, 0.5))
     equal_by_window(tmp_path / "x.czi", Planes(z=2), A[1, 2].transpose(1, 2, 0))
     equal_by_window(tmp_path / "x.czi", Planes(z="max"), A[1].max(0).transpose(1, 2, 0))
     with pytest.raises(SegkitError, match=r"channels \(2: DAPI, GFP\), z \(3\); set data\.planes\.z"):

@@ -14,7 +14,7 @@ from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImageNames, folder_name, split_root
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.ragged import arrays
+from segkit.structures.painting import LabelPainter, smallest_type
 from segkit.structures.targets import Targets
 
 CROWDS = "crowd and ignore regions, which are not written"
@@ -44,12 +44,10 @@ def paint_label_map(masks: InstanceMasks, losses: Counter[str]) -> np.ndarray:
         masks: of one class.
         losses: where objects that lose pixels are counted.
     """
-    label_map = np.zeros(masks.image_size, np.uint16 if len(masks) < 1 << 16 else np.uint32)
     areas = masks.areas().numpy()
-    crops, boxes = arrays(masks.bits, masks.crop_boxes), masks.crop_boxes.tolist()
-    for i in np.argsort(-areas, kind="stable").tolist():
-        x0, y0, x1, y1 = boxes[i]
-        label_map[y0:y1, x0:x1][crops[i].view(bool)] = i + 1
+    smallest_first = np.argsort(-areas, kind="stable")[::-1]  # of equal areas, the last one
+    ids = np.arange(1, len(masks) + 1)
+    label_map = LabelPainter(masks, ids, order=smallest_first, dtype=smallest_type(len(masks))).paint()
     left = np.bincount(label_map.ravel(), minlength=len(masks) + 1)[1:]
     for reason, which in ((CUT, (left < areas) & (left > 0)), (HIDDEN, (left == 0) & (areas > 0))):
         if count := int(which.sum()):

@@ -14,6 +14,7 @@ Reading for a model: ``image_reader`` opens an ``image_file``, ``channels`` choo
 ``image_cache``       decoded images in memory or on disk, shared by worker processes
 ``tile_cache``        likewise, decoded tiles of large images
 ``composite``         pictures of images of any number of channels
+``pixel_size``        the size of a pixel in micrometres; ``calibration``: what the formats say about it
 ``stored_image``      an image as its file stores it, and its conversion to 8 bits
 ``stored_writer``     writes stored samples as they are
 ``suffixes``          the names of image files
@@ -43,6 +44,7 @@ from segkit.utils.images.image_reader import ImageReader
 from segkit.utils.images.intensity import Limits, percentile_limits, percentiles
 from segkit.utils.images.lazy_image import LazyImage
 from segkit.utils.images.listing import ImageFiles, is_system_file
+from segkit.utils.images.pixel_size import PixelSize, read_pixel_size
 from segkit.utils.images.planes import Planes
 from segkit.utils.images.sampled_windows import intensity_sample
 from segkit.utils.images.stored_image import scale_to_uint8
@@ -57,6 +59,7 @@ __all__ = [
     "ImageReader",
     "LazyImage",
     "Limits",
+    "PixelSize",
     "Planes",
     "composite",
     "image_size",
@@ -66,6 +69,7 @@ __all__ = [
     "percentile_limits",
     "percentiles",
     "read_image",
+    "read_pixel_size",
     "read_pixels",
     "scale_to_uint8",
     "write_image",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.calibration import PixelSize, pixel_size_in
 from segkit.utils.images.container_parts import assemble, import_package, plane_axes
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import Planes, select, select_scene
@@ -61,6 +62,15 @@ class CziSource(ImageSource):
     @property
     def size(self) -> tuple[int, int]:
         return self._bottom - self._top, self._right - self._left
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        try:
+            found = self._file.metadata(raw=False)["ImageDocument"]["Metadata"]["Scaling"]["Items"]["Distance"]
+            sides = {str(one["Id"]): one["Value"] for one in found}
+        except Exception:  # the metadata have no fixed form
+            return None
+        return pixel_size_in(sides.get("X"), sides.get("Y"), "m")
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.calibration import PixelSize
 from segkit.utils.images.containers import open_container
 from segkit.utils.images.image_cache import ImageCache
-from segkit.utils.images.image_source import ImageSource, Window
+from segkit.utils.images.image_source import ImageSource, Window, stored_window
 from segkit.utils.images.pillow_decoder import PillowSource
 from segkit.utils.images.planes import ONE_PLANE, Planes, check_single_plane
 from segkit.utils.images.stored_image import LIMIT_HINT, StoredImage, upright, upright_size
@@ -60,6 +61,13 @@ class ImageFile:
         """1 to 8, as in EXIF: how the stored samples are turned and mirrored; ``read`` applies it."""
         with self._source() as opened:
             return opened.source.orientation
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """Of the upright image; None if the file does not say it."""
+        with self._source() as opened:
+            found = opened.source.pixel_size
+            return None if found is None else found.turned(opened.source.orientation)
 
     @property
     def is_large(self) -> bool:
@@ -108,7 +116,7 @@ class ImageFile:
                 raise SegkitError(
                     f"{self.path}: the window {window} is not inside the image of {width} x {height} pixels"
                 )
-            stored = _stored_window(window, (height, width), source.orientation)
+            stored = stored_window(window, (height, width), source.orientation)
         try:
             if stored is not None and self.cache is not None and opened.is_large and source.tile is not None:
                 image = opened.tile_cache(self).read(source, stored)
@@ -138,17 +146,6 @@ class ImageFile:
             else:
                 text = f"cannot be read as an image ({_one_line(error)})"
             raise SegkitError(f"{self.path}: {text}", value=str(self.path)) from error
-
-
-def _stored_window(window: Window, size: tuple[int, int], orientation: int) -> Window:
-    """The window in the coordinates of the stored samples; ``size`` is (H, W) of the upright image."""
-    x0, y0, x1, y1 = window
-    height, width = size
-    if orientation in (3, 4, 7, 8):
-        y0, y1 = height - y1, height - y0
-    if orientation in (2, 3, 6, 7):
-        x0, x1 = width - x1, width - x0
-    return (y0, x0, y1, x1) if orientation in (5, 6, 7, 8) else (x0, y0, x1, y1)
 
 
 def _open_source(path: str | os.PathLike[str], planes: Planes) -> ImageSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+from segkit.utils.images.calibration import PixelSize
 from segkit.utils.images.stored_image import StoredImage, check_pixels
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
@@ -35,6 +36,11 @@ class ImageSource(ABC):
         """1 to 8, as in EXIF."""
         return 1
 
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """Of the stored samples; None if the file does not say it."""
+        return None
+
     @abstractmethod
     def read(self, window: Window | None) -> StoredImage:
         """The samples of a window; None: of the whole image.
@@ -61,3 +67,20 @@ def cropped(image: StoredImage, window: Window | None) -> StoredImage:
         return image
     x0, y0, x1, y1 = window
     return replace(image, pixels=image.pixels[y0:y1, x0:x1])
+
+
+def stored_window(window: Window, size: tuple[int, int], orientation: int) -> Window:
+    """The window in the coordinates of the stored samples.
+
+    Args:
+        window: of the upright image.
+        size: (H, W) of the upright image.
+        orientation: 1 to 8, as in EXIF.
+    """
+    x0, y0, x1, y1 = window
+    height, width = size
+    if orientation in (3, 4, 7, 8):
+        y0, y1 = height - y1, height - y0
+    if orientation in (2, 3, 6, 7):
+        x0, x1 = width - x1, width - x0
+    return (y0, x0, y1, x1) if orientation in (5, 6, 7, 8) else (x0, y0, x1, y1)

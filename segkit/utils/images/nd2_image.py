@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 
+from segkit.utils.images.calibration import PixelSize, pixel_size_in
 from segkit.utils.images.container_parts import assemble, import_package, plane_axes
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import Planes, select, select_scene
@@ -43,6 +44,15 @@ class Nd2Source(ImageSource):
     @property
     def size(self) -> tuple[int, int]:
         return self._sizes["Y"], self._sizes["X"]
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        channels = getattr(self._file.metadata, "channels", None) or [None]
+        volume = getattr(channels[0], "volume", None)
+        if volume is None or not all(volume.axesCalibrated[:2]):
+            return None
+        x, y = volume.axesCalibration[:2]
+        return pixel_size_in(x, y, "um")
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)

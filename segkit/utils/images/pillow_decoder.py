@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.calibration import PixelSize, from_dots_per_inch
 from segkit.utils.images.image_source import ImageSource, Window, cropped
 from segkit.utils.images.png16 import LAYOUTS, MORE_THAN_8_BITS, read_png16
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage, check_pixels
@@ -109,6 +110,16 @@ class PillowSource(ImageSource):
     @property
     def orientation(self) -> int:
         return self._header[2]
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        from PIL import Image
+
+        try:
+            with Image.open(self._path) as image:
+                return from_dots_per_inch(*image.info["dpi"])
+        except Exception:  # no resolution, a damaged one, or an image that cannot be read, which read() reports
+            return None
 
     def read(self, window: Window | None) -> StoredImage:
         return cropped(read_with_pillow(self._path), window)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.utils.images.calibration import PixelSize, pixel_size_in
 from segkit.utils.images.container_parts import import_package
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import color_of
@@ -36,6 +37,14 @@ class SlideSource(ImageSource):
     def size(self) -> tuple[int, int]:
         width, height = self._slide.dimensions
         return int(height), int(width)
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        about = self._slide.properties
+        for library in ("tiffslide", "openslide"):
+            if found := pixel_size_in(about.get(f"{library}.mpp-x"), about.get(f"{library}.mpp-y"), "um"):
+                return found
+        return None
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)

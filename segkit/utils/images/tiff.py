@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.calibration import PixelSize, tiff_pixel_size
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import ONE_PLANE, Planes, color_of, pages_as_z, project, select
 from segkit.utils.images.stored_image import ORIENTATION_TAG, Extra, StoredImage
@@ -83,7 +84,7 @@ class TiffSource(ImageSource):
             raise
 
     def _open(self, planes: Planes) -> None:
-        name = self._name
+        name, self._scene = self._name, planes.scene or 0
         stack = find_planes(self._file, name, planes)
         axes, channels = pages_as_z(stack.axes, planes), stack.axes.get("C", 1)
         chosen = select(planes, axes, name, count=stack.count, what="pages", channels=stack.channel_names)
@@ -116,6 +117,10 @@ class TiffSource(ImageSource):
     @property
     def orientation(self) -> int:
         return self._orientation
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        return tiff_pixel_size(self._file, self._first, self._scene)
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)

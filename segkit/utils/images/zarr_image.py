@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segkit.utils.errors import SegkitError
+from segkit.utils.images.calibration import PixelSize, zarr_pixel_size
 from segkit.utils.images.container_parts import assemble, import_package, plane_axes
 from segkit.utils.images.image_source import ImageSource, Window
 from segkit.utils.images.planes import Planes, select, select_scene
@@ -43,6 +44,7 @@ class ZarrSource(ImageSource):
             raise SegkitError(f"{path}: the folder holds no Zarr array or group", value=str(path)) from error
         self._names: tuple[str, ...] = ()
         axes: str | None = None
+        self._pixel_size: PixelSize | None = None
         if not hasattr(node, "dtype"):
             node, axes = self._ome_array(node, planes)
         self._array = node
@@ -62,6 +64,10 @@ class ZarrSource(ImageSource):
     @property
     def size(self) -> tuple[int, int]:
         return self._sizes["Y"], self._sizes["X"]
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        return self._pixel_size
 
     def read(self, window: Window | None) -> StoredImage:
         self.check_limit(window, self._name)
@@ -108,7 +114,9 @@ class ZarrSource(ImageSource):
         omero = about.get("omero") or image.get("metadata", {}).get("omero") or {}
         labels = [str(channel.get("label", "")) for channel in omero.get("channels", [])]
         self._names = tuple(labels) if all(labels) else ()
-        return group[inner], _letters(axes)
+        letters = _letters(axes)
+        self._pixel_size = zarr_pixel_size(image, letters)
+        return group[inner], letters
 
 
 def _ome_attributes(group: Any) -> dict[str, Any]:
