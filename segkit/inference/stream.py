@@ -10,17 +10,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from segkit.inference.output_files import name_stems
 from segkit.inference.predicted_image import PredictedImage
-from segkit.inference.predictor import Predictor
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import ImageReader
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.progress import progress as progress_line
 
 logger = logging.getLogger(__name__)
+
+
+class PredictsImages(Protocol):
+    """A :class:`segkit.Predictor`, or a function from images to their detections.
+
+    Of a predictor, ``reader`` and ``predict_read`` are used, and whether its pipeline reads windows.
+    """
+
+    def __call__(self, images: Any, batch_size: int | None = None) -> Any:
+        """The detections of each image [C, H, W]."""
 
 
 @dataclass
@@ -39,7 +48,7 @@ class PredictedBatch:
 
 
 def stream(
-    predictor: Predictor,
+    predictor: PredictsImages,
     inputs: Mapping[str, Path] | Iterable[str | os.PathLike[str]],
     *,
     batch_size: int = 1,
@@ -75,7 +84,7 @@ def stream(
 
 
 def predict_batches(
-    predictor: Predictor,
+    predictor: PredictsImages,
     inputs: Mapping[str, Path],
     stems: Mapping[str, str],
     *,

@@ -6,8 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from segkit.registry import POSTPROCESS_REGISTRY
 from segkit.structures.detections import Detections
+from segkit.structures.masks import InstanceMasks
+from segkit.structures.ragged import pack, tighten
+from segkit.utils.errors import SegkitError
 
 
 class PostProcessor(ABC):
@@ -23,8 +29,8 @@ class PostProcessor(ABC):
         Args:
             detections: in the pixels of the image's file, best first, on the CPU.
         Returns:
-            Best first too. Masks that have changed are pixels (:meth:`Detections.from_masks`), and each box is that of
-            its mask.
+            Best first too. Masks that have changed are pixels (:meth:`Detections.from_masks`), and their boxes are those
+            of the masks.
         """
 
 
@@ -41,6 +47,43 @@ class PostProcessing(PostProcessor):
         for step in self.steps:
             detections = step(detections)
         return detections
+
+
+def required_masks(detections: Detections, name: str) -> InstanceMasks:
+    """The masks of detections.
+
+    Args:
+        name: of the post-processor that needs them.
+    Raises:
+        SegkitError: the model predicts none.
+    """
+    masks = detections.masks
+    if masks is None:
+        raise SegkitError(
+            f"{name} needs masks, but the model predicts boxes only; remove it from predict.postprocess",
+            key="predict.postprocess",
+            value=name,
+        )
+    return masks
+
+
+def with_masks(
+    detections: Detections, crops: Sequence[np.ndarray], masks: InstanceMasks, changed: np.ndarray
+) -> Detections:
+    """The detections with changed masks, whose boxes become those of the masks.
+
+    Args:
+        detections: N of them.
+        crops: uint8 [h, w] each, in the crop boxes of ``masks``.
+        masks: the masks before the change.
+        changed: bool [N]; others keep mask and box.
+    """
+    if not changed.any():
+        return detections
+    cut, crop_boxes = tighten(list(crops), masks.crop_boxes, np.flatnonzero(changed).tolist())
+    new = InstanceMasks(pack(cut), crop_boxes, masks.image_size)
+    boxes = torch.where(torch.from_numpy(changed)[:, None], new.boxes().to(detections.boxes.dtype), detections.boxes)
+    return Detections.from_masks(new, detections.scores, detections.labels, boxes)
 
 
 def build_postprocess(specs: Sequence[Mapping[str, Any]], path: str = "predict.postprocess") -> PostProcessing:
