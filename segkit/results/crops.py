@@ -62,14 +62,18 @@ class CropsResultWriter(ResultWriter):
     ) -> None:
         super().__init__(output, classes, category_ids, parts)
         for name, value, valid in (
-            ("margin", margin, margin >= 0),
+            ("margin", margin, isinstance(margin, int) and margin >= 0),
             ("min_score", min_score, 0 <= min_score <= 1),
-            ("min_area", min_area, min_area >= 1),
+            ("min_area", min_area, isinstance(min_area, int) and min_area >= 1),
         ):
             if not valid:
-                expected = {"margin": "pixels, at least 0", "min_score": "a number in 0..1", "min_area": "at least 1"}
+                expected = {
+                    "margin": "whole pixels, at least 0",
+                    "min_score": "a number in 0..1",
+                    "min_area": "whole pixels, 1 or more",
+                }
                 raise SegkitError(f"crops: {name} is {value}; expected {expected[name]}", key=name, value=value)
-        self._margin, self._masked = int(margin), masked
+        self._margin, self._masked = margin, masked
         self._min_score, self._min_area = min_score, min_area
         self.folder = self.output / "crops"
         self._folders = _class_folders(self.classes)

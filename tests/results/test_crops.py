@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path, monkeypatch):
     assert list((tmp_path / "crops" / "cell").iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [{"margin": -1}, {"min_score": 2}, {"min_area": 0}])
+@pytest.mark.parametrize("options", [{"margin": -1}, {"margin": 2.5}, {"min_score": 2}, {"min_area": 0}])
 def test_wrong_options_are_named(tmp_path, options):
     with pytest.raises(SegkitError, match=f"crops: {next(iter(options))} is .*expected"):
         written(CropsResultWriter, tmp_path, [], **options)
