@@ -109,6 +109,8 @@ def writer_specs(options: argparse.Namespace) -> list[dict[str, Any]]:
         specs: list[dict[str, Any]] = [{"name": name} for name in names]
     else:
         specs = [writer_spec(text) for text in options.write]
+    if options.id_map is None and any(spec["name"] == "submission" for spec in specs):
+        raise SegkitError("--write submission needs the ids of its images: --id-map JSON", key="--id-map")
     overlays = next((spec for spec in specs if spec["name"] == "overlays"), None)
     if overlays is not None and options.no_overlays:
         raise SegkitError("--no-overlays contradicts --write overlays; omit one of them", key="--no-overlays")

@@ -13,7 +13,6 @@ from segkit.inference.predicted_image import PredictedImage
 from segkit.registry import RESULT_WRITER_REGISTRY
 from segkit.results.base import ResultWriter
 from segkit.results.part_files import PartFiles
-from segkit.utils.errors import SegkitError
 
 LINES = "submission"
 
@@ -38,8 +37,6 @@ class SubmissionResultWriter(ResultWriter):
         id_map: Sequence[ImageEntry] = (),
     ) -> None:
         super().__init__(output, classes, category_ids, parts)
-        if not id_map:
-            raise SegkitError("a submission needs the ids of its images: --id-map JSON", key="--id-map")
         self._writer = SubmissionWriter(output, id_map, category_ids)
 
     @property
