@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from segkit.data.transforms import InvertibleCompose
+from segkit.inference.augmentations.augmented_model import AugmentedModel
 from segkit.modeling.nonfinite import naming_images
 from segkit.postprocess.base import PostProcessing
 from segkit.structures.detections import Detections
@@ -34,7 +35,7 @@ class InferencePipeline:
 
         It cannot measure the losses then.
         """
-        return False
+        return isinstance(self.model, AugmentedModel)
 
     @property
     def reads_windows(self) -> bool:

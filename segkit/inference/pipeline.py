@@ -6,6 +6,7 @@ from typing import Any
 
 from segkit.config.schema import Config
 from segkit.data.transforms import InvertibleCompose, Transform, build_transforms
+from segkit.inference.augmentations import AugmentedModel, build_augmentations
 from segkit.inference.image_pipeline import InferencePipeline
 from segkit.inference.tiles.pipeline import TiledPipeline
 from segkit.postprocess.base import build_postprocess
@@ -24,6 +25,8 @@ def build_pipeline(cfg: Config, model: Any) -> InferencePipeline:
     """
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
     postprocess, predict = build_postprocess(cfg.predict.postprocess), cfg.predict
+    if predict.augmentations:
+        model = AugmentedModel(model, build_augmentations(predict.augmentations))
     if predict.tile is None:
         return InferencePipeline(model, transforms, postprocess)
     return TiledPipeline(

@@ -165,6 +165,34 @@ class ROIHeads(nn.Module, ABC):
     ) -> list[Detections]:
         """Detections of each image, best first, in the pixels of the network's input."""
 
+    def predict_boxes(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        """As :meth:`predict`, without masks. Test-time augmentation needs it."""
+        found = self.predict(features, proposals, sizes)
+        return [Detections(one.boxes, one.scores, one.labels, None, one.size) for one in found]
+
+    def mask_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Probabilities of masks [N_i, M, M] in given boxes of each image.
+
+        Args:
+            features: maps [B, C, H, W] by name.
+            boxes: [N_i, 4] of each image.
+            labels: int64 [N_i] of each image.
+        Raises:
+            SegkitError: the heads predict no masks.
+        """
+        mask_head = getattr(self, "mask_head", None)
+        if not isinstance(mask_head, MaskHead):
+            raise SegkitError(
+                f"{type(self).__name__} has no mask_probs(features, boxes, labels), which test-time augmentation needs",
+                key="model.roi_heads",
+            )
+        logits = mask_head(features, list(boxes), torch.cat(list(labels)))
+        return list(logits.float().sigmoid().split([len(image) for image in boxes]))
+
     def class_log_probs(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
     ) -> Tensor:

@@ -147,6 +147,40 @@ class Detector(nn.Module, ABC):
         return [d.resized(size) for d, size in zip(run_or_name_culprit(self, run), sizes, strict=True)]
 
     @torch.no_grad()
+    def predict_boxes(self, images: Sequence[Tensor] | ImageBatch) -> tuple[dict[str, Tensor], list[Detections]]:
+        """Detections without masks, and the features from which :meth:`predict_mask_probs` makes masks.
+
+        Args:
+            images: as in :meth:`losses`.
+        Returns:
+            The pyramid of the batch, and the detections of each image in its own pixels, best first.
+        Raises:
+            SegkitError: the network returns NaN or infinity; the message names the layer.
+        """
+        batch = self.preprocess(images)
+
+        def run() -> tuple[dict[str, Tensor], list[Detections]]:
+            features = self.features(batch.tensor)
+            return features, self._boxes(features, self.proposal_generator(features), batch.sizes)
+
+        return run_or_name_culprit(self, run)
+
+    @torch.no_grad()
+    def predict_mask_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Probabilities of masks [N_i, M, M] in given boxes of each image.
+
+        Args:
+            features: of :meth:`predict_boxes`.
+            boxes: float [N_i, 4] of each image, in the pixels of the network's input.
+            labels: int64 [N_i] of each image.
+        Raises:
+            SegkitError: the model predicts no masks.
+        """
+        raise SegkitError(f"{type(self).__name__} predicts no masks")
+
+    @torch.no_grad()
     def predict_with_losses(
         self,
         images: Sequence[Tensor] | ImageBatch,
@@ -214,6 +248,11 @@ class Detector(nn.Module, ABC):
         self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         """Detections of each image in the pixels of the network's input; arguments as above."""
+
+    def _boxes(self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """As :meth:`_detections`, without masks."""
+        found = self._detections(features, output, sizes)
+        return [Detections(one.boxes, one.scores, one.labels, None, one.size) for one in found]
 
     def forward(
         self,

@@ -96,3 +96,13 @@ class GeneralizedRCNN(Detector):
         self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]
     ) -> list[Detections]:
         return self.roi_heads.predict(features, self.proposal_generator.proposals(output, sizes, training=False), sizes)
+
+    def _boxes(self, features: Mapping[str, Tensor], output: Any, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        proposals = self.proposal_generator.proposals(output, sizes, training=False)
+        return self.roi_heads.predict_boxes(features, proposals, sizes)
+
+    @torch.no_grad()
+    def predict_mask_probs(
+        self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], labels: Sequence[Tensor]
+    ) -> list[Tensor]:
+        return self.roi_heads.mask_probs(features, boxes, labels)

@@ -173,6 +173,18 @@ class CascadeROIHeads(ROIHeads):
         Raises:
             NotFiniteError: a head's output is NaN or infinite.
         """
+        return masked_detections(self.mask_head, features, self._kept(features, proposals, sizes), sizes)
+
+    @torch.no_grad()
+    def predict_boxes(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        return masked_detections(None, features, self._kept(features, proposals, sizes), sizes)
+
+    def _kept(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, scores and labels of each image after NMS."""
         boxes, probabilities = list(proposals), []
         for head in self.box_heads:
             assert isinstance(head, BoxHead)
@@ -182,7 +194,7 @@ class CascadeROIHeads(ROIHeads):
             boxes = refine(head, pred_deltas, boxes, sizes)
             probabilities.append(logits.float().softmax(dim=1))
         scores = torch.stack(probabilities).mean(dim=0)[:, : self.num_classes].split([len(b) for b in boxes])
-        kept = [
+        return [
             select_detections(
                 image_boxes[:, None].expand(-1, self.num_classes, 4),
                 image_scores,
@@ -194,7 +206,6 @@ class CascadeROIHeads(ROIHeads):
             )
             for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
         ]
-        return masked_detections(self.mask_head, features, kept, sizes)
 
     def class_log_probs(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]

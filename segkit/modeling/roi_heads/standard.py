@@ -124,12 +124,24 @@ class StandardROIHeads(ROIHeads):
         Raises:
             NotFiniteError: a head's output is NaN or infinite.
         """
+        return masked_detections(self.mask_head, features, self._kept(features, proposals, sizes), sizes)
+
+    @torch.no_grad()
+    def predict_boxes(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
+        return masked_detections(None, features, self._kept(features, proposals, sizes), sizes)
+
+    def _kept(
+        self, features: Mapping[str, Tensor], proposals: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Boxes, scores and labels of each image after NMS."""
         logits, pred_deltas = self.box_head(features, proposals)
         require_finite("the class scores or box deltas", logits, pred_deltas)
         counts = [len(boxes) for boxes in proposals]
         boxes = self.box_head.decode(pred_deltas, torch.cat(list(proposals))).split(counts)
         scores = logits.float().softmax(dim=1)[:, : self.num_classes].split(counts)
-        kept = [
+        return [
             select_detections(
                 image_boxes,
                 image_scores,
@@ -141,7 +153,6 @@ class StandardROIHeads(ROIHeads):
             )
             for image_boxes, image_scores, size in zip(boxes, scores, sizes, strict=True)
         ]
-        return masked_detections(self.mask_head, features, kept, sizes)
 
     def class_log_probs(
         self, features: Mapping[str, Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, int]]
