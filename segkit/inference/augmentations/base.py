@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.sample import Sample
 
 View = Callable[[Sample], Sample]
@@ -42,5 +43,7 @@ def combined_views(augmentations: Sequence[TestAugmentation], sample: Sample) ->
     views = [sample]
     for augmentation in augmentations:
         views = [change(view) for view in views for change in augmentation.views()]
-    first_of = {view.known_geometry: view for view in reversed(views)}
-    return [view for view in views if first_of[view.known_geometry] is view]
+    first: dict[ImageGeometry, Sample] = {}
+    for view in views:
+        first.setdefault(view.known_geometry, view)
+    return list(first.values())

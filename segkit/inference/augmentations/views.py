@@ -41,7 +41,10 @@ class Flips(TestAugmentation):
 
 @TEST_AUGMENTATION_REGISTRY.register
 class QuarterTurns(TestAugmentation):
-    """The image turned by 0, 90, 180 and 270 degrees; with ``Flips`` all eight positions of a square."""
+    """The image turned by 0, 90, 180 and 270 degrees.
+
+    With ``Flips`` these are all eight positions of a square.
+    """
 
     def views(self) -> list[View]:
         return [unchanged, *(functools.partial(geometry.rot90, k=k) for k in (1, 2, 3))]

@@ -148,7 +148,7 @@ class Detector(nn.Module, ABC):
 
     @torch.no_grad()
     def predict_boxes(self, images: Sequence[Tensor] | ImageBatch) -> tuple[dict[str, Tensor], list[Detections]]:
-        """Detections without masks, and the features from which :meth:`predict_mask_probs` makes masks.
+        """Detections without masks, and the features for :meth:`predict_mask_probs`.
 
         Args:
             images: as in :meth:`losses`.
