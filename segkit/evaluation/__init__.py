@@ -18,6 +18,7 @@ from segkit.evaluation.results import coco_results
 from segkit.evaluation.submission import SubmissionWriter, write_submission
 from segkit.evaluation.submission_check import SubmissionSummary, check_submission
 from segkit.evaluation.table import metrics_table
+from segkit.utils.removed_names import removed_names
 
 __all__ = [
     "BoundaryEvaluator",
@@ -38,3 +39,5 @@ __all__ = [
     "read_results",
     "write_submission",
 ]
+
+__getattr__ = removed_names(__name__, {"PredictionsWriter": "segkit.results.CocoResultWriter"})

@@ -17,12 +17,12 @@ from segkit.results.base import ResultWriter
 from segkit.results.calibrated import PixelSizeOption
 from segkit.results.label_files import COMPRESSION, FrameMaps, strip_rows, write_imagej
 from segkit.results.part_files import PartFiles
-from segkit.results.whole_file import whole_file
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.painting import BAND_PIXELS, LabelPainter, by_score, smallest_type
 from segkit.utils.errors import SegkitError
 from segkit.utils.images import PixelSize
 from segkit.utils.paths.file_names import unique_stems
+from segkit.utils.whole_file import whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import torch
 from pixel_formats import SIZE, loaded_set, mask_outlines, mask_set, save_image, scene, targets_of
 
 from segkit.data.formats import build_dataset, recognize
-from segkit.data.writers import WritableImage, geojson
+from segkit.data.writers import WritableImage, geojson_features
 from segkit.data.writers.label_maps import CROWDS, CUT, HIDDEN, RENAMED, RENUMBERED, UNMASKED, paint_label_map
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures import InstanceMasks, Sample, Targets
@@ -156,7 +156,7 @@ def test_features_are_those_of_qupath(tmp_path):
         polygons = [polygons] if feature["geometry"]["type"] == "Polygon" else polygons
         assert all(ring[0] == ring[-1] and len(ring) >= 5 for polygon in polygons for ring in polygon)
     assert json.loads((output / "classes.json").read_text())["pathClasses"][1]["name"] == "dirt"
-    assert all(-(1 << 31) <= geojson._packed(geojson._color(i)) < 0 for i in range(20))
+    assert all(-(1 << 31) <= geojson_features.packed_color(geojson_features.class_color(i)) < 0 for i in range(20))
 
 
 def test_ids_are_deterministic(tmp_path):

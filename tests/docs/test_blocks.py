@@ -159,7 +159,7 @@ def run_command(command: str, runner) -> None:
     assert runner(words) == 0, command
     if kind == "predict":
         output = Path(words[words.index("--output") + 1])
-        assert json.loads((output / "predictions.json").read_text())["images"]
+        assert json.loads((output / "prediction_info.json").read_text())["images"]
         assert ("--id-map" in words) == (output / "test-results.zip").exists()
 
 

@@ -21,6 +21,7 @@ from segkit.utils.errors import SegkitError, image_errors
 from segkit.utils.images import ImageFile, ImageReader, Planes, write_image
 from segkit.utils.images.planes import ONE_PLANE
 from segkit.utils.images.stored_writer import write_stored
+from segkit.utils.whole_file import whole_file
 
 TURNED = "images with an orientation tag, which is applied: tools that ignore it would show them turned"
 
@@ -119,12 +120,12 @@ class WritableImage:
     def copy_to(self, path: Path) -> None:
         """Copies the image's file to ``path``, folders included; makes a link if ``link`` is set."""
         assert self.file is not None
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if self.link:
-                path.symlink_to(self.file.absolute())
-            else:
-                shutil.copyfile(self.file, path)
+            with whole_file(path) as temporary:
+                if self.link:
+                    temporary.symlink_to(self.file.absolute())
+                else:
+                    shutil.copyfile(self.file, temporary)
         except OSError as error:
             how = "linked" if self.link else "copied"
             raise SegkitError(

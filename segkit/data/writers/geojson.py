@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.formats.geojson.features import BOX, CLASS_FILE, CROWD, IGNORE
 from segkit.data.writers.base import DatasetWriter, WritableImage
+from segkit.data.writers.geojson_features import box_geometry, class_color, mask_geometry, write_classes
 from segkit.data.writers.image_names import ImageNames, split_root
 from segkit.data.writers.label_maps import RENUMBERED
 from segkit.registry import DATASET_WRITER_REGISTRY
@@ -22,7 +20,6 @@ from segkit.structures.targets import ALL_CLASSES
 
 NAMESPACE = uuid.UUID("2f1c9a54-9a0e-5d0e-8a38-6c8a1f6d7a10")  # of the ids of written objects
 IGNORED_CLASS = "Ignore*"  # QuPath's class for regions that are not measured
-GOLDEN = 0.618033988749895  # turns hues so that neighbouring classes differ
 
 
 @DATASET_WRITER_REGISTRY.register(name="geojson")
@@ -63,8 +60,7 @@ class GeoJsonWriter(DatasetWriter):
         path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
 
     def close(self) -> None:
-        classes = [{"name": name, "color": _packed(_color(i))} for i, name in enumerate(self.classes)]
-        (self.output / CLASS_FILE).write_text(json.dumps({"pathClasses": classes}, indent=1), encoding="utf-8")
+        write_classes(self.output / CLASS_FILE, self.classes)
 
     def _features(self, image: WritableImage, name: str) -> Iterator[dict[str, Any]]:
         targets = image.targets
@@ -84,14 +80,13 @@ class GeoJsonWriter(DatasetWriter):
                 if not parts:
                     self.losses["objects with an empty mask, which are not written"] += 1
                     continue
-                geometry = _geometry([[_closed(ring) for ring in (outer, *holes)] for outer, holes in parts])
+                geometry = mask_geometry(parts)
             else:
-                x0, y0, x1, y1 = box
-                geometry, marks = _geometry([[_closed([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])]]), {**marks, BOX: "1"}
+                geometry, marks = box_geometry(box), {**marks, BOX: "1"}
             kind = (
                 {"name": IGNORED_CLASS}
                 if label == ALL_CLASSES
-                else {"name": self.classes[label], "color": _color(label)}
+                else {"name": self.classes[label], "color": class_color(label)}
             )
             properties: dict[str, Any] = {"objectType": self.object_type, "classification": kind}
             if marks:
@@ -102,27 +97,3 @@ class GeoJsonWriter(DatasetWriter):
                 "geometry": geometry,
                 "properties": properties,
             }
-
-
-def _geometry(polygons: list[list[list[list[float]]]]) -> dict[str, Any]:
-    """A Polygon, or a MultiPolygon of several."""
-    if len(polygons) == 1:
-        return {"type": "Polygon", "coordinates": polygons[0]}
-    return {"type": "MultiPolygon", "coordinates": polygons}
-
-
-def _closed(ring: np.ndarray | list[list[float]]) -> list[list[float]]:
-    """A ring that ends with its first point, as GeoJSON requires."""
-    points = ring.tolist() if isinstance(ring, np.ndarray) else ring
-    return [*points, points[0]]
-
-
-def _color(label: int) -> list[int]:
-    """RGB of a class, 0 to 255; neighbouring labels have different hues."""
-    return [round(255 * value) for value in colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.8, 0.9)]
-
-
-def _packed(color: list[int]) -> int:
-    """An RGB colour as the signed 32-bit number that QuPath's classes.json holds."""
-    red, green, blue = color
-    return (0xFF000000 | red << 16 | green << 8 | blue) - (1 << 32)

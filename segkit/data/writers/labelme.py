@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,8 @@ from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.outline_polygons import mask_outlines
-from segkit.structures.targets import ALL_CLASSES
+from segkit.structures.targets import ALL_CLASSES, Targets
+from segkit.utils.whole_file import whole_file
 
 VERSION = "5.5.0"  # of LabelMe, whose later versions read the same keys
 IGNORED = "ignore regions, which LabelMe cannot hold"
@@ -49,52 +51,84 @@ class LabelMeWriter(DatasetWriter):
     def write(self, image: WritableImage) -> None:
         stem = self.output / image.split / self._names.stem(image.name, image.split)
         file = self.save_image(image, stem.with_name(f"{stem.name}.png"))
-        content: dict[str, Any] = {
-            "version": VERSION,
-            "flags": {},
-            "shapes": list(self._shapes(image)),
-            "imagePath": file.name,
-            "imageData": None,
-            "imageHeight": image.size[0],
-            "imageWidth": image.size[1],
-        }
-        stem.with_name(f"{stem.name}.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-    def _shapes(self, image: WritableImage) -> Iterator[dict[str, Any]]:
-        """The shapes of an image; objects that cannot be written are counted."""
-        targets, groups = image.targets, 0
-        masks = targets.masks
-        outlines = mask_outlines(masks) if masks is not None else [[] for _ in range(len(targets))]
-        crops = masks.crops() if masks is not None else []
-        for index, (label, crowd, parts) in enumerate(
-            zip(targets.labels.tolist(), targets.crowd.tolist(), outlines, strict=True)
-        ):
-            if label == ALL_CLASSES or crowd:
-                self.losses[IGNORED if label == ALL_CLASSES else CROWDS] += 1
-                continue
-            name, (x0, y0, x1, y1) = self.classes[label], targets.boxes[index].tolist()
-            if not targets.has_mask[index]:
-                yield _shape(name, "rectangle", [[x0, y0], [x1, y1]])
-            elif not parts:
-                self.losses[EMPTY] += 1
-            elif self._masks or any(holes for _, holes in parts):
-                assert masks is not None
-                left, top, right, bottom = masks.crop_boxes[index].tolist()
-                corners = [[left, top], [right - 1, bottom - 1]]
-                yield _shape(name, "mask", corners, mask=_encode(crops[index].cpu().numpy()))
-            else:
-                group = None
-                if len(parts) > 1:
-                    groups += 1
-                    group = groups
-                for ring, _ in parts:
-                    yield _shape(name, "polygon", ring.tolist(), group=group)
+        shapes = labelme_shapes(image.targets, self.classes, self.losses, as_masks=self._masks)
+        content = labelme_content(shapes, file.name, image.size)
+        with whole_file(stem.with_name(f"{stem.name}.json")) as temporary:
+            temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _shape(label: str, kind: str, points: list, group: int | None = None, mask: str | None = None) -> dict[str, Any]:
+def labelme_content(shapes: Iterable[dict[str, Any]], image: str, size: tuple[int, int]) -> dict[str, Any]:
+    """What LabelMe's file of an image holds.
+
+    Args:
+        shapes: of :func:`labelme_shapes`.
+        image: path of the image, relative to the file.
+        size: (H, W) of the image.
+    """
+    return {
+        "version": VERSION,
+        "flags": {},
+        "shapes": list(shapes),
+        "imagePath": image,
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+    }
+
+
+def labelme_shapes(
+    targets: Targets,
+    classes: Sequence[str],
+    losses: Counter[str],
+    *,
+    as_masks: bool = False,
+    descriptions: Sequence[str] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The shapes of an image's objects.
+
+    Args:
+        targets: the objects.
+        classes: name of each label.
+        losses: counts what cannot be written.
+        as_masks: whether masks without holes are mask shapes too.
+        descriptions: text of each object.
+    """
+    groups = 0
+    masks = targets.masks
+    outlines = mask_outlines(masks) if masks is not None else [[] for _ in range(len(targets))]
+    crops = masks.crops() if masks is not None else []
+    for index, (label, crowd, parts) in enumerate(
+        zip(targets.labels.tolist(), targets.crowd.tolist(), outlines, strict=True)
+    ):
+        if label == ALL_CLASSES or crowd:
+            losses[IGNORED if label == ALL_CLASSES else CROWDS] += 1
+            continue
+        name, (x0, y0, x1, y1) = classes[label], targets.boxes[index].tolist()
+        text = "" if descriptions is None else descriptions[index]
+        if not targets.has_mask[index]:
+            yield _shape(name, "rectangle", [[x0, y0], [x1, y1]], text)
+        elif not parts:
+            losses[EMPTY] += 1
+        elif as_masks or any(holes for _, holes in parts):
+            assert masks is not None
+            left, top, right, bottom = masks.crop_boxes[index].tolist()
+            corners = [[left, top], [right - 1, bottom - 1]]
+            yield _shape(name, "mask", corners, text, mask=_encode(crops[index].cpu().numpy()))
+        else:
+            group = None
+            if len(parts) > 1:
+                groups += 1
+                group = groups
+            for ring, _ in parts:
+                yield _shape(name, "polygon", ring.tolist(), text, group=group)
+
+
+def _shape(
+    label: str, kind: str, points: list, description: str, group: int | None = None, mask: str | None = None
+) -> dict[str, Any]:
     """A shape in the form of LabelMe."""
     content: dict[str, Any] = {"label": label, "points": [[float(x), float(y)] for x, y in points], "group_id": group}
-    return {**content, "description": "", "shape_type": kind, "flags": {}, "mask": mask}
+    return {**content, "description": description, "shape_type": kind, "flags": {}, "mask": mask}
 
 
 def _encode(crop: np.ndarray) -> str:

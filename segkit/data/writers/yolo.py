@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from segkit.data.writers.base import DatasetWriter, WritableImage
 from segkit.data.writers.image_names import ImagePaths
 from segkit.registry import DATASET_WRITER_REGISTRY
 from segkit.structures.outline_polygons import Part, even_odd_polygon, mask_outlines
-from segkit.structures.targets import ALL_CLASSES
+from segkit.structures.targets import ALL_CLASSES, Targets
+from segkit.utils.whole_file import whole_file
 
 IGNORED = "ignore regions, which YOLO cannot hold"
 CROWDS = "crowd regions, which YOLO cannot hold"
@@ -53,51 +55,72 @@ class YoloWriter(DatasetWriter):
         stem = self._names.stem(image.name, split)
         self.save_image(image, self.output / "images" / split / f"{stem}.png")
         labels = self.output / "labels" / split / f"{stem}.txt"
-        labels.parent.mkdir(parents=True, exist_ok=True)
-        labels.write_text("".join(f"{line}\n" for line in self._lines(image)), encoding="utf-8")
+        lines = label_lines(image.targets, image.size, self.losses, bridges=self._bridges)
+        with whole_file(labels) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def close(self) -> None:
-        content = {split: f"images/{split}" for split in sorted(self._splits)}
-        # Ultralytics needs both keys; a missing one repeats the other.
-        for key, other in (("train", "val"), ("val", "train")):
-            content.setdefault(key, content.get(other, "images/train"))
-        names = dict(enumerate(self.classes))
-        (self.output / "data.yaml").write_text(write_yaml({**content, "names": names}), encoding="utf-8")
+        write_data_file(self.output / "data.yaml", self.classes, self._splits)
 
-    def _lines(self, image: WritableImage) -> list[str]:
-        """The lines of a label file; objects that cannot be written are counted."""
-        targets, (height, width) = image.targets, image.size
-        outlines = mask_outlines(targets.masks) if targets.masks is not None else [[] for _ in range(len(targets))]
-        lines, boxes, polygons = [], 0, 0
-        columns = (targets.labels.tolist(), targets.crowd.tolist(), targets.has_mask.tolist(), targets.boxes.tolist())
-        for label, crowd, has_mask, box, parts in zip(*columns, outlines, strict=True):
-            if label == ALL_CLASSES or crowd:
-                self.losses[IGNORED if label == ALL_CLASSES else CROWDS] += 1
-            elif has_mask and parts:
-                polygon = self._polygon(parts) / [width, height]
-                lines.append(f"{label} {_text(polygon.reshape(-1))}")
-                polygons += 1
-            elif has_mask or box[2] <= box[0] or box[3] <= box[1]:
-                self.losses[EMPTY] += 1
-            else:
-                x0, y0, x1, y1 = box
-                values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
-                lines.append(f"{label} {_text(np.array(values))}")
-                boxes += 1
-        if boxes and polygons:
-            self.losses[MIXED] += boxes
-        return lines
 
-    def _polygon(self, parts: list[Part]) -> np.ndarray:
-        """The polygon of an object."""
-        if self._bridges:
-            return even_odd_polygon(parts)
-        if len(parts) > 1:
-            self.losses[PARTS] += 1
-            parts = [max(parts, key=_area)]
-        if parts[0][1]:
-            self.losses[HOLES] += 1
-        return parts[0][0]
+def label_lines(targets: Targets, size: tuple[int, int], losses: Counter[str], *, bridges: bool = True) -> list[str]:
+    """The lines of an image's label file.
+
+    Args:
+        targets: the objects.
+        size: (H, W) of the image.
+        losses: counts what cannot be written.
+        bridges: as of :class:`YoloWriter`.
+    """
+    height, width = size
+    outlines = mask_outlines(targets.masks) if targets.masks is not None else [[] for _ in range(len(targets))]
+    lines, boxes, polygons = [], 0, 0
+    columns = (targets.labels.tolist(), targets.crowd.tolist(), targets.has_mask.tolist(), targets.boxes.tolist())
+    for label, crowd, has_mask, box, parts in zip(*columns, outlines, strict=True):
+        if label == ALL_CLASSES or crowd:
+            losses[IGNORED if label == ALL_CLASSES else CROWDS] += 1
+        elif has_mask and parts:
+            polygon = _polygon(parts, losses, bridges=bridges) / [width, height]
+            lines.append(f"{label} {_text(polygon.reshape(-1))}")
+            polygons += 1
+        elif has_mask or box[2] <= box[0] or box[3] <= box[1]:
+            losses[EMPTY] += 1
+        else:
+            x0, y0, x1, y1 = box
+            values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+            lines.append(f"{label} {_text(np.array(values))}")
+            boxes += 1
+    if boxes and polygons:
+        losses[MIXED] += boxes
+    return lines
+
+
+def write_data_file(path: Path, classes: Sequence[str], splits: Collection[str]) -> None:
+    """Writes ``data.yaml``, which names the folders of images and the classes.
+
+    Args:
+        path: of the file.
+        classes: name of each label.
+        splits: those that have a folder ``images/SPLIT``.
+    """
+    content = {split: f"images/{split}" for split in sorted(splits)}
+    # Ultralytics needs both keys; a missing one repeats the other.
+    for key, other in (("train", "val"), ("val", "train")):
+        content.setdefault(key, content.get(other, "images/train"))
+    with whole_file(path) as temporary:
+        temporary.write_text(write_yaml({**content, "names": dict(enumerate(classes))}), encoding="utf-8")
+
+
+def _polygon(parts: list[Part], losses: Counter[str], *, bridges: bool) -> np.ndarray:
+    """The polygon of an object."""
+    if bridges:
+        return even_odd_polygon(parts)
+    if len(parts) > 1:
+        losses[PARTS] += 1
+        parts = [max(parts, key=_area)]
+    if parts[0][1]:
+        losses[HOLES] += 1
+    return parts[0][0]
 
 
 def _area(part: Part) -> float:
