@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segkit.data.transforms import Compose, InvertibleCompose
+from segkit.inference.image_pipeline import InferencePipeline
 from segkit.inference.tiles import TiledPipeline
 from segkit.postprocess.base import build_postprocess
 from segkit.structures.components import connected_components
@@ -57,7 +58,8 @@ def image() -> torch.Tensor:
 
 
 def pipeline(model: Components, **arguments) -> TiledPipeline:
-    return TiledPipeline(model, InvertibleCompose(Compose([])), build_postprocess(()), **arguments)
+    plain = InferencePipeline(model, InvertibleCompose(Compose([])), build_postprocess(()))
+    return TiledPipeline(plain, **arguments)
 
 
 def sample(reader: Reader) -> Sample:
