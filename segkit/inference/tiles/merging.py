@@ -9,8 +9,9 @@ of the image; otherwise it is *whole*. Two detections of different tiles are com
 3. Cut and cut: united if they share at least half of the pixels of the one with fewer pixels in the zone, or of a connected
    part of it there. Class and score are those of the largest piece; of equal ones the higher score, then the first tile.
 
-In 2 and 3, detections of different classes are of one object only if they agree in the zone: their IoU is at least one
-half there, or that of two of their connected parts. A nucleus thus does not take away the piece of its cell.
+In 2 and 3, two detections of different classes are of one object only if neither agrees with one of its own class in the
+other tile, and if their IoU in the zone is at least one half, or that of two of their connected parts there. A nucleus thus
+does not take away the fragment of its cell.
 
 With an overlap of at least one pixel, two touching pixels always lie in a tile together. The merged detections of a detector
 whose output depends on local pixels only are therefore those of the whole image, for objects that are connected.
@@ -149,30 +150,41 @@ class TileMerger:
             for a in np.flatnonzero((top_left < bottom_right).all(1)).tolist():
                 zone = np.concatenate([top_left[a], bottom_right[a]])
                 x0, y0, x1, y1 = zone.tolist()
-                for i, j in meeting_pairs(fragments.bounds, slice(starts[a], ends[a]), slice(starts[b], ends[b]), zone):
-                    self._decide(fragments, i, j, (x0, y0, x1, y1), bool(labels[i] == labels[j]))
+                pairs = meeting_pairs(fragments.bounds, slice(starts[a], ends[a]), slice(starts[b], ends[b]), zone)
+                matched: set[int] = set()
+                of_two_classes = []
+                for i, j in pairs:
+                    if labels[i] != labels[j]:
+                        of_two_classes.append((i, j))
+                    elif self._agree(fragments, i, j, (x0, y0, x1, y1)):
+                        matched |= {i, j}
+                for i, j in of_two_classes:
+                    if i not in matched and j not in matched:
+                        self._agree(fragments, i, j, (x0, y0, x1, y1), same_class=False)
 
-    def _decide(self, fragments: Fragments, i: int, j: int, zone: Zone, same_class: bool) -> None:
-        """Applies the module's rules to two detections of different tiles."""
+    def _agree(self, fragments: Fragments, i: int, j: int, zone: Zone, same_class: bool = True) -> bool:
+        """Whether two detections of different tiles are of one object; notes what follows from it."""
+        cut = int(fragments.cut[i]) + int(fragments.cut[j])
+        if not cut and not same_class:
+            return False
         first, second, common = fragments.areas_within(i, j, zone)
         if not common:
-            return
+            return False
         equal = common >= SAME_OBJECT * (first + second - common)
-        cut = int(fragments.cut[i]) + int(fragments.cut[j])
-        if cut == 0:
-            if same_class and equal:
-                self._doubles.append((int(fragments.ids[i]), int(fragments.ids[j])))
-            return
         if not same_class:
-            agrees = equal or fragments.parts_are_equal(i, j, zone)
+            agree = equal or fragments.parts_are_equal(i, j, zone)
+        elif cut == 0:
+            agree = equal
         elif cut == 1:
-            agrees = common >= SAME_OBJECT * (first if fragments.cut[i] else second)
+            agree = common >= SAME_OBJECT * (first if fragments.cut[i] else second)
         else:
-            agrees = common >= SAME_OBJECT * min(first, second) or fragments.share_a_part(i, j, zone)
-        if agrees and cut == 2:
-            self._joined.append((int(fragments.ids[i]), int(fragments.ids[j])))
-        elif agrees:
+            agree = common >= SAME_OBJECT * min(first, second) or fragments.share_a_part(i, j, zone)
+        if agree and cut == 1:
             fragments.removed[i if fragments.cut[i] else j] = True
+        elif agree:
+            pairs = self._joined if cut else self._doubles
+            pairs.append((int(fragments.ids[i]), int(fragments.ids[j])))
+        return agree
 
     def _finalize(self, fragments: Fragments, done: np.ndarray, joined: np.ndarray, doubles: np.ndarray) -> None:
         """Unites the fragments of the objects that no later tile can change."""
