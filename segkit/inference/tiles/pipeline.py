@@ -85,9 +85,14 @@ class TiledPipeline(InferencePipeline):
             logger.warning(
                 "%s: %d of %d tiles have as many detections as the model returns for one, which is %d "
                 "(model.roi_heads.detections_per_image): objects may be missing there; raise it, or use smaller tiles",
-                sample.file_name or "image", full, len(windows), limit,
+                _name(sample), full, len(windows), limit,
             )  # fmt: skip
         return merger.finish()
+
+
+def _name(sample: Sample) -> str:
+    """The image for messages."""
+    return sample.file_name or str(getattr(sample.image, "path", "the image"))
 
 
 def _loaded(sample: Sample) -> Sample:
@@ -103,8 +108,7 @@ def _tile_of(sample: Sample, window: Window) -> Sample:
         try:
             image = sample.image.read(window)
         except UnreadableImage as error:
-            name = f"{sample.file_name}, " if sample.file_name else ""
-            raise UnreadableImage(f"{name}window {x0},{y0},{x1},{y1}: {error}") from error
+            raise UnreadableImage(f"{_name(sample)}, window {x0},{y0},{x1},{y1}: {error}") from error
     else:
         image = sample.image[:, y0:y1, x0:x1]
     name = f"{sample.file_name}[{x0},{y0},{x1},{y1}]"
