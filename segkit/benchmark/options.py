@@ -15,6 +15,7 @@ PARTS = {
     "data": "segkit.benchmark.data",
     "masks": "segkit.benchmark.masks",
     "postprocess": "segkit.benchmark.postprocess",
+    "tiles": "segkit.benchmark.tiles",
     "evaluate": "segkit.benchmark.evaluate",
     "annotations": "segkit.benchmark.annotations",
     "memory": "segkit.benchmark.memory",

@@ -51,7 +51,13 @@ def make_parser(prog: str | None = None) -> Parser:
         help="lowest score kept: 0..1; best: each class's best one on the validation data, from the checkpoint; "
         "best_overall: the best single one (default: predict.score_threshold)",
     )
-    add("--batch-size", type=int, default=1, metavar="N", help="images predicted together (default: 1)")
+    add(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="images, with --tile tiles, predicted together (default: 1)",
+    )
     add("--tile", type=int, metavar="N", help="predict larger images in tiles of N x N pixels (default: predict.tile)")
     add("--overlap", metavar="N", help="pixels that tiles share, or auto (default: predict.overlap)")
     add("--id-map", metavar="JSON", help="ids of a test folder's images; also writes the submission files")

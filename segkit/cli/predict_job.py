@@ -93,7 +93,7 @@ def load_predictor(options: argparse.Namespace, device: str | torch.device | Non
     config = find_config(options.config_file) if options.config_file is not None else None
     tiles = {"predict.tile": options.tile, "predict.overlap": options.overlap}
     overrides = [*options.opts, *(f"{key}={value}" for key, value in tiles.items() if value is not None)]
-    predictor = Predictor.load(options.weights, config, overrides, options.score_threshold, device)
+    predictor = Predictor.load(options.weights, config, overrides, options.score_threshold, device, options.batch_size)
     if options.overlap is not None and predictor.cfg.predict.tile is None:
         raise SegkitError("--overlap needs --tile, or predict.tile in the configuration", key="--overlap")
     return predictor

@@ -32,7 +32,10 @@ class PredictConfig:
     ] = None
     overlap: Annotated[
         Annotated[int, Bounds(0)] | Literal["auto"],
-        Help("pixels that neighbouring tiles share; auto: enough for the objects of the training data"),
+        Help(
+            "pixels that neighbouring tiles share at least; auto: one more than the side that 99 % of the training objects do "
+            "not exceed, at most half of the tile; a quarter of the tile if the checkpoint does not hold these sides"
+        ),
     ] = "auto"
     augmentations: Annotated[
         tuple[Spec, ...],

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from segkit.config.schema import Config
+from segkit.data.object_sides import measured_object_sides
 from segkit.engine.datasets import RunData, train_loader, val_loader
 from segkit.engine.detection_limits import warn_of_detection_limits
 from segkit.engine.hooks.base import Hook
@@ -30,6 +31,7 @@ from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.registry import HOOK_REGISTRY, SCHEDULE_REGISTRY, WRITER_REGISTRY
+from segkit.structures.object_sides import ObjectSides
 from segkit.utils.errors import SegkitError
 
 logger = logging.getLogger(__name__)
@@ -91,8 +93,15 @@ def build_trainer(
     warn_of_missing_masks(model, data.train)
     loader = train_loader(cfg, data, device)
     shift = epoch_shift(state, loader.iterations_per_epoch, in_epochs=cfg.train.epochs is not None)
+    sides = measured_object_sides(data.train)
     hooks = build_hooks(
-        cfg, model, data, device, iterations_per_epoch=loader.iterations_per_epoch, resume_command=resume_command
+        cfg,
+        model,
+        data,
+        device,
+        iterations_per_epoch=loader.iterations_per_epoch,
+        resume_command=resume_command,
+        object_sides=sides,
     )
     trainer = Trainer(
         model,
@@ -114,7 +123,12 @@ def build_trainer(
         max_skipped=cfg.train.skip_nonfinite,
         seed=cfg.train.seed,
         hooks=hooks,
-        about={"config": cfg.to_dict(), "classes": data.classes, "category_ids": data.category_ids},
+        about={
+            "config": cfg.to_dict(),
+            "classes": data.classes,
+            "category_ids": data.category_ids,
+            "object_sides": sides and sides.to_dict(),
+        },
     )
     if state is not None:
         restore(trainer, state)
@@ -129,6 +143,7 @@ def build_hooks(
     *,
     iterations_per_epoch: int,
     resume_command: str | None = None,
+    object_sides: ObjectSides | None = None,
 ) -> list[Hook]:
     """Builds the default hooks, those of ``cfg`` and its writers; periods become iterations."""
     train_cfg = cfg.train
@@ -140,7 +155,7 @@ def build_hooks(
         for i, spec in enumerate(cfg.writers)
     ]
     extra.append(Writers(train_cfg.log_period, writers=writers))
-    pictures, pipeline = None, build_pipeline(cfg, model)
+    pictures, pipeline = None, build_pipeline(cfg, model, object_sides=object_sides)
     if data.val is not None:
         loader = val_loader(cfg, data, device, whole=True)
         pictures = Pictures(loader, data.classes, cfg.predict.score_threshold, pipeline)

@@ -9,6 +9,7 @@ skipped           steps skipped because a loss or gradient was not finite
 config            the whole resolved configuration, as plain values
 classes           class names, by label
 category_ids      category id of each label in the data set's files
+object_sides      how large the training objects are (segkit.structures.object_sides.ObjectSides); None if none was read
 iteration         steps done
 optimizer         the optimizer's state dict
 optimizer_class   name of the optimizer's class

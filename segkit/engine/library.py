@@ -110,8 +110,9 @@ def evaluate(
         overrides: of the configuration, as for :func:`train`.
         evaluators: None: the configuration's; without one, COCO's metrics of boxes, and of masks if the model has them,
             and those of ``PrecisionRecall``; of a function, COCO's.
-        transforms: test transforms; None: the configuration's; without one, images are not transformed.
-        batch_size: images that go through the model together.
+        transforms: test transforms; None: the configuration's; without one, images are not transformed. An error if the
+            configuration predicts in tiles, which are transformed by ``data.test_transforms``.
+        batch_size: images, with ``predict.tile`` of tiles, that go through the model together.
         num_workers: processes that load images; 0: this one does.
         device: None: the configuration's ``train.device`` for a checkpoint; a model stays on its device.
         output_dir: folder for the evaluators' files, such as COCO results; None: no files.
@@ -131,7 +132,15 @@ def evaluate(
     else:
         settings = {"config": config, "transforms": transforms, "device": device, "output_dir": output_dir}
         return _evaluate_function(model, data, evaluators, batch_size, num_workers, settings)
-    pipeline = None if opened.cfg is None else build_pipeline(opened.cfg, opened.model)
+    pipeline = None
+    if opened.cfg is not None:
+        pipeline = build_pipeline(opened.cfg, opened.model, object_sides=opened.object_sides, batch_size=batch_size)
+        if pipeline.replaces_model and transforms is not None:
+            raise SegkitError(
+                "transforms: with predict.tile or predict.augmentations they are applied within the prediction; set "
+                "data.test_transforms in the configuration (overrides) instead",
+                key="transforms",
+            )
     loader = build_test_loader(
         opened.data,
         None if pipeline is not None and pipeline.replaces_model else _transforms(opened, transforms),

@@ -24,6 +24,7 @@ from segkit.engine.recognized_data import recognized_spec, with_recognized_data
 from segkit.modeling.build import build_model
 from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
 from segkit.modeling.weights.reading import checkpoint_content
+from segkit.structures.object_sides import ObjectSides, saved_object_sides
 from segkit.utils.device import choose_device, device_of
 from segkit.utils.errors import SegkitError
 
@@ -37,12 +38,14 @@ class EvaluationSetup:
         cfg: the configuration; None if the model has none.
         data: the ground truth.
         device: where the model is.
+        object_sides: of the training objects; None: not known.
     """
 
     model: nn.Module
     cfg: Config | None
     data: Dataset
     device: torch.device
+    object_sides: ObjectSides | None = None
 
     @property
     def precision(self) -> str:
@@ -76,7 +79,7 @@ def open_checkpoint(
         model = build_model(cfg, len(dataset.classes))
     model.classes = list(dataset.classes)  # type: ignore[assignment]
     load_checkpoint(model, path, content=content)
-    return EvaluationSetup(model.to(run_device), cfg, dataset, run_device)
+    return EvaluationSetup(model.to(run_device), cfg, dataset, run_device, saved_object_sides(content))
 
 
 def open_model(

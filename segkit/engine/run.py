@@ -43,6 +43,7 @@ from segkit.evaluation import evaluate, metrics_table
 from segkit.inference.pipeline import build_pipeline
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
+from segkit.structures.object_sides import saved_object_sides
 from segkit.structures.score_thresholds import saved_thresholds
 from segkit.utils import distributed
 from segkit.utils.atomic import atomic_write
@@ -183,11 +184,11 @@ def _evaluate(cfg: Config, run_dir: Path, device: torch.device, weights: str | N
         model = prepare_model(cfg, data, device, initialize=False)
         logger.info("evaluating %s", path)
         load_checkpoint(model, path, content=content)
-        saved = saved_thresholds(content)
+        saved, sides = saved_thresholds(content), saved_object_sides(content)
         del content  # the optimizer's moments take twice the model's memory
     evaluators = build_evaluators(cfg, model, data)
     context = autocast(cfg.train.precision, device)
-    pipeline = build_pipeline(cfg, model)
+    pipeline = build_pipeline(cfg, model, object_sides=sides)
     loader = val_loader(cfg, data, device)
     metrics = evaluate(model, loader, evaluators, device, context, losses=cfg.train.eval_losses, pipeline=pipeline)
     best = best_score_thresholds(evaluators)

@@ -30,6 +30,7 @@ from segkit.inference.pipeline import build_pipeline, evaluation_transforms
 from segkit.modeling.weights.loading import load_checkpoint
 from segkit.modeling.weights.reading import checkpoint_content
 from segkit.structures.detections import Detections
+from segkit.structures.object_sides import ObjectSides, saved_object_sides
 from segkit.structures.sample import Batch
 from segkit.utils.device import choose_device
 from segkit.utils.errors import SegkitError, did_you_mean
@@ -74,14 +75,16 @@ class RunSplit:
             pin_memory=self.device.type == "cuda",
         )
 
-    def load(self, checkpoint: str | os.PathLike[str]) -> None:
-        """Loads the model's weights.
+    def load(self, checkpoint: str | os.PathLike[str]) -> ObjectSides | None:
+        """Loads the model's weights; returns the training objects' sides, if they are saved.
 
         Raises:
             SegkitError: there is no such checkpoint, or it is of another model or other classes.
         """
         path = str(local_path(os.fspath(checkpoint), "checkpoint", kind="file"))
-        load_checkpoint(self.model, path, content=checkpoint_content(path))
+        content = checkpoint_content(path)
+        load_checkpoint(self.model, path, content=content)
+        return saved_object_sides(content)
 
     @property
     def context(self) -> Any:
@@ -99,7 +102,7 @@ class RunSplit:
             results: a file for the detections, one line an image, which the returned run reads as long as it lives.
             progress: wraps the batches; called with them, their number and a title.
         """
-        self.load(checkpoint)
+        sides = self.load(checkpoint)
         agnostic = bool(getattr(self.model, "class_agnostic", False))
         with open(results, "wb") as stream:
             recorder = _Recorder(
@@ -110,7 +113,7 @@ class RunSplit:
                 stream,
             )
             batches = watched(self.loader(opened=True), f"batches predicted with {Path(checkpoint).name}", progress)
-            pipeline = build_pipeline(self.config, self.model)
+            pipeline = build_pipeline(self.config, self.model, object_sides=sides)
             evaluate(self.model, batches, [recorder], self.device, self.context, losses=False, pipeline=pipeline)
         stored = StoredResults(results, recorder.offsets)
         overlaps = {recorder.iou_type: recorder.data}

@@ -33,7 +33,7 @@ class InferencePipeline:
     def replaces_model(self) -> bool:
         """Whether an evaluation calls :meth:`predict_batch` in place of the model.
 
-        It cannot measure the losses then.
+        It passes opened images, which are not transformed, and cannot measure the losses then.
         """
         return isinstance(self.model, AugmentedModel)
 
@@ -52,12 +52,22 @@ class InferencePipeline:
         Args:
             samples: as ``Dataset.open`` returns them: without transforms, their images maybe lazy.
         """
+        return [self.postprocess(found).to("cpu") for found in self.predict_opened(samples)]
+
+    def predict_opened(self, samples: Sequence[Sample]) -> list[Detections]:
+        """Detections of opened images in the pixels of their files, before post-processing."""
+        if self.replaces_model:
+            return self.predict_batch(Batch(samples))
         # An own generator: a test transform that draws must not change the global one.
-        batch = Batch([self.transforms(sample, torch.Generator().manual_seed(0)) for sample in samples])
-        return [self.postprocess(found).to("cpu") for found in self.predict_batch(batch)]
+        return self.predict_batch(
+            Batch([self.transforms(sample, torch.Generator().manual_seed(0)) for sample in samples])
+        )
 
     def predict_batch(self, batch: Batch) -> list[Detections]:
-        """Detections of transformed images in the pixels of their files, before post-processing."""
+        """Detections of transformed images in the pixels of their files, before post-processing.
+
+        A pipeline that replaces the model gets opened images, and applies the test transforms itself.
+        """
         names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with naming_images(names):
             return batch.map_to_file(self.model.predict(batch.images, batch.output_sizes))

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, image_errors
 from segkit.utils.images import ChannelImage, ImageReader
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from segkit.utils.images.lazy_image import LazyImage
 
 RGB_READER = ImageReader()
 
@@ -21,6 +23,20 @@ RGB_READER = ImageReader()
 def is_single_image(source: Any) -> bool:
     """Whether an argument is one image, not an iterable of images."""
     return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source)
+
+
+def open_image(
+    source: Any, reader: ImageReader = RGB_READER, channels: int = 3, *, lazily: bool = False
+) -> Tensor | LazyImage:
+    """As :func:`to_image_tensor`; with ``lazily``, a large file is opened without reading it."""
+    if lazily and isinstance(source, (str, os.PathLike)):
+        from segkit.utils.paths import local_path
+
+        with image_errors():
+            lazy = reader.open_if_large(local_path(os.fspath(source), "image", kind="file"))
+        if lazy is not None:
+            return lazy
+    return to_image_tensor(source, reader, channels)
 
 
 def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int = 3) -> Tensor:

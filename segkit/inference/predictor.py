@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
-from segkit.inference.inputs import is_single_image, to_image_tensor
+from segkit.inference.inputs import is_single_image, open_image
 from segkit.inference.lowest_scores import lowest_scores
 from segkit.inference.pipeline import build_pipeline
+from segkit.structures.object_sides import saved_object_sides
 from segkit.structures.sample import Sample
 from segkit.structures.score_thresholds import above_threshold, saved_thresholds
 from segkit.structures.targets import Targets
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from segkit.config.schema import Config
     from segkit.inference.predicted_image import PredictedImage
     from segkit.structures.detections import Detections
+    from segkit.utils.images.lazy_image import LazyImage
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Predictor:
             the checkpoint holds; ``best_overall``: the best single one; None: the configuration's
             ``predict.score_threshold``.
         device: where the model runs; None: a GPU if there is one; a ``model`` stays where it is.
-        batch_size: number of images that go through the network together.
+        batch_size: number of images, with ``predict.tile`` of tiles, that go through the network together.
         overrides: with a checkpoint: changes of its configuration, as on the command line:
             ``["model.roi_heads.score_threshold=0.3"]``.
 
@@ -97,7 +99,10 @@ class Predictor:
         self._iteration = content.get("iteration")
         self._source = "the model" if weights is None else str(weights)
         self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
-        self.pipeline = build_pipeline(self.cfg, self.model)
+        self._object_sides = saved_object_sides(content)
+        self.pipeline = build_pipeline(
+            self.cfg, self.model, object_sides=self._object_sides, batch_size=self.batch_size
+        )
         self.reader = build_reader(self.cfg.data)
 
     @classmethod
@@ -108,14 +113,17 @@ class Predictor:
         overrides: Sequence[str] = (),
         score_threshold: float | Literal["best", "best_overall"] | None = None,
         device: str | int | torch.device | None = None,
+        batch_size: int = 1,
     ) -> Predictor:
         """Builds a Predictor of a checkpoint, with its own configuration or that of a file."""
         from segkit.config.loader import load_config
 
         if config_file is None:
-            return cls(weights, score_threshold=score_threshold, device=device, overrides=overrides)
+            return cls(
+                weights, score_threshold=score_threshold, device=device, batch_size=batch_size, overrides=overrides
+            )
         cfg = load_config(config_file, overrides)
-        return cls(cfg, weights=weights, score_threshold=score_threshold, device=device)
+        return cls(cfg, weights=weights, score_threshold=score_threshold, device=device, batch_size=batch_size)
 
     @property
     def score_threshold(self) -> Any:
@@ -198,8 +206,11 @@ class Predictor:
             progress=progress,
         )
 
-    def predict_read(self, images: Sequence[Tensor], batch_size: int = 1) -> list[Detections]:
-        """Predicts images that ``reader`` has read: [C, H, W] each, uint8 or float in 0..1."""
+    def predict_read(self, images: Sequence[Tensor | LazyImage], batch_size: int = 1) -> list[Detections]:
+        """Predicts images that ``reader`` has read or opened.
+
+        They are [C, H, W] each, uint8 or float in 0..1.
+        """
         found: list[Detections] = []
         for start in range(0, len(images), batch_size):
             found += self._predict_samples([self._sample(image, "") for image in images[start : start + batch_size]])
@@ -208,7 +219,8 @@ class Predictor:
     def _predict(self, sources: Sequence[Any]) -> list[Detections]:
         names = [str(source) if isinstance(source, (str, os.PathLike)) else "" for source in sources]
         channels = getattr(self.model, "pixel_mean", torch.zeros(3)).numel()
-        images = [to_image_tensor(source, self.reader, channels) for source in sources]
+        lazily = self.pipeline.reads_windows
+        images = [open_image(source, self.reader, channels, lazily=lazily) for source in sources]
         return self._predict_samples([self._sample(*pair) for pair in zip(images, names, strict=True)])
 
     def _predict_samples(self, samples: Sequence[Sample]) -> list[Detections]:
@@ -217,7 +229,7 @@ class Predictor:
             found = self.pipeline.predict(samples)
         return [above_threshold(detections, self._threshold) for detections in found]
 
-    def _sample(self, image: Tensor, name: str) -> Sample:
+    def _sample(self, image: Tensor | LazyImage, name: str) -> Sample:
         size = (int(image.shape[1]), int(image.shape[2]))
         return Sample(image, Targets.empty(size), 0, name, size, None)
 

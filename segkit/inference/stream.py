@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections import deque
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from segkit.inference.output_files import name_stems
 from segkit.inference.predicted_image import PredictedImage
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, UnreadableImage
 from segkit.utils.images import ImageReader
 from segkit.utils.out_of_memory import is_out_of_memory
 from segkit.utils.progress import progress as progress_line
@@ -102,7 +103,9 @@ def predict_batches(
     """
     batch, opened = PredictedBatch(), list[tuple[str, Any]]()
     unreadable: SegkitError | None = None
-    planes = _reader_of(predictor).planes
+    predicted = functools.partial(
+        _predicted_or_skipped, predictor, inputs, stems, _reader_of(predictor).planes, skip_unreadable
+    )
     for name, path, image in _read_ahead(predictor, inputs, readers, batch_size + readers):
         if isinstance(image, SegkitError):
             if not skip_unreadable:
@@ -114,10 +117,10 @@ def predict_batches(
             opened.append((name, image))
         batch.inputs += 1
         if len(opened) == batch_size:
-            yield _predicted(predictor, batch, opened, inputs, stems, planes)
+            yield predicted(batch, opened)
             batch, opened = PredictedBatch(), []
     if batch.inputs:
-        yield _predicted(predictor, batch, opened, inputs, stems, planes)
+        yield predicted(batch, opened)
     if unreadable is not None:
         raise unreadable
 
@@ -161,6 +164,32 @@ def _read_ahead(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _predicted_or_skipped(
+    predictor: Any,
+    inputs: Mapping[str, Path],
+    stems: Mapping[str, str],
+    planes: Any,
+    skip_unreadable: bool,
+    batch: PredictedBatch,
+    opened: Sequence[tuple[str, Any]],
+) -> PredictedBatch:
+    """As :func:`_predicted`; an image that is read by window, and breaks off, may be skipped."""
+    try:
+        return _predicted(predictor, batch, opened, inputs, stems, planes)
+    except UnreadableImage as error:
+        if not skip_unreadable:
+            raise
+        if len(opened) == 1:
+            logger.warning("%s; skipped", error)
+            batch.skipped.append(inputs[opened[0][0]])
+            return batch
+    for image in opened:
+        one = _predicted_or_skipped(predictor, inputs, stems, planes, True, PredictedBatch(), [image])
+        batch.images += one.images
+        batch.skipped += one.skipped
+    return batch
+
+
 def _predicted(
     predictor: Any,
     batch: PredictedBatch,
@@ -177,7 +206,8 @@ def _predicted(
         predict = getattr(predictor, "predict_read", predictor)
         found = predict([image for _, image in opened], batch_size=len(opened))
     except SegkitError as error:
-        raise SegkitError(f"{names}: {error}", key=error.key, value=error.value) from error
+        kind = UnreadableImage if isinstance(error, UnreadableImage) else SegkitError
+        raise kind(f"{names}: {error}", key=error.key, value=error.value) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -65,7 +65,7 @@ def scene(seed: int, height: int, width: int, side: int) -> np.ndarray:
     return whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(2, 20), st.integers(2, 20), st.data())
 def test_tiled_equals_untiled(
     seed: int, height: int, width: int, tile_height: int, tile_width: int, data: st.DataObject

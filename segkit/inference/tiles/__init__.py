@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segkit.inference.tiles.merging import merge_tiles
+from segkit.inference.tiles.merging import TileMerger, merge_tiles
 from segkit.inference.tiles.pipeline import TiledPipeline
 
-__all__ = ["TiledPipeline", "merge_tiles"]
+__all__ = ["TileMerger", "TiledPipeline", "merge_tiles"]

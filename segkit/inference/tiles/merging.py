@@ -9,25 +9,36 @@ of the image; otherwise it is *whole*. Two detections of different tiles are com
 3. Cut and cut: united if they share at least half of the pixels of the one with fewer pixels in the zone, or of a connected
    part of it there. Class and score are those of the largest piece; of equal ones the higher score, then the first tile.
 
+In 2 and 3, two detections of different classes are of one object only if neither agrees with one of its own class in the
+other tile, and if their IoU in the zone is at least one half, or that of two of their connected parts there. A nucleus thus
+does not take away the fragment of its cell.
+
 With an overlap of at least one pixel, two touching pixels always lie in a tile together. The merged detections of a detector
 whose output depends on local pixels only are therefore those of the whole image, for objects that are connected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.structures.components import connected_components, smallest_members
+from segkit.inference.tiles.fragments import (
+    SAME_OBJECT,
+    Fragments,
+    PackedCrop,
+    Zone,
+    area,
+    meeting_pairs,
+    packed,
+    unpacked,
+)
+from segkit.structures.components import smallest_members
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.ragged import arrays, pack
 from segkit.utils.errors import SegkitError
-
-SAME_OBJECT = 0.5  # least share of common pixels, or IoU, of two detections of one object
 
 
 def merge_tiles(tiles: Sequence[Detections], windows: Tensor, size: tuple[int, int]) -> Detections:
@@ -42,29 +53,214 @@ def merge_tiles(tiles: Sequence[Detections], windows: Tensor, size: tuple[int, i
     Raises:
         SegkitError: a tile's detections are not of its window's size, or some tiles have masks and others none.
     """
-    found = _Found(tiles, windows, size)
-    removed = np.zeros(len(found.scores), np.bool_)
-    joined: tuple[list[int], list[int]] = ([], [])
-    doubles: tuple[list[int], list[int]] = ([], [])
-    for i, j, zone in found.candidates():
-        first, second, common = found.areas_within(i, j, zone)
+    if len(tiles) != len(windows):
+        raise SegkitError(f"tiles: {len(tiles)} detections for {len(windows)} windows", key="tiles")
+    merger = TileMerger(windows, size)
+    for tile in tiles:
+        merger.add(tile)
+    return merger.finish()
+
+
+class TileMerger:
+    """Merges tiles as they come, a row of tiles at a time.
+
+    An object that no later tile can meet is final: its mask is packed, eight pixels a byte, and its fragments are freed. Memory
+    is thus bounded by a row of tiles and the objects.
+
+    Args:
+        windows: int64 [T, 4], XYXY, of the tiles, row by row.
+        size: (H, W) of the image.
+    """
+
+    def __init__(self, windows: Tensor, size: tuple[int, int]) -> None:
+        self.size, self.windows = size, windows.numpy()
+        tops = self.windows[:, 1]
+        if (np.diff(tops) < 0).any():
+            raise SegkitError("windows: expected row by row, from the top", key="windows")
+        following = np.searchsorted(tops, tops, side="right")
+        self._row_ends = following - 1  # the last tile of each tile's row
+        self._next_tops = np.append(tops.astype(np.float64), np.inf)[following]
+        self._added = self._ids = 0
+        self._row: list[Fragments] = []
+        self._waiting: Fragments | None = None
+        self._joined: list[tuple[int, int]] = []  # ids of cut fragments of one object
+        self._doubles: list[tuple[int, int]] = []  # ids of whole detections of one object
+        self._final = _FinalObjects(size)
+        self._without: Detections | None = None  # an empty tile, for the types of an image without objects
+
+    def add(self, tile: Detections) -> None:
+        """Adds the detections of the next tile, in pixels of the tile.
+
+        Raises:
+            SegkitError: they are not of the window's size, or have masks and others none.
+        """
+        number = self._added
+        if number == len(self.windows):
+            raise SegkitError(f"tiles: more than the {number} windows", key="tiles")
+        x0, y0, x1, y1 = self.windows[number].tolist()
+        if tile.size != (y1 - y0, x1 - x0):
+            raise SegkitError(f"tiles[{number}]: detections of size {tile.size} in the window {(x0, y0, x1, y1)}")
+        self._added += 1
+        if len(tile):
+            fragments = Fragments.of_tile(tile, number, self.windows[number], self.size, self._ids)
+            self._final.check_masks(tile.has_masks)
+            self._ids += len(tile)
+            self._row.append(fragments)
+        else:
+            self._without = tile
+        if number == self._row_ends[number]:
+            self._merge_row(int(number), float(self._next_tops[number]))
+
+    def finish(self) -> Detections:
+        """The merged detections, best first, on the CPU."""
+        assert self._added == len(self.windows), (self._added, len(self.windows))
+        return self._final.detections(self._without)
+
+    def _merge_row(self, last: int, next_top: float) -> None:
+        """Compares the tiles of a row with each other and with those above; keeps what is final."""
+        parts = [*([] if self._waiting is None else [self._waiting]), *self._row]
+        self._row = []
+        if not parts:
+            return
+        fragments = Fragments.cat(parts)
+        first_new = int(np.searchsorted(self.windows[:, 1], self.windows[last, 1]))
+        self._compare(fragments, first_new, last)
+        joined, doubles = (_positions(fragments.ids, pairs) for pairs in (self._joined, self._doubles))
+        sets = smallest_members(len(fragments), *np.concatenate([joined, doubles], 1))
+        unsettled = fragments.bounds[:, 3] > next_top
+        waits = np.zeros(len(fragments), np.bool_)
+        waits[sets[unsettled]] = True
+        waits = waits[sets]
+        self._finalize(fragments, ~waits, joined, doubles)
+        left = np.flatnonzero(waits)
+        self._waiting = fragments.waiting(left, ~unsettled) if len(left) else None
+        for pairs, edges in ((self._joined, joined), (self._doubles, doubles)):
+            kept = fragments.ids[edges[:, waits[edges[0]]]]
+            pairs[:] = list(zip(*kept.tolist(), strict=True))
+
+    def _compare(self, fragments: Fragments, first_new: int, last: int) -> None:
+        """Compares the fragments of each new tile with those of all earlier tiles that overlap it."""
+        tiles = np.unique(fragments.tiles)
+        starts = np.searchsorted(fragments.tiles, tiles, side="left")
+        ends = np.searchsorted(fragments.tiles, tiles, side="right")
+        windows, labels = self.windows[tiles], fragments.labels.numpy()
+        for b in np.flatnonzero(tiles >= first_new).tolist():
+            top_left = np.maximum(windows[:b, :2], windows[b, :2])
+            bottom_right = np.minimum(windows[:b, 2:], windows[b, 2:])
+            for a in np.flatnonzero((top_left < bottom_right).all(1)).tolist():
+                zone = np.concatenate([top_left[a], bottom_right[a]])
+                x0, y0, x1, y1 = zone.tolist()
+                pairs = meeting_pairs(fragments.bounds, slice(starts[a], ends[a]), slice(starts[b], ends[b]), zone)
+                matched: set[int] = set()
+                of_two_classes = []
+                for i, j in pairs:
+                    if labels[i] != labels[j]:
+                        of_two_classes.append((i, j))
+                    elif self._agree(fragments, i, j, (x0, y0, x1, y1)):
+                        matched |= {i, j}
+                for i, j in of_two_classes:
+                    if i not in matched and j not in matched:
+                        self._agree(fragments, i, j, (x0, y0, x1, y1), same_class=False)
+
+    def _agree(self, fragments: Fragments, i: int, j: int, zone: Zone, same_class: bool = True) -> bool:
+        """Whether two detections of different tiles are of one object; notes what follows from it."""
+        cut = int(fragments.cut[i]) + int(fragments.cut[j])
+        if not cut and not same_class:
+            return False
+        first, second, common = fragments.areas_within(i, j, zone)
         if not common:
-            continue
-        if found.cut[i] and found.cut[j]:
-            if common >= SAME_OBJECT * min(first, second) or found.share_a_part(i, j, zone):
-                joined[0].append(i)
-                joined[1].append(j)
-        elif found.cut[i] or found.cut[j]:
-            piece, area = (i, first) if found.cut[i] else (j, second)
-            removed[piece] |= common >= SAME_OBJECT * area
-        elif found.labels[i] == found.labels[j] and common >= SAME_OBJECT * (first + second - common):
-            doubles[0].append(i)
-            doubles[1].append(j)
-    pairs = np.array(joined, np.int64).reshape(2, -1)
-    pairs = pairs[:, ~removed[pairs].any(0)]
-    roots = smallest_members(len(removed), pairs[0], pairs[1])
-    _keep_deepest(removed, found.depths, np.array(doubles, np.int64).reshape(2, -1))
-    return found.united(roots, np.flatnonzero(~removed))
+            return False
+        equal = common >= SAME_OBJECT * (first + second - common)
+        if not same_class:
+            agree = equal or fragments.parts_are_equal(i, j, zone)
+        elif cut == 0:
+            agree = equal
+        elif cut == 1:
+            agree = common >= SAME_OBJECT * (first if fragments.cut[i] else second)
+        else:
+            agree = common >= SAME_OBJECT * min(first, second) or fragments.share_a_part(i, j, zone)
+        if agree and cut == 1:
+            fragments.removed[i if fragments.cut[i] else j] = True
+        elif agree:
+            pairs = self._joined if cut else self._doubles
+            pairs.append((int(fragments.ids[i]), int(fragments.ids[j])))
+        return agree
+
+    def _finalize(self, fragments: Fragments, done: np.ndarray, joined: np.ndarray, doubles: np.ndarray) -> None:
+        """Unites the fragments of the objects that no later tile can change."""
+        removed = fragments.removed.copy()
+        pairs = joined[:, done[joined[0]]]
+        pairs = pairs[:, ~removed[pairs].any(0)]
+        roots = smallest_members(len(removed), pairs[0], pairs[1])
+        _keep_deepest(removed, fragments.depths, doubles[:, done[doubles[0]]])
+        kept = np.flatnonzero(done & ~removed)
+        order = kept[np.argsort(roots[kept], kind="stable")]
+        groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1) if len(order) else []
+        self._final.add(fragments, groups)
+
+
+class _FinalObjects:
+    """The finished objects, their masks packed."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+        self._with_masks: bool | None = None
+        self._rows: list[tuple[Tensor, Tensor, Tensor, np.ndarray]] = []  # boxes, scores, labels, ids
+        self._crop_boxes: list[list[int]] = []
+        self._crops: list[PackedCrop] = []
+
+    def check_masks(self, with_masks: bool) -> None:
+        """Raises a SegkitError if other detections differ in having masks."""
+        if self._with_masks is not None and self._with_masks != with_masks:
+            raise SegkitError("tiles: some have masks and others have none", key="tiles")
+        self._with_masks = with_masks
+
+    def add(self, fragments: Fragments, groups: Iterable[np.ndarray]) -> None:
+        """Adds an object of each group of fragments."""
+        chosen, boxes = [], fragments.boxes.clone()
+        for group in groups:
+            best = _largest(fragments, group)
+            chosen.append(best)
+            if len(group) > 1:
+                together = fragments.boxes[torch.from_numpy(group)]
+                boxes[best] = torch.cat([together[:, :2].amin(0), together[:, 2:].amax(0)])
+            if fragments.crops is not None:
+                box, crop = _united(fragments, group)
+                self._crop_boxes.append(box)
+                self._crops.append(packed(crop))
+        rows = torch.tensor(chosen, dtype=torch.long)
+        firsts = np.array([fragments.ids[group[0]] for group in groups], np.int64)
+        self._rows.append((boxes[rows], fragments.scores[rows], fragments.labels[rows], firsts))
+
+    def detections(self, without: Detections | None) -> Detections:
+        """All objects, best first."""
+        if not self._rows:
+            assert without is not None
+            masks = InstanceMasks.empty(self.size) if without.has_masks else None
+            nothing = [part[:0].cpu() for part in (without.boxes, without.scores, without.labels)]
+            boxes, scores, labels = nothing
+            if masks is not None:
+                return Detections.from_masks(masks, scores, labels, boxes)
+            return Detections(boxes, scores, labels, None, self.size)
+        boxes, scores, labels = (torch.cat([row[part] for row in self._rows]) for part in range(3))
+        keys = (np.concatenate([row[3] for row in self._rows]), boxes[:, 0], boxes[:, 1], -scores.double())
+        order = np.lexsort([np.asarray(key) for key in keys])
+        index = torch.from_numpy(order)
+        if not self._with_masks:
+            return Detections(boxes[index], scores[index], labels[index], None, self.size)
+        crop_boxes = torch.tensor(self._crop_boxes, dtype=torch.long).reshape(-1, 4)[index]
+        areas = [self._crops[i].shape[0] * self._crops[i].shape[1] for i in order.tolist()]
+        bits, end = np.empty(sum(areas), np.uint8), 0
+        for i, pixels in zip(order.tolist(), areas, strict=True):
+            bits[end : end + pixels] = self._crops[i].unpacked().reshape(-1)
+            end += pixels
+        masks = InstanceMasks(torch.from_numpy(bits), crop_boxes, self.size)
+        return Detections.from_masks(masks, scores[index], labels[index], boxes[index])
+
+
+def _positions(ids: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:
+    """Positions [2, P] of pairs of ids among ascending ids."""
+    return np.searchsorted(ids, np.array(pairs, np.int64).reshape(-1, 2).T)
 
 
 def _keep_deepest(removed: np.ndarray, depths: np.ndarray, doubles: np.ndarray) -> None:
@@ -75,170 +271,28 @@ def _keep_deepest(removed: np.ndarray, depths: np.ndarray, doubles: np.ndarray) 
     removed[order[1:][roots[order[1:]] == roots[order[:-1]]]] = True
 
 
-class _Found:
-    """The detections of all tiles in pixels of the image, in the order of the tiles."""
-
-    def __init__(self, tiles: Sequence[Detections], windows: Tensor, size: tuple[int, int]) -> None:
-        corners = windows.tolist()
-        if len(tiles) != len(corners):
-            raise SegkitError(f"tiles: {len(tiles)} detections for {len(corners)} windows", key="tiles")
-        for number, (tile, (x0, y0, x1, y1)) in enumerate(zip(tiles, corners, strict=True)):
-            if tile.size != (y1 - y0, x1 - x0):
-                raise SegkitError(f"tiles[{number}]: detections of size {tile.size} in the window {(x0, y0, x1, y1)}")
-        self.size, self.windows = size, windows.numpy()
-        tiles = [tile.to("cpu") for tile in tiles]
-        counts = [len(tile) for tile in tiles]
-        self.starts = np.append(0, np.cumsum(counts))
-        with_masks = {tile.has_masks for tile in tiles if len(tile)} or {tile.has_masks for tile in tiles}
-        if len(with_masks) == 2:
-            raise SegkitError("tiles: some have masks and others have none", key="tiles")
-        shifts = torch.repeat_interleave(windows[:, :2], torch.tensor(counts, dtype=torch.long), 0).repeat(1, 2)
-        self.boxes = torch.cat([tile.boxes for tile in tiles]) + shifts
-        self.scores, self.labels = torch.cat([t.scores for t in tiles]), torch.cat([t.labels for t in tiles])
-        self.crops: list[np.ndarray] | None = None
-        bounds = self.boxes.numpy()
-        if with_masks == {True}:
-            masks = [tile.masks for tile in tiles if len(tile)]
-            crop_boxes = torch.cat([one.crop_boxes for one in masks if one is not None] + [shifts[:0]]) + shifts
-            self.crops = [crop for one in masks if one is not None for crop in arrays(one.bits, one.crop_boxes)]
-            bounds = crop_boxes.numpy()
-        self.bounds = bounds
-        owner = np.repeat(self.windows, counts, axis=0)
-        height, width = size
-        borders = np.array([0, 0, width, height])
-        gaps = np.concatenate([bounds[:, :2] - owner[:, :2], owner[:, 2:] - bounds[:, 2:]], 1).astype(np.float64)
-        gaps[owner == borders] = np.inf
-        self.depths = gaps.min(1, initial=np.inf)
-        self.cut = self.depths < (1 if self.crops is not None else 0.5)  # a box ends at a fraction of a pixel
-
-    def candidates(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-        """Pairs of detections of different tiles whose boxes meet in the zone that the tiles share."""
-        windows, bounds, starts = self.windows, self.bounds, self.starts
-        for a, (x0, y0, x1, y1) in enumerate(windows):
-            last = int(np.searchsorted(windows[:, 1], y1, side="left"))
-            for b in range(a + 1, last):
-                zone = np.array(
-                    [max(x0, windows[b, 0]), max(y0, windows[b, 1]), min(x1, windows[b, 2]), min(y1, windows[b, 3])]
-                )
-                if zone[0] >= zone[2] or zone[1] >= zone[3]:
-                    continue
-                first, second = (_meeting(bounds, starts[t], starts[t + 1], zone) for t in (a, b))
-                yield from _meeting_pairs(bounds, first, second, zone)
-
-    def areas_within(self, i: int, j: int, zone: tuple[int, ...]) -> tuple[float, float, float]:
-        """Pixels (without masks: box area) of two detections in a zone, and their common ones."""
-        common = _intersection(self.bounds[i], self.bounds[j])
-        if self.crops is None:
-            parts = [_intersection(self.bounds[k], zone) for k in (i, j)]
-            first, second, both = (_area(box) for box in (*parts, _intersection(common, zone)))
-            return first, second, both
-        first, second = (int(np.count_nonzero(self._view(k, zone))) for k in (i, j))
-        shared = _intersection(common, zone)
-        return first, second, int(np.count_nonzero(self._view(i, shared) & self._view(j, shared)))
-
-    def share_a_part(self, i: int, j: int, zone: tuple[int, ...]) -> bool:
-        """Whether two cut pieces agree in a connected part of one of them within a zone."""
-        if self.crops is None:
-            return False
-        dense = [np.zeros((zone[3] - zone[1], zone[2] - zone[0]), np.uint8) for _ in (i, j)]
-        for pixels, k in zip(dense, (i, j), strict=True):
-            x0, y0, x1, y1 = (int(v) for v in _intersection(self.bounds[k], zone))
-            pixels[y0 - zone[1] : y1 - zone[1], x0 - zone[0] : x1 - zone[0]] = self._view(k, zone)
-        for one, other in (dense, dense[::-1]):
-            _, parts = connected_components(one)
-            for part, (x0, y0, x1, y1) in zip(
-                arrays(parts.bits, parts.crop_boxes), parts.crop_boxes.tolist(), strict=True
-            ):
-                covered = np.count_nonzero(part & other[y0:y1, x0:x1])
-                if covered and covered >= SAME_OBJECT * np.count_nonzero(part):
-                    return True
-        return False
-
-    def _view(self, k: int, window: Sequence[float] | np.ndarray) -> np.ndarray:
-        assert self.crops is not None
-        x0, y0, x1, y1 = (int(v) for v in _intersection(self.bounds[k], window))
-        left, top = int(self.bounds[k, 0]), int(self.bounds[k, 1])
-        return self.crops[k][y0 - top : max(y1, y0) - top, x0 - left : max(x1, x0) - left]
-
-    def united(self, roots: np.ndarray, kept: np.ndarray) -> Detections:
-        """The kept detections, with those of one root united."""
-        order = kept[np.argsort(roots[kept], kind="stable")]
-        groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1) if len(order) else []
-        chosen, boxes, crop_boxes, crops = [], self.boxes.clone(), [], []
-        for group in groups:
-            best = self._largest(group)
-            chosen.append(best)
-            if len(group) > 1:
-                together = self.boxes[torch.from_numpy(group)]
-                boxes[best] = torch.cat([together[:, :2].amin(0), together[:, 2:].amax(0)])
-            if self.crops is not None:
-                box, crop = self._joined(group)
-                crop_boxes.append(box)
-                crops.append(crop)
-        index = torch.tensor(chosen, dtype=torch.long)
-        boxes, scores, labels = boxes[index], self.scores[index], self.labels[index]
-        ranked = torch.from_numpy(np.lexsort((boxes[:, 0].numpy(), boxes[:, 1].numpy(), -scores.numpy())))
-        if self.crops is None:
-            return Detections(boxes, scores, labels, None, self.size)[ranked]
-        masks = InstanceMasks(pack(crops), torch.tensor(crop_boxes, dtype=torch.long).reshape(-1, 4), self.size)
-        return Detections.from_masks(masks, scores, labels, boxes)[ranked]
-
-    def _largest(self, group: np.ndarray) -> int:
-        if len(group) == 1:
-            return int(group[0])
-        if self.crops is None:
-            areas = [_area(self.bounds[k]) for k in group]
-        else:
-            areas = [int(np.count_nonzero(self.crops[k])) for k in group]
-        return int(group[np.lexsort((group, -self.scores.numpy()[group], -np.array(areas)))[0]])
-
-    def _joined(self, group: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """Crop box and crop of the united masks."""
-        assert self.crops is not None
-        if len(group) == 1:
-            crop = self.crops[group[0]]
-            return (self.bounds[group[0]].tolist() if crop.size else [0, 0, 0, 0]), crop
-        bounds = self.bounds[group]
-        x0, y0 = bounds[:, :2].min(0).tolist()
-        x1, y1 = bounds[:, 2:].max(0).tolist()
-        pixels = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        for k, (left, top, right, bottom) in zip(group, bounds.tolist(), strict=True):
-            pixels[top - y0 : bottom - y0, left - x0 : right - x0] |= self.crops[k]
-        return [x0, y0, x1, y1], pixels
+def _largest(fragments: Fragments, group: np.ndarray) -> int:
+    """The piece whose class and score the object gets."""
+    if len(group) == 1:
+        return int(group[0])
+    if fragments.crops is None:
+        areas = [area(fragments.bounds[k]) for k in group]
+    else:
+        areas = [int(np.count_nonzero(unpacked(fragments.crops[k]))) for k in group]
+    scores = fragments.scores[torch.from_numpy(group)].double().numpy()
+    return int(group[np.lexsort((group, -scores, -np.array(areas)))[0]])
 
 
-def _meeting(bounds: np.ndarray, start: int, end: int, zone: np.ndarray) -> np.ndarray:
-    """Indices of the detections start..end whose boxes meet a zone."""
-    boxes = bounds[start:end]
-    return start + np.flatnonzero((boxes[:, :2] < zone[2:]).all(1) & (boxes[:, 2:] > zone[:2]).all(1))
-
-
-def _meeting_pairs(
-    bounds: np.ndarray, first: np.ndarray, second: np.ndarray, zone: np.ndarray
-) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Pairs whose boxes overlap within a zone: the second ones are searched by their top edge."""
-    second = second[np.argsort(bounds[second, 1], kind="stable")]
-    tops = bounds[second, 1]
-    tallest = (bounds[second, 3] - tops).max(initial=0)
-    limits = tuple(int(v) for v in zone)
-    for i in first.tolist():
-        x0, y0, x1, y1 = bounds[i]
-        near = second[np.searchsorted(tops, y0 - tallest, side="left") : np.searchsorted(tops, y1, side="left")]
-        boxes = bounds[near]
-        top_left, bottom_right = np.maximum(boxes[:, :2], (x0, y0)), np.minimum(boxes[:, 2:], (x1, y1))
-        top_left, bottom_right = np.maximum(top_left, zone[:2]), np.minimum(bottom_right, zone[2:])
-        for j in near[(top_left < bottom_right).all(1)].tolist():
-            yield i, j, limits
-
-
-def _intersection(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-    return (
-        max(first[0], second[0]),
-        max(first[1], second[1]),
-        min(first[2], second[2]),
-        min(first[3], second[3]),
-    )
-
-
-def _area(box: Sequence[float] | np.ndarray) -> float:
-    return max(float(box[2] - box[0]), 0.0) * max(float(box[3] - box[1]), 0.0)
+def _united(fragments: Fragments, group: np.ndarray) -> tuple[list[int], np.ndarray | PackedCrop]:
+    """Crop box and crop of the union of masks."""
+    assert fragments.crops is not None
+    if len(group) == 1:
+        crop = fragments.crops[group[0]]
+        return (fragments.bounds[group[0]].tolist() if 0 not in crop.shape else [0, 0, 0, 0]), crop
+    bounds = fragments.bounds[group]
+    x0, y0 = bounds[:, :2].min(0).tolist()
+    x1, y1 = bounds[:, 2:].max(0).tolist()
+    pixels = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    for k, (left, top, right, bottom) in zip(group, bounds.tolist(), strict=True):
+        pixels[top - y0 : bottom - y0, left - x0 : right - x0] |= unpacked(fragments.crops[k])
+    return [x0, y0, x1, y1], pixels
