@@ -45,6 +45,8 @@ setup(
         "imagej": ["roifile"],  # regions of interest that ImageJ and Fiji save
         "microscopy": ["nd2>=0.8", "czifile", "zarr>=2.16"],  # ND2; CZI; Zarr and OME-Zarr
         "cells": ["scipy"],  # the evaluator Cells
+        "pandas": ["pandas"],  # Detections.to_pandas
+        "supervision": ["supervision>=0.25"],  # Detections.to_supervision
         "parquet": ["pyarrow"],  # tables of results as Parquet files
         "slides": ["tiffslide>=2", "openslide-python", "openslide-bin"],  # SVS and NDPI; the last two: MRXS
         "wandb": ["wandb>=0.31"],

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segkit.inference.array_image import ArrayImage, is_lazy_array
 from segkit.utils.errors import SegkitError, image_errors
 from segkit.utils.images import ChannelImage, ImageReader
 
@@ -22,13 +23,16 @@ RGB_READER = ImageReader()
 
 def is_single_image(source: Any) -> bool:
     """Whether an argument is one image, not an iterable of images."""
-    return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source)
+    return isinstance(source, (str, os.PathLike, np.ndarray, Tensor)) or _is_pil(source) or is_lazy_array(source)
 
 
 def open_image(
     source: Any, reader: ImageReader = RGB_READER, channels: int = 3, *, lazily: bool = False
 ) -> Tensor | LazyImage:
-    """As :func:`to_image_tensor`; with ``lazily``, a large file is opened without reading it."""
+    """As :func:`to_image_tensor`; with ``lazily``, large files and arrays that are not in memory are not read."""
+    if lazily and is_lazy_array(source):
+        _checked(source, source, "an array", reader, channels, channel_axis=2)
+        return ArrayImage(source, reader).lazy()
     if lazily and isinstance(source, (str, os.PathLike)):
         from segkit.utils.paths import local_path
 
@@ -37,6 +41,15 @@ def open_image(
         if lazy is not None:
             return lazy
     return to_image_tensor(source, reader, channels)
+
+
+def in_rgb(source: Any) -> Any:
+    """An array [H, W, C] or tensor [C, H, W] whose colours are BGR, in RGB; anything else as it is."""
+    if isinstance(source, Tensor) and source.ndim == 3 and source.shape[0] in (3, 4):
+        return torch.cat([source[:3].flip(0), source[3:]])
+    if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] in (3, 4):
+        return np.concatenate([source[:, :, 2::-1], source[:, :, 3:]], axis=2)
+    return source
 
 
 def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int = 3) -> Tensor:
@@ -58,6 +71,8 @@ def to_image_tensor(source: Any, reader: ImageReader = RGB_READER, channels: int
         from segkit.utils.paths import local_path
 
         return reader.read(local_path(os.fspath(source), "image", kind="file"))
+    if is_lazy_array(source):
+        source = np.asarray(source)
     if isinstance(source, Tensor):
         plain = source.detach().cpu()
         plain = plain.float() if plain.dtype == torch.bfloat16 else plain  # which NumPy does not have

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segkit.data.formats.class_names import default_category_ids
 from segkit.data.measuring import with_measured_values
 from segkit.data.reader import build_reader
-from segkit.inference.inputs import is_single_image, open_image
+from segkit.inference.batch_size import BatchSize, FittingBatchSize, checked_batch_size, in_parts
+from segkit.inference.image_detections import ImageDetections
+from segkit.inference.inputs import in_rgb, is_single_image, open_image
 from segkit.inference.lowest_scores import lowest_scores
+from segkit.inference.open_checkpoint import build_loaded, check_source, checked_order, class_names, config_of
 from segkit.inference.pipeline import build_pipeline
 from segkit.structures.object_sides import saved_object_sides
 from segkit.structures.sample import Sample
 from segkit.structures.score_thresholds import above_threshold, saved_thresholds
 from segkit.structures.targets import Targets
 from segkit.utils.device import choose_device, device_of
-from segkit.utils.errors import SegkitError
 
 if TYPE_CHECKING:
     from segkit.config.schema import Config
@@ -53,9 +55,14 @@ class Predictor:
             the checkpoint holds; ``best_overall``: the best single one; None: the configuration's
             ``predict.score_threshold``.
         device: where the model runs; None: a GPU if there is one; a ``model`` stays where it is.
-        batch_size: number of images, with ``predict.tile`` of tiles, that go through the network together.
+        batch_size: number of images, with ``predict.tile`` of tiles, that go through the network together; ``auto``: as many
+            as the memory of a GPU allows, by what the first one takes, and 1 on a CPU. With ``auto``, a batch for which the
+            memory is too small is predicted in halves.
         overrides: with a checkpoint: changes of its configuration, as on the command line:
             ``["model.roi_heads.score_threshold=0.3"]``.
+        channel_order: of colours in arrays and tensors; ``bgr`` as OpenCV reads them. Files are read as RGB in any case.
+
+    A predictor may be used by several threads at once.
 
     Attributes:
         classes: name of each label.
@@ -72,36 +79,41 @@ class Predictor:
         model: Any = None,
         score_threshold: float | Literal["best", "best_overall"] | None = None,
         device: str | int | torch.device | None = None,
-        batch_size: int = 1,
+        batch_size: BatchSize = 1,
         overrides: Sequence[str] = (),
+        channel_order: Literal["rgb", "bgr"] = "rgb",
     ) -> None:
         from segkit.modeling.weights.reading import checkpoint_content
 
-        _check_source(source, weights, model, overrides)
+        check_source(source, weights, model, overrides)
         # Checked before a large file is read.
         target = choose_device(device, key="device") if device is not None or model is None else None
         if isinstance(source, (str, os.PathLike)):
             weights = source
         content = checkpoint_content(os.fspath(weights)) if weights is not None else {}
-        cfg: Any = _config_of(content, str(weights), overrides) if weights is source else source
+        cfg: Any = config_of(content, str(weights), overrides) if weights is source else source
         self.cfg: Config = with_measured_values(cfg, content.get("config"), required=model is None)
-        self.classes = _classes(content, self.cfg, model, weights)
+        self.classes = class_names(content, self.cfg, model, weights)
         ids = content.get("category_ids")
         self.category_ids = [int(k) for k in ids] if ids is not None else default_category_ids(self.classes)
-        self.model: Any = model if model is not None else _build(self.cfg, self.classes, str(weights), content)
+        self.model: Any = model if model is not None else build_loaded(self.cfg, self.classes, str(weights), content)
         if getattr(self.model, "class_agnostic", False):  # its label 0 is not a class of the data
             self.classes, self.category_ids = ["object"], [1]
         if target is not None:
             self.model.to(target)
         self.model.eval()
-        self.batch_size = _at_least_one(batch_size)
+        self.batch_size = checked_batch_size(batch_size)
+        self.channel_order = checked_order(channel_order, self.cfg)
         self._saved_thresholds = saved_thresholds(content)
         self._iteration = content.get("iteration")
         self._source = "the model" if weights is None else str(weights)
         self.score_threshold = self.cfg.predict.score_threshold if score_threshold is None else score_threshold
         self._object_sides = saved_object_sides(content)
         self.pipeline = build_pipeline(
-            self.cfg, self.model, object_sides=self._object_sides, batch_size=self.batch_size
+            self.cfg,
+            self.model,
+            object_sides=self._object_sides,
+            batch_size=self._number(batch_size),
         )
         self.reader = build_reader(self.cfg.data)
 
@@ -149,13 +161,14 @@ class Predictor:
         """The device of the model."""
         return device_of(self.model)
 
-    def __call__(self, images: Any, batch_size: int | None = None) -> Any:
+    def __call__(self, images: Any, batch_size: BatchSize | None = None) -> Any:
         """Predicts one image, or each image of an iterable.
 
         Args:
-            images: a path, a PIL image, an array [H, W, C] or [H, W], a tensor [C, H, W], or an iterable of these. Arrays
-                and tensors are grey or RGB, or have the channels of ``data.channels``, in that order; uint8, uint16 or any
-                other numbers, which become intensities by ``data.intensity``, as those of a file do.
+            images: a path, a PIL image, an array [H, W, C] or [H, W], also of Zarr or dask (which is read by windows with
+                ``predict.tile``), a tensor [C, H, W], or an iterable of these. Arrays and tensors are grey or RGB, or have
+                the channels of ``data.channels``, in that order; uint8, uint16 or any other numbers, which become
+                intensities by ``data.intensity``, as those of a file do.
             batch_size: overrides the predictor's.
         Returns:
             ``Detections`` for one image; a list of them for a list or tuple; for any other iterable an iterator, which
@@ -167,13 +180,40 @@ class Predictor:
             return self._predict([images])[0]
         if not isinstance(images, Iterable):
             return self._predict([images])[0]  # raises an error that says what is expected
-        size = self.batch_size if batch_size is None else _at_least_one(batch_size)
+        size = self.batch_size if batch_size is None else checked_batch_size(batch_size)
         stream = self._stream(iter(images), size)
         return list(stream) if isinstance(images, Sequence) else stream
 
-    def _stream(self, images: Iterator[Any], batch_size: int) -> Iterator[Detections]:
-        while chunk := list(islice(images, batch_size)):
-            yield from self._predict(chunk)
+    def _stream(self, images: Iterator[Any], batch_size: BatchSize) -> Iterator[Detections]:
+        if batch_size != "auto":
+            while chunk := list(islice(images, batch_size)):
+                yield from self._predict(chunk)
+            return
+        fitting = FittingBatchSize(self.device)
+        while chunk := list(islice(images, fitting.size)):
+            yield from fitting.measured(functools.partial(in_parts, self._predict, chunk))
+
+    def warmup(self, size: tuple[int, int] = (512, 512), *, batch_size: int = 1, repeats: int = 2) -> float:
+        """Predicts black images, so that later calls do not pay for what only the first ones do.
+
+        That is: libraries that load at first use, a GPU's kernels and memory, and the choice of convolution algorithms for
+        images of this size.
+
+        Args:
+            size: (H, W) of the images.
+            batch_size: number of images at once.
+            repeats: number of predictions.
+        Returns:
+            Seconds of the last one.
+        """
+        channels = getattr(self.model, "pixel_mean", torch.zeros(3)).numel()
+        images = [torch.zeros(channels, *size, dtype=torch.uint8)] * batch_size
+        seconds = 0.0
+        for _ in range(max(1, repeats)):
+            start = time.perf_counter()
+            self.predict_read(images, batch_size)
+            seconds = time.perf_counter() - start
+        return seconds
 
     def stream(
         self,
@@ -200,7 +240,7 @@ class Predictor:
         return stream(
             self,
             paths,
-            batch_size=self.batch_size if batch_size is None else _at_least_one(batch_size),
+            batch_size=self._number(batch_size),
             readers=readers,
             skip_unreadable=skip_unreadable,
             progress=progress,
@@ -220,8 +260,18 @@ class Predictor:
         names = [str(source) if isinstance(source, (str, os.PathLike)) else "" for source in sources]
         channels = getattr(self.model, "pixel_mean", torch.zeros(3)).numel()
         lazily = self.pipeline.reads_windows
-        images = [open_image(source, self.reader, channels, lazily=lazily) for source in sources]
-        return self._predict_samples([self._sample(*pair) for pair in zip(images, names, strict=True)])
+        images = [
+            open_image(in_rgb(source) if self.channel_order == "bgr" else source, self.reader, channels, lazily=lazily)
+            for source in sources
+        ]
+        found = self._predict_samples([self._sample(*pair) for pair in zip(images, names, strict=True)])
+        pairs = zip(found, names, strict=True)
+        return [ImageDetections.of(one, self.classes, name, self.reader) for one, name in pairs]
+
+    def _number(self, batch_size: BatchSize | None) -> int:
+        """The batch size; ``auto`` is 1, since the size of a stream's batches is chosen before it begins."""
+        size = self.batch_size if batch_size is None else checked_batch_size(batch_size)
+        return 1 if size == "auto" else size
 
     def _predict_samples(self, samples: Sequence[Sample]) -> list[Detections]:
         # Not inference_mode: callers could not change its tensors in place.
@@ -238,83 +288,3 @@ class Predictor:
         precision = self.cfg.train.precision
         dtype = torch.float16 if precision == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.device.type == "cuda" and precision != "fp32")
-
-
-def _check_source(source: Any, weights: Any, model: Any, overrides: Sequence[str]) -> None:
-    """Raises unless exactly one model is specified, in one of the three ways."""
-    if isinstance(source, (str, os.PathLike)):
-        if weights is not None or model is not None:
-            raise SegkitError(
-                "Predictor(checkpoint) takes no weights or model; these need a configuration as first argument"
-            )
-        if Path(source).suffix.lower() in (".yaml", ".yml"):
-            raise SegkitError(
-                f"{source} is a configuration, not a checkpoint; pass the weights of a training run (.pth), in Python as "
-                f"Predictor(segkit.load_config('{source}'), weights=...)",
-                value=str(source),
-            )
-    elif (weights is None) == (model is None):
-        raise SegkitError("Predictor(cfg, ...) needs either weights=PATH or model=MODULE")
-    elif overrides:
-        raise SegkitError(
-            "overrides change a checkpoint's configuration; use Predictor(cfg.with_overrides([...]), ...)"
-        )
-    if isinstance(overrides, str):
-        raise SegkitError(f"overrides: expected a list, as ['KEY=VALUE'], got the text '{overrides}'", value=overrides)
-
-
-def _config_of(content: dict[str, Any], path: str, overrides: Sequence[str]) -> Config:
-    """Returns the configuration of a checkpoint."""
-    from segkit.config.loader import load_config_dict
-
-    if "config" not in content:
-        raise SegkitError(
-            f"{path} holds no configuration, so it is not a checkpoint of segkit's training; "
-            "use Predictor(segkit.load_config(FILE), weights=...)",
-            value=path,
-        )
-    return load_config_dict(content["config"], path, overrides)
-
-
-def _classes(content: dict[str, Any], cfg: Config, model: Any, weights: Any) -> list[str]:
-    """Returns the class names of the checkpoint, else of the model, else of the configuration.
-
-    Raises:
-        SegkitError: checkpoint and configuration differ, or there are none.
-    """
-    stored, configured = content.get("classes"), cfg.data.classes
-    if stored is not None and configured is not None and list(stored) != list(configured):
-        raise SegkitError(
-            f"{weights} was trained for the classes {', '.join(stored)}, but data.classes says {', '.join(configured)}",
-            key="data.classes",
-        )
-    names = stored or getattr(model, "classes", None) or configured
-    if names:
-        return [str(name) for name in names]
-    if model is not None:
-        return [f"class{k}" for k in range(1, int(model.num_classes) + 1)]
-    raise SegkitError(f"{weights} has no class names, and data.classes is null: set data.classes", key="data.classes")
-
-
-def _build(cfg: Config, classes: list[str], weights: str, content: dict[str, Any]) -> nn.Module:
-    from segkit.modeling.build import build_model
-    from segkit.modeling.weights.loading import load_checkpoint, skip_pretrained
-
-    with skip_pretrained():  # the checkpoint overwrites all weights that the backbone would fetch
-        model = build_model(cfg, len(classes))
-    model.classes = classes  # type: ignore[assignment]  # load_checkpoint compares them with the checkpoint's
-    load_checkpoint(model, weights, content=content)
-    return model
-
-
-def _at_least_one(batch_size: int) -> int:
-    if not _is_number(batch_size) or batch_size != int(batch_size) or batch_size < 1:
-        raise SegkitError(
-            f"batch_size must be at least 1 and whole, not {batch_size!r}", key="batch_size", value=batch_size
-        )
-    return int(batch_size)
-
-
-def _is_number(value: Any) -> bool:
-    """Whether it is a finite number of Python's or numpy's, and no boolean."""
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and bool(np.isfinite(value))

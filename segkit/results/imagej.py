@@ -29,7 +29,8 @@ LARGEST = 32_767  # the highest coordinate of a ROI
 class ImageJResultWriter(ResultWriter):
     """Writes ``imagej/STEM.zip`` of ROIs for each image, which the ROI Manager opens.
 
-    It needs ``pip install 'segkit[imagej]'``. A ROI is an object, called ``CLASS_ID`` with the id of label maps and tables: a traced polygon along the edges of its
+    It needs ``pip install 'segkit[imagej]'``. A ROI is an object, called ``CLASS_ID`` with the id of label maps and tables:
+    a traced polygon along the edges of its
     pixels, a composite ROI if it has holes or several parts, a rectangle without a mask. Its colour is that of its class.
     In a time series its position is the frame.
 

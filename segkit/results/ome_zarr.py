@@ -30,7 +30,8 @@ LABELS = "objects"  # name of the label image
 class OmeZarrResultWriter(ResultWriter):
     """Writes ``ome_zarr/STEM.zarr``, a store with the label image ``labels/objects``.
 
-    It needs ``pip install 'segkit[microscopy]'``. The form is OME-NGFF 0.4 (Zarr format 2), which napari and ome-zarr-py read: int32 chunks of 1,024 pixels, halved by the
+    It needs ``pip install 'segkit[microscopy]'``. The form is OME-NGFF 0.4 (Zarr format 2), which napari and ome-zarr-py
+    read: int32 chunks of 1,024 pixels, halved by the
     nearest pixel down to 256. Values are the ids of tables; a pixel of several objects belongs to the one of the highest
     score. ``image-label`` has the colour, class and score of each object, and the path of the image. A store is whole or
     absent.

@@ -20,7 +20,8 @@ from segkit.utils.whole_file import whole_file
 class YoloResultWriter(ResultWriter):
     """Writes a YOLO data set in the folder ``yolo``, to correct and train again.
 
-    Its files are ``data.yaml``, ``images/train`` and ``labels/train``. Masks are polygons as :class:`segkit.data.writers.YoloWriter` writes them; scores are lost. The labels of an image are in
+    Its files are ``data.yaml``, ``images/train`` and ``labels/train``. Masks are polygons as
+    :class:`segkit.data.writers.YoloWriter` writes them; scores are lost. The labels of an image are in
     the order of its detections.
 
     Args:

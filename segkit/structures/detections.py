@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from segkit.structures.detection_conversions import label_map_of, supervision_of, table_of
 from segkit.structures.image_geometry import ImageGeometry
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.pasting import paste_masks, paste_rle
 from segkit.structures.rle_dicts import compressed_rles
 from segkit.utils.errors import SegkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,49 @@ class Detections:
             positions = torch.arange(len(self))[index.cpu() if isinstance(index, Tensor) else index]
             chosen._rles = [self._rles[i] for i in positions.tolist()]
         return chosen
+
+    def filter(
+        self,
+        *,
+        min_score: float = 0.0,
+        labels: Sequence[int] | None = None,
+        min_area: float = 0.0,
+        max_area: float = math.inf,
+        inside: tuple[float, float, float, float] | None = None,
+    ) -> Detections:
+        """The objects that fulfil all conditions.
+
+        Args:
+            min_score: lowest score.
+            labels: 0-based classes; None: all.
+            min_area: in pixels, of the mask, or of the box without masks.
+            max_area: likewise.
+            inside: XYXY in pixels, a region in which the centre of the box lies; its right and bottom sides are outside.
+        """
+        kept = self.scores >= min_score
+        if labels is not None:
+            kept &= torch.isin(self.labels, torch.as_tensor(list(labels), device=self.labels.device, dtype=torch.long))
+        if min_area > 0 or max_area < math.inf:
+            masks, (x0, y0, x1, y1) = self.masks, self.boxes.unbind(1)
+            areas = (x1 - x0) * (y1 - y0) if masks is None else masks.areas().to(self.boxes.device)
+            kept &= (areas >= min_area) & (areas <= max_area)
+        if inside is not None:
+            centres = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+            region = centres.new_tensor(inside)
+            kept &= ((centres >= region[:2]) & (centres < region[2:])).all(1)
+        return self[kept]
+
+    def to_label_map(self) -> np.ndarray:
+        """See :func:`segkit.structures.detection_conversions.label_map_of`."""
+        return label_map_of(self.masks, self.scores)
+
+    def to_pandas(self, classes: Sequence[str] = ()) -> pd.DataFrame:
+        """See :func:`segkit.structures.detection_conversions.table_of`."""
+        return table_of(self.boxes, self.scores, self.labels, self.masks, classes)
+
+    def to_supervision(self, classes: Sequence[str] = ()) -> Any:
+        """See :func:`segkit.structures.detection_conversions.supervision_of`."""
+        return supervision_of(self.boxes, self.scores, self.labels, self.masks, classes)
 
     def resized(self, size: tuple[int, int]) -> Detections:
         """The detections in the image resized to ``size`` (H, W); only boxes change."""

@@ -93,9 +93,13 @@ class ImageReader:
             image = replace(image, extra=judged)
         name, limits = str(file.path), None
         chosen = choose_channels(image, self.channels, name)
-        if not (chosen.is_8_bit and (self.intensity is None or getattr(self.intensity, "keeps_8_bits", False))):
+        if self.needs_limits(chosen):
             limits = file.remember(f"limits {self}", lambda: self.limits(file))
         return self.to_tensor(chosen, limits, name)
+
+    def needs_limits(self, image: ChannelImage) -> bool:
+        """Whether the intensities of chosen channels depend on limits; those of 8 bits mostly stay as they are."""
+        return not (image.is_8_bit and (self.intensity is None or getattr(self.intensity, "keeps_8_bits", False)))
 
     def convert(self, image: StoredImage, name: str) -> torch.Tensor:
         """A whole image that is read already, as :meth:`read` returns it.
@@ -108,14 +112,14 @@ class ImageReader:
 
     def scale(self, image: ChannelImage, name: str) -> torch.Tensor:
         """A whole image whose channels are chosen already, as :meth:`read` returns it."""
-        return self.to_tensor(image, self._limits(image, name), name)
+        return self.to_tensor(image, self.scale_limits(image, name), name)
 
     def limits(self, file: ImageFile) -> Limits | None:
         """The limits of a file's intensities, from a sample of its pixels; None: it stays uint8.
 
         :meth:`read` measures the whole image; a window of a large image needs the limits of the image.
         """
-        return self._limits(self.sample(file), str(file.path))
+        return self.scale_limits(self.sample(file), str(file.path))
 
     def sample(self, file: ImageFile) -> ChannelImage:
         """The chosen channels of a bounded sample of a file's pixels, for measuring intensities."""
@@ -125,7 +129,8 @@ class ImageReader:
         """(H, W) of the image; reads the header only where possible."""
         return ImageFile(path, self.planes).size
 
-    def _limits(self, image: ChannelImage, name: str) -> Limits | None:
+    def scale_limits(self, image: ChannelImage, name: str) -> Limits | None:
+        """The limits of the intensities of chosen channels; None: they stay uint8."""
         if self.intensity is not None:
             return self.intensity.limits(image, name)
         return None if image.is_8_bit else percentile_limits(image, name)

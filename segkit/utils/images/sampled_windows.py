@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from segkit.utils.images.image_file import ImageFile
+from segkit.utils.images.image_source import Window
 from segkit.utils.images.stored_image import StoredImage
 
 SAMPLED_WINDOWS, SAMPLED_SIDE = 8, 256  # 8 x 8 windows of this side
@@ -21,13 +22,19 @@ def intensity_sample(file: ImageFile) -> StoredImage:
     image = file.read_unless_large()
     if image is not None:
         return image
-    height, width = file.size
-    rows, columns = _window_starts(height), _window_starts(width)
-    parts = [
-        file.read((x, y, min(x + SAMPLED_SIDE, width), min(y + SAMPLED_SIDE, height))) for y in rows for x in columns
-    ]
+    parts = [file.read(window) for window in sampled_windows(file.size)]
     pixels = np.concatenate([part.pixels.reshape(-1, *part.pixels.shape[2:]) for part in parts])
     return replace(parts[0], pixels=pixels[:, None])
+
+
+def sampled_windows(size: tuple[int, int]) -> list[Window]:
+    """The sampled windows (x0, y0, x1, y1) of a large image of ``size`` (H, W)."""
+    height, width = size
+    return [
+        (x, y, min(x + SAMPLED_SIDE, width), min(y + SAMPLED_SIDE, height))
+        for y in _window_starts(height)
+        for x in _window_starts(width)
+    ]
 
 
 def _window_starts(length: int) -> list[int]:
