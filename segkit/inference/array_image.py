@@ -18,7 +18,10 @@ from segkit.utils.images.sampled_windows import sampled_windows
 
 
 def is_lazy_array(source: Any) -> bool:
-    """Whether it is an array that is not in memory: of Zarr, dask, or any other with shape, dtype and slices."""
+    """Whether it is an array that is not in memory.
+
+    Of Zarr, dask, or any other library: it has a shape, a dtype and slices.
+    """
     if isinstance(source, (np.ndarray, torch.Tensor, str, os.PathLike)):
         return False
     return all(hasattr(source, name) for name in ("shape", "dtype", "ndim", "__getitem__"))

@@ -83,7 +83,9 @@ class ImageDetections(Detections):
         return draw_detections(image, self, self.classes, **options)
 
     def show(self, image: np.ndarray | Tensor | None = None, **options: Any) -> Image.Image:
-        """A PIL image of :meth:`picture`, which a notebook shows; ``.show()`` of it opens a window elsewhere.
+        """A PIL image of :meth:`picture`, which a notebook shows.
+
+        Elsewhere its own ``show()`` opens a window.
 
         The arguments are those of :meth:`picture`.
         """

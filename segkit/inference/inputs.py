@@ -29,7 +29,10 @@ def is_single_image(source: Any) -> bool:
 def open_image(
     source: Any, reader: ImageReader = RGB_READER, channels: int = 3, *, lazily: bool = False
 ) -> Tensor | LazyImage:
-    """As :func:`to_image_tensor`; with ``lazily``, large files and arrays that are not in memory are not read."""
+    """As :func:`to_image_tensor`, without reading what is large.
+
+    With ``lazily``, large files and arrays that are not in memory stay unread.
+    """
     if lazily and is_lazy_array(source):
         _checked(source, source, "an array", reader, channels, channel_axis=2)
         return ArrayImage(source, reader).lazy()

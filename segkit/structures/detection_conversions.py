@@ -51,15 +51,15 @@ def table_of(
     require("pandas", "pandas", "to_pandas()")
     import pandas as pd
 
-    corners, numbers = boxes.cpu().numpy().reshape(-1, 4), labels.cpu().numpy()
+    corners, label_array = boxes.cpu().numpy().reshape(-1, 4), labels.cpu().numpy()
     if masks is None:
         areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     else:
         areas = masks.areas().cpu().numpy()
     columns: dict[str, Any] = {
         "id": np.arange(1, len(corners) + 1),
-        "class": [classes[k] if k < len(classes) else str(k) for k in numbers.tolist()],
-        "label": numbers,
+        "class": [classes[k] if k < len(classes) else str(k) for k in label_array.tolist()],
+        "label": label_array,
         "score": scores.cpu().numpy(),
         **{name: corners[:, i] for i, name in enumerate(("x0", "y0", "x1", "y1"))},
         "area": areas,
@@ -88,12 +88,12 @@ def supervision_of(
                 f"{len(masks) * height * width / 2**30:.1f} GiB, above the limit of {MAX_DENSE_BYTES >> 30}; filter the "
                 "detections first, or keep the masks in their boxes (detections.masks, to_rle())"
             )
-    numbers = labels.cpu().numpy()
-    names = {"class_name": np.array([classes[k] for k in numbers.tolist()], dtype=str)} if len(classes) else {}
+    label_array = labels.cpu().numpy()
+    names = {"class_name": np.array([classes[k] for k in label_array.tolist()], dtype=str)} if len(classes) else {}
     return supervision.Detections(
         xyxy=boxes.cpu().numpy().reshape(-1, 4),
         mask=None if masks is None else masks.to("cpu").to_dense().numpy(),
         confidence=scores.cpu().numpy(),
-        class_id=numbers,
+        class_id=label_array,
         data=names,
     )

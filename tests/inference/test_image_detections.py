@@ -137,5 +137,5 @@ def test_pictures(image):
     assert np.array_equal(
         np.asarray(shown), found.picture(np.full((20, 30, 3), 90, np.uint8), labels=False, legend=False, scale=1)
     )
-    with pytest.raises(SegkitError, match="another|but this one is"):
+    with pytest.raises(SegkitError, match="but this one is"):
         found.picture(np.zeros((5, 5, 3), np.uint8))
