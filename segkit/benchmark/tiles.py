@@ -1,4 +1,4 @@
-"""Part ``tiles``: merging the detections of tiles, and writing the label map, beside supervision and sahi."""
+"""Part ``tiles``: merging of tile detections beside supervision and sahi, and label maps."""
 
 from __future__ import annotations
 
