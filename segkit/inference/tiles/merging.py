@@ -243,8 +243,8 @@ class _FinalObjects:
                 return Detections.from_masks(masks, scores, labels, boxes)
             return Detections(boxes, scores, labels, None, self.size)
         boxes, scores, labels = (torch.cat([row[part] for row in self._rows]) for part in range(3))
-        keys = (np.concatenate([row[3] for row in self._rows]), boxes[:, 0], boxes[:, 1], -scores.double())
-        order = np.lexsort([np.asarray(key) for key in keys])
+        firsts = np.concatenate([row[3] for row in self._rows])
+        order = np.lexsort((firsts, boxes[:, 0].numpy(), boxes[:, 1].numpy(), -scores.double().numpy()))
         index = torch.from_numpy(order)
         if not self._with_masks:
             return Detections(boxes[index], scores[index], labels[index], None, self.size)
