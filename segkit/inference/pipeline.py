@@ -40,6 +40,7 @@ def build_pipeline(
         overlap=predict.overlap,
         batch_size=cfg.data.test_batch_size if batch_size is None else batch_size,
         object_sides=object_sides,
+        detections_per_tile=getattr(model, "detections_per_image", None),
     )
 
 
