@@ -98,7 +98,7 @@ def test_an_evaluation_gets_the_same() -> None:
 
 
 def test_a_window_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UnreadableImage, match=r"slide\.tif.*24,0,40,16.*ends too early"):
+    with pytest.raises(UnreadableImage, match=r"slide\.tif: .*ends too early.*24,0,40,16"):
         pipeline(Components(), tile=16, overlap=4).predict([sample(Reader(image(), readable=30))])
 
 

@@ -119,7 +119,8 @@ def _tile_of(sample: Sample, window: Window) -> Sample:
         try:
             image = sample.image.read(window)
         except UnreadableImage as error:
-            raise UnreadableImage(f"{_name(sample)}, window {x0},{y0},{x1},{y1}: {error}") from error
+            file = "" if _name(sample) in str(error) else f"{_name(sample)}: "
+            raise UnreadableImage(f"{file}{error}; it is needed for the tile {x0},{y0},{x1},{y1}") from error
     else:
         image = sample.image[:, y0:y1, x0:x1]
     name = f"{sample.file_name}[{x0},{y0},{x1},{y1}]"
