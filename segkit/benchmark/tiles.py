@@ -105,7 +105,7 @@ def make_tiles(options: Options, tile: int, overlap: int) -> TileScene:
 
 
 def write_labels(folder: str, found: Detections) -> None:
-    """Writes the exclusive label map of detections, as ``segkit predict --write label_map`` does."""
+    """Writes the exclusive label map of detections, as ``segkit predict`` does."""
     names = [f"class{label}" for label in range(CLASSES)]
     parts = PartFiles(Path(folder) / "parts")
     writer = LabelMapResultWriter(Path(folder), names, list(range(1, CLASSES + 1)), parts, dtype="uint32")

@@ -31,6 +31,7 @@ def build_pipeline(
     """
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
     postprocess, predict = build_postprocess(cfg.predict.postprocess), cfg.predict
+    limit = getattr(model, "detections_per_image", None)
     of_image = InferencePipeline(model, transforms, postprocess)
     if predict.tile is None:
         return of_image
@@ -40,7 +41,7 @@ def build_pipeline(
         overlap=predict.overlap,
         batch_size=cfg.data.test_batch_size if batch_size is None else batch_size,
         object_sides=object_sides,
-        detections_per_tile=getattr(model, "detections_per_image", None),
+        detections_per_tile=limit,
     )
 
 
