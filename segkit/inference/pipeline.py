@@ -29,9 +29,9 @@ def build_pipeline(
     Raises:
         SegkitError: an argument of a component or the overlap is wrong, or a transform has no inverse.
     """
+    limit = getattr(model, "detections_per_image", None)
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
     postprocess, predict = build_postprocess(cfg.predict.postprocess), cfg.predict
-    limit = getattr(model, "detections_per_image", None)
     of_image = InferencePipeline(model, transforms, postprocess)
     if predict.tile is None:
         return of_image
