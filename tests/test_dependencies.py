@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOWN = {"yaml": "pyyaml", "PIL": "pillow", "mlflow": "mlflow-skinny"}
 # Declared, but imported by name nowhere: torch.utils.tensorboard needs tensorboard.
 UNSEEN = {"tensorboard"}
-# Measured beside segkit where it happens to be installed, and named as skipped otherwise; it is not on PyPI.
-PEERS = {"detectron2": "segkit/benchmark/"}
+# Measured beside segkit where they happen to be installed, and named as skipped otherwise.
+PEERS = dict.fromkeys(("detectron2", "supervision", "sahi"), "segkit/benchmark/")
 
 
 def normal(name: str) -> str:

@@ -20,7 +20,7 @@ Rles = list[dict[str, Any]]
 
 
 def supervision_step(tiles: list[Detections], windows: Tensor, size: tuple[int, int]) -> Callable[[], Rles]:
-    """Merging as its ``InferenceSlicer`` does: masks of the image's size, then non-maximum merging."""
+    """Non-maximum merging of masks of the image's size, as ``InferenceSlicer`` does."""
     import supervision
 
     ready = [
@@ -43,7 +43,7 @@ def supervision_step(tiles: list[Detections], windows: Tensor, size: tuple[int, 
 
 
 def sahi_step(tiles: list[Detections], windows: Tensor, size: tuple[int, int]) -> Callable[[], Rles]:
-    """Merging by its ``GreedyNMMPostprocess``, the default of sliced prediction: masks are polygons."""
+    """Merging of polygons by ``GreedyNMMPostprocess``, its default."""
     from sahi.postprocess.combine import GreedyNMMPostprocess
     from sahi.prediction import ObjectPrediction
 

@@ -1,4 +1,4 @@
-"""Part ``tiles``: merging the detections of tiles, and writing the label map, beside supervision and sahi."""
+"""Part ``tiles``: merging of tile detections beside supervision and sahi, and label maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from segkit.benchmark import tile_peers
@@ -20,11 +19,12 @@ from segkit.benchmark.peak_memory import figures_of
 from segkit.benchmark.report import OWN, Report, Row
 from segkit.benchmark.scene import make_targets
 from segkit.benchmark.sides import Side, installed, measure_work
+from segkit.inference.predicted_image import PredictedImage
 from segkit.inference.tiles import merge_tiles
-from segkit.results.label_map import write_label_map
+from segkit.results.label_map import LabelMapResultWriter
+from segkit.results.part_files import PartFiles
 from segkit.structures.detections import Detections
 from segkit.structures.masks import InstanceMasks
-from segkit.structures.painting import LabelPainter, by_score
 from segkit.structures.tiling import tile_windows
 
 DEFAULTS: dict[str, Any] = {"objects": 20_000, "size": (10_000, 10_000), "object_sides": (16, 60), "runs": 1}
@@ -53,8 +53,7 @@ def run(options: Options) -> Report:
     merge = Side(OWN, lambda: merge_tiles(tiles, windows, truth.image_size))
     found = measure_work(report, f"merge, {title}", {OWN: merge}, runs=options.runs, device=CPU)[OWN]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "labels.tif"
-        write = Side(OWN, lambda: write_labels(file, found))
+        write = Side(OWN, lambda: write_labels(folder, found))
         measure_work(report, f"write the label map, {title}", {OWN: write}, runs=options.runs, device=CPU)
     report.rows.append(Row(f"equal to the untiled, {title}", "%", {OWN: equal_share(found.to_rle(), truth)}))
     if options.memory:
@@ -105,12 +104,12 @@ def make_tiles(options: Options, tile: int, overlap: int) -> TileScene:
     return tiles, windows, masks
 
 
-def write_labels(file: Path, found: Detections) -> None:
-    """Writes the exclusive label map of detections."""
-    assert found.masks is not None
-    values = np.arange(1, len(found) + 1)
-    painter = LabelPainter(found.masks, values, order=by_score(found.scores), dtype=np.uint32)
-    write_label_map(file, painter, len(found), None)
+def write_labels(folder: str, found: Detections) -> None:
+    """Writes the exclusive label map of detections, as ``segkit predict`` does."""
+    names = [f"class{label}" for label in range(CLASSES)]
+    parts = PartFiles(Path(folder) / "parts")
+    writer = LabelMapResultWriter(Path(folder), names, list(range(1, CLASSES + 1)), parts, dtype="uint32")
+    writer.add(PredictedImage("scene", "scene", found, torch.zeros(3, 0, 0, dtype=torch.uint8)))
 
 
 def equal_share(rles: list[dict[str, Any]], truth: InstanceMasks) -> float:
@@ -129,7 +128,7 @@ def main(options: str) -> None:
     memory = PeakMemory(CPU)
     memory.reset()
     with tempfile.TemporaryDirectory() as folder:
-        write_labels(Path(folder) / "labels.tif", merge_tiles(tiles, windows, size))
+        write_labels(folder, merge_tiles(tiles, windows, size))
     print(memory.read())
 
 

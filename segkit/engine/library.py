@@ -135,15 +135,15 @@ def evaluate(
     pipeline = None
     if opened.cfg is not None:
         pipeline = build_pipeline(opened.cfg, opened.model, object_sides=opened.object_sides, batch_size=batch_size)
-        if pipeline.replaces_model and transforms is not None:
+        if pipeline.takes_opened_images and transforms is not None:
             raise SegkitError(
-                "transforms: with predict.tile or predict.augmentations they are applied within the prediction; set "
-                "data.test_transforms in the configuration (overrides) instead",
+                "transforms: with predict.tile they are those of each tile, from the configuration; set "
+                "overrides={'data.test_transforms': [...]} instead",
                 key="transforms",
             )
     loader = build_test_loader(
         opened.data,
-        None if pipeline is not None and pipeline.replaces_model else _transforms(opened, transforms),
+        None if pipeline is not None and pipeline.takes_opened_images else _transforms(opened, transforms),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=opened.device.type == "cuda",

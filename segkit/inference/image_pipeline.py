@@ -33,9 +33,14 @@ class InferencePipeline:
     def replaces_model(self) -> bool:
         """Whether an evaluation calls :meth:`predict_batch` in place of the model.
 
-        It passes opened images, which are not transformed, and cannot measure the losses then.
+        It cannot measure the losses then.
         """
         return isinstance(self.model, AugmentedModel)
+
+    @property
+    def takes_opened_images(self) -> bool:
+        """Whether :meth:`predict_batch` takes opened images, and transforms them itself."""
+        return False
 
     @property
     def reads_windows(self) -> bool:
@@ -56,8 +61,6 @@ class InferencePipeline:
 
     def predict_opened(self, samples: Sequence[Sample]) -> list[Detections]:
         """Detections of opened images in the pixels of their files, before post-processing."""
-        if self.replaces_model:
-            return self.predict_batch(Batch(samples))
         # An own generator: a test transform that draws must not change the global one.
         return self.predict_batch(
             Batch([self.transforms(sample, torch.Generator().manual_seed(0)) for sample in samples])
@@ -66,7 +69,7 @@ class InferencePipeline:
     def predict_batch(self, batch: Batch) -> list[Detections]:
         """Detections of transformed images in the pixels of their files, before post-processing.
 
-        A pipeline that replaces the model gets opened images, and applies the test transforms itself.
+        With ``takes_opened_images`` it applies the test transforms itself.
         """
         names = [sample.file_name or f"image {i} of its batch" for i, sample in enumerate(batch.samples)]
         with naming_images(names):

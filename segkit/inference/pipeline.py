@@ -30,6 +30,7 @@ def build_pipeline(
     Raises:
         SegkitError: an argument of a component or the overlap is wrong, or a transform has no inverse.
     """
+    limit = getattr(model, "detections_per_image", None)
     transforms = InvertibleCompose(build_transforms(cfg.data.test_transforms, path="data.test_transforms"))
     postprocess, predict = build_postprocess(cfg.predict.postprocess), cfg.predict
     if predict.augmentations:
@@ -43,6 +44,7 @@ def build_pipeline(
         overlap=predict.overlap,
         batch_size=cfg.data.test_batch_size if batch_size is None else batch_size,
         object_sides=object_sides,
+        detections_per_tile=limit,
     )
 
 

@@ -281,7 +281,7 @@ class Predictor:
 
     def _sample(self, image: Tensor | LazyImage, name: str) -> Sample:
         size = (int(image.shape[1]), int(image.shape[2]))
-        return Sample(image, Targets.empty(size), 0, name, size, None)
+        return Sample(image, Targets.empty(size), 0, name, size, None)  # type: ignore[arg-type]  # lazy ones too
 
     def _precision(self) -> torch.autocast:
         """The training's precision on a GPU; fp32 on a CPU, where half precision is rarely faster."""

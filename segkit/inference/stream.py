@@ -207,7 +207,8 @@ def _predicted(
         found = predict([image for _, image in opened], batch_size=len(opened))
     except SegkitError as error:
         kind = UnreadableImage if isinstance(error, UnreadableImage) else SegkitError
-        raise kind(f"{names}: {error}", key=error.key, value=error.value) from error
+        shown = str(error) if len(opened) == 1 and names in str(error) else f"{names}: {error}"
+        raise kind(shown, key=error.key, value=error.value) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -45,4 +45,5 @@ class TiledPredictor(Predictor):
             overlap=overlap,
             batch_size=batch_size,
             object_sides=self._object_sides,
+            detections_per_tile=getattr(self.model, "detections_per_image", None),
         )

@@ -98,7 +98,7 @@ def test_an_evaluation_gets_the_same() -> None:
 
 
 def test_a_window_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UnreadableImage, match=r"slide\.tif.*24,0,40,16.*ends too early"):
+    with pytest.raises(UnreadableImage, match=r"slide\.tif: .*ends too early.*24,0,40,16"):
         pipeline(Components(), tile=16, overlap=4).predict([sample(Reader(image(), readable=30))])
 
 
@@ -134,14 +134,11 @@ def test_a_tile_larger_than_the_image_changes_nothing() -> None:
 
 
 def test_tiles_that_reach_the_limit_of_detections_are_counted(caplog) -> None:
-    model = Components()
-    model.detections_per_image = 2
-    pipeline(model, tile=16, overlap=4).predict([sample(Reader(image()))])
+    pipeline(Components(), tile=16, overlap=4, detections_per_tile=2).predict([sample(Reader(image()))])
     message = next(record.getMessage() for record in caplog.records if "detections_per_image" in record.getMessage())
     assert "slide.tif: 4 of 6 tiles" in message and "which is 2" in message
     caplog.clear()
-    model.detections_per_image = 3
-    pipeline(model, tile=16, overlap=4).predict([sample(Reader(image()))])
+    pipeline(Components(), tile=16, overlap=4, detections_per_tile=3).predict([sample(Reader(image()))])
     assert not caplog.records
 
 

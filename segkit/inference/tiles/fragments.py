@@ -109,11 +109,19 @@ class Fragments:
     @staticmethod
     def cat(parts: Sequence[Fragments]) -> Fragments:
         """Concatenates fragments, all with masks or all without, in the order of their tiles."""
-        arrays_of = ("ids", "tiles", "bounds", "depths", "cut", "removed")
-        joined = {name: np.concatenate([getattr(one, name) for one in parts]) for name in arrays_of}
-        tensors = {name: torch.cat([getattr(one, name) for one in parts]) for name in ("boxes", "scores", "labels")}
         crops = None if parts[0].crops is None else [crop for one in parts for crop in one.crops or ()]
-        return Fragments(**joined, **tensors, crops=crops)
+        return Fragments(
+            np.concatenate([one.ids for one in parts]),
+            np.concatenate([one.tiles for one in parts]),
+            torch.cat([one.boxes for one in parts]),
+            torch.cat([one.scores for one in parts]),
+            torch.cat([one.labels for one in parts]),
+            np.concatenate([one.bounds for one in parts]),
+            np.concatenate([one.depths for one in parts]),
+            np.concatenate([one.cut for one in parts]),
+            np.concatenate([one.removed for one in parts]),
+            crops,
+        )
 
     def waiting(self, index: np.ndarray, compared: np.ndarray) -> Fragments:
         """The fragments that later tiles may change, with masks of their own memory.

@@ -205,7 +205,8 @@ class _FinalObjects:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
         self._with_masks: bool | None = None
-        self._rows: list[tuple[Tensor, Tensor, Tensor, np.ndarray]] = []  # boxes, scores, labels, ids
+        self._rows: list[tuple[Tensor, Tensor, Tensor]] = []  # boxes, scores, labels
+        self._firsts: list[int] = []  # the id of each object's first fragment
         self._crop_boxes: list[list[int]] = []
         self._crops: list[PackedCrop] = []
 
@@ -221,6 +222,7 @@ class _FinalObjects:
         for group in groups:
             best = _largest(fragments, group)
             chosen.append(best)
+            self._firsts.append(int(fragments.ids[group[0]]))
             if len(group) > 1:
                 together = fragments.boxes[torch.from_numpy(group)]
                 boxes[best] = torch.cat([together[:, :2].amin(0), together[:, 2:].amax(0)])
@@ -229,22 +231,20 @@ class _FinalObjects:
                 self._crop_boxes.append(box)
                 self._crops.append(packed(crop))
         rows = torch.tensor(chosen, dtype=torch.long)
-        firsts = np.array([fragments.ids[group[0]] for group in groups], np.int64)
-        self._rows.append((boxes[rows], fragments.scores[rows], fragments.labels[rows], firsts))
+        self._rows.append((boxes[rows], fragments.scores[rows], fragments.labels[rows]))
 
     def detections(self, without: Detections | None) -> Detections:
         """All objects, best first."""
         if not self._rows:
             assert without is not None
             masks = InstanceMasks.empty(self.size) if without.has_masks else None
-            nothing = [part[:0].cpu() for part in (without.boxes, without.scores, without.labels)]
-            boxes, scores, labels = nothing
+            boxes, scores, labels = without.boxes.cpu(), without.scores.cpu(), without.labels.cpu()
             if masks is not None:
                 return Detections.from_masks(masks, scores, labels, boxes)
             return Detections(boxes, scores, labels, None, self.size)
         boxes, scores, labels = (torch.cat([row[part] for row in self._rows]) for part in range(3))
-        keys = (np.concatenate([row[3] for row in self._rows]), boxes[:, 0], boxes[:, 1], -scores.double())
-        order = np.lexsort([np.asarray(key) for key in keys])
+        corners = boxes[:, :2].double().numpy()
+        order = np.lexsort((np.array(self._firsts), corners[:, 0], corners[:, 1], -scores.double().numpy()))
         index = torch.from_numpy(order)
         if not self._with_masks:
             return Detections(boxes[index], scores[index], labels[index], None, self.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -35,6 +36,7 @@ class TiledPipeline(InferencePipeline):
             :func:`segkit.inference.tiles.overlap.resolved_overlap`.
         batch_size: number of tiles that go through the model together.
         object_sides: of the training objects, for ``auto``; None: not known.
+        detections_per_tile: the most that the model returns for one image, to count the tiles that reach it; None: no limit.
     Raises:
         SegkitError: the tile has no pixels, or the overlap is not 1 to tile - 1.
     """
@@ -47,9 +49,11 @@ class TiledPipeline(InferencePipeline):
         overlap: int | Literal["auto"] = "auto",
         batch_size: int = 1,
         object_sides: ObjectSides | None = None,
+        detections_per_tile: int | None = None,
     ) -> None:
         super().__init__(of_tile.model, of_tile.transforms, of_tile.post_processing)
         self.of_tile, self.tile, self.batch_size = of_tile, tile, batch_size
+        self.detections_per_tile = detections_per_tile
         self.overlap = resolved_overlap(tile, overlap, object_sides)
 
     @property
@@ -57,8 +61,15 @@ class TiledPipeline(InferencePipeline):
         return True
 
     @property
+    def takes_opened_images(self) -> bool:
+        return True
+
+    @property
     def reads_windows(self) -> bool:
         return True
+
+    def predict_opened(self, samples: Sequence[Sample]) -> list[Detections]:
+        return self.predict_batch(Batch(samples))
 
     def predict_batch(self, batch: Batch) -> list[Detections]:
         """Detections of opened samples in the pixels of their files, before post-processing.
@@ -75,7 +86,7 @@ class TiledPipeline(InferencePipeline):
             return self.of_tile.predict_opened([_loaded(sample)])[0]
         windows = tile_windows(sample.size, (self.tile, self.tile), self.overlap)
         merger, full = TileMerger(windows, sample.size), 0
-        limit = getattr(self.model, "detections_per_image", None)
+        limit = self.detections_per_tile
         for some in windows.split(self.batch_size):
             tiles = [_tile_of(sample, (x0, y0, x1, y1)) for x0, y0, x1, y1 in some.tolist()]
             for found in self.of_tile.predict_opened(tiles):
@@ -108,7 +119,8 @@ def _tile_of(sample: Sample, window: Window) -> Sample:
         try:
             image = sample.image.read(window)
         except UnreadableImage as error:
-            raise UnreadableImage(f"{_name(sample)}, window {x0},{y0},{x1},{y1}: {error}") from error
+            file = "" if _name(sample) in str(error) else f"{_name(sample)}: "
+            raise UnreadableImage(f"{file}{error}; it is needed for the tile {x0},{y0},{x1},{y1}") from error
     else:
         image = sample.image[:, y0:y1, x0:x1]
     name = f"{sample.file_name}[{x0},{y0},{x1},{y1}]"
