@@ -47,7 +47,7 @@ def open_image(
 
 
 def in_rgb(source: Any) -> Any:
-    """An array [H, W, C] or tensor [C, H, W] whose colours are BGR, in RGB; anything else as it is."""
+    """An array [H, W, C] or tensor [C, H, W] of BGR in RGB; anything else as it is."""
     if isinstance(source, Tensor) and source.ndim == 3 and source.shape[0] in (3, 4):
         return torch.cat([source[:3].flip(0), source[3:]])
     if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] in (3, 4):

@@ -20,9 +20,9 @@ MAX_DENSE_BYTES = 4 << 30  # of masks N x H x W
 
 
 def label_map_of(masks: InstanceMasks | None, scores: Tensor) -> np.ndarray:
-    """The exclusive label map, int32 [H, W]: the position of the object in each pixel, from 1 on.
+    """The exclusive label map: the position of the object in each pixel, from 1 on.
 
-    A pixel of several objects belongs to the one of the highest score, of equal ones to the first.
+    int32 [H, W].     A pixel of several objects belongs to the one of the highest score, of equal ones to the first.
 
     Args:
         masks: N masks.
@@ -39,7 +39,9 @@ def label_map_of(masks: InstanceMasks | None, scores: Tensor) -> np.ndarray:
 def table_of(
     boxes: Tensor, scores: Tensor, labels: Tensor, masks: InstanceMasks | None, classes: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """A pandas table with a row for each object: id, class, label, score, box and area in pixels.
+    """A pandas table with a row for each object.
+
+    Its columns are id, class, label, score, box and area in pixels.
 
     Args:
         boxes: float [N, 4], XYXY.
