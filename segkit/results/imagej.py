@@ -19,7 +19,7 @@ from segkit.results.geojson import EMPTY
 from segkit.results.part_files import PartFiles
 from segkit.results.source_images import Losses
 from segkit.structures.outline_polygons import Part, mask_outlines
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 from segkit.utils.whole_file import whole_file
 
 LARGEST = 32_767  # the highest coordinate of a ROI

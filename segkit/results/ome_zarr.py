@@ -19,7 +19,7 @@ from segkit.results.calibrated import PixelSizeOption
 from segkit.results.label_map import masks_of
 from segkit.results.part_files import PartFiles
 from segkit.structures.painting import LabelPainter, by_score
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 CHUNK = 1024
 SMALLEST = 256  # the pyramid ends when both sides are at most this

@@ -14,7 +14,7 @@ from segkit.inference.shards import Shard
 from segkit.inference.writing import PredictionSummary
 from segkit.results.prediction_run import PredictionRun
 from segkit.utils.errors import SegkitError
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 SHARDS_PER_WORKER = 4  # so that a slow one does not keep the others waiting
 

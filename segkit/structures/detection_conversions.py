@@ -11,7 +11,7 @@ from torch import Tensor
 from segkit.structures.masks import InstanceMasks
 from segkit.structures.painting import LabelPainter, by_score
 from segkit.utils.errors import SegkitError
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 if TYPE_CHECKING:
     import pandas as pd

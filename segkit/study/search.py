@@ -21,7 +21,7 @@ from segkit.study.study_file import Search, StudyDescription
 from segkit.study.trial_tables import TRIALS, write_trials
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError, counted, did_you_mean
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 logger = logging.getLogger(__name__)
 

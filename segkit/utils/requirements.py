@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import sys
 from dataclasses import dataclass
 
 import segkit
-from segkit.utils.errors import MissingPackage
 
 PYTHON = (3, 10)
-
-
-def require(package: str, extra: str, purpose: str) -> None:
-    """Raises MissingPackage, with the line that installs it, if a package cannot be imported."""
-    if importlib.util.find_spec(package) is None:
-        raise MissingPackage(f"{purpose} needs {package}: pip install 'segkit[{extra}]'", key=package)
 
 
 @dataclass(frozen=True)

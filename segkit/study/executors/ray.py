@@ -10,7 +10,7 @@ from segkit.study.executors.base import EXECUTORS, Executor, Job, Process
 from segkit.study.executors.command import RunCommand
 from segkit.utils.cli import RESUMABLE
 from segkit.utils.errors import SegkitError
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 
 class RayProcess(Process):

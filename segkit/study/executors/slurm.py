@@ -11,7 +11,7 @@ from segkit.config.typecheck import Bounds
 from segkit.study.executors.base import EXECUTORS, Executor, Job, Process
 from segkit.study.executors.command import RunCommand
 from segkit.utils.atomic import atomic_write
-from segkit.utils.requirements import require
+from segkit.utils.optional_packages import require
 
 JOB_ID = "slurm_job.txt"  # in the run's folder: the last job that was queued for it
 
