@@ -98,7 +98,7 @@ class ImageReader:
         return self.to_tensor(chosen, limits, name)
 
     def needs_limits(self, image: ChannelImage) -> bool:
-        """Whether the intensities of chosen channels depend on limits; those of 8 bits mostly stay as they are."""
+        """Whether the intensities depend on limits; those of 8 bits mostly stay as they are."""
         return not (image.is_8_bit and (self.intensity is None or getattr(self.intensity, "keeps_8_bits", False)))
 
     def convert(self, image: StoredImage, name: str) -> torch.Tensor:
