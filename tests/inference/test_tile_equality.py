@@ -123,3 +123,29 @@ def test_what_no_later_tile_can_meet_does_not_wait() -> None:
     rows = len(set(windows[:, 1].tolist()))
     assert rows > 15 and max(waiting) < 60 and waiting[-1] == 0
     assert sorted(contents(merger.finish())) == sorted(contents(detect(layers)))
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=SEEDS, **TILES)
+def test_boxes_without_masks_that_touch(seed: int, tile_height: int, tile_width: int, data: st.DataObject) -> None:
+    """A grid of boxes; each tile has those that it sees, cut to it."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (np.append(0, np.cumsum(rng.integers(1, 25, 3))) for _ in range(2))
+    corners = [(x0, y0, x1, y1) for y0, y1 in _sides(rows) for x0, x1 in _sides(columns)]
+    boxes, size = torch.tensor(corners, dtype=torch.float32), (int(rows[-1]), int(columns[-1]))
+    scores, labels = torch.arange(9) / 10, torch.arange(9) % 2
+    overlap = data.draw(st.integers(1, min(tile_height, tile_width) - 1))
+    found, windows = [], tile_windows(size, (tile_height, tile_width), overlap)
+    for window in windows.tolist():
+        x0, y0, x1, y1 = window
+        cut = torch.stack([boxes[:, 0].clamp(min=x0), boxes[:, 1].clamp(min=y0), boxes[:, 2].clamp(max=x1)], 1)
+        cut = torch.cat([cut, boxes[:, 3:].clamp(max=y1)], 1) - torch.tensor([x0, y0, x0, y0])
+        seen = (cut[:, 2:] > cut[:, :2]).all(1)
+        found.append(Detections(cut[seen], scores[seen], labels[seen], None, (y1 - y0, x1 - x0)))
+    merged = merge_tiles(found, windows, size)
+    assert merged.boxes.tolist() == boxes.flip(0).tolist() and merged.masks is None
+    assert merged.labels.tolist() == labels.flip(0).tolist()
+
+
+def _sides(ends: np.ndarray) -> list[tuple[int, int]]:
+    return list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
