@@ -26,6 +26,7 @@ segkit predict images/ --weights output/mine/model_best.pth --output predictions
 segkit predict test/ --weights model_best.pth --output submission --id-map test_ids.json --no-overlays
 segkit predict images/ --weights model_best.pth --output predictions --write coco overlays:style=outline
 segkit predict images/ --weights model_best.pth --output predictions --resume
+segkit predict movie.tif --weights model_best.pth --output movie --series --write label_map table tracks
 segkit predict images/ --weights model_best.pth --output predictions --shard 2/8
 """
 
@@ -60,6 +61,9 @@ def make_parser(prog: str | None = None) -> Parser:
     )
     add("--tile", type=int, metavar="N", help="predict larger images in tiles of N x N pixels (default: predict.tile)")
     add("--overlap", metavar="N", help="pixels that tiles share, or auto (default: predict.overlap)")
+    add("--series", action="store_true", help="stacks and numbered files are time series, whose objects get tracks")
+    add("--min-iou", type=float, metavar="X", help="with --series: lowest IoU from frame to frame (default: 0.2)")
+    add("--max-gap", type=int, metavar="N", help="with --series: frames that a track may be missing (default: 1)")
     add("--id-map", metavar="JSON", help="ids of a test folder's images; also writes the submission files")
     add(
         "--write",

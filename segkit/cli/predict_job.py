@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from segkit.evaluation.submission import RESULTS_NAME, ZIP_NAME
 from segkit.inference.find_inputs import find_inputs
 from segkit.inference.predict_files import name_inputs
 from segkit.inference.predictor import Predictor
+from segkit.inference.series import Linker, find_series
 from segkit.inference.shards import Shard
 from segkit.results.base import ResultWriter
 from segkit.results.build import build_writers, writer_spec
@@ -43,12 +46,17 @@ class PredictJob:
         self.id_map = load_id_map(options.id_map) if options.id_map is not None else []
         found = find_inputs(options.inputs, own_output=overlays)
         self.predictor = load_predictor(options, device)
-        self.inputs = name_inputs(
-            found.files,
-            self.id_map,
-            skipped=found.skipped,
-            skip_unreadable=options.skip_unreadable,
-            reader=self.predictor.reader,
+        self.make_linker = linker_factory(options)
+        self.inputs: Mapping[str, Any] = (
+            find_series(found.files, self.predictor.reader)
+            if options.series
+            else name_inputs(
+                found.files,
+                self.id_map,
+                skipped=found.skipped,
+                skip_unreadable=options.skip_unreadable,
+                reader=self.predictor.reader,
+            )
         )
         self.category_ids = self.predictor.category_ids
         if self.id_map and not getattr(self.predictor.model, "class_agnostic", False):
@@ -62,6 +70,8 @@ class PredictJob:
             writers=self.specs,
             batch_size=options.batch_size,
         )
+        if self.make_linker is not None:
+            self.identity["series"] = f"linked with {self.make_linker.keywords}"
 
     def run_of(self, shard: Shard) -> PredictionRun:
         """The prediction of a shard of the inputs; makes the output folder."""
@@ -73,6 +83,7 @@ class PredictJob:
             self.identity,
             shard=shard,
             batch_size=self.options.batch_size,
+            make_linker=self.make_linker,
         )
 
     def make_writers(self, parts: PartFiles) -> list[ResultWriter]:
@@ -86,6 +97,23 @@ class PredictJob:
             image_ids={entry.file_name: entry.image_id for entry in self.id_map},
             id_map=self.id_map,
         )
+
+
+def linker_factory(options: argparse.Namespace) -> functools.partial[Linker] | None:
+    """Makes the linkers of ``--series``; None without it."""
+    given = {"--min-iou": options.min_iou, "--max-gap": options.max_gap}
+    if not options.series:
+        if flag := next((name for name, value in given.items() if value is not None), None):
+            raise SegkitError(f"{flag} needs --series", key=flag)
+        return None
+    if options.id_map is not None:
+        raise SegkitError(
+            "--series cannot be combined with --id-map: frames are no images of a test set", key="--series"
+        )
+    settings = {"min_iou": options.min_iou, "max_gap": options.max_gap}
+    make = functools.partial(Linker, **{key: value for key, value in settings.items() if value is not None})
+    make()  # raises for a wrong value, before anything is predicted
+    return make
 
 
 def load_predictor(options: argparse.Namespace, device: str | torch.device | None) -> Predictor:

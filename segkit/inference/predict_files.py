@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
 from segkit.data.formats.id_map import ImageEntry, check_size
+from segkit.inference.frame import Frame, file_of
 from segkit.inference.output_files import name_stems
 from segkit.inference.predictor import Predictor
+from segkit.inference.series.linking import Linker
+from segkit.inference.series.predict import link_batches
 from segkit.inference.stream import predict_batches
 from segkit.inference.writing import Ledger, PredictionSummary, Writer, WritingThread
 from segkit.utils.errors import SegkitError, counted, first_few
@@ -89,7 +92,7 @@ def _where_is(missing: Sequence[str], files: Sequence[Path]) -> str:
 
 def predict_files(
     predictor: Predictor,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Path | Frame],
     writers: Sequence[Writer],
     *,
     batch_size: int = 1,
@@ -101,6 +104,7 @@ def predict_files(
     summary: PredictionSummary | None = None,
     close: bool = True,
     close_on_error: bool = True,
+    make_linker: Callable[[], Linker] | None = None,
 ) -> PredictionSummary:
     """Predicts files in order, a batch at a time, and adds each result to every writer.
 
@@ -108,7 +112,8 @@ def predict_files(
 
     Args:
         predictor: model, classes and score threshold.
-        inputs: the file of each name, as returned by :func:`name_inputs`.
+        inputs: the file of each name, as returned by :func:`name_inputs`, or the frames of time series, as
+            :func:`segkit.inference.series.find_series` returns them.
         writers: closed at the end and after any exception, Ctrl-C included, so that earlier predictions are saved. The
             message of a writer that writes nothing is in the summary.
         batch_size: number of images that go through the network together.
@@ -120,18 +125,21 @@ def predict_files(
         summary: counts of the first inputs, which are finished already; they are passed over.
         close: whether to close the writers at the end.
         close_on_error: whether to close them after an exception.
+        make_linker: makes the linker of each time series; None: objects get no tracks.
     Raises:
         SegkitError: a writer's file would replace an input; an image cannot be read (the message names it), none can, or the
             memory or the disk is full.
     """
     if stems is None:
-        stems = name_stems(inputs, writers)
+        stems = name_stems({name: file_of(source) for name, source in inputs.items()}, writers)
     summary = PredictionSummary() if summary is None else summary
     start = time.perf_counter() - summary.seconds
     left = dict(islice(inputs.items(), summary.inputs, None))
     batches = predict_batches(
         predictor, left, stems, batch_size=batch_size, readers=readers, skip_unreadable=skip_unreadable
     )
+    if make_linker is not None:
+        batches = link_batches(batches, make_linker)
     pending = WritingThread(writers, summary, ledger, start)
     saved = functools.partial(_saved, writers if close_on_error else None, summary)
     try:

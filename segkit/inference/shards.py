@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+from segkit.inference.frame import Frame
 from segkit.utils.errors import SegkitError
 
 Value = TypeVar("Value")
@@ -53,8 +54,16 @@ class Shard:
     def part_of(self, inputs: Mapping[str, Value], batch_size: int = 1) -> dict[str, Value]:
         """This shard's inputs; those of all shards together are the inputs, in order, each once.
 
-        Shards begin at multiples of the batch size, so that batches hold the same images as without shards.
+        Shards begin at multiples of the batch size, so that batches hold the same images as without shards. All frames of
+        a series are in one shard.
         """
+        series = list(dict.fromkeys(source.series for source in inputs.values() if isinstance(source, Frame)))
+        if series:
+            first, last = (len(series) * i // self.count for i in (self.index - 1, self.index))
+            own = set(series[first:last])
+            return {
+                name: source for name, source in inputs.items() if isinstance(source, Frame) and source.series in own
+            }
         batches = -(-len(inputs) // batch_size)
         first, last = (batches * i // self.count * batch_size for i in (self.index - 1, self.index))
         return dict(islice(inputs.items(), first, last))

@@ -8,11 +8,12 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+from segkit.inference.frame import Frame, file_of
 from segkit.inference.output_files import name_stems
 from segkit.inference.predicted_image import PredictedImage
 from segkit.utils.errors import SegkitError, UnreadableImage
@@ -41,11 +42,13 @@ class PredictedBatch:
         images: the images that went through the network together.
         inputs: how many inputs the batch stands for, with those that could not be read.
         skipped: the files among them that could not be read.
+        may_stop: whether a prediction may be continued after it; not within a series, whose tracks go on.
     """
 
     images: list[PredictedImage] = field(default_factory=list)
     inputs: int = 0
     skipped: list[Path] = field(default_factory=list)
+    may_stop: bool = True
 
 
 def stream(
@@ -86,14 +89,14 @@ def stream(
 
 def predict_batches(
     predictor: PredictsImages,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Path | Frame],
     stems: Mapping[str, str],
     *,
     batch_size: int = 1,
     readers: int = 2,
     skip_unreadable: bool = False,
 ) -> Iterator[PredictedBatch]:
-    """Yields the predictions of ``batch_size`` readable images at a time.
+    """Yields the predictions of ``batch_size`` readable images at a time, of one series at most.
 
     Args:
         predictor, inputs, batch_size, readers, skip_unreadable: see :func:`stream`.
@@ -101,7 +104,7 @@ def predict_batches(
     Raises:
         SegkitError: an image cannot be read (those before it are yielded first), or the memory is full.
     """
-    batch, opened = PredictedBatch(), list[tuple[str, Any]]()
+    batch, opened, ends = PredictedBatch(), list[tuple[str, Any]](), _ends_of_series(inputs)
     unreadable: SegkitError | None = None
     predicted = functools.partial(
         _predicted_or_skipped, predictor, inputs, stems, _reader_of(predictor).planes, skip_unreadable
@@ -112,11 +115,12 @@ def predict_batches(
                 unreadable = image
                 break
             logger.warning("%s; skipped", image)
-            batch.skipped.append(path)
+            batch.skipped.append(file_of(path))
         else:
             opened.append((name, image))
         batch.inputs += 1
-        if len(opened) == batch_size:
+        batch.may_stop = name in ends or not isinstance(inputs[name], Frame)
+        if len(opened) == batch_size or name in ends:
             yield predicted(batch, opened)
             batch, opened = PredictedBatch(), []
     if batch.inputs:
@@ -125,23 +129,30 @@ def predict_batches(
         raise unreadable
 
 
+def _ends_of_series(inputs: Mapping[str, Any]) -> set[str]:
+    """The names of the last frames of all series."""
+    frames = [(name, source.series) for name, source in inputs.items() if isinstance(source, Frame)]
+    following = [series for _, series in frames[1:]] + [None]
+    return {name for (name, series), after in zip(frames, following, strict=True) if series != after}
+
+
 def _reader_of(predictor: Any) -> ImageReader:
     """The predictor's reader; a function from tensors to detections has none."""
     return getattr(predictor, "reader", None) or ImageReader()
 
 
-def _read_ahead(
-    predictor: Any, inputs: Mapping[str, Path], readers: int, ahead: int
-) -> Iterator[tuple[str, Path, Any]]:
+def _read_ahead(predictor: Any, inputs: Mapping[str, Any], readers: int, ahead: int) -> Iterator[tuple[str, Any, Any]]:
     """Yields each input's name, path and image, or the error in its place, at most ``ahead`` of them read in advance."""
     reader = _reader_of(predictor)
     reads_windows = getattr(getattr(predictor, "pipeline", None), "reads_windows", False)
 
-    def read(path: Path) -> Any:
+    def read(source: Path | Frame) -> Any:
+        own = replace(reader, planes=source.planes) if isinstance(source, Frame) else reader
+        path = file_of(source)
         try:
-            if reads_windows and (lazy := reader.open_if_large(path)) is not None:
+            if reads_windows and (lazy := own.open_if_large(path)) is not None:
                 return lazy
-            return reader.read(path)
+            return own.read(path)
         except SegkitError as error:
             return error
 
@@ -150,7 +161,7 @@ def _read_ahead(
         return
     waiting = iter(inputs.items())
     with ThreadPoolExecutor(readers, thread_name_prefix="segkit-reader") as pool:
-        queue: deque[tuple[str, Path, Future[Any]]] = deque()
+        queue: deque[tuple[str, Any, Future[Any]]] = deque()
         try:
             while True:
                 queue.extend(
@@ -166,7 +177,7 @@ def _read_ahead(
 
 def _predicted_or_skipped(
     predictor: Any,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Any],
     stems: Mapping[str, str],
     planes: Any,
     skip_unreadable: bool,
@@ -181,7 +192,7 @@ def _predicted_or_skipped(
             raise
         if len(opened) == 1:
             logger.warning("%s; skipped", error)
-            batch.skipped.append(inputs[opened[0][0]])
+            batch.skipped.append(file_of(inputs[opened[0][0]]))
             return batch
     for image in opened:
         one = _predicted_or_skipped(predictor, inputs, stems, planes, True, PredictedBatch(), [image])
@@ -194,7 +205,7 @@ def _predicted(
     predictor: Any,
     batch: PredictedBatch,
     opened: Sequence[tuple[str, Any]],
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Any],
     stems: Mapping[str, str],
     planes: Any,
 ) -> PredictedBatch:
@@ -217,7 +228,18 @@ def _predicted(
             "the CPU, tiles (predict.tile), or smaller images (data.test_transforms)"
         ) from error
     batch.images = [
-        PredictedImage(name, stems[name], detections, image, inputs[name], planes)
+        _predicted_image(name, stems[name], detections, image, inputs[name], planes)
         for (name, image), detections in zip(opened, found, strict=True)
     ]
     return batch
+
+
+def _predicted_image(
+    name: str, stem: str, detections: Any, image: Any, source: Path | Frame, planes: Any
+) -> PredictedImage:
+    """An image of a file, or a frame of a series."""
+    if isinstance(source, Frame):
+        return PredictedImage(
+            name, stem, detections, image, source.file, source.planes, series=source.series, frame=source.index
+        )
+    return PredictedImage(name, stem, detections, image, source, planes)

@@ -138,7 +138,7 @@ class WritingThread:
             self._summary.inputs += batch.inputs
             self._summary.skipped += batch.skipped
             self._summary.seconds = time.perf_counter() - self._start
-            if self._ledger is not None:
+            if self._ledger is not None and batch.may_stop:
                 self._ledger.finish_batch(self._summary)
         except BaseException:
             self._failed = True

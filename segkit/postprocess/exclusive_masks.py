@@ -9,10 +9,11 @@ import torch
 
 from segkit.config.typecheck import Bounds
 from segkit.postprocess.base import PostProcessor, required_masks, with_masks
-from segkit.postprocess.crops import common_window, earlier_neighbours
+from segkit.postprocess.crops import earlier_neighbours
 from segkit.registry import POSTPROCESS_REGISTRY
 from segkit.structures.detections import Detections
 from segkit.structures.ragged import arrays
+from segkit.structures.shared_pixels import common_window
 from segkit.utils.errors import SegkitError
 
 

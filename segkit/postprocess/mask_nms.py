@@ -9,10 +9,11 @@ import torch
 
 from segkit.config.typecheck import Bounds
 from segkit.postprocess.base import PostProcessor, required_masks
-from segkit.postprocess.crops import later_neighbours, shared_pixels
+from segkit.postprocess.crops import later_neighbours
 from segkit.registry import POSTPROCESS_REGISTRY
 from segkit.structures.detections import Detections
 from segkit.structures.ragged import arrays
+from segkit.structures.shared_pixels import shared_pixels
 
 
 @POSTPROCESS_REGISTRY.register

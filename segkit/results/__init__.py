@@ -14,6 +14,7 @@ from segkit.results.overlays import OverlayResultWriter
 from segkit.results.part_files import PartFiles
 from segkit.results.submission import SubmissionResultWriter
 from segkit.results.table import TableResultWriter
+from segkit.results.tracks import TrackResultWriter
 from segkit.results.yolo import YoloResultWriter
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "ResultWriter",
     "SubmissionResultWriter",
     "TableResultWriter",
+    "TrackResultWriter",
     "YoloResultWriter",
 ]

@@ -17,7 +17,7 @@ DIGITS = 12  # of a digest
 
 def prediction_identity(
     predictor: Predictor,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[str, Any],
     *,
     weights: str,
     id_map: str | None = None,

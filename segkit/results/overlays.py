@@ -20,6 +20,8 @@ from segkit.visualization.outlines import Style
 class OverlayResultWriter(ResultWriter):
     """Draws each image's detections to ``overlays/STEM.png``.
 
+    An object of a time series has the colour of its track, the same in all frames.
+
     Args:
         output, classes, category_ids, parts: as of every writer.
         color_by, style: see :func:`segkit.visualization.draw.draw_detections`.
@@ -45,7 +47,12 @@ class OverlayResultWriter(ResultWriter):
 
     def add(self, image: PredictedImage) -> None:
         picture = draw_detections(
-            image.picture, image.detections, self.classes, color_by=self.color_by, style=self.style
+            image.picture,
+            image.detections,
+            self.classes,
+            color_by=self.color_by,
+            style=self.style,
+            ids=None if image.track_ids is None else image.track_ids.tolist(),
         )
         # Atomic, but without atomic_write's fsync, which takes longer than drawing.
         temporary = self.folder / f".{image.stem}.{os.getpid()}.tmp.png"  # stems are unique among shards too

@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from segkit.inference.frame import Frame, file_of
 from segkit.inference.output_files import name_stems
 from segkit.inference.predict_files import close_writers, predict_files
 from segkit.inference.predictor import Predictor
+from segkit.inference.series.linking import Linker
 from segkit.inference.shards import Shard
 from segkit.inference.writing import PredictionSummary
 from segkit.results.base import ResultWriter
@@ -42,18 +44,22 @@ class PredictionRun:
         identity: see :class:`segkit.results.prediction_state.PredictionState`; the same for all shards.
         shard: which inputs this process predicts.
         batch_size: number of images that go through the network together; shards begin at its multiples.
+        make_linker: makes the linker of each time series; None: objects get no tracks. An interrupted prediction continues
+            at the beginning of a series.
     """
 
     def __init__(
         self,
         output: Path,
-        inputs: Mapping[str, Path],
+        inputs: Mapping[str, Path | Frame],
         make_writers: Callable[[PartFiles], Sequence[ResultWriter]],
         identity: Mapping[str, Any],
         *,
         shard: Shard = WHOLE,
         batch_size: int = 1,
+        make_linker: Callable[[], Linker] | None = None,
     ) -> None:
+        self.make_linker = make_linker
         self.output, self.shard, self.batch_size = Path(output), shard, batch_size
         self.identity, self.make_writers = dict(identity), make_writers
         self.inputs, self.own_inputs = inputs, shard.part_of(inputs, batch_size)
@@ -113,7 +119,7 @@ class PredictionRun:
         Raises:
             SegkitError: as :func:`segkit.inference.predict_files.predict_files` does; what is finished stays on the disk.
         """
-        stems = name_stems(self.inputs, self.writers)
+        stems = name_stems({name: file_of(source) for name, source in self.inputs.items()}, self.writers)
         if resume and self.state.exists:
             remove_leftovers(self.output)
             summary = self.state.resume()
@@ -134,6 +140,7 @@ class PredictionRun:
                     stems={name: stems[name] for name in self.own_inputs},
                     ledger=self.state,
                     summary=summary,
+                    make_linker=self.make_linker,
                     close=False,
                     close_on_error=self.shard.count == 1,  # the shards share these files
                 )

@@ -37,6 +37,7 @@ def draw_detections(
     labels: bool | None = None,
     legend: bool = True,
     scale: int | None = None,
+    ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Draws outlines, fills or both of each object, labels that fit, and a legend.
 
@@ -54,6 +55,7 @@ def draw_detections(
         labels: True: all labels that fit; False: none; None: all for a few objects, only those of large objects for many.
         legend: whether to add a strip with the counts below.
         scale: whole factor of enlargement; None: chosen so that small images are readable.
+        ids: a number of each object, such as its track, that decides its colour in place of ``color_by``.
     Returns:
         uint8 [H * scale + legend, W * scale, 3].
     """
@@ -82,7 +84,9 @@ def draw_detections(
     if masks is not None and hasattr(objects, "has_mask"):
         unmasked = ~objects.has_mask.cpu().numpy()
     colors = np.full((len(boxes), 3), CROWD_COLOR, np.uint8)
-    if color_by == "class":
+    if ids is not None:
+        colors[own] = class_colors(np.asarray(ids, np.int64)[own])
+    elif color_by == "class":
         colors[own] = class_colors(label_ids[own])
     else:
         colors[own] = _colors_of_instances(boxes, masks, own, unmasked)

@@ -49,6 +49,7 @@ NOT_RUN = {
     "segkit dataset label-errors": "needs runs on the reader's data: tests/dataset_tools/test_label_errors.py",
     "scontrol": "needs Slurm",
     "#SBATCH": "needs Slurm",
+    "movie.tif": "a file of the reader: tests/inference/test_series.py",
     "--ray": "needs Ray: tests/results/test_ray_run.py",
     "until ": "repeats a command that runs above it on the page until a signal ends it",
 }
