@@ -131,9 +131,8 @@ def predict_batches(
 
 def _ends_of_series(inputs: Mapping[str, Any]) -> set[str]:
     """The names of the last frames of all series."""
-    frames = [(name, source.series) for name, source in inputs.items() if isinstance(source, Frame)]
-    following = [series for _, series in frames[1:]] + [None]
-    return {name for (name, series), after in zip(frames, following, strict=True) if series != after}
+    last = {source.series: name for name, source in inputs.items() if isinstance(source, Frame)}
+    return set(last.values())
 
 
 def _reader_of(predictor: Any) -> ImageReader:

@@ -148,10 +148,10 @@ def test_stacks(tmp_path, axes, shape, ome):
         assert np.array_equal(ImageFile(frame.file, frame.planes).read().pixels.squeeze(), expected)
 
 
-def write_sequence(folder, numbers, size=(20, 30)):
+def write_sequence(folder, times, size=(20, 30)):
     folder.mkdir(exist_ok=True)
-    files = [folder / f"t_{n}.png" for n in numbers]
-    for n, file in zip(numbers, files, strict=True):
+    files = [folder / f"t_{n}.png" for n in times]
+    for n, file in zip(times, files, strict=True):
         Image.fromarray(np.full(size, int(n), np.uint8)).save(file)
     return files
 

@@ -90,13 +90,13 @@ def _axes(file: Path, planes: Planes) -> Mapping[str, int]:
 def _sequence_frames(
     folder: Path, prefix: str, members: Sequence[tuple[int, Path]], reader: ImageReader
 ) -> dict[str, Frame]:
-    """The frames of numbered files, in the order of their numbers."""
+    """The frames of numbered files, in the order of the digits."""
     first = members[0][0]
     name = (folder / (prefix.rstrip("_-. ") or folder.name)).as_posix()
-    numbers = [number for number, _ in members]
-    if repeated := [number for number, after in itertools.pairwise(numbers) if number == after]:
+    times = [time for time, _ in members]
+    if repeated := [time for time, after in itertools.pairwise(times) if time == after]:
         raise SegkitError(f"{name}: several files have the number {repeated[0]}", value=name)
-    if missing := sorted(set(range(first, numbers[-1] + 1)).difference(numbers)) if numbers[-1] < 1 << 20 else []:
+    if missing := sorted(set(range(first, times[-1] + 1)).difference(times)) if times[-1] < 1 << 20 else []:
         logger.warning("%s: %s missing: %s", name, counted(len(missing), "frame"), first_few([str(n) for n in missing]))
     sizes: dict[tuple[int, int], Path] = {}
     for _, file in members:

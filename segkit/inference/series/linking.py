@@ -77,7 +77,7 @@ class Linker:
             )
         tracks = list(self._tracks)
         continued = self._assign(tracks, masks, detections.labels.numpy())
-        numbers = torch.zeros(len(masks), dtype=torch.int64)
+        of_objects = torch.zeros(len(masks), dtype=torch.int64)
         for i, label in enumerate(detections.labels.tolist()):
             track = tracks[continued[i]] if i in continued else None
             if track is None:
@@ -85,8 +85,8 @@ class Linker:
                 self._next += 1
                 self._tracks.append(track)
             track.frame, track.mask, track.label = frame, masks[i], label
-            numbers[i] = track.number
-        return numbers
+            of_objects[i] = track.number
+        return of_objects
 
     def _assign(self, tracks: list[_Track], masks: InstanceMasks, labels: np.ndarray) -> dict[int, int]:
         """The position in ``tracks`` for each object that continues one."""

@@ -23,7 +23,7 @@ def predict_series(
     readers: int = 2,
     skip_unreadable: bool = False,
 ) -> Iterator[PredictedImage]:
-    """Yields each frame with its detections, its series and time, and the track of each detection.
+    """Yields each frame with its detections, series, time, and tracks.
 
     Args:
         predictor: a :class:`segkit.Predictor`.
@@ -51,7 +51,9 @@ def predict_series(
 
 
 def link_batches(batches: Iterable[PredictedBatch], make_linker: Callable[[], Linker]) -> Iterator[PredictedBatch]:
-    """Yields batches whose frames have their ``track_ids``; images that belong to no series stay as they are.
+    """Yields batches whose frames have their ``track_ids``.
+
+    Images that belong to no series stay as they are.
 
     Args:
         batches: series by series, in the order of time.
