@@ -16,6 +16,7 @@ PARTS = {
     "masks": "segkit.benchmark.masks",
     "postprocess": "segkit.benchmark.postprocess",
     "tiles": "segkit.benchmark.tiles",
+    "stream": "segkit.benchmark.stream",
     "evaluate": "segkit.benchmark.evaluate",
     "annotations": "segkit.benchmark.annotations",
     "memory": "segkit.benchmark.memory",

@@ -93,7 +93,15 @@ class PredictionState:
 
         The message names the differences.
         """
-        before = json.loads(self._read_lines()[0])["identity"]
+        try:
+            before = json.loads(self._read_lines()[0])["identity"]
+        except (IndexError, ValueError, KeyError):
+            raise SegkitError(
+                f"'{self.folder / STATE_NAME}' is empty or damaged, as after a power cut, so the prediction cannot be "
+                "continued; start again with --restart",
+                key="--resume",
+                value=str(self.folder),
+            ) from None
         changes = list(_changes(before, self.identity))
         if changes:
             raise SegkitError(

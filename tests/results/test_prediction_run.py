@@ -142,6 +142,15 @@ def test_parts_that_a_power_cut_has_shortened(inputs, tmp_path):
         make_run(tmp_path / "out", inputs).run(fake_predictor, resume=True)
 
 
+@pytest.mark.parametrize("text", ["", "{}\n", "\0\0\0\n"])
+def test_a_state_that_a_power_cut_has_emptied(inputs, tmp_path, text):
+    with pytest.raises(Stop):
+        make_run(tmp_path / "out", inputs, writer=failing(4)).run(fake_predictor)
+    (tmp_path / "out" / PARTS / "1_of_1" / "state.jsonl").write_text(text)
+    with pytest.raises(SegkitError, match=r"state\.jsonl' is empty or damaged.* --restart"):
+        make_run(tmp_path / "out", inputs).prepare(resume=True)
+
+
 def test_unfinished_predictions_are_not_overwritten(inputs, tmp_path):
     with pytest.raises(Stop):
         make_run(tmp_path / "out", inputs, writer=failing(4)).run(fake_predictor)
