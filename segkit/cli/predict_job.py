@@ -18,7 +18,7 @@ from segkit.inference.predictor import Predictor
 from segkit.inference.series import Linker, find_series
 from segkit.inference.shards import Shard
 from segkit.results.base import ResultWriter
-from segkit.results.build import build_writers, writer_spec
+from segkit.results.build import build_writers, check_writers, writer_spec
 from segkit.results.identity import prediction_identity
 from segkit.results.part_files import PartFiles
 from segkit.results.prediction_run import PredictionRun
@@ -40,6 +40,7 @@ class PredictJob:
         self.options = options
         self.specs = writer_specs(options)
         self.output = output_folder(options.output, "--output")
+        check_writers(self.specs, self.output)
         overlays = output_folder(self.output / "overlays", "--output")
         for name in ("predictions.json", *((RESULTS_NAME, ZIP_NAME) if options.id_map is not None else ())):
             output_file(self.output / name, "--output")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from segkit.registry import RESULT_WRITER_REGISTRY
 from segkit.results.base import ResultWriter
+from segkit.results.part_files import PartFiles
 from segkit.utils.errors import SegkitError
 
 
@@ -49,4 +51,22 @@ def build_writers(specs: Sequence[Mapping[str, Any]], **runtime: Any) -> list[Re
     for name in names:
         if names.count(name) > 1:
             raise SegkitError(f"--write: '{name}' stands twice", key="--write", value=name)
-    return [RESULT_WRITER_REGISTRY.build(spec, path="--write", **runtime) for spec in specs]
+    made = []
+    for spec in specs:
+        try:
+            made.append(RESULT_WRITER_REGISTRY.build(spec, path="--write", **runtime))
+        except SegkitError as error:
+            message = str(error).replace(f"--write.{RESULT_WRITER_REGISTRY.key}:", "--write:")
+            raise SegkitError(message, key="--write", value=error.value, choices=error.choices) from error
+    return made
+
+
+def check_writers(specs: Sequence[Mapping[str, Any]], output: Path) -> None:
+    """Raises SegkitError if a name or an option is wrong, before a model is loaded; writes nothing.
+
+    Args:
+        specs: as of :func:`build_writers`.
+        output: the folder of the prediction.
+    """
+    parts = PartFiles(output / ".none")
+    build_writers(specs, output=output, classes=[], category_ids=[], parts=parts, image_ids={}, id_map=[])

@@ -80,9 +80,10 @@ class PredictionRun:
             done = self.state.summary().inputs
             if resume:
                 self.state.check_identity()
-            elif done:
+            elif done or self.state.is_damaged:
                 raise SegkitError(
-                    f"'{self.output}' holds an unfinished prediction, {done} of {counted(len(self.own_inputs), 'image')}: "
+                    f"'{self.output}' holds an unfinished prediction, {done} of {counted(len(self.own_inputs), 'image')} "
+                    f"{'(its state is damaged)' if self.state.is_damaged else 'done'}: "
                     "--resume continues it, --restart starts again",
                     value=str(self.output),
                 )

@@ -45,6 +45,11 @@ class PredictionState:
         return (self.folder / STATE_NAME).is_file()
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether the file of the state is there and holds no line, as after a power cut."""
+        return self.exists and not self._read_lines()
+
+    @property
     def is_complete(self) -> bool:
         """Whether all inputs of the prediction in the folder are finished."""
         return bool(self._last_line().get("complete"))

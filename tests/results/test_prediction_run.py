@@ -154,7 +154,7 @@ def test_a_state_that_a_power_cut_has_emptied(inputs, tmp_path, text):
 def test_unfinished_predictions_are_not_overwritten(inputs, tmp_path):
     with pytest.raises(Stop):
         make_run(tmp_path / "out", inputs, writer=failing(4)).run(fake_predictor)
-    with pytest.raises(SegkitError, match=r"unfinished prediction, 4 of 7 images: --resume .* --restart"):
+    with pytest.raises(SegkitError, match=r"unfinished prediction, 4 of 7 images done: --resume .* --restart"):
         make_run(tmp_path / "out", inputs).prepare()
     assert make_run(tmp_path / "out", inputs).prepare(restart=True) is None
     make_run(tmp_path / "out", inputs).run(fake_predictor)
