@@ -194,6 +194,13 @@ def test_series_of_one_name(tmp_path, second):
         assert str(first) in str(raised.value) and str(other) in str(raised.value)
 
 
+def test_a_stack_that_is_z(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((3, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(SegkitError, match=r"stack\.tif: holds 3 z planes.*data\.planes\.z"):
+        find_series([path])
+
+
 class MovingDisc:
     """A predictor: a disc whose place is the brightness of the image."""
 

@@ -85,6 +85,13 @@ def _stack_frames(file: Path, planes: Planes) -> list[Frame]:
     with image_errors():
         axes = _axes(file, planes)
     key, length = ("time", axes["T"]) if axes.get("T", 1) > 1 else ("page", axes.get("P", 1))
+    if length < 2 and axes.get("Z", 1) > 1 and planes.z is None:
+        raise SegkitError(
+            f"{file}: holds {axes['Z']} z planes and no time points, so it is no series; set data.planes.z (an index from 0, "
+            "max or mean) to take it as one frame, or write it with the axes TYX if they are time",
+            key="--series",
+            value=str(file),
+        )
     if length < 2 or (key == "page" and planes.z is not None):
         return []
     name = file.with_suffix("").as_posix()
