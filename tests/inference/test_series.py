@@ -180,6 +180,27 @@ def test_files_that_are_no_series(tmp_path):
         find_series(files, ImageReader(Planes(time=1)))
 
 
+@pytest.mark.parametrize("second", ["a.tiff", "a_0.png", "a_t0000.tif"])
+def test_series_of_one_name(tmp_path, second):
+    """A stack, and a stack, a numbered file, or the name of a frame that would take its place."""
+    first, other = movie(tmp_path, 2, "a.tif"), tmp_path / second
+    if second == "a.tiff":
+        movie(tmp_path, 2, second)
+    else:
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(other)
+    for files in ([first, other], [other, first]):
+        with pytest.raises(SegkitError, match=r"one name") as raised:
+            find_series(files)
+        assert str(first) in str(raised.value) and str(other) in str(raised.value)
+
+
+def test_a_stack_that_is_z(tmp_path):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, np.zeros((3, 20, 30), np.uint8), imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(SegkitError, match=r"stack\.tif: holds 3 z planes.*data\.planes\.z"):
+        find_series([path])
+
+
 class MovingDisc:
     """A predictor: a disc whose place is the brightness of the image."""
 

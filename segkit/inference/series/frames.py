@@ -29,16 +29,18 @@ def find_series(files: Sequence[Path], reader: ImageReader | None = None) -> dic
         files: images.
         reader: of the configuration, whose ``data.planes`` select what is not time.
     Raises:
-        SegkitError: a file is neither a stack nor one of several numbered files, or the frames of a series have different
-            sizes.
+        SegkitError: a file is neither a stack nor one of several numbered files, the frames of a series have different
+            sizes, or two series have one name.
     """
     reader = reader or ImageReader()
     frames: dict[str, Frame] = {}
+    firsts: dict[str, Frame] = {}
     sequences: dict[tuple[Path, str, str], list[tuple[int, Path]]] = {}
     for file in files:
         stack = _stack_frames(file, reader.planes)
         if stack:
-            frames |= {f"{file.with_suffix('').as_posix()}_t{frame.index:04d}{file.suffix}": frame for frame in stack}
+            name = file.with_suffix("").as_posix()
+            _add_series(frames, firsts, {f"{name}_t{frame.index:04d}{file.suffix}": frame for frame in stack})
             continue
         number = NUMBER_AT_END.fullmatch(file.stem)
         if number is None:
@@ -50,8 +52,25 @@ def find_series(files: Sequence[Path], reader: ImageReader | None = None) -> dic
             )
         sequences.setdefault((file.parent, number[1], file.suffix.lower()), []).append((int(number[2]), file))
     for (folder, prefix, _), members in sequences.items():
-        frames |= _sequence_frames(folder, prefix, sorted(members), reader)
+        _add_series(frames, firsts, _sequence_frames(folder, prefix, sorted(members), reader))
     return frames
+
+
+def _add_series(frames: dict[str, Frame], firsts: dict[str, Frame], added: Mapping[str, Frame]) -> None:
+    """Adds the frames of a series, whose name and whose frames' names must be new; ``firsts``: a frame of each series."""
+    frame = next(iter(added.values()))
+    clashes = [(frame.series, firsts[frame.series], frame)] if frame.series in firsts else []
+    clashes += [(name, frames[name], added[name]) for name in added if name in frames]
+    if clashes:
+        name, one, other = clashes[0]
+        raise SegkitError(
+            f"{one.file} and {other.file}: two series, or frames of two, would have one name ({name}); rename one, or "
+            "predict them separately",
+            key="--series",
+            value=str(other.file),
+        )
+    firsts[frame.series] = frame
+    frames |= added
 
 
 def _stack_frames(file: Path, planes: Planes) -> list[Frame]:
@@ -66,6 +85,13 @@ def _stack_frames(file: Path, planes: Planes) -> list[Frame]:
     with image_errors():
         axes = _axes(file, planes)
     key, length = ("time", axes["T"]) if axes.get("T", 1) > 1 else ("page", axes.get("P", 1))
+    if length < 2 and axes.get("Z", 1) > 1 and planes.z is None:
+        raise SegkitError(
+            f"{file}: holds {axes['Z']} z planes and no time points, so it is no series; set data.planes.z (an index from 0, "
+            "max or mean) to take it as one frame, or write it with the axes TYX if they are time",
+            key="--series",
+            value=str(file),
+        )
     if length < 2 or (key == "page" and planes.z is not None):
         return []
     name = file.with_suffix("").as_posix()
