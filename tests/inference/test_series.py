@@ -120,7 +120,7 @@ def test_frames_of_another_size_and_boxes():
     linker = Linker()
     linker.add(detections_of([disc((10, 10))]))
     small = InstanceMasks.from_dense(torch.ones(1, 5, 5, dtype=torch.bool))
-    with pytest.raises(SegkitError, match=r"one is \(60, 80\) and one \(5, 5\)"):
+    with pytest.raises(SegkitError, match=r"frame 1 is \(5, 5\) and those before it are \(60, 80\)"):
         linker.add(Detections.from_masks(small, torch.ones(1), torch.zeros(1).long()))
     with pytest.raises(SegkitError, match="needs masks"):
         linker.add(Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0).long(), None, SIZE))
@@ -165,6 +165,12 @@ def test_numbered_files(tmp_path, caplog):
     assert "1 frame missing: 11" in caplog.text and {frame.series for frame in frames.values()} == {
         (tmp_path / "cells" / "t").as_posix()
     }
+
+
+def test_files_that_are_numbered_in_steps(tmp_path, caplog):
+    frames = find_series(write_sequence(tmp_path / "cells", [100, 105, 115]))
+    assert [frame.index for frame in frames.values()] == [0, 1, 3]
+    assert "1 frame missing: 110" in caplog.text
 
 
 def test_files_that_are_no_series(tmp_path):

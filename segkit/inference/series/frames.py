@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -122,8 +123,13 @@ def _sequence_frames(
     times = [time for time, _ in members]
     if repeated := [time for time, after in itertools.pairwise(times) if time == after]:
         raise SegkitError(f"{name}: several files have the number {repeated[0]}", value=name)
-    if missing := sorted(set(range(first, times[-1] + 1)).difference(times)) if times[-1] < 1 << 20 else []:
-        logger.warning("%s: %s missing: %s", name, counted(len(missing), "frame"), first_few([str(n) for n in missing]))
+    step = math.gcd(*(after - time for time, after in itertools.pairwise(times))) or 1
+    if step > 1:
+        logger.info("%s: files are numbered in steps of %d, which are the frames", name, step)
+    if missing := (times[-1] - first) // step + 1 - len(times):
+        known = set(times)
+        absent = itertools.islice((time for time in range(first, times[-1], step) if time not in known), 5)
+        logger.warning("%s: %s missing: %s", name, counted(missing, "frame"), first_few([str(time) for time in absent]))
     sizes: dict[tuple[int, int], Path] = {}
     for _, file in members:
         sizes.setdefault(reader.size(file), file)
@@ -134,4 +140,4 @@ def _sequence_frames(
             f"{other[0]} x {other[1]} pixels large",
             value=name,
         )
-    return {file.as_posix(): Frame(file, reader.planes, name, number - first) for number, file in members}
+    return {file.as_posix(): Frame(file, reader.planes, name, (number - first) // step) for number, file in members}

@@ -52,6 +52,7 @@ class Linker:
         self.min_iou, self.max_gap, self.same_class = min_iou, max_gap, same_class
         self._tracks: deque[_Track] = deque()
         self._next, self._frame = 1, -1
+        self._size: tuple[int, int] | None = None
 
     def add(self, detections: Detections, frame: int | None = None) -> Tensor:
         """The track of each object of the next frame: int64 [N], from 1 on.
@@ -69,10 +70,11 @@ class Linker:
         assert frame > self._frame, (frame, self._frame)
         self._frame = frame
         self._tracks = deque(track for track in self._tracks if frame - track.frame <= self.max_gap + 1)
-        if self._tracks and self._tracks[0].mask.image_size != masks.image_size:
+        self._size = self._size or masks.image_size
+        if self._size != masks.image_size:
             raise SegkitError(
-                f"the frames of a series have one size, but one is {self._tracks[0].mask.image_size} and one "
-                f"{masks.image_size} pixels large (H, W)",
+                f"the frames of a series have one size, but frame {frame} is {masks.image_size} and those before it are "
+                f"{self._size} pixels large (H, W)",
                 key="--series",
             )
         tracks = list(self._tracks)

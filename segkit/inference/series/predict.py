@@ -12,6 +12,7 @@ from segkit.inference.predicted_image import PredictedImage
 from segkit.inference.series.frames import find_series
 from segkit.inference.series.linking import Linker
 from segkit.inference.stream import PredictedBatch, PredictsImages, predict_batches
+from segkit.utils.errors import SegkitError
 
 
 def predict_series(
@@ -66,5 +67,8 @@ def link_batches(batches: Iterable[PredictedBatch], make_linker: Callable[[], Li
                 continue
             if linker is None or image.series != series:
                 series, linker = image.series, make_linker()
-            image.track_ids = linker.add(image.detections, image.frame)
+            try:
+                image.track_ids = linker.add(image.detections, image.frame)
+            except SegkitError as error:
+                raise SegkitError(f"{image.name}: {error}", key=error.key, value=error.value) from error
         yield batch
