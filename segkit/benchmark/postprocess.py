@@ -1,4 +1,4 @@
-"""Part ``postprocess``: pasting masks to COCO's RLE, and NMS, against torchvision."""
+"""Part ``postprocess``: masks to COCO's RLE, NMS of boxes and masks, against the peers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import batched_nms as torchvision_batched_nms
 
+from segkit.benchmark.mask_overlaps import measure_mask_overlaps
 from segkit.benchmark.models import chosen_device
 from segkit.benchmark.options import Options
 from segkit.benchmark.report import OWN, PEER, Report, Row
@@ -37,6 +38,8 @@ NOTES = [
     "its reference scripts do",
     "the reference pastes in floats: the probabilities' bilinear interpolation at the pixels' centres, from 0.5 on; "
     "torchvision rounds boxes to whole pixels before it pastes",
+    "mask NMS: segkit MaskNMS on masks in their boxes; pycocotools: the IoU of all pairs of a class, of masks "
+    "that are encoded beforehand",
     "a side that needs less than half a second repeats its step within its turn",
 ]
 
@@ -55,6 +58,7 @@ def run(options: Options) -> Report:
         growth = {name: large[name] / small[name] for name in large if name in small}
         report.rows.append(Row("time of the larger image by that of the smaller", "", growth))
     measure_nms(options, report)
+    measure_mask_overlaps(options, report)
     report.notes += NOTES
     return report
 

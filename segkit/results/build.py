@@ -62,7 +62,7 @@ def build_writers(specs: Sequence[Mapping[str, Any]], **runtime: Any) -> list[Re
 
 
 def check_writers(specs: Sequence[Mapping[str, Any]], output: Path) -> None:
-    """Raises SegkitError if a name or an option is wrong, before a model is loaded; writes nothing.
+    """Raises SegkitError if a name or an option is wrong; writes nothing.
 
     Args:
         specs: as of :func:`build_writers`.
