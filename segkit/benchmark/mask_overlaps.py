@@ -22,7 +22,10 @@ CPU = torch.device("cpu")
 
 
 def measure_mask_overlaps(options: Options, report: Report) -> None:
-    """Adds rows on :class:`MaskNMS` and :class:`ExclusiveMasks`; the peer of the first is pycocotools' IoU of all pairs."""
+    """Adds rows on NMS of masks and on exclusive masks.
+
+    The peer of the first is pycocotools' IoU of all pairs.
+    """
     objects = OBJECTS if options.size is None else min(OBJECTS, options.objects or OBJECTS)
     size = options.size or SIZE
     found = _overlapping(replace(options, objects=objects, size=size))

@@ -150,12 +150,7 @@ class Detector(nn.Module, ABC):
     def predict_boxes(self, images: Sequence[Tensor] | ImageBatch) -> tuple[dict[str, Tensor], list[Detections]]:
         """Detections without masks, and the features for :meth:`predict_mask_probs`.
 
-        Args:
-            images: as in :meth:`losses`.
-        Returns:
-            The pyramid of the batch, and the detections of each image in its own pixels, best first.
-        Raises:
-            SegkitError: the network returns NaN or infinity; the message names the layer.
+        The features are the pyramid of the batch; images and errors are those of :meth:`predict`.
         """
         batch = self.preprocess(images)
 
@@ -173,8 +168,7 @@ class Detector(nn.Module, ABC):
 
         Args:
             features: of :meth:`predict_boxes`.
-            boxes: float [N_i, 4] of each image, in the pixels of the network's input.
-            labels: int64 [N_i] of each image.
+            boxes, labels: float [N_i, 4], in the pixels of the network's input, and int64 [N_i] of each image.
         Raises:
             SegkitError: the model predicts no masks.
         """
