@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,28 +12,18 @@ from segkit.structures.touching_masks import box_pairs
 SHEET_PIXELS = 1 << 22
 
 
-def later_neighbours(boxes: np.ndarray) -> list[np.ndarray]:
-    """The indices above i of the boxes that meet box i, ascending: int64 [K] for each box.
+def neighbours(boxes: np.ndarray, which: Literal["earlier", "later"]) -> list[np.ndarray]:
+    """The boxes that meet each box, those below or above it in index: ascending int64 [K] for each box.
 
     Args:
         boxes: int64 [N, 4], x0, y0, x1, y1, exclusive.
+        which: the indices below, or those above.
     """
-    pairs = [np.stack(pair) for pair in box_pairs(boxes)]
-    firsts, seconds = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
-    order = np.lexsort((seconds, firsts))
-    return np.split(seconds[order], np.searchsorted(firsts[order], np.arange(1, len(boxes)))) if len(boxes) else []
-
-
-def earlier_neighbours(boxes: np.ndarray) -> list[np.ndarray]:
-    """The indices below i of the boxes that meet box i, ascending: int64 [K] for each box.
-
-    Args:
-        boxes: int64 [N, 4], x0, y0, x1, y1, exclusive.
-    """
-    pairs = [np.stack(pair) for pair in box_pairs(boxes)]
-    firsts, seconds = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
-    order = np.lexsort((firsts, seconds))
-    return np.split(firsts[order], np.searchsorted(seconds[order], np.arange(1, len(boxes)))) if len(boxes) else []
+    pairs = np.concatenate([np.zeros((2, 0), np.int64), *(np.stack(pair) for pair in box_pairs(boxes))], axis=1)
+    others, own = pairs if which == "earlier" else pairs[::-1]
+    order = np.lexsort((others, own))
+    ends = np.searchsorted(own[order], np.arange(1, len(boxes)))
+    return np.split(others[order], ends) if len(boxes) else []
 
 
 class Sheet(NamedTuple):

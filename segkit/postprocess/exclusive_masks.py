@@ -9,7 +9,7 @@ import torch
 
 from segkit.config.typecheck import Bounds
 from segkit.postprocess.base import PostProcessor, required_masks, with_masks
-from segkit.postprocess.crops import earlier_neighbours
+from segkit.postprocess.crops import neighbours
 from segkit.registry import POSTPROCESS_REGISTRY
 from segkit.structures.detections import Detections
 from segkit.structures.ragged import arrays
@@ -48,12 +48,12 @@ class ExclusiveMasks(PostProcessor):
         crops, boxes = arrays(masks.bits, masks.crop_boxes), masks.crop_boxes.tolist()
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
-        neighbours = earlier_neighbours(masks.crop_boxes.numpy()[order])
+        earlier = neighbours(masks.crop_boxes.numpy()[order], "earlier")
         kept, changed = np.zeros(len(order), bool), np.zeros(len(order), bool)
         own = list(crops)
         for i in order.tolist():
             before = np.count_nonzero(crops[i])
-            for k in order[neighbours[place[i]]].tolist():
+            for k in order[earlier[place[i]]].tolist():
                 if not kept[k]:
                     continue
                 here, there = common_window(boxes[i], boxes[k])

@@ -9,7 +9,7 @@ import torch
 
 from segkit.config.typecheck import Bounds
 from segkit.postprocess.base import PostProcessor, required_masks
-from segkit.postprocess.crops import later_neighbours
+from segkit.postprocess.crops import neighbours
 from segkit.registry import POSTPROCESS_REGISTRY
 from segkit.structures.detections import Detections
 from segkit.structures.ragged import arrays
@@ -44,7 +44,7 @@ class MaskNMS(PostProcessor):
         areas, labels = masks.areas().numpy(), detections.labels.numpy()
         crops, boxes = arrays(masks.bits, masks.crop_boxes), masks.crop_boxes.tolist()
         kept = np.ones(len(masks), bool)
-        for i, others in enumerate(later_neighbours(masks.crop_boxes.numpy())):
+        for i, others in enumerate(neighbours(masks.crop_boxes.numpy(), "later")):
             if not kept[i] or not len(others):
                 continue
             others = others[kept[others]]

@@ -122,7 +122,9 @@ class PredictionRun:
         """
         stems = name_stems({name: file_of(source) for name, source in self.inputs.items()}, self.writers)
         if resume and self.state.exists:
-            remove_leftovers(self.output)
+            if self.shard.count == 1:  # other shards may be writing
+                for folder in (self.output, *(path for path in self.output.iterdir() if path.is_dir())):
+                    remove_leftovers(folder)
             summary = self.state.resume()
             logger.info("resumed after %d of %s", summary.inputs, counted(len(self.own_inputs), "image"))
         else:
@@ -148,6 +150,10 @@ class PredictionRun:
                 self.state.complete(summary)
         except SegkitError as error:
             raise SegkitError(f"{error}{self._next_step()}", key=error.key, value=error.value) from error
+        except KeyboardInterrupt:
+            if self._next_step():
+                logger.warning("the same command with --resume continues")
+            raise
         finally:
             self.state.close()
             if not summary.inputs and not self.state.is_complete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,7 +56,10 @@ def remove_leftovers(folder: Path) -> int:
     """
     found = [path for path in folder.glob(".*.tmp*") if _LEFTOVER.fullmatch(path.name)]
     for path in found:
-        path.unlink(missing_ok=True)
+        if path.is_dir():  # a Zarr store
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     return len(found)
 
 
