@@ -13,11 +13,13 @@ SHEET_PIXELS = 1 << 22
 
 
 def neighbours(boxes: np.ndarray, which: Literal["earlier", "later"]) -> list[np.ndarray]:
-    """The boxes that meet each box, those below or above it in index: ascending int64 [K] for each box.
+    """The boxes that meet each box, those below or above it in index.
 
     Args:
         boxes: int64 [N, 4], x0, y0, x1, y1, exclusive.
         which: the indices below, or those above.
+    Returns:
+        int64 [K] for each box, ascending.
     """
     pairs = np.concatenate([np.zeros((2, 0), np.int64), *(np.stack(pair) for pair in box_pairs(boxes))], axis=1)
     others, own = pairs if which == "earlier" else pairs[::-1]
