@@ -34,14 +34,12 @@ class Sheet(NamedTuple):
     Attributes:
         objects: int64 [K], the index of the object in each cell, from left to right.
         lefts: int64 [K], first column of each cell.
-        heights: int64 [K], of each cell.
         pixels: uint8 [H, W], 1 in the objects.
         cells: int32 [H, W], the cell of each pixel, from 1 on; 0 outside of all cells.
     """
 
     objects: np.ndarray
     lefts: np.ndarray
-    heights: np.ndarray
     pixels: np.ndarray
     cells: np.ndarray
 
@@ -73,4 +71,4 @@ def _sheet(crops: Sequence[np.ndarray], objects: np.ndarray, heights: np.ndarray
         height, width = crops[i].shape
         pixels[1 : height + 1, x + 1 : x + 1 + width] = crops[i]
         cells[: height + 2, x : x + width + 2] = cell + 1
-    return Sheet(objects, lefts, heights[objects], pixels, cells)
+    return Sheet(objects, lefts, pixels, cells)
