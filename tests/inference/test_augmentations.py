@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import torch
 
 import segkit
-from segkit.inference.augmentations import AugmentedModel, Flips, QuarterTurns, Scales
+from segkit.data.transforms import geometry as moves
+from segkit.inference.augmentations import AugmentedModel, Flips, QuarterTurns, Scales, TestAugmentation
 from segkit.inference.augmentations.base import combined_views
 from segkit.inference.augmentations.box_fusion import fuse_boxes
 from segkit.inference.pipeline import build_pipeline
@@ -205,9 +205,8 @@ def test_a_model_without_masks_and_a_wrong_number_of_output_sizes():
         predicts_masks = False
 
     image = sample_of((12, 18)).image
-    augmented = AugmentedModel(Boxes(), DIHEDRAL)
-    (found,), (plain,) = augmented.predict([image]), Boxes().predict([image])
-    assert found.mask_probs is None and torch.equal(found.boxes, plain.boxes)
+    (found,) = (augmented := AugmentedModel(Boxes(), DIHEDRAL)).predict([image])
+    assert found.mask_probs is None and torch.equal(found.boxes, Boxes().predict([image])[0].boxes)
     with pytest.raises(SegkitError, match="2 output sizes for 1 images"):
         augmented.predict([image], [(1, 1), (2, 2)])
 
@@ -284,6 +283,18 @@ def test_a_model_that_cannot_be_augmented(trained):
         build_pipeline(cfg.with_overrides(["predict.augmentations=[{name: Flip}]"]), Own())
 
 
-def test_every_pair_of_views_is_another_position():
-    views = combined_views(DIHEDRAL, sample_of((5, 5)))
-    assert all(not torch.equal(a.image, b.image) for a, b in itertools.combinations(views, 2))
+def test_an_augmentation_of_ones_own():
+    """The image itself is always a view; views that cannot be undone are refused."""
+
+    class Own(TestAugmentation):
+        def __init__(self, change):
+            self.change = change
+
+        def views(self):
+            return [self.change]
+
+    sample = sample_of((12, 18))
+    views = combined_views([Own(moves.vflip)], sample)
+    assert len(views) == 2 and views[0] is sample and torch.equal(views[1].image, sample.image.flip(-2))
+    with pytest.raises(SegkitError, match=r"Own has no exact inverse \(a crop\)"):
+        combined_views([Own(lambda one: moves.crop(one, (0, 0, 9, 12)))], sample)
