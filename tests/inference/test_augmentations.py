@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,8 @@ import pytest
 import torch
 
 import segkit
-from segkit.inference.augmentations import AugmentedModel, Flips, QuarterTurns, Scales
+from segkit.data.transforms import geometry as moves
+from segkit.inference.augmentations import AugmentedModel, Flips, QuarterTurns, Scales, TestAugmentation
 from segkit.inference.augmentations.base import combined_views
 from segkit.inference.augmentations.box_fusion import fuse_boxes
 from segkit.inference.pipeline import build_pipeline
@@ -23,8 +23,9 @@ SIZES = [(12, 18), (13, 17), (16, 16), (1, 5)]
 DIHEDRAL = [Flips(), QuarterTurns()]
 
 
-def sample_of(size, channels=3):
+def sample_of(size, channels=3, dtype=torch.uint8):
     image = torch.randint(0, 256, (channels, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image = image if dtype is torch.uint8 else image.to(dtype) / 255
     return Sample(image, Targets.empty(size), 0, "", size, None)
 
 
@@ -81,8 +82,9 @@ class PixelModel:
         ([], 1),
     ],
 )
-def test_views_are_exact_and_occur_once(size, augmentations, count):
-    sample = sample_of(size)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_views_are_exact_and_occur_once(size, augmentations, count, dtype):
+    sample = sample_of(size, dtype=dtype)
     views = combined_views(augmentations, sample)
     assert len(views) == count and views[0] is sample
     assert len({(tuple(view.image.shape), view.image.numpy().tobytes()) for view in views}) == count
@@ -188,6 +190,27 @@ def test_no_boxes_in_any_view():
     assert len(found) == 0 and found.mask_probs.shape == (0, 2, 2)
 
 
+def test_boxes_without_area_or_score_spoil_no_other():
+    boxes = torch.tensor([[5.0, 5, 5, 5], [0, 0, 9, 9], [5, 5, 5, 5], [0, 0, 9, 9], [20, 20, 29, 29], [7, 3, 7, 9]])
+    scores, views = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.0, 0.5]), torch.tensor([0, 0, 1, 1, 0, 1])
+    fused, fused_scores, _ = fuse_boxes(boxes, scores, torch.zeros(6).long(), views, num_views=2, iou_threshold=0.5)
+    assert torch.isfinite(fused).all() and torch.isfinite(fused_scores).all()
+    whole = fused.eq(torch.tensor([0.0, 0, 9, 9])).all(1)
+    assert fused_scores[whole].tolist() == pytest.approx([0.7])
+    assert fused_scores[fused.eq(torch.tensor([20.0, 20, 29, 29])).all(1)].tolist() == pytest.approx([0], abs=1e-20)
+
+
+def test_a_model_without_masks_and_a_wrong_number_of_output_sizes():
+    class Boxes(PixelModel):
+        predicts_masks = False
+
+    image = sample_of((12, 18)).image
+    (found,) = (augmented := AugmentedModel(Boxes(), DIHEDRAL)).predict([image])
+    assert found.mask_probs is None and torch.equal(found.boxes, Boxes().predict([image])[0].boxes)
+    with pytest.raises(SegkitError, match="2 output sizes for 1 images"):
+        augmented.predict([image], [(1, 1), (2, 2)])
+
+
 def test_an_object_that_one_of_two_views_shows_has_half_its_score():
     boxes = torch.tensor([[0.0, 0, 9, 9], [20, 20, 30, 30], [20, 20, 30, 31]])
     scores, labels, views = torch.tensor([0.8, 0.9, 0.7]), torch.zeros(3).long(), torch.tensor([0, 0, 1])
@@ -251,12 +274,27 @@ def test_a_model_that_cannot_be_augmented(trained):
         def predict(self, images, output_sizes=None):
             return []
 
-    with pytest.raises(SegkitError, match=r"Own has no predict_boxes\(images\)"):
+    with pytest.raises(SegkitError, match="Own has no predict_boxes, predict_mask_probs, predicts_masks"):
+        build_pipeline(cfg, Own())
+    Own.predict_boxes = PixelModel.predict_boxes
+    with pytest.raises(SegkitError, match="Own has no predict_mask_probs, predicts_masks, detections_per_image,"):
         build_pipeline(cfg, Own())
     with pytest.raises(SegkitError, match="did you mean 'Flips'"):
         build_pipeline(cfg.with_overrides(["predict.augmentations=[{name: Flip}]"]), Own())
 
 
-def test_every_pair_of_views_is_another_position():
-    views = combined_views(DIHEDRAL, sample_of((5, 5)))
-    assert all(not torch.equal(a.image, b.image) for a, b in itertools.combinations(views, 2))
+def test_an_augmentation_of_ones_own():
+    """The image itself is always a view; views that cannot be undone are refused."""
+
+    class Own(TestAugmentation):
+        def __init__(self, change):
+            self.change = change
+
+        def views(self):
+            return [self.change]
+
+    sample = sample_of((12, 18))
+    views = combined_views([Own(moves.vflip)], sample)
+    assert len(views) == 2 and views[0] is sample and torch.equal(views[1].image, sample.image.flip(-2))
+    with pytest.raises(SegkitError, match=r"Own has no exact inverse \(a crop\)"):
+        combined_views([Own(lambda one: moves.crop(one, (0, 0, 9, 12)))], sample)

@@ -17,6 +17,7 @@ from segkit.structures.targets import Targets
 from segkit.utils.errors import SegkitError
 
 NMS_THRESHOLD = 0.5  # of models whose heads have none
+NEEDED = ("predict_boxes", "predict_mask_probs", "predicts_masks", "detections_per_image")
 
 
 class AugmentedModel:
@@ -27,17 +28,19 @@ class AugmentedModel:
     tiles take it in a model's place. Features of all views are in memory until a batch is done.
 
     Args:
-        model: has ``predict_boxes`` and, if it predicts masks, ``predict_mask_probs``, as segkit's detectors have.
+        model: has ``predict_boxes``, ``predict_mask_probs``, ``predicts_masks`` and ``detections_per_image``, as segkit's
+            detectors have.
         augmentations: their views are combined.
     Raises:
-        SegkitError: the model has no such methods.
+        SegkitError: the model has not all of them.
     """
 
     def __init__(self, model: Any, augmentations: Sequence[TestAugmentation]) -> None:
-        if not hasattr(model, "predict_boxes"):
+        missing = [name for name in NEEDED if not hasattr(model, name)]
+        if missing:
             raise SegkitError(
-                f"predict.augmentations: {type(model).__name__} has no predict_boxes(images) and predict_mask_probs(features, "
-                "boxes, labels), from which views are merged; define them as in segkit.modeling.meta_arch.detector.Detector",
+                f"predict.augmentations: {type(model).__name__} has no {', '.join(missing)}, from which views are merged; "
+                "define them as in segkit.modeling.meta_arch.detector.Detector, or remove predict.augmentations",
                 key="predict.augmentations",
             )
         self.model, self.augmentations = model, list(augmentations)
@@ -48,6 +51,8 @@ class AugmentedModel:
     ) -> list[Detections]:
         """Detections of each image, best first; the arguments are those of a model's ``predict``."""
         sizes = [(int(image.shape[1]), int(image.shape[2])) for image in images]
+        if output_sizes is not None and len(output_sizes) != len(images):
+            raise SegkitError(f"{len(output_sizes)} output sizes for {len(images)} images")
         samples = [
             Sample(image, Targets.empty(size), 0, "", size, None) for image, size in zip(images, sizes, strict=True)
         ]

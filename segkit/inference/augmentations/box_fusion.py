@@ -8,6 +8,8 @@ from torch import Tensor
 from segkit.modeling.layers.boxes import box_areas, intersections
 from segkit.modeling.layers.nms import batched_nms
 
+TINY = 1e-30  # the weight of a box whose score is 0, so that a cluster of such boxes has a mean
+
 
 def fuse_boxes(
     boxes: Tensor, scores: Tensor, labels: Tensor, views: Tensor, *, num_views: int, iou_threshold: float
@@ -33,7 +35,8 @@ def fuse_boxes(
     if not len(seeds):
         return boxes[:0], scores[:0], labels[:0]
     shared, areas = intersections(boxes, boxes[seeds]), box_areas(boxes)
-    overlap = shared / (areas[:, None] + areas[seeds] - shared) * (labels[:, None] == labels[seeds])
+    union = (areas[:, None] + areas[seeds] - shared).clamp_(min=torch.finfo(areas.dtype).tiny)  # boxes without area
+    overlap = shared / union * (labels[:, None] == labels[seeds])
     overlap[seeds, torch.arange(len(seeds), device=boxes.device)] = 2.0  # a seed belongs to itself
     cluster = overlap.argmax(1)
     # The best box of each cluster and view: the first of its kind by falling score.
@@ -42,7 +45,7 @@ def fuse_boxes(
     kinds, by_kind = kinds.sort(stable=True)
     is_first = torch.cat([kinds.new_ones(1, dtype=torch.bool), kinds[1:] != kinds[:-1]])
     best = order[by_kind[is_first]]
-    cluster, weights = cluster[best], scores[best].double()
+    cluster, weights = cluster[best], scores[best].double().clamp(min=TINY)
     total = weights.new_zeros(len(seeds)).index_add(0, cluster, weights)
     weighted = weights.new_zeros(len(seeds), 4).index_add(0, cluster, boxes[best].double() * weights[:, None])
     fused = (weighted / total[:, None]).to(boxes.dtype)
