@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from segkit.structures.detections import Detections
-from segkit.utils.errors import SegkitError
+from segkit.utils.errors import SegkitError, counted
 from segkit.utils.images import ImageReader
 
 if TYPE_CHECKING:
@@ -48,6 +48,10 @@ class ImageDetections(Detections):
         own = ImageDetections(**values, classes=classes, file=file, reader=reader)
         own._masks, own._rles = found._masks, found._rles
         return own
+
+    def __repr__(self) -> str:
+        what = f"{self.size[0]} x {self.size[1]}{f' of {self.file}' if self.file else ''}"
+        return f"ImageDetections({self._counts()} on {what}; masks: {self.has_masks})"
 
     def __getitem__(self, index: Tensor | slice | list[int]) -> ImageDetections:
         return ImageDetections.of(super().__getitem__(index), self.classes, self.file, self.reader)
@@ -95,14 +99,13 @@ class ImageDetections(Detections):
 
     def _repr_html_(self) -> str:
         """A picture, if the file can be read, and a table of the best objects."""
-        count = len(self)
-        kinds = ", ".join(
-            f"{int((self.labels == k).sum())} {html.escape(str(name))}"
-            for k, name in enumerate(self.classes)
-            if (self.labels == k).any()
-        )
-        title = f"<p>{count} object{'s' * (count != 1)}{f': {kinds}' if kinds else ''}</p>"
-        return f"{title}{self._picture_html()}{self._table_html()}"
+        return f"<p>{html.escape(self._counts())}</p>{self._picture_html()}{self._table_html()}"
+
+    def _counts(self) -> str:
+        """The number of objects, and of each class: ``3 objects: 2 cell, 1 debris``."""
+        kinds = [f"{int((self.labels == k).sum())} {name}" for k, name in enumerate(self.classes)]
+        found = ", ".join(kind for kind in kinds if not kind.startswith("0 "))
+        return f"{counted(len(self), 'object')}{f': {found}' if found else ''}"
 
     def _picture_html(self) -> str:
         if not self.file:

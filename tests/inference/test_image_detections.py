@@ -118,6 +118,13 @@ def test_a_notebook_shows_picture_and_table(image):
     assert 'src="data:image/png;base64,' in text and "a&amp;b.png" in text and text.count("<tr>") == 4
 
 
+def test_what_a_terminal_shows(image):
+    assert repr(ImageDetections.of(make(), CLASSES, "", None)) == (
+        "ImageDetections(3 objects: 2 <b>one</b>, 1 two on 20 x 30; masks: True)"
+    )
+    assert image in repr(ImageDetections.of(make(0), CLASSES, image, None))
+
+
 def test_a_notebook_shows_a_bounded_table():
     text = ImageDetections.of(make(100), CLASSES, "", None)._repr_html_()
     assert text.count("<tr>") == 21 and "and 80 more" in text and "<img" not in text
